@@ -1,0 +1,134 @@
+"""What the parts of the analyzer hand to each other: frozen records, numpy and stdlib only.
+
+Words and symbols are those of the method: S samples, K classes, M channels (units) of the site.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = [
+    "ClassCurves",
+    "ClassQuantities",
+    "Cut",
+    "GapEstimate",
+    "NetworkInfo",
+    "Progress",
+    "SampleCounts",
+    "Site",
+    "TensorInfo",
+]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total) as long work goes on; ``total`` is fixed within a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a network."""
+
+    name: str
+    dtype: str  # numpy name, e.g. "float32"
+    shape: tuple[int | str | None, ...]  # int: fixed, str: symbolic, None: unknown
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    """What an ONNX file says about itself."""
+
+    path: Path
+    sha256: str  # of the file, followed by its external data files where there are any
+    bytes: int  # the same files together
+    producer: str  # "pytorch 2.13.0"; "" when the file does not say
+    opset: int  # of the default domain
+    inputs: tuple[TensorInfo, ...]  # without initializers
+    outputs: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The tensor that is masked."""
+
+    tensor: str  # name of the value in the graph
+    axis: int  # channel axis, never negative
+    channels: int  # M
+    kind: str  # "activation", "convolution" (raw output) or "tensor" (named by the caller)
+    operator: str  # the operator (or decomposed activation) that makes it: "Relu", "SiLU", …
+    convolution: str | None  # name of the nearest convolution it stems from
+    shape: tuple[int | str | None, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A network cut at its site into two ONNX files; plain data, so that it travels to workers.
+
+    The prefix maps the network's own inputs to ``features``, every value of ``side``,
+    ``attribute`` and ``active``. The suffix maps ``features``, ``side`` and ``mask`` to
+    ``scores``. Both have a free batch axis, the first of every value except those named in
+    ``shared``, which do not depend on the sample.
+    """
+
+    prefix: Path
+    suffix: Path
+    site: Site
+    tensor: str  # original name of the tensor that is cut; differs from site.tensor when sunk
+    features: str
+    side: tuple[str, ...]  # further values that the suffix reads but does not make
+    shared: tuple[str, ...]  # those of ``side`` without a batch axis
+    attribute: str  # prefix output, float32 (N, M): Σ_xy |U_i(x, y)| at the site
+    active: str  # prefix output, bool (N, M): the unit's map at the cut is not all zero
+    mask: str  # suffix input, float32 (N or 1, M): 1 keep, 0 remove
+    scores: str  # suffix output (N, K)
+    batch: int | None  # batch size the network is fixed to; None when free
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCurves:
+    """Cumulative unit ablation of one class: METHOD's E and E_r as correct counts."""
+
+    class_index: int
+    samples: int
+    order: np.ndarray  # int64 (M,): channels by descending unit attribute
+    descending: np.ndarray  # int64 (M + 1,): correct with the n most active removed
+    ascending: np.ndarray  # int64 (M + 1,): correct with the n least active removed
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """Per sample, at how many of the M + 1 values of n it is classified as its label."""
+
+    label: np.ndarray  # int64 (S,)
+    correct: np.ndarray  # bool (S,): with nothing removed
+    descending: np.ndarray  # int32 (S,)
+    ascending: np.ndarray  # int32 (S,)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassQuantities:
+    """The sparsity quantities of one class (Eq. 2 to 5)."""
+
+    class_index: int
+    samples: int
+    accuracy: float  # with nothing removed
+    n0: int
+    n0_r: int
+    zeta: float
+    kappa: float
+    chance_reached: bool
+    flags: tuple[str, ...] = ()  # sentences for the reader of the result
+
+
+@dataclass(frozen=True, slots=True)
+class GapEstimate:
+    """The estimated generalization gap of one network (Eq. 7) with its prediction interval."""
+
+    estimate: float
+    low: float
+    high: float
+    coverage: float  # nominal coverage of [low, high], e.g. 0.9
+    inside_range: bool  # ζ and κ lie where the gap model was fitted
+    warnings: tuple[str, ...] = ()
