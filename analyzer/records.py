@@ -109,15 +109,15 @@ class SampleCounts:
 
 @dataclass(frozen=True, slots=True)
 class ClassQuantities:
-    """The sparsity quantities of one class (Eq. 2 to 5)."""
+    """The sparsity quantities of one class (Eq. 2 to 5); None for a class without samples."""
 
     class_index: int
     samples: int
-    accuracy: float  # with nothing removed
-    n0: int
-    n0_r: int
-    zeta: float
-    kappa: float
+    accuracy: float | None  # with nothing removed
+    n0: int | None
+    n0_r: int | None
+    zeta: float | None
+    kappa: float | None
     chance_reached: bool
     flags: tuple[str, ...] = ()  # sentences for the reader of the result
 
