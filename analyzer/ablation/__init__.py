@@ -1,0 +1,27 @@
+"""Cumulative unit ablation: sessions, unit order, the rows that have to be run, the sweep."""
+
+from analyzer.ablation.ablate import Batch, Load, Samples, ablate
+from analyzer.ablation.check import check_surgery
+from analyzer.ablation.network import CutNetwork, Features, open_network
+from analyzer.ablation.rows import Rows, necessary_rows
+from analyzer.ablation.sessions import OutOfMemory, Session, open_session
+from analyzer.ablation.tally import Tally
+from analyzer.ablation.unit_order import unit_order
+
+__all__ = [
+    "Batch",
+    "CutNetwork",
+    "Features",
+    "Load",
+    "OutOfMemory",
+    "Rows",
+    "Samples",
+    "Session",
+    "Tally",
+    "ablate",
+    "check_surgery",
+    "necessary_rows",
+    "open_network",
+    "open_session",
+    "unit_order",
+]

@@ -1,0 +1,222 @@
+"""Cumulative unit ablation (§3.1 of the paper) over labelled samples, class by class.
+
+The samples are worked off sorted by class, in groups of whole classes whose features fit into
+memory. For each group the prefix runs once per sample; then the unit order of its classes is
+known, and the rows of the sweep are run chunk by chunk. A class too large for memory is read
+twice: once for its unit order, once chunk by chunk for the sweep. Every chunk ends in a state from
+which an interrupted run goes on to the same integers.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from analyzer.ablation.network import CutNetwork, Features
+from analyzer.ablation.rows import Rows, necessary_rows
+from analyzer.ablation.tally import Tally
+from analyzer.ablation.unit_order import unit_order
+from analyzer.errors import DataError
+from analyzer.records import Progress
+
+__all__ = ["Batch", "Load", "Samples", "ablate"]
+
+_BATCH_BYTES = 16 << 20  # of images in one run of the prefix
+_FEWEST_IMAGES, _MOST_IMAGES = 8, 256
+_CHUNK_CELLS = 1 << 20  # samples × units in one chunk of the sweep
+_CHECKPOINT_SECONDS = 5.0
+
+
+class Batch(Protocol):
+    """Samples ready for the network; those that could not be read are left out."""
+
+    indices: np.ndarray  # int64 (B,)
+    images: np.ndarray  # (B, …)
+    digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as stored
+    skipped: tuple[str, ...]  # a sentence for each sample left out
+
+
+class Load(Protocol):
+    """Reads samples by index, in that order, cut into batches at fixed places."""
+
+    def __call__(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The class data."""
+
+    indices: np.ndarray  # int64 (S,): what to ask ``load`` for, in the order of the data
+    labels: np.ndarray  # int64 (S,)
+    load: Load
+
+    def sequence(self) -> np.ndarray:
+        """int64 (S,): the samples by class, within a class in the order of the data."""
+        return np.argsort(self.labels, kind="stable")
+
+
+def ablate(
+    network: CutNetwork,
+    samples: Samples,
+    tally: Tally,
+    *,
+    memory: int,
+    save: Callable[[Tally], None],
+    progress: Progress,
+) -> Tally:
+    """Goes on from ``tally`` until every sample is counted, and returns it.
+
+    Args:
+        memory: bytes that features may take.
+        save: called with the tally in a state that a later call can go on from.
+        progress: told of the stages "network" and "sweep", in samples.
+
+    Raises:
+        ModelError: see :meth:`CutNetwork.features`.
+        DataError: a label lies outside the network's classes.
+    """
+    _Ablation(network, samples, tally, memory, save, progress).run()
+    save(tally)
+    return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one batch of the prefix gave."""
+
+    places: np.ndarray  # int64 (B,)
+    features: Features
+
+
+class _Ablation:
+    """One call of :func:`ablate`; places are positions in the sequence sorted by class."""
+
+    def __init__(
+        self,
+        network: CutNetwork,
+        samples: Samples,
+        tally: Tally,
+        memory: int,
+        save: Callable[[Tally], None],
+        progress: Progress,
+    ):
+        self.network, self.tally, self.load = network, tally, samples.load
+        self.memory, self.save, self.progress = memory, save, progress
+        sequence = samples.sequence()
+        self.indices, self.labels = samples.indices[sequence], samples.labels[sequence]
+        self.saved = time.monotonic()
+        self.batch, self.bytes_per_sample = self._measured()
+        chunk = _CHUNK_CELLS // tally.order.shape[1]
+        self.chunk = max(chunk // self.batch, 1) * self.batch
+
+    def run(self) -> None:
+        for start, stop in self._groups():
+            if stop <= self.tally.swept:
+                continue
+            kept = {}
+            if self.tally.ordered < stop:
+                keep = (stop - start) * self.bytes_per_sample <= self.memory
+                kept = self._rank_units(start, stop, keep=keep)
+            for at in range(max(start, self.tally.swept), stop, self.chunk):
+                self._sweep(at, min(at + self.chunk, stop), kept)
+                self._save_now_and_then()
+
+    def _measured(self) -> tuple[int, int]:
+        """Images in one run of the prefix, and bytes of features that a sample takes."""
+        for batch in self.load(self.indices, 1):
+            if len(batch.indices):
+                found = self.network.features(batch.images)
+                images = _BATCH_BYTES // batch.images.nbytes
+                images = min(max(images, _FEWEST_IMAGES), _MOST_IMAGES)
+                return self.network.cut.batch or images, found.nbytes
+        raise DataError("not one of the samples could be read")
+
+    def _groups(self) -> Iterator[tuple[int, int]]:
+        """Ranges of places: whole classes whose features fit into memory together."""
+        limit = max(self.memory // self.bytes_per_sample, 1)
+        ends = np.flatnonzero(np.diff(self.labels, append=-1)) + 1
+        start = last = 0
+        for end in ends.tolist():
+            if end - start > limit and last > start:
+                yield start, last
+                start = last
+            last = end
+        yield start, last
+
+    def _features(self, start: int, stop: int) -> Iterator[tuple[int, Batch, _Known]]:
+        """Runs the prefix batch by batch: the batch's first place, the batch, its features."""
+        place_of = dict(zip(self.indices[start:stop].tolist(), range(start, stop), strict=True))
+        at = start
+        for batch in self.load(self.indices[start:stop], self.batch):
+            began = time.perf_counter()
+            places = np.array([place_of[index] for index in batch.indices.tolist()], dtype=np.int64)
+            if len(places):
+                known = _Known(places, self.network.features(batch.images))
+                self.tally.prefix_seconds += time.perf_counter() - began
+                yield at, batch, known
+            at += self.batch
+
+    def _rank_units(self, start: int, stop: int, *, keep: bool) -> dict[int, _Known]:
+        """The unit order of the classes of a group; gives what the sweep needs if that fits."""
+        tally, kept = self.tally, {}
+        labels = self.labels[start:stop]
+        first, last = labels[0], labels[-1]
+        attribute = np.zeros((last - first + 1, tally.order.shape[1]))  # float64: sums over samples
+        tally.samples[first : last + 1] = 0
+        tally.read[start:stop] = False
+        for at, batch, known in self._features(start, stop):
+            classes = self.labels[known.places]
+            np.add.at(attribute, classes - first, known.features.attribute)
+            np.add.at(tally.samples, classes, 1)
+            tally.read[known.places] = True
+            tally.digests[known.places] = batch.digests
+            if batch.skipped:
+                tally.skipped = np.append(tally.skipped, batch.skipped)
+            if keep:
+                kept[at] = known
+            self.progress("network", min(at + self.batch, stop), len(self.labels))
+        for label in np.unique(self.labels[start:stop][tally.read[start:stop]]):
+            tally.order[label] = unit_order(attribute[label - first] / tally.samples[label])
+        tally.ordered = stop
+        return kept
+
+    def _sweep(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
+        """Runs the rows of the samples from ``start`` to ``stop`` and counts them."""
+        tally, cut = self.tally, self.network.cut
+        if kept:
+            known = [kept.pop(at) for at in range(start, stop, self.batch) if at in kept]
+        else:
+            known = [known for _, _, known in self._features(start, stop)]
+        began = time.perf_counter()
+        if known:
+            places = np.concatenate([part.places for part in known])
+            found = Features.joined([part.features for part in known])
+            labels = self.labels[places]
+            order = tally.order[labels]  # (C, M)
+            rows = necessary_rows(
+                np.take_along_axis(found.active, order, axis=1),
+                share_empty=set(cut.side) <= set(cut.shared),
+            )
+            rank = np.empty_like(order)
+            np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
+            tally.add(places, labels, rows, self._classes(found, rank, rows))
+        tally.swept = stop
+        tally.sweep_seconds += time.perf_counter() - began
+        self.progress("sweep", stop, len(self.labels))
+
+    def _classes(self, found: Features, rank: np.ndarray, rows: Rows) -> np.ndarray:
+        """The class that each row is given, int64 (R,)."""
+
+        def mask(piece: slice) -> np.ndarray:
+            ranks = rank[rows.sample[piece]]
+            kept = (ranks >= rows.low[piece, None]) & (ranks < rows.high[piece, None])
+            return kept.astype(np.float32)
+
+        return self.network.classes(found, rows.sample, mask)
+
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
+            self.save(self.tally)
+            self.saved = time.monotonic()

@@ -1,0 +1,80 @@
+"""The surgery checks itself on real images before a sweep is built on it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.ablation.network import CutNetwork
+from analyzer.ablation.sessions import open_session
+from analyzer.errors import ModelError
+
+__all__ = ["check_surgery"]
+
+_MASKS = 3
+# Of the scores' scale: the halves may be compiled into other kernels than the whole.
+_TOLERANCE = 1e-3
+# Two scores nearer than this, of their scale, may change places by rounding alone.
+_NEAR_TIE = 1e-4
+
+
+def check_surgery(
+    network: CutNetwork, original: Path, masked: Path, images: np.ndarray, *, scores: str, seed: int
+) -> int:
+    """Compares the cut network with the whole one on a few images.
+
+    With nothing removed, prefix and suffix must give the original's scores; under random masks
+    those of the masked original.
+
+    Args:
+        original: the network as it was given.
+        masked: the same with its mask in place.
+        images: (B, …).
+        scores: name of the original's output.
+        seed: of the masks.
+
+    Returns:
+        K, the number of classes.
+
+    Raises:
+        ModelError: they differ, or the output is not one score per class.
+    """
+    whole = open_session(original, network.prefix.device)
+    whole_masked = open_session(masked, network.prefix.device)
+    size = network.cut.batch or len(images)
+    images = images[np.arange(size) % len(images)]
+    channels = network.cut.site.channels
+    found = network.features(images)
+
+    expected = whole.run({network.image: images}, [scores])[0]
+    expected = expected.reshape(len(expected), -1)
+    ones = np.ones((len(images), channels), dtype=np.float32)
+    actual = network.scores(found, ones)
+    _compare(expected, actual, "with nothing removed")
+
+    random = np.random.default_rng(seed)
+    for number in range(1, _MASKS + 1):
+        mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
+        expected = whole_masked.run({network.image: images, network.cut.mask: mask}, [scores])[0]
+        _compare(expected.reshape(len(expected), -1), network.scores(found, mask), f"mask {number}")
+    return actual.shape[1]
+
+
+def _compare(expected: np.ndarray, actual: np.ndarray, case: str) -> None:
+    if expected.shape != actual.shape:
+        raise ModelError(
+            f"the cut network gives scores of shape {actual.shape} where the original gives "
+            f"{expected.shape} ({case}); this is a defect of the surgery, please report it"
+        )
+    scale = np.abs(expected).max(axis=1, initial=np.finfo(np.float32).tiny)
+    error = np.abs(expected - actual).max(axis=1) / scale
+    top = np.sort(expected, axis=1)[:, -2:]
+    clear = (top[:, -1] - top[:, 0]) / scale > _NEAR_TIE
+    moved = clear & (expected.argmax(axis=1) != actual.argmax(axis=1))
+    worst = int(np.argmax(np.where(moved, np.inf, error)))
+    if error[worst] > _TOLERANCE or moved.any():
+        where = int(np.argmax(np.abs(expected[worst] - actual[worst])))
+        raise ModelError(
+            f"the cut network does not repeat the original ({case}): class {where} scores "
+            f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}; "
+            "try another site (--site), and please report this network"
+        )

@@ -1,0 +1,166 @@
+"""The two halves of a cut network as onnxruntime runs them, batch sizes bent to what fits."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from analyzer.ablation.sessions import OutOfMemory, Session, open_session
+from analyzer.errors import ModelError
+from analyzer.records import Cut
+
+__all__ = ["CutNetwork", "Features", "open_network"]
+
+# Rows of one run of the suffix: enough for the matrix products to be worth it, few enough that
+# what is gathered for them stays small beside the features themselves.
+_ROW_BYTES = 32 << 20
+_FEWEST_ROWS, _MOST_ROWS = 16, 4096
+
+Piece = TypeVar("Piece")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the prefix makes of B samples."""
+
+    values: dict[str, np.ndarray]  # what the suffix reads of each sample, (B, …)
+    shared: dict[str, np.ndarray]  # what it reads besides, the same for every sample
+    attribute: np.ndarray  # float32 (B, M): Σ_xy |U_i(x, y)| at the site
+    active: np.ndarray  # bool (B, M): the unit's map at the cut is not all zero
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.values.values()) + self.active.nbytes
+
+    @classmethod
+    def joined(cls, parts: "list[Features]") -> "Features":
+        """Those of several batches, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            values={
+                name: np.concatenate([part.values[name] for part in parts])
+                for name in parts[0].values
+            },
+            shared=parts[0].shared,
+            attribute=np.concatenate([part.attribute for part in parts]),
+            active=np.concatenate([part.active for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CutNetwork:
+    """Prefix and suffix, open on the same device."""
+
+    cut: Cut
+    prefix: Session
+    suffix: Session
+    image: str  # the prefix's input that takes the images
+
+    def features(self, images: np.ndarray) -> Features:
+        """Runs the prefix on images, shape (B, …).
+
+        Raises:
+            ModelError: the network refuses the images, or a unit's activity is not a number.
+            OutOfMemory: not even one image fits.
+        """
+        cut = self.cut
+        outputs = (cut.features, *cut.side, cut.attribute, cut.active)
+
+        def run(piece: slice) -> Features:
+            batch = images[piece]
+            found = self.prefix.run({self.image: _padded(batch, cut.batch)}, outputs)
+            named = dict(zip(outputs, found, strict=True))
+            shared = {name: named.pop(name) for name in cut.shared}
+            whole = {name: value[: len(batch)] for name, value in named.items()}
+            return Features(
+                attribute=whole.pop(cut.attribute),
+                active=whole.pop(cut.active),
+                values=whole,
+                shared=shared,
+            )
+
+        found = Features.joined(list(_in_pieces(len(images), cut.batch or len(images), run)))
+        if not np.isfinite(found.attribute).all():
+            sample, unit = np.argwhere(~np.isfinite(found.attribute))[0]
+            raise ModelError(
+                f"unit {unit} of {cut.site.tensor!r} has the activity "
+                f"{found.attribute[sample, unit]} for an image, which cannot be ranked; check "
+                "the preprocessing, or choose another site (--site)"
+            )
+        return found
+
+    def classes(
+        self,
+        found: Features,
+        sample: np.ndarray,
+        mask: Callable[[slice], np.ndarray],
+    ) -> np.ndarray:
+        """The class that the suffix gives to each row, the first of equally high ones.
+
+        Args:
+            found: features of C samples.
+            sample: int64 (R,), the sample of each row.
+            mask: gives the mask of a slice of the rows, float32 (…, M), 1 keep, 0 remove.
+
+        Returns:
+            int64 (R,).
+        """
+        return np.concatenate(
+            [scores.argmax(axis=1) for scores in self._score_pieces(found, sample, mask)]
+        )
+
+    def scores(self, found: Features, mask: np.ndarray) -> np.ndarray:
+        """The scores (C, K) of C samples under one mask each, float32 (C, M)."""
+        everyone = np.arange(len(found.active))
+        return np.concatenate(list(self._score_pieces(found, everyone, mask.__getitem__)))
+
+    def _score_pieces(
+        self, found: Features, sample: np.ndarray, mask: Callable[[slice], np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        fixed = self.cut.batch
+
+        def run(piece: slice) -> np.ndarray:
+            rows = sample[piece]
+            feeds = {name: _padded(value[rows], fixed) for name, value in found.values.items()}
+            feeds |= found.shared
+            feeds[self.cut.mask] = _padded(mask(piece), fixed)
+            return self.suffix.run(feeds, [self.cut.scores])[0][: len(rows)]
+
+        width = max(found.nbytes // max(len(found.active), 1), 1)
+        rows_at_once = min(max(_ROW_BYTES // width, _FEWEST_ROWS), _MOST_ROWS)
+        return _in_pieces(len(sample), fixed or rows_at_once, run)
+
+
+def open_network(cut: Cut, image: str, device: str, *, threads: int = 0) -> CutNetwork:
+    """Opens both halves; the suffix goes where the prefix went.
+
+    Raises:
+        DeviceError, ModelError: see :func:`analyzer.ablation.sessions.open_session`.
+    """
+    prefix = open_session(cut.prefix, device, threads=threads)
+    suffix = open_session(cut.suffix, prefix.device, threads=threads)
+    return CutNetwork(cut, prefix, suffix, image)
+
+
+def _in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:
+    """``run`` over 0…total, in halves from where a piece does not fit into memory."""
+    start = 0
+    while start < total:
+        stop = min(start + size, total)
+        try:
+            yield run(slice(start, stop))
+        except OutOfMemory:
+            if stop - start <= 1:
+                raise
+            size = (stop - start + 1) // 2
+        else:
+            start = stop
+
+
+def _padded(batch: np.ndarray, fixed: int | None) -> np.ndarray:
+    """A batch of the size the network is fixed to, the last entry repeated."""
+    if fixed is None or len(batch) == fixed:
+        return batch
+    return np.concatenate([batch, np.repeat(batch[-1:], fixed - len(batch), axis=0)])

@@ -1,0 +1,126 @@
+"""Which rows of the sweep have to be run.
+
+A row is (sample, order, n). Removing a unit whose map is all zero for a sample changes nothing,
+so along n the answer of a sample can change only where one of its active units goes. Each row
+that is run therefore answers for a stretch of n, and the stretches of a sample cover 0…M in
+both orders.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Rows", "necessary_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a sweep: R of them run, A answers drawn from them.
+
+    A row keeps the units with ``low`` ≤ rank < ``high``, rank 0 being the most active. An answer
+    says that row ``row`` stands for n = ``first`` … ``last`` of a sample in one order.
+    """
+
+    sample: np.ndarray  # int64 (R,)
+    low: np.ndarray  # int64 (R,)
+    high: np.ndarray  # int64 (R,)
+    row: np.ndarray  # int64 (A,): which row answers
+    answered: np.ndarray  # int64 (A,): the sample it answers for
+    ascending: np.ndarray  # bool (A,): in which order
+    first: np.ndarray  # int64 (A,)
+    last: np.ndarray  # int64 (A,), inclusive
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+
+def necessary_rows(active: np.ndarray, *, share_empty: bool) -> Rows:
+    """The rows to run for samples whose active units are known.
+
+    Args:
+        active: bool (S, M), units by rank: ``active[s, r]`` says that the unit of rank r has a
+            map that is not all zero for sample s.
+        share_empty: with every unit removed all samples look alike (the network reads nothing
+            but the masked tensor), so that one row answers for all of them.
+    """
+    samples, units = active.shape
+    everyone = np.arange(samples)
+    count = active.sum(axis=1)  # (S,)
+
+    descending = _stretches(active)
+    ascending = _stretches(active[:, ::-1])
+
+    # With nothing removed: one row a sample, for both orders, up to its first active unit.
+    whole = Rows(
+        sample=everyone,
+        low=np.zeros(samples, int),
+        high=np.full(samples, units),
+        row=np.tile(everyone, 2),
+        answered=np.tile(everyone, 2),
+        ascending=np.repeat([False, True], samples),
+        first=np.zeros(2 * samples, int),
+        last=np.concatenate([descending.begin, ascending.begin]),
+    )
+    some = _between(descending, ascending, units)
+    bare = np.flatnonzero(count)  # samples that have something to lose
+    shared = share_empty and len(bare) > 0
+    empty = Rows(
+        sample=bare[:1] if shared else bare,
+        low=np.zeros(1 if shared else len(bare), int),
+        high=np.zeros(1 if shared else len(bare), int),
+        row=np.zeros(2 * len(bare), int) if shared else np.tile(np.arange(len(bare)), 2),
+        answered=np.tile(bare, 2),
+        ascending=np.repeat([False, True], len(bare)),
+        first=np.concatenate([descending.end[bare], ascending.end[bare]]) + 1,
+        last=np.full(2 * len(bare), units),
+    )
+    return _joined(whole, some, empty)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretches:
+    begin: np.ndarray  # (S,): the last n at which nothing active is gone (M if nothing is active)
+    end: np.ndarray  # (S,): the last n at which something active is left
+    sample: np.ndarray  # (T,): stretches in between, by sample
+    first: np.ndarray  # (T,)
+    last: np.ndarray  # (T,)
+
+
+def _stretches(active: np.ndarray) -> _Stretches:
+    """Where the answers of each sample can change, its units taken from the left."""
+    units = active.shape[1]
+    any_active = active.any(axis=1)
+    begin = np.where(any_active, active.argmax(axis=1), units)
+    end = np.where(any_active, units - 1 - active[:, ::-1].argmax(axis=1), units)
+    sample, rank = np.nonzero(active)  # by sample, then by rank
+    same = sample[1:] == sample[:-1]  # the next active unit belongs to the same sample
+    return _Stretches(begin, end, sample[:-1][same], rank[:-1][same] + 1, rank[1:][same])
+
+
+def _between(descending: _Stretches, ascending: _Stretches, units: int) -> Rows:
+    """Rows with some but not all of a sample's active units removed."""
+    rows = len(descending.sample)
+    return Rows(
+        sample=np.concatenate([descending.sample, ascending.sample]),
+        low=np.concatenate([descending.first, np.zeros(len(ascending.sample), int)]),
+        high=np.concatenate([np.full(rows, units), units - ascending.first]),
+        row=np.arange(rows + len(ascending.sample)),
+        answered=np.concatenate([descending.sample, ascending.sample]),
+        ascending=np.repeat([False, True], [rows, len(ascending.sample)]),
+        first=np.concatenate([descending.first, ascending.first]),
+        last=np.concatenate([descending.last, ascending.last]),
+    )
+
+
+def _joined(*parts: Rows) -> Rows:
+    offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    return Rows(
+        sample=np.concatenate([part.sample for part in parts]),
+        low=np.concatenate([part.low for part in parts]),
+        high=np.concatenate([part.high for part in parts]),
+        row=np.concatenate([part.row + at for part, at in zip(parts, offsets, strict=True)]),
+        answered=np.concatenate([part.answered for part in parts]),
+        ascending=np.concatenate([part.ascending for part in parts]),
+        first=np.concatenate([part.first for part in parts]),
+        last=np.concatenate([part.last for part in parts]),
+    )

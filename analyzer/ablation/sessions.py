@@ -1,0 +1,139 @@
+"""onnxruntime sessions on a device that is asked for by name and read back, never assumed."""
+
+import ctypes
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from analyzer.errors import AnalyzerError, DeviceError, ModelError
+
+__all__ = ["OutOfMemory", "Session", "open_session"]
+
+# onnxruntime writes its own words to standard error; what matters comes back as exceptions.
+_FATAL_ONLY = 4
+_CUDA = "CUDAExecutionProvider"
+_CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.IGNORECASE)
+
+
+class OutOfMemory(AnalyzerError):
+    """A batch did not fit into memory; a smaller one may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A network ready to run, and where it runs."""
+
+    path: Path
+    device: str  # "cpu" or "cuda:N", as read back from onnxruntime
+    note: str | None  # why "auto" did not take a GPU that is there
+    outputs: tuple[str, ...]
+    _session: ort.InferenceSession = field(repr=False)
+
+    def run(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> list[np.ndarray]:
+        """The named outputs (default: all), for inputs given by name.
+
+        Raises:
+            OutOfMemory: the batch did not fit.
+            ModelError: onnxruntime could not run the network on these inputs.
+        """
+        try:
+            return self._session.run(outputs, dict(feeds))
+        except Exception as error:  # onnxruntime raises a family without a useful base
+            if _MEMORY_WORDS.search(str(error)):
+                raise OutOfMemory(f"out of memory in {self.path.name}: {_line(error)}") from error
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            raise ModelError(
+                f"the network refused its input ({shapes}): {_line(error)}; "
+                "check the image size (--img-size) and the layout (--layout)"
+            ) from error
+
+
+def open_session(path: Path, requested: str = "auto", *, threads: int = 0) -> Session:
+    """A session for the network at ``path``.
+
+    Args:
+        requested: "cpu", "cuda", "cuda:N", or "auto": the first GPU that onnxruntime really
+            runs on, else the processor.
+        threads: threads of one operator; 0 leaves it to onnxruntime (all cores).
+
+    Raises:
+        DeviceError: the name is none of these, or CUDA was asked for and cannot be had.
+        ModelError: onnxruntime cannot load the network.
+    """
+    name = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", requested)
+    if name is None:
+        raise DeviceError(f"unknown device {requested!r}; use auto, cpu, cuda or cuda:N")
+    if requested == "cpu" or (requested == "auto" and not _gpu_count()):
+        return _open(path, "cpu", None, threads)
+    try:
+        return _open(path, f"cuda:{name[1] or 0}", None, threads)
+    except DeviceError as error:
+        if requested == "auto":
+            return _open(path, "cpu", f"there is a GPU, but {error}; ran on the CPU", threads)
+        raise DeviceError(
+            f"--device {requested}: {error}; use --device cpu to run on the processor"
+        ) from error
+
+
+def _open(path: Path, device: str, note: str | None, threads: int) -> Session:
+    providers: list = ["CPUExecutionProvider"]
+    if device != "cpu":
+        index = device.removeprefix("cuda:")
+        _check_gpu(int(index))
+        # TF32 keeps 10 of 23 bits of a product: enough to change which class wins.
+        providers.insert(0, (_CUDA, {"device_id": index, "use_tf32": "0"}))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _FATAL_ONLY
+    ort.set_default_logger_severity(_FATAL_ONLY)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise ModelError(f"onnxruntime cannot load {path.name}: {_line(error)}") from error
+    if device != "cpu" and session.get_providers()[0] != _CUDA:
+        raise DeviceError(
+            "onnxruntime could not load the CUDA libraries "
+            "(pip install 'onnx-gap[cuda]' brings them)"
+        )
+    outputs = tuple(output.name for output in session.get_outputs())
+    return Session(Path(path), device, note, outputs, session)
+
+
+def _check_gpu(index: int) -> None:
+    if _CUDA not in ort.get_available_providers():
+        raise DeviceError(
+            "the installed onnxruntime has no CUDA provider "
+            "(pip uninstall onnxruntime, then pip install 'onnx-gap[cuda]')"
+        )
+    count = _gpu_count()
+    if count == 0:
+        raise DeviceError("no NVIDIA GPU or driver was found")
+    if index >= count:
+        raise DeviceError(f"there is no GPU {index}, only {count}, numbered from 0")
+    ort.preload_dlls()
+
+
+def _gpu_count() -> int:
+    """How many GPUs NVIDIA's driver sees; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL(_CUDA_LIBRARY)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error without onnxruntime's own prefix."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)

@@ -1,0 +1,137 @@
+"""The counts an ablation has gathered so far: all that a resumed run needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from analyzer.ablation.rows import Rows
+from analyzer.errors import AuditFolderError
+from analyzer.records import ClassCurves, SampleCounts
+
+__all__ = ["Tally"]
+
+ORDERS = 2  # 0 descending, 1 ascending
+_DIGEST = 32  # bytes of a sha256
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts of S samples in K classes at a site of M channels.
+
+    A sample is addressed by its place in the sequence that is worked off, which is sorted by
+    class.
+    """
+
+    order: np.ndarray  # int64 (K, M): channels by descending unit attribute, -1 if not yet known
+    curves: np.ndarray  # int64 (2, K, M + 1): correct counts, descending and ascending
+    samples: np.ndarray  # int64 (K,): samples that were read
+    hits: np.ndarray  # int32 (2, S): at how many n a sample is classified as its label
+    correct: np.ndarray  # bool (S,): with nothing removed
+    read: np.ndarray  # bool (S,): False where the sample was skipped as unreadable
+    digests: np.ndarray  # uint8 (S, 32): sha256 of what was read
+    skipped: np.ndarray  # str: a sentence for each sample that was skipped
+    ordered: int = 0  # samples before this place have their unit order
+    swept: int = 0  # samples before this place are counted
+    possible: int = 0  # rows the plain way would have run for them
+    run: int = 0  # rows run
+    prefix_seconds: float = 0.0
+    sweep_seconds: float = 0.0
+
+    @classmethod
+    def start(cls, samples: int, classes: int, channels: int) -> "Tally":
+        """Nothing counted yet."""
+        return cls(
+            order=np.full((classes, channels), -1, dtype=np.int64),
+            curves=np.zeros((ORDERS, classes, channels + 1), dtype=np.int64),
+            samples=np.zeros(classes, dtype=np.int64),
+            hits=np.zeros((ORDERS, samples), dtype=np.int32),
+            correct=np.zeros(samples, dtype=bool),
+            read=np.ones(samples, dtype=bool),
+            digests=np.zeros((samples, _DIGEST), dtype=np.uint8),
+            skipped=np.empty(0, dtype=np.str_),
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything by name, for a checkpoint."""
+        return {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
+
+    def restored(self, arrays: Mapping[str, np.ndarray]) -> "Tally":
+        """The tally of a checkpoint of the same shapes as this one.
+
+        Raises:
+            AuditFolderError: the checkpoint is one of another size.
+        """
+        for name, own in self.arrays().items():
+            if name not in arrays or (name != "skipped" and arrays[name].shape != own.shape):
+                raise AuditFolderError(
+                    f"the unfinished audit there does not fit ({name!r}); use --fresh to start anew"
+                )
+        return Tally(
+            **{
+                name: arrays[name] if own.ndim else own.dtype.type(arrays[name]).item()
+                for name, own in self.arrays().items()
+            }
+        )
+
+    def add(
+        self, places: np.ndarray, labels: np.ndarray, rows: Rows, predicted: np.ndarray
+    ) -> None:
+        """Counts what a chunk of samples was classified as.
+
+        Args:
+            places: int64 (C,), of the samples in the sequence.
+            labels: int64 (C,).
+            rows: what was run for them.
+            predicted: int64 (R,), the class that each row was given.
+        """
+        classes, length = len(self.samples), self.curves.shape[2]
+        right = predicted[rows.row] == labels[rows.answered]  # (A,)
+        order = rows.ascending.astype(np.int64)
+
+        # A stretch first…last of right answers is +1 where it begins and -1 behind its end.
+        cell = (order * classes + labels[rows.answered]) * (length + 1)
+        size = ORDERS * classes * (length + 1)
+        steps = np.bincount((cell + rows.first)[right], minlength=size)
+        steps -= np.bincount((cell + rows.last + 1)[right], minlength=size)
+        self.curves += steps.reshape(ORDERS, classes, length + 1).cumsum(axis=2)[:, :, :length]
+
+        hits = np.bincount(
+            order * len(labels) + rows.answered,
+            weights=np.where(right, rows.last - rows.first + 1, 0),
+            minlength=ORDERS * len(labels),
+        )
+        self.hits[:, places] = hits.reshape(ORDERS, len(labels))
+        nothing_removed = (rows.first == 0) & ~rows.ascending
+        self.correct[places[rows.answered[nothing_removed]]] = right[nothing_removed]
+        self.possible += ORDERS * length * len(labels)
+        self.run += len(rows)
+
+    def class_curves(self) -> tuple[ClassCurves, ...]:
+        """The curves of every class that has samples."""
+        return tuple(
+            ClassCurves(
+                class_index=int(index),
+                samples=int(self.samples[index]),
+                order=self.order[index],
+                descending=self.curves[0, index],
+                ascending=self.curves[1, index],
+            )
+            for index in np.flatnonzero(self.samples)
+        )
+
+    def sample_counts(self, labels: np.ndarray, place: np.ndarray) -> SampleCounts:
+        """Per sample that was read, in the order of the data.
+
+        Args:
+            labels: int64 (S,), in the order of the data.
+            place: int64 (S,), each sample's place in the sequence that was worked off.
+        """
+        read = self.read[place]
+        place = place[read]
+        return SampleCounts(
+            label=labels[read],
+            correct=self.correct[place],
+            descending=self.hits[0, place],
+            ascending=self.hits[1, place],
+        )
