@@ -1,0 +1,298 @@
+"""The files of an audit folder: written whole or not at all, read with every doubt spoken out.
+
+==============  =====================================================================
+``audit.json``  the record (:mod:`analyzer.audit.record`)
+``curves.npz``  per class: correct counts of both orders, samples, unit order
+``samples.npz`` per sample: label, correct, and at how many n it is right in each order
+``report.html`` what people read (:mod:`analyzer.audit.report`)
+==============  =====================================================================
+"""
+
+import json
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from analyzer.errors import AuditFolderError
+from analyzer.records import ClassCurves, SampleCounts
+
+__all__ = [
+    "AUDIT",
+    "CURVES",
+    "REPORT",
+    "SAMPLES",
+    "prepare_folder",
+    "read_arrays",
+    "read_curves",
+    "read_json",
+    "read_samples",
+    "write_arrays",
+    "write_aside",
+    "write_curves",
+    "write_json",
+    "write_samples",
+    "write_text",
+]
+
+AUDIT = "audit.json"
+CURVES = "curves.npz"
+SAMPLES = "samples.npz"
+REPORT = "report.html"
+
+
+def prepare_folder(folder: str | Path) -> Path:
+    """Make ``folder`` (and its parents) if needed and show that files can be written in it.
+
+    Raises:
+        AuditFolderError: it is a file, or cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = _aside(folder / "probe")
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except FileExistsError:
+        raise AuditFolderError(
+            f"{folder} is a file, not a folder; name another place for the audit."
+        ) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder
+
+
+@contextmanager
+def write_aside(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a hidden file beside ``path`` that takes its name once the block ends without error.
+
+    Readers see the old file or the whole new one, never a part; on an error nothing is left.
+
+    Raises:
+        AuditFolderError: the folder is missing, read-only or full.
+    """
+    path = Path(path)
+    aside = _aside(path)
+    try:
+        with aside.open("xb") as file:
+            yield file
+        os.replace(aside, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text to ``path``, whole or not at all."""
+    with write_aside(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as strict JSON (indented, UTF-8) to ``path``, whole or not at all.
+
+    Raises:
+        ValueError: ``value`` holds NaN or infinity, which JSON does not have.
+        AuditFolderError: the file cannot be written.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write ``arrays`` as compressed ``.npz``: the same arrays always give the same bytes.
+
+    Raises:
+        AuditFolderError: the file cannot be written.
+    """
+    with (
+        write_aside(path) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
+    ):
+        for name, array in arrays.items():
+            # A ZipInfo made by hand carries no time of writing and no file mode of this machine.
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+def write_curves(folder: str | Path, curves: Sequence[ClassCurves]) -> None:
+    """Write ``curves.npz``: the curves of K classes, all with the same M, by class index."""
+    curves = sorted(curves, key=lambda curve: curve.class_index)
+    write_arrays(
+        Path(folder) / CURVES,
+        {
+            "descending": np.stack([curve.descending for curve in curves]).astype(np.int64),
+            "ascending": np.stack([curve.ascending for curve in curves]).astype(np.int64),
+            "samples": np.array([curve.samples for curve in curves], np.int64),
+            "order": np.stack([curve.order for curve in curves]).astype(np.int64),
+            "class_index": np.array([curve.class_index for curve in curves], np.int64),
+        },
+    )
+
+
+def write_samples(folder: str | Path, samples: SampleCounts, channels: int) -> None:
+    """Write ``samples.npz``, with the score (ascending − descending) / (M + 1) of each sample."""
+    difference = samples.ascending.astype(np.float64) - samples.descending
+    write_arrays(
+        Path(folder) / SAMPLES,
+        {
+            "label": samples.label.astype(np.int64),
+            "correct": samples.correct.astype(bool),
+            "descending": samples.descending.astype(np.int32),
+            "ascending": samples.ascending.astype(np.int32),
+            "score": (difference / (channels + 1)).astype(np.float32),
+        },
+    )
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        AuditFolderError: there is no such file, or it is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise AuditFolderError(f"{path} is not valid JSON: {error}. Run the audit again.") from None
+
+
+def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays ``names`` of an ``.npz`` file; pickled objects are never loaded.
+
+    Raises:
+        AuditFolderError: there is no such file, it is damaged, or lacks one of ``names``.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in names if name not in archive.files]
+            if missing:
+                raise AuditFolderError(
+                    f"{path} has no array '{missing[0]}' (it has: {', '.join(archive.files)}); "
+                    "it was not written by an audit."
+                )
+            return {name: archive[name] for name in names}
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise AuditFolderError(
+            f"{path} is damaged or not an .npz file ({error}); run the audit again."
+        ) from None
+
+
+def read_curves(folder: str | Path) -> tuple[ClassCurves, ...]:
+    """The class curves of an audit folder, by class index.
+
+    Raises:
+        AuditFolderError: ``curves.npz`` is missing, damaged or contradicts itself.
+    """
+    path = Path(folder) / CURVES
+    arrays = read_arrays(path, ("descending", "ascending", "samples", "order", "class_index"))
+    order = _integers(path, arrays, "order", 2)
+    classes, channels = order.shape
+    wanted = {
+        "descending": (classes, channels + 1),
+        "ascending": (classes, channels + 1),
+        "samples": (classes,),
+        "class_index": (classes,),
+    }
+    for name, shape in wanted.items():
+        found = _integers(path, arrays, name, len(shape)).shape
+        if found != shape:
+            raise AuditFolderError(
+                f"{path}: '{name}' has shape {found} where 'order' asks for {shape}."
+            )
+    if not classes or not channels:
+        raise AuditFolderError(f"{path} holds no class or no channel; run the audit again.")
+    samples, index = arrays["samples"], arrays["class_index"]
+    if np.any(np.diff(index) <= 0) or index[0] < 0:
+        raise AuditFolderError(f"{path}: 'class_index' is not ascending from 0.")
+    if np.any(samples <= 0):
+        raise AuditFolderError(f"{path}: class {index[samples <= 0][0]} has no samples.")
+    for name in ("descending", "ascending"):
+        bad = np.any((arrays[name] < 0) | (arrays[name] > samples[:, None]), axis=1)
+        if bad.any():
+            raise AuditFolderError(
+                f"{path}: '{name}' of class {index[bad][0]} is not between 0 and its samples."
+            )
+    bad = np.any(np.sort(order, axis=1) != np.arange(channels), axis=1)
+    if bad.any():
+        raise AuditFolderError(
+            f"{path}: 'order' of class {index[bad][0]} does not name every channel once."
+        )
+    return tuple(
+        ClassCurves(
+            class_index=int(index[j]),
+            samples=int(samples[j]),
+            order=order[j],
+            descending=arrays["descending"][j],
+            ascending=arrays["ascending"][j],
+        )
+        for j in range(classes)
+    )
+
+
+def read_samples(folder: str | Path) -> SampleCounts:
+    """The per-sample counts of an audit folder, in the order of the data.
+
+    Raises:
+        AuditFolderError: ``samples.npz`` is missing, damaged or contradicts itself.
+    """
+    path = Path(folder) / SAMPLES
+    arrays = read_arrays(path, ("label", "correct", "descending", "ascending"))
+    count = _integers(path, arrays, "label", 1).shape
+    for name in ("correct", "descending", "ascending"):
+        found = _integers(path, arrays, name, 1).shape
+        if found != count:
+            raise AuditFolderError(
+                f"{path}: '{name}' has shape {found} where 'label' has {count}."
+            )
+    return SampleCounts(
+        label=arrays["label"].astype(np.int64),
+        correct=arrays["correct"].astype(bool),
+        descending=arrays["descending"].astype(np.int32),
+        ascending=arrays["ascending"].astype(np.int32),
+    )
+
+
+def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:
+    array = arrays[name]
+    if array.dtype.kind not in "iub" or array.ndim != rank:
+        raise AuditFolderError(
+            f"{path}: '{name}' is {array.dtype} of shape {array.shape}; "
+            f"integers with {rank} dimension(s) were expected."
+        )
+    return array
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _unwritable(path: Path, error: OSError) -> AuditFolderError:
+    return AuditFolderError(
+        f"{path} cannot be written: {error.strerror or error}. "
+        "Name a folder that exists or can be made, with room and write permission."
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> AuditFolderError:
+    if isinstance(error, FileNotFoundError):
+        return AuditFolderError(f"{path} does not exist; name a folder that an audit has written.")
+    return AuditFolderError(f"{path} cannot be read: {error.strerror or error}.")

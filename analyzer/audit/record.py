@@ -1,0 +1,268 @@
+"""``audit.json`` as frozen records: what was audited, with what, and what came out.
+
+Fields keep the names of the file, so that :func:`to_dict` and :func:`from_dict` are one rule for
+all of them. Fields may be added within a schema version; unknown ones are ignored on reading.
+"""
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from analyzer.audit.folder import AUDIT, read_json, write_json
+from analyzer.errors import AuditFolderError
+
+__all__ = [
+    "SCHEMA",
+    "AuditRecord",
+    "ClassRecord",
+    "DataRecord",
+    "DeviceRecord",
+    "EmptyClass",
+    "GapRecord",
+    "ModelRecord",
+    "RowsRecord",
+    "SecondsRecord",
+    "SiteRecord",
+    "from_dict",
+    "read_record",
+    "to_dict",
+    "write_record",
+]
+
+SCHEMA = 1
+"""Version of ``audit.json``; grows when a field changes its meaning or goes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """The network that was audited."""
+
+    path: str  # as the caller gave it
+    sha256: str  # of the file, followed by its external data files where there are any
+    bytes: int
+    producer: str
+    opset: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecord:
+    """The training samples that were used."""
+
+    source: str
+    samples: int
+    sha256: str  # of the samples as read, with their labels
+    preprocessing: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRecord:
+    """The tensor that was masked."""
+
+    tensor: str
+    axis: int
+    channels: int  # M
+    kind: str  # "activation", "convolution" or "tensor"
+    cut: str  # the tensor where the graph was cut; differs from ``tensor`` when sunk
+    operator: str = ""  # that makes the tensor, e.g. "Relu"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecord:
+    """One class: accuracy with nothing removed, and its sparsity quantities (Eq. 2 to 5)."""
+
+    index: int
+    name: str
+    samples: int
+    accuracy: float
+    n0: int
+    n0_r: int
+    zeta: float
+    kappa: float
+    chance_reached: bool
+    flags: tuple[str, ...] = ()  # sentences
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyClass:
+    """A class of the network without samples: left out of every average."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GapRecord:
+    """The estimated generalization gap (Eq. 7) with its prediction interval."""
+
+    estimate: float
+    low: float
+    high: float
+    coverage: float  # nominal coverage of [low, high]
+    gap_model: str  # sha256 of the gap model
+    inside_range: bool
+    warnings: tuple[str, ...] = ()
+    gap_model_name: str = ""  # file or zoo name
+    fitted_on: str = ""  # the population behind the gap model, in words
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """What was asked for and what ran."""
+
+    requested: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecondsRecord:
+    """Wall-clock time."""
+
+    prefix: float
+    sweep: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRecord:
+    """Rows (sample, order, n): how many there are, and how many had to be run."""
+
+    possible: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """The content of ``audit.json``."""
+
+    model: ModelRecord
+    data: DataRecord
+    site: SiteRecord
+    settings: Mapping[str, Any]  # every option in force, JSON values
+    chance: float  # the chance level in use
+    accuracy: float  # of all samples, with nothing removed
+    zeta: float  # Eq. 6
+    kappa: float  # Eq. 6
+    classes: tuple[ClassRecord, ...]
+    gap: GapRecord | None  # None without a gap model
+    device: DeviceRecord
+    versions: Mapping[str, str]
+    seconds: SecondsRecord
+    rows: RowsRecord
+    warnings: tuple[str, ...] = ()
+    empty_classes: tuple[EmptyClass, ...] = ()
+    skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
+    created: str = ""  # UTC, ISO 8601
+    schema: int = SCHEMA
+
+
+def to_dict(record: AuditRecord) -> dict[str, Any]:
+    """``record`` as JSON values, ``schema`` first.
+
+    Raises:
+        ValueError: a number is NaN or infinite; a record of such a result must not be written.
+    """
+    value = _encode(record, "audit")
+    return {"schema": value.pop("schema"), **value}
+
+
+def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
+    """The record that :func:`to_dict` gave, checked field by field.
+
+    Raises:
+        AuditFolderError: another schema version, a missing field or one of the wrong type; the
+            message names ``file`` and the field.
+    """
+    if not isinstance(value, Mapping) or "schema" not in value:
+        raise AuditFolderError(f"{file} is not the record of an audit: it has no field 'schema'.")
+    if value["schema"] != SCHEMA:
+        raise AuditFolderError(
+            f"{file} has schema {value['schema']!r}, this version of onnx-gap reads {SCHEMA}; "
+            "run the audit again, or use the version that wrote it."
+        )
+    record = _decode(AuditRecord, value, str(file), "")
+    if not record.classes:
+        raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
+    return record
+
+
+def write_record(folder: str | Path, record: AuditRecord) -> None:
+    """Write ``audit.json``, whole or not at all."""
+    write_json(Path(folder) / AUDIT, to_dict(record))
+
+
+def read_record(folder: str | Path) -> AuditRecord:
+    """Read and check ``audit.json`` of an audit folder."""
+    path = Path(folder) / AUDIT
+    return from_dict(read_json(path), file=path)
+
+
+def _encode(value: Any, where: str) -> Any:
+    if is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _encode(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):  # a numpy number
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}, which JSON does not have")
+    return value
+
+
+def _decode(kind: Any, value: Any, file: str, where: str) -> Any:
+    """``value`` of JSON as the annotated type ``kind``; ``where`` names the field."""
+    if is_dataclass(kind):
+        return _decode_record(kind, value, file, where)
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _decode(parts[0], value, file, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(file, where, "a list", value)
+        return tuple(_decode(parts[0], v, file, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise _wrong(file, where, "an object", value)
+        if parts[1] is Any:
+            return dict(value)
+        return {k: _decode(parts[1], v, file, f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _wrong(file, where, _KINDS[kind], value)
+    return value
+
+
+def _decode_record(kind: type, value: Any, file: str, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise _wrong(file, where, "an object", value)
+    annotations = _annotations(kind)
+    known = {}
+    for f in fields(kind):
+        path = f"{where}.{f.name}" if where else f.name
+        if f.name in value:
+            known[f.name] = _decode(annotations[f.name], value[f.name], file, path)
+        elif f.default is MISSING:
+            raise AuditFolderError(f"{file} has no field '{path}'; run the audit again.")
+    return kind(**known)
+
+
+@cache
+def _annotations(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+_KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def _wrong(file: str, where: str, wanted: str, value: Any) -> AuditFolderError:
+    found = repr(value) if len(repr(value)) <= 40 else type(value).__name__
+    return AuditFolderError(f"{file}: '{where}' must be {wanted}, not {found}.")

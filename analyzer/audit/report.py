@@ -1,0 +1,296 @@
+"""``report.html``: one file to read, print and keep; it needs neither network nor script.
+
+Computed first, rendered then: :func:`page_of` turns the record and the curves into what the
+templates show, and the templates escape every string.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer.audit.figures import CurveFigure, Frame, ScatterFigure, curve_figure, scatter_figure
+from analyzer.audit.folder import CURVES, REPORT, read_curves, write_text
+from analyzer.audit.palette import DARK, LIGHT
+from analyzer.audit.record import AuditRecord, ClassRecord, read_record
+from analyzer.errors import AuditFolderError
+from analyzer.records import ClassCurves
+
+__all__ = ["Page", "Panel", "html_of", "page_of", "render_report"]
+
+_FEW = 12  # classes up to which all of them are drawn
+_PANEL = Frame(width=240, height=142, left=30, right=8, top=8, bottom=22)
+_WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One class, drawn."""
+
+    record: ClassRecord
+    figure: CurveFigure
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The estimate read as accuracy on unseen data: accuracy − gap, held within 0 and 1."""
+
+    low: float
+    unseen: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that the template shows."""
+
+    record: AuditRecord
+    title: str
+    created: str  # for people; "" when not recorded
+    warnings: tuple[str, ...]
+    scale: Scale | None  # None without an estimate
+    mean: CurveFigure
+    scatter: ScatterFigure
+    groups: tuple[tuple[str, tuple[Panel, ...]], ...]  # (why, classes)
+    notable: tuple[tuple[ClassRecord, str], ...]  # (class, why), only when there are many
+    flagged: int
+    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]  # (heading, (name, value)…)
+
+
+def render_report(folder: str | Path) -> Path:
+    """Read ``audit.json`` and ``curves.npz`` of ``folder``, write its ``report.html``.
+
+    Raises:
+        AuditFolderError: one of them is missing, damaged, or they do not belong together.
+    """
+    path = Path(folder) / REPORT
+    write_text(path, html_of(page_of(read_record(folder), read_curves(folder))))
+    return path
+
+
+def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
+    """Compute what the report of ``record`` shows.
+
+    Raises:
+        AuditFolderError: the curves are of other classes or another site than the record.
+    """
+    by_index = {curve.class_index: curve for curve in curves}
+    if sorted(by_index) != sorted(entry.index for entry in record.classes):
+        raise AuditFolderError(
+            f"{CURVES} and audit.json name different classes; they are of two audits."
+        )
+    if len(curves[0].order) != record.site.channels:
+        raise AuditFolderError(
+            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.site.channels}; "
+            "they are of two audits."
+        )
+    groups = _chosen(record.classes)
+    return Page(
+        record=record,
+        title=re.split(r"[\\/]", record.model.path)[-1],
+        created=record.created.replace("T", " ").replace("Z", " UTC"),
+        warnings=_warnings(record),
+        scale=_scale(record),
+        mean=_mean_figure(record, curves),
+        scatter=scatter_figure(
+            np.array([entry.zeta for entry in record.classes]),
+            np.array([entry.kappa for entry in record.classes]),
+            mean=(record.zeta, record.kappa),
+            titles=[f"{e.name}: ζ {e.zeta:.3f}, κ {e.kappa:.3f}" for e in record.classes],
+            marked=np.array([bool(entry.flags) for entry in record.classes]),
+            frame=_WIDE,
+        ),
+        groups=tuple(
+            (why, tuple(_panel(entry, by_index[entry.index], record.chance) for entry in entries))
+            for why, entries in groups
+        ),
+        notable=tuple((entry, why) for why, entries in groups if why for entry in entries),
+        flagged=sum(bool(entry.flags) for entry in record.classes),
+        facts=_facts(record),
+    )
+
+
+def html_of(page: Page) -> str:
+    """``page`` as one HTML document."""
+    # Imported here: an audit pays for the template engine only once it has something to show.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("analyzer.audit", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(fixed=_fixed, percent=_percent)
+    template = environment.get_template("report.html.jinja")
+    return template.render(page=page, record=page.record, light=LIGHT, dark=DARK)
+
+
+def _chosen(classes: Sequence[ClassRecord]) -> list[tuple[str, list[ClassRecord]]]:
+    """Which classes to draw, in groups with the reason; one group without when all fit."""
+    if len(classes) <= _FEW:
+        return [("", list(classes))]
+    by_zeta = sorted(classes, key=lambda entry: (-entry.zeta, entry.index))
+    by_kappa = sorted(classes, key=lambda entry: (entry.kappa, entry.index))
+    flagged = [entry for entry in by_zeta if entry.flags]
+    groups: list[tuple[str, list[ClassRecord]]] = []
+    taken: set[int] = set()
+    for why, entries in (
+        ("flagged", flagged),
+        ("highest ζ", by_zeta),
+        ("lowest κ", by_kappa),
+        ("lowest ζ", by_zeta[::-1]),
+    ):
+        group = [entry for entry in entries if entry.index not in taken][:4]
+        taken.update(entry.index for entry in group)
+        if group:
+            groups.append((why, group))
+    return groups
+
+
+def _panel(entry: ClassRecord, curve: ClassCurves, chance: float) -> Panel:
+    figure = curve_figure(
+        curve.descending / curve.samples,
+        curve.ascending / curve.samples,
+        chance=chance,
+        n0=entry.n0,
+        n0_r=entry.n0_r,
+        frame=_PANEL,
+    )
+    return Panel(entry, figure)
+
+
+def _scale(record: AuditRecord) -> Scale | None:
+    if record.gap is None:
+        return None
+    gap = record.gap
+    unseen = (min(1.0, max(0.0, record.accuracy - g)) for g in (gap.high, gap.estimate, gap.low))
+    return Scale(*unseen)
+
+
+def _mean_figure(record: AuditRecord, curves: Sequence[ClassCurves]) -> CurveFigure:
+    """Both curves averaged over the classes, with the averages of the turning points."""
+    return curve_figure(
+        np.mean([curve.descending / curve.samples for curve in curves], axis=0),
+        np.mean([curve.ascending / curve.samples for curve in curves], axis=0),
+        chance=record.chance,
+        n0=float(np.mean([entry.n0 for entry in record.classes])),
+        n0_r=float(np.mean([entry.n0_r for entry in record.classes])),
+        frame=_WIDE,
+    )
+
+
+def _warnings(record: AuditRecord) -> tuple[str, ...]:
+    said = [*record.warnings, *(record.gap.warnings if record.gap else ())]
+    if record.empty_classes:
+        names = _some([entry.name for entry in record.empty_classes])
+        said.append(
+            f"{len(record.empty_classes)} of the network's classes have no samples and are left "
+            f"out of every average: {names}."
+        )
+    if record.skipped:
+        said.append(
+            f"{len(record.skipped)} samples could not be read and were left out: "
+            f"{_some(record.skipped)}."
+        )
+    return tuple(dict.fromkeys(said))
+
+
+def _facts(record: AuditRecord) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Where the result comes from, group by group, in words."""
+    model, data, site, gap = record.model, record.data, record.site, record.gap
+    groups: list[tuple[str, dict[str, Any]]] = [
+        (
+            "Network",
+            {
+                "file": model.path,
+                "SHA-256": model.sha256,
+                "size": f"{model.bytes:,} bytes",
+                "producer": model.producer or "not stated",
+                "opset": model.opset,
+            },
+        ),
+        (
+            "Training data",
+            {
+                "source": data.source,
+                "samples": f"{data.samples:,}",
+                "unreadable": len(record.skipped),
+                "SHA-256": data.sha256,
+                **data.preprocessing,
+            },
+        ),
+        (
+            "Site",
+            {
+                "masked tensor": site.tensor,
+                "made by": site.operator or "not stated",
+                "kind": site.kind,
+                "channel axis": site.axis,
+                "channels (M)": site.channels,
+                "graph cut at": site.cut,
+            },
+        ),
+        ("Settings", {**record.settings, "chance level": f"{record.chance:.6g}"}),
+    ]
+    if gap:
+        model_facts = {"name": gap.gap_model_name or "not stated", "SHA-256": gap.gap_model}
+        if gap.fitted_on:
+            model_facts["fitted on"] = gap.fitted_on
+        groups.append(("Gap model", {**model_facts, "network inside its range": gap.inside_range}))
+    rows = record.rows
+    share = f" ({_percent(rows.run / rows.possible)})" if rows.possible else ""
+    groups.append(
+        (
+            "Run",
+            {
+                "device": f"{record.device.used} (asked for: {record.device.requested})",
+                "rows run": f"{rows.run:,} of {rows.possible:,}{share}",
+                "prefix": _duration(record.seconds.prefix),
+                "sweep": _duration(record.seconds.sweep),
+                "in all": _duration(record.seconds.total),
+                **record.versions,
+            },
+        )
+    )
+    return tuple(
+        (heading, tuple((name.replace("_", " "), _shown(value)) for name, value in facts.items()))
+        for heading, facts in groups
+    )
+
+
+def _fixed(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    listed = ", ".join(names[:limit])
+    return listed if len(names) <= limit else f"{listed} and {len(names) - limit} more"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value)) or "none"
+    return str(value)
