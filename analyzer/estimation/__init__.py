@@ -1,0 +1,43 @@
+"""From correct counts to ζ and κ, and from those to an estimated generalization gap.
+
+scipy and scikit-learn are imported only where a gap model is fitted or scored; measuring and
+estimating need numpy alone.
+"""
+
+from analyzer.estimation.fitting import fit_gap_model, fit_population
+from analyzer.estimation.gap_model import FittedOn, GapModel
+from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
+from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
+from analyzer.estimation.population import Population, read_population, write_population
+from analyzer.estimation.quantities import class_quantities, network_quantities
+from analyzer.estimation.scores import (
+    FeatureScores,
+    FitScores,
+    draw_splits,
+    fit_scores,
+    score_features,
+)
+from analyzer.estimation.unit_order import unit_order
+
+__all__ = [
+    "FeatureScores",
+    "FitScores",
+    "FittedOn",
+    "GapModel",
+    "MeasuredCoverage",
+    "Population",
+    "class_quantities",
+    "draw_splits",
+    "fit_gap_model",
+    "fit_population",
+    "fit_scores",
+    "jackknife_plus",
+    "measure_coverage",
+    "network_quantities",
+    "read_gap_model",
+    "read_population",
+    "score_features",
+    "unit_order",
+    "write_gap_model",
+    "write_population",
+]

@@ -1,0 +1,214 @@
+"""A population of networks: the table that a gap model is fitted on.
+
+A CSV file, a row a network: ``name, zeta, kappa, train_accuracy, test_accuracy, gap`` in any order;
+accuracies and gap are fractions and may be left empty where they are not known. Any further
+column is kept as text; all but those that say which files were audited are hyperparameters.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.errors import GapModelError
+from analyzer.estimation.files import write_aside
+
+__all__ = ["Population", "read_population", "write_population"]
+
+BOUNDS = {
+    "zeta": (0.0, 1.0),
+    "kappa": (0.0, 1.0),
+    "train_accuracy": (0.0, 1.0),
+    "test_accuracy": (0.0, 1.0),
+    "gap": (-1.0, 1.0),
+}
+REQUIRED = ("name", "zeta", "kappa")
+FILES = ("model", "train_data", "test_data")
+GAP_TOLERANCE = 0.002  # accuracies in tables are often rounded to three digits
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """N networks, their quantities and how well they generalize."""
+
+    name: tuple[str, ...]  # N, no two alike
+    zeta: np.ndarray  # float64 (N,), Eq. 6
+    kappa: np.ndarray  # float64 (N,), Eq. 6
+    train_accuracy: np.ndarray  # float64 (N,), NaN where not known
+    test_accuracy: np.ndarray  # float64 (N,), NaN where not known
+    gap: np.ndarray  # float64 (N,), training − test accuracy, NaN where not known
+    further: Mapping[str, tuple[str, ...]]  # further column -> N cells, as written
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    @property
+    def hyperparameters(self) -> dict[str, tuple[str, ...]]:
+        """The further columns that describe how the networks were trained."""
+        return {name: cells for name, cells in self.further.items() if name not in FILES}
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Population":
+        """The networks at ``indices``, in that order."""
+        indices = [int(i) for i in indices]
+        arrays = {name: getattr(self, name)[indices] for name in BOUNDS}
+        return Population(
+            name=tuple(self.name[i] for i in indices),
+            further={key: tuple(cells[i] for i in indices) for key, cells in self.further.items()},
+            **arrays,
+        )
+
+    def with_gap(self) -> "Population":
+        """The networks whose gap is known: those that a gap model can be fitted on."""
+        return self.take(np.flatnonzero(np.isfinite(self.gap)))
+
+    def recipe(self) -> dict[str, list[float] | list[str]]:
+        """Per hyperparameter the range [least, greatest] of numbers, or else the texts in use."""
+        described: dict[str, list[float] | list[str]] = {}
+        for name, cells in self.hyperparameters.items():
+            given = sorted({cell for cell in cells if cell})
+            numbers = [_number_or_none(cell) for cell in given]
+            if given and None not in numbers:
+                described[name] = [min(numbers), max(numbers)]
+            else:
+                described[name] = given
+        return described
+
+
+def read_population(path: str | Path) -> Population:
+    """Read and check a population table.
+
+    A gap that is left out is made from the two accuracies.
+
+    Raises:
+        GapModelError: the file cannot be read, lacks a column, or a cell is not what its column
+            holds; the message names file, row (counted as lines of the file) and column.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise GapModelError(
+            f"The population {path} cannot be read: {error.strerror}. Name the population.csv "
+            "that `onnx-gap population` wrote."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise GapModelError(
+            f"The population {path} is not UTF-8 text: save the table as CSV with that encoding."
+        ) from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        _check_header(header, path)
+        rows = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise GapModelError(
+            f"{path}, line {reader.line_num}: not a line of CSV ({error}). Mend its quotes."
+        ) from error
+    if not rows:
+        raise GapModelError(f"The population {path} has no rows: add a row for each network.")
+    return _from_rows(header, rows, path)
+
+
+def write_population(population: Population, path: str | Path) -> None:
+    """Write the table, whole or not at all; :func:`read_population` gives the same back.
+
+    Raises:
+        GapModelError: the file cannot be written.
+    """
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["name", *population.further, *BOUNDS])
+    for row, name in enumerate(population.name):
+        numbers = (float(getattr(population, column)[row]) for column in BOUNDS)
+        writer.writerow(
+            [
+                name,
+                *(cells[row] for cells in population.further.values()),
+                *("" if math.isnan(number) else repr(number) for number in numbers),
+            ]
+        )
+    write_aside(Path(path), buffer.getvalue().encode())
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    missing = [column for column in REQUIRED if column not in header]
+    if "gap" not in header and not {"train_accuracy", "test_accuracy"} <= set(header):
+        missing.append("gap (or train_accuracy and test_accuracy)")
+    if missing:
+        raise GapModelError(
+            f"The population {path} has no column {', '.join(missing)}; its columns are "
+            f"{', '.join(header) or 'none'}. Separate columns by commas."
+        )
+    for position, column in enumerate(header, start=1):
+        if not column or header.index(column) != position - 1:
+            what = f"two columns named {column!r}" if column else f"no name for column {position}"
+            raise GapModelError(f"The population {path} has {what}: give each its own name.")
+
+
+def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> Population:
+    names: dict[str, int] = {}
+    numbers: dict[str, list[float]] = {column: [] for column in BOUNDS}
+    further = {c: [] for c in header if c not in BOUNDS and c != "name"}
+    for line, cells in rows:
+        where = f"{path}, line {line}"
+        if len(cells) != len(header):
+            raise GapModelError(
+                f"{where}: {len(cells)} cells for {len(header)} columns. "
+                "Quote cells that hold commas."
+            )
+        row = {column: cell.strip() for column, cell in zip(header, cells, strict=True)}
+        if not row["name"]:
+            raise GapModelError(f"{where}: the column 'name' is empty; name the network.")
+        if row["name"] in names:
+            raise GapModelError(
+                f"{where}: the name {row['name']!r} is taken by line {names[row['name']]}; "
+                "each network needs its own."
+            )
+        names[row["name"]] = line
+        values = {column: _cell(row, column, where) for column in BOUNDS}
+        values["gap"] = _gap(values, where)
+        for column, value in values.items():
+            numbers[column].append(value)
+        for column, texts in further.items():
+            texts.append(row[column])
+    arrays = {column: np.array(values, dtype=np.float64) for column, values in numbers.items()}
+    texts = {column: tuple(cells) for column, cells in further.items()}
+    return Population(name=tuple(names), further=texts, **arrays)
+
+
+def _cell(row: dict[str, str], column: str, where: str) -> float:
+    text = row.get(column, "")
+    low, high = BOUNDS[column]
+    if not text and column not in REQUIRED:
+        return math.nan
+    value = _number_or_none(text)
+    if value is None or not low <= value <= high:
+        raise GapModelError(
+            f"{where}, column '{column}': {text!r} is not a number from {low:g} to {high:g}; "
+            "quantities and accuracies are fractions."
+        )
+    return value
+
+
+def _gap(values: dict[str, float], where: str) -> float:
+    gap, between = values["gap"], values["train_accuracy"] - values["test_accuracy"]
+    if math.isnan(gap):
+        return between
+    if abs(gap - between) > GAP_TOLERANCE:
+        raise GapModelError(
+            f"{where}, column 'gap': {gap:g} is not train_accuracy − test_accuracy = "
+            f"{between:.4g}; correct it or leave it empty."
+        )
+    return gap
+
+
+def _number_or_none(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
