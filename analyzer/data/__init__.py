@@ -1,0 +1,36 @@
+"""Sources of labelled samples, and the declared preprocessing that brings them to a network."""
+
+from analyzer.data.arrays import from_arrays
+from analyzer.data.batches import Batch, Skipped, batches
+from analyzer.data.classes import ClassList, read_classes
+from analyzer.data.declared import INTERPOLATIONS, PRESETS, PreprocessOptions
+from analyzer.data.opening import open_data
+from analyzer.data.preprocessing import Preprocessing
+from analyzer.data.resolve import resolve_preprocessing
+from analyzer.data.source import (
+    Sample,
+    Source,
+    check_classes,
+    combine_digests,
+    limit_per_class,
+)
+
+__all__ = [
+    "INTERPOLATIONS",
+    "PRESETS",
+    "Batch",
+    "ClassList",
+    "PreprocessOptions",
+    "Preprocessing",
+    "Sample",
+    "Skipped",
+    "Source",
+    "batches",
+    "check_classes",
+    "combine_digests",
+    "from_arrays",
+    "limit_per_class",
+    "open_data",
+    "read_classes",
+    "resolve_preprocessing",
+]

@@ -1,0 +1,170 @@
+"""Batches of preprocessed samples, made ahead of their use in worker threads."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyzer.data import images
+from analyzer.data.preprocessing import Preprocessing, numpy_dtype
+from analyzer.data.source import Source, digest
+from analyzer.errors import DataError
+
+__all__ = ["Batch", "Skipped", "batches"]
+
+_CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
+_AHEAD = 2  # batches prepared beyond the one in use
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A sample that could not be read."""
+
+    index: int  # in the source
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Samples ready for the network. B samples, fewer than asked for where some were skipped."""
+
+    indices: np.ndarray  # int64 (B,): in the source, in the order asked for
+    images: np.ndarray  # (B, *preprocessing.shape), of the input's type
+    digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as it is stored
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    indices: np.ndarray | Sequence[int],
+    batch_size: int,
+    *,
+    skip_bad: bool = False,
+    threads: int | None = None,
+) -> Iterator[Batch]:
+    """Read, decode and preprocess samples, in the order of ``indices``.
+
+    Memory is bounded: three batches at any time. Closing the iterator ends the threads.
+
+    Args:
+        source: the samples.
+        preprocessing: resolved for this source.
+        indices: of the samples wanted, (S',).
+        batch_size: samples a batch; the last one may hold fewer.
+        skip_bad: leave unreadable samples out of their batch, which names them; a batch can
+            come out empty.
+        threads: that decode; the number of usable cores by default.
+
+    Raises:
+        DataError: a sample is unreadable (without ``skip_bad``) or comes out at another size.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    indices = np.asarray(indices, np.int64)
+    parts = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    with ThreadPoolExecutor(threads or _usable_cores(), "decode") as pool:
+        pending: deque[_Pending] = deque()
+        try:
+            for part in parts:
+                pending.append(_begin(pool, source, preprocessing, part, skip_bad))
+                if len(pending) > _AHEAD:
+                    yield _end(pending.popleft())
+            while pending:
+                yield _end(pending.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Pending:
+    """A batch being made: tasks write into its arrays and return what they skipped."""
+
+    batch: Batch
+    tasks: list[Future]
+
+
+def _begin(
+    pool: ThreadPoolExecutor,
+    source: Source,
+    preprocessing: Preprocessing,
+    indices: np.ndarray,
+    skip_bad: bool,
+) -> _Pending:
+    batch = Batch(
+        indices,
+        np.empty((len(indices), *preprocessing.shape), numpy_dtype(preprocessing.dtype)),
+        np.empty((len(indices), 32), np.uint8),
+    )
+    if _needs_no_geometry(source, preprocessing):
+        tasks = [pool.submit(_fill_from_array, source.array, preprocessing, batch)]
+    else:
+        tasks = [
+            pool.submit(_fill, source, preprocessing, batch, slice(start, start + _CHUNK), skip_bad)
+            for start in range(0, len(indices), _CHUNK)
+        ]
+    return _Pending(batch, tasks)
+
+
+def _end(pending: _Pending) -> Batch:
+    skipped = [bad for task in pending.tasks for bad in task.result()]
+    batch = pending.batch
+    if not skipped:
+        return batch
+    good = ~np.isin(batch.indices, [bad.index for bad in skipped])
+    return Batch(batch.indices[good], batch.images[good], batch.digests[good], tuple(skipped))
+
+
+def _needs_no_geometry(source: Source, preprocessing: Preprocessing) -> bool:
+    if source.array is None:
+        return False
+    return preprocessing.as_stored or preprocessing.keeps(*source.array.shape[1:3])
+
+
+def _fill_from_array(array: np.ndarray, preprocessing: Preprocessing, batch: Batch) -> tuple:
+    """Make a whole batch from rows of an array at once."""
+    rows = np.ascontiguousarray(array[batch.indices])
+    preprocessing.finish(rows, batch.images)
+    for slot, row in enumerate(rows):
+        batch.digests[slot] = np.frombuffer(digest(row), np.uint8)
+    return ()
+
+
+def _fill(
+    source: Source, preprocessing: Preprocessing, batch: Batch, slots: slice, skip_bad: bool
+) -> list[Skipped]:
+    """Make some samples of a batch one by one."""
+    skipped = []
+    for slot in range(*slots.indices(len(batch))):
+        index = int(batch.indices[slot])
+        try:
+            stored = source.store.stored(index)
+            image = stored
+            if isinstance(stored, bytes):
+                image = images.decode(stored, exif=preprocessing.exif)
+        except (OSError, DataError) as error:
+            if not skip_bad:
+                raise DataError(source.unreadable(index, error)) from error
+            skipped.append(Skipped(index, source.names[index], str(error)))
+            continue
+        try:
+            picture = preprocessing.picture(image)
+        except DataError as error:
+            raise DataError(f"{source.names[index]} in {source.source} {error}") from error
+        preprocessing.finish(picture[None], batch.images[slot : slot + 1])
+        batch.digests[slot] = np.frombuffer(digest(stored), np.uint8)
+    return skipped
+
+
+def _usable_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

@@ -1,0 +1,131 @@
+"""Folders of class folders, and reading samples from files."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.data.classes import ClassList, index_names
+from analyzer.data.images import EXTENSIONS
+from analyzer.data.names import CompactNames, natural_key
+from analyzer.data.source import Source
+from analyzer.errors import DataError
+
+__all__ = ["FileStore", "open_folder"]
+
+_HALVES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FileStore:
+    """Samples as image files below a root."""
+
+    root: Path
+    paths: CompactNames  # relative to the root
+
+    def stored(self, index: int) -> bytes:
+        return Path(self.root, self.paths[index]).read_bytes()
+
+    def fingerprint(self) -> str:
+        state = hashlib.sha256(self.paths.block())
+        sizes_times = np.empty((len(self.paths), 2), np.int64)
+        for index, path in enumerate(self.paths):
+            try:
+                stat = os.stat(os.path.join(self.root, path))
+            except OSError:
+                sizes_times[index] = -1
+            else:
+                sizes_times[index] = stat.st_size, stat.st_mtime_ns
+        state.update(sizes_times.data)
+        return state.hexdigest()
+
+
+def open_folder(folder: Path, half: str | None = None, classes: ClassList | None = None) -> Source:
+    """Open a folder of class folders: class index from the list, else by natural order.
+
+    Class folders may hold folders. Files that are not images by their extension are left out
+    and counted in a warning. Where the folder holds ``train``, ``val`` or ``test`` folders of
+    class folders instead, the half is one of these, ``train`` by default.
+
+    Raises:
+        DataError: no classes, an empty class, or a class that the list does not know.
+    """
+    name = str(folder)
+    root = _half_folder(folder, half)
+    if root != folder:
+        name = f"{folder}#{half or 'train'}"
+    folders = [entry.name for entry in os.scandir(root) if _is_class(entry)]
+    folders.sort(key=natural_key)
+    if not folders:
+        raise DataError(
+            f"{root} holds neither class folders nor anything else that is known as data"
+        )
+    indices, class_names, indexing = index_names(folders, classes, name)
+    paths: list[str] = []
+    counts = []
+    others = 0
+    # In the order of class indices: then samples of a class lie together whatever the list.
+    for class_index, class_folder in sorted(zip(indices, folders, strict=True)):
+        found, skipped = _images_below(root, class_folder)
+        if not found:
+            raise DataError(
+                f"the class folder {os.path.join(root, class_folder)} holds no image; fill it, or "
+                "remove it and pass the network's class list with --classes FILE"
+            )
+        paths += found
+        counts.append((class_index, len(found)))
+        others += skipped
+    labels = np.repeat(*np.array(counts, np.int64).T)
+    names = CompactNames(paths)
+    return Source(
+        source=name,
+        kind="folder",
+        labels=labels,
+        names=names,
+        store=FileStore(root, names),
+        class_names=class_names,
+        indexing=indexing,
+        warnings=(f"{name}: {others} files that are not images were left out",) if others else (),
+    )
+
+
+def _is_class(entry: os.DirEntry) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _half_folder(folder: Path, half: str | None) -> Path:
+    """The folder of class folders: the folder itself, or one of its halves."""
+    present = {entry.name.lower(): Path(entry) for entry in os.scandir(folder) if _is_class(entry)}
+    known = {
+        key: present[name] for key, names in _HALVES.items() for name in names if name in present
+    }
+    split = "train" in known and all(
+        any(_is_class(entry) for entry in os.scandir(path)) for path in known.values()
+    )
+    if half is None:
+        return known["train"] if split else folder
+    if half in known:
+        return known[half]
+    halves = ", ".join(known) or "none"
+    raise DataError(f"{folder} has no half {half!r} (halves there: {halves})")
+
+
+def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:
+    """Paths of the images of a class relative to the root, naturally sorted; other files' count."""
+    found, skipped = [], 0
+    for place, folders, files in os.walk(os.path.join(root, class_folder), followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = os.path.relpath(place, root)
+        for file in files:
+            if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith("."):
+                found.append(f"{relative}{os.sep}{file}")
+            else:
+                skipped += 1
+    found.sort(key=natural_key)
+    return found, skipped

@@ -1,0 +1,200 @@
+"""A source of labelled samples: labels known up front, samples read one by one when asked for."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from analyzer.data import images
+from analyzer.errors import DataError
+
+__all__ = [
+    "Sample",
+    "Source",
+    "Store",
+    "check_classes",
+    "combine_digests",
+    "digest",
+    "file_state",
+    "integer_labels",
+    "limit_per_class",
+]
+
+
+class Store(Protocol):
+    """Where the samples lie. Thread-safe, random access, no labels."""
+
+    def stored(self, index: int) -> bytes | np.ndarray:
+        """The sample as it is stored: the bytes of an image file, or an array."""
+
+    def fingerprint(self) -> str:
+        """Changes when the samples do; cheap, so by sizes and times where there are files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample before preprocessing."""
+
+    image: np.ndarray  # uint8 (H, W) or (H, W, C); or a float array as stored
+    digest: bytes  # sha256 of the sample as it is stored
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Source:
+    """Labelled samples. S samples; reading is thread-safe and in any order."""
+
+    source: str  # where they come from, for the record: a path with "#half" where there are halves
+    kind: str  # "folder", "npz", "idx", "cifar10", "cifar100", "parquet", "tar", "manifest", …
+    labels: np.ndarray  # int64 (S,)
+    names: Sequence[str]  # S names: path inside the source, or number
+    store: Store
+    class_names: tuple[str, ...] | None = None  # by class index
+    indexing: str = "labels"  # class index from: stored "labels", a "classes" list, name "order"
+    exif: bool = False  # rotate by the EXIF tag unless the preprocessing says otherwise
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not len(self.labels):
+            raise DataError(f"{self.source} holds no samples")
+        if len(self.names) != len(self.labels):
+            raise DataError(
+                f"{self.source} holds {len(self.names)} samples but {len(self.labels)} labels"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """The samples as one array (S, …), where they are held in memory."""
+        return getattr(self.store, "array", None)
+
+    def read(self, index: int) -> Sample:
+        """Read and decode one sample.
+
+        Raises:
+            DataError: the sample cannot be read; the sentence names it.
+        """
+        try:
+            stored = self.store.stored(index)
+            image = stored
+            if isinstance(stored, bytes):
+                image = np.asarray(images.decode(stored, exif=self.exif))
+        except (OSError, DataError) as error:
+            raise DataError(self.unreadable(index, error)) from error
+        return Sample(image, digest(stored))
+
+    def unreadable(self, index: int, reason: object) -> str:
+        """The sentence for a sample that cannot be read."""
+        return (
+            f"{self.names[index]} in {self.source} cannot be read ({reason}); "
+            "mend or remove it, or pass --skip-bad to go on without such samples"
+        )
+
+    def fingerprint(self) -> str:
+        """Identity of samples, labels and names, cheap to compute: for keys of results kept."""
+        state = hashlib.sha256(f"{self.kind} {self.exif} {self.class_names}".encode())
+        state.update(np.ascontiguousarray(self.labels).tobytes())
+        state.update(self.store.fingerprint().encode())
+        return state.hexdigest()
+
+
+def digest(stored: bytes | np.ndarray) -> bytes:
+    """sha256 of a sample as it is stored; of an array, its values in C order."""
+    data = stored if isinstance(stored, bytes) else np.ascontiguousarray(stored).data
+    return hashlib.sha256(data).digest()
+
+
+def combine_digests(digests: np.ndarray, labels: np.ndarray) -> str:
+    """The sha256 of labelled samples, as hex: of (digest, label) in the order of the data.
+
+    Args:
+        digests: uint8 (S, 32), sha256 of each sample as it is stored.
+        labels: (S,) class indices, hashed as little-endian int64.
+    """
+    if digests.shape != (len(labels), 32):
+        raise ValueError(f"digests of shape ({len(labels)}, 32) wanted, got {digests.shape}")
+    pairs = np.empty((len(labels), 40), np.uint8)
+    pairs[:, :32] = digests
+    pairs[:, 32:] = np.asarray(labels).astype("<i8").reshape(-1, 1).view(np.uint8)
+    return hashlib.sha256(pairs.data).hexdigest()
+
+
+def file_state(path: Path) -> str:
+    """Name, size and time of change of a file: the part it has in a fingerprint."""
+    stat = path.stat()
+    return f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def integer_labels(values: object, where: str) -> np.ndarray:
+    """Labels as int64 (S,); a column (S, 1) and whole-number floats are accepted.
+
+    Raises:
+        DataError: not one whole non-negative number a sample.
+    """
+    labels = np.asarray(values)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"the labels in {where} have shape {labels.shape}; one class index a sample is "
+            "wanted (take the argmax of one-hot rows)"
+        )
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iub":
+        raise DataError(
+            f"the labels in {where} are {labels.dtype}, not integers; store class indices 0, 1, …"
+        )
+    labels = labels.astype(np.int64)
+    if labels.size and labels.min() < 0:
+        index = int(np.argmin(labels))
+        raise DataError(
+            f"the label of sample {index} in {where} is {labels[index]}; class indices start at 0 "
+            "(drop the samples without a label)"
+        )
+    return labels
+
+
+def check_classes(source: Source, classes: int) -> None:
+    """Check the labels against the number of classes that the network names.
+
+    Raises:
+        DataError: a label outside the network's classes, or class indices made from the order
+            of names although their number is not the network's.
+    """
+    if source.indexing == "order" and source.class_names and len(source.class_names) != classes:
+        raise DataError(
+            f"{source.source} has {len(source.class_names)} classes but the network has "
+            f"{classes}, so the order of names cannot tell their indices; pass the network's "
+            "own class list with --classes FILE"
+        )
+    highest = int(source.labels.max())
+    if highest >= classes:
+        index = int(np.argmax(source.labels))
+        raise DataError(
+            f"{source.names[index]} in {source.source} has label {highest}, outside the "
+            f"network's {classes} classes (0 to {classes - 1}); is this the data that the "
+            "network was trained on?"
+        )
+
+
+def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
+    """Indices (int64, ascending) of at most ``limit`` samples of each class, drawn at random.
+
+    A class's draw depends only on the seed, the class and its number of samples.
+    """
+    if limit < 1:
+        raise DataError(f"a limit of {limit} samples per class leaves nothing; pass at least 1")
+    order = np.argsort(labels, kind="stable")
+    classes, starts = np.unique(labels[order], return_index=True)
+    chosen = []
+    for label, members in zip(classes, np.split(order, starts[1:]), strict=True):
+        if len(members) > limit:
+            generator = np.random.default_rng((seed, int(label)))
+            members = generator.choice(members, limit, replace=False)
+        chosen.append(members)
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
