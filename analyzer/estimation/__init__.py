@@ -17,7 +17,6 @@ from analyzer.estimation.scores import (
     fit_scores,
     score_features,
 )
-from analyzer.estimation.unit_order import unit_order
 
 __all__ = [
     "FeatureScores",
@@ -37,7 +36,6 @@ __all__ = [
     "read_gap_model",
     "read_population",
     "score_features",
-    "unit_order",
     "write_gap_model",
     "write_population",
 ]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.ablation.unit_order import unit_order
 from analyzer.errors import ModelError
-from analyzer.estimation import unit_order
 
 
 def test_order_descends_and_ties_go_to_the_lower_channel():
