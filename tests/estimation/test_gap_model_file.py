@@ -1,0 +1,125 @@
+import copy
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from analyzer.errors import GapModelError
+from analyzer.estimation import fit_gap_model, read_gap_model, write_gap_model
+
+REMOVED = object()
+
+
+@pytest.fixture(scope="module")
+def gap_model():
+    rng = np.random.default_rng(0)
+    zeta, kappa = rng.uniform(0, 1, (2, 12))
+    return fit_gap_model(
+        zeta,
+        kappa,
+        zeta - kappa + rng.normal(0, 0.1, 12),
+        name="Ziffern",
+        data="digits, 10 classes",
+        architecture="CNN",
+        recipe={"momentum": [0.0, 0.9], "optimizer": ["adam", "sgd"], "seed": []},
+    )
+
+
+def test_gap_model_comes_back_as_it_was(gap_model, tmp_path):
+    path = tmp_path / "gap_model.json"
+    written = write_gap_model(gap_model, path)
+    read = read_gap_model(path)
+    assert read == written == gap_model
+    assert read.sha256 == written.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read.estimate(0.3, 0.4) == gap_model.estimate(0.3, 0.4)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_same_gap_model_gives_the_same_bytes(gap_model, tmp_path):
+    first = write_gap_model(gap_model, tmp_path / "a.json")
+    again = write_gap_model(read_gap_model(tmp_path / "a.json"), tmp_path / "b.json")
+    assert first.sha256 == again.sha256
+
+
+def test_unknown_fields_are_ignored(gap_model, tmp_path):
+    path = tmp_path / "gap_model.json"
+    write_gap_model(gap_model, path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "note": "mine"}))
+    assert read_gap_model(path) == gap_model
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("schema", 2, "'schema' must be 1"),
+        ("schema", REMOVED, "lacks the field 'schema'"),
+        ("schema", True, "'schema' must be an integer"),
+        ("name", 3, "'name' must be a text"),
+        ("features", ["zeta", "depth"], "'features' must be"),
+        ("coefficients.kappa", REMOVED, "lacks the field 'coefficients.kappa'"),
+        ("coefficients.kappa", "1", "'coefficients.kappa' must be a finite number, not \"1\""),
+        ("coefficients.zeta", float("nan"), "'coefficients.zeta' must be a finite number"),
+        ("coefficients", [1, 2], "'coefficients' .* not a JSON object"),
+        ("intercept", 10**400, "'intercept' must be a finite number"),
+        ("fitted_on.networks", 0, "'fitted_on.networks' must be an integer of at least 1"),
+        ("fitted_on.networks", 7.5, "'fitted_on.networks' must be an integer"),
+        ("fitted_on.recipe", {"momentum": [0, None]}, "'fitted_on.recipe.momentum' must be"),
+        ("fitted_on.recipe", {"momentum": 0.9}, "'fitted_on.recipe.momentum' must be"),
+        ("ranges.zeta", [0.9, 0.1], r"'ranges.zeta' must be \[least, greatest\]"),
+        ("ranges.gap", [0.9], r"'ranges.gap' must be \[least, greatest\]"),
+        ("inverse_scatter", [[1, 0]], "'inverse_scatter' must be a symmetric"),
+        ("inverse_scatter", [[1, 0.5], [0, 1]], "'inverse_scatter' must be a symmetric"),
+        ("inverse_scatter", [[1, 2], [2, 1]], "'inverse_scatter' must be a symmetric positive"),
+        ("residual_variance", -1e-9, "'residual_variance' must be a number of at least 0"),
+        ("correlation", 1.1, "'correlation' must be a number from -1 to 1"),
+        ("interval.coverage", 90, "'interval.coverage' must be a number from 0 to 1"),
+        ("interval.measured_student_t", "most", "'interval.measured_student_t' must be"),
+        ("interval.measured_jackknife_plus", REMOVED, "lacks the field 'interval.measured_jack"),
+    ],
+)
+def test_field_that_is_wrong_is_named(gap_model, tmp_path, field, value, message):
+    path = tmp_path / "gap_model.json"
+    write_gap_model(gap_model, path)
+    content = json.loads(path.read_text())
+    holder = content
+    *outer, last = field.split(".")
+    for name in outer:
+        holder = holder[name]
+    if value is REMOVED:
+        del holder[last]
+    else:
+        holder[last] = copy.deepcopy(value)
+    path.write_text(json.dumps(content))
+    with pytest.raises(GapModelError, match=message) as caught:
+        read_gap_model(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"\x80\x04K\x01.", b"[" * 100_000])
+def test_file_that_is_no_json_is_refused(tmp_path, content):
+    path = tmp_path / "gap_model.json"
+    path.write_bytes(content)
+    with pytest.raises(GapModelError, match=r"gap_model\.json is not valid JSON"):
+        read_gap_model(path)
+
+
+def test_json_that_is_no_object_is_refused(tmp_path):
+    path = tmp_path / "gap_model.json"
+    path.write_text("[1, 2]")
+    with pytest.raises(GapModelError, match=r"gap_model\.json is not a JSON object"):
+        read_gap_model(path)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(GapModelError, match=r"none\.json cannot be read: No such file"):
+        read_gap_model(tmp_path / "none.json")
+
+
+def test_unwritable_place_is_refused_and_nothing_left(gap_model, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in ("none/m.json", "file/m.json", "folder"):
+        with pytest.raises(GapModelError, match="cannot be written"):
+            write_gap_model(gap_model, tmp_path / path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
