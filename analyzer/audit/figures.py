@@ -138,9 +138,7 @@ def scatter_figure(
             mark,
         )
 
-    points = [
-        place(*point) for point in zip(zeta, kappa, titles, map(bool, marked), strict=True)
-    ]
+    points = [place(*point) for point in zip(zeta, kappa, titles, map(bool, marked), strict=True)]
     return ScatterFigure(
         frame=frame,
         points=tuple(sorted(points, key=lambda point: point.marked)),

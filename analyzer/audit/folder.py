@@ -105,20 +105,20 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``arrays`` as compressed ``.npz``: the same arrays always give the same bytes.
+def write_arrays(
+    path: str | Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = True
+) -> None:
+    """Write ``arrays`` as ``.npz``: the same arrays always give the same bytes.
 
     Raises:
         AuditFolderError: the file cannot be written.
     """
-    with (
-        write_aside(path) as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
-    ):
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with write_aside(path) as file, zipfile.ZipFile(file, "w", method) as archive:
         for name, array in arrays.items():
             # A ZipInfo made by hand carries no time of writing and no file mode of this machine.
             member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = zipfile.ZIP_DEFLATED
+            member.compress_type = method
             with archive.open(member, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
@@ -168,8 +168,8 @@ def read_json(path: str | Path) -> Any:
         raise AuditFolderError(f"{path} is not valid JSON: {error}. Run the audit again.") from None
 
 
-def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays ``names`` of an ``.npz`` file; pickled objects are never loaded.
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays ``names`` (all when None) of an ``.npz`` file; pickles are never loaded.
 
     Raises:
         AuditFolderError: there is no such file, it is damaged, or lacks one of ``names``.
@@ -177,6 +177,7 @@ def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
+            names = archive.files if names is None else names
             missing = [name for name in names if name not in archive.files]
             if missing:
                 raise AuditFolderError(
@@ -256,9 +257,7 @@ def read_samples(folder: str | Path) -> SampleCounts:
     for name in ("correct", "descending", "ascending"):
         found = _integers(path, arrays, name, 1).shape
         if found != count:
-            raise AuditFolderError(
-                f"{path}: '{name}' has shape {found} where 'label' has {count}."
-            )
+            raise AuditFolderError(f"{path}: '{name}' has shape {found} where 'label' has {count}.")
     return SampleCounts(
         label=arrays["label"].astype(np.int64),
         correct=arrays["correct"].astype(bool),

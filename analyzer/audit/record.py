@@ -157,6 +157,7 @@ class AuditRecord:
     empty_classes: tuple[EmptyClass, ...] = ()
     skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
     created: str = ""  # UTC, ISO 8601
+    key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA
 
 

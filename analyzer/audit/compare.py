@@ -1,0 +1,178 @@
+"""Two audits side by side: what changed, and whether it may be compared at all."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analyzer.audit.record import AuditRecord, ClassRecord, read_record
+
+__all__ = ["Change", "ClassChange", "Comparison", "compare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One number in both audits."""
+
+    before: float
+    after: float
+
+    @property
+    def difference(self) -> float:
+        """after − before"""
+        return self.after - self.before
+
+    def to_dict(self) -> dict[str, float]:
+        return {**asdict(self), "difference": self.difference}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChange:
+    """One class in both audits."""
+
+    index: int
+    name: str
+    accuracy: Change
+    zeta: Change
+    kappa: Change
+
+    def to_dict(self) -> dict[str, Any]:
+        changes = {name: getattr(self, name).to_dict() for name in ("accuracy", "zeta", "kappa")}
+        return {"index": self.index, "name": self.name, **changes}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The second audit against the first."""
+
+    before: str  # path of the network
+    after: str
+    accuracy: Change
+    zeta: Change
+    kappa: Change
+    gap: Change | None  # estimates of one gap model; None where they cannot be compared
+    classes: tuple[ClassChange, ...]  # in both audits, by index
+    tolerance: float
+    reasons: tuple[str, ...]  # what got worse by more than the tolerance
+    warnings: tuple[str, ...]  # what the two audits do not have in common
+
+    @property
+    def worse(self) -> bool:
+        """ζ or the estimated gap rose, or κ fell, by more than the tolerance."""
+        return bool(self.reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "worse": self.worse,
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+            "tolerance": self.tolerance,
+            "accuracy": self.accuracy.to_dict(),
+            "zeta": self.zeta.to_dict(),
+            "kappa": self.kappa.to_dict(),
+            "gap": None if self.gap is None else self.gap.to_dict(),
+            "classes": [change.to_dict() for change in self.classes],
+        }
+
+
+def compare(before: str | Path, after: str | Path, *, tolerance: float = 0.01) -> Comparison:
+    """Compare the audit in folder ``after`` with the one in folder ``before``.
+
+    Args:
+        before: audit folder to hold against.
+        after: audit folder in question.
+        tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
+
+    Raises:
+        AuditFolderError: one of the folders holds no readable audit.
+    """
+    a, b = read_record(before), read_record(after)
+    gap = None
+    if a.gap and b.gap and a.gap.gap_model == b.gap.gap_model:
+        gap = Change(a.gap.estimate, b.gap.estimate)
+    zeta, kappa = Change(a.zeta, b.zeta), Change(a.kappa, b.kappa)
+    return Comparison(
+        before=a.model.path,
+        after=b.model.path,
+        accuracy=Change(a.accuracy, b.accuracy),
+        zeta=zeta,
+        kappa=kappa,
+        gap=gap,
+        classes=tuple(_class_changes(a.classes, b.classes)),
+        tolerance=tolerance,
+        reasons=tuple(_reasons(zeta, kappa, gap, tolerance)),
+        warnings=tuple(_warnings(a, b)),
+    )
+
+
+def _class_changes(
+    before: tuple[ClassRecord, ...], after: tuple[ClassRecord, ...]
+) -> Iterator[ClassChange]:
+    matching = {entry.index: entry for entry in before}
+    for entry in after:
+        if entry.index in matching:
+            old = matching[entry.index]
+            yield ClassChange(
+                index=entry.index,
+                name=entry.name,
+                accuracy=Change(old.accuracy, entry.accuracy),
+                zeta=Change(old.zeta, entry.zeta),
+                kappa=Change(old.kappa, entry.kappa),
+            )
+
+
+def _reasons(zeta: Change, kappa: Change, gap: Change | None, tolerance: float) -> Iterator[str]:
+    # A difference of 0.01 as floats can exceed 0.01 by a rounding error, which is no change.
+    limit = tolerance + 1e-12
+    if zeta.difference > limit:
+        yield f"ζ rose by {zeta.difference:.4f}, from {zeta.before:.4f} to {zeta.after:.4f}."
+    if -kappa.difference > limit:
+        yield f"κ fell by {-kappa.difference:.4f}, from {kappa.before:.4f} to {kappa.after:.4f}."
+    if gap and gap.difference > limit:
+        yield (
+            f"The estimated gap rose by {gap.difference:.4f}, "
+            f"from {gap.before:.4f} to {gap.after:.4f}."
+        )
+
+
+def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
+    """What keeps the numbers of the two audits from meaning the same."""
+    if a.data.sha256 != b.data.sha256:
+        yield (
+            f"The audits are of different samples ({a.data.source}, {a.data.samples}; "
+            f"{b.data.source}, {b.data.samples}): differences may come from the data."
+        )
+    if a.data.preprocessing != b.data.preprocessing:
+        yield "The samples were preprocessed differently."
+    if a.model.sha256 == b.model.sha256:
+        yield "Both audits are of the same network."
+    if a.site.channels != b.site.channels or a.site.tensor != b.site.tensor:
+        yield (
+            f"The sites differ: {a.site.tensor} with {a.site.channels} channels, "
+            f"{b.site.tensor} with {b.site.channels}."
+        )
+    if a.chance != b.chance:
+        yield f"The chance levels differ: {a.chance:.6g} and {b.chance:.6g}."
+    one, other = {entry.index for entry in a.classes}, {entry.index for entry in b.classes}
+    if one != other:
+        yield (
+            f"{len(one ^ other)} classes have samples in one audit only; "
+            f"the averages are over {len(one)} and {len(other)} classes."
+        )
+    renamed = [
+        entry.index
+        for entry, same in zip(a.classes, b.classes, strict=False)
+        if entry.index == same.index and entry.name != same.name
+    ]
+    if renamed:
+        yield (
+            f"{len(renamed)} classes have another name in each audit, the first of them class "
+            f"{renamed[0]}; they are compared by index."
+        )
+    if bool(a.gap) != bool(b.gap):
+        yield "Only one audit has an estimated gap, so the gaps are not compared."
+    elif a.gap and b.gap and a.gap.gap_model != b.gap.gap_model:
+        yield "The gaps were estimated by different gap models, so they are not compared."
