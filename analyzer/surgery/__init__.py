@@ -1,0 +1,19 @@
+"""Surgery on ONNX graphs: find the site, insert the mask, cut the network in two.
+
+Nothing here sees data or runs a network. A :class:`Network` is never changed.
+"""
+
+from analyzer.surgery.cut import cut
+from analyzer.surgery.mask import write_masked
+from analyzer.surgery.network import Network, load
+from analyzer.surgery.sites import candidates, default_site, named_site
+
+__all__ = [
+    "Network",
+    "candidates",
+    "cut",
+    "default_site",
+    "load",
+    "named_site",
+    "write_masked",
+]

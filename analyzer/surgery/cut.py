@@ -1,0 +1,103 @@
+"""Cutting a network at its site into a prefix, run once per sample, and a suffix, run per row."""
+
+import os
+from pathlib import Path
+
+from onnx_ir.passes import common as passes
+
+from analyzer.errors import ModelError, SiteError
+from analyzer.records import Cut, Site
+from analyzer.surgery.batch import free_batch
+from analyzer.surgery.flow import trace
+from analyzer.surgery.halves import make_prefix, make_suffix
+from analyzer.surgery.network import Network
+from analyzer.surgery.outputs import score_output
+from analyzer.surgery.plan import make_plan
+from analyzer.surgery.writing import save
+
+__all__ = ["cut"]
+
+_FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
+
+
+def cut(
+    network: Network,
+    site: Site,
+    folder: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+) -> Cut:
+    """Write ``prefix.onnx`` and ``suffix.onnx`` to ``folder``.
+
+    Suffix after prefix, with a mask, gives the same scores to the bit as the whole network
+    with that mask at the site; see :class:`analyzer.records.Cut` for what goes where.
+
+    Args:
+        network: The network to cut.
+        site: Where it is masked.
+        folder: An existing folder.
+        output: The output that holds the class scores, where the network has several.
+
+    Raises:
+        ModelError: The class scores cannot be told among the outputs, or the folder is missing.
+        SiteError: The scores do not depend on the site.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"The folder {folder} does not exist. Create it first.")
+    scores = score_output(network, output)
+    images = tuple(v.name for v in trace(network.model.graph).images)
+    model, batch = free_batch(network.model, images)
+    graph = model.graph
+    model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.ClearMetadataAndDocStringPass()(model)
+    kept = [v for v in graph.outputs if v.name == scores.name]
+    graph.outputs.clear()
+    graph.outputs.append(kept[0])
+    passes.RemoveUnusedNodesPass()(model)
+    plan = make_plan(graph, site, images, batch)
+    if plan is None:
+        raise SiteError(
+            f"The output {scores.name} of {network.path} does not depend on the tensor "
+            f"{site.tensor}, so masking it changes nothing. Choose another --site or --output."
+        )
+    prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
+    save(make_prefix(model, plan), prefix_path)
+    save(make_suffix(model, plan), suffix_path)
+    return Cut(
+        prefix=prefix_path,
+        suffix=suffix_path,
+        site=site,
+        tensor=plan.tensor,
+        features=plan.features,
+        side=plan.side_names,
+        shared=plan.shared_names,
+        attribute=plan.attribute,
+        active=plan.active,
+        mask=plan.mask,
+        scores=plan.scores,
+        batch=batch,
+        warnings=_warnings(network, scores.name, batch),
+    )
+
+
+def _warnings(network: Network, scores: str, batch: int | None) -> tuple[str, ...]:
+    warnings = []
+    others = [v.name for v in network.info.outputs if v.name != scores]
+    if others:
+        warnings.append(
+            f"The network has several outputs; {scores} is taken for the class scores. "
+            f"--output chooses another: {', '.join(others)}."
+        )
+    if batch is not None and batch > 1:
+        warnings.append(
+            f"The network is fixed to batches of {batch} images and could not be freed, so it "
+            "runs at that size. Export it with a dynamic batch axis for speed."
+        )
+    elif batch == 1:
+        warnings.append(
+            "The network is fixed to one image at a time and could not be freed, so it runs "
+            "that way. Export it with a dynamic batch axis for speed."
+        )
+    return tuple(warnings)

@@ -1,0 +1,241 @@
+"""Choosing the tensor that is masked: by default, by name, or from a list of candidates."""
+
+import difflib
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from analyzer.errors import SiteError
+from analyzer.records import Site
+from analyzer.surgery.activations import Activation, find_activations, is_gate
+from analyzer.surgery.flow import CONVOLUTIONS, Flow, bottlenecks, trace
+from analyzer.surgery.graph import constant, dimensions, find_value, is_op, readers
+from analyzer.surgery.network import Network
+from analyzer.surgery.outputs import score_output
+
+__all__ = ["candidates", "default_site", "named_site"]
+
+_WAY_OUT = "`onnx-gap inspect` lists the tensors worth choosing; name one with --site"
+
+# Between a convolution and its activation: these keep every channel where it is.
+_PASSED = (
+    "Add", "BatchNormalization", "Cast", "DequantizeLinear", "Div", "Dropout",
+    "GroupNormalization", "Identity", "InstanceNormalization", "Mul", "QuantizeLinear", "Sub",
+    "Sum",
+)  # fmt: skip
+
+
+def candidates(network: Network) -> tuple[Site, ...]:
+    """The activations of convolutions and the raw convolutions, in topological order.
+
+    A network without convolutions lists its activations of two axes or more instead: hidden
+    units, which :func:`named_site` accepts by tensor name.
+    """
+    survey = _survey(network)
+    found = []
+    for node in survey.graph:
+        value = node.outputs[0]
+        activation = survey.activations.get(value)
+        if activation is not None:
+            worth = survey.spatial(value) and not is_gate(activation)
+            if worth or not survey.flow.convolution:
+                found.append(survey.site(value, "activation"))
+        elif is_op(node, *CONVOLUTIONS):
+            found.append(survey.site(value, "convolution"))
+    return tuple(site for site in found if site is not None)
+
+
+def default_site(network: Network, output: str | None = None) -> Site:
+    """The last activation with spatial axes that every path from image to scores passes.
+
+    Raises:
+        SiteError: No tensor of the network qualifies.
+        ModelError: The output that holds the class scores cannot be told.
+    """
+    survey = _survey(network)
+    scores = score_output(network, output)
+    if not survey.flow.convolution:
+        raise SiteError(f"{network.path} has no convolution, so no default site. {_WAY_OUT}.")
+    passed = [
+        v
+        for v in bottlenecks(survey.graph, survey.flow.images, scores)
+        if v is not scores and survey.spatial(v)
+    ]
+    for value in reversed(passed):
+        activation = survey.activations.get(value)
+        if activation is not None and not is_gate(activation):
+            return survey.site(value, "activation")
+    if passed:
+        warning = (
+            f"No activation lies on every path from the image to {scores.name}; the default site "
+            f"{passed[-1].name} is the output of {passed[-1].producer().op_type}."
+        )
+        return survey.site(passed[-1], "tensor", warnings=(warning,))
+    raise SiteError(
+        f"No tensor of {network.path} with channels and spatial axes lies on every path from the "
+        f"image to {scores.name}. {_WAY_OUT}."
+    )
+
+
+def named_site(
+    network: Network,
+    name: str,
+    *,
+    at: str = "activation",
+    axis: int | None = None,
+    output: str | None = None,
+) -> Site:
+    """The site that a user names.
+
+    Args:
+        network: The network.
+        name: A convolution (its activated output is meant, through batch norm, bias and
+            residual add), a tensor, or any other node (its first output).
+        at: "activation", or "conv" for the raw output of a convolution.
+        axis: The channel axis, where it cannot be told or is not the one meant.
+        output: The output that holds the class scores; it must depend on the site.
+
+    Raises:
+        SiteError: Nothing bears that name, or no channel axis of known size can be told.
+        ModelError: The output that holds the class scores cannot be told.
+    """
+    survey = _survey(network)
+    score_output(network, output)
+    nodes = [n for n in survey.graph if n.name == name]
+    value = find_value(survey.graph, name)
+    if len(nodes) > 1 and value is None:
+        outputs = ", ".join(n.outputs[0].name for n in nodes)
+        raise SiteError(
+            f"{network.path} has {len(nodes)} nodes called {name!r}. Name the output of one "
+            f"instead: {outputs}."
+        )
+    if len(nodes) == 1 and is_op(nodes[0], *CONVOLUTIONS):
+        (node,) = nodes
+        if at == "conv":
+            return survey.site(node.outputs[0], "convolution", axis=axis, wanted=name)
+        activation = survey.activated(node)
+        return survey.site(activation.output, "activation", axis=axis, wanted=name)
+    if value is None and nodes:
+        value = nodes[0].outputs[0]
+    if value is None or constant(value) is not None:
+        raise SiteError(_not_found(survey, name))
+    return survey.site(value, "tensor", axis=axis, wanted=name)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """A network seen for its sites."""
+
+    network: Network
+    graph: ir.Graph
+    flow: Flow
+    activations: dict[ir.Value, Activation]
+
+    def spatial(self, value: ir.Value) -> bool:
+        """Spatial axes, a channel axis of known size, and a convolution above."""
+        shape = dimensions(value)
+        axis = self.flow.axis.get(value)
+        return (
+            value in self.flow.convolution
+            and shape is not None
+            and len(shape) >= 3
+            and axis is not None
+            and axis > 0
+            and isinstance(shape[axis], int)
+        )
+
+    def site(
+        self,
+        value: ir.Value,
+        kind: str,
+        *,
+        axis: int | None = None,
+        wanted: str | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Site | None:
+        """The record of a site; without ``wanted``, None where the channels cannot be told."""
+        shape = dimensions(value)
+        if axis is None:
+            axis = self.flow.axis.get(value)
+            if axis is None and shape is not None and len(shape) == 2:
+                axis = 1
+        rank = 0 if shape is None else len(shape)
+        if axis is not None and -rank <= axis < 0:
+            axis += rank
+        known = axis is not None and 0 < axis < rank and isinstance(shape[axis], int)
+        if not known:
+            if wanted is None:
+                return None
+            raise SiteError(self._no_channels(value, axis))
+        activation = self.activations.get(value)
+        node = value.producer()
+        convolution = self.flow.convolution.get(value)
+        return Site(
+            tensor=value.name,
+            axis=axis,
+            channels=shape[axis],
+            kind=kind,
+            operator=activation.name if activation else node.op_type if node else "input",
+            convolution=None if convolution is None else self.label(convolution),
+            shape=shape,
+            warnings=warnings,
+        )
+
+    def label(self, node: ir.Node) -> str:
+        """The node's name, or that of its output where it has none or shares it."""
+        shared = sum(n.name == node.name for n in self.graph) > 1
+        return node.outputs[0].name if shared or not node.name else node.name
+
+    def activated(self, convolution: ir.Node) -> Activation:
+        """The activation that takes the output of ``convolution``.
+
+        Raises:
+            SiteError: It goes elsewhere first.
+        """
+        by_input: dict[ir.Value, Activation] = {}
+        for activation in self.activations.values():
+            by_input.setdefault(activation.input, activation)
+        value = convolution.outputs[0]
+        while value not in by_input:
+            nodes = readers(value)
+            if len(nodes) != 1 or not is_op(nodes[0], *_PASSED):
+                into = " and ".join(dict.fromkeys(n.op_type for n in nodes)) or "nothing"
+                raise SiteError(
+                    f"The convolution {self.label(convolution)!r} of {self.network.path} has no "
+                    f"activation of its own: its output goes into {into}. Use --at conv for its "
+                    "raw output, or name a tensor with --site."
+                )
+            value = nodes[0].outputs[0]
+        return by_input[value]
+
+    def _no_channels(self, value: ir.Value, axis: int | None) -> str:
+        shape = dimensions(value)
+        where = f"The tensor {value.name!r} of {self.network.path}"
+        if shape is None:
+            return f"{where} has an unknown number of axes, so it cannot be masked. {_WAY_OUT}."
+        listed = "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
+        if axis is None:
+            return (
+                f"{where} has the shape {listed}, and which axis holds its channels cannot be "
+                "told. Give it with --axis."
+            )
+        return (
+            f"{where} has the shape {listed}, so axis {axis} holds no known number of channels "
+            "(axis 0 is the batch). Give another with --axis."
+        )
+
+
+def _survey(network: Network) -> _Survey:
+    graph = network.model.graph
+    return _Survey(network, graph, trace(graph), find_activations(graph))
+
+
+def _not_found(survey: _Survey, name: str) -> str:
+    names = {n.name for n in survey.graph if n.name}
+    names.update(v.name for n in survey.graph for v in n.outputs if v.name)
+    near = difflib.get_close_matches(name, sorted(names), n=4, cutoff=0.5)
+    hint = f" Did you mean {', '.join(repr(n) for n in near)}?" if near else ""
+    return (
+        f"{survey.network.path} has no node or tensor called {name!r}.{hint} `onnx-gap inspect` "
+        "lists those worth choosing."
+    )

@@ -1,0 +1,47 @@
+"""Writing ONNX files: aside first, then renamed, so that no half-written file is ever seen."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+
+__all__ = ["save"]
+
+_INLINE_LIMIT = 1 << 30  # bytes of weights; protobuf ends at 2 GiB
+
+
+def save(model: ir.Model, path: Path) -> None:
+    """Write ``model`` to ``path``; weights over 1 GiB go to ``<path>.data`` beside it.
+
+    The folder of ``path`` must exist. A file already there is replaced as a whole.
+    """
+    weights = sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+    data = f"{path.name}.data" if weights > _INLINE_LIMIT else None
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        if data is None:
+            _hold_in_memory(model)
+        ir.save(model, aside / path.name, format="protobuf", external_data=data)
+        if data is not None:
+            os.replace(aside / data, path.parent / data)
+        os.replace(aside / path.name, path)
+    finally:
+        shutil.rmtree(aside)
+
+
+def _hold_in_memory(model: ir.Model) -> None:
+    """Put external weights into the model itself; their files need not be where it goes."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                tensor = value.const_value
+                value.const_value = ir.Tensor(
+                    tensor.numpy(), dtype=tensor.dtype, name=tensor.name
+                )
