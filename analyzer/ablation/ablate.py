@@ -10,51 +10,21 @@ which an interrupted run goes on to the same integers.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from analyzer.ablation.network import CutNetwork, Features
 from analyzer.ablation.rows import Rows, necessary_rows
+from analyzer.ablation.samples import Batch, Samples, images_at_once
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.unit_order import unit_order
 from analyzer.errors import DataError
 from analyzer.records import Progress
 
-__all__ = ["Batch", "Load", "Samples", "ablate"]
+__all__ = ["ablate"]
 
-_BATCH_BYTES = 16 << 20  # of images in one run of the prefix
-_FEWEST_IMAGES, _MOST_IMAGES = 8, 256
 _CHUNK_CELLS = 1 << 20  # samples × units in one chunk of the sweep
 _CHECKPOINT_SECONDS = 5.0
-
-
-class Batch(Protocol):
-    """Samples ready for the network; those that could not be read are left out."""
-
-    indices: np.ndarray  # int64 (B,)
-    images: np.ndarray  # (B, …)
-    digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as stored
-    skipped: tuple[str, ...]  # a sentence for each sample left out
-
-
-class Load(Protocol):
-    """Reads samples by index, in that order, cut into batches at fixed places."""
-
-    def __call__(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """The class data."""
-
-    indices: np.ndarray  # int64 (S,): what to ask ``load`` for, in the order of the data
-    labels: np.ndarray  # int64 (S,)
-    load: Load
-
-    def sequence(self) -> np.ndarray:
-        """int64 (S,): the samples by class, within a class in the order of the data."""
-        return np.argsort(self.labels, kind="stable")
 
 
 def ablate(
@@ -127,10 +97,8 @@ class _Ablation:
         """Images in one run of the prefix, and bytes of features that a sample takes."""
         for batch in self.load(self.indices, 1):
             if len(batch.indices):
-                found = self.network.features(batch.images)
-                images = _BATCH_BYTES // batch.images.nbytes
-                images = min(max(images, _FEWEST_IMAGES), _MOST_IMAGES)
-                return self.network.cut.batch or images, found.nbytes
+                images = self.network.cut.batch or images_at_once(batch.images.nbytes)
+                return images, self.network.features(batch.images).nbytes
         raise DataError("not one of the samples could be read")
 
     def _groups(self) -> Iterator[tuple[int, int]]:
@@ -173,7 +141,8 @@ class _Ablation:
             tally.read[known.places] = True
             tally.digests[known.places] = batch.digests
             if batch.skipped:
-                tally.skipped = np.append(tally.skipped, batch.skipped)
+                reasons = [f"{unread.name}: {unread.reason}" for unread in batch.skipped]
+                tally.skipped = np.append(tally.skipped, reasons)
             if keep:
                 kept[at] = known
             self.progress("network", min(at + self.batch, stop), len(self.labels))

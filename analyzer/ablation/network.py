@@ -10,7 +10,7 @@ from analyzer.ablation.sessions import OutOfMemory, Session, open_session
 from analyzer.errors import ModelError
 from analyzer.records import Cut
 
-__all__ = ["CutNetwork", "Features", "open_network"]
+__all__ = ["CutNetwork", "Features", "open_network", "padded"]
 
 # Rows of one run of the suffix: enough for the matrix products to be worth it, few enough that
 # what is gathered for them stays small beside the features themselves.
@@ -70,7 +70,7 @@ class CutNetwork:
 
         def run(piece: slice) -> Features:
             batch = images[piece]
-            found = self.prefix.run({self.image: _padded(batch, cut.batch)}, outputs)
+            found = self.prefix.run({self.image: padded(batch, cut.batch)}, outputs)
             named = dict(zip(outputs, found, strict=True))
             shared = {name: named.pop(name) for name in cut.shared}
             whole = {name: value[: len(batch)] for name, value in named.items()}
@@ -123,9 +123,9 @@ class CutNetwork:
 
         def run(piece: slice) -> np.ndarray:
             rows = sample[piece]
-            feeds = {name: _padded(value[rows], fixed) for name, value in found.values.items()}
+            feeds = {name: padded(value[rows], fixed) for name, value in found.values.items()}
             feeds |= found.shared
-            feeds[self.cut.mask] = _padded(mask(piece), fixed)
+            feeds[self.cut.mask] = padded(mask(piece), fixed)
             return self.suffix.run(feeds, [self.cut.scores])[0][: len(rows)]
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
@@ -159,7 +159,7 @@ def _in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator
             start = stop
 
 
-def _padded(batch: np.ndarray, fixed: int | None) -> np.ndarray:
+def padded(batch: np.ndarray, fixed: int | None) -> np.ndarray:
     """A batch of the size the network is fixed to, the last entry repeated."""
     if fixed is None or len(batch) == fixed:
         return batch

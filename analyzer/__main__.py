@@ -1,0 +1,5 @@
+"""``python -m analyzer`` is ``onnx-gap``."""
+
+from analyzer.cli import main
+
+main()

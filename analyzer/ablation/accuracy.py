@@ -1,0 +1,54 @@
+"""Plain accuracy of a network as it was given."""
+
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.ablation.network import padded
+from analyzer.ablation.samples import Samples, images_at_once
+from analyzer.ablation.sessions import open_session
+from analyzer.errors import DataError
+from analyzer.records import Progress, TensorInfo
+
+__all__ = ["accuracy"]
+
+
+def accuracy(
+    model: Path,
+    samples: Samples,
+    image: TensorInfo,
+    scores: str,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    progress: Progress = lambda stage, done, total: None,
+) -> float:
+    """The share of the samples that the network classifies as their label.
+
+    Args:
+        image: the input that takes the images.
+        scores: name of the output with the scores.
+        progress: told of the stage "test", in samples.
+
+    Raises:
+        DataError: not one of the samples could be read.
+        DeviceError, ModelError: see :func:`analyzer.ablation.open_session`.
+    """
+    session = open_session(model, device, threads=threads)
+    fixed = image.shape[0] if image.shape and isinstance(image.shape[0], int) else None
+    first = samples.spread(1)
+    if first is None:
+        raise DataError("the sample that was tried first cannot be read")
+    label_of = dict(zip(samples.indices.tolist(), samples.labels.tolist(), strict=True))
+    correct = total = asked = 0
+    size = fixed or images_at_once(first[0].nbytes)
+    for batch in samples.load(samples.indices, size):
+        asked += size
+        if len(batch.indices):
+            found = session.run({image.name: padded(batch.images, fixed)}, [scores])[0]
+            named = found[: len(batch.indices)].reshape(len(batch.indices), -1).argmax(axis=1)
+            labels = np.array([label_of[index] for index in batch.indices.tolist()])
+            correct += int((named == labels).sum())
+            total += len(labels)
+        progress("test", min(asked, len(samples.indices)), len(samples.indices))
+    return correct / total

@@ -1,0 +1,60 @@
+"""The class data as the ablation reads them, whoever stores them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["Batch", "Load", "Samples", "images_at_once"]
+
+_BATCH_BYTES = 16 << 20  # of images in one run of a network
+_FEWEST_IMAGES, _MOST_IMAGES = 8, 256
+
+
+class Unread(Protocol):
+    """A sample that could not be read."""
+
+    name: str
+    reason: str
+
+
+class Batch(Protocol):
+    """Samples ready for the network; those that could not be read are left out."""
+
+    indices: np.ndarray  # int64 (B,)
+    images: np.ndarray  # (B, …)
+    digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as stored
+    skipped: Sequence[Unread]
+
+
+class Load(Protocol):
+    """Reads samples by index, in that order, cut into batches at fixed places."""
+
+    def __call__(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The class data, S samples."""
+
+    indices: np.ndarray  # int64 (S,): what to ask ``load`` for, in the order of the data
+    labels: np.ndarray  # int64 (S,)
+    load: Load
+
+    def sequence(self) -> np.ndarray:
+        """int64 (S,): the samples by class, within a class in the order of the data."""
+        return np.argsort(self.labels, kind="stable")
+
+    def spread(self, count: int) -> np.ndarray | None:
+        """Up to ``count`` images, (B, …), from all over the data; None if none can be read."""
+        places = np.unique(np.linspace(0, len(self.indices) - 1, count).astype(int))
+        for batch in self.load(self.indices[places], count):
+            if len(batch.indices):
+                return batch.images
+        return None
+
+
+def images_at_once(image_bytes: int) -> int:
+    """Images in one run of a network, by the bytes of one."""
+    return min(max(_BATCH_BYTES // max(image_bytes, 1), _FEWEST_IMAGES), _MOST_IMAGES)

@@ -1,0 +1,237 @@
+"""Audits of a population of networks, and the table that a gap model is fitted on."""
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from analyzer import ablation, data, estimation, surgery
+from analyzer.audit.folder import prepare_folder
+from analyzer.audit.run import AuditRequest, run_audit
+from analyzer.errors import AnalyzerError, DataError
+from analyzer.records import Progress
+
+__all__ = ["Member", "audit_population", "read_manifest"]
+
+_REQUIRED = ("name", "model", "train_data")
+_SAFE_NAME = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A network of a population, as the manifest describes it."""
+
+    name: str
+    model: Path
+    train_data: str
+    keys: tuple[str, str] | None  # of the training data
+    test_data: str | None
+    test_keys: tuple[str, str] | None
+    train_accuracy: float | None
+    test_accuracy: float | None
+    gap: float | None
+    cells: Mapping[str, str]  # the row as written
+
+
+def read_manifest(path: Path) -> tuple[Member, ...]:
+    """The networks of a manifest: a CSV file, a row a network; paths are relative to it.
+
+    Columns: ``name, model, train_data``, then what is known of ``test_data``,
+    ``train_accuracy``, ``test_accuracy`` and ``gap``; ``keys`` and ``test_keys`` name the arrays
+    of an .npz file as "images,labels". Any further column is a hyperparameter.
+
+    Raises:
+        DataError: it cannot be read, or a row is not what it should be; the sentence names it.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise DataError(f"the manifest {path} cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"the manifest {path} is not a CSV file: {error}") from error
+    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(
+            f"the manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}"
+        )
+    if not rows:
+        raise DataError(f"the manifest {path} names no network; add a row for each")
+    members = tuple(_member(row, f"{path}, line {line}", path.parent) for line, row in rows)
+    seen: set[str] = set()
+    for member in members:
+        if member.name in seen:
+            raise DataError(f"the manifest {path} names {member.name!r} twice; names are folders")
+        seen.add(member.name)
+    return members
+
+
+def audit_population(
+    members: Sequence[Member],
+    template: AuditRequest,
+    out: Path,
+    *,
+    jobs: int = 1,
+    progress: Progress = lambda stage, done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> estimation.Population:
+    """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
+
+    What is finished is not run again. A network that fails does not keep the others from being
+    audited; the table is written once all of them are.
+
+    Args:
+        template: the options, the same for every network.
+        jobs: networks audited at once, by joblib; the caller's ``joblib.parallel_config`` picks
+            another backend than processes on this machine.
+        progress: told of the stage "networks".
+
+    Raises:
+        AnalyzerError: what is wrong with the networks that could not be audited.
+    """
+    import joblib  # a quarter of a second that a single audit does not pay
+
+    prepare_folder(out)
+    requests = [_request(member, template, out) for member in members]
+    run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    rows: dict[str, dict[str, float]] = {}
+    failures: dict[str, str] = {}
+    tasks = (
+        joblib.delayed(_measured)(member, request)
+        for member, request in zip(members, requests, strict=True)
+    )
+    for number, (name, values, failure) in enumerate(run(tasks), 1):
+        if failure is None:
+            rows[name] = values
+        else:
+            failures[name] = failure
+            say(f"{name}: {failure}")
+        progress("networks", number, len(members))
+    if failures:
+        raise AnalyzerError(
+            f"{len(failures)} of {len(members)} networks could not be audited "
+            f"({', '.join(failures)}); mend or remove their rows, then run the same command "
+            "again: the audits that are done are kept"
+        )
+    population = _table(members, rows)
+    estimation.write_population(population, out / "population.csv")
+    return population
+
+
+def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
+    cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
+    if None in row:
+        raise DataError(f"{where} has more cells than the header; quote cells that hold commas")
+    for name in _REQUIRED:
+        if not cells[name]:
+            raise DataError(f"{where}: the column {name!r} is empty")
+    if not _SAFE_NAME.fullmatch(cells["name"]):
+        raise DataError(
+            f"{where}: the name {cells['name']!r} becomes a folder; use letters, digits, '.', "
+            "'_' and '-'"
+        )
+    return Member(
+        name=cells["name"],
+        model=base / cells["model"],
+        train_data=str(base / cells["train_data"]),
+        keys=_keys(cells.get("keys", ""), where),
+        test_data=str(base / cells["test_data"]) if cells.get("test_data") else None,
+        test_keys=_keys(cells.get("test_keys", ""), where),
+        train_accuracy=_number(cells, "train_accuracy", where),
+        test_accuracy=_number(cells, "test_accuracy", where),
+        gap=_number(cells, "gap", where),
+        cells=cells,
+    )
+
+
+def _keys(text: str, where: str) -> tuple[str, str] | None:
+    if not text:
+        return None
+    parts = tuple(part.strip() for part in text.split(","))
+    if len(parts) != 2:
+        raise DataError(f"{where}: the keys {text!r} must name images and labels, as images,labels")
+    return parts
+
+
+def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
+    if not cells.get(name):
+        return None
+    try:
+        return float(cells[name])
+    except ValueError:
+        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number") from None
+
+
+def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
+    return replace(
+        template,
+        model=member.model,
+        data=member.train_data,
+        keys=member.keys or template.keys,
+        out=out / "audits" / member.name,
+    )
+
+
+def _measured(member: Member, request: AuditRequest) -> tuple[str, dict[str, float], str | None]:
+    """Audits one network, in a worker; an error comes back as a sentence."""
+    try:
+        result = run_audit(request)
+        train = result.accuracy if member.train_accuracy is None else member.train_accuracy
+        test = member.test_accuracy
+        if test is None and member.test_data is not None:
+            test = _test_accuracy(member, request)
+    except AnalyzerError as error:
+        return member.name, {}, str(error)
+    gap = member.gap
+    if gap is None and test is not None:
+        gap = train - test
+    unknown = float("nan")
+    values = {
+        "zeta": result.zeta,
+        "kappa": result.kappa,
+        "train_accuracy": train,
+        "test_accuracy": unknown if test is None else test,
+        "gap": unknown if gap is None else gap,
+    }
+    return member.name, values, None
+
+
+def _test_accuracy(member: Member, request: AuditRequest) -> float:
+    network = surgery.load(member.model)
+    source = data.open_data(
+        member.test_data, keys=member.test_keys or request.keys, classes=request.classes
+    )
+    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
+    samples = ablation.Samples(
+        indices=np.arange(len(source)),
+        labels=source.labels,
+        load=lambda indices, size: data.batches(
+            source, preprocessing, indices, size, skip_bad=request.skip_bad
+        ),
+    )
+    return ablation.accuracy(
+        member.model,
+        samples,
+        network.info.inputs[0],
+        surgery.score_output(network, request.output).name,
+        device=request.device,
+        threads=request.threads,
+    )
+
+
+def _table(
+    members: Sequence[Member], rows: Mapping[str, Mapping[str, float]]
+) -> estimation.Population:
+    measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
+    further = [
+        name for name in members[0].cells if name not in ("name", "keys", "test_keys", *measured)
+    ]
+    return estimation.Population(
+        name=tuple(member.name for member in members),
+        further={name: tuple(member.cells.get(name, "") for member in members) for name in further},
+        **{name: np.array([rows[member.name][name] for member in members]) for name in measured},
+    )

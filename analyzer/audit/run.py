@@ -1,0 +1,413 @@
+"""An audit from the ONNX file and the training data to the folder that people keep."""
+
+import contextlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer import ablation, data, estimation, surgery
+from analyzer.audit import folder, record
+from analyzer.audit.checkpoint import Checkpoint, key_of
+from analyzer.audit.report import render_report
+from analyzer.errors import AuditFolderError, DataError
+from analyzer.records import ClassCurves, NetworkInfo, Progress, SampleCounts, Site
+
+__all__ = ["AuditRequest", "run_audit"]
+
+_CHECKED_IMAGES = 4  # on which the surgery is checked
+_MEMORY = 2 << 30
+_PACKAGES = ("onnx-gap", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRequest:
+    """Everything that an audit is asked for."""
+
+    model: Path
+    data: str
+    out: Path
+    model_name: str = ""  # how the record names the network; "" for its path
+    data_name: str = ""  # likewise
+    keys: tuple[str, str] | None = None  # names of images and labels in an .npz
+    preprocess: data.PreprocessOptions = field(default_factory=lambda: data.PreprocessOptions())
+    site: str | None = None  # node or tensor; None for the default site
+    at: str = "activation"  # or "conv"
+    axis: int | None = None
+    output: str | None = None
+    classes: Path | None = None  # list of class names
+    chance: float | None = None  # None: 1 / number of classes
+    limit_per_class: int | None = None
+    seed: int = 0  # of the limit per class
+    skip_bad: bool = False
+    device: str = "auto"
+    memory: int = _MEMORY  # bytes that features may take
+    threads: int = 0  # of one operator; 0: all cores
+    gap_model: Path | None = None
+    gap_model_name: str = ""
+    fresh: bool = False  # drop what the folder holds
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is audited, found and checked before anything is written."""
+
+    network: surgery.Network
+    site: Site
+    source: data.Source
+    preprocessing: data.Preprocessing
+    indices: np.ndarray  # int64 (S,), in the order of the data
+    gap_model: estimation.GapModel | None
+    key: str  # of what is counted
+
+    @property
+    def info(self) -> NetworkInfo:
+        return self.network.info
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.source.labels[self.indices]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What the ablation found, just now or in a finished audit."""
+
+    curves: tuple[ClassCurves, ...]
+    samples: SampleCounts
+    classes: int  # K of the network
+    cut: str  # tensor where the graph was cut
+    device: str
+    data_sha256: str
+    rows: record.RowsRecord
+    prefix_seconds: float
+    sweep_seconds: float
+    skipped: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def run_audit(
+    request: AuditRequest,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> record.AuditRecord:
+    """Audits a network and leaves ``audit.json``, ``curves.npz``, ``samples.npz``, ``report.html``.
+
+    An interrupted audit goes on where it was when it is asked for again; one that is finished
+    is returned as it is.
+
+    Args:
+        progress: told of the stages "network" and "sweep", in samples.
+        say: told in sentences what a person waiting would want to know.
+
+    Raises:
+        AnalyzerError: anything about the input, with the folder left as it was found.
+    """
+    began = time.perf_counter()
+    subject = _find(request)
+    checkpoint = Checkpoint(request.out)
+    before = None if request.fresh else _finished(request, subject)
+    existed = request.out.exists()
+    folder.prepare_folder(request.out)
+    try:
+        if request.fresh:
+            checkpoint.drop()
+        if before is not None:
+            say(f"{request.out} holds the counts of this audit already; --fresh counts anew")
+            counted = before
+        else:
+            counted = _count(request, subject, checkpoint, progress, say)
+        result = _record(request, subject, counted, time.perf_counter() - began)
+        folder.write_curves(request.out, counted.curves)
+        folder.write_samples(request.out, counted.samples, subject.site.channels)
+        record.write_record(request.out, result)
+        render_report(request.out)
+        checkpoint.drop()
+    except BaseException:
+        if not checkpoint:  # nothing to go on from: leave no trace
+            checkpoint.drop()
+            if not existed:
+                with contextlib.suppress(OSError):  # not empty: somebody else's
+                    request.out.rmdir()
+        raise
+    return result
+
+
+def _find(request: AuditRequest) -> _Subject:
+    network = surgery.load(request.model)
+    site = (
+        surgery.default_site(network, request.output)
+        if request.site is None
+        else surgery.named_site(
+            network, request.site, at=request.at, axis=request.axis, output=request.output
+        )
+    )
+    source = data.open_data(request.data, keys=request.keys, classes=request.classes)
+    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
+    indices = np.arange(len(source))
+    if request.limit_per_class is not None:
+        indices = data.limit_per_class(source.labels, request.limit_per_class, request.seed)
+    gap_model = estimation.read_gap_model(request.gap_model) if request.gap_model else None
+    key = key_of(
+        {
+            "model": network.info.sha256,
+            "site": [site.tensor, site.axis],
+            "output": request.output,
+            "data": source.fingerprint(),
+            "preprocessing": preprocessing.to_dict(),
+            "limit": [request.limit_per_class, request.seed],
+            "skip_bad": request.skip_bad,
+            "device": request.device,
+            "versions": _versions(),
+        }
+    )
+    return _Subject(network, site, source, preprocessing, indices, gap_model, key)
+
+
+def _finished(request: AuditRequest, subject: _Subject) -> _Counted | None:
+    """The counts of a finished audit in the folder.
+
+    Raises:
+        AuditFolderError: the folder holds the audit of something else.
+    """
+    if not (request.out / folder.AUDIT).exists():
+        return None
+    found = record.read_record(request.out)
+    if found.key != subject.key:
+        raise AuditFolderError(
+            f"{request.out} holds the audit of another network, other data or other settings; "
+            "pass --fresh to replace it, or name another --out"
+        )
+    return _Counted(
+        curves=folder.read_curves(request.out),
+        samples=folder.read_samples(request.out),
+        classes=len(found.classes) + len(found.empty_classes),
+        cut=found.site.cut,
+        device=found.device.used,
+        data_sha256=found.data.sha256,
+        rows=found.rows,
+        prefix_seconds=found.seconds.prefix,
+        sweep_seconds=found.seconds.sweep,
+        skipped=found.skipped,
+        warnings=found.warnings,
+    )
+
+
+def _count(
+    request: AuditRequest,
+    subject: _Subject,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> _Counted:
+    """Cuts the network, checks the cut, and runs the ablation or what is left of it."""
+    arrays = checkpoint.read(subject.key)
+    checkpoint.prepare()
+    cut = surgery.cut(subject.network, subject.site, checkpoint.folder, output=request.output)
+    masked = checkpoint.folder / "masked.onnx"
+    surgery.write_masked(subject.network, subject.site, masked)
+    image = subject.info.inputs[0].name
+    network = ablation.open_network(cut, image, request.device, threads=request.threads)
+    if network.prefix.note:
+        say(network.prefix.note)
+
+    samples = ablation.Samples(
+        indices=subject.indices,
+        labels=subject.labels,
+        load=lambda indices, size: data.batches(
+            subject.source, subject.preprocessing, indices, size, skip_bad=request.skip_bad
+        ),
+    )
+    images = samples.spread(_CHECKED_IMAGES)
+    if images is None:
+        raise DataError(f"of {subject.source.source}, none of the samples tried first can be read")
+    classes = ablation.check_surgery(
+        network,
+        request.model,
+        masked,
+        images,
+        scores=surgery.score_output(subject.network, request.output).name,
+        seed=request.seed,
+    )
+    data.check_classes(subject.source, classes)
+
+    tally = ablation.Tally.start(len(samples.labels), classes, subject.site.channels)
+    if arrays is not None:
+        tally = tally.restored(arrays)
+        say(f"going on after {tally.swept} of {len(samples.labels)} samples")
+    ablation.ablate(
+        network,
+        samples,
+        tally,
+        memory=request.memory,
+        save=lambda tally: checkpoint.write(subject.key, tally.arrays()),
+        progress=progress,
+    )
+    place = np.empty(len(samples.labels), dtype=np.int64)
+    place[samples.sequence()] = np.arange(len(place))
+    counts = tally.sample_counts(samples.labels, place)
+    read = place[tally.read[place]]
+    return _Counted(
+        curves=tally.class_curves(),
+        samples=counts,
+        classes=classes,
+        cut=cut.tensor,
+        device=network.prefix.device,
+        data_sha256=data.combine_digests(tally.digests[read], counts.label),
+        rows=record.RowsRecord(possible=tally.possible, run=tally.run),
+        prefix_seconds=tally.prefix_seconds,
+        sweep_seconds=tally.sweep_seconds,
+        skipped=tuple(tally.skipped.tolist()),
+        warnings=(
+            *subject.site.warnings,
+            *cut.warnings,
+            *subject.source.warnings,
+            *subject.preprocessing.warnings,
+            *([network.prefix.note] if network.prefix.note else ()),
+        ),
+    )
+
+
+def _record(
+    request: AuditRequest, subject: _Subject, counted: _Counted, seconds: float
+) -> record.AuditRecord:
+    """From counts to the result: quantities, averages, estimated gap, warnings."""
+    chance = request.chance if request.chance is not None else 1 / counted.classes
+    names = subject.source.class_names or ()
+    name = lambda index: names[index] if index < len(names) else str(index)  # noqa: E731
+    quantities = [estimation.class_quantities(curve, chance) for curve in counted.curves]
+    zeta, kappa = estimation.network_quantities(quantities)
+    accuracy = float(counted.samples.correct.mean())
+    filled = {item.class_index for item in quantities}
+    empty = tuple(
+        record.EmptyClass(index=index, name=name(index))
+        for index in range(counted.classes)
+        if index not in filled
+    )
+    info, site, gap_model = subject.info, subject.site, subject.gap_model
+    gap = None
+    if gap_model is not None:
+        estimate = gap_model.estimate(zeta, kappa)
+        gap = record.GapRecord(
+            estimate=estimate.estimate,
+            low=estimate.low,
+            high=estimate.high,
+            coverage=estimate.coverage,
+            gap_model=gap_model.sha256,
+            inside_range=estimate.inside_range,
+            warnings=estimate.warnings,
+            gap_model_name=request.gap_model_name or str(request.gap_model),
+            fitted_on=str(gap_model.fitted_on),
+        )
+    return record.AuditRecord(
+        model=record.ModelRecord(
+            path=request.model_name or str(request.model),
+            sha256=info.sha256,
+            bytes=info.bytes,
+            producer=info.producer,
+            opset=info.opset,
+        ),
+        data=record.DataRecord(
+            source=request.data_name or subject.source.source,
+            samples=len(counted.samples.label),
+            sha256=counted.data_sha256,
+            preprocessing=subject.preprocessing.to_dict(),
+        ),
+        site=record.SiteRecord(
+            tensor=site.tensor,
+            axis=site.axis,
+            channels=site.channels,
+            kind=site.kind,
+            cut=counted.cut,
+            operator=site.operator,
+        ),
+        settings=_settings(request),
+        chance=chance,
+        accuracy=accuracy,
+        zeta=zeta,
+        kappa=kappa,
+        classes=tuple(
+            record.ClassRecord(
+                index=item.class_index,
+                name=name(item.class_index),
+                samples=item.samples,
+                accuracy=item.accuracy,
+                n0=item.n0,
+                n0_r=item.n0_r,
+                zeta=item.zeta,
+                kappa=item.kappa,
+                chance_reached=item.chance_reached,
+                flags=item.flags,
+            )
+            for item in quantities
+        ),
+        gap=gap,
+        device=record.DeviceRecord(requested=request.device, used=counted.device),
+        versions=_versions(),
+        seconds=record.SecondsRecord(
+            prefix=counted.prefix_seconds, sweep=counted.sweep_seconds, total=seconds
+        ),
+        rows=counted.rows,
+        warnings=tuple(
+            dict.fromkeys((*counted.warnings, *_warnings(accuracy, chance, counted, empty)))
+        ),
+        empty_classes=empty,
+        skipped=counted.skipped,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        key=subject.key,
+    )
+
+
+def _warnings(
+    accuracy: float, chance: float, counted: _Counted, empty: tuple[record.EmptyClass, ...]
+) -> list[str]:
+    found = []
+    # Three standard errors of an accuracy at chance.
+    if accuracy <= chance + 3 * (chance * (1 - chance) / len(counted.samples.label)) ** 0.5:
+        found.append(
+            f"the accuracy with nothing removed is {accuracy:.1%}, no better than chance "
+            f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
+            "and then none of the quantities means anything"
+        )
+    if empty:
+        listed = ", ".join(item.name for item in empty[:5]) + (", …" if len(empty) > 5 else "")
+        found.append(
+            f"{len(empty)} of the network's {counted.classes} classes have no samples and are "
+            f"left out of every average: {listed}"
+        )
+    if counted.skipped:
+        found.append(f"{len(counted.skipped)} samples could not be read and were left out")
+    return found
+
+
+def _settings(request: AuditRequest) -> dict[str, Any]:
+    """The options in force, as the command line names them."""
+    return {
+        "site": request.site,
+        "at": request.at,
+        "axis": request.axis,
+        "output": request.output,
+        "classes": None if request.classes is None else str(request.classes),
+        "chance": request.chance,
+        "limit_per_class": request.limit_per_class,
+        "seed": request.seed,
+        "skip_bad": request.skip_bad,
+        "device": request.device,
+        "memory": request.memory,
+        "gap_model": request.gap_model_name or (request.gap_model and str(request.gap_model)),
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
