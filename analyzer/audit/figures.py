@@ -6,11 +6,13 @@ files of its own is in :mod:`analyzer.audit.plots`.
 """
 
 from dataclasses import dataclass
-from math import floor, log10
 
 import numpy as np
 
 __all__ = ["CurveFigure", "Frame", "Point", "ScatterFigure", "curve_figure", "scatter_figure"]
+
+_STEPS = (0.02, 0.05, 0.1, 0.2)  # of the ticks of an axis within 0 and 1
+_LEAST_SPAN = 0.1  # below it an axis would magnify noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +170,11 @@ def _turning_point(curve: np.ndarray, n: float, frame: Frame) -> Point:
 
 
 def _round_values(values: np.ndarray) -> np.ndarray:
-    """Between four and eight evenly spaced round numbers that enclose ``values`` of [0, 1]."""
+    """From four to eight evenly spaced round numbers that enclose ``values`` of [0, 1]."""
     low, high = float(np.min(values)), float(np.max(values))
-    span = max(high - low, 0.02)
-    step = 10.0 ** floor(log10(span / 3))
-    step *= max(factor for factor in (1, 2, 5, 10) if step * factor <= span / 2.5 or factor == 1)
+    if high - low < _LEAST_SPAN:
+        low = min(max(0.0, (low + high - _LEAST_SPAN) / 2), 1.0 - _LEAST_SPAN)
+        high = low + _LEAST_SPAN
+    step = next(step for step in _STEPS if (high - low) / step <= 6)
     first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
-    last = max(last, first + 2)
-    return np.round(np.arange(first, last + 1) * step, 10)
+    return np.arange(first, last + 1) * step

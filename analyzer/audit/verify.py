@@ -181,6 +181,9 @@ def _samples(
                     f"Class {curve.class_index}: '{name}' adds up to {by_sample} over {SAMPLES}, "
                     f"{by_curve} in {CURVES}."
                 )
+    known = sum(curve.samples for curve in curves)
+    if len(samples.label) != known:
+        wrong.append(f"{SAMPLES} has {len(samples.label)} samples, {CURVES} counts {known}.")
     yield _check("samples", wrong, f"{SAMPLES} adds up to {CURVES} in every class.")
     top = record.site.channels + 1
     outside = [

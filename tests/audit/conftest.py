@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,9 +157,19 @@ def gap_record() -> GapRecord:
 
 
 @pytest.fixture
-def audit(tmp_path: Path, gap_record: GapRecord) -> Path:
+def make_audit(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an audit made up with the given options into a folder of the given name."""
+
+    def make(name: str = "audit", **options: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        made_up_audit(folder, **options)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def audit(make_audit: Callable[..., Path], gap_record: GapRecord) -> Path:
     """A folder with a whole audit but its report: 10 classes, 64 channels."""
-    folder = tmp_path / "audit"
-    folder.mkdir()
-    made_up_audit(folder, gap=gap_record)
-    return folder
+    return make_audit(gap=gap_record)

@@ -1,0 +1,189 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analyzer.audit.folder import (
+    CURVES,
+    SAMPLES,
+    prepare_folder,
+    read_arrays,
+    read_curves,
+    read_json,
+    read_samples,
+    write_arrays,
+    write_aside,
+    write_curves,
+    write_json,
+    write_samples,
+)
+from analyzer.errors import AuditFolderError
+from analyzer.records import ClassCurves, SampleCounts
+
+
+def test_write_aside_replaces_the_file_only_once_it_is_whole(tmp_path):
+    path = tmp_path / "audit.json"
+    path.write_text("old")
+    with write_aside(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["audit.json"]
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_write_aside_leaves_nothing_behind_when_stopped(tmp_path, stop):
+    path = tmp_path / "audit.json"
+    path.write_text("old")
+    with pytest.raises(stop), write_aside(path) as file:  # noqa: PT012
+        file.write(b"half")
+        raise stop
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["audit.json"]
+
+
+def test_writing_into_a_missing_folder_names_the_file(tmp_path):
+    path = tmp_path / "missing" / "audit.json"
+    with pytest.raises(AuditFolderError, match=r"missing/audit\.json cannot be written: No such"):
+        write_json(path, {})
+
+
+def test_prepare_folder_makes_parents_and_leaves_them_empty(tmp_path):
+    folder = prepare_folder(tmp_path / "a" / "b")
+    assert os.listdir(folder) == []
+
+
+def test_prepare_folder_refuses_a_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(AuditFolderError, match="is a file, not a folder"):
+        prepare_folder(tmp_path / "out")
+    with pytest.raises(AuditFolderError, match="cannot be written: Not a directory"):
+        prepare_folder(tmp_path / "out" / "deeper")
+
+
+def test_json_is_strict(tmp_path):
+    path = tmp_path / "value.json"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"zeta": float("nan")})
+    assert not path.exists()
+    path.write_text('{"zeta": NaN}')
+    with pytest.raises(AuditFolderError, match=r"value\.json is not valid JSON: NaN"):
+        read_json(path)
+
+
+def test_json_keeps_names_as_they_are(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"name": "größer ζ"})
+    assert "größer ζ" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_bytes()) == {"name": "größer ζ"}
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, compressed):
+    arrays = {"b": np.arange(5), "a": np.ones((2, 3), np.float32)}
+    write_arrays(tmp_path / "one.npz", arrays, compressed=compressed)
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    write_arrays(tmp_path / "two.npz", arrays, compressed=compressed)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    with np.load(tmp_path / "one.npz") as found:
+        assert found.files == ["b", "a"]
+        np.testing.assert_array_equal(found["a"], arrays["a"])
+
+
+def test_pickled_objects_are_neither_written_nor_read(tmp_path):
+    path = tmp_path / "objects.npz"
+    objects = np.array([{"a": 1}], dtype=object)
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_arrays(path, {"x": objects})
+    assert not path.exists()
+    np.savez(path, x=objects)
+    with pytest.raises(AuditFolderError, match=r"damaged or not an \.npz file"):
+        read_arrays(path)
+
+
+def test_read_arrays_names_what_is_missing(tmp_path):
+    path = tmp_path / "some.npz"
+    write_arrays(path, {"x": np.arange(3), "y": np.arange(3)})
+    assert list(read_arrays(path)) == ["x", "y"]
+    assert list(read_arrays(path, ["y"])) == ["y"]
+    with pytest.raises(AuditFolderError, match=r"no array 'z' \(it has: x, y\)"):
+        read_arrays(path, ["z"])
+    with pytest.raises(AuditFolderError, match=r"other\.npz does not exist"):
+        read_arrays(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_a_truncated_file_is_refused(audit, share):
+    path = audit / CURVES
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(AuditFolderError, match=r"curves\.npz is damaged"):
+        read_curves(audit)
+
+
+def test_curves_come_back_by_class_index(tmp_path):
+    curves = [
+        ClassCurves(j, 5, np.array([1, 0]), np.array([5, j, 0]), np.array([5, 4, 0]))
+        for j in (4, 2)
+    ]
+    write_curves(tmp_path, curves)
+    found = read_curves(tmp_path)
+    assert [curve.class_index for curve in found] == [2, 4]
+    np.testing.assert_array_equal(found[0].descending, [5, 2, 0])
+    with np.load(tmp_path / CURVES) as arrays:
+        assert {name: arrays[name].shape for name in arrays.files} == {
+            "descending": (2, 3),
+            "ascending": (2, 3),
+            "samples": (2,),
+            "order": (2, 2),
+            "class_index": (2,),
+        }
+        assert {arrays[name].dtype.name for name in arrays.files} == {"int64"}
+
+
+def test_samples_carry_their_score(tmp_path):
+    counts = SampleCounts(
+        label=np.array([0, 1]),
+        correct=np.array([True, False]),
+        descending=np.array([1, 0]),
+        ascending=np.array([4, 2]),
+    )
+    write_samples(tmp_path, counts, channels=4)
+    with np.load(tmp_path / SAMPLES) as arrays:
+        np.testing.assert_array_equal(arrays["score"], np.array([0.6, 0.4], np.float32))
+        assert arrays["descending"].dtype == np.int32
+        assert arrays["label"].dtype == np.int64
+    found = read_samples(tmp_path)
+    np.testing.assert_array_equal(found.ascending, counts.ascending)
+    assert found.correct.dtype == bool
+
+
+def spoil(folder: Path, file: str, **arrays: np.ndarray) -> None:
+    write_arrays(folder / file, {**read_arrays(folder / file), **arrays})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: {"descending": a["descending"][:, :-1]}, "'descending' has shape"),
+        (lambda a: {"samples": a["samples"] * 0}, "class 0 has no samples"),
+        (lambda a: {"ascending": a["ascending"] + 100}, "'ascending' of class 0 is not between"),
+        (lambda a: {"order": a["order"] * 0}, "'order' of class 0 does not name every channel"),
+        (lambda a: {"class_index": a["class_index"] * 0}, "not ascending from 0"),
+        (lambda a: {"order": a["order"].astype(float)}, "integers with 2 dimension"),
+        (lambda a: {name: value[:0] for name, value in a.items()}, "no class or no channel"),
+    ],
+)
+def test_curves_that_contradict_themselves_are_refused(audit, change, said):
+    spoil(audit, CURVES, **change(read_arrays(audit / CURVES)))
+    with pytest.raises(AuditFolderError, match=said):
+        read_curves(audit)
+
+
+def test_samples_of_different_lengths_are_refused(audit):
+    spoil(audit, SAMPLES, correct=np.ones(3, bool))
+    with pytest.raises(AuditFolderError, match="'correct' has shape"):
+        read_samples(audit)

@@ -1,0 +1,145 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from analyzer.audit.folder import CURVES, SAMPLES, read_arrays, write_arrays
+from analyzer.audit.record import GapRecord, read_record, write_record
+from analyzer.audit.verify import verify
+from analyzer.errors import AnalyzerError
+from analyzer.estimation import fit_gap_model, write_gap_model
+
+
+def failed(verification) -> dict[str, str]:
+    return {check.name: check.sentence for check in verification.checks if not check.passed}
+
+
+def test_an_honest_folder_passes(audit):
+    verification = verify(audit)
+    assert verification.passed
+    assert failed(verification) == {}
+    assert [sentence.split(":")[0] for sentence in verification.not_checked] == [
+        "The network was not compared",
+        "The estimated gap was not worked out anew",
+    ]
+    value = verification.to_dict()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+
+
+@pytest.mark.parametrize(
+    ("fields", "check"),
+    [
+        ({"zeta": 0.1}, "network"),
+        ({"kappa": 0.1}, "network"),
+        ({"accuracy": 0.5}, "accuracy"),
+    ],
+)
+def test_a_changed_number_is_found(audit, fields, check):
+    write_record(audit, dataclasses.replace(read_record(audit), **fields))
+    assert list(failed(verify(audit))) == [check]
+
+
+@pytest.mark.parametrize("field", ["accuracy", "n0", "n0_r", "zeta", "kappa"])
+def test_a_changed_class_is_found(audit, field):
+    record = read_record(audit)
+    entry = record.classes[4]
+    changed = dataclasses.replace(entry, **{field: getattr(entry, field) * 2 + 1})
+    classes = (*record.classes[:4], changed, *record.classes[5:])
+    write_record(audit, dataclasses.replace(record, classes=classes))
+    sentence = failed(verify(audit))["quantities"]
+    assert sentence.startswith(f"Class 4: {field} is ")
+
+
+def test_changed_chance_is_found(audit):
+    write_record(audit, dataclasses.replace(read_record(audit), chance=0.6))
+    assert "quantities" in failed(verify(audit))
+
+
+def test_a_class_that_is_gone_is_found(audit):
+    arrays = read_arrays(audit / CURVES)
+    write_arrays(audit / CURVES, {name: array[1:] for name, array in arrays.items()})
+    found = failed(verify(audit))
+    assert "Class 0 has 40 samples in audit.json and none in curves.npz" in found["classes"]
+    assert "samples" in found
+
+
+def test_a_changed_curve_is_found(audit):
+    arrays = read_arrays(audit / CURVES)
+    arrays["descending"][3, 5] -= 1
+    write_arrays(audit / CURVES, arrays)
+    found = failed(verify(audit))
+    assert {"quantities", "samples"} <= set(found)
+    assert found["samples"].startswith("Class 3: 'descending' adds up to")
+
+
+def test_a_changed_sample_is_found(audit):
+    arrays = read_arrays(audit / SAMPLES)
+    arrays["ascending"][0] += 1
+    arrays["descending"][1] = 99
+    arrays["correct"][2] ^= True
+    write_arrays(audit / SAMPLES, arrays)
+    found = failed(verify(audit))
+    assert {"samples", "sample counts", "score"} == set(found)
+    assert "(2 more like it)" in found["samples"]
+
+
+def test_samples_of_no_class_are_found(audit):
+    arrays = read_arrays(audit / SAMPLES)
+    longer = {name: np.append(array, array[-1:]) for name, array in arrays.items()}
+    longer["label"][-1] = 77
+    write_arrays(audit / SAMPLES, longer)
+    assert list(failed(verify(audit))) == ["samples"]
+
+
+def test_impossible_rows_are_found(audit):
+    record = read_record(audit)
+    rows = dataclasses.replace(record.rows, run=record.rows.possible + 1)
+    write_record(audit, dataclasses.replace(record, rows=rows))
+    assert list(failed(verify(audit))) == ["rows"]
+
+
+@pytest.fixture
+def gap_model(tmp_path):
+    rng = np.random.default_rng(0)
+    gap = rng.uniform(0.1, 0.9, 30)
+    zeta, kappa = 0.2 + 0.5 * gap, 0.8 - 0.4 * gap
+    zeta, kappa = (values + rng.normal(0, 0.03, 30) for values in (zeta, kappa))
+    path = tmp_path / "gap_model.json"
+    fitted = fit_gap_model(zeta, kappa, gap, name="made up", data="nothing", architecture="none")
+    return write_gap_model(fitted, path), path
+
+
+def estimated(folder, line, **changed):
+    record = read_record(folder)
+    estimate = line.estimate(record.zeta, record.kappa)
+    gap = GapRecord(
+        **{f.name: getattr(estimate, f.name) for f in dataclasses.fields(estimate)},
+        gap_model=line.sha256,
+    )
+    write_record(folder, dataclasses.replace(record, gap=dataclasses.replace(gap, **changed)))
+
+
+def test_the_gap_is_worked_out_anew(make_audit, gap_model):
+    line, path = gap_model
+    folder = make_audit()
+    estimated(folder, line)
+    verification = verify(folder, gap_model=path)
+    assert verification.passed
+    assert verification.checks[-1].name == "gap"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"estimate": 0.0}, "The gap's estimate is 0.0"), ({"gap_model": "1" * 64}, "has SHA-256")],
+)
+def test_a_changed_gap_is_found(make_audit, gap_model, changed, said):
+    line, path = gap_model
+    folder = make_audit()
+    estimated(folder, line, **changed)
+    assert said in failed(verify(folder, gap_model=path))["gap"]
+
+
+def test_a_gap_model_that_is_none_is_refused(audit, tmp_path):
+    with pytest.raises(AnalyzerError, match="cannot be read"):
+        verify(audit, gap_model=tmp_path / "none.json")
