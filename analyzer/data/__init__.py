@@ -3,17 +3,13 @@
 from analyzer.data.arrays import from_arrays
 from analyzer.data.batches import Batch, Skipped, batches
 from analyzer.data.classes import ClassList, read_classes
-from analyzer.data.declared import INTERPOLATIONS, PRESETS, PreprocessOptions
+from analyzer.data.declaration import INTERPOLATIONS
+from analyzer.data.labels import check_classes, limit_per_class
 from analyzer.data.opening import open_data
+from analyzer.data.options import PRESETS, PreprocessOptions
 from analyzer.data.preprocessing import Preprocessing
 from analyzer.data.resolve import resolve_preprocessing
-from analyzer.data.source import (
-    Sample,
-    Source,
-    check_classes,
-    combine_digests,
-    limit_per_class,
-)
+from analyzer.data.source import Sample, Source, combine_digests
 
 __all__ = [
     "INTERPOLATIONS",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.data.labels import integer_labels
 from analyzer.data.names import NumberedNames
-from analyzer.data.source import Source, file_state, integer_labels
+from analyzer.data.source import Source, file_state
 from analyzer.errors import DataError
 
 __all__ = ["ArrayStore", "from_arrays", "open_npz"]

@@ -8,18 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.classes import ClassList, index_names
+from analyzer.data.halves import choose_half, half_called
 from analyzer.data.images import EXTENSIONS
 from analyzer.data.names import CompactNames, natural_key
 from analyzer.data.source import Source
 from analyzer.errors import DataError
 
 __all__ = ["FileStore", "open_folder"]
-
-_HALVES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,10 +51,8 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
     Raises:
         DataError: no classes, an empty class, or a class that the list does not know.
     """
-    name = str(folder)
-    root = _half_folder(folder, half)
-    if root != folder:
-        name = f"{folder}#{half or 'train'}"
+    root, half = _half_folder(folder, half)
+    name = f"{folder}#{half}" if half else str(folder)
     folders = [entry.name for entry in os.scandir(root) if _is_class(entry)]
     folders.sort(key=natural_key)
     if not folders:
@@ -99,21 +92,21 @@ def _is_class(entry: os.DirEntry) -> bool:
     return entry.is_dir() and not entry.name.startswith(".")
 
 
-def _half_folder(folder: Path, half: str | None) -> Path:
-    """The folder of class folders: the folder itself, or one of its halves."""
-    present = {entry.name.lower(): Path(entry) for entry in os.scandir(folder) if _is_class(entry)}
-    known = {
-        key: present[name] for key, names in _HALVES.items() for name in names if name in present
+def _half_folder(folder: Path, half: str | None) -> tuple[Path, str | None]:
+    """The folder of class folders: the folder itself, or one of its halves with its name."""
+    present = {
+        Path(entry): half_called(entry.name) for entry in os.scandir(folder) if _is_class(entry)
     }
-    split = "train" in known and all(
-        any(_is_class(entry) for entry in os.scandir(path)) for path in known.values()
+    # A class may be called "test"; only halves, and only halves of class folders, are halves.
+    is_split = all(present.values()) and all(
+        any(_is_class(entry) for entry in os.scandir(path)) for path in present
     )
-    if half is None:
-        return known["train"] if split else folder
-    if half in known:
-        return known[half]
-    halves = ", ".join(known) or "none"
-    raise DataError(f"{folder} has no half {half!r} (halves there: {halves})")
+    if half is None and not (present and is_split):
+        return folder, None
+    chosen, half = choose_half(present, half, folder)
+    if len(chosen) > 1:
+        raise DataError(f"{chosen[0]} and {chosen[1]} are both halves {half!r}; name one of them")
+    return chosen[0], half
 
 
 def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:

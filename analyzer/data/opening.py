@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from analyzer.data.arrays import open_npz
+from analyzer.data.cifar import find_cifar, open_cifar
 from analyzer.data.classes import ClassList, read_classes
 from analyzer.data.folder import open_folder
 from analyzer.data.idx import is_idx_folder, open_idx
+from analyzer.data.manifest import MANIFEST_SUFFIXES, open_manifest
+from analyzer.data.parquet import open_parquet
+from analyzer.data.shards import is_packed_tar, open_shards
 from analyzer.data.source import Source
 from analyzer.errors import DataError
 
@@ -64,13 +68,35 @@ def _split(spec: str | Path) -> tuple[Path, str | None]:
 def _open(
     path: Path, half: str | None, keys: tuple[str, str] | None, classes: ClassList | None
 ) -> Source:
+    name = path.name.lower()
     if path.is_dir():
-        if is_idx_folder(path):
-            return open_idx(path, half)
-        return open_folder(path, half, classes)
-    if path.suffix == ".npz":
+        return _open_folder(path, half, keys, classes)
+    if name.endswith(".npz"):
         return open_npz(path, half, keys)
+    if name.endswith(".parquet"):
+        return open_parquet(path, half, keys, classes)
+    if name.endswith(".tar"):
+        return open_shards(path, half, keys, classes)
+    if is_packed_tar(path):
+        raise DataError(f"{path} is compressed, so that samples cannot be read singly; unpack it")
+    if name.endswith(MANIFEST_SUFFIXES):
+        return open_manifest(path, half, keys, classes)
     raise DataError(f"{path} is not a known kind of data; wanted: {_KINDS}")
+
+
+def _open_folder(
+    path: Path, half: str | None, keys: tuple[str, str] | None, classes: ClassList | None
+) -> Source:
+    cifar = find_cifar(path)
+    if cifar is not None:
+        return open_cifar(*cifar, half)
+    if is_idx_folder(path):
+        return open_idx(path, half)
+    if next(path.glob("*.tar"), None):
+        return open_shards(path, half, keys, classes)
+    if next(path.glob("*.parquet"), None) or next(path.glob("*/*.parquet"), None):
+        return open_parquet(path, half, keys, classes)
+    return open_folder(path, half, classes)
 
 
 def _named(source: Source, classes: ClassList) -> Source:

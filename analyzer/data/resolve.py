@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analyzer.data.declared import Declaration, PreprocessOptions, declare
+from analyzer.data.declaration import Declaration
 from analyzer.data.geometry import Size, timm_geometry
+from analyzer.data.options import PreprocessOptions, declare
 from analyzer.data.preprocessing import Preprocessing, numpy_dtype
 from analyzer.data.source import Source
 from analyzer.errors import DataError

@@ -15,12 +15,9 @@ __all__ = [
     "Sample",
     "Source",
     "Store",
-    "check_classes",
     "combine_digests",
     "digest",
     "file_state",
-    "integer_labels",
-    "limit_per_class",
 ]
 
 
@@ -127,74 +124,3 @@ def file_state(path: Path) -> str:
     """Name, size and time of change of a file: the part it has in a fingerprint."""
     stat = path.stat()
     return f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
-
-
-def integer_labels(values: object, where: str) -> np.ndarray:
-    """Labels as int64 (S,); a column (S, 1) and whole-number floats are accepted.
-
-    Raises:
-        DataError: not one whole non-negative number a sample.
-    """
-    labels = np.asarray(values)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise DataError(
-            f"the labels in {where} have shape {labels.shape}; one class index a sample is "
-            "wanted (take the argmax of one-hot rows)"
-        )
-    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all():
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "iub":
-        raise DataError(
-            f"the labels in {where} are {labels.dtype}, not integers; store class indices 0, 1, …"
-        )
-    labels = labels.astype(np.int64)
-    if labels.size and labels.min() < 0:
-        index = int(np.argmin(labels))
-        raise DataError(
-            f"the label of sample {index} in {where} is {labels[index]}; class indices start at 0 "
-            "(drop the samples without a label)"
-        )
-    return labels
-
-
-def check_classes(source: Source, classes: int) -> None:
-    """Check the labels against the number of classes that the network names.
-
-    Raises:
-        DataError: a label outside the network's classes, or class indices made from the order
-            of names although their number is not the network's.
-    """
-    if source.indexing == "order" and source.class_names and len(source.class_names) != classes:
-        raise DataError(
-            f"{source.source} has {len(source.class_names)} classes but the network has "
-            f"{classes}, so the order of names cannot tell their indices; pass the network's "
-            "own class list with --classes FILE"
-        )
-    highest = int(source.labels.max())
-    if highest >= classes:
-        index = int(np.argmax(source.labels))
-        raise DataError(
-            f"{source.names[index]} in {source.source} has label {highest}, outside the "
-            f"network's {classes} classes (0 to {classes - 1}); is this the data that the "
-            "network was trained on?"
-        )
-
-
-def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
-    """Indices (int64, ascending) of at most ``limit`` samples of each class, drawn at random.
-
-    A class's draw depends only on the seed, the class and its number of samples.
-    """
-    if limit < 1:
-        raise DataError(f"a limit of {limit} samples per class leaves nothing; pass at least 1")
-    order = np.argsort(labels, kind="stable")
-    classes, starts = np.unique(labels[order], return_index=True)
-    chosen = []
-    for label, members in zip(classes, np.split(order, starts[1:]), strict=True):
-        if len(members) > limit:
-            generator = np.random.default_rng((seed, int(label)))
-            members = generator.choice(members, limit, replace=False)
-        chosen.append(members)
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
