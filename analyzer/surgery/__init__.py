@@ -6,6 +6,7 @@ Nothing here sees data or runs a network. A :class:`Network` is never changed.
 from analyzer.surgery.cut import cut
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load
+from analyzer.surgery.outputs import score_output
 from analyzer.surgery.sites import candidates, default_site, named_site
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "default_site",
     "load",
     "named_site",
+    "score_output",
     "write_masked",
 ]

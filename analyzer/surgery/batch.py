@@ -63,10 +63,11 @@ def _free_reshape(graph: ir.Graph, node: ir.Node, size: int) -> None:
     """Let a target that repeats the batch size take it from the input: 0 copies."""
     target = constant(node.inputs[1])
     source = dimensions(node.inputs[0])
-    if target is None or target.size == 0 or target[0] != size or attribute(node, "allowzero", 0):
+    if target is None or target.size == 0 or target[0] != size:
         return
-    if not source or source[0] != size:
+    if not source or source[0] != size or (attribute(node, "allowzero", 0) and not target.all()):
         return
+    node.attributes.pop("allowzero", None)
     tensor = ir.tensor(np.array([0, *target[1:]], np.int64))
     value = ir.val(f"{node.outputs[0].name}_free_shape", const_value=tensor)
     graph.register_initializer(value)

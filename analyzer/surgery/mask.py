@@ -101,6 +101,8 @@ def _spread(
     new: Insertion, keep: ir.Value, layout: Layout, channels: int, rank: int
 ) -> ir.Value:
     """Bring a mask (rows, M) to a shape that broadcasts over the tensor."""
+    if layout.plain and rank == 2:
+        return keep
     if not layout.plain:
         keep = new.op("Reshape", keep, new.constant([-1, 1, channels, 1]))
         runs = new.constant([1, layout.outer, channels, layout.inner])
