@@ -7,6 +7,7 @@ templates show, and the templates escape every string.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
     return Page(
         record=record,
         title=re.split(r"[\\/]", record.model.path)[-1],
-        created=record.created.replace("T", " ").replace("Z", " UTC"),
+        created=_moment(record.created),
         warnings=_warnings(record),
         scale=_scale(record),
         mean=_mean_figure(record, curves),
@@ -185,7 +186,8 @@ def _mean_figure(record: AuditRecord, curves: Sequence[ClassCurves]) -> CurveFig
 
 
 def _warnings(record: AuditRecord) -> tuple[str, ...]:
-    said = [*record.warnings, *(record.gap.warnings if record.gap else ())]
+    # A gap estimate's first warning is its caution, which stands beside the estimate.
+    said = [*record.warnings, *(record.gap.warnings[1:] if record.gap else ())]
     if record.empty_classes:
         names = _some([entry.name for entry in record.empty_classes])
         said.append(
@@ -195,7 +197,7 @@ def _warnings(record: AuditRecord) -> tuple[str, ...]:
     if record.skipped:
         said.append(
             f"{len(record.skipped)} samples could not be read and were left out: "
-            f"{_some(record.skipped)}."
+            f"{_some([name.rstrip('.') for name in record.skipped])}."
         )
     return tuple(dict.fromkeys(said))
 
@@ -271,6 +273,15 @@ def _percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
+def _moment(created: str) -> str:
+    if not created:
+        return ""
+    try:
+        return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return created
+
+
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.2f} s"
@@ -278,8 +289,8 @@ def _duration(seconds: float) -> str:
 
 
 def _some(names: Sequence[str], limit: int = 8) -> str:
-    listed = ", ".join(names[:limit])
-    return listed if len(names) <= limit else f"{listed} and {len(names) - limit} more"
+    listed = "; ".join(names[:limit])
+    return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"
 
 
 def _shown(value: Any) -> str:

@@ -151,6 +151,7 @@ def gap_record() -> GapRecord:
         coverage=0.9,
         gap_model=DIGEST,
         inside_range=True,
+        warnings=("The gap model was fitted on digits; nothing shows that it holds elsewhere.",),
         gap_model_name="zoo:digits",
         fitted_on="48 small convolutional networks trained on digits",
     )

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import subprocess
 import sys
@@ -38,7 +39,8 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.open[-1:] != ["style"]:
+            self.text.append(data)
 
 
 def parsed(folder) -> Balance:
@@ -75,7 +77,10 @@ def test_report_shows_the_result(audit):
     assert f"{record.zeta:.3f}" in text
     assert f"{record.kappa:.3f}" in text
     assert record.model.sha256 in text
+    assert text.count(record.gap.warnings[0]) == 1
+    assert "warning" not in text  # the caution stands beside the estimate instead
     assert "Nothing shows that it transfers" in text
+    assert "2025-11-23 15:20 UTC" in text
     for entry in record.classes:
         assert entry.name in text
         assert all(flag in text for flag in entry.flags)
@@ -97,6 +102,13 @@ def test_report_names_a_network_outside_the_range(make_audit, gap_record):
     assert "expected on unseen data 0 % (0 to" in text
 
 
+def test_warnings_of_the_estimate_are_warnings(make_audit, gap_record):
+    warnings = ("The caution.", "ζ = 0.9 is outside.")
+    text = words(parsed(make_audit(gap=dataclasses.replace(gap_record, warnings=warnings))))
+    assert "1 warning ζ = 0.9 is outside." in text
+    assert text.index("The caution.") < text.index("1 warning")
+
+
 def test_a_negative_bound_keeps_its_sign(make_audit):
     gap = GapRecord(0.02, -0.04, 0.08, coverage=0.9, gap_model="0" * 64, inside_range=True)
     assert "interval −0.04 to 0.08" in words(parsed(make_audit(gap=gap)))
@@ -113,7 +125,7 @@ def test_warnings_are_shown_once_each(make_audit):
     assert text.count("At chance.") == 1
     assert "no samples and are left out of every average: ten." in text
     assert "11 samples could not be read" in text
-    assert "7.png and 3 more" in text
+    assert "7.png; and 3 more" in text
 
 
 def test_every_string_is_escaped(make_audit):
