@@ -33,6 +33,11 @@ class TensorInfo:
     dtype: str  # numpy name, e.g. "float32"
     shape: tuple[int | str | None, ...]  # int: fixed, str: symbolic, None: unknown
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The size that the first axis is fixed to; None when it is free."""
+        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else None
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkInfo:

@@ -1,12 +1,12 @@
 """Cumulative unit ablation: sessions, unit order, the rows that have to be run, the sweep."""
 
-from analyzer.ablation.ablate import ablate
-from analyzer.ablation.accuracy import accuracy
 from analyzer.ablation.check import check_surgery
+from analyzer.ablation.cumulative import ablate
+from analyzer.ablation.evaluation import accuracy
 from analyzer.ablation.network import CutNetwork, Features, open_network
 from analyzer.ablation.rows import Rows, necessary_rows
 from analyzer.ablation.samples import Batch, Load, Samples
-from analyzer.ablation.sessions import OutOfMemory, Session, open_session
+from analyzer.ablation.sessions import OutOfMemory, Session, devices, open_session
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.unit_order import unit_order
 
@@ -23,6 +23,7 @@ __all__ = [
     "ablate",
     "accuracy",
     "check_surgery",
+    "devices",
     "necessary_rows",
     "open_network",
     "open_session",

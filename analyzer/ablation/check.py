@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.ablation.network import CutNetwork
-from analyzer.ablation.sessions import open_session
+from analyzer.ablation.network import CutNetwork, padded
+from analyzer.ablation.sessions import Session, open_session
 from analyzer.errors import ModelError
 
 __all__ = ["check_surgery"]
@@ -18,7 +18,14 @@ _NEAR_TIE = 1e-4
 
 
 def check_surgery(
-    network: CutNetwork, original: Path, masked: Path, images: np.ndarray, *, scores: str, seed: int
+    network: CutNetwork,
+    original: Path,
+    masked: Path,
+    images: np.ndarray,
+    *,
+    fixed: int | None,
+    scores: str,
+    seed: int,
 ) -> int:
     """Compares the cut network with the whole one on a few images.
 
@@ -29,6 +36,7 @@ def check_surgery(
         original: the network as it was given.
         masked: the same with its mask in place.
         images: (B, …).
+        fixed: batch size that the original is fixed to.
         scores: name of the original's output.
         seed: of the masks.
 
@@ -38,25 +46,36 @@ def check_surgery(
     Raises:
         ModelError: they differ, or the output is not one score per class.
     """
-    whole = open_session(original, network.prefix.device)
-    whole_masked = open_session(masked, network.prefix.device)
-    size = network.cut.batch or len(images)
-    images = images[np.arange(size) % len(images)]
     channels = network.cut.site.channels
     found = network.features(images)
 
-    expected = whole.run({network.image: images}, [scores])[0]
-    expected = expected.reshape(len(expected), -1)
-    ones = np.ones((len(images), channels), dtype=np.float32)
-    actual = network.scores(found, ones)
+    whole = open_session(original, network.prefix.device)
+    actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
+    expected = _in_batches(whole, {network.image: images}, fixed, scores)
     _compare(expected, actual, "with nothing removed")
 
+    whole = open_session(masked, network.prefix.device)
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
-        expected = whole_masked.run({network.image: images, network.cut.mask: mask}, [scores])[0]
-        _compare(expected.reshape(len(expected), -1), network.scores(found, mask), f"mask {number}")
+        expected = _in_batches(
+            whole, {network.image: images, network.cut.mask: mask}, fixed, scores
+        )
+        _compare(expected, network.scores(found, mask), f"under random mask {number}")
     return actual.shape[1]
+
+
+def _in_batches(
+    whole: Session, feeds: dict[str, np.ndarray], fixed: int | None, scores: str
+) -> np.ndarray:
+    """Scores (B, K) of the whole network, in batches of the size that it takes."""
+    count = len(next(iter(feeds.values())))
+    size = fixed or count
+    parts = []
+    for start in range(0, count, size):
+        piece = {name: padded(value[start : start + size], fixed) for name, value in feeds.items()}
+        parts.append(whole.run(piece, [scores])[0])
+    return np.concatenate(parts)[:count].reshape(count, -1)
 
 
 def _compare(expected: np.ndarray, actual: np.ndarray, case: str) -> None:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from analyzer.errors import AnalyzerError, DeviceError, ModelError
 
-__all__ = ["OutOfMemory", "Session", "open_session"]
+__all__ = ["OutOfMemory", "Session", "devices", "open_session"]
 
 # onnxruntime writes its own words to standard error; what matters comes back as exceptions.
 _FATAL_ONLY = 4
@@ -81,6 +81,18 @@ def open_session(path: Path, requested: str = "auto", *, threads: int = 0) -> Se
         raise DeviceError(
             f"--device {requested}: {error}; use --device cpu to run on the processor"
         ) from error
+
+
+def devices() -> dict[str, str | None]:
+    """Each device of this machine, and why networks cannot run on it; None if they should."""
+    found: dict[str, str | None] = {"cpu": None}
+    for index in range(_gpu_count()):
+        try:
+            _check_gpu(index)
+            found[f"cuda:{index}"] = None
+        except DeviceError as error:
+            found[f"cuda:{index}"] = str(error)
+    return found
 
 
 def _open(path: Path, device: str, note: str | None, threads: int) -> Session:

@@ -15,7 +15,7 @@ from analyzer.audit.verify import Verification, verify
 
 if TYPE_CHECKING:
     from analyzer.audit.population import Member, audit_population, read_manifest
-    from analyzer.audit.run import AuditRequest, run_audit
+    from analyzer.audit.run import AuditRequest, installed_versions, run_audit
 
 __all__ = [
     "AuditRecord",
@@ -25,6 +25,7 @@ __all__ = [
     "Verification",
     "audit_population",
     "compare",
+    "installed_versions",
     "read_curves",
     "read_manifest",
     "read_record",
@@ -39,6 +40,7 @@ _LATE = {
     "AuditRequest": "analyzer.audit.run",
     "Member": "analyzer.audit.population",
     "audit_population": "analyzer.audit.population",
+    "installed_versions": "analyzer.audit.run",
     "read_manifest": "analyzer.audit.population",
     "run_audit": "analyzer.audit.run",
 }

@@ -19,7 +19,7 @@ from analyzer.audit.report import render_report
 from analyzer.errors import AuditFolderError, DataError
 from analyzer.records import ClassCurves, NetworkInfo, Progress, SampleCounts, Site
 
-__all__ = ["AuditRequest", "run_audit"]
+__all__ = ["AuditRequest", "installed_versions", "run_audit"]
 
 _CHECKED_IMAGES = 4  # on which the surgery is checked
 _MEMORY = 2 << 30
@@ -165,7 +165,7 @@ def _find(request: AuditRequest) -> _Subject:
             "limit": [request.limit_per_class, request.seed],
             "skip_bad": request.skip_bad,
             "device": request.device,
-            "versions": _versions(),
+            "versions": installed_versions(),
         }
     )
     return _Subject(network, site, source, preprocessing, indices, gap_model, key)
@@ -233,6 +233,7 @@ def _count(
         request.model,
         masked,
         images,
+        fixed=subject.info.inputs[0].fixed_batch,
         scores=surgery.score_output(subject.network, request.output).name,
         seed=request.seed,
     )
@@ -350,7 +351,7 @@ def _record(
         ),
         gap=gap,
         device=record.DeviceRecord(requested=request.device, used=counted.device),
-        versions=_versions(),
+        versions=installed_versions(),
         seconds=record.SecondsRecord(
             prefix=counted.prefix_seconds, sweep=counted.sweep_seconds, total=seconds
         ),
@@ -405,7 +406,8 @@ def _settings(request: AuditRequest) -> dict[str, Any]:
     }
 
 
-def _versions() -> Mapping[str, str]:
+def installed_versions() -> Mapping[str, str]:
+    """Of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -35,7 +35,7 @@ def accuracy(
         DeviceError, ModelError: see :func:`analyzer.ablation.open_session`.
     """
     session = open_session(model, device, threads=threads)
-    fixed = image.shape[0] if image.shape and isinstance(image.shape[0], int) else None
+    fixed = image.fixed_batch
     first = samples.spread(1)
     if first is None:
         raise DataError("the sample that was tried first cannot be read")

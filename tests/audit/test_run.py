@@ -1,0 +1,238 @@
+"""A whole audit against the plain way, and what becomes of it when things go wrong."""
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from plain_way import plain_curves
+
+from analyzer.audit import AuditRequest, read_curves, read_record, read_samples, run_audit, verify
+from analyzer.audit import run as run_module
+from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def image_shape(model: Path) -> tuple[int, ...]:
+    dimensions = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
+    return tuple(d.dim_value for d in dimensions[1:])
+
+
+def samples_for(model: Path, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images, and labels of which most are what the network says."""
+    random = np.random.default_rng(seed)
+    images = random.normal(size=(count, *image_shape(model))).astype(np.float32)
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    fixed = session.get_inputs()[0].shape[0]
+    size = fixed if isinstance(fixed, int) else count
+    scores = [session.run(None, {name: images[i : i + size]})[0] for i in range(0, count, size)]
+    labels = np.concatenate(scores).argmax(axis=1)
+    classes = scores[0].shape[1]
+    wrong = random.random(count) < 0.4
+    return images, np.where(wrong, random.integers(0, classes, count), labels)
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    def make(model: Path, count: int = 24, **options) -> AuditRequest:
+        images, labels = samples_for(model, count)
+        np.savez(tmp_path / "train.npz", images=images, labels=labels)
+        return AuditRequest(
+            model=model, data=str(tmp_path / "train.npz"), out=tmp_path / "audit", **options
+        )
+
+    return make
+
+
+def check_against_the_plain_way(request: AuditRequest) -> None:
+    result = read_record(request.out)
+    arrays = np.load(request.data)
+    plain = plain_curves(
+        request.model, result.site.tensor, result.site.axis, arrays["images"], arrays["labels"]
+    )
+    curves = {curve.class_index: curve for curve in read_curves(request.out)}
+    assert curves.keys() == plain.order.keys()
+    differing = 0
+    for label, curve in curves.items():
+        np.testing.assert_array_equal(curve.order, plain.order[label])
+        differing += np.abs(curve.descending - plain.descending[label]).sum()
+        differing += np.abs(curve.ascending - plain.ascending[label]).sum()
+    assert differing <= plain.close
+    samples = read_samples(request.out)
+    np.testing.assert_array_equal(samples.label, arrays["labels"])
+    if differing == 0:
+        np.testing.assert_array_equal(samples.descending, plain.hits_descending)
+        np.testing.assert_array_equal(samples.ascending, plain.hits_ascending)
+        np.testing.assert_array_equal(samples.correct, plain.correct)
+    assert result.accuracy == pytest.approx(plain.correct.mean())
+    assert verify(request.out).passed
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "older"])
+@pytest.mark.parametrize("network", ["vgg16", "vgg16_bn", "resnet34", "mobilenetv2", "densenet121"])
+def test_audit_counts_what_the_plain_way_counts(network, exporter, request_for):
+    request = request_for(FIXTURES / f"{network}-{exporter}-free.onnx")
+    run_audit(request)
+    check_against_the_plain_way(request)
+
+
+def raw_convolutions(model: Path) -> list[onnx.NodeProto]:
+    return [node for node in onnx.load(model).graph.node if node.op_type == "Conv"]
+
+
+def test_audit_with_residuals_around_the_site(request_for):
+    """The raw output of a convolution inside a block: the shortcut goes around the cut."""
+    model = FIXTURES / "resnet34-dynamo-free.onnx"
+    request = request_for(model, site=raw_convolutions(model)[-2].name, at="conv")
+    result = run_audit(request)
+    assert result.site.kind == "convolution"
+    check_against_the_plain_way(request)
+
+
+def test_audit_of_a_network_fixed_to_one_image(request_for):
+    request = request_for(FIXTURES / "vgg16-older-fixed.onnx", count=5)
+    free = replace(request, model=FIXTURES / "vgg16-older-free.onnx")
+    run_audit(request)
+    fixed_curves = read_curves(request.out)
+    run_audit(replace(free, fresh=True))
+    for fixed, found in zip(fixed_curves, read_curves(request.out), strict=True):
+        np.testing.assert_array_equal(fixed.descending, found.descending)
+        np.testing.assert_array_equal(fixed.ascending, found.ascending)
+
+
+def test_little_memory_changes_nothing(request_for, tmp_path):
+    request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=60)
+    run_audit(request)
+    run_audit(replace(request, out=tmp_path / "small", memory=1))
+    for one, other in zip(read_curves(request.out), read_curves(tmp_path / "small"), strict=True):
+        np.testing.assert_array_equal(one.order, other.order)
+        np.testing.assert_array_equal(one.descending, other.descending)
+        np.testing.assert_array_equal(one.ascending, other.ascending)
+
+
+class Stopped(BaseException):
+    """Stands for Ctrl-C."""
+
+
+@pytest.mark.parametrize("stage", ["network", "sweep"])
+@pytest.mark.parametrize("after", [1, 3])
+def test_an_interrupted_audit_goes_on_to_the_same_bits(
+    stage, after, request_for, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.ablation.cumulative._CHUNK_CELLS", 1)
+    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 4)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40)
+    whole = replace(request, out=tmp_path / "whole")
+    run_audit(whole)
+
+    calls = 0
+
+    def stop(told: str, done: int, total: int) -> None:
+        nonlocal calls
+        calls += told == stage
+        if calls > after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_audit(request, progress=stop)
+    assert not (request.out / "audit.json").exists()
+    said = []
+    run_audit(request, say=said.append)
+    if stage == "sweep":
+        assert any("going on after" in sentence for sentence in said)
+    assert (request.out / "curves.npz").read_bytes() == (whole.out / "curves.npz").read_bytes()
+    assert (request.out / "samples.npz").read_bytes() == (whole.out / "samples.npz").read_bytes()
+    one, other = read_record(request.out), read_record(whole.out)
+    assert (one.zeta, one.kappa, one.data, one.rows) == (
+        other.zeta, other.kappa, other.data, other.rows,
+    )  # fmt: skip
+    assert sorted(path.name for path in request.out.iterdir()) == [
+        "audit.json", "curves.npz", "report.html", "samples.npz",
+    ]  # fmt: skip
+
+
+def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    run_audit(request)
+    other = replace(request, limit_per_class=1)
+    with pytest.raises(AuditFolderError, match="--fresh"):
+        run_audit(other)
+    run_audit(replace(other, fresh=True))
+    assert max(item.samples for item in read_record(request.out).classes) == 1
+
+
+def test_a_finished_audit_is_not_counted_again(request_for, monkeypatch):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    before = run_audit(request)
+    monkeypatch.setattr(run_module, "_count", lambda *_: pytest.fail("counted again"))
+    after = run_audit(replace(request, chance=0.5))
+    assert after.key == before.key
+    assert after.chance == 0.5
+    assert verify(request.out).passed
+
+
+def test_a_label_outside_the_network_leaves_nothing_behind(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    arrays = dict(np.load(request.data))
+    arrays["labels"][0] = 1000
+    np.savez(request.data, **arrays)
+    with pytest.raises(DataError, match="1000"):
+        run_audit(request)
+    assert not request.out.exists()
+
+
+def test_cuda_without_cuda_is_an_error_and_not_a_slow_run(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", device="cuda:7")
+    with pytest.raises(DeviceError, match="--device cpu"):
+        run_audit(request)
+    assert not request.out.exists()
+
+
+def test_a_network_at_chance_is_called_one(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40)
+    arrays = dict(np.load(request.data))
+    classes = len(read_classes := np.unique(arrays["labels"]))
+    arrays["labels"] = (arrays["labels"] + 1) % max(classes, 2)
+    np.savez(request.data, **arrays)
+    result = run_audit(request)
+    assert any("no better than chance" in sentence for sentence in result.warnings)
+    assert read_classes is not None
+
+
+def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):
+    from analyzer import surgery
+
+    real = surgery.cut
+
+    def wrong(network, site, folder, *, output=None):
+        """A suffix that takes the mask for its opposite."""
+        cut = real(network, site, folder, output=output)
+        proto = onnx.load(cut.suffix)
+        for node in proto.graph.node:
+            if node.op_type == "Where":
+                node.input[1], node.input[2] = node.input[2], node.input[1]
+        onnx.save(proto, cut.suffix)
+        return cut
+
+    monkeypatch.setattr(surgery, "cut", wrong)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    with pytest.raises(ModelError, match="does not repeat the original"):
+        run_audit(request)
+    assert not request.out.exists()
+
+
+def test_audit_json_is_what_was_returned(request_for):
+    request = request_for(FIXTURES / "mobilenetv2-dynamo-free.onnx")
+    result = run_audit(request)
+    written = json.loads((request.out / "audit.json").read_text())
+    assert written["zeta"] == result.zeta
+    assert written["rows"]["run"] <= written["rows"]["possible"]
+    assert written["device"] == {"requested": "auto", "used": "cpu"}
+    assert threading.active_count() == 1
