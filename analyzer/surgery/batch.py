@@ -2,9 +2,9 @@
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
 from analyzer.surgery.graph import attribute, constant, depending, dimensions, find_value, is_op
+from analyzer.surgery.shapes import infer_shapes
 
 __all__ = ["BATCH", "free_batch"]
 
@@ -51,7 +51,7 @@ def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int 
         if value in sources:
             shape = dimensions(find_value(fixed.graph, value.name))
             value.shape = ir.Shape([BATCH, *shape[1:]])
-    freed = passes.ShapeInferencePass(check_type=False, strict_mode=False)(freed).model
+    freed = infer_shapes(freed)
     for value in flowing:
         shape = dimensions(value)
         if value.name in batched and (not shape or shape[0] != BATCH):

@@ -18,6 +18,7 @@ from onnx_ir.passes import common as passes
 from analyzer.errors import ModelError
 from analyzer.records import NetworkInfo, TensorInfo
 from analyzer.surgery.graph import dimensions
+from analyzer.surgery.shapes import infer_shapes
 
 __all__ = ["Network", "load"]
 
@@ -29,8 +30,8 @@ _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 class Network:
     """An ONNX network that has passed the checks.
 
-    ``model`` is what the surgery reads: functions inlined, opset at least 9, shapes inferred.
-    It is never changed; every surgery works on a clone.
+    ``model`` is what the surgery reads: functions inlined, opset at least 9, shapes inferred
+    and, where they can be told, settled. It is never changed; every surgery works on a clone.
     """
 
     path: Path
@@ -56,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     if opset < _OLDEST_OPSET:
         model = _raise_opset(path, proto, opset)
     model = passes.InlinePass()(model).model
-    model = passes.ShapeInferencePass(check_type=False, strict_mode=False)(model).model
+    model = infer_shapes(model)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     if not inputs or not graph.outputs:
