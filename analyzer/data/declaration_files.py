@@ -114,7 +114,8 @@ def from_hugging_face(content: Mapping[str, object]) -> Declaration:
         raise DataError(f"has resample {code!r}, which is no code of a Pillow filter (0 to 5)")
     rescale = content.get("do_rescale", True)
     mean = std = None
-    if content.get("do_normalize", "image_mean" in content):
+    # MobileViT's files carry a mean and std that its processor never uses.
+    if kind != "MobileViT" and content.get("do_normalize", "image_mean" in content):
         mean, std = _numbers(content, "image_mean"), _numbers(content, "image_std")
         if kind == "EfficientNet" and content.get("include_top", True):
             std = tuple(value * value for value in std)  # it divides by std once more
