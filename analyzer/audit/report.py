@@ -5,14 +5,14 @@ templates show, and the templates escape every string.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from analyzer.audit.facts import FactGroup, facts_of
 from analyzer.audit.figures import CurveFigure, Frame, ScatterFigure, curve_figure, scatter_figure
 from analyzer.audit.folder import CURVES, REPORT, read_curves, write_text
 from analyzer.audit.palette import DARK, LIGHT
@@ -58,7 +58,7 @@ class Page:
     groups: tuple[tuple[str, tuple[Panel, ...]], ...]  # (why, classes)
     notable: tuple[tuple[ClassRecord, str], ...]  # (class, why), only when there are many
     flagged: int
-    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]  # (heading, (name, value)…)
+    facts: tuple[FactGroup, ...]
 
 
 def render_report(folder: str | Path) -> Path:
@@ -110,7 +110,7 @@ def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
         ),
         notable=tuple((entry, why) for why, entries in groups if why for entry in entries),
         flagged=sum(bool(entry.flags) for entry in record.classes),
-        facts=_facts(record),
+        facts=facts_of(record),
     )
 
 
@@ -202,69 +202,6 @@ def _warnings(record: AuditRecord) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said))
 
 
-def _facts(record: AuditRecord) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
-    """Where the result comes from, group by group, in words."""
-    model, data, site, gap = record.model, record.data, record.site, record.gap
-    groups: list[tuple[str, dict[str, Any]]] = [
-        (
-            "Network",
-            {
-                "file": model.path,
-                "SHA-256": model.sha256,
-                "size": f"{model.bytes:,} bytes",
-                "producer": model.producer or "not stated",
-                "opset": model.opset,
-            },
-        ),
-        (
-            "Training data",
-            {
-                "source": data.source,
-                "samples": f"{data.samples:,}",
-                "unreadable": len(record.skipped),
-                "SHA-256": data.sha256,
-                **data.preprocessing,
-            },
-        ),
-        (
-            "Site",
-            {
-                "masked tensor": site.tensor,
-                "made by": site.operator or "not stated",
-                "kind": site.kind,
-                "channel axis": site.axis,
-                "channels (M)": site.channels,
-                "graph cut at": site.cut,
-            },
-        ),
-        ("Settings", {**record.settings, "chance level": f"{record.chance:.6g}"}),
-    ]
-    if gap:
-        model_facts = {"name": gap.gap_model_name or "not stated", "SHA-256": gap.gap_model}
-        if gap.fitted_on:
-            model_facts["fitted on"] = gap.fitted_on
-        groups.append(("Gap model", {**model_facts, "network inside its range": gap.inside_range}))
-    rows = record.rows
-    share = f" ({_percent(rows.run / rows.possible)})" if rows.possible else ""
-    groups.append(
-        (
-            "Run",
-            {
-                "device": f"{record.device.used} (asked for: {record.device.requested})",
-                "rows run": f"{rows.run:,} of {rows.possible:,}{share}",
-                "prefix": _duration(record.seconds.prefix),
-                "sweep": _duration(record.seconds.sweep),
-                "in all": _duration(record.seconds.total),
-                **record.versions,
-            },
-        )
-    )
-    return tuple(
-        (heading, tuple((name.replace("_", " "), _shown(value)) for name, value in facts.items()))
-        for heading, facts in groups
-    )
-
-
 def _fixed(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
@@ -282,26 +219,6 @@ def _moment(created: str) -> str:
         return created
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.2f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _some(names: Sequence[str], limit: int = 8) -> str:
     listed = "; ".join(names[:limit])
     return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_shown, value)) or "none"
-    return str(value)
