@@ -84,7 +84,15 @@ def _imported(graph: ir.Graph, tensor: str, name: str) -> ir.Value:
     if tensor == name:
         value.name = f"{name}_above_cut"
     new = ir.val(name, dtype=value.dtype, shape=value.shape and value.shape.copy())
-    value.replace_all_uses_with(new, replace_graph_outputs=True)
+    if value.is_graph_output():
+        output = value.name
+        value.name = f"{output}_above_cut"
+        edit = Insertion(graph, name)
+        copy = edit.op("Identity", new, name=output)
+        copy.dtype, copy.shape = new.dtype, new.shape
+        edit.insert(after=value)
+        graph.outputs[graph.outputs.index(value)] = copy
+    value.replace_all_uses_with(new)
     return new
 
 

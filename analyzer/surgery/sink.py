@@ -68,7 +68,7 @@ def sink(
     """
     by_input = {a.input: a for a in activations.values() if len(a.nodes) > 1}
     best = here = Sunk(value, layout, ())
-    while not here.value.is_graph_output():
+    while True:
         nodes = [n for n in readers(here.value) if any(v in alive for v in n.outputs)]
         activation = by_input.get(here.value)
         if activation is not None and set(nodes) <= set(activation.nodes):
@@ -84,6 +84,8 @@ def sink(
             here = Sunk(node.outputs[0], moved, (*here.passed, node.op_type))
         else:
             break
+        if here.value.is_graph_output():
+            break  # the scores themselves are the suffix's to make
         if _size(here.value) <= _size(best.value):
             best = here
     return best

@@ -1,0 +1,145 @@
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+
+from analyzer import surgery
+from analyzer.errors import ModelError
+
+TEXT = """
+net (float[N,3,H,W] x) => (float[N,4] y)
+<float[4,3,3,3] w>
+{
+    c = Conv(x, w)
+    r = Relu(c)
+    p = GlobalAveragePool(r)
+    y = Flatten(p)
+}
+"""
+
+
+def test_info_says_what_the_file_says(write):
+    path = write(TEXT)
+    info = surgery.load(path).info
+    assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (info.path, info.bytes, info.opset) == (path, path.stat().st_size, 17)
+    assert [(t.name, t.dtype, t.shape) for t in info.inputs] == [
+        ("x", "float32", ("N", 3, "H", "W"))
+    ]
+    assert [(t.name, t.shape) for t in info.outputs] == [("y", ("N", 4))]
+
+
+def test_initializers_listed_as_inputs_are_weights(write, cut_and_compare):
+    path = write(TEXT)
+    model = onnx.load(path)
+    weights = model.graph.initializer[0]
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims)
+    )
+    model.ir_version = 3
+    onnx.save(model, path)
+    network = surgery.load(path)
+    assert [t.name for t in network.info.inputs] == ["x"]
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
+    cut_and_compare(network, surgery.default_site(network), {"x": x})
+
+
+def test_external_data_is_found_hashed_and_kept(write, cut_and_compare):
+    path = write(TEXT)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    network = surgery.load(path)
+    both = path.read_bytes() + path.with_name("w.bin").read_bytes()
+    assert network.info.bytes == len(both)
+    assert network.info.sha256 == hashlib.sha256(both).hexdigest()
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
+    cut_and_compare(network, surgery.default_site(network), {"x": x})
+
+
+def test_local_functions_are_inlined(tmp_path, cut_and_compare):
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        net (float[N,3,6,6] x) => (float[N,3] y)
+        {
+            c = local.activate(x)
+            p = GlobalAveragePool(c)
+            y = Flatten(p)
+        }
+        <domain: "local", opset_import: ["" : 17]>
+        activate (a) => (b)
+        {
+            w = Constant<value = float[3,3,1,1] {1, 2, 3, 4, 5, 6, 7, 8, 9}>()
+            m = Conv(a, w)
+            b = Relu(m)
+        }
+    """)
+    path = tmp_path / "functions.onnx"
+    onnx.save(model, path)
+    network = surgery.load(path)
+    site = surgery.default_site(network)
+    assert (site.operator, site.channels) == ("Relu", 3)
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
+    cut_and_compare(network, site, {"x": x})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not an ONNX file, or is truncated"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "not an ONNX file, or is truncated"),
+        (b"\x08\x08", "holds no ONNX graph"),
+    ],
+)
+def test_what_is_not_onnx_is_refused(tmp_path, content, message):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=rf"broken\.onnx.*{message}"):
+        surgery.load(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_truncated_file_is_refused(write, share):
+    path = write(TEXT)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ModelError, match=r"network\.onnx"):
+        surgery.load(path)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="does not exist"):
+        surgery.load(tmp_path / "none.onnx")
+    with pytest.raises(ModelError, match="is a folder"):
+        surgery.load(tmp_path)
+
+
+def test_invalid_graph_is_refused(write):
+    path = write(TEXT)
+    model = onnx.load(path)
+    model.graph.node[1].input[0] = "nothing"
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="not a valid ONNX network"):
+        surgery.load(path)
+
+
+def test_missing_and_truncated_external_data_are_refused(write):
+    path = write(TEXT)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    data = path.with_name("w.bin")
+    data.write_bytes(data.read_bytes()[:-8])
+    with pytest.raises(ModelError, match=r"w\.bin.*truncated"):
+        surgery.load(path)
+    data.unlink()
+    with pytest.raises(ModelError, match=r"'w\.bin', which is not beside it"):
+        surgery.load(path)
+
+
+def test_custom_operator_is_refused_by_name(write):
+    path = write(TEXT)
+    model = onnx.load(path)
+    model.graph.node[1].domain = "acme.ops"
+    model.opset_import.append(onnx.helper.make_opsetid("acme.ops", 1))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"operator Relu of the domain 'acme\.ops'"):
+        surgery.load(path)

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+
+from analyzer import surgery
+from analyzer.errors import ModelError, SiteError
+
+SQUEEZENET = """
+net (float[N,3,8,8] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[5,4,1,1] v>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    k = Conv(r, v)
+    e = Relu(k)
+    p = GlobalAveragePool(e)
+    y = Flatten(p)
+}
+"""
+
+EXCITE = """
+net (float[N,3,8,8] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[2,4,1,1] w1, float[4,2,1,1] w2, float[5,4] v>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    g = GlobalAveragePool(r)
+    s1 = Conv(g, w1)
+    s2 = Relu(s1)
+    s3 = Conv(s2, w2)
+    gate = HardSigmoid(s3)
+    m = Mul(r, gate)
+    p = GlobalAveragePool(m)
+    f = Flatten(p)
+    y = Gemm<transB=1>(f, v)
+}
+"""
+
+LINEAR = """
+net (float[N,3,8,8] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[5,4] v>
+{
+    [conv] c = Conv<pads=[1,1,1,1]>(x, w)
+    p = AveragePool<kernel_shape=[2,2]>(c)
+    f = GlobalAveragePool(p)
+    g = Flatten(f)
+    y = Gemm<transB=1>(g, v)
+}
+"""
+
+NHWC = """
+net (float[N,8,8,3] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[256,5] v, int64[2] target = {-1, 256}>
+{
+    t = Transpose<perm=[0,3,1,2]>(x)
+    c = Conv<pads=[1,1,1,1]>(t, w)
+    u = Transpose<perm=[0,2,3,1]>(c)
+    r = Relu(u)
+    f = Reshape(r, target)
+    y = MatMul(f, v)
+}
+"""
+
+
+@pytest.fixture
+def network(write):
+    return lambda text: surgery.load(write(text))
+
+
+def image(*shape):
+    return np.random.default_rng(3).normal(size=shape).astype(np.float32)
+
+
+def test_classifier_convolution_counts_as_last_activation(network):
+    site = surgery.default_site(network(SQUEEZENET))
+    assert (site.tensor, site.channels, site.convolution) == ("e", 5, "k")
+
+
+def test_gate_is_neither_default_nor_candidate(network):
+    found = network(EXCITE)
+    site = surgery.default_site(found)
+    assert (site.tensor, site.operator) == ("r", "Relu")
+    tensors = [s.tensor for s in surgery.candidates(found)]
+    assert tensors == ["c", "r", "s1", "s2", "s3"]
+
+
+def test_squeeze_and_excitation_around_the_site(network, cut_and_compare):
+    found = network(EXCITE)
+    cut = cut_and_compare(found, surgery.default_site(found), {"x": image(3, 3, 8, 8)})
+    assert (cut.tensor, cut.side) == ("r", ())
+
+
+def test_without_activation_the_last_tensor_is_taken_with_a_warning(network):
+    site = surgery.default_site(network(LINEAR))
+    assert (site.tensor, site.kind, site.operator) == ("f", "tensor", "GlobalAveragePool")
+    assert "No activation lies on every path" in site.warnings[0]
+
+
+def test_channels_are_followed_to_the_last_axis(network, cut_and_compare):
+    found = network(NHWC)
+    site = surgery.default_site(found)
+    assert (site.tensor, site.axis, site.channels) == ("r", 3, 4)
+    cut = cut_and_compare(found, site, {"x": image(3, 8, 8, 3)})
+    assert (cut.tensor, cut.side) == ("f", ())
+
+
+def test_without_convolution_there_is_no_default(network):
+    text = "net (float[N,7] x) => (float[N,5] y) <float[7,5] w> { y = MatMul(x, w) }"
+    with pytest.raises(SiteError, match=r"has no convolution.*onnx-gap inspect"):
+        surgery.default_site(network(text))
+
+
+def test_convolution_name_means_its_activated_output(network):
+    found = network(
+        """
+        net (float[N,3,8,8] x) => (float[N,5] y)
+        <float[4,3,3,3] w, float[4,4,1,1] w2, float[1,4,1,1] bias, float[4] s, float[4] b,
+         float[4] m, float[4] var, float[5,4] v>
+        {
+            [one] c = Conv<pads=[1,1,1,1]>(x, w)
+            n = BatchNormalization(c, s, b, m, var)
+            t = Add(n, bias)
+            i = Sigmoid(t)
+            r = Mul(t, i)
+            [two] k = Conv(r, w2)
+            a = Add(k, r)
+            e = Relu(a)
+            p = GlobalAveragePool(e)
+            f = Flatten(p)
+            y = Gemm<transB=1>(f, v)
+        }
+        """
+    )
+    one = surgery.named_site(found, "one")
+    assert (one.tensor, one.operator, one.kind, one.convolution) == (
+        "r", "SiLU", "activation", "one",
+    )  # fmt: skip
+    assert surgery.named_site(found, "two").tensor == "e"
+    raw = surgery.named_site(found, "two", at="conv")
+    assert (raw.tensor, raw.kind, raw.operator) == ("k", "convolution", "Conv")
+    assert surgery.named_site(found, "a").kind == "tensor"
+
+
+def test_convolution_without_activation_says_where_it_goes(network):
+    with pytest.raises(SiteError, match=r"'conv'.*goes into AveragePool.*--at conv"):
+        surgery.named_site(network(LINEAR), "conv")
+
+
+def test_unknown_name_gets_near_matches(network):
+    with pytest.raises(SiteError, match=r"no node or tensor called 'con'.*Did you mean 'conv'"):
+        surgery.named_site(network(LINEAR), "con")
+
+
+def test_weights_are_no_site(network):
+    with pytest.raises(SiteError, match="no node or tensor called 'w'"):
+        surgery.named_site(network(LINEAR), "w")
+
+
+@pytest.mark.parametrize("axis", [0, 4, -5])
+def test_axis_that_holds_no_channels_is_refused(network, axis):
+    with pytest.raises(SiteError, match=rf"axis {axis} holds no known number of channels"):
+        surgery.named_site(network(LINEAR), "c", axis=axis)
+
+
+def test_negative_axis_counts_from_the_end(network):
+    assert surgery.named_site(network(NHWC), "r", axis=-1).axis == 3
+
+
+def test_repeated_names_ask_for_a_tensor(network):
+    text = SQUEEZENET.replace("c = Conv", "[same] c = Conv").replace("k = Conv", "[same] k = Conv")
+    found = network(text)
+    with pytest.raises(SiteError, match=r"2 nodes called 'same'.*c, k"):
+        surgery.named_site(found, "same")
+    assert surgery.default_site(found).convolution == "k"
+
+
+def test_several_score_outputs_ask_for_one(network):
+    text = SQUEEZENET.replace("=> (float[N,5] y)", "=> (float[N,5] y, float[N,5] z)")
+    found = network(text.replace("y = Flatten(p)", "y = Flatten(p) z = Softmax(y)"))
+    with pytest.raises(ModelError, match=r"--output: y \[N, 5\], z \[N, 5\]"):
+        surgery.default_site(found)
+    assert surgery.default_site(found, output="y").tensor == "e"
+    with pytest.raises(ModelError, match="no output called q"):
+        surgery.default_site(found, output="q")
