@@ -101,8 +101,8 @@ def _from_json(text: str, path: Path) -> list[str]:
     except json.JSONDecodeError as error:
         raise DataError(f"the class list {path} is not JSON ({error})") from error
     if isinstance(content, dict):
-        for key in ("id2label", "label_names", "class_names"):
-            content = content[key] if isinstance(content.get(key), list | dict) else content
+        nested = (content.get(key) for key in ("id2label", "label_names", "class_names"))
+        content = next((value for value in nested if isinstance(value, list | dict)), content)
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         return content
     if isinstance(content, dict):

@@ -1,0 +1,78 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from analyzer.data import combine_digests, from_arrays, open_data
+from analyzer.errors import DataError
+
+
+def test_a_sample_of_a_file_is_decoded_and_digested(class_folders):
+    folder = class_folders({"a": 1})
+    sample = open_data(folder).read(0)
+    assert sample.image.shape == (8, 8, 3)
+    assert sample.digest == hashlib.sha256((folder / "a" / "0.png").read_bytes()).digest()
+
+
+def test_a_sample_of_an_array_is_digested_as_it_is_stored():
+    images = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)  # channels first
+    source = from_arrays(images, [0, 1], source="data")
+    sample = source.read(1)
+    assert np.array_equal(sample.image, images[1].transpose(1, 2, 0))
+    expected = hashlib.sha256(images[1].transpose(1, 2, 0).tobytes()).digest()
+    assert sample.digest == expected
+
+
+def test_combined_digest_is_of_digests_and_labels_in_order():
+    digests = np.arange(64, dtype=np.uint8).reshape(2, 32)
+    labels = np.array([7, 300])
+    expected = hashlib.sha256(
+        digests[0].tobytes()
+        + (7).to_bytes(8, "little")
+        + digests[1].tobytes()
+        + (300).to_bytes(8, "little")
+    )
+    assert combine_digests(digests, labels) == expected.hexdigest()
+    assert combine_digests(digests[::-1], labels) != expected.hexdigest()
+    with pytest.raises(ValueError, match=r"\(1, 32\)"):
+        combine_digests(digests, labels[:1])
+
+
+def test_a_source_without_samples_is_refused():
+    with pytest.raises(DataError, match="no samples"):
+        from_arrays(np.zeros((0, 2, 2), np.uint8), np.zeros(0, int), source="data")
+
+
+def test_fingerprint_changes_with_samples_labels_and_names(class_folders):
+    folder = class_folders({"a": 2, "b": 1})
+    before = open_data(folder).fingerprint()
+    assert open_data(folder).fingerprint() == before
+    (folder / "a" / "1.png").write_bytes((folder / "b" / "0.png").read_bytes() + b" ")
+    changed = open_data(folder).fingerprint()
+    (folder / "a" / "1.png").rename(folder / "a" / "2.png")
+    assert len({before, changed, open_data(folder).fingerprint()}) == 3
+
+
+def test_fingerprint_of_arrays_is_of_their_values():
+    images = np.zeros((2, 3, 3), np.uint8)
+    before = from_arrays(images, [0, 1], source="data").fingerprint()
+    assert from_arrays(images.copy(), [0, 1], source="data").fingerprint() == before
+    assert from_arrays(images, [1, 1], source="data").fingerprint() != before
+    assert from_arrays(images + 1, [0, 1], source="data").fingerprint() != before
+    assert from_arrays(images.astype("f4"), [0, 1], source="data").fingerprint() != before
+
+
+def test_an_unreadable_sample_is_named_with_the_way_out(class_folders):
+    folder = class_folders({"a": 2})
+    (folder / "a" / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"a/1\.png in .* cannot be read .*--skip-bad"):
+        open_data(folder).read(1)
+
+
+def test_a_file_that_went_away_is_named(class_folders):
+    folder = class_folders({"a": 2})
+    source = open_data(folder)
+    (folder / "a" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"a/1\.png"):
+        source.read(1)
+    assert source.fingerprint() != open_data(folder).fingerprint()
