@@ -1,5 +1,6 @@
 """Opening data by its path: the kind is recognised from what lies there."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from analyzer.data.cifar import find_cifar, open_cifar
 from analyzer.data.classes import ClassList, read_classes
 from analyzer.data.folder import open_folder
 from analyzer.data.idx import is_idx_folder, open_idx
+from analyzer.data.images import EXTENSIONS
 from analyzer.data.manifest import MANIFEST_SUFFIXES, open_manifest
 from analyzer.data.parquet import open_parquet
 from analyzer.data.shards import is_packed_tar, open_shards
@@ -94,9 +96,20 @@ def _open_folder(
         return open_idx(path, half)
     if next(path.glob("*.tar"), None):
         return open_shards(path, half, keys, classes)
-    if next(path.glob("*.parquet"), None) or next(path.glob("*/*.parquet"), None):
+    if _holds_parquet(path):
         return open_parquet(path, half, keys, classes)
     return open_folder(path, half, classes)
+
+
+def _holds_parquet(folder: Path) -> bool:
+    """Whether there are Parquet files below; looks no further than the first images."""
+    for _, _, files in os.walk(folder):
+        endings = {os.path.splitext(file)[1].lower() for file in files}
+        if ".parquet" in endings:
+            return True
+        if endings & EXTENSIONS:
+            return False
+    return False
 
 
 def _named(source: Source, classes: ClassList) -> Source:

@@ -97,7 +97,10 @@ def parquet_files(path: Path) -> dict[Path, str | None]:
     if path.is_file():
         return {path: None}
     files = sorted(path.rglob("*.parquet"), key=lambda file: natural_key(str(file)))
-    return {file: half_in(file.name) or half_in(file.parent.name) for file in files}
+    return {
+        file: half_in(file.name) or (half_in(file.parent.name) if file.parent != path else None)
+        for file in files
+    }
 
 
 def open_parquet(

@@ -86,6 +86,7 @@ class Source:
 
     def unreadable(self, index: int, reason: object) -> str:
         """The sentence for a sample that cannot be read."""
+        reason = " ".join(str(reason).split())  # libraries' messages may have several lines
         return (
             f"{self.names[index]} in {self.source} cannot be read ({reason}); "
             "mend or remove it, or pass --skip-bad to go on without such samples"

@@ -21,7 +21,11 @@ def test_usual_keys(x, y, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "keys", [("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels")]
+    "keys",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+    ],
 )
 def test_halves_in_one_file(keys, tmp_path):
     content = dict(zip(keys, (IMAGES, LABELS, IMAGES[:1], LABELS[:1, None]), strict=True))

@@ -1,0 +1,128 @@
+import io
+import warnings
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analyzer.data import images
+from analyzer.data.images import decode
+from analyzer.errors import DataError
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "PPM", "WEBP", "JPEG2000"])
+def test_formats(format, picture, encoded):
+    array = picture(9, 7)
+    options = {"lossless": True} if format == "WEBP" else {}
+    image = decode(encoded(array, format, **options))
+    assert image.mode == "RGB"
+    if format != "GIF":
+        assert np.array_equal(np.asarray(image), array)
+
+
+def test_gray_stays_gray(picture, encoded):
+    array = picture(9, 7, 1)
+    image = decode(encoded(array))
+    assert image.mode == "L"
+    assert np.array_equal(np.asarray(image), array)
+
+
+def test_jpeg_is_what_pillow_makes_of_it(picture, encoded):
+    data = encoded(picture(16, 16), "JPEG")
+    assert np.array_equal(np.asarray(decode(data)), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_alpha_is_dropped_not_composited(picture, encoded):
+    array = picture(9, 7, 4)
+    array[..., 3] = 0
+    assert np.array_equal(np.asarray(decode(encoded(array))), array[..., :3])
+    gray = Image.fromarray(array[..., 0]).convert("LA")
+    assert np.array_equal(np.asarray(decode(encoded(gray))), array[..., 0])
+
+
+def test_palettes_are_looked_up(picture, encoded):
+    image = Image.fromarray(picture(9, 7)).quantize(16)
+    expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(np.asarray(decode(encoded(image))), expected)
+    with warnings.catch_warnings(action="error"):
+        decoded = decode(encoded(image, transparency=bytes(range(16))))
+    assert np.array_equal(np.asarray(decoded), expected)
+
+
+def test_black_and_white(encoded):
+    array = np.eye(8, dtype=bool)
+    assert np.array_equal(np.asarray(decode(encoded(array))), array * np.uint8(255))
+
+
+def test_16_bit_gray_keeps_its_high_byte(encoded):
+    array = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16) + 77
+    for format in ("PNG", "TIFF"):
+        assert np.array_equal(np.asarray(decode(encoded(array, format))), array >> 8)
+
+
+def test_cmyk(picture, encoded):
+    image = Image.fromarray(picture(16, 16)).convert("CMYK")
+    for format in ("TIFF", "JPEG"):
+        data = encoded(image, format)
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        assert np.array_equal(np.asarray(decode(data)), expected)
+
+
+def test_floating_point_pixels_are_refused(encoded):
+    with pytest.raises(DataError, match="floating-point"):
+        decode(encoded(np.zeros((4, 4), np.float32), "TIFF"))
+
+
+def test_exif_rotation_only_where_asked_for(picture, encoded):
+    array = picture(9, 7)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by 90°
+    data = encoded(array, exif=exif)
+    assert np.array_equal(np.asarray(decode(data)), array)
+    assert np.array_equal(np.asarray(decode(data, exif=True)), np.rot90(array, -1))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9])
+def test_truncated_files_are_errors(format, share, picture, encoded):
+    data = encoded(picture(40, 40), format)
+    with pytest.raises(DataError):
+        decode(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_other_files_are_errors(data):
+    with pytest.raises(DataError, match="not an image of a known format"):
+        decode(data)
+
+
+def test_formats_that_start_programs_are_not_read(picture, encoded):
+    data = encoded(picture(8, 8), "EPS")
+    with pytest.raises(DataError, match="not an image of a known format"):
+        decode(data)
+
+
+def test_decompression_bombs_are_refused(encoded, monkeypatch):
+    data = encoded(np.zeros((40, 40), np.uint8))
+    monkeypatch.setattr(images, "MAX_PIXELS", 40 * 40 - 1)
+    with pytest.raises(DataError, match="decompression bomb: 40×40"):
+        decode(data)
+    monkeypatch.undo()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    with pytest.raises(DataError, match="decompression bomb"):
+        decode(data)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damage_of_any_kind_is_a_data_error(picture, encoded):
+    generator = np.random.default_rng(0)
+    for format in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"):
+        data = np.frombuffer(encoded(picture(24, 24), format), np.uint8)
+        for _ in range(60):
+            damaged = data.copy()
+            spots = generator.integers(0, len(data), 4)
+            damaged[spots] = generator.integers(0, 256, 4)
+            with suppress(DataError):
+                assert decode(damaged.tobytes()).mode in ("L", "RGB")
