@@ -142,12 +142,8 @@ def run_audit(
 
 def _find(request: AuditRequest) -> _Subject:
     network = surgery.load(request.model)
-    site = (
-        surgery.default_site(network, request.output)
-        if request.site is None
-        else surgery.named_site(
-            network, request.site, at=request.at, axis=request.axis, output=request.output
-        )
+    site = surgery.find_site(
+        network, request.site, at=request.at, axis=request.axis, output=request.output
     )
     source = data.open_data(request.data, keys=request.keys, classes=request.classes)
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)

@@ -78,7 +78,6 @@ def command(
 
 def _lines(gap_model: Any, scores: Any) -> list[str]:
     a, b = gap_model.coefficients
-    both = scores.both.to_dict()
     lines = [
         f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}",
         f"r(ζ, gap) {scores.zeta_r:+.3f}   r(κ, gap) {scores.kappa_r:+.3f}",
@@ -101,8 +100,8 @@ def _lines(gap_model: Any, scores: Any) -> list[str]:
     coverage = scores.coverage
     lines += [
         "",
-        f"SSR over {len(both['split_ssr'])} splits, {scores.held_out} of {scores.networks} networks "
-        "held out in each",
+        f"SSR over {len(scores.both.split_ssr)} splits, {scores.held_out} of {scores.networks} "
+        "networks held out in each",
         f"{coverage.nominal:.0%} interval: measured coverage "
         + ("not measurable" if coverage.student_t is None else f"{coverage.student_t:.0%}"),
     ]

@@ -1,14 +1,14 @@
 """What a person sees on standard error: progress with time left, sentences, a summary."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 from analyzer.records import Progress
 
-__all__ = ["progress_bars", "say", "warn"]
+__all__ = ["progress_bars", "say", "table", "warn"]
 
 
 def say(sentence: str) -> None:
@@ -20,6 +20,14 @@ def warn(sentence: str) -> None:
     """A sentence that must not be overlooked."""
     click.secho("Warning: ", fg="yellow", bold=True, nl=False, err=True)
     click.echo(sentence, err=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output, as wide as its cells, that pipes well."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for number, row in enumerate([header, *rows]):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        click.secho("  ".join(cells).rstrip(), bold=number == 0)
 
 
 @contextmanager

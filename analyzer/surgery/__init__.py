@@ -6,16 +6,20 @@ Nothing here sees data or runs a network. A :class:`Network` is never changed.
 from analyzer.surgery.cut import cut
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load
+from analyzer.surgery.outline import Outline, outline
 from analyzer.surgery.outputs import score_output
-from analyzer.surgery.sites import candidates, default_site, named_site
+from analyzer.surgery.sites import candidates, default_site, find_site, named_site
 
 __all__ = [
     "Network",
+    "Outline",
     "candidates",
     "cut",
     "default_site",
+    "find_site",
     "load",
     "named_site",
+    "outline",
     "score_output",
     "write_masked",
 ]

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, SiteError
@@ -12,10 +13,10 @@ from analyzer.surgery.flow import trace
 from analyzer.surgery.halves import make_prefix, make_suffix
 from analyzer.surgery.network import Network
 from analyzer.surgery.outputs import score_output
-from analyzer.surgery.plan import make_plan
+from analyzer.surgery.plan import Plan, make_plan
 from analyzer.surgery.writing import save
 
-__all__ = ["cut"]
+__all__ = ["cut", "planned"]
 
 _FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
 
@@ -45,6 +46,38 @@ def cut(
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelError(f"The folder {folder} does not exist. Create it first.")
+    model, plan, batch = planned(network, site, output=output)
+    prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
+    save(make_prefix(model, plan), prefix_path)
+    save(make_suffix(model, plan), suffix_path)
+    return Cut(
+        prefix=prefix_path,
+        suffix=suffix_path,
+        site=site,
+        tensor=plan.tensor,
+        features=plan.features,
+        side=plan.side_names,
+        shared=plan.shared_names,
+        attribute=plan.attribute,
+        active=plan.active,
+        mask=plan.mask,
+        scores=plan.scores,
+        batch=batch,
+        warnings=_warnings(network, model.graph.outputs[0].name, batch),
+    )
+
+
+def planned(
+    network: Network, site: Site, *, output: str | None = None
+) -> tuple[ir.Model, Plan, int | None]:
+    """The network freed of its batch size and of all but its scores, and where to cut it.
+
+    Returns:
+        The model, the plan, and the batch size that the network could not be freed from.
+
+    Raises:
+        ModelError, SiteError: as :func:`cut`.
+    """
     scores = score_output(network, output)
     images = tuple(v.name for v in trace(network.model.graph).images)
     model, batch = free_batch(network.model, images)
@@ -62,24 +95,7 @@ def cut(
             f"The output {scores.name} of {network.path} does not depend on the tensor "
             f"{site.tensor}, so masking it changes nothing. Choose another --site or --output."
         )
-    prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
-    save(make_prefix(model, plan), prefix_path)
-    save(make_suffix(model, plan), suffix_path)
-    return Cut(
-        prefix=prefix_path,
-        suffix=suffix_path,
-        site=site,
-        tensor=plan.tensor,
-        features=plan.features,
-        side=plan.side_names,
-        shared=plan.shared_names,
-        attribute=plan.attribute,
-        active=plan.active,
-        mask=plan.mask,
-        scores=plan.scores,
-        batch=batch,
-        warnings=_warnings(network, scores.name, batch),
-    )
+    return model, plan, batch
 
 
 def _warnings(network: Network, scores: str, batch: int | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from analyzer.surgery.graph import constant, dimensions, find_value, is_op, read
 from analyzer.surgery.network import Network
 from analyzer.surgery.outputs import score_output
 
-__all__ = ["candidates", "default_site", "named_site"]
+__all__ = ["candidates", "default_site", "find_site", "named_site"]
 
 _WAY_OUT = "`onnx-gap inspect` lists the tensors worth choosing; name one with --site"
 
@@ -43,6 +43,24 @@ def candidates(network: Network) -> tuple[Site, ...]:
         elif is_op(node, *CONVOLUTIONS):
             found.append(survey.site(value, "convolution"))
     return tuple(site for site in found if site is not None)
+
+
+def find_site(
+    network: Network,
+    name: str | None = None,
+    *,
+    at: str = "activation",
+    axis: int | None = None,
+    output: str | None = None,
+) -> Site:
+    """The site of that name, or the default site where there is none.
+
+    Raises:
+        ModelError, SiteError: as :func:`named_site` and :func:`default_site`.
+    """
+    if name is None:
+        return default_site(network, output)
+    return named_site(network, name, at=at, axis=axis, output=output)
 
 
 def default_site(network: Network, output: str | None = None) -> Site:
