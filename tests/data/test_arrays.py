@@ -33,7 +33,7 @@ def test_halves_in_one_file(keys, tmp_path):
     assert len(open_data(tmp_path / "a.npz")) == 3
     assert open_data(tmp_path / "a.npz").source.endswith("a.npz#train")
     assert len(open_data(f"{tmp_path}/a.npz#test")) == 1
-    with pytest.raises(DataError, match="holds 'x_train'|holds 'train_images'"):
+    with pytest.raises(DataError, match=r"holds 'x_train'|holds 'train_images'"):
         open_data(f"{tmp_path}/a.npz#val")
 
 
@@ -133,5 +133,5 @@ def test_class_list_names_the_labels(tmp_path):
     (tmp_path / "few.txt").write_text("zero\none")
     source = open_data(tmp_path / "a.npz", classes=tmp_path / "names.txt")
     assert source.class_names == ("zero", "one", "two")
-    with pytest.raises(DataError, match="label 2 but the class list .* names only 2"):
+    with pytest.raises(DataError, match=r"label 2 but the class list .* names only 2"):
         open_data(tmp_path / "a.npz", classes=tmp_path / "few.txt")

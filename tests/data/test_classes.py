@@ -63,7 +63,7 @@ def test_refused_class_lists(file, text, says, tmp_path):
 
 
 def test_a_missing_class_list_is_named(tmp_path):
-    with pytest.raises(DataError, match="none.txt"):
+    with pytest.raises(DataError, match=r"none\.txt"):
         read_classes(tmp_path / "none.txt")
 
 

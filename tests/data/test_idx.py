@@ -54,7 +54,7 @@ def test_a_set_with_a_prefix(tmp_path):
 
 def test_a_missing_half_is_said(tmp_path):
     write(tmp_path, "train", IMAGES, LABELS)
-    with pytest.raises(DataError, match="no test images .* t10k-images-idx3-ubyte"):
+    with pytest.raises(DataError, match=r"no test images .* t10k-images-idx3-ubyte"):
         open_data(f"{tmp_path}#test")
     with pytest.raises(DataError, match="halves train and test"):
         open_data(f"{tmp_path}#val")

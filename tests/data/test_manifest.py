@@ -24,7 +24,8 @@ def write(folder, name, text):
         ("a.tsv", "label\tfile_name\n1\timages/cat/0.png\n0\timages/owl/0.png\n"),
         (
             "a.jsonl",
-            '{"image": "images/cat/0.png", "label": 1}\n\n{"image": "images/owl/0.png", "label": 0}',
+            '{"image": "images/cat/0.png", "label": 1}\n\n'
+            '{"image": "images/owl/0.png", "label": 0}',
         ),
     ],
 )
@@ -48,7 +49,7 @@ def test_names_of_classes(folder):
 def test_other_columns_by_option(folder):
     path = write(folder, "a.csv", "where,what\nimages/cat/0.png,3\n")
     assert open_data(path, keys=("where", "what")).labels.tolist() == [3]
-    with pytest.raises(DataError, match="columns 'where', 'what'.*--keys"):
+    with pytest.raises(DataError, match=r"columns 'where', 'what'.*--keys"):
         open_data(path)
 
 

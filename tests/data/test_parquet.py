@@ -61,7 +61,7 @@ def test_columns_by_name_without_features(write):
 def test_columns_by_option(write):
     path = write("a.parquet", [2, 0], features=False, columns=("photo", "kind"))
     assert open_data(path, keys=("photo", "kind")).labels.tolist() == [2, 0]
-    with pytest.raises(DataError, match="columns 'photo', 'kind', none known for images.*--keys"):
+    with pytest.raises(DataError, match=r"columns 'photo', 'kind', none known for images.*--keys"):
         open_data(path)
     with pytest.raises(DataError, match="not 'label'"):
         open_data(path, keys=("photo", "label"))
@@ -104,7 +104,7 @@ def test_folders_of_shards(names, write, encoded, picture, tmp_path):
 def test_several_configurations_are_refused(write, tmp_path):
     write("d/small/train-00000-of-00001.parquet", [0])
     write("d/large/train-00000-of-00001.parquet", [0])
-    with pytest.raises(DataError, match="several data sets .*large, small"):
+    with pytest.raises(DataError, match=r"several data sets .*large, small"):
         open_data(tmp_path / "d")
 
 

@@ -104,7 +104,7 @@ def test_refusals(files, says, shard):
 
 def test_compressed_archives_are_refused_with_the_way_out(shard):
     path = shard("a.tar.gz", {"a.png": 0, "a.cls": "1"}, mode="w:gz")
-    with pytest.raises(DataError, match="is compressed, .* unpack it"):
+    with pytest.raises(DataError, match=r"is compressed, .* unpack it"):
         open_data(path)
     path.rename(path.with_name("b.tar"))
     with pytest.raises(DataError, match=r"b\.tar is not a readable plain tar"):
