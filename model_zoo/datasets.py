@@ -1,0 +1,109 @@
+"""The data sets that populations are trained on, their splits, and the corruption of labels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from analyzer.errors import DataError
+
+__all__ = ["DATA_SETS", "DataSet", "Split", "corrupt", "stratified"]
+
+_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian puts it
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images and labels of one half. S samples."""
+
+    images: np.ndarray  # uint8 (S, H, W), 0 to 255
+    labels: np.ndarray  # int64 (S,)
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The samples at ``indices``, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One data set, declared. Gray images, fed to the networks as pixels / 255."""
+
+    name: str
+    classes: int  # K
+    size: int  # of the images: size × size pixels
+    read: Callable[[Path | None], tuple[Split, Split]]  # folder -> training and test half
+    rotation: float  # of the augmentation: degrees, at most, either way
+    shift: float  # pixels, at most, either way
+    flip: bool  # left and right
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """What an audit has to declare, by timm's names."""
+        return MappingProxyType({"scale": 1 / 255, "mean": (0.0,), "std": (1.0,)})
+
+
+def corrupt(
+    labels: np.ndarray, fraction: float, *, classes: int, generator: np.random.Generator
+) -> np.ndarray:
+    """The labels (int64 (S,)) with that fraction of them drawn anew, uniformly from all classes.
+
+    A label that is drawn anew may stay what it was, so 1 − fraction · (1 − 1/K) of them are
+    expected to stay the same.
+    """
+    chosen = generator.permutation(len(labels))[: round(fraction * len(labels))]
+    corrupted = labels.copy()
+    corrupted[chosen] = generator.integers(classes, size=len(chosen))
+    return corrupted
+
+
+def stratified(labels: np.ndarray, samples: int, generator: np.random.Generator) -> np.ndarray:
+    """Indices (ascending) of ``samples`` samples, the classes in the shares they have in all."""
+    order = generator.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    # Evenly spaced picks from the samples sorted by class give each class its share.
+    picks = np.arange(samples) * len(labels) // samples
+    return np.sort(order[picks])
+
+
+def _read_digits(_folder: Path | None) -> tuple[Split, Split]:
+    """scikit-learn's embedded digits, 1,300 to train and 497 to test."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    everything = Split(images, digits.target.astype(np.int64))
+    chosen = stratified(everything.labels, 1300, np.random.default_rng(0))
+    others = np.setdiff1d(np.arange(len(images)), chosen)
+    return everything.take(chosen), everything.take(others)
+
+
+def _read_fashion_mnist(folder: Path | None) -> tuple[Split, Split]:
+    """Fashion-MNIST from an IDX folder."""
+    from analyzer.data import open_data
+
+    folder = folder or _FASHION_MNIST
+    if not folder.is_dir():
+        raise DataError(
+            f"Fashion-MNIST is not at {folder}: install Debian's package dataset-fashion-mnist, "
+            "or name a folder that holds its four IDX files with --data"
+        )
+    return _idx_half(open_data(f"{folder}#train")), _idx_half(open_data(f"{folder}#test"))
+
+
+def _idx_half(source) -> Split:
+    images = np.stack([source.read(index).image for index in range(len(source))])
+    return Split(images, source.labels)
+
+
+DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
+    {
+        data_set.name: data_set
+        for data_set in (
+            DataSet("digits", 10, 8, _read_digits, rotation=4.0, shift=0.25, flip=False),
+            DataSet("fashion-mnist", 10, 28, _read_fashion_mnist, rotation=8.0, shift=2, flip=True),
+        )
+    }
+)

@@ -1,0 +1,104 @@
+"""What ships in the package: trained networks, their training data, gap models.
+
+A shelf is a folder ``shelf/POPULATION/``, made by :func:`model_zoo.build_shelf`:
+
+==================  ===================================================================
+``shelf.json``      what lies there, with the sha256 of each file
+``*.onnx``          one network per corruption level, all of the same plain recipe
+``train.npz``       the training images, and the labels of every corruption level
+``population.csv``  recipes, accuracies, gap, ζ and κ of the whole population
+``gap_model.json``  Eq. 7 fitted on that population
+==================  ===================================================================
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analyzer.errors import AnalyzerError
+from model_zoo.datasets import DATA_SETS
+
+__all__ = ["GAP_MODEL", "POPULATION", "SHELF", "ZooEntry", "entries", "find"]
+
+SHELF = Path(__file__).parent / "shelf"
+INDEX = "shelf.json"
+POPULATION = "population.csv"
+GAP_MODEL = "gap_model.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ZooEntry:
+    """One thing of the zoo, to be named ``zoo:NAME``."""
+
+    name: str
+    kind: str  # "network" (with its data), or "data"
+    description: str
+    model: Path | None  # ONNX file; None for data
+    data: Path | None  # training images and labels, .npz
+    keys: tuple[str, str] | None  # names in the .npz of the images and of the labels
+    preprocessing: Mapping[str, Any] | None  # options by timm's names; None: fed as stored
+    gap_model: Path | None  # fitted on the population; None until there is one
+
+
+def entries() -> tuple[ZooEntry, ...]:
+    """All that is on the shelves: of each population its data, then its networks."""
+    found: list[ZooEntry] = []
+    for index in sorted(SHELF.glob(f"*/{INDEX}")):
+        found += _read_shelf(index)
+    return tuple(found)
+
+
+def find(name: str) -> ZooEntry:
+    """The entry of that name, given without ``zoo:``.
+
+    Raises:
+        AnalyzerError: there is none; the sentence names those that are near.
+    """
+    by_name = {entry.name: entry for entry in entries()}
+    if name in by_name:
+        return by_name[name]
+    near = difflib.get_close_matches(name, by_name, n=6) or list(by_name)
+    raise AnalyzerError(
+        f"the zoo has no {name!r}; near it: {', '.join(near)} (all: onnx-gap zoo list)"
+    )
+
+
+def _read_shelf(index: Path) -> list[ZooEntry]:
+    shelf = json.loads(index.read_text(encoding="utf-8"))
+    folder, population, data = index.parent, shelf["population"], shelf["data"]
+    gap_model = folder / GAP_MODEL
+    common = {
+        "data": folder / data["file"],
+        "preprocessing": DATA_SETS[shelf["data_set"]].preprocessing,
+        "gap_model": gap_model if gap_model.is_file() else None,
+    }
+    clean = ZooEntry(
+        name=population,
+        kind="data",
+        description=f"{data['samples']} training images with their true labels",
+        model=None,
+        keys=(data["images"], data["labels"]),
+        **common,
+    )
+    networks = [
+        ZooEntry(
+            name=network["name"],
+            kind="network",
+            description=_describe(network),
+            model=folder / network["file"],
+            keys=(data["images"], network["labels"]),
+            **common,
+        )
+        for network in shelf["networks"]
+    ]
+    return [clean, *networks]
+
+
+def _describe(network: Mapping[str, Any]) -> str:
+    return (
+        f"trained with {network['corruption']:.0%} of the labels drawn at random; accuracy "
+        f"{network['train_accuracy']:.3f} in training, {network['test_accuracy']:.3f} in test"
+    )

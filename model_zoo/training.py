@@ -1,0 +1,263 @@
+"""Training a population: seeded, resumable, by several processes.
+
+This module itself needs no torch; the workers do (extra ``zoo``).
+"""
+
+import difflib
+import hashlib
+import importlib.metadata
+import importlib.util
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer.errors import AnalyzerError
+from analyzer.records import Progress
+from model_zoo.datasets import Split, corrupt, stratified
+from model_zoo.populations import CORRUPTIONS, POPULATIONS, Population, Recipe, labels_key, recipes
+from model_zoo.results import (
+    IMAGES,
+    Result,
+    keep_data,
+    read_result,
+    write_manifest,
+    write_result,
+)
+from model_zoo.writing import sha256
+
+__all__ = ["Material", "find_population", "material", "train_population"]
+
+_NEEDED = ("torch", "onnxscript")
+_CHECKED_IMAGES = 64  # on which an exported network must agree with torch
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a population is trained and tested on."""
+
+    images: np.ndarray  # uint8 (S, H, W), to train
+    labels: Mapping[float, np.ndarray]  # by corruption: int64 (S,)
+    test: Split  # clean
+
+    def train(self, corruption: float) -> Split:
+        """The training half with that level's labels."""
+        return Split(self.images, self.labels[corruption])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As ``train.npz`` keeps them; labels as uint8, so at most 256 classes."""
+        labels = {labels_key(level): given.astype(np.uint8) for level, given in self.labels.items()}
+        return {IMAGES: self.images} | labels
+
+
+def train_population(
+    name: str,
+    out: str | Path,
+    *,
+    processes: int = 1,
+    limit: int | None = None,
+    samples: int | None = None,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train, test and export the networks of a population that ``out`` does not hold yet.
+
+    Every network is kept as soon as it is done, so an interrupted run loses at most the networks
+    in work; the same call goes on. The results do not depend on ``processes``.
+
+    Args:
+        name: one of :data:`model_zoo.POPULATIONS`.
+        out: folder of the networks, made if needed; :mod:`model_zoo.results` says what it holds.
+        processes: networks trained at a time, one thread each.
+        limit: train the first ``limit`` networks only; they are the same with every limit.
+        samples: training images, instead of the population's own number.
+        data: folder of the data set, where it does not come with a package.
+        progress: told ("train", networks done, networks asked for).
+
+    Returns:
+        Path of the manifest, for ``onnx-gap population``.
+
+    Raises:
+        AnalyzerError: no such population; the extra ``zoo`` is not installed; the data cannot be
+            read; ``out`` cannot be written or holds something else.
+    """
+    population = find_population(name)
+    _check_installed()
+    for option, value in (("processes", processes), ("limit", limit), ("samples", samples)):
+        if value is not None and value < 1:
+            raise AnalyzerError(f"--{option} is {value}; pass at least 1")
+    if samples is not None:
+        population = replace(population, train_samples=samples)
+    prepared = material(population, None if data is None else Path(data))
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        keep_data(folder, prepared.arrays())
+        return _train(population, prepared, folder, processes, limit, progress)
+    except OSError as error:
+        raise AnalyzerError(
+            f"{folder} cannot be written ({error.strerror or error}); name another folder with "
+            "--out"
+        ) from error
+
+
+def find_population(name: str) -> Population:
+    """The declared population of that name.
+
+    Raises:
+        AnalyzerError: there is none; the sentence names those that are near.
+    """
+    if name in POPULATIONS:
+        return POPULATIONS[name]
+    near = difflib.get_close_matches(name, POPULATIONS) or POPULATIONS
+    raise AnalyzerError(f"there is no population {name!r}; did you mean {' or '.join(near)}?")
+
+
+def material(population: Population, folder: Path | None = None) -> Material:
+    """The images and labels that a population's seed decides.
+
+    Args:
+        population: what to prepare.
+        folder: of the data set, where it does not come with a package.
+
+    Raises:
+        DataError: the data set cannot be read.
+        AnalyzerError: it has fewer images than asked for.
+    """
+    data_set = population.data_set
+    train, test = data_set.read(folder)
+    if population.train_samples > len(train.labels):
+        raise AnalyzerError(
+            f"{data_set.name} has {len(train.labels)} training images, fewer than the "
+            f"{population.train_samples} asked for; pass a smaller --samples"
+        )
+    draw = np.random.default_rng((population.seed, 0))
+    train = train.take(stratified(train.labels, population.train_samples, draw))
+    labels = {
+        level: corrupt(
+            train.labels,
+            level,
+            classes=data_set.classes,
+            generator=np.random.default_rng((population.seed, 1, index)),
+        )
+        for index, level in enumerate(CORRUPTIONS)
+    }
+    return Material(train.images, labels, test)
+
+
+def _train(
+    population: Population,
+    prepared: Material,
+    folder: Path,
+    processes: int,
+    limit: int | None,
+    progress: Progress | None,
+) -> Path:
+    from joblib import Parallel, delayed
+
+    wanted = recipes(population)[:limit]
+    conditions = _conditions(population, prepared)
+    results = {recipe: _finished(folder, recipe, conditions) for recipe in wanted}
+    missing = [recipe for recipe, result in results.items() if result is None]
+    done = len(wanted) - len(missing)
+    if progress:
+        progress("train", done, len(wanted))
+    parallel = Parallel(n_jobs=min(processes, len(missing)) or 1, return_as="generator_unordered")
+    tasks = (
+        delayed(_train_one)(
+            population, recipe, conditions, prepared.train(recipe.corruption), prepared.test, folder
+        )
+        for recipe in missing
+    )
+    for result in parallel(tasks):
+        results[result.recipe] = result
+        done += 1
+        if progress:
+            progress("train", done, len(wanted))
+    return write_manifest(folder, (results[recipe] for recipe in wanted))
+
+
+def _train_one(
+    population: Population,
+    recipe: Recipe,
+    conditions: Mapping[str, Any],
+    train: Split,
+    test: Split,
+    folder: Path,
+) -> Result:
+    """Train one network and keep it. Runs in a worker."""
+    from model_zoo import export, fitting
+
+    begun = time.perf_counter()
+    with _one_thread():
+        fit = fitting.fit(population, recipe, train)
+        path = folder / f"{recipe.name}.onnx"
+        export.export(fit.network, fitting.as_input(train.images[:_CHECKED_IMAGES]), path)
+        result = Result(
+            recipe=recipe,
+            conditions=conditions,
+            sha256=sha256(path),
+            train_accuracy=fit.train_accuracy,
+            test_accuracy=fitting.accuracy(fit.network, test),
+            epochs=fit.epochs,
+            reached=fit.reached,
+            seconds=round(time.perf_counter() - begun, 1),
+            versions={package: importlib.metadata.version(package) for package in _NEEDED},
+        )
+    write_result(folder, result)
+    return result
+
+
+def _finished(folder: Path, recipe: Recipe, conditions: Mapping[str, Any]) -> Result | None:
+    """The network of that recipe if an earlier run finished it."""
+    result = read_result(folder, recipe.name)
+    if result and (result.recipe, result.conditions) != (recipe, conditions):
+        raise AnalyzerError(
+            f"{folder / result.model} was trained otherwise (other recipe, data or settings); "
+            "name another folder with --out, or empty this one"
+        )
+    return result
+
+
+def _conditions(population: Population, prepared: Material) -> dict[str, Any]:
+    """What decides a network besides its recipe."""
+    content = hashlib.sha256()
+    for array in prepared.arrays().values():
+        content.update(array.tobytes())
+    return {
+        "population": population.name,
+        "architecture": population.architecture,
+        "train_samples": population.train_samples,
+        "train_data_sha256": content.hexdigest(),
+        "epochs": population.epochs,
+        "step": population.step,
+        "rotation": population.data_set.rotation,
+        "shift": population.data_set.shift,
+        "flip": population.data_set.flip,
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread of torch: results that do not depend on the machine's load or cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_installed() -> None:
+    for package in _NEEDED:
+        if importlib.util.find_spec(package) is None:
+            raise AnalyzerError(
+                f"training needs {package}, which is not installed; "
+                "run: pip install 'onnx-gap[zoo]'"
+            )

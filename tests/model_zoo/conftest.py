@@ -1,0 +1,45 @@
+"""A population so small that a network trains in a second."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from model_zoo import populations, train_population, training
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """The module; skips the test without the extra."""
+    pytest.importorskip("onnxscript", reason="training needs the extra zoo (onnxscript)")
+    return pytest.importorskip("torch", reason="training needs the extra zoo (torch)")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A declared population "tiny": digits with few images, channels and epochs."""
+    population = replace(
+        populations.POPULATIONS["digits"],
+        name="tiny",
+        train_samples=100,
+        widths=(8, 12),
+        batch_sizes=(25, 50, 100),
+        epochs=6,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "POPULATIONS", populations.POPULATIONS | {"tiny": population})
+        yield population
+
+
+@pytest.fixture(scope="session")
+def plain_networks(torch, tiny, tmp_path_factory):
+    """A folder with the plain networks of "tiny", one per corruption level; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    train_population("tiny", folder, limit=6)
+    return folder
+
+
+@pytest.fixture
+def trained(plain_networks, tmp_path):
+    """The same as a copy that may be changed."""
+    return shutil.copytree(plain_networks, tmp_path / "trained")

@@ -1,0 +1,89 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+import model_zoo
+from analyzer.errors import AnalyzerError
+from model_zoo import shelf
+
+LEVELS = (0, 20, 40, 60, 80, 100)
+NETWORKS = [f"digits-c{level}" for level in LEVELS]
+
+
+def test_entries_name_the_digits_shelf():
+    by_name = {entry.name: entry for entry in model_zoo.entries()}
+    assert {"digits", *NETWORKS} <= set(by_name)
+    for name in NETWORKS:
+        entry = by_name[name]
+        assert entry.kind == "network"
+        assert entry.model.is_file()
+        assert entry.data.is_file()
+        assert entry.keys == ("images", f"labels_{name.removeprefix('digits-')}")
+        assert entry.description
+    assert by_name["digits"].kind == "data"
+    assert by_name["digits"].model is None
+    assert by_name["digits"].keys == ("images", "labels_c0")
+
+
+def test_find_gives_the_entry():
+    assert model_zoo.find("digits-c40").name == "digits-c40"
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("digits-c41", "digits-c40"), ("digit", "digits")])
+def test_find_unknown_name_tells_near_ones(wrong, near):
+    with pytest.raises(AnalyzerError, match=f"no '{wrong}'.*{near}"):
+        model_zoo.find(wrong)
+
+
+def test_find_name_like_no_other_tells_all():
+    with pytest.raises(AnalyzerError, match=r"digits-c0, .*digits-c100"):
+        model_zoo.find("???")
+
+
+def test_shelf_files_are_what_the_index_says():
+    for index in shelf.SHELF.glob("*/shelf.json"):
+        content = json.loads(index.read_text())
+        for item in [content["data"], *content["networks"]]:
+            stored = (index.parent / item["file"]).read_bytes()
+            assert hashlib.sha256(stored).hexdigest() == item["sha256"], item["file"]
+
+
+def test_shelf_is_small():
+    files = (shelf.SHELF / "digits").iterdir()
+    assert sum(file.stat().st_size for file in files) < 3_000_000
+
+
+def test_shelf_files_tell_nothing_of_the_machine_they_were_made_on():
+    for file in shelf.SHELF.glob("*/*.onnx"):
+        content = file.read_bytes()
+        for mark in (b"stack_trace", b"site-packages", b".py", b"/home/", b"/root/", b"/tmp/"):
+            assert mark not in content, (file.name, mark)
+
+
+def test_labels_are_corrupted_as_named():
+    with np.load(model_zoo.find("digits").data) as stored:
+        clean = stored["labels_c0"]
+        assert stored["images"].shape == (len(clean), 8, 8)
+        assert stored["images"].dtype == np.uint8
+        for level in LEVELS:
+            changed = np.mean(stored[f"labels_c{level}"] != clean)
+            assert changed == pytest.approx(0.9 * level / 100, abs=0.04)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_knows_the_labels_it_was_trained_on(name):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    entry = model_zoo.find(name)
+    index = json.loads((entry.model.parent / "shelf.json").read_text())
+    (network,) = (item for item in index["networks"] if item["name"] == name)
+    with np.load(entry.data) as stored:
+        images, labels = (stored[key] for key in entry.keys)
+    options = entry.preprocessing
+    shown = (images[:, None] * np.float32(options["scale"]) - options["mean"]) / options["std"]
+    session = onnxruntime.InferenceSession(entry.model, providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {session.get_inputs()[0].name: shown.astype(np.float32)})
+    accuracy = np.mean(scores.argmax(1) == labels)
+    assert accuracy == pytest.approx(network["train_accuracy"], abs=0.002)
+    assert accuracy >= 0.97

@@ -1,0 +1,148 @@
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from analyzer.errors import AnalyzerError
+from model_zoo import recipes, train_population, training
+
+
+def rows(folder):
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train_population_writes_networks_data_and_manifest(trained, tiny):
+    table = rows(trained)
+    levels = ("c0", "c20", "c40", "c60", "c80", "c100")
+    assert [row["name"] for row in table] == [f"tiny-{level}-00" for level in levels]
+    assert [row["keys"] for row in table] == [f"images,labels_{level}" for level in levels]
+    for row, recipe in zip(table, recipes(tiny)[:6], strict=True):
+        assert (trained / row["model"]).is_file()
+        assert (trained / row["train_data"]).is_file()
+        assert 0 <= float(row["test_accuracy"]) <= 1
+        assert float(row["corruption"]) == recipe.corruption
+        assert int(row["width"]) == recipe.width
+    left = {path.suffix for path in trained.iterdir()}
+    assert left == {".onnx", ".json", ".npz", ".csv"}
+    assert not list(trained.glob(".*"))
+
+
+def test_manifest_accuracy_is_that_of_the_file(trained):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    row = rows(trained)[1]
+    with np.load(trained / row["train_data"]) as stored:
+        images, labels = (stored[key] for key in row["keys"].split(","))
+    session = onnxruntime.InferenceSession(trained / row["model"])
+    (scores,) = session.run(None, {"image": images[:, None].astype(np.float32) / 255})
+    accuracy = np.mean(scores.argmax(1) == labels)
+    assert accuracy == pytest.approx(float(row["train_accuracy"]), abs=1e-6)
+
+
+def test_resumed_run_trains_only_what_is_missing_and_gives_the_same_bytes(trained, tiny):
+    first, second = (trained / f"tiny-{level}-00.onnx" for level in ("c0", "c20"))
+    before, kept = second.read_bytes(), first.stat().st_mtime_ns
+    second.unlink()
+    told = []
+    train_population("tiny", trained, limit=2, progress=lambda *step: told.append(step))
+    assert told == [("train", 1, 2), ("train", 2, 2)]
+    assert second.read_bytes() == before
+    assert first.stat().st_mtime_ns == kept
+
+
+def test_damaged_network_is_trained_again(trained):
+    network = trained / "tiny-c0-00.onnx"
+    before = network.read_bytes()
+    network.write_bytes(before[:100])
+    train_population("tiny", trained, limit=2)
+    assert network.read_bytes() == before
+
+
+def test_processes_do_not_change_the_result(plain_networks, tmp_path):
+    train_population("tiny", tmp_path, limit=2, processes=2)
+    for name in ("tiny-c0-00.onnx", "tiny-c20-00.onnx", "train.npz"):
+        assert (tmp_path / name).read_bytes() == (plain_networks / name).read_bytes()
+
+
+def test_other_settings_in_the_same_folder_are_refused(trained):
+    with pytest.raises(AnalyzerError, match="other training data"):
+        train_population("tiny", trained, limit=2, samples=90)
+
+
+def test_other_recipe_in_the_same_folder_is_refused(trained):
+    record = trained / "tiny-c0-00.json"
+    content = json.loads(record.read_text())
+    content["recipe"]["momentum"] = 0.5
+    record.write_text(json.dumps(content))
+    with pytest.raises(AnalyzerError, match="trained otherwise"):
+        train_population("tiny", trained, limit=2)
+
+
+def test_record_that_is_not_ours_is_refused(trained):
+    (trained / "tiny-c0-00.json").write_text("[]")
+    with pytest.raises(AnalyzerError, match="remove it to train"):
+        train_population("tiny", trained, limit=2)
+
+
+def test_exported_file_has_a_free_batch_axis_and_no_origin(trained):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(trained / "tiny-c0-00.onnx")
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    assert batch.dim_param
+    operators = [node.op_type for node in model.graph.node]
+    assert operators.count("Conv") == 4
+    assert "Dropout" not in operators
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    content = (trained / "tiny-c0-00.onnx").read_bytes()
+    assert b"site-packages" not in content
+    assert b"stack_trace" not in content
+
+
+def test_global_state_of_torch_is_left_alone(torch, tiny, tmp_path):
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    threads = torch.get_num_threads()
+    torch.manual_seed(5)
+    train_population("tiny", tmp_path, limit=1)
+    assert torch.equal(torch.rand(3), wanted)
+    assert torch.get_num_threads() == threads
+
+
+def test_unknown_population_tells_near_ones(tmp_path):
+    with pytest.raises(AnalyzerError, match="did you mean digits"):
+        train_population("digit", tmp_path)
+
+
+@pytest.mark.parametrize("option", ["processes", "limit", "samples"])
+def test_numbers_below_one_are_refused(torch, tiny, tmp_path, option):
+    with pytest.raises(AnalyzerError, match=f"--{option}"):
+        train_population("tiny", tmp_path, **{option: 0})
+
+
+def test_too_many_samples_are_refused(torch, tiny, tmp_path):
+    with pytest.raises(AnalyzerError, match="1300 training images, fewer than the 5000"):
+        train_population("tiny", tmp_path, samples=5000)
+
+
+def test_folder_that_is_a_file_is_refused(torch, tiny, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AnalyzerError, match="--out"):
+        train_population("tiny", tmp_path / "file")
+
+
+def test_missing_extra_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(AnalyzerError, match=r"onnx-gap\[zoo\]"):
+        train_population("digits", tmp_path)
+
+
+def test_the_door_needs_no_heavy_imports():
+    code = (
+        "import sys, model_zoo; model_zoo.find('digits-c40');"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'sklearn', 'joblib'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
