@@ -3,7 +3,15 @@
 import numpy as np
 import onnx_ir as ir
 
-from analyzer.surgery.graph import attribute, constant, depending, dimensions, find_value, is_op
+from analyzer.surgery.graph import (
+    attribute,
+    constant,
+    depending,
+    dimensions,
+    find_value,
+    is_op,
+    leading_to,
+)
 from analyzer.surgery.shapes import infer_shapes
 
 __all__ = ["BATCH", "free_batch"]
@@ -14,9 +22,10 @@ BATCH = "N"  # name of the batch axis where the network has none
 def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int | None]:
     """Make the first axis of the inputs symbolic, where that can be shown to be right.
 
-    The proof is by shape inference: after constants in ``Reshape`` targets that repeat the
-    batch size have been replaced, every value that had the fixed size first must come out
-    with the symbolic one.
+    The proof is by shapes. Every value between the inputs and the outputs must have the batch
+    first, no operator may work along that axis, and after constants in ``Reshape`` targets
+    that repeat the batch size have been replaced, shape inference must find the symbolic size
+    first in every one of them.
 
     Args:
         model: The network; not changed.
@@ -35,28 +44,35 @@ def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int 
     if not sizes:
         return fixed, None
     (size, *others) = sizes
-    if others:
-        return fixed, size
     freed = model.clone()
     graph = freed.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     sources = [v for v in inputs if (dimensions(v) or (None,))[0] == size]
-    flowing = depending(graph, sources)
-    batched = {v.name for v in flowing if (dimensions(v) or (None,))[0] == size}
+    flowing = depending(graph, sources) & leading_to(graph, graph.outputs)
+    if others or not all(_batch_first(v, size) for v in flowing):
+        return fixed, size
     for node in graph:
         if is_op(node, "Reshape") and node.inputs[0] in flowing:
             _free_reshape(graph, node, size)
     for value in flowing:
-        value.shape = None
-        if value in sources:
-            shape = dimensions(find_value(fixed.graph, value.name))
-            value.shape = ir.Shape([BATCH, *shape[1:]])
+        value.shape = ir.Shape([BATCH, *value.shape[1:]]) if value in sources else None
     freed = infer_shapes(freed)
-    for value in flowing:
-        shape = dimensions(value)
-        if value.name in batched and (not shape or shape[0] != BATCH):
-            return fixed, size
+    if any((dimensions(v) or (None,))[0] != BATCH for v in flowing):
+        return fixed, size
     return freed, None
+
+
+def _batch_first(value: ir.Value, size: int) -> bool:
+    """Whether the value has ``size`` first, and its maker does not work along that axis."""
+    shape = dimensions(value)
+    if not shape or shape[0] != size:
+        return False
+    node = value.producer()
+    if node is None:
+        return True
+    axis = attribute(node, "axis", 1)
+    rank = len(dimensions(node.inputs[0]) or shape) if node.inputs else len(shape)
+    return axis not in (0, -rank) and not is_op(node, "CumSum")
 
 
 def _free_reshape(graph: ir.Graph, node: ir.Node, size: int) -> None:

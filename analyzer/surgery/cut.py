@@ -11,6 +11,7 @@ from analyzer.records import Cut, Site
 from analyzer.surgery.batch import free_batch
 from analyzer.surgery.flow import trace
 from analyzer.surgery.halves import make_prefix, make_suffix
+from analyzer.surgery.linear import write_linear_head
 from analyzer.surgery.network import Network
 from analyzer.surgery.outputs import score_output
 from analyzer.surgery.plan import Plan, make_plan
@@ -63,6 +64,7 @@ def cut(
         mask=plan.mask,
         scores=plan.scores,
         batch=batch,
+        head=write_linear_head(model, plan, folder),
         warnings=_warnings(network, model.graph.outputs[0].name, batch),
     )
 

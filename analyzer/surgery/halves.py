@@ -10,7 +10,7 @@ from analyzer.surgery.graph import attribute, dimensions, find_value, is_op
 from analyzer.surgery.mask import apply_mask, mask_input
 from analyzer.surgery.plan import Plan
 
-__all__ = ["make_prefix", "make_suffix"]
+__all__ = ["imported", "make_prefix", "make_suffix"]
 
 
 def make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
@@ -39,7 +39,7 @@ def make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
     """Features, side values and the mask → class scores."""
     model = model.clone()
     graph = model.graph
-    features = _imported(graph, plan.tensor, plan.features)
+    features = imported(graph, plan.tensor, plan.features)
     inputs = [features]
     shapes: dict[str, ir.Value] = {}
     for side in plan.side:
@@ -48,7 +48,7 @@ def make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
             shapes[side.tensor] = ir.val(side.name, dtype=ir.DataType.INT64, shape=[rank])
             inputs.append(shapes[side.tensor])
         else:
-            inputs.append(_imported(graph, side.tensor, side.name))
+            inputs.append(imported(graph, side.tensor, side.name))
     for name in plan.shapes:
         _rebuild_shape(graph, find_value(graph, name), features, plan.batch, shapes)
     mask = mask_input(plan.mask, plan.site.channels)
@@ -73,7 +73,7 @@ def _exported(graph: ir.Graph, tensor: str, name: str) -> ir.Value:
     return copy
 
 
-def _imported(graph: ir.Graph, tensor: str, name: str) -> ir.Value:
+def imported(graph: ir.Graph, tensor: str, name: str) -> ir.Value:
     """A new value called ``name`` that all readers of ``tensor`` now read instead."""
     value = find_value(graph, tensor)
     if value.dtype is None:
