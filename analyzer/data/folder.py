@@ -44,8 +44,8 @@ class FileStore:
 def open_folder(folder: Path, half: str | None = None, classes: ClassList | None = None) -> Source:
     """Open a folder of class folders: class index from the list, else by natural order.
 
-    Class folders may hold folders. Files that are not images by their extension are left out
-    and counted in a warning. Where the folder holds ``train``, ``val`` or ``test`` folders of
+    Class folders may hold folders. Files that are not images by their extension, and images
+    outside class folders, are left out and counted in a warning. Where the folder holds ``train``, ``val`` or ``test`` folders of
     class folders instead, the half is one of these, ``train`` by default.
 
     Raises:
@@ -60,7 +60,7 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
             f"{root} holds neither class folders nor anything else that is known as data"
         )
     indices, class_names, indexing = index_names(folders, classes, name)
-    paths: list[str] = []
+    names = CompactNames()
     counts = []
     others = 0
     # In the order of class indices: then samples of a class lie together whatever the list.
@@ -71,11 +71,16 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
                 f"the class folder {os.path.join(root, class_folder)} holds no image; fill it, or "
                 "remove it and pass the network's class list with --classes FILE"
             )
-        paths += found
+        names.extend(found)
         counts.append((class_index, len(found)))
         others += skipped
     labels = np.repeat(*np.array(counts, np.int64).T)
-    names = CompactNames(paths)
+    loose = sum(_is_image(entry.name) for entry in os.scandir(root) if entry.is_file())
+    warnings = []
+    if others:
+        warnings.append(f"{name}: {others} files that are not images were left out")
+    if loose:
+        warnings.append(f"{name}: {loose} images outside class folders were left out")
     return Source(
         source=name,
         kind="folder",
@@ -84,12 +89,16 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
         store=FileStore(root, names),
         class_names=class_names,
         indexing=indexing,
-        warnings=(f"{name}: {others} files that are not images were left out",) if others else (),
+        warnings=tuple(warnings),
     )
 
 
 def _is_class(entry: os.DirEntry) -> bool:
     return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 
 
 def _half_folder(folder: Path, half: str | None) -> tuple[Path, str | None]:
@@ -116,7 +125,7 @@ def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         relative = os.path.relpath(place, root)
         for file in files:
-            if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith("."):
+            if _is_image(file):
                 found.append(f"{relative}{os.sep}{file}")
             else:
                 skipped += 1

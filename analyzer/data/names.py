@@ -2,9 +2,8 @@
 
 import os
 import re
+from array import array
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 __all__ = ["CompactNames", "NumberedNames", "natural_key"]
 
@@ -22,17 +21,23 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 class CompactNames(Sequence[str]):
-    """Immutable strings in one block of bytes: about 30 bytes a path instead of 100.
+    """Strings in one block of bytes: about 30 bytes a path instead of 100.
 
     Made for file names, so bytes that are not UTF-8 survive as the file system's own do.
     """
 
     __slots__ = ("_block", "_ends")
 
-    def __init__(self, names: Iterable[str]):
-        encoded = [os.fsencode(name) for name in names]
-        self._block = b"".join(encoded)
-        self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    def __init__(self, names: Iterable[str] = ()):
+        self._block = bytearray()
+        self._ends = array("q", [0])
+        self.extend(names)
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Put further names after those that are there."""
+        for name in names:
+            self._block += os.fsencode(name)
+            self._ends.append(len(self._block))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -44,11 +49,11 @@ class CompactNames(Sequence[str]):
         if not -count <= index < count:
             raise IndexError(f"name {index} of {count}")
         index %= count
-        return os.fsdecode(self._block[self._ends[index] : self._ends[index + 1]])
+        return os.fsdecode(bytes(self._block[self._ends[index] : self._ends[index + 1]]))
 
     def block(self) -> bytes:
         """All names as bytes with their ends: what a fingerprint is made of."""
-        return self._block + self._ends.tobytes()
+        return bytes(self._block) + self._ends.tobytes()
 
 
 class NumberedNames(Sequence[str]):

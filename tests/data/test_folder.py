@@ -31,9 +31,13 @@ def test_files_below_class_folders_and_other_files(class_folders):
     (folder / "cat" / ".hidden.png").write_text("x")
     (folder / ".git").mkdir()
     (folder / "readme.md").write_text("x")
+    (folder / "loose.png").write_text("x")
     source = open_data(folder)
     assert list(source.names) == ["cat/0.png", "owl/young/0.png"]
-    assert source.warnings == (f"{folder}: 2 files that are not images were left out",)
+    assert source.warnings == (
+        f"{folder}: 2 files that are not images were left out",
+        f"{folder}: 1 images outside class folders were left out",
+    )
 
 
 def test_an_empty_class_is_named(class_folders):

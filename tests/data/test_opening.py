@@ -7,7 +7,7 @@ from analyzer.errors import DataError
 
 @pytest.mark.parametrize("spec", ["nothing", "nothing#test", "nothing.npz"])
 def test_a_missing_path_is_named(spec, tmp_path):
-    with pytest.raises(DataError, match=r"there is no data at .*nothing.*wanted: a folder of class"):
+    with pytest.raises(DataError, match=r"there is no data at .*nothing.*wanted: a folder"):
         open_data(f"{tmp_path}/{spec}")
 
 
