@@ -45,8 +45,9 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
     """Open a folder of class folders: class index from the list, else by natural order.
 
     Class folders may hold folders. Files that are not images by their extension, and images
-    outside class folders, are left out and counted in a warning. Where the folder holds ``train``, ``val`` or ``test`` folders of
-    class folders instead, the half is one of these, ``train`` by default.
+    outside class folders, are left out and counted in a warning. Where the folder holds
+    ``train``, ``val`` or ``test`` folders of class folders instead, the half is one of these,
+    ``train`` by default.
 
     Raises:
         DataError: no classes, an empty class, or a class that the list does not know.

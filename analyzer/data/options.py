@@ -1,5 +1,6 @@
 """Declarations of preprocessing: presets, files, and single options over them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,8 +71,8 @@ def declare(options: PreprocessOptions) -> Declaration:
     if options.crop_pct is not None:
         changes.update(crop_pct=float(options.crop_pct))
     if base.outright and changes:
-        size = changes.get("size") or (base.crop.size if base.crop else None)
-        changes.update(outright=False, resize=None, crop=None, size=size)
+        changes.setdefault("size", _size_after(base))
+        changes.update(outright=False, resize=None, crop=None)
     if options.interpolation is not None:
         changes.update(interpolation=options.interpolation)
     if options.scale is not None:
@@ -103,6 +104,15 @@ def _from_preset(preset: str | Path) -> Declaration:
     return read_declaration(path)
 
 
+def _size_after(declaration: Declaration) -> Size | None:
+    """The size that a resize and crop given outright fix, if they do."""
+    if declaration.crop is not None:
+        return declaration.crop.size
+    if declaration.resize is not None and declaration.resize.how == "exact":
+        return declaration.resize.size
+    return None
+
+
 def _check(declaration: Declaration) -> None:
     if declaration.size is not None and not (
         len(declaration.size) == 2
@@ -117,7 +127,9 @@ def _check(declaration: Declaration) -> None:
         )
     if declaration.channels not in (None, "rgb", "bgr", "gray"):
         raise DataError(f"--channels {declaration.channels!r} is none of rgb, bgr and gray")
-    if declaration.std is not None and not all(value > 0 for value in declaration.std):
+    if declaration.mean is not None and not all(map(math.isfinite, declaration.mean)):
+        raise DataError(f"--mean {declaration.mean} has values that are no numbers")
+    if declaration.std is not None and not all(0 < value < math.inf for value in declaration.std):
         raise DataError(f"--std {declaration.std} has values that are not above 0")
-    if not declaration.scale > 0:
+    if not 0 < declaration.scale < math.inf:
         raise DataError(f"--scale {declaration.scale} is not above 0")

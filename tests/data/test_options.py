@@ -52,6 +52,8 @@ def test_other_channel_order_turns_a_presets_mean_but_not_ones_own():
         ({"channels": "rbg"}, "--channels"),
         ({"std": (1.0, 0.0, 1.0)}, "--std"),
         ({"scale": -1.0}, "--scale"),
+        ({"scale": float("inf")}, "--scale"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "--mean"),
     ],
 )
 def test_options_out_of_range(options, says):

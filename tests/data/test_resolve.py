@@ -91,6 +91,8 @@ def test_a_hugging_face_file_gives_way_to_an_image_size(resolve, tmp_path):
     result = resolve(uint8(2, 10, 12, 3), "N", 3, 32, 32, preset=file, img_size=32)
     assert result.size == (32, 32)
     assert result.interpolation == "bicubic"
+    cropped = resolve(uint8(2, 10, 12, 3), "N", 3, "H", "W", preset=file, crop_pct=0.5)
+    assert (cropped.resize.size, cropped.size) == ((128, 128), (64, 64))
 
 
 def test_one_fixed_edge_is_checked(resolve):
