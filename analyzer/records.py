@@ -14,6 +14,7 @@ __all__ = [
     "ClassQuantities",
     "Cut",
     "GapEstimate",
+    "LinearHead",
     "NetworkInfo",
     "Progress",
     "SampleCounts",
@@ -67,6 +68,21 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class LinearHead:
+    """A suffix that begins with a linear operator on the masked features: z = Σ_i U_i·W_i + b.
+
+    Removing one more unit takes one unit's share from z, instead of a whole product.
+    """
+
+    weights: Path  # .npy, float32 (M, P, D): P positions a channel, D values
+    bias: Path  # .npy, float32 (D,)
+    outer: int  # features are (N, outer × M × inner), P = outer × inner
+    inner: int
+    tail: Path | None  # ONNX, z (N, D) → scores; None where z ranks the classes as they do
+    tail_input: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """A network cut at its site into two ONNX files; plain data, so that it travels to workers.
 
@@ -89,6 +105,7 @@ class Cut:
     scores: str  # suffix output (N, K)
     batch: int | None  # batch size the network is fixed to; None when free
     warnings: tuple[str, ...] = ()
+    head: LinearHead | None = None  # how the suffix begins, where that is linear
 
 
 @dataclass(frozen=True, slots=True)

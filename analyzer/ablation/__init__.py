@@ -3,7 +3,8 @@
 from analyzer.ablation.check import check_surgery
 from analyzer.ablation.cumulative import ablate
 from analyzer.ablation.evaluation import accuracy
-from analyzer.ablation.network import CutNetwork, Features, open_network
+from analyzer.ablation.features import Features
+from analyzer.ablation.network import CutNetwork, open_network
 from analyzer.ablation.rows import Rows, necessary_rows
 from analyzer.ablation.samples import Batch, Load, Samples
 from analyzer.ablation.sessions import OutOfMemory, Session, devices, open_session

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.ablation.network import CutNetwork, Features
-from analyzer.ablation.rows import Rows, necessary_rows
+from analyzer.ablation.features import Features
+from analyzer.ablation.network import CutNetwork
+from analyzer.ablation.rows import necessary_rows
 from analyzer.ablation.samples import Batch, Samples, images_at_once
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.unit_order import unit_order
@@ -153,7 +154,7 @@ class _Ablation:
 
     def _sweep(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
         """Runs the rows of the samples from ``start`` to ``stop`` and counts them."""
-        tally, cut = self.tally, self.network.cut
+        tally = self.tally
         if kept:
             known = [kept.pop(at) for at in range(start, stop, self.batch) if at in kept]
         else:
@@ -162,28 +163,41 @@ class _Ablation:
         if known:
             places = np.concatenate([part.places for part in known])
             found = Features.joined([part.features for part in known])
-            labels = self.labels[places]
-            order = tally.order[labels]  # (C, M)
-            rows = necessary_rows(
-                np.take_along_axis(found.active, order, axis=1),
-                share_empty=set(cut.side) <= set(cut.shared),
-            )
-            rank = np.empty_like(order)
-            np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
-            tally.add(places, labels, rows, self._classes(found, rank, rows))
+            if self.network.head is not None and self.network.head.tail is None:
+                self._count_by_products(places, found)
+            else:
+                self._count_by_rows(places, found)
         tally.swept = stop
         tally.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
 
-    def _classes(self, found: Features, rank: np.ndarray, rows: Rows) -> np.ndarray:
-        """The class that each row is given, int64 (R,)."""
+    def _count_by_products(self, places: np.ndarray, found: Features) -> None:
+        """Counts samples of a network whose suffix is one matrix product, class by class."""
+        labels = self.labels[places]
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True):
+            label = int(labels[start])
+            right = self.network.head.right_everywhere(
+                found.piece(slice(start, stop)), self.tally.order[label], label
+            )
+            self.tally.add_everywhere(places[start:stop], label, right)
 
-        def mask(piece: slice) -> np.ndarray:
-            ranks = rank[rows.sample[piece]]
-            kept = (ranks >= rows.low[piece, None]) & (ranks < rows.high[piece, None])
-            return kept.astype(np.float32)
-
-        return self.network.classes(found, rows.sample, mask)
+    def _count_by_rows(self, places: np.ndarray, found: Features) -> None:
+        """Counts samples by the rows in which something changes."""
+        tally, cut, head = self.tally, self.network.cut, self.network.head
+        labels = self.labels[places]
+        order = tally.order[labels]  # (C, M)
+        rows = necessary_rows(
+            np.take_along_axis(found.active, order, axis=1),
+            share_empty=set(cut.side) <= set(cut.shared),
+        )
+        if head is not None:
+            named = head.classes(found, order, rows)
+        else:
+            rank = np.empty_like(order)
+            np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
+            named = self.network.classes(found, rows.sample, rows.masks(rank))
+        tally.add(places, labels, rows, named)
 
     def _save_now_and_then(self) -> None:
         if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:

@@ -6,11 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from analyzer.ablation.features import Features
+from analyzer.ablation.head import Head, open_head
 from analyzer.ablation.sessions import OutOfMemory, Session, open_session
 from analyzer.errors import ModelError
 from analyzer.records import Cut
 
-__all__ = ["CutNetwork", "Features", "open_network", "padded"]
+__all__ = ["CutNetwork", "open_network", "padded"]
 
 # Rows of one run of the suffix: enough for the matrix products to be worth it, few enough that
 # what is gathered for them stays small beside the features themselves.
@@ -21,35 +23,6 @@ Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
-    """What the prefix makes of B samples."""
-
-    values: dict[str, np.ndarray]  # what the suffix reads of each sample, (B, …)
-    shared: dict[str, np.ndarray]  # what it reads besides, the same for every sample
-    attribute: np.ndarray  # float32 (B, M): Σ_xy |U_i(x, y)| at the site
-    active: np.ndarray  # bool (B, M): the unit's map at the cut is not all zero
-
-    @property
-    def nbytes(self) -> int:
-        return sum(value.nbytes for value in self.values.values()) + self.active.nbytes
-
-    @classmethod
-    def joined(cls, parts: "list[Features]") -> "Features":
-        """Those of several batches, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            values={
-                name: np.concatenate([part.values[name] for part in parts])
-                for name in parts[0].values
-            },
-            shared=parts[0].shared,
-            attribute=np.concatenate([part.attribute for part in parts]),
-            active=np.concatenate([part.active for part in parts]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class CutNetwork:
     """Prefix and suffix, open on the same device."""
 
@@ -57,6 +30,7 @@ class CutNetwork:
     prefix: Session
     suffix: Session
     image: str  # the prefix's input that takes the images
+    head: Head | None = None  # how the suffix begins, where that is linear and runs here
 
     def features(self, images: np.ndarray) -> Features:
         """Runs the prefix on images, shape (B, …).
@@ -141,7 +115,8 @@ def open_network(cut: Cut, image: str, device: str, *, threads: int = 0) -> CutN
     """
     prefix = open_session(cut.prefix, device, threads=threads)
     suffix = open_session(cut.suffix, prefix.device, threads=threads)
-    return CutNetwork(cut, prefix, suffix, image)
+    head = open_head(cut, prefix.device, threads=threads)
+    return CutNetwork(cut, prefix, suffix, image, head)
 
 
 def _in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:

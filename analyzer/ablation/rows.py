@@ -6,6 +6,7 @@ that is run therefore answers for a stretch of n, and the stretches of a sample 
 both orders.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,20 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.sample)
+
+    def masks(self, rank: np.ndarray) -> Callable[[slice], np.ndarray]:
+        """Gives the masks of a slice of the rows, float32 (…, M).
+
+        Args:
+            rank: int64 (S, M), the rank of each channel for each sample.
+        """
+
+        def mask(piece: slice) -> np.ndarray:
+            ranks = rank[self.sample[piece]]
+            kept = (ranks >= self.low[piece, None]) & (ranks < self.high[piece, None])
+            return kept.astype(np.float32)
+
+        return mask
 
 
 def necessary_rows(active: np.ndarray, *, share_empty: bool) -> Rows:

@@ -107,6 +107,20 @@ class Tally:
         self.possible += ORDERS * length * len(labels)
         self.run += len(rows)
 
+    def add_everywhere(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
+        """Counts samples of one class whose answers are known for every n.
+
+        Args:
+            places: int64 (C,), of the samples in the sequence.
+            label: their class.
+            right: bool (2, C, M + 1), whether each is classified as its label.
+        """
+        self.curves[:, label] += right.sum(axis=1)
+        self.hits[:, places] = right.sum(axis=2)
+        self.correct[places] = right[0, :, 0]
+        self.possible += right.size
+        self.run += right.size
+
     def class_curves(self) -> tuple[ClassCurves, ...]:
         """The curves of every class that has samples."""
         return tuple(

@@ -12,7 +12,15 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.records import LinearHead
-from analyzer.surgery.graph import attribute, constant, dimensions, find_value, is_op, leading_to, readers
+from analyzer.surgery.graph import (
+    attribute,
+    constant,
+    dimensions,
+    find_value,
+    is_op,
+    leading_to,
+    readers,
+)
 from analyzer.surgery.halves import imported
 from analyzer.surgery.layout import Layout
 from analyzer.surgery.plan import Plan
@@ -41,7 +49,7 @@ def write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead |
     Returns:
         None when the suffix begins otherwise, or reads anything but the masked features.
     """
-    if plan.side or plan.shapes:
+    if plan.side or plan.shapes or plan.flatten:
         return None
     graph = model.graph
     found = _product(graph, find_value(graph, plan.tensor), plan.layout)
