@@ -17,7 +17,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import NetworkInfo, TensorInfo
-from analyzer.surgery.graph import dimensions
+from analyzer.surgery.graph import dimensions, is_op
 from analyzer.surgery.shapes import infer_shapes
 
 __all__ = ["Network", "load"]
@@ -30,8 +30,8 @@ _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 class Network:
     """An ONNX network that has passed the checks.
 
-    ``model`` is what the surgery reads: functions inlined, opset at least 9, shapes inferred
-    and, where they can be told, settled. It is never changed; every surgery works on a clone.
+    ``model`` is what the surgery reads: functions inlined, constants gathered as initializers,
+    opset at least 9, shapes inferred and, where they can be told, settled. It is never changed; every surgery works on a clone.
     """
 
     path: Path
@@ -57,6 +57,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     if opset < _OLDEST_OPSET:
         model = _raise_opset(path, proto, opset)
     model = passes.InlinePass()(model).model
+    _gather_constants(model)
     model = infer_shapes(model)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
@@ -163,6 +164,20 @@ def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> ir.Model:
             f"cannot be converted: {reason}. Export it with a newer opset."
         ) from None
     return ir.from_proto(converted)
+
+
+def _gather_constants(model: ir.Model) -> None:
+    """Make initializers of ``Constant`` nodes, and use initializers instead of copies of them.
+
+    The older PyTorch exporter shares equal weights through ``Identity``.
+    """
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    for node in tuple(model.graph):
+        if is_op(node, "Identity") and node.inputs[0].is_initializer():
+            if node.outputs[0].is_graph_output() or node.inputs[0].is_graph_input():
+                continue
+            node.outputs[0].replace_all_uses_with(node.inputs[0])
+            model.graph.remove(node, safe=True)
 
 
 def _sha256(files: list[Path]) -> str:
