@@ -11,6 +11,7 @@ __all__ = [
     "DeviceError",
     "GapModelError",
     "ModelError",
+    "OutputError",
     "SiteError",
 ]
 
@@ -41,3 +42,7 @@ class GapModelError(AnalyzerError):
 
 class AuditFolderError(AnalyzerError):
     """An audit folder cannot be written, or holds something else than expected."""
+
+
+class OutputError(AnalyzerError):
+    """A result cannot be written."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit.folder import prepare_folder, read_arrays, write_arrays
+from analyzer.audit.folder import prepare_folder, read_arrays
 from analyzer.errors import AuditFolderError
+from analyzer.writing import write_arrays
 
 __all__ = ["Checkpoint", "key_of"]
 

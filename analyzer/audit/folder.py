@@ -9,19 +9,18 @@
 """
 
 import json
-import os
-import secrets
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves, SampleCounts
+from analyzer.writing import write_arrays
 
 __all__ = [
     "AUDIT",
@@ -33,12 +32,8 @@ __all__ = [
     "read_curves",
     "read_json",
     "read_samples",
-    "write_arrays",
-    "write_aside",
     "write_curves",
-    "write_json",
     "write_samples",
-    "write_text",
 ]
 
 AUDIT = "audit.json"
@@ -56,71 +51,18 @@ def prepare_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = _aside(folder / "probe")
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except FileExistsError:
         raise AuditFolderError(
             f"{folder} is a file, not a folder; name another place for the audit."
         ) from None
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise AuditFolderError(
+            f"{folder} cannot be written: {error.strerror or error}. "
+            "Name a folder that exists or can be made, with room and write permission."
+        ) from error
     return folder
-
-
-@contextmanager
-def write_aside(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a hidden file beside ``path`` that takes its name once the block ends without error.
-
-    Readers see the old file or the whole new one, never a part; on an error nothing is left.
-
-    Raises:
-        AuditFolderError: the folder is missing, read-only or full.
-    """
-    path = Path(path)
-    aside = _aside(path)
-    try:
-        with aside.open("xb") as file:
-            yield file
-        os.replace(aside, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text to ``path``, whole or not at all."""
-    with write_aside(path) as file:
-        file.write(text.encode())
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as strict JSON (indented, UTF-8) to ``path``, whole or not at all.
-
-    Raises:
-        ValueError: ``value`` holds NaN or infinity, which JSON does not have.
-        AuditFolderError: the file cannot be written.
-    """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_arrays(
-    path: str | Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = True
-) -> None:
-    """Write ``arrays`` as ``.npz``: the same arrays always give the same bytes.
-
-    Raises:
-        AuditFolderError: the file cannot be written.
-    """
-    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    with write_aside(path) as file, zipfile.ZipFile(file, "w", method) as archive:
-        for name, array in arrays.items():
-            # A ZipInfo made by hand carries no time of writing and no file mode of this machine.
-            member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = method
-            with archive.open(member, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
 def write_curves(folder: str | Path, curves: Sequence[ClassCurves]) -> None:
@@ -276,19 +218,8 @@ def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, rank: int) -
     return array
 
 
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def _unwritable(path: Path, error: OSError) -> AuditFolderError:
-    return AuditFolderError(
-        f"{path} cannot be written: {error.strerror or error}. "
-        "Name a folder that exists or can be made, with room and write permission."
-    )
 
 
 def _unreadable(path: Path, error: OSError) -> AuditFolderError:

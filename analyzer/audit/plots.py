@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.audit.folder import write_aside
 from analyzer.audit.palette import LIGHT
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves, ClassQuantities
+from analyzer.writing import aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,7 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
 
     # Without a date the same figure gives the same bytes.
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}[kind]
-    with rc_context(_SETTINGS), write_aside(path) as file:
+    with rc_context(_SETTINGS), aside(path) as file:
         figure.savefig(file, format=kind, dpi=160, metadata=undated)
     return path
 

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.folder import AUDIT, read_json, write_json
+from analyzer.audit.folder import AUDIT, read_json
 from analyzer.errors import AuditFolderError
+from analyzer.writing import write_json
 
 __all__ = [
     "SCHEMA",

@@ -14,11 +14,12 @@ import numpy as np
 
 from analyzer.audit.facts import FactGroup, facts_of
 from analyzer.audit.figures import CurveFigure, Frame, ScatterFigure, curve_figure, scatter_figure
-from analyzer.audit.folder import CURVES, REPORT, read_curves, write_text
+from analyzer.audit.folder import CURVES, REPORT, read_curves
 from analyzer.audit.palette import DARK, LIGHT
 from analyzer.audit.record import AuditRecord, ClassRecord, read_record
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves
+from analyzer.writing import write_text
 
 __all__ = ["Page", "Panel", "html_of", "page_of", "render_report"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.files import write_aside
 from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, Range
 from analyzer.estimation.intervals import MeasuredCoverage
+from analyzer.writing import write_bytes
 
 __all__ = ["SCHEMA", "read_gap_model", "write_gap_model"]
 
@@ -35,7 +35,7 @@ def write_gap_model(gap_model: GapModel, path: str | Path) -> GapModel:
     """
     text = json.dumps(_to_dict(gap_model), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     content = text.encode()
-    write_aside(Path(path), content)
+    write_bytes(path, content)
     return dataclasses.replace(gap_model, sha256=hashlib.sha256(content).hexdigest())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.files import write_aside
+from analyzer.writing import write_bytes
 
 __all__ = ["Population", "read_population", "write_population"]
 
@@ -131,7 +131,7 @@ def write_population(population: Population, path: str | Path) -> None:
                 *("" if math.isnan(number) else repr(number) for number in numbers),
             ]
         )
-    write_aside(Path(path), buffer.getvalue().encode())
+    write_bytes(path, buffer.getvalue().encode())
 
 
 def _check_header(header: list[str], path: Path) -> None:

@@ -13,42 +13,12 @@ from analyzer.audit.folder import (
     read_curves,
     read_json,
     read_samples,
-    write_arrays,
-    write_aside,
     write_curves,
-    write_json,
     write_samples,
 )
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves, SampleCounts
-
-
-def test_write_aside_replaces_the_file_only_once_it_is_whole(tmp_path):
-    path = tmp_path / "audit.json"
-    path.write_text("old")
-    with write_aside(path) as file:
-        file.write(b"new")
-        file.flush()
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["audit.json"]
-
-
-@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
-def test_write_aside_leaves_nothing_behind_when_stopped(tmp_path, stop):
-    path = tmp_path / "audit.json"
-    path.write_text("old")
-    with pytest.raises(stop), write_aside(path) as file:  # noqa: PT012
-        file.write(b"half")
-        raise stop
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["audit.json"]
-
-
-def test_writing_into_a_missing_folder_names_the_file(tmp_path):
-    path = tmp_path / "missing" / "audit.json"
-    with pytest.raises(AuditFolderError, match=r"missing/audit\.json cannot be written: No such"):
-        write_json(path, {})
+from analyzer.writing import write_arrays, write_json
 
 
 def test_prepare_folder_makes_parents_and_leaves_them_empty(tmp_path):

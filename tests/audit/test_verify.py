@@ -4,11 +4,12 @@ import json
 import numpy as np
 import pytest
 
-from analyzer.audit.folder import CURVES, SAMPLES, read_arrays, write_arrays
+from analyzer.audit.folder import CURVES, SAMPLES, read_arrays
 from analyzer.audit.record import GapRecord, read_record, write_record
 from analyzer.audit.verify import verify
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import fit_gap_model, write_gap_model
+from analyzer.writing import write_arrays
 
 
 def failed(verification) -> dict[str, str]:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from analyzer.errors import GapModelError
+from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import fit_gap_model, read_gap_model, write_gap_model
 
 REMOVED = object()
@@ -120,6 +120,6 @@ def test_unwritable_place_is_refused_and_nothing_left(gap_model, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     for path in ("none/m.json", "file/m.json", "folder"):
-        with pytest.raises(GapModelError, match="cannot be written"):
+        with pytest.raises(OutputError, match="cannot be written"):
             write_gap_model(gap_model, tmp_path / path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

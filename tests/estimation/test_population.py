@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analyzer.errors import GapModelError
+from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import read_population, write_population
 
 TABLE = """\
@@ -70,7 +70,7 @@ def test_population_comes_back_as_it_was(write, tmp_path):
 
 def test_unwritable_place_is_refused(write, tmp_path):
     population = read_population(write(TABLE))
-    with pytest.raises(GapModelError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_population(population, tmp_path / "none" / "population.csv")
 
 
