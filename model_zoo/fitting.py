@@ -15,7 +15,7 @@ __all__ = ["Fit", "accuracy", "as_input", "fit"]
 ENOUGH = 0.97  # training accuracy, as in the paper
 _WARM_UP = 5  # epochs at a rising learning rate
 _TAIL = 8  # epochs at a falling one: they end the last stretch from about 0.97 to 1
-_LONG_TAIL = 4  # where the accuracy is not enough by then: one epoch in so many, the last ones
+_LONG_TAIL = 4  # where the accuracy is not enough by then: the last epochs, one in so many
 _LARGEST_GRADIENT = 1.0
 _BATCH = 500  # of evaluation
 

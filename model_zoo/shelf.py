@@ -21,11 +21,10 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from model_zoo.datasets import DATA_SETS
 
-__all__ = ["GAP_MODEL", "POPULATION", "SHELF", "ZooEntry", "entries", "find"]
+__all__ = ["GAP_MODEL", "INDEX", "SHELF", "ZooEntry", "entries", "find"]
 
 SHELF = Path(__file__).parent / "shelf"
 INDEX = "shelf.json"
-POPULATION = "population.csv"
 GAP_MODEL = "gap_model.json"
 
 

@@ -79,7 +79,7 @@ def train_population(
         progress: told ("train", networks done, networks asked for).
 
     Returns:
-        Path of the manifest, for ``onnx-gap population``.
+        Path of the manifest of all networks in ``out``, for ``onnx-gap population``.
 
     Raises:
         AnalyzerError: no such population; the extra ``zoo`` is not installed; the data cannot be
@@ -159,10 +159,10 @@ def _train(
 ) -> Path:
     from joblib import Parallel, delayed
 
-    wanted = recipes(population)[:limit]
     conditions = _conditions(population, prepared)
-    results = {recipe: _finished(folder, recipe, conditions) for recipe in wanted}
-    missing = [recipe for recipe, result in results.items() if result is None]
+    results = {recipe: _finished(folder, recipe, conditions) for recipe in recipes(population)}
+    wanted = list(results)[:limit]
+    missing = [recipe for recipe in wanted if results[recipe] is None]
     done = len(wanted) - len(missing)
     if progress:
         progress("train", done, len(wanted))
@@ -178,7 +178,7 @@ def _train(
         done += 1
         if progress:
             progress("train", done, len(wanted))
-    return write_manifest(folder, (results[recipe] for recipe in wanted))
+    return write_manifest(folder, filter(None, results.values()))
 
 
 def _train_one(

@@ -51,6 +51,7 @@ def test_resumed_run_trains_only_what_is_missing_and_gives_the_same_bytes(traine
     assert told == [("train", 1, 2), ("train", 2, 2)]
     assert second.read_bytes() == before
     assert first.stat().st_mtime_ns == kept
+    assert len(rows(trained)) == 6  # those beyond the limit as well
 
 
 def test_damaged_network_is_trained_again(trained):
