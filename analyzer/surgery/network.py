@@ -31,7 +31,8 @@ class Network:
     """An ONNX network that has passed the checks.
 
     ``model`` is what the surgery reads: functions inlined, constants gathered as initializers,
-    opset at least 9, shapes inferred and, where they can be told, settled. It is never changed; every surgery works on a clone.
+    opset at least 9, shapes inferred and, where they can be told, settled. It is never changed;
+    every surgery works on a clone.
     """
 
     path: Path
