@@ -6,7 +6,7 @@ from analyzer.ablation.evaluation import accuracy
 from analyzer.ablation.features import Features
 from analyzer.ablation.network import CutNetwork, open_network
 from analyzer.ablation.rows import Rows, necessary_rows
-from analyzer.ablation.samples import Batch, Load, Samples
+from analyzer.ablation.samples import Batch, Load, Samples, images_at_once
 from analyzer.ablation.sessions import OutOfMemory, Session, devices, open_session
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.unit_order import unit_order
@@ -25,6 +25,7 @@ __all__ = [
     "accuracy",
     "check_surgery",
     "devices",
+    "images_at_once",
     "necessary_rows",
     "open_network",
     "open_session",
