@@ -163,41 +163,41 @@ class _Ablation:
         if known:
             places = np.concatenate([part.places for part in known])
             found = Features.joined([part.features for part in known])
-            if self.network.head is not None and self.network.head.tail is None:
-                self._count_by_products(places, found)
+            if self.network.head is None:
+                self._count_by_suffix(places, found)
             else:
-                self._count_by_rows(places, found)
+                self._count_by_head(places, found)
         tally.swept = stop
         tally.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
 
-    def _count_by_products(self, places: np.ndarray, found: Features) -> None:
-        """Counts samples of a network whose suffix is one matrix product, class by class."""
-        labels = self.labels[places]
+    def _count_by_head(self, places: np.ndarray, found: Features) -> None:
+        """Counts samples of a network whose suffix begins with a matrix product, by class."""
+        head, labels = self.network.head, self.labels[places]
         starts = np.flatnonzero(np.diff(labels, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True):
-            label = int(labels[start])
-            right = self.network.head.right_everywhere(
-                found.piece(slice(start, stop)), self.tally.order[label], label
-            )
-            self.tally.add_everywhere(places[start:stop], label, right)
+            mine, label = found.piece(slice(start, stop)), int(labels[start])
+            order = self.tally.order[label]
+            if head.tail is None:
+                right = head.right_everywhere(mine, order, label)
+                self.tally.add_everywhere(places[start:stop], label, right)
+            else:
+                rows = necessary_rows(mine.active[:, order], share_empty=True)
+                named = head.classes(mine, order, rows)
+                self.tally.add(places[start:stop], labels[start:stop], rows, named)
 
-    def _count_by_rows(self, places: np.ndarray, found: Features) -> None:
-        """Counts samples by the rows in which something changes."""
-        tally, cut, head = self.tally, self.network.cut, self.network.head
-        labels = self.labels[places]
-        order = tally.order[labels]  # (C, M)
+    def _count_by_suffix(self, places: np.ndarray, found: Features) -> None:
+        """Counts samples by running the suffix for every row in which something changes."""
+        cut, labels = self.network.cut, self.labels[places]
+        order = self.tally.order[labels]  # (C, M)
         rows = necessary_rows(
             np.take_along_axis(found.active, order, axis=1),
             share_empty=set(cut.side) <= set(cut.shared),
         )
-        if head is not None:
-            named = head.classes(found, order, rows)
-        else:
-            rank = np.empty_like(order)
-            np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
-            named = self.network.classes(found, rows.sample, rows.masks(rank))
-        tally.add(places, labels, rows, named)
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
+        named = self.network.classes(found, rows.sample, rows.masks(rank))
+        self.tally.add(places, labels, rows, named)
 
     def _save_now_and_then(self) -> None:
         if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:

@@ -6,7 +6,6 @@ nothing is ever subtracted, and rounding stays that of one summation.
 """
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,9 +21,11 @@ __all__ = ["Head", "open_head"]
 
 _UNITS_AT_ONCE = 16  # added in one matrix product; a tile of scores stays in the cache
 _SAMPLES_AT_ONCE = 32
-_SHARES_BYTES = 128 << 20  # of the units' shares of z, for samples with several positions
-_ROWS_AT_ONCE = 1024  # of the tail
-_WORTHWHILE = 1 << 17  # multiply-adds of the head; below, whole rows cost less than their sums
+_SUMS_BYTES = 8 << 20  # of z as units are added, kept small for the cache's sake
+_FEWEST_SAMPLES = 8  # at once, where weights are read for every position
+_ROWS_BYTES = 16 << 20  # of z in one run of the tail
+_FEWEST_ROWS, _MOST_ROWS = 256, 4096
+_WORTHWHILE = 1 << 14  # multiply-adds of the head; below, whole rows cost less than their sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +77,48 @@ class Head:
         """The class that each row is given, by running sums and the tail.
 
         Args:
-            found: features of C samples.
-            order: int64 (C, M), the channels of each sample by descending unit attribute of its
-                class.
+            found: features of C samples, all of one class.
+            order: int64 (M,), the channels by descending unit attribute.
             rows: the rows to run, R.
 
         Returns:
             int64 (R,).
         """
-        named = np.empty(len(rows), dtype=np.int64)
+        values = self._by_unit(found)  # (C, M, P)
+        units, positions, width = self.weights.shape
+        weights = self.weights if positions == 1 else self.weights[order]  # by rank
         by_sample = np.argsort(rows.sample, kind="stable")
-        ends = np.searchsorted(rows.sample[by_sample], np.arange(len(order)), side="right")
-        waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        start = count = 0
-        for sample, shares in self._shares(found, order):
-            mine = by_sample[start : ends[sample]]
-            start = ends[sample]
-            waiting.append((mine, self._sums(shares, rows.low[mine], rows.high[mine])))
-            count += len(mine)
-            if count >= _ROWS_AT_ONCE:
-                self._run_tail(waiting, named)
-                waiting, count = [], 0
-        self._run_tail(waiting, named)
+        size = max(_SUMS_BYTES // (16 * units * width), min(positions, _FEWEST_SAMPLES))
+        starts = range(0, len(values), size)
+        ends = np.searchsorted(rows.sample[by_sample], [start + size for start in starts])
+        named = np.empty(len(rows), dtype=np.int64)
+        at_once = min(max(_ROWS_BYTES // (4 * width), _FEWEST_ROWS), _MOST_ROWS)
+        waiting, count, first = [], 0, 0
+        for start, end in zip(starts, ends, strict=True):
+            mine, first = by_sample[first:end], end
+            piece = slice(start, start + size)
+            ranks = np.flatnonzero(found.active[piece][:, order].any(axis=0))  # (A,)
+            chosen = values[piece][:, order[ranks]].transpose(1, 0, 2)  # (A, C', P)
+            shares = (
+                chosen * weights[order[ranks]] if positions == 1 else chosen @ weights[ranks]
+            )  # (A, C', D)
+            sums = _Sums.of(shares, self.bias)
+            before = np.searchsorted(ranks, np.arange(units + 1))  # active units of lower rank
+            for part in np.array_split(mine, max(-(-len(mine) // at_once), 1)):
+                waiting.append(
+                    (
+                        part,
+                        sums.rows(
+                            rows.sample[part] - start, before, rows.low[part], rows.high[part]
+                        ),
+                    )
+                )
+                count += len(part)
+                if count >= at_once:
+                    self._run_tail(waiting, named)
+                    waiting, count = [], 0
+        if waiting:
+            self._run_tail(waiting, named)
         return named
 
     def _by_unit(self, found: Features) -> np.ndarray:
@@ -106,54 +127,48 @@ class Head:
         values = found.values[self.features].reshape(-1, self.outer, units, self.inner)
         return np.moveaxis(values, 2, 1).reshape(-1, units, positions)
 
-    def _shares(
-        self, found: Features, order: np.ndarray
-    ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-        """Per sample: its active units' ranks (A,), and their shares of z by rank (A, D)."""
-        values = self._by_unit(found)
-        units, positions, width = self.weights.shape
-        at_once = max(_SHARES_BYTES // (units * width * 4), 1)
-        for start in range(0, len(values), at_once):
-            piece = values[start : start + at_once]
-            if positions > 1:
-                # (M, C', P) @ (M, P, D)
-                products = np.matmul(np.ascontiguousarray(piece.transpose(1, 0, 2)), self.weights)
-            for offset in range(len(piece)):
-                sample = start + offset
-                ranks = np.flatnonzero(found.active[sample, order[sample]])
-                channels = order[sample, ranks]
-                if positions > 1:
-                    shares = products[channels, offset]
-                else:
-                    shares = piece[offset, channels] * self.weights[channels, 0]
-                yield sample, (ranks, shares)
-
-    def _sums(
-        self, shares: tuple[np.ndarray, np.ndarray], low: np.ndarray, high: np.ndarray
-    ) -> np.ndarray:
-        """z of a sample's rows, float32 (R', D): of the units with low ≤ rank < high."""
-        ranks, share = shares
-        sums = np.empty((2, len(ranks) + 1, share.shape[1]))  # float64, by units added
-        sums[:, 0] = self.bias
-        np.cumsum(share, axis=0, dtype=np.float64, out=sums[0, 1:])
-        np.cumsum(share[::-1], axis=0, dtype=np.float64, out=sums[1, 1:])
-        sums[:, 1:] += self.bias
-        # Rows keep the most active (low = 0) or the least active (high = M) units.
-        from_top = np.searchsorted(ranks, high)
-        from_bottom = len(ranks) - np.searchsorted(ranks, low)
-        whole_or_top = low == 0
-        added = np.where(whole_or_top, from_top, from_bottom)
-        return sums[np.where(whole_or_top, 0, 1), added].astype(np.float32)
-
     def _run_tail(self, waiting: list[tuple[np.ndarray, np.ndarray]], named: np.ndarray) -> None:
-        if not waiting:
-            return
-        rows = np.concatenate([mine for mine, _ in waiting])
+        """Fills ``named`` for the rows that wait with their z."""
         sums = np.concatenate([part for _, part in waiting])
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            piece = slice(start, start + _ROWS_AT_ONCE)
-            scores = self.tail.run({self.tail_input: sums[piece]})[0]
-            named[rows[piece]] = scores.argmax(axis=1)
+        scores = self.tail.run({self.tail_input: sums})[0]
+        named[np.concatenate([rows for rows, _ in waiting])] = scores.argmax(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """z of C' samples as their active units are added, float64 (A + 1, C', D) each."""
+
+    from_top: np.ndarray  # most active first
+    from_bottom: np.ndarray  # least active first
+
+    @classmethod
+    def of(cls, shares: np.ndarray, bias: np.ndarray) -> "_Sums":
+        """The sums of shares (A, C', D) of z by rank, over the empty network's ``bias`` (D,)."""
+        sums = np.empty((2, len(shares) + 1, *shares.shape[1:]))
+        sums[:, 0] = bias
+        sums[0, 1:] = shares
+        sums[1, 1:] = shares[::-1]
+        for added in range(1, sums.shape[1]):  # numpy's own accumulate strides across memory
+            sums[:, added] += sums[:, added - 1]
+        return cls(sums[0], sums[1])
+
+    def rows(
+        self, sample: np.ndarray, before: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> np.ndarray:
+        """z, float32 (R', D), of rows that keep the most active or the least active units.
+
+        Args:
+            sample: int64 (R',), of the C' samples.
+            before: int64 (M + 1,), how many active units have a rank below each.
+            low: int64 (R',), lowest rank that is kept; 0 or
+            high: int64 (R',), the rank behind the last that is kept, is M.
+        """
+        z = np.empty((len(sample), self.from_top.shape[2]), dtype=np.float32)
+        top = low == 0
+        z[top] = self.from_top[before[high[top]], sample[top]]
+        kept = len(self.from_bottom) - 1 - before[low[~top]]
+        z[~top] = self.from_bottom[kept, sample[~top]]
+        return z
 
 
 def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
