@@ -35,6 +35,7 @@ class ZooEntry:
     name: str
     kind: str  # "network" (with its data), or "data"
     description: str
+    population: str  # to which it belongs
     model: Path | None  # ONNX file; None for data
     data: Path | None  # training images and labels, .npz
     keys: tuple[str, str] | None  # names in the .npz of the images and of the labels
@@ -70,6 +71,7 @@ def _read_shelf(index: Path) -> list[ZooEntry]:
     folder, population, data = index.parent, shelf["population"], shelf["data"]
     gap_model = folder / GAP_MODEL
     common = {
+        "population": population,
         "data": folder / data["file"],
         "preprocessing": DATA_SETS[shelf["data_set"]].preprocessing,
         "gap_model": gap_model if gap_model.is_file() else None,

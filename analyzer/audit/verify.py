@@ -60,7 +60,7 @@ def verify(
     Args:
         folder: audit folder.
         model: the ONNX file; by default where the record says it was, if it is still there.
-        gap_model: file of the gap model, to estimate the gap once more.
+        gap_model: file of the gap model, to estimate the gap once more; by default likewise.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable.
@@ -232,13 +232,17 @@ def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
 def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     if record.gap is None:
         return "There is no estimated gap to check: the audit was made without a gap model."
-    if gap_model is None:
-        return "The estimated gap was not worked out anew: name the gap model with --gap-model."
-    line = read_gap_model(gap_model)
+    path = Path(record.gap.gap_model_name if gap_model is None else gap_model)
+    if gap_model is None and not path.is_file():
+        return (
+            f"The estimated gap was not worked out anew: {path} is not there; name the gap model "
+            "with --gap-model."
+        )
+    line = read_gap_model(path)
     wrong = []
     if line.sha256 != record.gap.gap_model:
         wrong.append(
-            f"{gap_model} has SHA-256 {line.sha256}, the gap was estimated with "
+            f"{path} has SHA-256 {line.sha256}, the gap was estimated with "
             f"{record.gap.gap_model}."
         )
     again = line.estimate(record.zeta, record.kappa)

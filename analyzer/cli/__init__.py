@@ -1,53 +1,79 @@
 """The command ``onnx-gap``: each subcommand parses, makes one library call, and prints.
 
 Subcommands are imported when they are named, and what they need when they run, so that none
-pays for the others.
+pays for the others. Results go to standard output, everything else to standard error.
 """
 
+import contextlib
 import importlib
+import io
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 
 import click
 
+from analyzer.cli.terminal import complain
 from analyzer.errors import AnalyzerError
 
 __all__ = ["main"]
 
-COMMANDS = {
-    "inspect": "Show what could be masked in a network.",
-    "mask": "Write the network with a channel mask as an extra input.",
-    "audit": "Audit a network on its training data.",
-    "population": "Audit a population of networks from a manifest.",
-    "fit": "Fit a gap model on an audited population.",
-    "compare": "Compare two audits.",
-    "verify": "Check that an audit folder is whole and true.",
-    "report": "Write the report of an audit folder anew.",
-    "zoo": "List, train and show the reference networks.",
-    "doctor": "Say what this installation can do.",
-}
+_NAMES = (
+    "inspect", "mask", "audit", "population", "fit", "compare", "verify", "report", "zoo", "doctor",
+)  # fmt: skip
 
-EXIT_DONE, EXIT_LIMIT, EXIT_INPUT, EXIT_DEFECT = 0, 1, 2, 3
-EXIT_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
+# Commands themselves return 0, or 1 where a limit that was asked for failed.
+_DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
+_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+class _Subcommands(Mapping[str, click.Command]):
+    """The subcommands by name, each imported when it is asked for."""
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in _NAMES:
+            raise KeyError(name)
         return importlib.import_module(f"analyzer.cli.{name}_command").command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="onnx-gap", prog_name="onnx-gap")
-def _onnx_gap() -> None:
+class _InOrderOfUse(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from importlib import metadata
+
+    version = "(run from its sources, not installed)"
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        version = metadata.version("onnx-gap")
+    click.echo(f"onnx-gap {version}")
+    context.exit()
+
+
+@click.group(
+    "onnx-gap",
+    cls=_InOrderOfUse,
+    commands=_Subcommands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def onnx_gap() -> None:
     """Tell how well a trained classifier generalizes, from its ONNX file and its training data.
 
     \b
@@ -55,7 +81,7 @@ def _onnx_gap() -> None:
       onnx-gap audit zoo:digits-c40 --out audit-c40
     Your own:
       onnx-gap inspect model.onnx
-      onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit/
+      onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
 
     Exit codes: 0 done; 1 done, and a limit that was asked for failed; 2 bad usage or bad input;
     3 a defect of ours.
@@ -64,23 +90,25 @@ def _onnx_gap() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
     sys.exit(_exit_code(arguments))
 
 
 def _exit_code(arguments: list[str] | None) -> int:
     try:
-        code = _onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
-        return EXIT_DONE if code is None else code
+        code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
+        return _DONE if code is None else code
     except click.ClickException as error:
         error.show()
-        return EXIT_INPUT
+        return _BAD_INPUT
     except AnalyzerError as error:
-        click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(str(error), err=True)
-        return EXIT_INPUT
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; the same command goes on where it was.", err=True)
-        return EXIT_INTERRUPTED
+        complain(str(error))
+        return _BAD_INPUT
+    except click.Abort as error:  # click's form of KeyboardInterrupt
+        click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)
+        return _INTERRUPTED
     except Exception:
         traceback.print_exc()
         click.echo(
@@ -88,4 +116,4 @@ def _exit_code(arguments: list[str] | None) -> int:
             "above and what `onnx-gap doctor` prints.",
             err=True,
         )
-        return EXIT_DEFECT
+        return _DEFECT

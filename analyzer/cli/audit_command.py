@@ -1,40 +1,59 @@
 """``onnx-gap audit``"""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import data_options, json_option, run_options, site_options
+from analyzer.cli.options import (
+    Number,
+    data_options,
+    json_option,
+    out_folder,
+    run_options,
+    site_options,
+)
 from analyzer.cli.requests import audit_request
-from analyzer.cli.terminal import progress_bars, say, warn
+from analyzer.cli.terminal import (
+    complain,
+    going_on_later,
+    print_facts,
+    print_json,
+    progress_bars,
+    say,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from analyzer.audit import AuditRecord
 
 
-@click.command("audit")
+@click.command("audit", short_help="Audit a network on its training data.")
 @click.argument("model")
 @click.option("--data", metavar="DATA", help="The training data: a path, or zoo:NAME.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder that takes the result."
-)
-@site_options
-@data_options
-@run_options
-@click.option("--chance", type=float, help="Accuracy of guessing. [default: 1 / classes]")
+@out_folder("Folder that takes the result.")
 @click.option("--gap-model", metavar="FILE|zoo:NAME", help="Estimate the gap with this gap model.")
-@click.option("--max-gap", type=float, help="Exit with 1 if the estimated gap is larger.")
-@click.option("--min-accuracy", type=float, help="Exit with 1 if the accuracy is lower.")
+@click.option(
+    "--max-gap", type=Number(-1, 1), metavar="X", help="Exit with 1 if the estimated gap is larger."
+)
+@click.option(
+    "--min-accuracy", type=Number(0, 1), metavar="X", help="Exit with 1 if the accuracy is lower."
+)
 @click.option(
     "--resume/--fresh",
-    "resume",
     default=True,
-    help="Go on with what the folder holds (default), or drop it and start anew.",
+    help="Go on with what the folder holds (the default), or start anew and replace it.",
 )
 @json_option
+@data_options
+@site_options
+@run_options
 def command(
     model: str,
     data: str | None,
     out: Path,
+    gap_model: str | None,
     max_gap: float | None,
     min_accuracy: float | None,
     resume: bool,
@@ -43,62 +62,65 @@ def command(
 ) -> int:
     """Audit the network MODEL (an ONNX file, or zoo:NAME) on its training data.
 
-    Masks the channels of the last convolution's activation one after the other, most active
+    Removes the channels of the last convolution's activation one after the other, most active
     first and least active first, and counts what is still classified right, class by class.
     Leaves audit.json, curves.npz, samples.npz and report.html in the folder --out. Interrupted,
-    the same command goes on where it was.
+    the same command goes on where it was. A network of the zoo brings its training data and
+    gap model along.
 
     \b
     Examples:
       onnx-gap audit zoo:digits-c40 --out audit-c40
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
       onnx-gap audit model.onnx --data train.npz --keys x,y --gap-model gap_model.json --out audit
-      onnx-gap audit model.onnx --data fashion-mnist/ --max-gap 0.2 --json --out audit
+      onnx-gap audit model.onnx --data train/ --gap-model gap_model.json --max-gap 0.2 --out audit
     """
     from analyzer.audit import run_audit, to_dict
 
-    request = audit_request(model, data, out, fresh=not resume, **options)
-    if max_gap is not None and request.gap_model is None:
-        raise click.UsageError("--max-gap needs a gap model: name it with --gap-model")
-    with progress_bars() as progress:
-        result = run_audit(request, progress=progress, say=say)
-    for sentence in (*result.warnings, *(result.gap.warnings if result.gap else ())):
-        warn(sentence)
-    for line in _summary(result, out):
-        say(line)
-    if as_json:
-        click.echo(json.dumps(to_dict(result), indent=2, ensure_ascii=False))
-    failed = _failed_limits(result, max_gap, min_accuracy)
-    for sentence in failed:
-        say(sentence)
-    return 1 if failed else 0
-
-
-def _summary(result: Any, out: Path) -> list[str]:
-    lines = [
-        f"{result.model.path} on {result.data.samples} samples of {result.data.source}: "
-        f"accuracy {result.accuracy:.1%}, ζ {result.zeta:.4f}, κ {result.kappa:.4f}",
-    ]
-    if result.gap:
-        gap = result.gap
-        lines.append(
-            f"estimated generalization gap {gap.estimate:.3f}, "
-            f"{gap.coverage:.0%} interval {gap.low:.3f} to {gap.high:.3f} ({gap.gap_model_name})"
-        )
-    else:
-        lines.append("no gap model, so no estimated gap (--gap-model FILE|zoo:NAME)")
-    seconds, rows = result.seconds, result.rows
-    lines.append(
-        f"{seconds.total:.1f} s on {result.device.used}; {rows.run} of {rows.possible} rows run; "
-        f"report: {out / 'report.html'}"
+    request = audit_request(
+        model, data, out, gap_model=gap_model, fresh=not resume, options=options
     )
-    return lines
+    if max_gap is not None and request.gap_model is None:
+        raise click.UsageError("--max-gap needs a gap model: name it with --gap-model.")
+    with going_on_later(), progress_bars() as progress:
+        result = run_audit(request, progress=progress, say=say)
+    if as_json:
+        print_json(to_dict(result))
+    else:
+        print_facts(list(_facts(result, out)))
+        if result.gap:
+            click.echo(result.gap.warnings[0])  # the caution that belongs to every estimate
+    for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
+        warn(sentence)
+    failures = list(_failures(result, max_gap, min_accuracy))
+    for sentence in failures:
+        complain(sentence)
+    return 1 if failures else 0
 
 
-def _failed_limits(result: Any, max_gap: float | None, min_accuracy: float | None) -> list[str]:
-    failed = []
+def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
+    data, gap, rows = result.data, result.gap, result.rows
+    yield "network", result.model.path
+    yield "data", f"{data.source}, {data.samples} samples of {len(result.classes)} classes"
+    yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
+    yield "ζ", f"{result.zeta:.4f}"
+    yield "κ", f"{result.kappa:.4f}"
+    if gap is None:
+        yield "gap", "not estimated: no gap model (--gap-model FILE|zoo:NAME)"
+    else:
+        yield (
+            "gap",
+            f"{gap.estimate:.3f} estimated, with {gap.coverage:.0%} probability from {gap.low:.3f} "
+            f"to {gap.high:.3f} ({gap.gap_model_name})",
+        )
+    yield "time", f"{result.seconds.total:.1f} s on {result.device.used}, {rows.run} rows run"
+    yield "report", str(out / "report.html")
+
+
+def _failures(
+    result: "AuditRecord", max_gap: float | None, min_accuracy: float | None
+) -> Iterator[str]:
     if max_gap is not None and result.gap.estimate > max_gap:
-        failed.append(f"failed: the estimated gap {result.gap.estimate:.3f} is over {max_gap}")
+        yield f"The estimated gap {result.gap.estimate:.4f} is over --max-gap {max_gap}."
     if min_accuracy is not None and result.accuracy < min_accuracy:
-        failed.append(f"failed: the accuracy {result.accuracy:.3f} is under {min_accuracy}")
-    return failed
+        yield f"The accuracy {result.accuracy:.4f} is under --min-accuracy {min_accuracy}."

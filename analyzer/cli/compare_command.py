@@ -1,22 +1,28 @@
 """``onnx-gap compare``"""
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import json_option
-from analyzer.cli.terminal import say, warn
+from analyzer.cli.options import PATH, Number, json_option
+from analyzer.cli.terminal import complain, print_json, print_table, warn
+
+if TYPE_CHECKING:
+    from analyzer.audit import Comparison
+
+_CLASSES_SHOWN = 5
 
 
-@click.command("compare")
-@click.argument("before", type=click.Path(path_type=Path))
-@click.argument("after", type=click.Path(path_type=Path))
+@click.command("compare", short_help="Compare two audits.")
+@click.argument("before", type=PATH)
+@click.argument("after", type=PATH)
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0.01,
     show_default=True,
+    metavar="X",
     help="By how much ζ and the estimated gap may rise, and κ may fall.",
 )
 @json_option
@@ -33,26 +39,43 @@ def command(before: Path, after: Path, tolerance: float, as_json: bool) -> int:
     from analyzer.audit import compare
 
     found = compare(before, after, tolerance=tolerance)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _show(found)
     for sentence in found.warnings:
         warn(sentence)
-    if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        changes = {"accuracy": found.accuracy, "ζ": found.zeta, "κ": found.kappa}
-        if found.gap is not None:
-            changes["estimated gap"] = found.gap
-        click.echo(f"{'':<14}{'before':>10}{'after':>10}{'difference':>12}")
-        for name, change in changes.items():
-            click.echo(
-                f"{name:<14}{change.before:>10.4f}{change.after:>10.4f}{change.difference:>+12.4f}"
-            )
-        moved = sorted(found.classes, key=lambda change: -abs(change.zeta.difference))[:5]
-        click.echo("\nclasses whose ζ moved most:")
-        for item in moved:
-            click.echo(
-                f"  {item.index:>4} {item.name:<24} ζ {item.zeta.before:.4f} → "
-                f"{item.zeta.after:.4f}   κ {item.kappa.before:.4f} → {item.kappa.after:.4f}"
-            )
     for sentence in found.reasons:
-        say(f"worse: {sentence}")
+        complain(sentence)
     return 1 if found.worse else 0
+
+
+def _show(found: "Comparison") -> None:
+    changes = {"accuracy": found.accuracy, "ζ": found.zeta, "κ": found.kappa}
+    if found.gap is not None:
+        changes["estimated gap"] = found.gap
+    print_table(
+        ("", "before", "after", "difference"),
+        [
+            (name, f"{change.before:.4f}", f"{change.after:.4f}", f"{change.difference:+.4f}")
+            for name, change in changes.items()
+        ],
+    )
+    moved = sorted(found.classes, key=lambda change: -abs(change.zeta.difference))
+    click.echo()
+    print_table(
+        ("class", "name", "ζ before", "after", "κ before", "after"),
+        [
+            (
+                str(item.index),
+                item.name,
+                f"{item.zeta.before:.4f}",
+                f"{item.zeta.after:.4f}",
+                f"{item.kappa.before:.4f}",
+                f"{item.kappa.after:.4f}",
+            )
+            for item in moved[:_CLASSES_SHOWN]
+        ],
+    )
+    if len(moved) > _CLASSES_SHOWN:
+        click.echo(f"… the {_CLASSES_SHOWN} of {len(moved)} classes whose ζ moved most")

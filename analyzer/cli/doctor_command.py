@@ -1,18 +1,18 @@
 """``onnx-gap doctor``"""
 
-import json
 import tempfile
 from pathlib import Path
 
 import click
 
 from analyzer.cli.options import json_option
+from analyzer.cli.terminal import complain, print_facts, print_json
 from analyzer.cli.zoo_names import entry
 
 _TRIED = "zoo:digits-c0"
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Say what this installation can do.")
 @json_option
 def command(as_json: bool) -> int:
     """Say which versions are installed and where networks can run, and try an audit.
@@ -20,22 +20,29 @@ def command(as_json: bool) -> int:
     Exits with 1 if the audit of a small network of the zoo does not work.
 
     \b
-    Example:
+    Examples:
       onnx-gap doctor
+      onnx-gap doctor --json
     """
-    from analyzer.ablation import devices
-    from analyzer.audit import installed_versions
+    try:
+        from analyzer.ablation import devices
+        from analyzer.audit import installed_versions
 
+        versions, found = installed_versions(), devices()
+    except ImportError as error:
+        complain(f"{error}; install onnx-gap anew: pip install --force-reinstall onnx-gap")
+        return 1
     problem = _problem_of_an_audit()
     if as_json:
-        result = {"versions": installed_versions(), "devices": devices(), "audit": problem}
-        click.echo(json.dumps(result, indent=2))
+        print_json({"versions": versions, "devices": found, "audit": problem})
     else:
-        for package, version in installed_versions().items():
-            click.echo(f"{package:<18} {version}")
-        for device, trouble in devices().items():
-            click.echo(f"{device:<18} {trouble or 'ready'}")
-        click.echo(f"{'audit ' + _TRIED:<18} {problem or 'works'}")
+        print_facts(
+            [
+                *versions.items(),
+                *((device, trouble or "ready") for device, trouble in found.items()),
+                (f"audit of {_TRIED}", problem or "works"),
+            ]
+        )
     return 0 if problem is None else 1
 
 

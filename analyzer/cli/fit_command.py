@@ -1,40 +1,55 @@
 """``onnx-gap fit``"""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import json_option
-from analyzer.cli.terminal import say
+from analyzer.cli.options import PATH, Number, json_option, out_file
+from analyzer.cli.terminal import print_json, print_table, warn
+
+if TYPE_CHECKING:
+    from analyzer.estimation import FeatureScores, FitScores, GapModel
 
 
-@click.command("fit")
-@click.argument("population", type=click.Path(path_type=Path))
+@click.command("fit", short_help="Fit a gap model on an audited population.")
+@click.argument("population", type=PATH)
+@out_file("The gap model to write, as JSON.")
 @click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The gap model to write, as JSON.",
+    "--name", metavar="NAME", help="What results call the gap model.  [default: the file's name]"
 )
-@click.option("--name", help="What results call the gap model. [default: the file's name]")
 @click.option(
-    "--trained-on", "data", default="", help="The data of the population, for who reads results."
+    "--trained-on",
+    default="data not named",
+    metavar="TEXT",
+    help="The data of the population, for people who read results.",
 )
-@click.option("--architecture", default="", help="Its architecture, likewise.")
+@click.option("--architecture", default="architecture not named", metavar="TEXT", help="Likewise.")
 @click.option(
-    "--coverage", type=float, default=0.9, show_default=True, help="Of the prediction interval."
+    "--coverage",
+    type=Number(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    metavar="X",
+    help="Of the prediction interval.",
 )
-@click.option("--splits", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the splits.")
+@click.option(
+    "--splits",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Random splits that the fit is scored on.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of these."
+)
 @json_option
 def command(
     population: Path,
     out: Path,
     name: str | None,
-    data: str,
+    trained_on: str,
     architecture: str,
     coverage: float,
     splits: int,
@@ -44,7 +59,7 @@ def command(
     """Fit the gap model ĝ = a·ζ + b·κ + c on the table POPULATION.
 
     Prints its coefficients, the correlation on the population itself, the sums of squared
-    residuals over random splits (90 % to fit, 10 % to test), and the scores out of fold.
+    residuals (SSR) over random splits (90 % to fit, 10 % to test), and the scores out of fold.
 
     \b
     Examples:
@@ -58,8 +73,8 @@ def command(
     gap_model = estimation.fit_population(
         table,
         name=name or out.stem,
-        data=data or "data not named",
-        architecture=architecture or "architecture not named",
+        data=trained_on,
+        architecture=architecture,
         coverage=coverage,
     )
     scores = estimation.fit_scores(
@@ -67,42 +82,48 @@ def command(
     )
     gap_model = estimation.write_gap_model(gap_model, out)
     if len(known) < len(table):
-        say(f"{len(table) - len(known)} of {len(table)} networks have no known gap: left out")
+        left_out = len(table) - len(known)
+        warn(f"{left_out} of {len(table)} networks have no known gap and were left out")
     if as_json:
-        click.echo(json.dumps({"sha256": gap_model.sha256, **scores.to_dict()}, indent=2))
+        print_json({"gap_model": str(out), "sha256": gap_model.sha256, **scores.to_dict()})
     else:
-        for line in _lines(gap_model, scores):
-            click.echo(line)
-    say(f"{out}: written")
+        _show(gap_model, scores)
+        click.echo(f"{out}: written")
 
 
-def _lines(gap_model: Any, scores: Any) -> list[str]:
+def _show(gap_model: "GapModel", scores: "FitScores") -> None:
     a, b = gap_model.coefficients
-    lines = [
-        f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}",
-        f"r(ζ, gap) {scores.zeta_r:+.3f}   r(κ, gap) {scores.kappa_r:+.3f}",
-        "",
-        f"{'features':<10}{'r, fitted':>11}{'r, out of fold':>16}{'τ':>8}{'R²':>8}"
-        f"{'SSR mean':>11}{'median':>9}{'max':>9}",
-    ]
-    for label, part in (
-        ("ζ and κ", scores.both),
-        ("ζ alone", scores.zeta),
-        ("κ alone", scores.kappa),
-    ):
-        values = part.to_dict()
-        lines.append(
-            f"{label:<10}{values['fit_r']:>11.3f}{values['out_of_fold_r']:>16.3f}"
-            f"{values['out_of_fold_tau']:>8.3f}{values['out_of_fold_r2']:>8.3f}"
-            f"{values['split_ssr_mean']:>11.4f}{values['split_ssr_median']:>9.4f}"
-            f"{values['split_ssr_max']:>9.4f}"
-        )
+    click.echo(
+        f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}\n"
+        f"r(ζ, gap) {scores.zeta_r:+.3f}, r(κ, gap) {scores.kappa_r:+.3f}\n"
+    )
+    header = ("features", "r", "out of fold: r", "τ", "R²", "SSR: mean", "median", "largest")
+    print_table(
+        header,
+        [
+            ("ζ and κ", *_cells(scores.both)),
+            ("ζ alone", *_cells(scores.zeta)),
+            ("κ alone", *_cells(scores.kappa)),
+        ],
+    )
     coverage = scores.coverage
-    lines += [
-        "",
-        f"SSR over {len(scores.both.split_ssr)} splits, {scores.held_out} of {scores.networks} "
-        "networks held out in each",
-        f"{coverage.nominal:.0%} interval: measured coverage "
-        + ("not measurable" if coverage.student_t is None else f"{coverage.student_t:.0%}"),
-    ]
-    return lines
+    measured = (
+        "could not be measured"
+        if coverage.student_t is None
+        else f"covered {coverage.student_t:.0%} of networks left out one at a time"
+    )
+    click.echo(
+        f"\nSSR over {len(scores.both.split_ssr)} splits with {scores.held_out} of "
+        f"{scores.networks} networks held out\n"
+        f"the {coverage.nominal:.0%} interval {measured}"
+    )
+
+
+def _cells(scores: "FeatureScores") -> tuple[str, ...]:
+    values = scores.to_dict()
+    of_fold = ("fit_r", "out_of_fold_r", "out_of_fold_tau", "out_of_fold_r2")
+    of_splits = ("split_ssr_mean", "split_ssr_median", "split_ssr_max")
+    return (
+        *(f"{values[key]:.3f}" for key in of_fold),
+        *(f"{values[key]:.4f}" for key in of_splits),
+    )

@@ -1,24 +1,29 @@
 """``onnx-gap inspect``"""
 
-import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from analyzer.cli.options import json_option, site_options
 from analyzer.cli.requests import network_path
-from analyzer.cli.terminal import table, warn
+from analyzer.cli.terminal import print_facts, print_json, print_table, warn
+
+if TYPE_CHECKING:
+    from analyzer.surgery import Outline
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show what could be masked in a network.")
 @click.argument("model")
-@site_options
 @json_option
+@site_options
 def command(
-    model: str, site: str | None, at: str, axis: int | None, output: str | None, as_json: bool
+    model: str, as_json: bool, site: str | None, at: str, axis: int | None, output: str | None
 ) -> None:
-    """Show what could be masked in MODEL, the default site, its M and what a sweep would cost.
+    """Show what could be masked in MODEL, the default site, its M, and what a sweep would cost.
+
+    MODEL is an ONNX file, or zoo:NAME. The site in force is marked with ▶ in the list.
 
     \b
     Examples:
@@ -32,59 +37,58 @@ def command(
     chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
     found = surgery.outline(network, chosen, output=output)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False, default=str))
+        result = asdict(found)
+        result["info"]["path"] = model
+        print_json(result)
     else:
-        _show(model, found)
+        print_facts(list(_facts(model, found)))
+        click.echo()
+        print_table(
+            ("", "tensor (--site)", "convolution (--site)", "operator", "M", "shape"),
+            [
+                (
+                    "▶" if item.tensor == chosen.tensor else "",
+                    item.tensor,
+                    item.convolution or "",
+                    item.operator,
+                    str(item.channels),
+                    _shape(item.shape),
+                )
+                for item in found.candidates
+            ],
+        )
     for sentence in chosen.warnings:
         warn(sentence)
 
 
-def _show(model: str, found: Any) -> None:
+def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
     info, site = found.info, found.site
-    facts = [
-        ("network", f"{model}, {info.bytes / 1e6:.1f} MB, opset {info.opset}, {info.producer}"),
-        *(("input", f"{item.name} {_shape(item.shape)} {item.dtype}") for item in info.inputs),
-        *(("output", f"{item.name} {_shape(item.shape)} {item.dtype}") for item in info.outputs),
-        ("site", f"{site.tensor} {_shape(site.shape)}: M = {site.channels} on axis {site.axis}"),
-        ("", f"{site.operator} after {site.convolution or 'no convolution'}"),
-        ("cut", f"{found.cut} {_sunk(found.passed)}"),
-        ("side inputs", ", ".join(found.side) or "none"),
-    ]
+    yield (
+        "network",
+        f"{model}, {info.bytes / 1e6:.1f} MB, opset {info.opset}, "
+        f"{info.producer or 'producer not named'}",
+    )
+    for tensor in info.inputs:
+        yield "input", f"{tensor.name} {_shape(tensor.shape)} {tensor.dtype}"
+    for tensor in info.outputs:
+        yield "output", f"{tensor.name} {_shape(tensor.shape)} {tensor.dtype}"
+    yield "site", f"{site.tensor} {_shape(site.shape)}: M = {site.channels} on axis {site.axis}"
+    yield "", f"{site.operator} after {site.convolution or 'no convolution'}"
+    sinks = f"the mask sinks past {', '.join(found.passed)}" if found.passed else "the site itself"
+    yield "cut", f"{found.cut} ({sinks})"
+    yield "side inputs", ", ".join(found.side) or "none"
     if found.batch is not None:
-        facts.append(("batch", f"fixed to {found.batch}"))
-    facts += _costs(found)
-    for name, value in facts:
-        click.echo(f"{click.style(f'{name:<12}', bold=True)}{value}")
-    click.echo()
-    rows = [
-        (
-            "▶" if item.tensor == site.tensor else "",
-            item.tensor,
-            item.convolution or "",
-            item.operator,
-            str(item.channels),
-            _shape(item.shape),
-        )
-        for item in found.candidates
-    ]
-    table(("", "tensor (--site)", "convolution (--site)", "operator", "M", "shape"), rows)
-
-
-def _sunk(passed: tuple[str, ...]) -> str:
-    if not passed:
-        return "(the site itself)"
-    return f"(the mask sinks past {', '.join(passed)})"
-
-
-def _costs(found: Any) -> list[tuple[str, str]]:
-    prefix, suffix, units = found.prefix_operations, found.suffix_operations, found.site.channels
+        yield "batch", f"fixed to {found.batch}"
+    prefix, suffix = found.prefix_operations, found.suffix_operations
     if prefix is None or suffix is None:
-        return [("cost", "not known: the network leaves shapes open")]
-    rows = 2 * (units + 1)
-    return [
-        ("cost", f"{_count(prefix)} multiply-adds a sample before the cut, {_count(suffix)} a row"),
-        ("", f"at most {rows} rows a sample: {_count(prefix + rows * suffix)} multiply-adds"),
-    ]
+        yield "cost", "not known: the network leaves shapes open"
+    else:
+        rows = 2 * (site.channels + 1)
+        yield (
+            "cost",
+            f"{_count(prefix)} multiply-adds a sample before the cut, {_count(suffix)} a row",
+        )
+        yield "", f"at most {rows} rows a sample: {_count(prefix + rows * suffix)} multiply-adds"
 
 
 def _count(number: int) -> str:
@@ -94,5 +98,5 @@ def _count(number: int) -> str:
     return str(number)
 
 
-def _shape(shape: tuple) -> str:
+def _shape(shape: Sequence[int | str | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

@@ -4,25 +4,19 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import site_options
+from analyzer.cli.options import out_file, site_options
 from analyzer.cli.requests import network_path
-from analyzer.cli.terminal import say, warn
+from analyzer.cli.terminal import warn
 
 
-@click.command("mask")
+@click.command("mask", short_help="Write a network with a channel mask as an extra input.")
 @click.argument("model")
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The ONNX file to write.",
-)
+@out_file("The ONNX file to write.")
 @site_options
 def command(
     model: str, out: Path, site: str | None, at: str, axis: int | None, output: str | None
 ) -> None:
-    """Write MODEL with a channel mask as an extra input.
+    """Write MODEL (an ONNX file, or zoo:NAME) with a channel mask as an extra input.
 
     The input channel_mask, float [1 or N, M], is 1 where a channel is kept and 0 where it is
     removed. It has a default of ones, so the file is a drop-in for the original.
@@ -37,6 +31,6 @@ def command(
     network = surgery.load(network_path(model))
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)
+    click.echo(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")
     for sentence in found.warnings:
         warn(sentence)
-    say(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor} ({found.operator})")

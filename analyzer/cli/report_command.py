@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.terminal import say
+from analyzer.cli.options import PATH
 
 
-@click.command("report")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.command("report", short_help="Write the report of an audit folder anew.")
+@click.argument("folder", type=PATH)
 def command(folder: Path) -> None:
     """Write report.html of the audit in FOLDER anew, from its other files.
 
@@ -18,4 +18,4 @@ def command(folder: Path) -> None:
     """
     from analyzer.audit import render_report
 
-    say(f"{render_report(folder)}: written")
+    click.echo(f"{render_report(folder)}: written")

@@ -1,39 +1,88 @@
-"""What a person sees on standard error: progress with time left, sentences, a summary."""
+"""What people and scripts see: results on standard output, everything else on standard error."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from analyzer.records import Progress
 
-__all__ = ["progress_bars", "say", "table", "warn"]
+__all__ = [
+    "complain",
+    "going_on_later",
+    "print_facts",
+    "print_json",
+    "print_table",
+    "progress_bars",
+    "say",
+    "warn",
+]
 
 
 def say(sentence: str) -> None:
-    """A sentence for the person waiting."""
-    click.echo(sentence, err=True)
+    """A sentence for the person waiting; unsaid where standard error is not a terminal."""
+    if sys.stderr.isatty():
+        click.echo(sentence, err=True)
 
 
 def warn(sentence: str) -> None:
-    """A sentence that must not be overlooked."""
-    click.secho("Warning: ", fg="yellow", bold=True, nl=False, err=True)
-    click.echo(sentence, err=True)
+    """A sentence that must not be overlooked, wherever standard error goes."""
+    click.echo(click.style("Warning: ", fg="yellow", bold=True) + sentence, err=True)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output, as wide as its cells, that pipes well."""
+def complain(sentence: str) -> None:
+    """Why the command does not end with 0."""
+    click.echo(click.style("Error: ", fg="red", bold=True) + sentence, err=True)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output: UTF-8, whatever the encoding of text there."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Names and values below each other on standard output; a value may go on without a name."""
+    width = max(len(name) for name, _ in facts) + 2
+    for name, value in facts:
+        click.echo(click.style(f"{name:<{width}}", bold=True) + value)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output, as wide as its cells, that pipes well; numbers to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    right = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
     for number, row in enumerate([header, *rows]):
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        cells = (
+            f"{cell:>{width}}" if to_the_right else f"{cell:<{width}}"
+            for cell, width, to_the_right in zip(row, widths, right, strict=True)
+        )
         click.secho("  ".join(cells).rstrip(), bold=number == 0)
 
 
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.rstrip("%"))
+    except ValueError:
+        return cell == "–"
+    return True
+
+
 @contextmanager
-def progress_bars(shown: bool | None = None) -> Iterator[Progress]:
+def going_on_later() -> Iterator[None]:
+    """Says, when the work inside is interrupted, that it is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted; the same command goes on where it was.") from None
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
     """One bar a stage with the time left, where standard error is a terminal; else silence."""
-    if not (sys.stderr.isatty() if shown is None else shown):
+    if not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
     from rich import progress

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.terminal import progress_bars, say
+from analyzer.cli.options import PATH, out_folder
+from analyzer.cli.terminal import going_on_later, print_table, progress_bars
 
 
-@click.group("zoo")
+@click.group("zoo", short_help="List the reference networks, train their populations.")
 def command() -> None:
     """Reference networks: what comes along, and how to train the populations behind it.
 
@@ -18,9 +19,9 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="List what zoo:NAME can name, and what can be trained.")
 def list_entries() -> None:
-    """List what zoo:NAME can name.
+    """List what zoo:NAME can name, and the populations that `onnx-gap zoo train` trains.
 
     \b
     Example:
@@ -28,48 +29,57 @@ def list_entries() -> None:
     """
     import model_zoo
 
-    for entry in model_zoo.entries():
-        click.echo(f"zoo:{entry.name:<14} {entry.kind:<10} {entry.description}")
+    print_table(
+        ("name", "kind", ""),
+        [(f"zoo:{entry.name}", entry.kind, entry.description) for entry in model_zoo.entries()],
+    )
     click.echo()
-    for population in model_zoo.POPULATIONS.values():
-        click.echo(
-            f"{population.name:<18} population of {population.networks} networks "
-            f"({population.architecture}), by `onnx-gap zoo train {population.name}`"
-        )
+    print_table(
+        ("population", "networks", "architecture"),
+        [
+            (population.name, str(population.networks), population.architecture)
+            for population in model_zoo.POPULATIONS.values()
+        ],
+    )
 
 
-@command.command("train")
+@command.command("train", short_help="Train a population.")
 @click.argument("name")
+@out_folder("Folder that takes the networks, their training data and the manifest.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder that takes the networks."
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Networks trained at once.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Train only the first networks.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Training images.  [default: as many as the population has]",
 )
 @click.option(
-    "--processes", type=click.IntRange(1), default=1, show_default=True, help="Trained at once."
+    "--data", type=PATH, metavar="DIR", help="Folder of the data set, if it does not come along."
 )
-@click.option("--limit", type=click.IntRange(1), help="Train only the first networks.")
-@click.option("--samples", type=click.IntRange(1), help="Training images. [default: its own]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set.")
 def train(
-    name: str,
-    out: Path,
-    processes: int,
-    limit: int | None,
-    samples: int | None,
-    data: Path | None,
+    name: str, out: Path, processes: int, limit: int | None, samples: int | None, data: Path | None
 ) -> None:
     """Train the population NAME: seeded, and resumable, for what is trained is kept.
 
     Leaves an ONNX file and a recipe a network, the training data, and manifest.csv for
-    `onnx-gap population`. Needs the extra zoo (torch).
+    `onnx-gap population`. Needs the extra zoo (torch): pip install 'onnx-gap[zoo]'.
 
     \b
     Examples:
       onnx-gap zoo train digits --out digits
-      onnx-gap zoo train fashion-vgg --limit 1 --out fashion
+      onnx-gap zoo train fashion-vgg --data fashion-mnist/ --limit 1 --out fashion
     """
     import model_zoo
 
-    with progress_bars() as progress:
+    with going_on_later(), progress_bars() as progress:
         model_zoo.train_population(
             name,
             out,
@@ -79,4 +89,4 @@ def train(
             data=data,
             progress=progress,
         )
-    say(f"{out / 'manifest.csv'}: audit these networks with `onnx-gap population`")
+    click.echo(f"{out / 'manifest.csv'}: written; `onnx-gap population` audits these networks")

@@ -1,13 +1,18 @@
-"""``zoo:NAME`` where a path is expected: the only place where the analyzer knows the zoo."""
+"""``zoo:NAME`` where a path is expected: the only place where paths meet the zoo."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model_zoo import ZooEntry
 
-__all__ = ["entry"]
+__all__ = ["entry", "is_zoo_name"]
 
-PREFIX = "zoo:"
+_PREFIX = "zoo:"
+
+
+def is_zoo_name(name: str) -> bool:
+    """Whether it is ``zoo:NAME``, existing or not."""
+    return name.startswith(_PREFIX)
 
 
 def entry(name: str) -> "ZooEntry | None":
@@ -16,8 +21,8 @@ def entry(name: str) -> "ZooEntry | None":
     Raises:
         AnalyzerError: there is no such entry; near matches are named.
     """
-    if not name.startswith(PREFIX):
+    if not is_zoo_name(name):
         return None
     import model_zoo
 
-    return model_zoo.find(name.removeprefix(PREFIX))
+    return model_zoo.find(name.removeprefix(_PREFIX))
