@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from model_zoo.writing import aside
+from analyzer.writing import aside
 
 __all__ = ["export"]
 

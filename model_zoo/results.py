@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
+from analyzer.writing import sha256, write_arrays, write_json, write_text
 from model_zoo.populations import Recipe, labels_key
-from model_zoo.writing import sha256, write_arrays, write_json, write_text
 
 __all__ = [
     "IMAGES",

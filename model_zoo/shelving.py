@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
+from analyzer.writing import aside, sha256, write_json
 from model_zoo.populations import CORRUPTIONS, Recipe, labels_key, level, recipes
 from model_zoo.results import IMAGES, TRAIN_DATA, Result, read_result
 from model_zoo.shelf import INDEX, SHELF
 from model_zoo.training import find_population
-from model_zoo.writing import aside, sha256, write_json
 
 __all__ = ["build_shelf"]
 

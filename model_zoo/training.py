@@ -18,6 +18,7 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError
 from analyzer.records import Progress
+from analyzer.writing import sha256
 from model_zoo.datasets import Split, corrupt, stratified
 from model_zoo.populations import CORRUPTIONS, POPULATIONS, Population, Recipe, labels_key, recipes
 from model_zoo.results import (
@@ -28,7 +29,6 @@ from model_zoo.results import (
     write_manifest,
     write_result,
 )
-from model_zoo.writing import sha256
 
 __all__ = ["Material", "find_population", "material", "train_population"]
 

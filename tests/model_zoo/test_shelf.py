@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import model_zoo
+from analyzer import estimation
 from analyzer.errors import AnalyzerError
 from model_zoo import shelf
 
@@ -87,3 +88,30 @@ def test_network_knows_the_labels_it_was_trained_on(name):
     accuracy = np.mean(scores.argmax(1) == labels)
     assert accuracy == pytest.approx(network["train_accuracy"], abs=0.002)
     assert accuracy >= 0.97
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in shelf.SHELF.glob("*/fit.json")))
+def test_the_gap_model_and_its_scores_are_those_of_the_table(folder, tmp_path):
+    population = estimation.read_population(folder / "population.csv")
+    shipped = estimation.read_gap_model(folder / shelf.GAP_MODEL)
+    again = estimation.fit_population(
+        population,
+        name=shipped.name,
+        data=shipped.fitted_on.data,
+        architecture=shipped.fitted_on.architecture,
+    )
+    assert again.coefficients == pytest.approx(shipped.coefficients)
+    assert again.intercept == pytest.approx(shipped.intercept)
+    known = population.with_gap()
+    scores = estimation.fit_scores(known.zeta, known.kappa, known.gap).to_dict()
+    written = json.loads((folder / "fit.json").read_text())
+    assert written["sha256"] == shipped.sha256
+    for name in ("zeta_r", "kappa_r"):
+        assert written[name] == pytest.approx(scores[name])
+    for name in ("fit_r", "out_of_fold_r", "split_ssr"):
+        assert written["both"][name] == pytest.approx(scores["both"][name])
+
+
+def test_shelf_stays_small():
+    for folder in shelf.SHELF.iterdir():
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 3e6
