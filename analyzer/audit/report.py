@@ -189,17 +189,6 @@ def _mean_figure(record: AuditRecord, curves: Sequence[ClassCurves]) -> CurveFig
 def _warnings(record: AuditRecord) -> tuple[str, ...]:
     # A gap estimate's first warning is its caution, which stands beside the estimate.
     said = [*record.warnings, *(record.gap.warnings[1:] if record.gap else ())]
-    if record.empty_classes:
-        names = _some([entry.name for entry in record.empty_classes])
-        said.append(
-            f"{len(record.empty_classes)} of the network's classes have no samples and are left "
-            f"out of every average: {names}."
-        )
-    if record.skipped:
-        said.append(
-            f"{len(record.skipped)} samples could not be read and were left out: "
-            f"{_some([name.rstrip('.') for name in record.skipped])}."
-        )
     return tuple(dict.fromkeys(said))
 
 
@@ -218,8 +207,3 @@ def _moment(created: str) -> str:
         return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
         return created
-
-
-def _some(names: Sequence[str], limit: int = 8) -> str:
-    listed = "; ".join(names[:limit])
-    return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +114,8 @@ def run_audit(
     subject = _find(request)
     checkpoint = Checkpoint(request.out)
     before = None if request.fresh else _finished(request, subject)
-    existed = request.out.exists()
+    going_on = bool(checkpoint) and not request.fresh
+    made = [place for place in (request.out, *request.out.parents) if not place.exists()]
     folder.prepare_folder(request.out)
     try:
         if request.fresh:
@@ -130,17 +131,20 @@ def run_audit(
         record.write_record(request.out, result)
         render_report(request.out)
         checkpoint.drop()
-    except BaseException:
-        if not checkpoint:  # nothing to go on from: leave no trace
+    except BaseException as error:
+        # Mended data are other data: what was counted before they failed is of no use then.
+        if not checkpoint or (isinstance(error, DataError) and not going_on):
             checkpoint.drop()
-            if not existed:
-                with contextlib.suppress(OSError):  # not empty: somebody else's
-                    request.out.rmdir()
+            with contextlib.suppress(OSError):  # not empty: somebody else's
+                for place in made:
+                    place.rmdir()
         raise
     return result
 
 
 def _find(request: AuditRequest) -> _Subject:
+    if request.chance is not None:
+        estimation.chance_fraction(request.chance)  # refused now rather than after the sweep
     network = surgery.load(request.model)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
@@ -374,14 +378,21 @@ def _warnings(
             "and then none of the quantities means anything"
         )
     if empty:
-        listed = ", ".join(item.name for item in empty[:5]) + (", …" if len(empty) > 5 else "")
         found.append(
             f"{len(empty)} of the network's {counted.classes} classes have no samples and are "
-            f"left out of every average: {listed}"
+            f"left out of every average: {_some([item.name for item in empty])}"
         )
     if counted.skipped:
-        found.append(f"{len(counted.skipped)} samples could not be read and were left out")
+        found.append(
+            f"left out, because they could not be read ({len(counted.skipped)}): "
+            f"{_some(counted.skipped)}"
+        )
     return found
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    listed = "; ".join(names[:limit])
+    return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"
 
 
 def _settings(request: AuditRequest) -> dict[str, Any]:

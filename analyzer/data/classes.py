@@ -37,8 +37,10 @@ def read_classes(path: str | Path) -> ClassList:
         raise DataError(f"{path} is a pickle, which can run code; write the class list as text")
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the class list {path} cannot be read ({error})") from error
+    except OSError as error:
+        raise DataError(f"the class list {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the class list {path} is not UTF-8 text ({error.reason})") from error
     if suffix == ".json":
         names = _from_json(text, path)
     elif suffix in (".csv", ".tsv"):

@@ -92,7 +92,7 @@ def check_classes(source: Source, classes: int) -> None:
     if highest >= classes:
         index = int(np.argmax(source.labels))
         raise DataError(
-            f"{source.names[index]} in {source.source} has label {highest}, outside the "
+            f"sample {source.names[index]} of {source.source} has label {highest}, outside the "
             f"network's {classes} classes (0 to {classes - 1}); is this the data that the "
             "network was trained on?"
         )

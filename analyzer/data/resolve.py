@@ -206,9 +206,9 @@ def _settle_size(
     for have, want in zip(size, (plane.height, plane.width), strict=True):
         if want is not None and have != want:
             raise DataError(
-                f"{declaration.origin or 'the data'} gives images of {size[0]}×{size[1]} but the "
-                f"network's input {input_info.name!r} takes {_text(input_info.shape)}; pass "
-                f"--img-size {plane.height or want}"
+                f"images come out at {size[0]}×{size[1]} (by {declaration.origin or 'the data'}) "
+                f"but the network's input {input_info.name!r} takes {_text(input_info.shape)}; "
+                f"pass --img-size {plane.height or want}"
             )
     depth = 1 if result.channels == "gray" else 3
     shape = {

@@ -9,7 +9,11 @@ from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
 from analyzer.estimation.population import Population, read_population, write_population
-from analyzer.estimation.quantities import class_quantities, network_quantities
+from analyzer.estimation.quantities import (
+    chance_fraction,
+    class_quantities,
+    network_quantities,
+)
 from analyzer.estimation.scores import (
     FeatureScores,
     FitScores,
@@ -25,6 +29,7 @@ __all__ = [
     "GapModel",
     "MeasuredCoverage",
     "Population",
+    "chance_fraction",
     "class_quantities",
     "draw_splits",
     "fit_gap_model",

@@ -56,7 +56,7 @@ def test_labels_within_the_network_pass():
 
 
 def test_a_label_outside_the_network_is_named():
-    with pytest.raises(DataError, match=r"1 in data has label 10, outside .* 10 classes"):
+    with pytest.raises(DataError, match=r"sample 1 of data has label 10, outside .* 10 classes"):
         check_classes(arrays([0, 10]), 10)
 
 
