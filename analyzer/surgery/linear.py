@@ -85,8 +85,10 @@ def _product(graph: ir.Graph, value: ir.Value, layout: Layout) -> _Product | Non
         if weights is None or bias is None:
             return None
         weights = weights.T if attribute(node, "transB", 0) else weights
-        weights = weights * np.float32(attribute(node, "alpha", 1.0))
-        bias = bias * np.float32(attribute(node, "beta", 1.0))
+        alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+        if alpha != 1:  # weights can be large: no copy without need
+            weights = weights * np.float32(alpha)
+        bias = bias * np.float32(beta)
         return _checked(node.outputs[0], weights, bias)
     if is_op(node, "MatMul") and node.inputs[0] is value:
         weights = constant(node.inputs[1])

@@ -1,0 +1,82 @@
+"""Which suffixes begin with a linear operator, and whether head and tail repeat them."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import parser
+
+from analyzer.surgery import cut, default_site, load
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
+WEIGHTS = {"w": (5, 3, 1, 1), "v": (6, 5), "f": (20, 6), "b": (6,), "u": (4, 6)}
+
+
+def network(body: str, folder):
+    """images (N, 3, 2, 2) → a (N, 5, 2, 2), activated; ``body`` goes on to ``scores``."""
+    text = f"""{HEADER} net (float[N,3,2,2] images) => (float[N,K] scores)
+    {{ x = Conv(images, w)  a = Relu(x)  {body} }}"""
+    model = parser.parse_model(text)
+    random = np.random.default_rng(3)
+    for name, shape in WEIGHTS.items():
+        array = random.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, folder / "network.onnx")
+    return load(folder / "network.onnx")
+
+
+POOLED = "p = GlobalAveragePool(a)  g = Flatten(p)"
+
+LINEAR = {
+    "gemm": (f"{POOLED} scores = Gemm<transB=1>(g, v, b)", False),
+    "gemm scaled": (f"{POOLED} scores = Gemm<transB=1, alpha=0.5, beta=2.0>(g, v, b)", False),
+    "softmax": (f"{POOLED} z = Gemm<transB=1>(g, v, b)  scores = Softmax(z)", False),
+    "positions": ("g = Flatten(a)  scores = Gemm(g, f, b)", False),
+    "matmul": ("g = Flatten(a)  scores = MatMul(g, f)", False),
+    "matmul and bias": ("g = Flatten(a)  m = MatMul(g, f)  scores = Add(m, b)", False),
+    "channels last": ("t = Transpose<perm=[0,2,3,1]>(a)  g = Flatten(t)  scores = Gemm(g, f)", False),
+    "tail": ("g = Flatten(a)  h = Gemm(g, f, b)  r = Relu(h)  scores = Gemm<transB=1>(r, u)", True),
+    "sigmoid": (f"{POOLED} z = Gemm<transB=1>(g, v, b)  scores = Sigmoid(z)", True),
+}
+
+NOT_LINEAR = {
+    "relu before the product": (
+        "t = Tanh(a)  n = Neg(t)  s = Exp(n)  g = Flatten(s)  scores = Gemm(g, f)"
+    ),
+    "two readers": "g = Flatten(a)  h = Gemm(g, f)  k = MatMul(g, f)  scores = Add(h, k)",
+    "features on the right": f"{POOLED} t = Transpose(g)  m = MatMul(v, t)  scores = Transpose(m)",
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_head_and_tail_repeat_the_suffix(name, tmp_path):
+    body, has_tail = LINEAR[name]
+    loaded = network(body, tmp_path)
+    found = cut(loaded, default_site(loaded), tmp_path)
+    assert found.head is not None
+    assert (found.head.tail is not None) == has_tail
+
+    random = np.random.default_rng(4)
+    images = random.normal(size=(7, 3, 2, 2)).astype(np.float32)
+    mask = (random.random((7, 5)) < 0.5).astype(np.float32)
+    prefix, suffix = (
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        for path in (found.prefix, found.suffix)
+    )
+    features = prefix.run([found.features], {"images": images})[0]
+    expected = suffix.run(None, {found.features: features, found.mask: mask})[0]
+
+    by_unit = features.reshape(7, found.head.outer, 5, found.head.inner)
+    by_unit = np.moveaxis(by_unit, 2, 1).reshape(7, 5, -1) * mask[:, :, None]
+    z = np.load(found.head.bias) + np.einsum("nup,upd->nd", by_unit, np.load(found.head.weights))
+    if has_tail:
+        tail = ort.InferenceSession(found.head.tail, providers=["CPUExecutionProvider"])
+        z = tail.run(None, {found.head.tail_input: z.astype(np.float32)})[0]
+        np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(z.argmax(axis=1), expected.argmax(axis=1))
+
+
+@pytest.mark.parametrize("name", NOT_LINEAR)
+def test_other_suffixes_have_no_head(name, tmp_path):
+    loaded = network(NOT_LINEAR[name], tmp_path)
+    assert cut(loaded, default_site(loaded), tmp_path).head is None
