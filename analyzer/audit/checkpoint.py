@@ -48,7 +48,9 @@ class Checkpoint:
         """
         prepare_folder(self.folder)
         for item in self.folder.iterdir():
-            if item != self._file:
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item != self._file:
                 item.unlink()
 
     def read(self, key: str) -> dict[str, np.ndarray] | None:
@@ -72,5 +74,7 @@ class Checkpoint:
         write_arrays(self._file, {"key": np.array(key), **arrays}, compressed=False)
 
     def drop(self) -> None:
-        """Forgets the counts and removes the folder."""
+        """Forgets the counts; removes the folder, and what a run killed while writing left."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        for part in self.folder.parent.glob(".*.part"):
+            part.unlink(missing_ok=True)

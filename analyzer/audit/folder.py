@@ -40,6 +40,7 @@ AUDIT = "audit.json"
 CURVES = "curves.npz"
 SAMPLES = "samples.npz"
 REPORT = "report.html"
+_ANEW = "Run the audit again with --fresh."
 
 
 def prepare_folder(folder: str | Path) -> Path:
@@ -107,7 +108,7 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise _unreadable(path, error) from error
     except ValueError as error:
-        raise AuditFolderError(f"{path} is not valid JSON: {error}. Run the audit again.") from None
+        raise AuditFolderError(f"{path} is not valid JSON: {error}. {_ANEW}") from None
 
 
 def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -129,9 +130,9 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
             return {name: archive[name] for name in names}
     except OSError as error:
         raise _unreadable(path, error) from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
         raise AuditFolderError(
-            f"{path} is damaged or not an .npz file ({error}); run the audit again."
+            f"{path} is damaged or not an .npz file of plain arrays. {_ANEW}"
         ) from None
 
 
@@ -158,7 +159,7 @@ def read_curves(folder: str | Path) -> tuple[ClassCurves, ...]:
                 f"{path}: '{name}' has shape {found} where 'order' asks for {shape}."
             )
     if not classes or not channels:
-        raise AuditFolderError(f"{path} holds no class or no channel; run the audit again.")
+        raise AuditFolderError(f"{path} holds no class or no channel. {_ANEW}")
     samples, index = arrays["samples"], arrays["class_index"]
     if np.any(np.diff(index) <= 0) or index[0] < 0:
         raise AuditFolderError(f"{path}: 'class_index' is not ascending from 0.")

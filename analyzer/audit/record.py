@@ -184,7 +184,7 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     if value["schema"] != SCHEMA:
         raise AuditFolderError(
             f"{file} has schema {value['schema']!r}, this version of onnx-gap reads {SCHEMA}; "
-            "run the audit again, or use the version that wrote it."
+            "run the audit again with --fresh, or use the version that wrote it."
         )
     record = _decode(AuditRecord, value, str(file), "")
     if not record.classes:
@@ -253,7 +253,9 @@ def _decode_record(kind: type, value: Any, file: str, where: str) -> Any:
         if f.name in value:
             known[f.name] = _decode(annotations[f.name], value[f.name], file, path)
         elif f.default is MISSING:
-            raise AuditFolderError(f"{file} has no field '{path}'; run the audit again.")
+            raise AuditFolderError(
+                f"{file} has no field '{path}'; run the audit again with --fresh."
+            )
     return kind(**known)
 
 

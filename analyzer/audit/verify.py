@@ -242,8 +242,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     wrong = []
     if line.sha256 != record.gap.gap_model:
         wrong.append(
-            f"{path} has SHA-256 {line.sha256}, the gap was estimated with "
-            f"{record.gap.gap_model}."
+            f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
     again = line.estimate(record.zeta, record.kappa)
     wrong += [

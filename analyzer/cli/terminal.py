@@ -93,8 +93,9 @@ def progress_bars() -> Iterator[Progress]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
+        progress.TextColumn("gone,"),
         progress.TimeRemainingColumn(),
+        progress.TextColumn("left"),
         console=Console(stderr=True),
     )
     tasks: dict[str, progress.TaskID] = {}
