@@ -24,7 +24,8 @@ from analyzer.records import Progress
 
 __all__ = ["ablate"]
 
-_CHUNK_CELLS = 1 << 20  # samples × units in one chunk of the sweep
+_CHUNK_CELLS = 1 << 18  # samples × units in one chunk of the sweep
+_CHUNK_SHARE = 8  # of the memory, at most one in so many parts
 _CHECKPOINT_SECONDS = 5.0
 
 
@@ -79,7 +80,10 @@ class _Ablation:
         self.indices, self.labels = samples.indices[sequence], samples.labels[sequence]
         self.saved = time.monotonic()
         self.batch, self.bytes_per_sample = self._measured()
-        chunk = _CHUNK_CELLS // tally.order.shape[1]
+        chunk = min(
+            _CHUNK_CELLS // tally.order.shape[1],
+            memory // (_CHUNK_SHARE * self.bytes_per_sample),  # a chunk is copied together
+        )
         self.chunk = max(chunk // self.batch, 1) * self.batch
 
     def run(self) -> None:
