@@ -5,7 +5,7 @@ into zeros, to the bit. Masking after it is then the same as masking before it, 
 cached per sample and what is run per row both get smaller.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -16,7 +16,7 @@ from analyzer.surgery.activations import Activation
 from analyzer.surgery.graph import attribute, constant, dimensions, is_op, readers
 from analyzer.surgery.layout import Layout, move
 
-__all__ = ["Sunk", "sink"]
+__all__ = ["Sunk", "sink", "sinks_to"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,39 @@ def sink(
     Returns:
         The furthest tensor whose size per sample is least.
     """
+    best = Sunk(value, layout, ())
+    for here in _steps(value, layout, channels, alive, activations):
+        if here.value.is_graph_output():
+            break  # the scores themselves are the suffix's to make
+        if _size(here.value) <= _size(best.value):
+            best = here
+    return best
+
+
+def sinks_to(
+    value: ir.Value,
+    layout: Layout,
+    channels: int,
+    goals: set[ir.Value],
+    *,
+    alive: set[ir.Value],
+    activations: dict[ir.Value, Activation],
+) -> bool:
+    """Whether one of ``goals`` is the same channels, each by itself, as ``value``."""
+    steps = _steps(value, layout, channels, alive, activations)
+    return value in goals or any(s.value in goals and s.layout.plain for s in steps)
+
+
+def _steps(
+    value: ir.Value,
+    layout: Layout,
+    channels: int,
+    alive: set[ir.Value],
+    activations: dict[ir.Value, Activation],
+) -> Iterator[Sunk]:
+    """Every tensor below ``value`` that a mask may sink to, one after the other."""
     by_input = {a.input: a for a in activations.values() if len(a.nodes) > 1}
-    best = here = Sunk(value, layout, ())
+    here = Sunk(value, layout, ())
     while True:
         nodes = [n for n in readers(here.value) if any(v in alive for v in n.outputs)]
         activation = by_input.get(here.value)
@@ -80,15 +111,11 @@ def sink(
             at = _At(node, here.value, here.layout, channels)
             moved = rule(at) if rule else None
             if moved is None:
-                break
+                return
             here = Sunk(node.outputs[0], moved, (*here.passed, node.op_type))
         else:
-            break
-        if here.value.is_graph_output():
-            break  # the scores themselves are the suffix's to make
-        if _size(here.value) <= _size(best.value):
-            best = here
-    return best
+            return
+        yield here
 
 
 def _size(value: ir.Value) -> float:

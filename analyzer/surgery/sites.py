@@ -9,9 +9,19 @@ from analyzer.errors import SiteError
 from analyzer.records import Site
 from analyzer.surgery.activations import Activation, find_activations, is_gate
 from analyzer.surgery.flow import CONVOLUTIONS, Flow, bottlenecks, trace
-from analyzer.surgery.graph import constant, dimensions, find_value, is_op, readers
+from analyzer.surgery.graph import (
+    attribute,
+    constant,
+    dimensions,
+    find_value,
+    is_op,
+    leading_to,
+    readers,
+)
+from analyzer.surgery.layout import Layout
 from analyzer.surgery.network import Network
 from analyzer.surgery.outputs import score_output
+from analyzer.surgery.sink import sinks_to
 
 __all__ = ["candidates", "default_site", "find_site", "named_site"]
 
@@ -35,10 +45,8 @@ def candidates(network: Network) -> tuple[Site, ...]:
     found = []
     for node in survey.graph:
         value = node.outputs[0]
-        activation = survey.activations.get(value)
-        if activation is not None:
-            worth = survey.spatial(value) and not is_gate(activation)
-            if worth or not survey.flow.convolution:
+        if survey.activated(value) and not is_op(node, "Dropout", "Identity"):
+            if survey.spatial(value) or not survey.flow.convolution:
                 found.append(survey.site(value, "activation"))
         elif is_op(node, *CONVOLUTIONS):
             found.append(survey.site(value, "convolution"))
@@ -73,26 +81,30 @@ def default_site(network: Network, output: str | None = None) -> Site:
     survey = _survey(network)
     scores = score_output(network, output)
     if not survey.flow.convolution:
-        raise SiteError(f"{network.path} has no convolution, so no default site. {_WAY_OUT}.")
+        hidden = candidates(network)
+        example = f" Its last hidden units are {hidden[-1].tensor!r}." if hidden else ""
+        raise SiteError(
+            f"{network.path} has no convolution, so no default site. {_WAY_OUT}.{example}"
+        )
     passed = [
         v
         for v in bottlenecks(survey.graph, survey.flow.images, scores)
         if v is not scores and survey.spatial(v)
     ]
-    for value in reversed(passed):
-        activation = survey.activations.get(value)
-        if activation is not None and not is_gate(activation):
-            return survey.site(value, "activation")
-    if passed:
-        warning = (
-            f"No activation lies on every path from the image to {scores.name}; the default site "
-            f"{passed[-1].name} is the output of {passed[-1].producer().op_type}."
+    if not passed:
+        raise SiteError(
+            f"No tensor of {network.path} with channels and spatial axes lies on every path from "
+            f"the image to {scores.name}. {_WAY_OUT}."
         )
-        return survey.site(passed[-1], "tensor", warnings=(warning,))
-    raise SiteError(
-        f"No tensor of {network.path} with channels and spatial axes lies on every path from the "
-        f"image to {scores.name}. {_WAY_OUT}."
+    activated = [v for v in passed if survey.activated(v)]
+    if activated:
+        warnings = _classes_as_units(survey, activated, scores)
+        return survey.site(activated[-1], "activation", warnings=warnings)
+    warning = (
+        f"No activation lies on every path from the image to {scores.name}; the default site "
+        f"{passed[-1].name} is the output of {passed[-1].producer().op_type}."
     )
+    return survey.site(passed[-1], "tensor", warnings=(warning,))
 
 
 def named_site(
@@ -131,7 +143,7 @@ def named_site(
         (node,) = nodes
         if at == "conv":
             return survey.site(node.outputs[0], "convolution", axis=axis, wanted=name)
-        activation = survey.activated(node)
+        activation = survey.activation_of(node)
         return survey.site(activation.output, "activation", axis=axis, wanted=name)
     if value is None and nodes:
         value = nodes[0].outputs[0]
@@ -204,7 +216,41 @@ class _Survey:
         shared = sum(n.name == node.name for n in self.graph) > 1
         return node.outputs[0].name if shared or not node.name else node.name
 
-    def activated(self, convolution: ir.Node) -> Activation:
+    def activated(self, value: ir.Value) -> bool:
+        """Whether the tensor's channels are activated feature maps.
+
+        The output of an activation, or of a concatenation of nothing but such, as the branches
+        of Inception end.
+        """
+        activation = self.activations.get(value)
+        if activation is not None:
+            return not is_gate(activation)
+        node = value.producer()
+        if not is_op(node, "Concat", "Dropout", "Identity"):
+            return False
+        if is_op(node, "Concat"):
+            rank = len(dimensions(value) or ())
+            if not rank or attribute(node, "axis", 0) % rank != self.flow.axis.get(value):
+                return False
+        return bool(node.inputs) and all(v is not None and self.activated(v) for v in node.inputs)
+
+    def holds_classes(self, value: ir.Value, scores: ir.Value) -> bool:
+        """Whether the channels are the class scores already, pooled afterwards."""
+        goals = {scores}
+        while is_op(scores.producer(), "Identity", "LogSoftmax", "Sigmoid", "Softmax"):
+            scores = scores.producer().inputs[0]
+            goals.add(scores)
+        axis = self.flow.axis[value]
+        return sinks_to(
+            value,
+            Layout(axis),
+            dimensions(value)[axis],
+            goals,
+            alive=leading_to(self.graph, goals),
+            activations=self.activations,
+        )
+
+    def activation_of(self, convolution: ir.Node) -> Activation:
         """The activation that takes the output of ``convolution``.
 
         Raises:
@@ -246,6 +292,20 @@ class _Survey:
 def _survey(network: Network) -> _Survey:
     graph = network.model.graph
     return _Survey(network, graph, trace(graph), find_activations(graph))
+
+
+def _classes_as_units(
+    survey: _Survey, activated: list[ir.Value], scores: ir.Value
+) -> tuple[str, ...]:
+    """A warning where the last activation is the class scores, only not yet pooled."""
+    *before, last = activated
+    if not survey.holds_classes(last, scores):
+        return ()
+    way_out = f" Its input's units are masked with --site {before[-1].name!r}." if before else ""
+    return (
+        f"The channels of the default site {last.name} are the class scores themselves, before "
+        f"they are pooled: to remove a unit is to remove a class.{way_out}",
+    )
 
 
 def _not_found(survey: _Survey, name: str) -> str:

@@ -61,6 +61,24 @@ net (float[N,8,8,3] x) => (float[N,5] y)
 """
 
 
+BRANCHES = """
+net (float[N,3,8,8] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[2,4,1,1] v1, float[3,4,1,1] v2, float[5,5] u>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    c1 = Conv(r, v1)
+    a1 = Relu(c1)
+    c2 = Conv(r, v2)
+    a2 = Relu(c2)
+    d = Concat<axis=1>(a1, a2)
+    p = GlobalAveragePool(d)
+    f = Flatten(p)
+    y = Gemm<transB=1>(f, u)
+}
+"""
+
+
 @pytest.fixture
 def network(write):
     return lambda text: surgery.load(write(text))
@@ -73,6 +91,20 @@ def image(*shape):
 def test_classifier_convolution_counts_as_last_activation(network):
     site = surgery.default_site(network(SQUEEZENET))
     assert (site.tensor, site.channels, site.convolution) == ("e", 5, "k")
+    assert "are the class scores themselves" in site.warnings[0]
+
+
+def test_branches_of_activations_count_as_one_activation(network, cut_and_compare):
+    found = network(BRANCHES)
+    site = surgery.default_site(found)
+    assert (site.tensor, site.operator, site.kind, site.channels) == ("d", "Concat", "activation", 5)
+    assert site.warnings == ()
+    cut_and_compare(found, site, {"x": image(3, 3, 8, 8)})
+
+
+def test_a_branch_without_activation_keeps_the_concatenation_a_tensor(network):
+    site = surgery.default_site(network(BRANCHES.replace("a2 = Relu(c2)", "a2 = Neg(c2)")))
+    assert (site.tensor, site.operator) == ("r", "Relu")
 
 
 def test_gate_is_neither_default_nor_candidate(network):

@@ -1,0 +1,119 @@
+"""Auditing a cell, and holding its counts against the framework's own or the plain way's."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from cells import Cell, Own, read_own
+
+from analyzer import surgery
+from analyzer.audit import AuditRequest, read_curves, read_record, run_audit
+from analyzer.errors import AnalyzerError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+from plain_way import plain_curves
+
+__all__ = ["Row", "audited"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    cell: Cell
+    opset: str = ""
+    site: str = ""  # operator, its tensor's shape without the batch, and how it was chosen
+    units: str = ""
+    cut: str = ""  # the operators that the mask sinks past
+    result: str = ""
+    passed: bool = False
+
+
+def audited(place: Path, cell: Cell) -> Row:
+    """Audit the network in ``place``; a refusal is a result, anything else that fails is not."""
+    if cell.failure:
+        return Row(cell, result=f"not exported: {cell.failure}")
+    try:
+        return _audited(place, cell)
+    except AnalyzerError as error:
+        sentence = str(error).replace(f"{place}/", "")
+        return Row(cell, result=f"refused: {sentence}", passed=bool(cell.refusal))
+
+
+def _audited(place: Path, cell: Cell) -> Row:
+    network = surgery.load(place / "network.onnx")
+    name = cell.site
+    if cell.hidden:
+        name = [s.tensor for s in surgery.candidates(network) if s.channels == cell.hidden][-1]
+    site = surgery.find_site(network, name, at=cell.at, axis=cell.axis)
+    plan = surgery.outline(network, site)
+    out = place / "audit"
+    shutil.rmtree(out, ignore_errors=True)
+    request = AuditRequest(
+        model=network.path, data=str(place / "data.npz"), out=out, site=name, at=cell.at,
+        axis=cell.axis, device="cpu",
+    )  # fmt: skip
+    run_audit(request)
+    expected = cell.expected
+    chosen = "default" if name is None else "--site"
+    own = read_own(place)
+    if own is not None:
+        passed, result = _against(out, own, "the framework's hooks")
+    else:
+        passed, result = _against(out, _plain(out, network, place), "the plain way")
+    if name is None and expected and site.operator != expected:
+        passed, result = False, f"default site is {site.operator} instead of {expected}; {result}"
+    shape = "×".join(str(d) for d in site.shape[1:])
+    return Row(
+        cell=cell,
+        opset=str(network.info.opset),
+        site=f"{site.operator} {shape} ({chosen})",
+        units=str(site.channels),
+        cut=", ".join(plan.passed) or "at the site",
+        result=result,
+        passed=passed,
+    )
+
+
+def _plain(out: Path, network: surgery.Network, place: Path) -> Own:
+    site = read_record(out).site
+    with np.load(place / "data.npz") as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    plain = plain_curves(network.path, site.tensor, site.axis, images, labels)
+    classes = np.array(sorted(plain.order))
+    return Own(
+        class_index=classes,
+        order=np.array([plain.order[c] for c in classes]),
+        descending=np.array([plain.descending[c] for c in classes]),
+        ascending=np.array([plain.ascending[c] for c in classes]),
+        near=np.full(len(classes), plain.close),
+    )
+
+
+def _against(out: Path, own: Own, whose: str) -> tuple[bool, str]:
+    """Whether the audit's counts are ``own``, but for rows whose two highest scores tie."""
+    curves = {curve.class_index: curve for curve in read_curves(out)}
+    if sorted(curves) != own.class_index.tolist():
+        return False, f"other classes than {whose}"
+    differing = swapped = near = rows = 0
+    for i, label in enumerate(own.class_index.tolist()):
+        curve = curves[label]
+        for mine, theirs in (
+            (curve.descending, own.descending[i]),
+            (curve.ascending, own.ascending[i]),
+        ):
+            if mine.shape != theirs.shape:
+                return False, f"M = {len(mine) - 1}, but {len(theirs) - 1} by {whose}"
+            differing += int(np.abs(mine - theirs).sum())
+            rows += len(mine) * curve.samples
+        swapped += int((curve.order != own.order[i]).sum())
+        near += int(own.near[i])
+    if not differing:
+        return True, f"pass: all {rows:,} rows as by {whose}"
+    said = f"{differing} of {rows:,} rows differ from {whose}"
+    notes = [f"{near} nearly tie"] if near else []
+    notes += [f"{swapped} ranks of nearly equal units are swapped"] if swapped else []
+    passed = differing <= near + 2 * swapped
+    return passed, f"{'pass' if passed else 'FAIL'}: {said} ({', '.join(notes) or 'no ties'})"
