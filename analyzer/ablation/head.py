@@ -6,6 +6,7 @@ nothing is ever subtracted, and rounding stays that of one summation.
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from analyzer.ablation.rows import Rows
 from analyzer.ablation.sessions import Session, open_session
 from analyzer.records import Cut, LinearHead
 
-__all__ = ["Head", "open_head"]
+__all__ = ["Head", "Judge", "first_of_highest", "open_head"]
 
 _UNITS_AT_ONCE = 16  # added in one matrix product; a tile of scores stays in the cache
 _SAMPLES_AT_ONCE = 32
@@ -26,6 +27,14 @@ _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
 _ROWS_BYTES = 16 << 20  # of z in one run of the tail
 _FEWEST_ROWS, _MOST_ROWS = 256, 4096
 _WORTHWHILE = 1 << 14  # multiply-adds of the head; below, whole rows cost less than their sums
+
+Judge = Callable[[np.ndarray], np.ndarray]
+"""What is kept of rows' scores (R, K): one number a row."""
+
+
+def first_of_highest(scores: np.ndarray) -> np.ndarray:
+    """int64 (R,): the class that each row is given."""
+    return scores.argmax(axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +82,19 @@ class Head:
             list(pool.map(run, tasks))
         return right
 
-    def classes(self, found: Features, order: np.ndarray, rows: Rows) -> np.ndarray:
+    def classes(
+        self, found: Features, order: np.ndarray, rows: Rows, judge: Judge = first_of_highest
+    ) -> np.ndarray:
         """The class that each row is given, by running sums and the tail.
 
         Args:
             found: features of C samples, all of one class.
             order: int64 (M,), the channels by descending unit attribute.
             rows: the rows to run, R.
+            judge: what to say of rows instead, by their scores.
 
         Returns:
-            int64 (R,).
+            (R,), int64 for classes.
         """
         values = self._by_unit(found)  # (C, M, P)
         units, positions, width = self.weights.shape
@@ -91,7 +103,7 @@ class Head:
         size = max(_SUMS_BYTES // (16 * units * width), min(positions, _FEWEST_SAMPLES))
         starts = range(0, len(values), size)
         ends = np.searchsorted(rows.sample[by_sample], [start + size for start in starts])
-        named = np.empty(len(rows), dtype=np.int64)
+        said = []  # of rows: which, and what
         at_once = min(max(_ROWS_BYTES // (4 * width), _FEWEST_ROWS), _MOST_ROWS)
         waiting, count, first = [], 0, 0
         for start, end in zip(starts, ends, strict=True):
@@ -115,11 +127,14 @@ class Head:
                 )
                 count += len(part)
                 if count >= at_once:
-                    self._run_tail(waiting, named)
+                    said.append(self._run_tail(waiting, judge))
                     waiting, count = [], 0
         if waiting:
-            self._run_tail(waiting, named)
-        return named
+            said.append(self._run_tail(waiting, judge))
+        result = np.empty(len(rows), dtype=said[0][1].dtype)
+        for which, judged in said:
+            result[which] = judged
+        return result
 
     def _by_unit(self, found: Features) -> np.ndarray:
         """Features as (C, M, P)."""
@@ -127,11 +142,13 @@ class Head:
         values = found.values[self.features].reshape(-1, self.outer, units, self.inner)
         return np.moveaxis(values, 2, 1).reshape(-1, units, positions)
 
-    def _run_tail(self, waiting: list[tuple[np.ndarray, np.ndarray]], named: np.ndarray) -> None:
-        """Fills ``named`` for the rows that wait with their z."""
+    def _run_tail(
+        self, waiting: list[tuple[np.ndarray, np.ndarray]], judge: Judge
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that wait with their z, and what is said of them."""
         sums = np.concatenate([part for _, part in waiting])
         scores = self.tail.run({self.tail_input: sums})[0]
-        named[np.concatenate([rows for rows, _ in waiting])] = scores.argmax(axis=1)
+        return np.concatenate([rows for rows, _ in waiting]), judge(scores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from analyzer.ablation.features import Features
-from analyzer.ablation.head import Head, open_head
+from analyzer.ablation.head import Head, Judge, first_of_highest, open_head
 from analyzer.ablation.sessions import OutOfMemory, Session, open_session
 from analyzer.errors import ModelError
 from analyzer.records import Cut
@@ -70,6 +70,7 @@ class CutNetwork:
         found: Features,
         sample: np.ndarray,
         mask: Callable[[slice], np.ndarray],
+        judge: Judge = first_of_highest,
     ) -> np.ndarray:
         """The class that the suffix gives to each row, the first of equally high ones.
 
@@ -77,13 +78,12 @@ class CutNetwork:
             found: features of C samples.
             sample: int64 (R,), the sample of each row.
             mask: gives the mask of a slice of the rows, float32 (…, M), 1 keep, 0 remove.
+            judge: what to say of rows instead, by their scores.
 
         Returns:
-            int64 (R,).
+            (R,), int64 for classes.
         """
-        return np.concatenate(
-            [scores.argmax(axis=1) for scores in self._score_pieces(found, sample, mask)]
-        )
+        return np.concatenate([judge(scores) for scores in self._score_pieces(found, sample, mask)])
 
     def scores(self, found: Features, mask: np.ndarray) -> np.ndarray:
         """The scores (C, K) of C samples under one mask each, float32 (C, M)."""
