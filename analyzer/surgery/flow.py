@@ -97,7 +97,7 @@ def _channel_axis(
         return None
     if is_op(node, *CONVOLUTIONS, "Gemm"):
         return 1
-    if is_op(node, "MatMul") and node.inputs[0] is not None and len(shape) > 1:
+    if is_op(node, "MatMul", "MatMulInteger", "QLinearMatMul") and len(shape) > 1:
         return len(shape) - 1
     known = [v for v in node.inputs if v in axis]
     if not known:

@@ -9,6 +9,7 @@ from analyzer.surgery.editing import Insertion
 from analyzer.surgery.graph import attribute, dimensions, find_value, is_op
 from analyzer.surgery.mask import apply_mask, mask_input
 from analyzer.surgery.plan import Plan
+from analyzer.surgery.removed import removed_value
 
 __all__ = ["imported", "make_prefix", "make_suffix"]
 
@@ -39,6 +40,7 @@ def make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
     """Features, side values and the mask → class scores."""
     model = model.clone()
     graph = model.graph
+    removed = removed_value(find_value(graph, plan.tensor))
     features = imported(graph, plan.tensor, plan.features)
     inputs = [features]
     shapes: dict[str, ir.Value] = {}
@@ -52,7 +54,7 @@ def make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
     for name in plan.shapes:
         _rebuild_shape(graph, find_value(graph, name), features, plan.batch, shapes)
     mask = mask_input(plan.mask, plan.site.channels)
-    apply_mask(graph, features, mask, plan.layout, plan.site.channels)
+    apply_mask(graph, features, mask, plan.layout, plan.site.channels, removed)
     if plan.flatten:
         _flatten_scores(graph, plan)
     passes.RemoveUnusedNodesPass()(model)
@@ -97,12 +99,17 @@ def imported(graph: ir.Graph, tensor: str, name: str) -> ir.Value:
 
 
 def _unit_attribute(graph: ir.Graph, plan: Plan) -> ir.Value:
-    """Σ_xy |U(x, y)| of every channel at the site, float32 (N, M)."""
+    """Σ_xy |U(x, y)| of every channel at the site, float32 (N, M).
+
+    Quantized maps are measured in steps from their zero point.
+    """
     value = find_value(graph, plan.site.tensor)
     new = Insertion(graph, plan.attribute)
     size = value
     if value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         size = new.op("Cast", value, to=ir.DataType.FLOAT.value)
+    if zero := removed_value(value):
+        size = new.op("Sub", size, new.constant(np.float32(zero)))
     size = new.op("Abs", size)
     size = _sum(graph, new, size, _other_axes(value, plan.site.axis))
     size = new.op("Cast", size, to=ir.DataType.FLOAT.value, name=plan.attribute)
@@ -112,12 +119,17 @@ def _unit_attribute(graph: ir.Graph, plan: Plan) -> ir.Value:
 
 
 def _active_units(graph: ir.Graph, plan: Plan) -> ir.Value:
-    """Whether any element of the channel is not zero at the cut, bool (N, M)."""
+    """Whether any element of the channel is not what a removed one is at the cut, bool (N, M)."""
     value = find_value(graph, plan.tensor)
     layout, channels = plan.layout, plan.site.channels
     new = Insertion(graph, plan.active)
     # Cast to bool is true for everything but 0, NaN included; then count.
-    count = new.op("Cast", value, to=ir.DataType.BOOL.value)
+    zero = removed_value(value)
+    count = value
+    if zero:
+        count = new.op("Cast", count, to=ir.DataType.FLOAT.value)
+        count = new.op("Sub", count, new.constant(np.float32(zero)))
+    count = new.op("Cast", count, to=ir.DataType.BOOL.value)
     count = new.op("Cast", count, to=ir.DataType.FLOAT.value)
     count = _sum(graph, new, count, _other_axes(value, layout.axis))
     if not layout.plain:

@@ -16,6 +16,7 @@ from analyzer.surgery.editing import Insertion
 from analyzer.surgery.graph import dimensions, find_value, unique_name
 from analyzer.surgery.layout import Layout
 from analyzer.surgery.network import Network
+from analyzer.surgery.removed import removed_value
 from analyzer.surgery.writing import save
 
 __all__ = ["MASK", "apply_mask", "mask_input", "write_masked"]
@@ -51,7 +52,8 @@ def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> 
         passes.RemoveInitializersFromInputsPass()(model)
         model.ir_version = _FIRST_IR_WITH_DEFAULTS
     mask = mask_input(MASK, site.channels)
-    apply_mask(graph, find_value(graph, site.tensor), mask, Layout(site.axis), site.channels)
+    value = find_value(graph, site.tensor)
+    apply_mask(graph, value, mask, Layout(site.axis), site.channels, removed_value(value))
     mask.const_value = ir.tensor(np.ones((1, site.channels), np.float32), name=MASK)
     graph.inputs.append(mask)
     graph.register_initializer(mask)
@@ -64,9 +66,14 @@ def mask_input(name: str, channels: int) -> ir.Value:
 
 
 def apply_mask(
-    graph: ir.Graph, value: ir.Value, mask: ir.Value, layout: Layout, channels: int
+    graph: ir.Graph,
+    value: ir.Value,
+    mask: ir.Value,
+    layout: Layout,
+    channels: int,
+    removed: np.ndarray,
 ) -> ir.Value:
-    """Let every reader of ``value`` see it with the removed channels exactly 0.
+    """Let every reader of ``value`` see it with the masked channels removed.
 
     Args:
         graph: The graph to edit.
@@ -74,6 +81,7 @@ def apply_mask(
         mask: float32 (1 or N, M); not 0 keeps a channel.
         layout: Where ``value`` keeps its channels.
         channels: M.
+        removed: What a removed channel holds, a scalar of the tensor's type.
 
     Returns:
         The masked value. When ``value`` is an output of the graph, the masked value takes its
@@ -83,7 +91,7 @@ def apply_mask(
     new = Insertion(graph, value.name)
     keep = new.op("Cast", mask, to=ir.DataType.BOOL.value)  # (1 or N, M)
     keep = _spread(new, keep, layout, channels, len(dimensions(value)))
-    zero = new.constant(np.zeros((), value.dtype.numpy()))
+    zero = new.constant(removed)
     masked = new.op("Where", keep, value, zero, name=f"{value.name}_masked")
     masked.dtype, masked.shape = value.dtype, value.shape.copy()
     for node, index in uses:

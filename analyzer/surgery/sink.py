@@ -15,6 +15,7 @@ import onnx_ir as ir
 from analyzer.surgery.activations import Activation
 from analyzer.surgery.graph import attribute, constant, dimensions, is_op, readers
 from analyzer.surgery.layout import Layout, move
+from analyzer.surgery.removed import zero_point
 
 __all__ = ["Sunk", "sink", "sinks_to"]
 
@@ -110,6 +111,8 @@ def _steps(
             rule = _RULES.get(node.op_type) if is_op(node, node.op_type) else None
             at = _At(node, here.value, here.layout, channels)
             moved = rule(at) if rule else None
+            if zero_point(here.value) != 0 and not is_op(node, *_FOR_ANY_ZERO):
+                moved = None
             if moved is None:
                 return
             here = Sunk(node.outputs[0], moved, (*here.passed, node.op_type))
@@ -255,6 +258,29 @@ def _pad(at: _At) -> Layout | None:
     return None if any(pads[a] or pads[a + rank] for a in fixed) else at.layout
 
 
+def _quantize(at: _At) -> Layout | None:
+    """Zero becomes the zero point, which is the zero of what follows; and the other way."""
+    scale = constant(at.node.inputs[1])
+    if scale is None or scale.size != 1 or not scale > 0 or not _first_input(at):
+        return None
+    return None if zero_point(at.node.outputs[0]) is None else at.layout
+
+
+def _dequantize(at: _At) -> Layout | None:
+    """The code for zero becomes zero, where it is the one that is subtracted."""
+    scale = constant(at.node.inputs[1])
+    point = constant(at.node.inputs[2]) if len(at.node.inputs) > 2 else np.zeros(1)
+    if scale is None or scale.size != 1 or point is None or not _first_input(at):
+        return None
+    return at.layout if np.all(point == zero_point(at.value)) else None
+
+
+# Operators whose rules hold whatever the code for zero is.
+_FOR_ANY_ZERO = (
+    "DequantizeLinear", "Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose",
+    "Unsqueeze",
+)  # fmt: skip
+
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(
         ("Abs", "Celu", "Elu", "Erf", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Mish",
@@ -273,6 +299,8 @@ _RULES: dict[str, _Rule] = {
     "Cast": _cast,
     "Clip": _clip,
     "Conv": _depthwise,
+    "DequantizeLinear": _dequantize,
     "Dropout": _dropout,
     "Pad": _pad,
+    "QuantizeLinear": _quantize,
 }  # fmt: skip

@@ -97,7 +97,8 @@ def test_classifier_convolution_counts_as_last_activation(network):
 def test_branches_of_activations_count_as_one_activation(network, cut_and_compare):
     found = network(BRANCHES)
     site = surgery.default_site(found)
-    assert (site.tensor, site.operator, site.kind, site.channels) == ("d", "Concat", "activation", 5)
+    assert (site.tensor, site.operator, site.kind) == ("d", "Concat", "activation")
+    assert site.channels == 5
     assert site.warnings == ()
     cut_and_compare(found, site, {"x": image(3, 3, 8, 8)})
 
