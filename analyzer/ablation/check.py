@@ -74,7 +74,14 @@ def _in_batches(
     parts = []
     for start in range(0, count, size):
         piece = {name: padded(value[start : start + size], fixed) for name, value in feeds.items()}
-        parts.append(whole.run(piece, [scores])[0])
+        found = whole.run(piece, [scores])[0]
+        given = fixed or min(size, count - start)
+        if len(found) != given:  # a Reshape can deal one image's values out to several rows
+            raise ModelError(
+                f"the network gives {len(found)} rows of scores for {given} images; check the "
+                "image size (--img-size) and the layout (--layout)"
+            )
+        parts.append(found)
     return np.concatenate(parts)[:count].reshape(count, -1)
 
 

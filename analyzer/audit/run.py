@@ -116,8 +116,8 @@ def run_audit(
     before = None if request.fresh else _finished(request, subject)
     going_on = bool(checkpoint) and not request.fresh
     made = [place for place in (request.out, *request.out.parents) if not place.exists()]
-    folder.prepare_folder(request.out)
     try:
+        folder.prepare_folder(request.out)
         if request.fresh:
             checkpoint.drop()
         if before is not None:
@@ -135,8 +135,8 @@ def run_audit(
         # Mended data are other data: what was counted before they failed is of no use then.
         if not checkpoint or (isinstance(error, DataError) and not going_on):
             checkpoint.drop()
-            with contextlib.suppress(OSError):  # not empty: somebody else's
-                for place in made:
+            for place in made:
+                with contextlib.suppress(OSError):  # not empty: somebody else's
                     place.rmdir()
         raise
     return result
@@ -227,7 +227,11 @@ def _count(
     )
     images = samples.spread(_CHECKED_IMAGES)
     if images is None:
-        raise DataError(f"of {subject.source.source}, none of the samples tried first can be read")
+        first = subject.source.names[int(subject.indices[0])]
+        raise DataError(
+            f"none of the samples of {subject.source.source} that were tried first can be read, "
+            f"{first} among them; mend or remove those that are damaged"
+        )
     classes = ablation.check_surgery(
         network,
         request.model,

@@ -110,7 +110,7 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     else:
         yield (
             "gap",
-            f"{gap.estimate:.3f} estimated, with {gap.coverage:.0%} probability from {gap.low:.3f} "
+            f"{gap.estimate:.3f} estimated, {gap.coverage:.0%} interval {gap.low:.3f} "
             f"to {gap.high:.3f} ({gap.gap_model_name})",
         )
     yield "time", f"{result.seconds.total:.1f} s on {result.device.used}, {rows.run} rows run"

@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.records import Progress
+if TYPE_CHECKING:
+    from analyzer.records import Progress
 
 __all__ = [
     "complain",
@@ -80,7 +81,7 @@ def going_on_later() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Progress]:
+def progress_bars() -> Iterator["Progress"]:
     """One bar a stage with the time left, where standard error is a terminal; else silence."""
     if not sys.stderr.isatty():
         yield lambda stage, done, total: None

@@ -1,0 +1,162 @@
+"""`onnx-gap audit`: results, limits, streams."""
+
+import json
+
+import numpy as np
+import pytest
+
+FILES = ["audit.json", "curves.npz", "report.html", "samples.npz"]
+
+
+def left_in(folder):
+    return sorted(item.name for item in folder.iterdir())
+
+
+def test_a_zoo_network_needs_no_other_argument(onnx_gap):
+    shown = onnx_gap("audit", "zoo:digits-c40", "--limit-per-class", 5, "--out", "audit", "--json")
+    assert shown.code == 0
+    record = shown.json
+    assert record["model"]["path"] == record["data"]["source"] == "zoo:digits-c40"
+    assert record["gap"]["gap_model_name"] == "zoo:digits"
+    assert record["data"]["samples"] == 50
+    assert record["accuracy"] == 1.0
+
+
+def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap, network, train):
+    shown = onnx_gap(
+        "audit", network, "--data", train, "--preprocess", "none", "--out", "somewhere/audit"
+    )
+    assert (shown.code, shown.err) == (0, "")
+    names = [line.split()[0] for line in shown.out.splitlines()]
+    assert names == ["network", "data", "accuracy", "ζ", "κ", "gap", "time", "report"]
+    assert "somewhere/audit/report.html" in shown.out
+    assert "60 samples of 10 classes" in shown.out
+
+
+def test_json_is_the_record_and_alone_on_standard_output(audit, onnx_gap, network, train, tmp_path):
+    folder = audit()
+    assert left_in(folder) == FILES
+    shown = onnx_gap(
+        "audit", network, "--data", train, "--preprocess", "none", "--out", folder, "--json"
+    )
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.json == json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+
+
+def test_the_caution_of_an_estimate_is_a_plain_sentence_with_it(onnx_gap):
+    shown = onnx_gap("audit", "zoo:digits-c0", "--limit-per-class", 5, "--out", "audit")
+    assert "Warning: The gap model" not in shown.err
+    assert shown.out.splitlines()[-1].startswith("The gap model 'digits' was fitted on 60 networks")
+    assert "zoo:digits)" in shown.out
+
+
+def test_data_of_the_zoo_for_a_network_of_ones_own(onnx_gap, network):
+    arguments = ("audit", network, "--data", "zoo:digits-c0", "--limit-per-class", 3)
+    shown = onnx_gap(*arguments, "--out", "audit", "--json")
+    assert shown.code == 0
+    assert shown.json["data"]["source"] == "zoo:digits-c0"
+    assert shown.json["gap"] is None
+
+
+def test_folders_of_images_and_arrays_give_the_same(audit, onnx_gap, network, class_folders):
+    shown = onnx_gap(
+        "audit", network, "--data", class_folders, "--preprocess", "none", "--out", "b"
+    )
+    assert shown.code == 0
+    folder = audit("a")
+    a, b = (np.load(place / "curves.npz") for place in (folder, folder.parent / "here" / "b"))
+    assert all(np.array_equal(a[name], b[name]) for name in a.files)
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "sentence"),
+    [
+        (["--max-gap", 0.99], 0, ""),
+        (["--max-gap", -0.99], 1, "over --max-gap -0.99."),
+        (["--min-accuracy", 0.9], 0, ""),
+        (["--min-accuracy", 1], 0, ""),
+    ],
+)
+def test_limits_that_are_asked_for(onnx_gap, limit, code, sentence):
+    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 3, "--out", "audit", "--json")
+    shown = onnx_gap(*arguments, *limit)
+    assert shown.code == code
+    assert shown.json["data"]["samples"] == 30
+    assert shown.err.strip().endswith(sentence)
+    assert ("Error: " in shown.err) == bool(code)
+
+
+def test_an_accuracy_under_the_limit(onnx_gap, network, save, digits):
+    wrong = save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
+    shown = onnx_gap(
+        *("audit", network, "--data", wrong, "--preprocess", "none", "--out", "audit"),
+        *("--min-accuracy", 0.5),
+    )
+    assert shown.code == 1
+    assert "under --min-accuracy 0.5" in shown.err
+
+
+def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, save, digits):
+    wrong = save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
+    shown = onnx_gap("audit", network, "--data", wrong, "--preprocess", "none", "--out", "audit")
+    assert shown.code == 0
+    assert shown.err.startswith("Warning: the accuracy with nothing removed is 0.0%")
+    assert "preprocessing or the order of the classes" in shown.err
+
+
+def test_undeclared_preprocessing_is_a_warning(onnx_gap, network, train):
+    shown = onnx_gap("audit", network, "--data", train, "--out", "audit")
+    assert shown.code == 0
+    assert shown.err.startswith("Warning: no preprocessing was declared")
+
+
+def test_unreadable_images_are_left_out_on_demand_and_named(onnx_gap, network, class_folders):
+    bad = class_folders / "3" / "c.png"
+    bad.write_bytes(bad.read_bytes()[:40])
+    arguments = (
+        "audit",
+        network,
+        "--data",
+        class_folders,
+        "--preprocess",
+        "none",
+        "--out",
+        "audit",
+    )
+    shown = onnx_gap(*arguments, "--skip-bad", "--json")
+    assert shown.code == 0
+    assert shown.json["data"]["samples"] == 59
+    assert "3/c.png" in shown.json["skipped"][0]
+    assert "3/c.png" in shown.err
+
+
+def test_a_finished_audit_is_not_counted_anew(audit, onnx_gap, network, train):
+    folder = audit()
+    before = (
+        (folder / "curves.npz").stat().st_mtime_ns,
+        json.loads((folder / "audit.json").read_text(encoding="utf-8")),
+    )
+    shown = onnx_gap(
+        *("audit", network, "--data", train, "--preprocess", "none", "--out", folder, "--json"),
+        *("--gap-model", "zoo:digits"),
+    )
+    assert shown.code == 0
+    assert shown.json["seconds"]["sweep"] == before[1]["seconds"]["sweep"]
+    assert shown.json["gap"]["gap_model_name"] == "zoo:digits"
+    assert left_in(folder) == FILES
+
+
+def test_options_reach_the_record(onnx_gap, network, train):
+    shown = onnx_gap(
+        *("audit", network, "--data", train, "--out", "audit", "--json"),
+        *("--site", "relu_2", "--scale", 1, "--mean", 0, "--std", 1, "--chance", 0.3),
+        *("--limit-per-class", 2, "--seed", 7, "--device", "cpu", "--memory", "1K"),
+    )
+    assert shown.code == 0, shown.err
+    record = shown.json
+    assert record["site"]["tensor"] == "relu_2"
+    assert record["chance"] == 0.3
+    assert record["data"]["samples"] == 20
+    assert record["device"] == {"requested": "cpu", "used": "cpu"}
+    assert record["settings"]["memory"] == 1024
+    assert record["data"]["preprocessing"]["scale"] == 1.0

@@ -1,0 +1,310 @@
+"""Bad input: one clear sentence that names the culprit and the way out, exit 2, no trace."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+PLAIN = ("--preprocess", "none", "--json")
+
+
+@pytest.fixture
+def refused(onnx_gap, tmp_path):
+    """Runs an audit that must be refused; returns its sentence."""
+
+    def run(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        shown = onnx_gap("audit", *arguments)
+        assert shown.code == 2, shown.err
+        assert shown.out == ""
+        *usage, sentence = shown.err.splitlines()
+        assert sentence.startswith("Error: ")
+        assert not usage or usage[0].startswith("Usage: onnx-gap audit")
+        assert sorted(tmp_path.rglob("*")) == before
+        return sentence
+
+    return run
+
+
+@pytest.fixture
+def against_network(refused, network):
+    """The same for the good network, and "--out some/new/folder"."""
+    return lambda *arguments: refused(network, *arguments, "--out", "some/new/folder")
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"these are not the bytes of a network", "is not an ONNX file, or is truncated"),
+        (b"", "is empty"),
+        (None, "does not exist"),
+    ],
+)
+def test_not_an_onnx_file(refused, train, tmp_path, content, wanted):
+    if content is not None:
+        (tmp_path / "model.onnx").write_bytes(content)
+    sentence = refused(tmp_path / "model.onnx", "--data", train, "--out", "audit")
+    assert f"{tmp_path / 'model.onnx'} {wanted}" in sentence
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.999])
+def test_truncated_onnx(refused, network, train, kept):
+    content = network.read_bytes()
+    network.write_bytes(content[: int(len(content) * kept)])
+    assert "network.onnx" in refused(network, "--data", train, "--out", "audit")
+
+
+def test_no_convolution(refused, train, tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        "dense (float[N,64] x) => (float[N,10] y) <float[64,10] w> { y = MatMul(x, w) }"
+    )
+    weights = onnx.numpy_helper.from_array(np.ones((64, 10), np.float32), "w")
+    model.graph.initializer.append(weights)
+    onnx.save(model, tmp_path / "dense.onnx")
+    sentence = refused(tmp_path / "dense.onnx", "--data", train, "--out", "audit")
+    assert "has no convolution" in sentence
+    assert "--site" in sentence
+
+
+def test_a_site_that_is_not_there_with_near_matches(against_network, train):
+    sentence = against_network("--data", train, "--site", "node_conv2d_33")
+    assert "no node or tensor called 'node_conv2d_33'" in sentence
+    assert "Did you mean 'node_conv2d_3'" in sentence
+
+
+def test_an_axis_that_the_site_lacks(against_network, train):
+    sentence = against_network("--data", train, "--site", "relu_3", "--axis", 7)
+    assert "[batch, 48, 4, 4]" in sentence
+    assert "--axis" in sentence
+
+
+def test_an_output_that_is_not_there(against_network, train):
+    assert "It has: scores" in against_network("--data", train, "--output", "logits")
+
+
+def test_a_label_outside_the_networks_classes(against_network, save, digits):
+    labels = digits["labels"].copy()
+    labels[7] = 12
+    sentence = against_network("--data", save(images=digits["images"], labels=labels))
+    assert "sample 7 of" in sentence
+    assert "has label 12, outside the network's 10 classes" in sentence
+
+
+def test_a_label_below_zero(against_network, save, digits):
+    labels = digits["labels"].copy()
+    labels[7] = -1
+    sentence = against_network("--data", save(images=digits["images"], labels=labels))
+    assert "the label of sample 7" in sentence
+
+
+def test_arrays_of_a_size_that_the_network_refuses(against_network, save, digits):
+    images = np.zeros((60, 1, 9, 9), np.float32)
+    sentence = against_network("--data", save(images=images, labels=digits["labels"]))
+    assert "(1, 9, 9)" in sentence
+    assert "(1, 8, 8)" in sentence
+
+
+def test_an_image_size_that_the_network_refuses(against_network, train):
+    sentence = against_network("--data", train, "--img-size", 16)
+    assert "16×16" in sentence
+    assert "--img-size 8" in sentence
+
+
+def test_an_image_size_that_only_running_shows(refused, train, tmp_path, network):
+    model = onnx.load(network)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = dim.dim_param or "size"
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "free.onnx")
+    sentence = refused(tmp_path / "free.onnx", "--data", train, "--img-size", 16, "--out", "audit")
+    assert "16 rows of scores for 4 images" in sentence
+    assert "--img-size" in sentence
+
+
+def test_activity_that_is_not_a_number(against_network, save, digits):
+    images = np.full((60, 1, 8, 8), np.nan, np.float32)
+    sentence = against_network("--data", save(images=images, labels=digits["labels"]))
+    assert "activity nan" in sentence
+
+
+@pytest.mark.parametrize("damage", [40, 0])
+def test_an_unreadable_image_is_named_with_the_way_out(against_network, class_folders, damage):
+    bad = class_folders / "3" / "c.png"
+    bad.write_bytes(bad.read_bytes()[:damage])
+    sentence = against_network("--data", class_folders, *PLAIN)
+    assert "3/c.png in" in sentence
+    assert "--skip-bad" in sentence
+
+
+def test_no_readable_image_at_all(against_network, class_folders):
+    for path in class_folders.rglob("*.png"):
+        path.write_bytes(b"")
+    assert "0/a.png" in against_network("--data", class_folders, "--skip-bad", *PLAIN)
+
+
+def test_an_empty_class_folder(against_network, class_folders):
+    for path in (class_folders / "4").iterdir():
+        path.unlink()
+    sentence = against_network("--data", class_folders)
+    assert f"{class_folders / '4'} holds no image" in sentence
+
+
+def test_a_class_folder_too_few(against_network, class_folders):
+    for path in (class_folders / "9").iterdir():
+        path.unlink()
+    (class_folders / "9").rmdir()
+    sentence = against_network("--data", class_folders)
+    assert "9 classes but the network has 10" in sentence
+    assert "--classes" in sentence
+
+
+def test_npz_with_other_keys(against_network, save, digits):
+    data = save(pictures=digits["images"], tags=digits["labels"])
+    sentence = against_network("--data", data)
+    assert "holds 'pictures', 'tags'" in sentence
+    assert "--keys" in sentence
+    assert "not 'a'" in against_network("--data", data, "--keys", "a,tags")
+
+
+@pytest.mark.parametrize("keys", ["images", "a,b,c", "images,"])
+def test_keys_that_are_not_two(against_network, train, keys):
+    assert "--keys" in against_network("--data", train, "--keys", keys)
+
+
+class Trap:
+    """Unpickling one of these is noticed."""
+
+    sprung = False
+
+    def __reduce__(self):
+        return setattr, (Trap, "sprung", True)
+
+
+def test_pickled_objects_are_never_read(against_network, save, digits):
+    objects = np.array([Trap()] * 60, dtype=object)
+    sentence = against_network("--data", save(images=objects, labels=digits["labels"]))
+    assert "pickled objects are never read" in sentence
+    sentence = against_network("--data", save(images=digits["images"], labels=objects))
+    assert "pickled objects are never read" in sentence
+    assert not Trap.sprung
+
+
+def test_npz_that_is_truncated_or_uneven(against_network, save, digits):
+    data = save(images=digits["images"], labels=digits["labels"][:50])
+    assert "holds 60 images but 50 labels" in against_network("--data", data)
+    data.write_bytes(data.read_bytes()[:900])
+    assert "is not a readable .npz file" in against_network("--data", data)
+
+
+def test_data_that_are_missing_or_not_named(against_network, network, tmp_path):
+    assert "there is no data at nowhere" in against_network("--data", "nowhere")
+    assert "name them with --data" in against_network()
+    sentence = against_network("--data", network)
+    assert f"{network} is not a known kind of data" in sentence
+    assert "near it: digits" in against_network("--data", "zoo:digts")
+
+
+def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
+    monkeypatch.setattr("analyzer.ablation.sessions._gpu_count", lambda: 0)
+    sentence = against_network("--data", train, "--device", "cuda")
+    assert "no NVIDIA GPU" in sentence or "no CUDA provider" in sentence
+    assert "--device cpu" in sentence
+    assert "unknown device 'gpu'" in against_network("--data", train, "--device", "gpu")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--chance", "2"],
+        ["--chance", "nan"],
+        ["--min-accuracy", "70"],
+        ["--max-gap", "nan"],
+        ["--limit-per-class", "0"],
+        ["--seed", "-1"],
+        ["--memory", "lots"],
+        ["--memory", "0"],
+        ["--crop-pct", "87.5"],
+        ["--img-size", "big"],
+        ["--mean", "a,b"],
+        ["--std", "1,2,3,4"],
+        ["--scale", "0"],
+        ["--channels", "rgba"],
+        ["--layout", "hwc"],
+        ["--interpolation", "cubic"],
+        ["--at", "relu"],
+        ["--axis", "one"],
+    ],
+    ids=" ".join,
+)
+def test_options_out_of_range_are_named(against_network, train, wrong):
+    sentence = against_network("--data", train, *wrong)
+    assert wrong[0].lstrip("-") in sentence
+
+
+def test_files_that_options_name(against_network, train, tmp_path):
+    assert "imagenet-tf" in against_network("--data", train, "--preprocess", "imagnet")
+    sentence = against_network("--data", train, "--classes", "nowhere.txt")
+    assert "nowhere.txt cannot be read (No such file or directory)" in sentence
+    sentence = against_network("--data", train, "--gap-model", "nowhere.json")
+    assert "nowhere.json cannot be read" in sentence
+    sentence = against_network("--data", train, "--gap-model", train)
+    assert "is not valid JSON" in sentence
+    (tmp_path / "other.json").write_text(json.dumps({"schema": 1}))
+    sentence = against_network("--data", train, "--gap-model", tmp_path / "other.json")
+    assert "other.json" in sentence
+
+
+def test_a_limit_on_a_gap_that_is_not_estimated(against_network, train):
+    sentence = against_network("--data", train, "--max-gap", 0.1)
+    assert sentence == "Error: --max-gap needs a gap model: name it with --gap-model."
+
+
+def test_a_place_that_takes_no_folder(refused, network, train):
+    sentence = refused(network, "--data", train, "--out", train)
+    assert "is a file, not a folder" in sentence
+    assert "cannot be written" in refused(network, "--data", train, "--out", train / "below")
+    assert "'--out'" in refused(network, "--data", train)
+
+
+def test_a_folder_that_cannot_be_written(refused, network, train, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    (tmp_path / "there").mkdir()
+    for out in ("there", "new"):
+        sentence = refused(network, "--data", train, "--out", tmp_path / out)
+        assert "cannot be written: No space left on device" in sentence
+
+
+def test_earlier_results_stay_as_they_are(refused, audit, network, train, class_folders):
+    folder = audit()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    sentence = refused(network, "--data", class_folders, "--out", folder)
+    assert "another network, other data or other settings; pass --fresh" in sentence
+    bad = class_folders / "9" / "f.png"
+    bad.write_bytes(bad.read_bytes()[:40])
+    sentence = refused(
+        network, "--data", class_folders, *PLAIN, "--out", folder, "--fresh"
+    )
+    assert "9/f.png" in sentence
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_fresh_replaces_a_finished_audit(onnx_gap, audit, network, train):
+    folder = audit()
+    arguments = ("audit", network, "--data", train, "--out", folder, "--limit-per-class", 2)
+    assert onnx_gap(*arguments).code == 2
+    shown = onnx_gap(*arguments, "--fresh", "--json")
+    assert shown.code == 0
+    assert shown.json["data"]["samples"] == 20
+
+
+def test_a_damaged_result_names_fresh_as_the_way_out(refused, onnx_gap, audit, network, train):
+    folder = audit()
+    (folder / "audit.json").write_text("{")
+    arguments = (network, "--data", train, "--preprocess", "none", "--out", folder)
+    assert "--fresh" in refused(*arguments)
+    assert onnx_gap("audit", *arguments, "--fresh").code == 0

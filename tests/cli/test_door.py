@@ -1,0 +1,138 @@
+"""What all commands have in common: help, near matches, exit codes, what a start pays for."""
+
+import subprocess
+import sys
+from importlib import metadata
+
+import click
+import pytest
+from cli_commands import commands
+
+from analyzer import cli
+from analyzer.errors import AnalyzerError
+
+ALL = commands()
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes `onnx-gap report FOLDER` fail with the given error."""
+
+    def fail_with(error):
+        @click.command("report")
+        @click.argument("folder")
+        def command(folder):
+            raise error
+
+        monkeypatch.setattr("analyzer.cli.report_command.command", command)
+
+    return fail_with
+
+
+def test_the_main_help_lists_every_command_in_order_of_use(onnx_gap):
+    shown = onnx_gap("--help")
+    assert shown.code == 0
+    listed = shown.out[shown.out.index("Commands:") :].splitlines()[1:]
+    assert [line.split()[0] for line in listed] == [name for name in ALL if " " not in name]
+    assert not any(line.endswith("...") for line in listed)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_has_help_with_an_example(onnx_gap, name):
+    shown = onnx_gap(*name.split(), "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert f"\n    onnx-gap {name} " in shown.out or f"\n    onnx-gap {name}\n" in shown.out
+    for option in (item for item in ALL[name].params if isinstance(item, click.Option)):
+        assert option.help or option.name == "help", option.name
+    assert all(len(line) <= 100 for line in shown.out.splitlines())
+
+
+def test_without_a_command_the_help_is_shown_as_bad_usage(onnx_gap):
+    shown = onnx_gap()
+    assert shown.code == 2
+    assert "Commands:" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["inspct", "m.onnx"], "inspect"),
+        (["audit", "m.onnx", "--gap-modle", "g"], "--gap-model"),
+        (["zoo", "lst"], "list"),
+    ],
+)
+def test_a_slip_is_answered_with_what_is_near(onnx_gap, arguments, near):
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert near in shown.err.splitlines()[-1]
+
+
+def test_version(onnx_gap, monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: {"onnx-gap": "1.2.3"}[name])
+    assert onnx_gap("--version").out == "onnx-gap 1.2.3\n"
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    shown = onnx_gap("--version")
+    assert shown.code == 0
+    assert "not installed" in shown.out
+
+
+def test_bad_input_is_one_sentence_and_exit_2(onnx_gap, failing):
+    failing(AnalyzerError("x.onnx is no network; give another"))
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 2
+    assert (shown.out, shown.err) == ("", "Error: x.onnx is no network; give another\n")
+
+
+def test_a_defect_shows_where_and_exits_with_3(onnx_gap, failing):
+    failing(ZeroDivisionError("by zero"))
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 3
+    assert "Traceback" in shown.err
+    assert "onnx-gap doctor" in shown.err.splitlines()[-1]
+
+
+def test_ctrl_c_exits_with_130(onnx_gap, failing):
+    failing(KeyboardInterrupt())
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 130
+    assert shown.err.strip() == "Interrupted."
+
+
+def test_main_ends_the_process_with_the_code(monkeypatch):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["verify", "nowhere"])
+    assert ended.value.code == 2
+
+
+def test_help_pays_for_nothing_heavy():
+    arguments = [["--help"], *([*name.split(), "--help"] for name in ALL)]
+    heavy = "numpy onnx onnx_ir onnxruntime rich PIL sklearn matplotlib jinja2 model_zoo torch"
+    code = (
+        "import sys, analyzer.cli as cli\n"
+        f"codes = [cli._exit_code(arguments) for arguments in {arguments!r}]\n"
+        f"print(sum(codes), *set({heavy.split()!r}) & set(sys.modules), file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stderr == "0\n"
+
+
+def test_the_module_is_the_command(spawn):
+    process = spawn("verify", "nowhere")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert out == ""
+    assert err == (
+        "Error: nowhere/audit.json does not exist; name a folder that an audit has written.\n"
+    )
+
+
+def test_a_stream_without_greek_is_no_defect(spawn, network, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    process = spawn("inspect", network)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "\\u25b6" in out

@@ -1,0 +1,25 @@
+"""`onnx-gap mask`"""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+
+def test_the_masked_network_is_a_drop_in(onnx_gap, network, digits, tmp_path):
+    out = tmp_path / "masked.onnx"
+    shown = onnx_gap("mask", network, "-o", out)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == f"{out}: channel_mask [1 or N, 48] on relu_3\n"
+    onnx.checker.check_model(out)
+    images = digits["images"][:, None].astype(np.float32)
+    (plain,), (masked,) = (
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+        for path in (network, out)
+    )
+    assert np.array_equal(plain, masked)
+
+
+def test_a_network_of_the_zoo_at_another_site(onnx_gap):
+    shown = onnx_gap("mask", "zoo:digits-c0", "--site", "relu_1", "--out", "masked.onnx")
+    assert shown.code == 0
+    assert "channel_mask [1 or N, 12] on relu_1" in shown.out

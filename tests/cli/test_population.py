@@ -1,0 +1,87 @@
+"""`onnx-gap population`"""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def manifest(tmp_path, network, train, save, digits):
+    """A manifest of two networks, with test data for one and a known gap for the other."""
+    shutil.copy(network, tmp_path / "b.onnx")
+    save("test.npz", x=digits["images"], y=np.roll(digits["labels"], 3))
+    path = tmp_path / "manifest.csv"
+    path.write_text(
+        "name,model,train_data,test_data,test_keys,gap,width\n"
+        'a,network.onnx,train.npz,test.npz,"x,y",,48\n'
+        "b,b.onnx,train.npz,,,0.25,48\n"
+    )
+    return path
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, "--preprocess", "none", "--out", out)
+    shown = onnx_gap(*arguments)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == f"{out / 'population.csv'}: 2 networks, the gap of 2 is known\n"
+    a, b = rows_of(out / "population.csv")
+    assert (a["name"], a["width"], float(a["train_accuracy"])) == ("a", "48", 1.0)
+    assert float(a["gap"]) == pytest.approx(1.0 - float(a["test_accuracy"]))
+    assert float(b["gap"]) == 0.25
+    assert a["zeta"] == b["zeta"]
+    assert (out / "audits" / "b" / "report.html").is_file()
+
+    before = (out / "audits" / "a" / "samples.npz").read_bytes()
+    assert onnx_gap(*arguments).code == 0
+    assert (out / "audits" / "a" / "samples.npz").read_bytes() == before
+
+
+def test_one_bad_network_is_named_and_the_others_are_kept(onnx_gap, manifest, tmp_path):
+    (tmp_path / "b.onnx").write_text("no network")
+    out = tmp_path / "population"
+    shown = onnx_gap("population", manifest, "--preprocess", "none", "--out", out)
+    assert shown.code == 2
+    warning, error = shown.err.splitlines()
+    assert warning.startswith("Warning: b: ")
+    assert "b.onnx is not an ONNX file" in warning
+    assert "1 of 2 networks could not be audited (b)" in error
+    assert (out / "audits" / "a" / "audit.json").is_file()
+    assert not (out / "audits" / "b").exists()
+    assert not (out / "population.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("name,model\na,network.onnx\n", "no column 'train_data'"),
+        ("name,model,train_data\n", "names no network"),
+        ("name,model,train_data\na,network.onnx,\n", "line 2: the column 'train_data' is empty"),
+        ("name,model,train_data\n../a,network.onnx,t.npz\n", "becomes a folder"),
+        ("name,model,train_data,gap\na,n.onnx,t.npz,big\n", "gap is 'big', not a number"),
+        ("name,model,train_data\na,n.onnx,t.npz\na,n.onnx,t.npz\n", "names 'a' twice"),
+        ("name,model,train_data\na,n.onnx,t.npz,more\n", "more cells than the header"),
+        ("name,model,train_data,keys\na,n.onnx,t.npz,x\n", "as images,labels"),
+    ],
+)
+def test_errors_of_the_manifest_name_line_and_column(onnx_gap, tmp_path, text, wanted):
+    (tmp_path / "manifest.csv").write_text(text)
+    shown = onnx_gap("population", tmp_path / "manifest.csv", "--out", tmp_path / "out")
+    assert shown.code == 2
+    assert wanted in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_that_is_missing_or_not_text(onnx_gap, network):
+    assert "cannot be read" in onnx_gap("population", "nowhere.csv", "--out", "out").err
+    shown = onnx_gap("population", network, "--out", "out")
+    assert shown.code == 2
+    assert "is not a CSV file" in shown.err

@@ -1,0 +1,64 @@
+"""`onnx-gap verify`"""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def zoo_audit(onnx_gap, tmp_path):
+    """An audit of a network of the zoo, with its gap model."""
+    folder = tmp_path / "audit"
+    assert onnx_gap("audit", "zoo:digits-c20", "--limit-per-class", 4, "--out", folder).code == 0
+    return folder
+
+
+def change(folder, **fields):
+    path = folder / "audit.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields))
+
+
+def test_an_audit_of_the_zoo_is_checked_with_network_and_gap_model(zoo_audit, onnx_gap):
+    shown = onnx_gap("verify", zoo_audit)
+    assert (shown.code, shown.err) == (0, "")
+    assert all(line.startswith("ok ") for line in shown.out.splitlines())
+    assert "digits-c20.onnx is the network that was audited" in shown.out
+    assert "follows from the gap model" in shown.out
+
+
+def test_names_that_the_zoo_no_longer_has_are_said_to_be_unchecked(zoo_audit, onnx_gap):
+    record = json.loads((zoo_audit / "audit.json").read_text(encoding="utf-8"))
+    gone = {"gap_model_name": "zoo:gone"}
+    change(zoo_audit, model=record["model"] | {"path": "zoo:gone"}, gap=record["gap"] | gone)
+    shown = onnx_gap("verify", zoo_audit, "--json")
+    assert shown.code == 0
+    assert len(shown.json["not_checked"]) == 2
+    assert all("zoo:gone is not there" in sentence for sentence in shown.json["not_checked"])
+
+
+def test_a_number_that_does_not_follow_fails(zoo_audit, onnx_gap):
+    change(zoo_audit, zeta=0.123)
+    shown = onnx_gap("verify", zoo_audit)
+    assert shown.code == 1
+    failed = [line for line in shown.out.splitlines() if line.startswith("FAILED")]
+    assert any("ζ of the network is 0.123" in line for line in failed)
+    assert onnx_gap("verify", zoo_audit, "--json").json["passed"] is False
+
+
+def test_another_network_fails(audit, onnx_gap):
+    folder = audit()
+    assert onnx_gap("verify", folder).code == 0
+    shown = onnx_gap("verify", folder, "--model", "zoo:digits-c100")
+    assert shown.code == 1
+    assert "FAILED model" in shown.out
+
+
+def test_a_folder_that_is_not_whole(audit, onnx_gap):
+    folder = audit()
+    (folder / "curves.npz").write_bytes(b"not these")
+    shown = onnx_gap("verify", folder)
+    assert shown.code == 2
+    assert shown.err == (
+        f"Error: {folder}/curves.npz is damaged or not an .npz file of plain arrays. "
+        "Run the audit again with --fresh.\n"
+    )
