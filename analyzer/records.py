@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 __all__ = [
+    "Answer",
     "ClassCurves",
     "ClassQuantities",
     "Cut",
@@ -51,6 +52,16 @@ class NetworkInfo:
     opset: int  # of the default domain
     inputs: tuple[TensorInfo, ...]  # without initializers
     outputs: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The output that tells the class, and how it is read."""
+
+    output: str
+    # "scores": the highest of K; "labels": the class itself; "logit" and "probability": one
+    # score, class 1 where it is above 0 or ½
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

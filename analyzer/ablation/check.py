@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.ablation.answers import scores_of
 from analyzer.ablation.network import CutNetwork, padded
 from analyzer.ablation.sessions import Session, open_session
 from analyzer.errors import ModelError
+from analyzer.records import Answer
 
 __all__ = ["check_surgery"]
 
@@ -24,7 +26,7 @@ def check_surgery(
     images: np.ndarray,
     *,
     fixed: int | None,
-    scores: str,
+    answer: Answer,
     seed: int,
 ) -> int:
     """Compares the cut network with the whole one on a few images.
@@ -37,7 +39,7 @@ def check_surgery(
         masked: the same with its mask in place.
         images: (B, …).
         fixed: batch size that the original is fixed to.
-        scores: name of the original's output.
+        answer: the original's output that tells the class.
         seed: of the masks.
 
     Returns:
@@ -51,30 +53,31 @@ def check_surgery(
 
     whole = open_session(original, network.prefix.device)
     actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
-    expected = _in_batches(whole, {network.image: images}, fixed, scores)
-    _compare(expected, actual, "with nothing removed")
+    expected = _in_batches(whole, {network.image: images}, fixed, answer)
+    _compare(expected, actual, answer.kind, "with nothing removed")
 
     whole = open_session(masked, network.prefix.device)
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
         expected = _in_batches(
-            whole, {network.image: images, network.cut.mask: mask}, fixed, scores
+            whole, {network.image: images, network.cut.mask: mask}, fixed, answer
         )
-        _compare(expected, network.scores(found, mask), f"under random mask {number}")
+        actual = network.scores(found, mask)
+        _compare(expected, actual, answer.kind, f"under random mask {number}")
     return actual.shape[1]
 
 
 def _in_batches(
-    whole: Session, feeds: dict[str, np.ndarray], fixed: int | None, scores: str
+    whole: Session, feeds: dict[str, np.ndarray], fixed: int | None, answer: Answer
 ) -> np.ndarray:
-    """Scores (B, K) of the whole network, in batches of the size that it takes."""
+    """Scores (B, K) or labels (B, 1) of the whole network, in batches of the size it takes."""
     count = len(next(iter(feeds.values())))
     size = fixed or count
     parts = []
     for start in range(0, count, size):
         piece = {name: padded(value[start : start + size], fixed) for name, value in feeds.items()}
-        found = whole.run(piece, [scores])[0]
+        found = whole.run(piece, [answer.output])[0]
         given = fixed or min(size, count - start)
         if len(found) != given:  # a Reshape can deal one image's values out to several rows
             raise ModelError(
@@ -82,10 +85,13 @@ def _in_batches(
                 "image size (--img-size) and the layout (--layout)"
             )
         parts.append(found)
-    return np.concatenate(parts)[:count].reshape(count, -1)
+    return scores_of(np.concatenate(parts)[:count], answer.kind)
 
 
-def _compare(expected: np.ndarray, actual: np.ndarray, case: str) -> None:
+def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> None:
+    if kind == "labels":
+        _compare_labels(expected[:, 0], actual, case)
+        return
     if expected.shape != actual.shape:
         raise ModelError(
             f"the cut network gives scores of shape {actual.shape} where the original gives "
@@ -102,5 +108,18 @@ def _compare(expected: np.ndarray, actual: np.ndarray, case: str) -> None:
         raise ModelError(
             f"the cut network does not repeat the original ({case}): class {where} scores "
             f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}; "
+            "try another site (--site), and please report this network"
+        )
+
+
+def _compare_labels(expected: np.ndarray, actual: np.ndarray, case: str) -> None:
+    """Labels alone tell nothing of near ties but what the cut network's own scores say."""
+    top = np.sort(actual, axis=1)
+    clear = top[:, -1] - top[:, -2] > _NEAR_TIE * np.abs(actual).max(axis=1)
+    moved = np.flatnonzero(clear & (expected != actual.argmax(axis=1)))
+    if len(moved):
+        raise ModelError(
+            f"the cut network does not repeat the original ({case}): an image is of class "
+            f"{actual[moved[0]].argmax()} instead of {expected[moved[0]]}; "
             "try another site (--site), and please report this network"
         )

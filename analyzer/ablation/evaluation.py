@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.ablation.answers import classes_of
 from analyzer.ablation.network import padded
 from analyzer.ablation.samples import Samples, images_at_once
 from analyzer.ablation.sessions import open_session
 from analyzer.errors import DataError
-from analyzer.records import Progress, TensorInfo
+from analyzer.records import Answer, Progress, TensorInfo
 
 __all__ = ["accuracy"]
 
@@ -17,7 +18,7 @@ def accuracy(
     model: Path,
     samples: Samples,
     image: TensorInfo,
-    scores: str,
+    answer: Answer,
     *,
     device: str = "auto",
     threads: int = 0,
@@ -27,7 +28,7 @@ def accuracy(
 
     Args:
         image: the input that takes the images.
-        scores: name of the output with the scores.
+        answer: the output that tells the class.
         progress: told of the stage "test", in samples.
 
     Raises:
@@ -45,8 +46,8 @@ def accuracy(
     for batch in samples.load(samples.indices, size):
         asked += size
         if len(batch.indices):
-            found = session.run({image.name: padded(batch.images, fixed)}, [scores])[0]
-            named = found[: len(batch.indices)].reshape(len(batch.indices), -1).argmax(axis=1)
+            found = session.run({image.name: padded(batch.images, fixed)}, [answer.output])[0]
+            named = classes_of(found[: len(batch.indices)], answer.kind)
             labels = np.array([label_of[index] for index in batch.indices.tolist()])
             correct += int((named == labels).sum())
             total += len(labels)

@@ -217,7 +217,7 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
         member.model,
         samples,
         network.info.inputs[0],
-        surgery.score_output(network, request.output).name,
+        surgery.answer(network, request.output),
         device=request.device,
         threads=request.threads,
     )

@@ -238,7 +238,7 @@ def _count(
         masked,
         images,
         fixed=subject.info.inputs[0].fixed_batch,
-        scores=surgery.score_output(subject.network, request.output).name,
+        answer=surgery.answer(subject.network, request.output),
         seed=request.seed,
     )
     data.check_classes(subject.source, classes)

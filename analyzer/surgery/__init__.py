@@ -7,12 +7,13 @@ from analyzer.surgery.cut import cut
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load
 from analyzer.surgery.outline import Outline, outline
-from analyzer.surgery.outputs import score_output
+from analyzer.surgery.outputs import answer
 from analyzer.surgery.sites import candidates, default_site, find_site, named_site
 
 __all__ = [
     "Network",
     "Outline",
+    "answer",
     "candidates",
     "cut",
     "default_site",
@@ -20,6 +21,5 @@ __all__ = [
     "load",
     "named_site",
     "outline",
-    "score_output",
     "write_masked",
 ]

@@ -7,13 +7,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, SiteError
-from analyzer.records import Cut, Site
+from analyzer.records import Answer, Cut, Site
 from analyzer.surgery.batch import free_batch
 from analyzer.surgery.flow import trace
 from analyzer.surgery.halves import make_prefix, make_suffix
 from analyzer.surgery.linear import write_linear_head
 from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import score_output
+from analyzer.surgery.outputs import answer, make_scores, score_output
 from analyzer.surgery.plan import Plan, make_plan
 from analyzer.surgery.writing import save
 
@@ -65,7 +65,7 @@ def cut(
         scores=plan.scores,
         batch=batch,
         head=write_linear_head(model, plan, folder),
-        warnings=_warnings(network, model.graph.outputs[0].name, batch),
+        warnings=_warnings(network, answer(network, output), batch),
     )
 
 
@@ -90,6 +90,7 @@ def planned(
     kept = [v for v in graph.outputs if v.name == scores.name]
     graph.outputs.clear()
     graph.outputs.append(kept[0])
+    make_scores(graph)
     passes.RemoveUnusedNodesPass()(model)
     plan = make_plan(graph, site, images, batch)
     if plan is None:
@@ -100,12 +101,17 @@ def planned(
     return model, plan, batch
 
 
-def _warnings(network: Network, scores: str, batch: int | None) -> tuple[str, ...]:
+def _warnings(network: Network, found: Answer, batch: int | None) -> tuple[str, ...]:
     warnings = []
-    others = [v.name for v in network.info.outputs if v.name != scores]
+    others = [v.name for v in network.info.outputs if v.name != found.output]
+    if found.kind == "logit":
+        warnings.append(
+            f"The network has a single score; {found.output} is taken for a logit, so class 1 is "
+            "where it is above 0."
+        )
     if others:
         warnings.append(
-            f"The network has several outputs; {scores} is taken for the class scores. "
+            f"The network has several outputs; {found.output} is taken for the class scores. "
             f"--output chooses another: {', '.join(others)}."
         )
     if batch is not None and batch > 1:
