@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from analyzer.ablation.blocks import Blocks
 from analyzer.ablation.features import Features
 from analyzer.ablation.rows import Rows
 from analyzer.ablation.sessions import Session, open_session
@@ -20,8 +20,6 @@ from analyzer.records import Cut, LinearHead
 
 __all__ = ["Head", "Judge", "first_of_highest", "open_head"]
 
-_UNITS_AT_ONCE = 16  # added in one matrix product; a tile of scores stays in the cache
-_SAMPLES_AT_ONCE = 32
 _SUMS_BYTES = 8 << 20  # of z as units are added, kept small for the cache's sake
 _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
 _ROWS_BYTES = 16 << 20  # of z in one run of the tail
@@ -53,7 +51,7 @@ class Head:
     def right_everywhere(self, found: Features, order: np.ndarray, label: int) -> np.ndarray:
         """Whether samples of one class are given their label, for every n of both orders.
 
-        For heads without a tail: the whole curve of a class is a few matrix products.
+        For heads without a tail: the whole curve of a class costs about one matrix product.
 
         Args:
             found: features of C samples, all of class ``label``.
@@ -62,25 +60,16 @@ class Head:
         Returns:
             bool (2, C, M + 1): descending order of removal, ascending order of removal.
         """
-        values = self._by_unit(found)  # (C, M, P)
-        # A label is named where it beats the classes before it and no class behind beats it.
-        lead = self.weights[order]  # (M, P, K)
-        lead -= lead[:, :, label : label + 1].copy()
-        bias = self.bias - self.bias[label]
-        right = np.empty((2, len(values), len(order) + 1), dtype=bool)
-
-        def run(task: tuple[int, int]) -> None:
-            start, number = task
-            piece = slice(start, start + _SAMPLES_AT_ONCE)
-            added = slice(None, None, -1) if number == 0 else slice(None)
-            worst = _leads_as_added(values[piece][:, order][:, added], lead[added], bias, label)
-            # n removed are M - n added.
-            right[number, piece] = worst[:, ::-1]
-
-        tasks = [(start, n) for n in (0, 1) for start in range(0, len(values), _SAMPLES_AT_ONCE)]
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(run, tasks))
-        return right
+        blocks = Blocks.of(self._by_unit(found)[:, order], self.weights[order], label)
+        bias = np.delete(self.bias - self.bias[label], label)
+        with ThreadPoolExecutor(min(self.threads, 2)) as pool:
+            from_top, from_bottom = pool.map(
+                lambda these: these.right_as_added(bias, label), (blocks, blocks.reversed())
+            )
+        # n removed are M - n added; the block filled up comes last from the top, first from below.
+        units = len(order)
+        filled = from_top.shape[1] - 1 - units
+        return np.stack([from_bottom[:, filled:][:, ::-1], from_top[:, units::-1]])
 
     def classes(
         self, found: Features, order: np.ndarray, rows: Rows, judge: Judge = first_of_highest
@@ -209,57 +198,3 @@ def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
         tail_input=head.tail_input,
         threads=threads or os.cpu_count() or 1,
     )
-
-
-def _leads_as_added(
-    values: np.ndarray, lead: np.ndarray, bias: np.ndarray, label: int
-) -> np.ndarray:
-    """Whether the label is named, as units are added one by one.
-
-    Args:
-        values: float32 (C, M, P), features by unit in the order of adding.
-        lead: float32 (M, P, K), what each feature adds to a class's lead over the label.
-        bias: float32 (K,), the leads of the empty network.
-        label: the class whose lead over itself is 0.
-
-    Returns:
-        bool (C, M + 1), by units added.
-    """
-    samples, units, positions = values.shape
-    classes = len(bias)
-    right = np.empty((units + 1, samples), dtype=bool)
-    sums = np.repeat(bias[:, None], samples, axis=1)  # (K, C)
-    right[0] = _named(sums, label)
-    values = np.ascontiguousarray(values.transpose(1, 2, 0))  # (M, P, C)
-    # One product adds a block of units to the sums so far: [W, sums] @ [values up to i; 1].
-    size = min(_UNITS_AT_ONCE, units)
-    step = np.zeros((size * positions + samples, size, samples), dtype=np.float32)
-    step[size * positions :] = np.eye(samples, dtype=np.float32)[:, None, :]
-    up_to = np.tri(size, dtype=np.float32).T[:, None, :, None]  # unit r is in the first i ≥ r
-    for start in range(0, units, size):
-        block = min(size, units - start)
-        if block < size:
-            step = np.concatenate(
-                [step[: block * positions, :block], step[size * positions :, :block]]
-            )
-            up_to = up_to[:block, :, :block]
-        np.multiply(
-            values[start : start + block, :, None, :],
-            up_to,
-            out=step[: block * positions].reshape(block, positions, block, samples),
-        )
-        shares = lead[start : start + block].reshape(block * positions, classes)
-        sums = np.concatenate([shares, sums.T]).T @ step.reshape(-1, block * samples)  # (K, b·C)
-        right[start + 1 : start + block + 1] = _named(sums, label).reshape(block, samples)
-        sums = sums.reshape(classes, block, samples)[:, -1]
-    return right.T
-
-
-def _named(leads: np.ndarray, label: int) -> np.ndarray:
-    """Whether no class leads the label, and none before it draws level; leads is (K, …)."""
-    named = np.ones(leads.shape[1:], dtype=bool)
-    if label > 0:
-        named &= leads[:label].max(axis=0) < 0
-    if label + 1 < len(leads):
-        named &= leads[label + 1 :].max(axis=0) <= 0
-    return named
