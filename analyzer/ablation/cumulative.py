@@ -5,19 +5,24 @@ memory. For each group the prefix runs once per sample; then the unit order of i
 known, and the rows of the sweep are run chunk by chunk. A class too large for memory is read
 twice: once for its unit order, once chunk by chunk for the sweep. Every chunk ends in a state from
 which an interrupted run goes on to the same integers.
+
+With a tolerance the classes are worked off one by one, and one that fits into memory is a chunk.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from analyzer.ablation.features import Features
+from analyzer.ablation.lines import CELL_BYTES, lead_of
 from analyzer.ablation.network import CutNetwork
-from analyzer.ablation.rows import necessary_rows
+from analyzer.ablation.rows import Rows, necessary_rows
 from analyzer.ablation.samples import Batch, Samples, images_at_once
 from analyzer.ablation.tally import Tally
+from analyzer.ablation.tolerance import Tolerance, estimate_class
 from analyzer.ablation.unit_order import unit_order
 from analyzer.errors import DataError
 from analyzer.records import Progress
@@ -37,6 +42,7 @@ def ablate(
     memory: int,
     save: Callable[[Tally], None],
     progress: Progress,
+    tolerance: Tolerance | None = None,
 ) -> Tally:
     """Goes on from ``tally`` until every sample is counted, and returns it.
 
@@ -44,12 +50,13 @@ def ablate(
         memory: bytes that features may take.
         save: called with the tally in a state that a later call can go on from.
         progress: told of the stages "network" and "sweep", in samples.
+        tolerance: estimate the counts, to this tolerance; None for exact ones.
 
     Raises:
         ModelError: see :meth:`CutNetwork.features`.
         DataError: a label lies outside the network's classes.
     """
-    _Ablation(network, samples, tally, memory, save, progress).run()
+    _Ablation(network, samples, tally, memory, save, progress, tolerance).run()
     save(tally)
     return tally
 
@@ -73,9 +80,13 @@ class _Ablation:
         memory: int,
         save: Callable[[Tally], None],
         progress: Progress,
+        tolerance: Tolerance | None,
     ):
         self.network, self.tally, self.load = network, tally, samples.load
         self.memory, self.save, self.progress = memory, save, progress
+        # Whole curves cost a matrix product: there is nothing to gain from fewer rows.
+        linear = network.head is not None and network.head.tail is None
+        self.tolerance = None if linear else tolerance
         sequence = samples.sequence()
         self.indices, self.labels = samples.indices[sequence], samples.labels[sequence]
         self.saved = time.monotonic()
@@ -94,8 +105,10 @@ class _Ablation:
             if self.tally.ordered < stop:
                 keep = (stop - start) * self.bytes_per_sample <= self.memory
                 kept = self._rank_units(start, stop, keep=keep)
-            for at in range(max(start, self.tally.swept), stop, self.chunk):
-                self._sweep(at, min(at + self.chunk, stop), kept)
+            estimate = self._can_estimate(stop - start)
+            chunk = stop - start if estimate else self.chunk
+            for at in range(max(start, self.tally.swept), stop, chunk):
+                self._sweep(at, min(at + chunk, stop), kept, estimate=estimate)
                 self._save_now_and_then()
 
     def _measured(self) -> tuple[int, int]:
@@ -108,7 +121,7 @@ class _Ablation:
 
     def _groups(self) -> Iterator[tuple[int, int]]:
         """Ranges of places: whole classes whose features fit into memory together."""
-        limit = max(self.memory // self.bytes_per_sample, 1)
+        limit = 0 if self.tolerance else max(self.memory // self.bytes_per_sample, 1)
         ends = np.flatnonzero(np.diff(self.labels, append=-1)) + 1
         start = last = 0
         for end in ends.tolist():
@@ -156,7 +169,7 @@ class _Ablation:
         tally.ordered = stop
         return kept
 
-    def _sweep(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
+    def _sweep(self, start: int, stop: int, kept: dict[int, _Known], *, estimate: bool) -> None:
         """Runs the rows of the samples from ``start`` to ``stop`` and counts them."""
         tally = self.tally
         if kept:
@@ -167,7 +180,9 @@ class _Ablation:
         if known:
             places = np.concatenate([part.places for part in known])
             found = Features.joined([part.features for part in known])
-            if self.network.head is None:
+            if estimate:
+                self._estimate(places, found)
+            elif self.network.head is None:
                 self._count_by_suffix(places, found)
             else:
                 self._count_by_head(places, found)
@@ -192,18 +207,57 @@ class _Ablation:
 
     def _count_by_suffix(self, places: np.ndarray, found: Features) -> None:
         """Counts samples by running the suffix for every row in which something changes."""
-        cut, labels = self.network.cut, self.labels[places]
+        labels = self.labels[places]
         order = self.tally.order[labels]  # (C, M)
         rows = necessary_rows(
-            np.take_along_axis(found.active, order, axis=1),
-            share_empty=set(cut.side) <= set(cut.shared),
+            np.take_along_axis(found.active, order, axis=1), share_empty=self._share_empty
         )
-        rank = np.empty_like(order)
-        np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
-        named = self.network.classes(found, rows.sample, rows.masks(rank))
+        named = self.network.classes(found, rows.sample, rows.masks(_ranks(order)))
         self.tally.add(places, labels, rows, named)
+
+    @property
+    def _share_empty(self) -> bool:
+        """Whether all samples look alike with every unit removed."""
+        return set(self.network.cut.side) <= set(self.network.cut.shared)
+
+    def _can_estimate(self, samples: int) -> bool:
+        """Whether a class of so many samples is estimated: one too large for memory is exact."""
+        units = self.tally.order.shape[1]
+        size = self.bytes_per_sample + 2 * (units + 1) * CELL_BYTES
+        return self.tolerance is not None and samples * size <= self.memory
+
+    def _estimate(self, places: np.ndarray, found: Features) -> None:
+        """Counts the samples of a class as well as the tolerance asks."""
+        network, tally, label = self.network, self.tally, int(self.labels[places[0]])
+        order = tally.order[label]
+        rank = np.broadcast_to(_ranks(order[None]), found.active.shape)
+
+        def run(sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+            rows = Rows.asked(sample, low, high)
+            judge = partial(lead_of, label=label)
+            if network.head is not None and network.head.pays(rows):
+                return network.head.classes(found, order, rows, judge)
+            return network.classes(found, sample, rows.masks(rank), judge)
+
+        number = np.count_nonzero(tally.samples[: label + 1])
+        estimate = estimate_class(
+            found.active[:, order],
+            run,
+            label,
+            self.tolerance,
+            self.tolerance.allowance(number, tally.cost),
+            share_empty=self._share_empty,
+        )
+        tally.add_estimate(places, label, estimate)
 
     def _save_now_and_then(self) -> None:
         if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
             self.save(self.tally)
             self.saved = time.monotonic()
+
+
+def _ranks(order: np.ndarray) -> np.ndarray:
+    """The rank of each channel, of orders (…, M)."""
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(order.shape[-1])[None, :], axis=-1)
+    return rank

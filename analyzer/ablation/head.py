@@ -24,6 +24,8 @@ _SUMS_BYTES = 8 << 20  # of z as units are added, kept small for the cache's sak
 _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
 _ROWS_BYTES = 16 << 20  # of z in one run of the tail
 _FEWEST_ROWS, _MOST_ROWS = 256, 4096
+# Rows × positions of a sample: its running sums cost memory traffic, a row alone a product.
+_SUMS_WORTH = 512
 _WORTHWHILE = 1 << 14  # multiply-adds of the head; below, whole rows cost less than their sums
 
 Judge = Callable[[np.ndarray], np.ndarray]
@@ -124,6 +126,11 @@ class Head:
         for which, judged in said:
             result[which] = judged
         return result
+
+    def pays(self, rows: Rows) -> bool:
+        """Whether some rows cost less by running sums than one by one."""
+        positions = self.weights.shape[1]
+        return len(rows) * positions >= _SUMS_WORTH * len(np.unique(rows.sample))
 
     def _by_unit(self, found: Features) -> np.ndarray:
         """Features as (C, M, P)."""

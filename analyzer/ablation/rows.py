@@ -34,6 +34,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.sample)
 
+    @classmethod
+    def asked(cls, sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Rows":
+        """Rows from which no answers are drawn."""
+        none = np.empty(0, dtype=np.int64)
+        return cls(sample, low, high, none, none, none.astype(bool), none, none)
+
     def masks(self, rank: np.ndarray) -> Callable[[slice], np.ndarray]:
         """Gives the masks of a slice of the rows, float32 (…, M).
 

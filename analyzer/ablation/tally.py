@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from analyzer.ablation.rows import Rows
+from analyzer.ablation.tolerance import Estimate
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves, SampleCounts
 
@@ -35,6 +36,10 @@ class Tally:
     swept: int = 0  # samples before this place are counted
     possible: int = 0  # rows the plain way would have run for them
     run: int = 0  # rows run
+    guessed: int = 0  # answers within the tolerance that were not run
+    drawn: int = 0  # answers that were drawn to be run, to audit the guesses
+    off: float = 0.0  # sum over the classes of how far ζ_j can be off
+    cost: float = 0.0  # of the wrong guesses found by audits, in all classes
     prefix_seconds: float = 0.0
     sweep_seconds: float = 0.0
 
@@ -115,11 +120,23 @@ class Tally:
             label: their class.
             right: bool (2, C, M + 1), whether each is classified as its label.
         """
+        self._add(places, label, right)
+        self.run += right.size
+
+    def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
+        """Counts the samples of one class, places int64 (C,), as far as they are known."""
+        self._add(places, label, estimate.right)
+        self.run += estimate.rows
+        self.guessed += estimate.guessed
+        self.drawn += estimate.drawn
+        self.off += estimate.off
+        self.cost += estimate.cost
+
+    def _add(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
         self.curves[:, label] += right.sum(axis=1)
         self.hits[:, places] = right.sum(axis=2)
         self.correct[places] = right[0, :, 0]
         self.possible += right.size
-        self.run += right.size
 
     def class_curves(self) -> tuple[ClassCurves, ...]:
         """The curves of every class that has samples."""
