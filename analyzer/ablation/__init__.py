@@ -9,9 +9,11 @@ from analyzer.ablation.rows import Rows, necessary_rows
 from analyzer.ablation.samples import Batch, Load, Samples, images_at_once
 from analyzer.ablation.sessions import OutOfMemory, Session, devices, open_session
 from analyzer.ablation.tally import Tally
+from analyzer.ablation.tolerance import CONFIDENCE, Tolerance
 from analyzer.ablation.unit_order import unit_order
 
 __all__ = [
+    "CONFIDENCE",
     "Batch",
     "CutNetwork",
     "Features",
@@ -21,6 +23,7 @@ __all__ = [
     "Samples",
     "Session",
     "Tally",
+    "Tolerance",
     "ablate",
     "accuracy",
     "check_surgery",

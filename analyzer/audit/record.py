@@ -29,6 +29,7 @@ __all__ = [
     "RowsRecord",
     "SecondsRecord",
     "SiteRecord",
+    "ToleranceRecord",
     "from_dict",
     "read_record",
     "to_dict",
@@ -137,6 +138,17 @@ class RowsRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ToleranceRecord:
+    """How far ζ and κ of the network can be off, where not all rows were run."""
+
+    asked: float
+    zeta_bound: float  # for certain
+    kappa_bound: float  # with probability ``confidence``
+    confidence: float
+    rows_audited: int  # drawn at random from those not run, to see whether they were guessed right
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRecord:
     """The content of ``audit.json``."""
 
@@ -158,6 +170,7 @@ class AuditRecord:
     empty_classes: tuple[EmptyClass, ...] = ()
     skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
     created: str = ""  # UTC, ISO 8601
+    tolerance: ToleranceRecord | None = None  # None: the counts are exact
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA
 

@@ -51,6 +51,7 @@ class AuditRequest:
     threads: int = 0  # of one operator; 0: all cores
     gap_model: Path | None = None
     gap_model_name: str = ""
+    tolerance: float = 0.0  # of ζ and κ; 0: exact counts
     fresh: bool = False  # drop what the folder holds
 
 
@@ -86,6 +87,7 @@ class _Counted:
     device: str
     data_sha256: str
     rows: record.RowsRecord
+    tolerance: record.ToleranceRecord | None
     prefix_seconds: float
     sweep_seconds: float
     skipped: tuple[str, ...]
@@ -145,6 +147,11 @@ def run_audit(
 def _find(request: AuditRequest) -> _Subject:
     if request.chance is not None:
         estimation.chance_fraction(request.chance)  # refused now rather than after the sweep
+    if not 0 <= request.tolerance < 1:
+        raise DataError(
+            f"the tolerance of ζ and κ is {request.tolerance}; give a number from 0 (exact) to "
+            "below 1, for example 0.01"
+        )
     network = surgery.load(request.model)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
@@ -166,9 +173,17 @@ def _find(request: AuditRequest) -> _Subject:
             "skip_bad": request.skip_bad,
             "device": request.device,
             "versions": installed_versions(),
+            **_estimation_key(request),
         }
     )
     return _Subject(network, site, source, preprocessing, indices, gap_model, key)
+
+
+def _estimation_key(request: AuditRequest) -> dict[str, Any]:
+    """What estimated counts hang on besides; nothing where they are exact."""
+    if not request.tolerance:
+        return {}
+    return {"tolerance": [request.tolerance, request.chance, request.seed]}
 
 
 def _finished(request: AuditRequest, subject: _Subject) -> _Counted | None:
@@ -193,6 +208,7 @@ def _finished(request: AuditRequest, subject: _Subject) -> _Counted | None:
         device=found.device.used,
         data_sha256=found.data.sha256,
         rows=found.rows,
+        tolerance=found.tolerance,
         prefix_seconds=found.seconds.prefix,
         sweep_seconds=found.seconds.sweep,
         skipped=found.skipped,
@@ -247,6 +263,16 @@ def _count(
     if arrays is not None:
         tally = tally.restored(arrays)
         say(f"going on after {tally.swept} of {len(samples.labels)} samples")
+    tolerance = None
+    if request.tolerance:
+        tolerance = ablation.Tolerance(
+            asked=request.tolerance,
+            chance=estimation.chance_fraction(_chance(request, classes)),
+            seed=request.seed,
+            classes=len(np.unique(samples.labels)),
+            samples=len(samples.labels),
+            channels=subject.site.channels,
+        )
     ablation.ablate(
         network,
         samples,
@@ -254,6 +280,7 @@ def _count(
         memory=request.memory,
         save=lambda tally: checkpoint.write(subject.key, tally.arrays()),
         progress=progress,
+        tolerance=tolerance,
     )
     place = np.empty(len(samples.labels), dtype=np.int64)
     place[samples.sequence()] = np.arange(len(place))
@@ -267,6 +294,7 @@ def _count(
         device=network.prefix.device,
         data_sha256=data.combine_digests(tally.digests[read], counts.label),
         rows=record.RowsRecord(possible=tally.possible, run=tally.run),
+        tolerance=tolerance and _kept_to(tolerance, tally),
         prefix_seconds=tally.prefix_seconds,
         sweep_seconds=tally.sweep_seconds,
         skipped=tuple(tally.skipped.tolist()),
@@ -280,11 +308,31 @@ def _count(
     )
 
 
+def _chance(request: AuditRequest, classes: int) -> float:
+    return request.chance if request.chance is not None else 1 / classes
+
+
+def _kept_to(tolerance: ablation.Tolerance, tally: ablation.Tally) -> record.ToleranceRecord:
+    zeta, kappa = tolerance.bounds(
+        classes=int(np.count_nonzero(tally.samples)),
+        off=tally.off,
+        cost=tally.cost,
+        guessed=tally.guessed,
+    )
+    return record.ToleranceRecord(
+        asked=tolerance.asked,
+        zeta_bound=zeta,
+        kappa_bound=kappa,
+        confidence=ablation.CONFIDENCE,
+        rows_audited=tally.drawn,
+    )
+
+
 def _record(
     request: AuditRequest, subject: _Subject, counted: _Counted, seconds: float
 ) -> record.AuditRecord:
     """From counts to the result: quantities, averages, estimated gap, warnings."""
-    chance = request.chance if request.chance is not None else 1 / counted.classes
+    chance = _chance(request, counted.classes)
     names = subject.source.class_names or ()
     name = lambda index: names[index] if index < len(names) else str(index)  # noqa: E731
     quantities = [estimation.class_quantities(curve, chance) for curve in counted.curves]
@@ -360,6 +408,7 @@ def _record(
             prefix=counted.prefix_seconds, sweep=counted.sweep_seconds, total=seconds
         ),
         rows=counted.rows,
+        tolerance=counted.tolerance,
         warnings=tuple(
             dict.fromkeys((*counted.warnings, *_warnings(accuracy, chance, counted, empty)))
         ),
@@ -380,6 +429,14 @@ def _warnings(
             f"the accuracy with nothing removed is {accuracy:.1%}, no better than chance "
             f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
             "and then none of the quantities means anything"
+        )
+    kept_to = counted.tolerance
+    if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
+        found.append(
+            f"ζ, κ and the counts in {folder.CURVES} and {folder.SAMPLES} are estimates (tolerance "
+            f"{kept_to.asked:g}): ζ is off by at most {kept_to.zeta_bound:.2g}, and κ, with "
+            f"{kept_to.confidence:.0%} probability, by at most {kept_to.kappa_bound:.2g}; nothing "
+            "of this is in the interval of an estimated gap"
         )
     if empty:
         found.append(
@@ -413,6 +470,7 @@ def _settings(request: AuditRequest) -> dict[str, Any]:
         "skip_bad": request.skip_bad,
         "device": request.device,
         "memory": request.memory,
+        "tolerance": request.tolerance,
         "gap_model": request.gap_model_name or (request.gap_model and str(request.gap_model)),
     }
 

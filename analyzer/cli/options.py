@@ -226,6 +226,14 @@ run_options = _together(
         metavar="SIZE",
         help="What features may take; more data is worked off class by class.",
     ),
+    click.option(
+        "--tolerance",
+        type=Number(0, 1, max_open=True),
+        default=0.0,
+        metavar="T",
+        help="Run only the rows that are needed to know ζ and κ to within T; the result bounds "
+        "the error.  [default: 0, exact]",
+    ),
 )
 
 json_option = click.option(

@@ -14,7 +14,7 @@ _PREPROCESS = (
 )  # fmt: skip
 _PASSED_ON = (
     "site", "at", "axis", "output", "classes", "limit_per_class", "seed", "skip_bad", "chance",
-    "device", "memory",
+    "device", "memory", "tolerance",
 )  # fmt: skip
 
 
