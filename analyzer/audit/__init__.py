@@ -15,6 +15,7 @@ from analyzer.audit.verify import Verification, verify
 
 if TYPE_CHECKING:
     from analyzer.audit.population import Member, audit_population, read_manifest
+    from analyzer.audit.population_figure import write_population_figure
     from analyzer.audit.run import AuditRequest, installed_versions, run_audit
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "run_audit",
     "to_dict",
     "verify",
+    "write_population_figure",
 ]
 
 _LATE = {
@@ -43,6 +45,7 @@ _LATE = {
     "installed_versions": "analyzer.audit.run",
     "read_manifest": "analyzer.audit.population",
     "run_audit": "analyzer.audit.run",
+    "write_population_figure": "analyzer.audit.population_figure",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer import ablation, data, estimation, surgery
 from analyzer.audit.folder import prepare_folder
-from analyzer.audit.run import AuditRequest, run_audit
+from analyzer.audit.run import AuditRequest, open_network, run_audit
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.records import Progress
 
@@ -201,7 +201,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, dict[str, flo
 
 
 def _test_accuracy(member: Member, request: AuditRequest) -> float:
-    network = surgery.load(member.model)
+    network, further = open_network(member.model, request)
     source = data.open_data(
         member.test_data, keys=member.test_keys or request.keys, classes=request.classes
     )
@@ -218,6 +218,8 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
         samples,
         network.info.inputs[0],
         surgery.answer(network, request.output),
+        further=further,
+        custom_ops=request.custom_ops,
         device=request.device,
         threads=request.threads,
     )

@@ -17,9 +17,9 @@ from analyzer.audit import folder, record
 from analyzer.audit.checkpoint import Checkpoint, key_of
 from analyzer.audit.report import render_report
 from analyzer.errors import AuditFolderError, DataError
-from analyzer.records import ClassCurves, NetworkInfo, Progress, SampleCounts, Site
+from analyzer.records import ClassCurves, FurtherInput, NetworkInfo, Progress, SampleCounts, Site
 
-__all__ = ["AuditRequest", "installed_versions", "run_audit"]
+__all__ = ["AuditRequest", "installed_versions", "open_network", "run_audit"]
 
 _CHECKED_IMAGES = 4  # on which the surgery is checked
 _MEMORY = 2 << 30
@@ -41,6 +41,8 @@ class AuditRequest:
     at: str = "activation"  # or "conv"
     axis: int | None = None
     output: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()  # further ones: name, and a number or .npy file
+    custom_ops: Path | None = None  # library of operators that the network uses
     classes: Path | None = None  # list of class names
     chance: float | None = None  # None: 1 / number of classes
     limit_per_class: int | None = None
@@ -60,6 +62,7 @@ class _Subject:
     """What is audited, found and checked before anything is written."""
 
     network: surgery.Network
+    further: tuple[FurtherInput, ...]  # what its further inputs are fed
     site: Site
     source: data.Source
     preprocessing: data.Preprocessing
@@ -144,6 +147,20 @@ def run_audit(
     return result
 
 
+def open_network(
+    model: Path, request: AuditRequest
+) -> tuple[surgery.Network, tuple[FurtherInput, ...]]:
+    """The network in ``model`` with its further inputs bound to what the request gives them.
+
+    Raises:
+        DataError, ModelError: as :func:`analyzer.surgery.load` and
+            :func:`analyzer.surgery.bind_inputs`.
+    """
+    network = surgery.load(model, custom_ops=request.custom_ops)
+    given = {name: data.read_value(text) for name, text in request.inputs}
+    return surgery.bind_inputs(network, given)
+
+
 def _find(request: AuditRequest) -> _Subject:
     if request.chance is not None:
         estimation.chance_fraction(request.chance)  # refused now rather than after the sweep
@@ -152,7 +169,7 @@ def _find(request: AuditRequest) -> _Subject:
             f"the tolerance of ζ and κ is {request.tolerance}; give a number from 0 (exact) to "
             "below 1, for example 0.01"
         )
-    network = surgery.load(request.model)
+    network, further = open_network(request.model, request)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
     )
@@ -167,6 +184,7 @@ def _find(request: AuditRequest) -> _Subject:
             "model": network.info.sha256,
             "site": [site.tensor, site.axis],
             "output": request.output,
+            "inputs": {one.name: one.value.tolist() for one in further},
             "data": source.fingerprint(),
             "preprocessing": preprocessing.to_dict(),
             "limit": [request.limit_per_class, request.seed],
@@ -176,7 +194,7 @@ def _find(request: AuditRequest) -> _Subject:
             **_estimation_key(request),
         }
     )
-    return _Subject(network, site, source, preprocessing, indices, gap_model, key)
+    return _Subject(network, further, site, source, preprocessing, indices, gap_model, key)
 
 
 def _estimation_key(request: AuditRequest) -> dict[str, Any]:
@@ -255,6 +273,7 @@ def _count(
         images,
         fixed=subject.info.inputs[0].fixed_batch,
         answer=surgery.answer(subject.network, request.output),
+        further=subject.further,
         seed=request.seed,
     )
     data.check_classes(subject.source, classes)
@@ -463,6 +482,8 @@ def _settings(request: AuditRequest) -> dict[str, Any]:
         "at": request.at,
         "axis": request.axis,
         "output": request.output,
+        "inputs": dict(request.inputs),
+        "custom_ops": None if request.custom_ops is None else str(request.custom_ops),
         "classes": None if request.classes is None else str(request.classes),
         "chance": request.chance,
         "limit_per_class": request.limit_per_class,

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of these."
 )
+@click.option(
+    "--plot", type=PATH, help="Also draw the population there, as .svg, .png or .pdf."
+)
 @json_option
 def command(
     population: Path,
@@ -54,6 +57,7 @@ def command(
     coverage: float,
     splits: int,
     seed: int,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Fit the gap model ĝ = a·ζ + b·κ + c on the table POPULATION.
@@ -65,6 +69,7 @@ def command(
     Examples:
       onnx-gap fit population/population.csv -o gap_model.json
       onnx-gap fit population.csv --trained-on "CIFAR-100" --architecture VGG16 -o vgg16.json
+      onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
 
@@ -80,6 +85,10 @@ def command(
     scores = estimation.fit_scores(
         known.zeta, known.kappa, known.gap, splits=splits, seed=seed, coverage=coverage
     )
+    if plot is not None:
+        from analyzer.audit import write_population_figure
+
+        write_population_figure(known, scores, plot)
     gap_model = estimation.write_gap_model(gap_model, out)
     if len(known) < len(table):
         left_out = len(table) - len(known)

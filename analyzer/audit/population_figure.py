@@ -1,0 +1,48 @@
+"""A population of networks in one figure: the paper's Fig. 3A to 3D, and estimates out of fold."""
+
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.audit import plots
+from analyzer.estimation import FitScores, Population, draw_splits, fit_population
+
+__all__ = ["write_population_figure"]
+
+
+def write_population_figure(population: Population, scores: FitScores, path: str | Path) -> Path:
+    """Draw (ζ, κ), the gap against each, estimates, and the SSR over the splits.
+
+    Args:
+        population: networks whose gap is known, N.
+        scores: of the same networks.
+        path: ends in .svg, .png or .pdf.
+
+    Raises:
+        AuditFolderError: the ending is none of these.
+        OutputError: the file cannot be written.
+    """
+    gap = population.gap
+    figure, axes = plots.new_figure(2, 3)
+    plots.draw_population(axes[0, 0], population.zeta, population.kappa, gap)
+    plots.draw_gap_against(axes[0, 1], population.zeta, gap, symbol="ζ")
+    plots.draw_gap_against(axes[0, 2], population.kappa, gap, symbol="κ")
+    estimated, tested = _first_split(population, scores.seed)
+    plots.draw_estimates(axes[1, 0], estimated, gap, tested=tested)
+    axes[1, 0].set_title("the first of the random splits", fontsize=10)
+    plots.draw_estimates(
+        axes[1, 1], np.array(scores.both.out_of_fold), gap, tested=np.ones(len(gap), dtype=bool)
+    )
+    axes[1, 1].set_title(f"out of fold, r = {scores.both.out_of_fold_r:.3f}", fontsize=10)
+    plots.draw_ssr(axes[1, 2], np.array(scores.both.split_ssr))
+    return plots.save_figure(figure, path)
+
+
+def _first_split(population: Population, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates of a line through the first split's networks, and which were held out."""
+    fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
+    gap_model = fit_population(population.take(fitted_on), name="split", data="", architecture="")
+    a, b = gap_model.coefficients
+    tested = np.zeros(len(population), dtype=bool)
+    tested[held_out] = True
+    return a * population.zeta + b * population.kappa + gap_model.intercept, tested
