@@ -17,7 +17,6 @@ from analyzer.writing import aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -156,19 +155,14 @@ def draw_class_scatter(
         axes.legend(**_LEGEND)
 
 
-def draw_population(
-    axes: "Axes", zeta: np.ndarray, kappa: np.ndarray, gap: np.ndarray
-) -> "PathCollection":
-    """One point a network at (ζ, κ), coloured by its gap (Fig. 3A).
+def draw_population(axes: "Axes", zeta: np.ndarray, kappa: np.ndarray, gap: np.ndarray) -> None:
+    """One point a network at (ζ, κ), coloured by its gap, with a bar of the colours (Fig. 3A).
 
     Args:
         axes: to draw on.
         zeta: float ndarray of shape (N,).
         kappa: float ndarray of shape (N,).
         gap: float ndarray of shape (N,).
-
-    Returns:
-        The points, for ``figure.colorbar``.
     """
     points = axes.scatter(
         zeta, kappa, c=gap, cmap="viridis_r", s=38, edgecolors=LIGHT["card"], linewidths=0.6
@@ -177,7 +171,6 @@ def draw_population(
     bar = axes.figure.colorbar(points, ax=axes, label="generalization gap")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=LIGHT["muted"])
-    return points
 
 
 def draw_gap_against(axes: "Axes", values: np.ndarray, gap: np.ndarray, *, symbol: str) -> None:
