@@ -94,7 +94,7 @@ def command(
         warn(sentence)
     failures = list(_failures(result, max_gap, min_accuracy))
     for sentence in failures:
-        complain(sentence)
+        complain(sentence, "Failed")
     return 1 if failures else 0
 
 

@@ -46,7 +46,7 @@ def command(before: Path, after: Path, tolerance: float, as_json: bool) -> int:
     for sentence in found.warnings:
         warn(sentence)
     for sentence in found.reasons:
-        complain(sentence)
+        complain(sentence, "Worse")
     return 1 if found.worse else 0
 
 

@@ -34,9 +34,9 @@ def warn(sentence: str) -> None:
     click.echo(click.style("Warning: ", fg="yellow", bold=True) + sentence, err=True)
 
 
-def complain(sentence: str) -> None:
+def complain(sentence: str, word: str = "Error") -> None:
     """Why the command does not end with 0."""
-    click.echo(click.style("Error: ", fg="red", bold=True) + sentence, err=True)
+    click.echo(click.style(f"{word}: ", fg="red", bold=True) + sentence, err=True)
 
 
 def print_json(value: Any) -> None:

@@ -83,7 +83,7 @@ def test_limits_that_are_asked_for(onnx_gap, limit, code, sentence):
     assert shown.code == code
     assert shown.json["data"]["samples"] == 30
     assert shown.err.strip().endswith(sentence)
-    assert ("Error: " in shown.err) == bool(code)
+    assert ("Failed: " in shown.err) == bool(code)
 
 
 def test_an_accuracy_under_the_limit(onnx_gap, network, save, digits):

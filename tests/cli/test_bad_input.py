@@ -286,9 +286,7 @@ def test_earlier_results_stay_as_they_are(refused, audit, network, train, class_
     assert "another network, other data or other settings; pass --fresh" in sentence
     bad = class_folders / "9" / "f.png"
     bad.write_bytes(bad.read_bytes()[:40])
-    sentence = refused(
-        network, "--data", class_folders, *PLAIN, "--out", folder, "--fresh"
-    )
+    sentence = refused(network, "--data", class_folders, *PLAIN, "--out", folder, "--fresh")
     assert "9/f.png" in sentence
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -26,7 +26,7 @@ def test_what_got_worse_is_said_and_exits_with_1(two, onnx_gap):
     assert shown.code == 1
     assert shown.out.splitlines()[0].split() == ["before", "after", "difference"]
     assert "5 of 10 classes" in shown.out
-    assert "Error: " in shown.err
+    assert "Worse: κ fell" in shown.err
     assert onnx_gap("compare", *two, "--tolerance", 1).code == 0
 
 

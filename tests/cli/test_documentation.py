@@ -1,0 +1,88 @@
+"""docs/COMMANDS.md and docs/TOUR.md against the command line as it is."""
+
+import json
+import re
+import shlex
+from dataclasses import fields
+
+import click
+import pytest
+from cli_commands import ROOT, commands
+
+from analyzer.audit.record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
+
+ALL = commands()
+COMMANDS = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
+TOUR = (ROOT / "docs" / "TOUR.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(name: str) -> str:
+    """What the reference says of a command, up to the next heading."""
+    return COMMANDS.split(f"\n### {name}\n", 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+
+
+def command_lines(text: str) -> list[str]:
+    """The commands in the shell blocks of a page, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = [re.search(r"\bonnx-gap (.*)", line) for line in lines]
+    return [match[1].split("  #")[0].split(" && ")[0] for match in found if match]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if not isinstance(ALL[name], click.Group)])
+def test_every_option_of_every_command_is_in_the_reference(name):
+    shared = section("Site") + section("Data") + section("Run")
+    for parameter in ALL[name].params:
+        if isinstance(parameter, click.Argument):
+            assert parameter.human_readable_name in section(name)
+        elif parameter.name != "help":
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                assert f"`{option}" in section(name) + shared, option
+
+
+def test_the_reference_names_no_option_that_there_is_not():
+    known = {
+        option
+        for command in ALL.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    named = set(re.findall(r"`(--?[a-z][a-z-]*)", COMMANDS))
+    assert named <= known | {"--help", "-h", "--version"}
+
+
+def test_every_field_of_the_record_is_in_the_reference():
+    for record in (AuditRecord, ClassRecord, GapRecord, ToleranceRecord):
+        for field in fields(record):
+            assert f"`{field.name}`" in COMMANDS, field.name
+
+
+@pytest.mark.parametrize("page", [TOUR, README], ids=["TOUR", "README"])
+def test_command_lines_in_the_pages_are_understood(page):
+    lines = command_lines(page)
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        name = " ".join(words[:2]) if words[0] == "zoo" else words[0]
+        arguments = words[len(name.split()) :]
+        ALL[name].make_context(name, arguments, resilient_parsing=False)
+
+
+def test_examples_in_help_are_understood():
+    for name, command in ALL.items():
+        for line in re.findall(r"^ +onnx-gap (.*)$", command.help, re.MULTILINE):
+            words = shlex.split(line)
+            inner = " ".join(words[:2]) if words[0] == "zoo" else words[0]
+            assert inner == name or isinstance(command, click.Group)
+            ALL[inner].make_context(inner, words[len(inner.split()) :])
+
+
+def test_json_fields_of_the_reference_are_those_of_an_audit(onnx_gap):
+    shown = onnx_gap("audit", "zoo:digits-c0", "--limit-per-class", 2, "--out", "a", "--json")
+    block = re.search(r"```json\n(.*?)```", COMMANDS, re.DOTALL)[1]
+    example = json.loads(block)
+    assert example.keys() == shown.json.keys()
+    for name in ("model", "data", "site", "gap", "device", "seconds", "rows"):
+        assert example[name].keys() == shown.json[name].keys(), name
+    assert example["classes"][0].keys() == shown.json["classes"][0].keys()
