@@ -14,6 +14,7 @@ __all__ = [
     "ClassCurves",
     "ClassQuantities",
     "Cut",
+    "FurtherInput",
     "GapEstimate",
     "LinearHead",
     "NetworkInfo",
@@ -39,6 +40,19 @@ class TensorInfo:
     def fixed_batch(self) -> int | None:
         """The size that the first axis is fixed to; None when it is free."""
         return self.shape[0] if self.shape and isinstance(self.shape[0], int) else None
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherInput:
+    """What an input is fed that takes no images: the same for every image."""
+
+    name: str
+    value: np.ndarray  # of the input's type; its first axis 1 where it is the batch
+    per_image: bool  # the first axis is the batch
+
+    def repeated(self, count: int) -> np.ndarray:
+        """For a batch of ``count`` images."""
+        return np.repeat(self.value, count, axis=0) if self.per_image else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,7 @@ class Cut:
     batch: int | None  # batch size the network is fixed to; None when free
     warnings: tuple[str, ...] = ()
     head: LinearHead | None = None  # how the suffix begins, where that is linear
+    custom_ops: Path | None = None  # library of operators that it needs
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from analyzer.ablation.answers import scores_of
 from analyzer.ablation.network import CutNetwork, padded
 from analyzer.ablation.sessions import Session, open_session
 from analyzer.errors import ModelError
-from analyzer.records import Answer
+from analyzer.records import Answer, FurtherInput
 
 __all__ = ["check_surgery"]
 
@@ -27,6 +27,7 @@ def check_surgery(
     *,
     fixed: int | None,
     answer: Answer,
+    further: tuple[FurtherInput, ...] = (),
     seed: int,
 ) -> int:
     """Compares the cut network with the whole one on a few images.
@@ -40,6 +41,7 @@ def check_surgery(
         images: (B, …).
         fixed: batch size that the original is fixed to.
         answer: the original's output that tells the class.
+        further: what the original's further inputs are fed.
         seed: of the masks.
 
     Returns:
@@ -51,12 +53,12 @@ def check_surgery(
     channels = network.cut.site.channels
     found = network.features(images)
 
-    whole = open_session(original, network.prefix.device)
+    whole = open_session(original, network.prefix.device, custom_ops=network.cut.custom_ops)
     actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
-    expected = _in_batches(whole, {network.image: images}, fixed, answer)
+    expected = _in_batches(whole, {network.image: images}, fixed, answer, further)
     _compare(expected, actual, answer.kind, "with nothing removed")
 
-    whole = open_session(masked, network.prefix.device)
+    whole = open_session(masked, network.prefix.device, custom_ops=network.cut.custom_ops)
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
@@ -69,7 +71,11 @@ def check_surgery(
 
 
 def _in_batches(
-    whole: Session, feeds: dict[str, np.ndarray], fixed: int | None, answer: Answer
+    whole: Session,
+    feeds: dict[str, np.ndarray],
+    fixed: int | None,
+    answer: Answer,
+    further: tuple[FurtherInput, ...] = (),
 ) -> np.ndarray:
     """Scores (B, K) or labels (B, 1) of the whole network, in batches of the size it takes."""
     count = len(next(iter(feeds.values())))
@@ -77,6 +83,8 @@ def _in_batches(
     parts = []
     for start in range(0, count, size):
         piece = {name: padded(value[start : start + size], fixed) for name, value in feeds.items()}
+        rows = len(next(iter(piece.values())))
+        piece |= {one.name: one.repeated(rows) for one in further}
         found = whole.run(piece, [answer.output])[0]
         given = fixed or min(size, count - start)
         if len(found) != given:  # a Reshape can deal one image's values out to several rows

@@ -9,7 +9,7 @@ from analyzer.ablation.network import padded
 from analyzer.ablation.samples import Samples, images_at_once
 from analyzer.ablation.sessions import open_session
 from analyzer.errors import DataError
-from analyzer.records import Answer, Progress, TensorInfo
+from analyzer.records import Answer, FurtherInput, Progress, TensorInfo
 
 __all__ = ["accuracy"]
 
@@ -20,6 +20,8 @@ def accuracy(
     image: TensorInfo,
     answer: Answer,
     *,
+    further: tuple[FurtherInput, ...] = (),
+    custom_ops: Path | None = None,
     device: str = "auto",
     threads: int = 0,
     progress: Progress = lambda stage, done, total: None,
@@ -29,13 +31,15 @@ def accuracy(
     Args:
         image: the input that takes the images.
         answer: the output that tells the class.
+        further: what the further inputs are fed.
+        custom_ops: a library of custom operators that the network uses.
         progress: told of the stage "test", in samples.
 
     Raises:
         DataError: not one of the samples could be read.
         DeviceError, ModelError: see :func:`analyzer.ablation.open_session`.
     """
-    session = open_session(model, device, threads=threads)
+    session = open_session(model, device, threads=threads, custom_ops=custom_ops)
     fixed = image.fixed_batch
     first = samples.spread(1)
     if first is None:
@@ -46,7 +50,10 @@ def accuracy(
     for batch in samples.load(samples.indices, size):
         asked += size
         if len(batch.indices):
-            found = session.run({image.name: padded(batch.images, fixed)}, [answer.output])[0]
+            feeds = {image.name: padded(batch.images, fixed)}
+            rows = len(feeds[image.name])
+            feeds |= {one.name: one.repeated(rows) for one in further}
+            found = session.run(feeds, [answer.output])[0]
             named = classes_of(found[: len(batch.indices)], answer.kind)
             labels = np.array([label_of[index] for index in batch.indices.tolist()])
             correct += int((named == labels).sum())

@@ -113,8 +113,10 @@ def open_network(cut: Cut, image: str, device: str, *, threads: int = 0) -> CutN
     Raises:
         DeviceError, ModelError: see :func:`analyzer.ablation.sessions.open_session`.
     """
-    prefix = open_session(cut.prefix, device, threads=threads)
-    suffix = open_session(cut.suffix, prefix.device, threads=threads)
+    prefix = open_session(cut.prefix, device, threads=threads, custom_ops=cut.custom_ops)
+    suffix = open_session(
+        cut.suffix, prefix.device, threads=threads, custom_ops=cut.custom_ops
+    )
     head = open_head(cut, prefix.device, threads=threads)
     return CutNetwork(cut, prefix, suffix, image, head)
 

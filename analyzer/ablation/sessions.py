@@ -56,13 +56,16 @@ class Session:
             ) from error
 
 
-def open_session(path: Path, requested: str = "auto", *, threads: int = 0) -> Session:
+def open_session(
+    path: Path, requested: str = "auto", *, threads: int = 0, custom_ops: Path | None = None
+) -> Session:
     """A session for the network at ``path``.
 
     Args:
         requested: "cpu", "cuda", "cuda:N", or "auto": the first GPU that onnxruntime really
             runs on, else the processor.
         threads: threads of one operator; 0 leaves it to onnxruntime (all cores).
+        custom_ops: a library of custom operators that the network uses.
 
     Raises:
         DeviceError: the name is none of these, or CUDA was asked for and cannot be had.
@@ -72,12 +75,13 @@ def open_session(path: Path, requested: str = "auto", *, threads: int = 0) -> Se
     if name is None:
         raise DeviceError(f"unknown device {requested!r}; use auto, cpu, cuda or cuda:N")
     if requested == "cpu" or (requested == "auto" and not _gpu_count()):
-        return _open(path, "cpu", None, threads)
+        return _open(path, "cpu", None, threads, custom_ops)
     try:
-        return _open(path, f"cuda:{name[1] or 0}", None, threads)
+        return _open(path, f"cuda:{name[1] or 0}", None, threads, custom_ops)
     except DeviceError as error:
         if requested == "auto":
-            return _open(path, "cpu", f"there is a GPU, but {error}; ran on the CPU", threads)
+            note = f"there is a GPU, but {error}; ran on the CPU"
+            return _open(path, "cpu", note, threads, custom_ops)
         raise DeviceError(
             f"--device {requested}: {error}; use --device cpu to run on the processor"
         ) from error
@@ -95,7 +99,9 @@ def devices() -> dict[str, str | None]:
     return found
 
 
-def _open(path: Path, device: str, note: str | None, threads: int) -> Session:
+def _open(
+    path: Path, device: str, note: str | None, threads: int, custom_ops: Path | None
+) -> Session:
     providers: list = ["CPUExecutionProvider"]
     if device != "cpu":
         index = device.removeprefix("cuda:")
@@ -106,6 +112,13 @@ def _open(path: Path, device: str, note: str | None, threads: int) -> Session:
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL_ONLY
     ort.set_default_logger_severity(_FATAL_ONLY)
+    if custom_ops is not None:
+        try:
+            options.register_custom_ops_library(str(custom_ops))
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime cannot load the custom operators in {custom_ops}: {_line(error)}"
+            ) from error
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:

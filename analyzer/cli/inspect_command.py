@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 @json_option
 @site_options
 def command(
-    model: str, as_json: bool, site: str | None, at: str, axis: int | None, output: str | None
+    model: str,
+    as_json: bool,
+    site: str | None,
+    at: str,
+    axis: int | None,
+    output: str | None,
+    custom_ops: Path | None,
 ) -> None:
     """Show what could be masked in MODEL, the default site, its M, and what a sweep would cost.
 
@@ -33,7 +40,7 @@ def command(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model))
+    network = surgery.load(network_path(model), custom_ops=custom_ops)
     chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
     found = surgery.outline(network, chosen, output=output)
     if as_json:

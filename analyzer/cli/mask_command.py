@@ -14,7 +14,13 @@ from analyzer.cli.terminal import warn
 @out_file("The ONNX file to write.")
 @site_options
 def command(
-    model: str, out: Path, site: str | None, at: str, axis: int | None, output: str | None
+    model: str,
+    out: Path,
+    site: str | None,
+    at: str,
+    axis: int | None,
+    output: str | None,
+    custom_ops: Path | None,
 ) -> None:
     """Write MODEL (an ONNX file, or zoo:NAME) with a channel mask as an extra input.
 
@@ -28,7 +34,7 @@ def command(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model))
+    network = surgery.load(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)
     click.echo(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")

@@ -89,6 +89,20 @@ class _Keys(click.ParamType):
         return parts
 
 
+class _Assignment(click.ParamType):
+    """A name and what it is given."""
+
+    name = "assignment"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, _, given = value.partition("=")
+        if not name or not given:
+            self.fail(f"{value!r} does not give a name a value, as NAME=FILE.npy.", param, ctx)
+        return name, given
+
+
 def _together(*options: Callable) -> Callable:
     def decorate(function: Callable) -> Callable:
         for option in reversed(options):
@@ -132,9 +146,24 @@ site_options = _together(
     ),
     click.option("--axis", type=int, metavar="N", help="Channel axis, with a tensor as --site."),
     click.option("--output", metavar="NAME", help="Output with the scores, if there are several."),
+    click.option(
+        "--custom-ops",
+        type=PATH,
+        metavar="LIB",
+        help="Library of custom operators that the network uses, as onnxruntime loads it.",
+    ),
 )
 
 data_options = _together(
+    click.option(
+        "--input",
+        "inputs",
+        type=_Assignment(),
+        multiple=True,
+        metavar="NAME=FILE|VALUE",
+        help="What a further input of the network is fed: a number or a .npy file, the same for "
+        "every image. May be repeated.",
+    ),
     click.option(
         "--keys", type=_Keys(), metavar="IMAGES,LABELS", help="Names of the arrays in an .npz file."
     ),

@@ -13,8 +13,8 @@ _PREPROCESS = (
     "img_size", "crop_pct", "interpolation", "mean", "std", "scale", "channels", "layout", "exif",
 )  # fmt: skip
 _PASSED_ON = (
-    "site", "at", "axis", "output", "classes", "limit_per_class", "seed", "skip_bad", "chance",
-    "device", "memory", "tolerance",
+    "site", "at", "axis", "output", "inputs", "custom_ops", "classes", "limit_per_class",
+    "seed", "skip_bad", "chance", "device", "memory", "tolerance",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from analyzer.data.options import PRESETS, PreprocessOptions
 from analyzer.data.preprocessing import Preprocessing
 from analyzer.data.resolve import resolve_preprocessing
 from analyzer.data.source import Sample, Source, combine_digests
+from analyzer.data.values import read_value
 
 __all__ = [
     "INTERPOLATIONS",
@@ -28,5 +29,6 @@ __all__ = [
     "limit_per_class",
     "open_data",
     "read_classes",
+    "read_value",
     "resolve_preprocessing",
 ]

@@ -4,6 +4,7 @@ Nothing here sees data or runs a network. A :class:`Network` is never changed.
 """
 
 from analyzer.surgery.cut import cut
+from analyzer.surgery.inputs import bind_inputs
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load
 from analyzer.surgery.outline import Outline, outline
@@ -14,6 +15,7 @@ __all__ = [
     "Network",
     "Outline",
     "answer",
+    "bind_inputs",
     "candidates",
     "cut",
     "default_site",

@@ -54,6 +54,8 @@ def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int 
     for node in graph:
         if is_op(node, "Reshape") and node.inputs[0] in flowing:
             _free_reshape(graph, node, size)
+    for value in depending(graph, sources, data=False) - flowing:
+        value.shape = None  # found for the fixed size, and may follow it
     for value in flowing:
         value.shape = ir.Shape([BATCH, *value.shape[1:]]) if value in sources else None
     freed = infer_shapes(freed)

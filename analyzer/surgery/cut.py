@@ -65,6 +65,7 @@ def cut(
         scores=plan.scores,
         batch=batch,
         head=write_linear_head(model, plan, folder),
+        custom_ops=network.custom_ops,
         warnings=_warnings(network, answer(network, output), batch),
     )
 

@@ -38,10 +38,18 @@ class Network:
     path: Path
     info: NetworkInfo
     model: ir.Model
+    custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
 
 
-def load(path: str | os.PathLike[str]) -> Network:
+def load(
+    path: str | os.PathLike[str], *, custom_ops: str | os.PathLike[str] | None = None
+) -> Network:
     """Read and check an ONNX file.
+
+    Args:
+        path: The file.
+        custom_ops: A library of custom operators, as onnxruntime loads it; with it, operators of
+            other domains than ONNX's are taken as they are.
 
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
@@ -51,7 +59,10 @@ def load(path: str | os.PathLike[str]) -> Network:
     proto = _read(path)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
-    _refuse_unknown_operators(path, model)
+    if custom_ops is None:
+        _refuse_unknown_operators(path, model)
+    elif not Path(custom_ops).is_file():
+        raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
     data_files = _external_data(path, model)
     _check(path)
     opset = model.opset_imports.get("", 0)
@@ -78,7 +89,7 @@ def load(path: str | os.PathLike[str]) -> Network:
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    return Network(path, info, model)
+    return Network(path, info, model, None if custom_ops is None else Path(custom_ops))
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -106,7 +117,8 @@ def _refuse_unknown_operators(path: Path, model: ir.Model) -> None:
             if node.domain not in _KNOWN_DOMAINS and node.op_identifier() not in model.functions:
                 raise ModelError(
                     f"{path} uses the operator {node.op_type} of the domain {node.domain!r}, "
-                    "which is not part of ONNX. Export the network without custom operators."
+                    "which is not part of ONNX. Name the library that has it with --custom-ops, or "
+                    "export the network without custom operators."
                 )
 
 
