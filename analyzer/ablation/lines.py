@@ -18,6 +18,8 @@ RunRows = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 CELL_BYTES = 128
 """Memory that a cell takes while its class is worked on, at most."""
 
+_HAIR, _FAR = 1e-30, 1e30  # leads stay between, so that they can be interpolated
+
 
 def lead_of(scores: np.ndarray, label: int) -> np.ndarray:
     """By how much the label's score leads all others; negative exactly where it is not named.
@@ -28,95 +30,93 @@ def lead_of(scores: np.ndarray, label: int) -> np.ndarray:
     Returns:
         float32 (R,), negative, if only by a hair, where the label is not the class named.
     """
+    right = scores.argmax(axis=1) == label
     others = scores.astype(np.float32)
     own = others[:, label].copy()
     others[:, label] = -np.inf
-    lead = own - others.max(axis=1, initial=-np.inf)
-    right = scores.argmax(axis=1) == label
-    hair = np.finfo(np.float32).tiny
-    lead = np.nan_to_num(lead, nan=0.0)  # where both are infinite
-    return np.where(right, np.maximum(lead, 0), np.minimum(lead, -hair)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # two infinite scores
+        lead = np.nan_to_num(own - others.max(axis=1), nan=0.0)
+    lead = np.where(right, np.clip(lead, 0, _FAR), np.clip(lead, -_FAR, -_HAIR))
+    return lead.astype(np.float32)
 
 
 class Lines:
-    """The lines of a class of C samples, (2, C, M + 1): descending, then ascending removal."""
+    """The lines of a class of C samples: those of descending removal, then the ascending ones.
+
+    Attributes:
+        known: bool (2, C, M + 1), cells whose row has been run.
+        guess: float32 (2, C, M + 1), leads, interpolated where not known.
+        rows: run so far.
+        frozen: whether guesses stay as they are until their cell is run.
+    """
 
     def __init__(self, active: np.ndarray, run: RunRows, *, share_empty: bool):
         """Runs the rows at both ends of every line.
 
         Args:
             active: bool (C, M), units by rank that are not all zero for a sample.
+            run: runs rows.
             share_empty: with every unit removed, all samples are given the same answer.
         """
         samples, self.units = active.shape
+        shape = (2, samples, self.units + 1)
         self._run = run
-        self.rows = 0  # run so far
-        self.frozen = False  # whether guesses stay as they are until the cell is run
-        cells = np.arange(self.units + 1)
-        self.gone = np.zeros((2, samples, self.units + 1), dtype=np.int32)  # active units removed
-        self.gone[0, :, 1:] = active.cumsum(axis=1)
-        self.gone[1, :, 1:] = active[:, ::-1].cumsum(axis=1)
-        starts = np.diff(self.gone, axis=2, prepend=-1) > 0
-        self._first = np.maximum.accumulate(np.where(starts, cells, 0), axis=2)
-        self.known = np.zeros(self.gone.shape, dtype=bool)
-        self.lead = np.zeros(self.gone.shape, dtype=np.float32)  # where known
+        self.rows, self.frozen = 0, False
+        self._cells = np.arange(self.units + 1)
+        self._gone = np.zeros(shape, dtype=np.int32)  # active units removed
+        self._gone[0, :, 1:] = active.cumsum(axis=1)
+        self._gone[1, :, 1:] = active[:, ::-1].cumsum(axis=1)
+        self._gone = self._gone.reshape(-1, self.units + 1)
+        starts = np.diff(self._gone, axis=1, prepend=-1) > 0
+        self._first = np.maximum.accumulate(np.where(starts, self._cells, 0), axis=1)
 
-        everyone = np.arange(samples)
-        whole = self._leads(everyone, np.zeros(samples, int), np.full(samples, self.units))
-        bare = np.flatnonzero(active.any(axis=1))  # samples that have something to lose
-        asked = bare[:1] if share_empty else bare
-        empty = np.zeros(samples, dtype=np.float32)
-        if len(bare):
-            nothing = np.zeros(len(asked), int)
-            empty[bare] = self._leads(asked, nothing, nothing)
-        ends = (self.gone == 0, (self.gone == self.gone[:, :, -1:]) & (self.gone > 0))
-        for cells_there, leads in zip(ends, (whole, empty), strict=True):
-            self.known |= cells_there
-            self.lead = np.where(cells_there, leads[None, :, None], self.lead)
-        self.interpolate()
+        whole, empty = self._ends(active, share_empty)
+        last = self._gone == self._gone[:, -1:]
+        lead = np.where(last, np.tile(empty, 2)[:, None], 0)
+        lead = np.where(self._gone == 0, np.tile(whole, 2)[:, None], lead)
+        self.known = (last | (self._gone == 0)).reshape(shape)
+        self.guess = lead.astype(np.float32).reshape(shape)
+        self._before = np.empty_like(self._first)  # the next known cell to the left, or itself
+        self._behind = np.empty_like(self._first)  # and to the right
+        self._interpolate(np.arange(len(self._gone)))
 
     @property
     def right(self) -> np.ndarray:
-        """bool (2, C, M + 1): as known, or else as it probably is."""
+        """bool (2, C, M + 1): as known, or else as guessed."""
         return self.guess >= 0
 
-    def learn(self, wanted: np.ndarray) -> None:
-        """Runs the rows of the wanted cells, bool (2, C, M + 1), as far as they are unknown."""
-        order, sample, n = np.nonzero(wanted & ~self.known)
-        hit = np.zeros(self.known.shape, dtype=bool)
-        hit[order, sample, self._first[order, sample, n]] = True
-        order, sample, n = np.nonzero(hit)
-        if not len(n):
-            return
-        low = np.where(order == 0, n, 0)
-        high = np.where(order == 0, self.units, self.units - n)
-        leads = np.zeros(self.lead.shape, dtype=np.float32)
-        leads[order, sample, n] = self._leads(sample, low, high)
-        new = np.take_along_axis(hit, self._first, axis=2)
-        self.known |= new
-        self.lead = np.where(new, np.take_along_axis(leads, self._first, axis=2), self.lead)
-        self.interpolate()
+    def learn(self, wanted: np.ndarray) -> np.ndarray:
+        """Runs the rows of wanted cells as far as they are unknown, and guesses the rest anew.
 
-    def _leads(self, sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        self.rows += len(sample)
-        return self._run(sample, low, high)
+        Args:
+            wanted: bool (2, C, M + 1).
 
-    def interpolate(self) -> None:
-        """Guesses the leads between known ones, straight in the number of active units gone."""
-        if self.frozen:
-            self.guess = np.where(self.known, self.lead, self.guess)
-            return
-        cells = np.arange(self.units + 1)
-        self._before = np.maximum.accumulate(np.where(self.known, cells, 0), axis=2)
-        behind = np.where(self.known, cells, self.units)[:, :, ::-1]
-        self._behind = np.minimum.accumulate(behind, axis=2)[:, :, ::-1]
-        self._left = np.take_along_axis(self.lead, self._before, axis=2)
-        self._right = np.take_along_axis(self.lead, self._behind, axis=2)
-        at = np.take_along_axis(self.gone, self._before, axis=2)
-        self.width = np.take_along_axis(self.gone, self._behind, axis=2) - at
-        share = (self.gone - at) / np.maximum(self.width, 1)
-        self._share = share
-        self.guess = self._left + share.astype(np.float32) * (self._right - self._left)
+        Returns:
+            int64, the lines that gained: sample, plus C for ascending removal.
+        """
+        samples = self.known.shape[1]
+        line, n = np.nonzero((wanted & ~self.known).reshape(self._gone.shape))
+        start = np.unique(line * (self.units + 1) + self._first[line, n])  # of rows
+        if not len(start):
+            return start
+        line, n = np.divmod(start, self.units + 1)
+        descending = line < samples
+        low = np.where(descending, n, 0)
+        high = np.where(descending, self.units, self.units - n)
+        leads = np.zeros(self._gone.size, dtype=np.float32)
+        leads[start] = self._leads(line % samples, low, high)
+        hit = np.zeros(self._gone.size, dtype=bool)
+        hit[start] = True
+
+        gained = np.unique(line)
+        row = self._first[gained] + (gained * (self.units + 1))[:, None]  # of each cell
+        new = hit[row]
+        known, guess = self._flat(self.known), self._flat(self.guess)
+        known[gained] |= new
+        guess[gained] = np.where(new, leads[row], guess[gained])
+        if not self.frozen:
+            self._interpolate(gained)
+        return gained
 
     def grid(self, spacing: int) -> np.ndarray:
         """Cells with every ``spacing``-th active unit gone, bool (2, C, M + 1).
@@ -126,33 +126,73 @@ class Lines:
         samples = self.known.shape[1]
         phase = np.arange(samples) * spacing // max(samples, 1)  # even over 0…spacing - 1
         phase = np.random.default_rng(samples).permutation(phase)
-        return (self.gone + phase[None, :, None]) % spacing == 0
+        return ((self._gone + np.tile(phase, 2)[:, None]) % spacing == 0).reshape(self.known.shape)
 
-    def doubtful(self, doubt: float) -> np.ndarray:
-        """Middles of gaps in which the answer changes or might change, bool (2, C, M + 1).
+    def refine(self, doubt: float) -> None:
+        """Halves the gaps in which the answer changes or might change, down to single units.
 
         Args:
             doubt: a gap might hide a change where the lower lead at its ends is less than so
                 many times the error of interpolation there, as known leads show it.
         """
-        rough = self._roughness()
-        around = np.maximum(
-            np.take_along_axis(rough, self._before, axis=2),
-            np.take_along_axis(rough, self._behind, axis=2),
-        )
-        changes = (self._left >= 0) != (self._right >= 0)
-        near = np.minimum(np.abs(self._left), np.abs(self._right)) < doubt * around
-        middle = np.floor(self._share * self.width) == self.width // 2
-        return ~self.known & (changes | near) & middle
+        lines = np.arange(len(self._gone))
+        while len(lines):
+            wanted = np.zeros(self._gone.shape, dtype=bool)
+            wanted[lines] = self._doubtful(lines, doubt)
+            lines = self.learn(wanted.reshape(self.known.shape))
 
-    def _roughness(self) -> np.ndarray:
-        """At known cells, how far the lead lies from the line through its known neighbours."""
-        rough = np.zeros(self.lead.shape, dtype=np.float32)
-        inner = self.known[:, :, 1:-1]
-        left, right = self._left[:, :, :-2], self._right[:, :, 2:]
-        a = np.take_along_axis(self.gone, self._before, axis=2)[:, :, :-2]
-        b = np.take_along_axis(self.gone, self._behind, axis=2)[:, :, 2:]
-        share = (self.gone[:, :, 1:-1] - a) / np.maximum(b - a, 1)
-        off = np.abs(self.lead[:, :, 1:-1] - (left + share * (right - left)))
-        rough[:, :, 1:-1] = np.where(inner, off, 0)
-        return rough
+    def _ends(self, active: np.ndarray, share_empty: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Leads (C,) with nothing and with everything removed."""
+        everyone = np.arange(len(active))
+        nothing = np.zeros(len(active), dtype=np.int64)
+        whole = self._leads(everyone, nothing, nothing + self.units)
+        bare = np.flatnonzero(active.any(axis=1))  # samples that have something to lose
+        asked = bare[:1] if share_empty else bare
+        empty = whole.copy()
+        if len(bare):
+            empty[bare] = self._leads(asked, nothing[: len(asked)], nothing[: len(asked)])
+        return whole, empty
+
+    def _leads(self, sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        self.rows += len(sample)
+        return self._run(sample, low, high)
+
+    def _flat(self, values: np.ndarray) -> np.ndarray:
+        """A view by line, (2·C, M + 1)."""
+        return values.reshape(self._gone.shape)
+
+    def _interpolate(self, lines: np.ndarray) -> None:
+        """Guesses between known leads, straight in the number of active units gone."""
+        known = self._flat(self.known)[lines]
+        before = np.maximum.accumulate(np.where(known, self._cells, 0), axis=1)
+        behind = np.where(known, self._cells, self.units)[:, ::-1]
+        behind = np.minimum.accumulate(behind, axis=1)[:, ::-1]
+        self._before[lines], self._behind[lines] = before, behind
+        at = (np.arange(len(lines)) * (self.units + 1))[:, None]
+        lead, gone = self._flat(self.guess)[lines].ravel(), self._gone[lines].ravel()
+        left, right = lead[before + at], lead[behind + at]
+        since, span = gone[before + at], gone[behind + at]
+        span -= since
+        share = (self._gone[lines] - since) / np.maximum(span, 1, dtype=np.float32)
+        self._flat(self.guess)[lines] = left + share.astype(np.float32) * (right - left)
+
+    def _doubtful(self, lines: np.ndarray, doubt: float) -> np.ndarray:
+        """Middles of the gaps that want to be halved, bool (lines, M + 1)."""
+        at = (np.arange(len(lines)) * (self.units + 1))[:, None]
+        known, gone = self._flat(self.known)[lines], self._gone[lines]
+        lead, flat = self._flat(self.guess)[lines], self._gone[lines].ravel()
+        before, behind = self._before[lines] + at, self._behind[lines] + at
+        left, right = lead.ravel()[before], lead.ravel()[behind]
+
+        # How far known leads lie from the line through their known neighbours.
+        rough = np.zeros_like(lead)
+        a, b = flat[before[:, :-2]], flat[behind[:, 2:]]
+        share = (gone[:, 1:-1] - a) / np.maximum(b - a, 1, dtype=np.float32)
+        straight = left[:, :-2] + share * (right[:, 2:] - left[:, :-2])
+        rough[:, 1:-1] = np.where(known[:, 1:-1], np.abs(lead[:, 1:-1] - straight), 0)
+
+        around = np.maximum(rough.ravel()[before], rough.ravel()[behind])
+        near = np.minimum(np.abs(left), np.abs(right)) < doubt * around
+        changes = (left >= 0) != (right >= 0)
+        middle = gone == (flat[before] + flat[behind]) // 2
+        return ~known & (changes | near) & middle

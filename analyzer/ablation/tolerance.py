@@ -50,7 +50,7 @@ _HEAD_START = 1 / 4  # of the allowance is there for the first class
 _SAMPLES_A_GUARD = 64
 _FEWEST_GUARDS = 2
 _SPACINGS = (32, 16, 8, 4, 2)  # active units from one point of the grid to the next
-_DOUBT = 2.0  # see Lines.doubtful; doubled with each audit that fails
+_DOUBT = 2.0  # see Lines.refine; doubled with each audit that fails
 _WRONG_GUARDS = 1 / 5  # of T: wrong guesses among the guard's cells that a grid may make
 _AT_ONCE = 16  # rows of a deciding column that are run before it is looked at again
 
@@ -138,7 +138,7 @@ def estimate_class(
             break
         lines.frozen = False
         lines.learn(lines.grid(spacing))
-        _refine(lines, doubt)
+        lines.refine(doubt)
         _settle(lines, tolerance)
         lines.frozen = True  # what the audit vouches for must not be guessed anew
         audit = _audit(lines, random, tolerance, (allowed - spent) / 2)
@@ -163,7 +163,7 @@ def _guarded_spacing(
     wanted = np.zeros(lines.known.shape, dtype=bool)
     wanted[:, guard] = True
     lines.learn(wanted)
-    lead, units = lines.lead[:, guard], lines.units
+    lead, units = lines.guess[:, guard], lines.units
 
     def known(sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         descending = high == units
@@ -172,15 +172,10 @@ def _guarded_spacing(
     for number, spacing in enumerate(_SPACINGS):
         again = Lines(active[guard], known, share_empty=False)
         again.learn(again.grid(spacing))
-        _refine(again, _DOUBT)
+        again.refine(_DOUBT)
         if (again.right != (lead >= 0)).mean() <= _WRONG_GUARDS * tolerance.asked:
             return number
     return len(_SPACINGS) - 1
-
-
-def _refine(lines: Lines, doubt: float) -> None:
-    while (wanted := lines.doubtful(doubt)).any():
-        lines.learn(wanted)
 
 
 def _settle(lines: Lines, tolerance: Tolerance) -> int:
