@@ -235,6 +235,9 @@ def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
         ["--interpolation", "cubic"],
         ["--at", "relu"],
         ["--axis", "one"],
+        ["--tolerance", "1"],
+        ["--input", "size"],
+        ["--input", "size=3"],
     ],
     ids=" ".join,
 )
@@ -251,6 +254,8 @@ def test_files_that_options_name(against_network, train, tmp_path):
     assert "nowhere.json cannot be read" in sentence
     sentence = against_network("--data", train, "--gap-model", train)
     assert "is not valid JSON" in sentence
+    sentence = against_network("--data", train, "--custom-ops", "nowhere.so")
+    assert "nowhere.so does not exist" in sentence
     (tmp_path / "other.json").write_text(json.dumps({"schema": 1}))
     sentence = against_network("--data", train, "--gap-model", tmp_path / "other.json")
     assert "other.json" in sentence
