@@ -18,11 +18,11 @@ from onnx_ir.passes import common as passes
 from analyzer.errors import ModelError
 from analyzer.records import NetworkInfo, TensorInfo
 from analyzer.surgery.graph import dimensions, is_op
+from analyzer.surgery.refusals import refuse_training, refuse_unknown_operators
 from analyzer.surgery.shapes import infer_shapes
 
 __all__ = ["Network", "load"]
 
-_KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 
@@ -53,14 +53,15 @@ def load(
 
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
-            missing, or it uses an operator that no runtime knows without a plug-in.
+            missing, it uses an operator that no runtime knows without a plug-in, or it is in
+            training mode.
     """
     path = Path(path)
     proto = _read(path)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
     if custom_ops is None:
-        _refuse_unknown_operators(path, model)
+        refuse_unknown_operators(path, model)
     elif not Path(custom_ops).is_file():
         raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
     data_files = _external_data(path, model)
@@ -70,6 +71,7 @@ def load(
         model = _raise_opset(path, proto, opset)
     model = passes.InlinePass()(model).model
     _gather_constants(model)
+    refuse_training(path, model)
     model = infer_shapes(model)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
@@ -109,17 +111,6 @@ def _read(path: Path) -> onnx.ModelProto:
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{path} holds no ONNX graph. Give a network saved as ONNX.")
     return proto
-
-
-def _refuse_unknown_operators(path: Path, model: ir.Model) -> None:
-    for graph in model.graphs():
-        for node in graph:
-            if node.domain not in _KNOWN_DOMAINS and node.op_identifier() not in model.functions:
-                raise ModelError(
-                    f"{path} uses the operator {node.op_type} of the domain {node.domain!r}, "
-                    "which is not part of ONNX. Name the library that has it with --custom-ops, or "
-                    "export the network without custom operators."
-                )
 
 
 def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:

@@ -45,7 +45,7 @@ def candidates(network: Network) -> tuple[Site, ...]:
     found = []
     for node in survey.graph:
         value = node.outputs[0]
-        if survey.activated(value) and not is_op(node, "Dropout", "Identity"):
+        if survey.activated(value):
             if survey.spatial(value) or not survey.flow.convolution:
                 found.append(survey.site(value, "activation"))
         elif is_op(node, *CONVOLUTIONS):
@@ -226,13 +226,12 @@ class _Survey:
         if activation is not None:
             return not is_gate(activation)
         node = value.producer()
-        if not is_op(node, "Concat", "Dropout", "Identity"):
+        if not is_op(node, "Concat"):
             return False
-        if is_op(node, "Concat"):
-            rank = len(dimensions(value) or ())
-            if not rank or attribute(node, "axis", 0) % rank != self.flow.axis.get(value):
-                return False
-        return bool(node.inputs) and all(v is not None and self.activated(v) for v in node.inputs)
+        rank = len(dimensions(value) or ())
+        if not rank or attribute(node, "axis", 0) % rank != self.flow.axis.get(value):
+            return False
+        return all(self.activated(_undropped(v)) for v in node.inputs)
 
     def holds_classes(self, value: ir.Value, scores: ir.Value) -> bool:
         """Whether the channels are the class scores already, pooled afterwards."""
@@ -292,6 +291,13 @@ class _Survey:
 def _survey(network: Network) -> _Survey:
     graph = network.model.graph
     return _Survey(network, graph, trace(graph), find_activations(graph))
+
+
+def _undropped(value: ir.Value) -> ir.Value:
+    """The tensor above operators that do nothing at inference."""
+    while is_op(value.producer(), "Dropout", "Identity"):
+        value = value.producer().inputs[0]
+    return value
 
 
 def _classes_as_units(
