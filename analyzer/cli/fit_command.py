@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of these."
 )
 @click.option(
-    "--plot", type=PATH, help="Also draw the population there, as .svg, .png or .pdf."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also draw the population there, as .svg, .png or .pdf.",
 )
 @json_option
 def command(
