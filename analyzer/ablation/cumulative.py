@@ -177,9 +177,7 @@ class _Ablation:
         else:
             known = [known for _, _, known in self._features(start, stop)]
         began = time.perf_counter()
-        if known:
-            places = np.concatenate([part.places for part in known])
-            found = Features.joined([part.features for part in known])
+        for places, found in self._together(known):
             if estimate:
                 self._estimate(places, found)
             elif self.network.head is None:
@@ -189,6 +187,14 @@ class _Ablation:
         tally.swept = stop
         tally.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
+
+    def _together(self, known: list[_Known]) -> Iterator[tuple[np.ndarray, Features]]:
+        """Places and features, of all batches in one unless they lie on a device."""
+        if any(part.features.held for part in known):
+            yield from ((part.places, part.features) for part in known)
+        elif known:
+            places = np.concatenate([part.places for part in known])
+            yield places, Features.joined([part.features for part in known])
 
     def _count_by_head(self, places: np.ndarray, found: Features) -> None:
         """Counts samples of a network whose suffix begins with a matrix product, by class."""
@@ -212,7 +218,7 @@ class _Ablation:
         rows = necessary_rows(
             np.take_along_axis(found.active, order, axis=1), share_empty=self._share_empty
         )
-        named = self.network.classes(found, rows.sample, rows.masks(_ranks(order)))
+        named = self.network.classes(found, _ranks(order), rows)
         self.tally.add(places, labels, rows, named)
 
     @property
@@ -237,7 +243,7 @@ class _Ablation:
             judge = partial(lead_of, label=label)
             if network.head is not None and network.head.pays(rows):
                 return network.head.classes(found, order, rows, judge)
-            return network.classes(found, sample, rows.masks(rank), judge)
+            return network.classes(found, rank, rows, judge)
 
         number = np.count_nonzero(tally.samples[: label + 1])
         estimate = estimate_class(

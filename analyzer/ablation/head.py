@@ -201,9 +201,8 @@ def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
         inner=head.inner,
         weights=weights,
         bias=np.load(head.bias),
-        tail=head.tail and open_session(
-            head.tail, device, threads=threads, custom_ops=cut.custom_ops
-        ),
+        tail=head.tail
+        and open_session(head.tail, device, threads=threads, custom_ops=cut.custom_ops),
         tail_input=head.tail_input,
         threads=threads or os.cpu_count() or 1,
     )

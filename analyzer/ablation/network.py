@@ -8,9 +8,11 @@ import numpy as np
 
 from analyzer.ablation.features import Features
 from analyzer.ablation.head import Head, Judge, first_of_highest, open_head
-from analyzer.ablation.sessions import OutOfMemory, Session, open_session
+from analyzer.ablation.rows import Rows
+from analyzer.ablation.sessions import Held, OutOfMemory, Session, open_session
 from analyzer.errors import ModelError
 from analyzer.records import Cut
+from analyzer.surgery.gathering import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = ["CutNetwork", "open_network", "padded"]
 
@@ -18,6 +20,7 @@ __all__ = ["CutNetwork", "open_network", "padded"]
 # what is gathered for them stays small beside the features themselves.
 _ROW_BYTES = 32 << 20
 _FEWEST_ROWS, _MOST_ROWS = 16, 4096
+_RESIDENT_BYTES = 64 << 20  # the same on a device of its own
 
 Piece = TypeVar("Piece")
 
@@ -31,6 +34,7 @@ class CutNetwork:
     suffix: Session
     image: str  # the prefix's input that takes the images
     head: Head | None = None  # how the suffix begins, where that is linear and runs here
+    resident: Session | None = None  # the suffix for features that stay on the device
 
     def features(self, images: np.ndarray) -> Features:
         """Runs the prefix on images, shape (B, …).
@@ -40,14 +44,22 @@ class CutNetwork:
             OutOfMemory: not even one image fits.
         """
         cut = self.cut
-        outputs = (cut.features, *cut.side, cut.attribute, cut.active)
+        names = (cut.features, *cut.side)
+        outputs = (*names, cut.attribute, cut.active)
 
         def run(piece: slice) -> Features:
             batch = images[piece]
-            found = self.prefix.run({self.image: padded(batch, cut.batch)}, outputs)
-            named = dict(zip(outputs, found, strict=True))
+            feeds = {self.image: padded(batch, cut.batch)}
+            if self.resident is not None:
+                stay = set(names) - set(cut.shared)
+                named = self.prefix.run_held(feeds, outputs, stay)
+            else:
+                named = dict(zip(outputs, self.prefix.run(feeds, outputs), strict=True))
             shared = {name: named.pop(name) for name in cut.shared}
-            whole = {name: value[: len(batch)] for name, value in named.items()}
+            whole = {
+                name: value if isinstance(value, Held) else value[: len(batch)]
+                for name, value in named.items()
+            }
             return Features(
                 attribute=whole.pop(cut.attribute),
                 active=whole.pop(cut.active),
@@ -68,26 +80,35 @@ class CutNetwork:
     def classes(
         self,
         found: Features,
-        sample: np.ndarray,
-        mask: Callable[[slice], np.ndarray],
+        rank: np.ndarray,
+        rows: Rows,
         judge: Judge = first_of_highest,
     ) -> np.ndarray:
         """The class that the suffix gives to each row, the first of equally high ones.
 
         Args:
             found: features of C samples.
-            sample: int64 (R,), the sample of each row.
-            mask: gives the mask of a slice of the rows, float32 (…, M), 1 keep, 0 remove.
+            rank: int64 (C, M), the rank of each channel for each sample.
+            rows: the rows to run, R.
             judge: what to say of rows instead, by their scores.
 
         Returns:
             (R,), int64 for classes.
         """
-        return np.concatenate([judge(scores) for scores in self._score_pieces(found, sample, mask)])
+        pieces = (
+            self._resident_pieces(found, rank, rows)
+            if found.held
+            else self._score_pieces(found, rows.sample, rows.masks(rank))
+        )
+        return np.concatenate([judge(scores) for scores in pieces])
 
     def scores(self, found: Features, mask: np.ndarray) -> np.ndarray:
         """The scores (C, K) of C samples under one mask each, float32 (C, M)."""
         everyone = np.arange(len(found.active))
+        if found.held:
+            # Rank 0 is kept, rank 1 removed.
+            rows = Rows.asked(everyone, np.zeros_like(everyone), np.ones_like(everyone))
+            return np.concatenate(list(self._resident_pieces(found, mask == 0, rows)))
         return np.concatenate(list(self._score_pieces(found, everyone, mask.__getitem__)))
 
     def _score_pieces(
@@ -106,19 +127,51 @@ class CutNetwork:
         rows_at_once = min(max(_ROW_BYTES // width, _FEWEST_ROWS), _MOST_ROWS)
         return _in_pieces(len(sample), fixed or rows_at_once, run)
 
+    def _resident_pieces(
+        self, found: Features, rank: np.ndarray, rows: Rows
+    ) -> Iterator[np.ndarray]:
+        """Scores of rows of which only three integers go to the device, and K scores come back."""
+        feeds = {**found.values, **found.shared, RANK: self.resident.hold(rank.astype(np.int32))}
 
-def open_network(cut: Cut, image: str, device: str, *, threads: int = 0) -> CutNetwork:
+        def run(piece: slice) -> np.ndarray:
+            row = {
+                SAMPLE: rows.sample[piece],
+                LOW: rows.low[piece].astype(np.int32),
+                HIGH: rows.high[piece].astype(np.int32),
+            }
+            return self.resident.run_held({**feeds, **row}, [self.cut.scores])[self.cut.scores]
+
+        width = max(found.nbytes // max(len(found.active), 1), 1)
+        return _in_pieces(len(rows), max(_RESIDENT_BYTES // width, _FEWEST_ROWS), run)
+
+
+def open_network(
+    cut: Cut,
+    image: str,
+    device: str,
+    *,
+    threads: int = 0,
+    resident: bool | None = None,
+) -> CutNetwork:
     """Opens both halves; the suffix goes where the prefix went.
+
+    Args:
+        resident: keep features where they are made and run rows by reference; None: on a GPU.
 
     Raises:
         DeviceError, ModelError: see :func:`analyzer.ablation.sessions.open_session`.
     """
     prefix = open_session(cut.prefix, device, threads=threads, custom_ops=cut.custom_ops)
-    suffix = open_session(
-        cut.suffix, prefix.device, threads=threads, custom_ops=cut.custom_ops
-    )
+    suffix = open_session(cut.suffix, prefix.device, threads=threads, custom_ops=cut.custom_ops)
     head = open_head(cut, prefix.device, threads=threads)
-    return CutNetwork(cut, prefix, suffix, image, head)
+    if resident is None:
+        resident = prefix.device != "cpu"
+    if not resident or cut.batch is not None:
+        return CutNetwork(cut, prefix, suffix, image, head)
+    rows = open_session(
+        write_gathering_suffix(cut), prefix.device, threads=threads, custom_ops=cut.custom_ops
+    )
+    return CutNetwork(cut, prefix, suffix, image, None, rows)
 
 
 def _in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:

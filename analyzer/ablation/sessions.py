@@ -3,7 +3,8 @@
 import ctypes
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import onnxruntime as ort
 
 from analyzer.errors import AnalyzerError, DeviceError, ModelError
 
-__all__ = ["OutOfMemory", "Session", "devices", "open_session"]
+__all__ = ["Held", "OutOfMemory", "Session", "devices", "open_session"]
 
 # onnxruntime writes its own words to standard error; what matters comes back as exceptions.
 _FATAL_ONLY = 4
@@ -23,6 +24,14 @@ _MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.
 
 class OutOfMemory(AnalyzerError):
     """A batch did not fit into memory; a smaller one may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An array that lies where a session runs."""
+
+    value: ort.OrtValue = field(repr=False)
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +53,59 @@ class Session:
             OutOfMemory: the batch did not fit.
             ModelError: onnxruntime could not run the network on these inputs.
         """
-        try:
+        with self._explained(feeds):
             return self._session.run(outputs, dict(feeds))
+
+    def run_held(
+        self,
+        feeds: Mapping[str, "np.ndarray | Held"],
+        outputs: Sequence[str],
+        held: Collection[str] = (),
+    ) -> "dict[str, np.ndarray | Held]":
+        """As :meth:`run`, with inputs that lie on the device and outputs that stay there.
+
+        Args:
+            held: those of the outputs that stay.
+        """
+        kind, index = _place(self.device)
+        with self._explained(feeds):
+            binding = self._session.io_binding()
+            for name, value in feeds.items():
+                if isinstance(value, Held):
+                    binding.bind_ortvalue_input(name, value.value)
+                else:
+                    binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            for name in outputs:
+                if name in held:
+                    binding.bind_output(name, kind, index)
+                else:
+                    binding.bind_output(name, "cpu")
+            self._session.run_with_iobinding(binding)
+            found = binding.get_outputs()
+            return {
+                name: Held(value, value.tensor_size_in_bytes()) if name in held else value.numpy()
+                for name, value in zip(outputs, found, strict=True)
+            }
+
+    def hold(self, array: np.ndarray) -> Held:
+        """Brings an array to where the session runs."""
+        with self._explained({}):
+            value = ort.OrtValue.ortvalue_from_numpy(
+                np.ascontiguousarray(array), *_place(self.device)
+            )
+        return Held(value, array.nbytes)
+
+    @contextmanager
+    def _explained(self, feeds: Mapping[str, "np.ndarray | Held"]) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # onnxruntime raises a family without a useful base
             if _MEMORY_WORDS.search(str(error)):
                 raise OutOfMemory(f"out of memory in {self.path.name}: {_line(error)}") from error
-            shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            shapes = ", ".join(
+                f"{name} {tuple(value.value.shape() if isinstance(value, Held) else value.shape)}"
+                for name, value in feeds.items()
+            )
             raise ModelError(
                 f"the network refused its input ({shapes}): {_line(error)}; "
                 "check the image size (--img-size) and the layout (--layout)"
@@ -130,6 +186,12 @@ def _open(
         )
     outputs = tuple(output.name for output in session.get_outputs())
     return Session(Path(path), device, note, outputs, session)
+
+
+def _place(device: str) -> tuple[str, int]:
+    """A device as onnxruntime's bindings name it."""
+    kind, _, index = device.partition(":")
+    return kind, int(index or 0)
 
 
 def _check_gpu(index: int) -> None:

@@ -248,7 +248,14 @@ def _count(
     masked = checkpoint.folder / "masked.onnx"
     surgery.write_masked(subject.network, subject.site, masked)
     image = subject.info.inputs[0].name
-    network = ablation.open_network(cut, image, request.device, threads=request.threads)
+    network = ablation.open_network(
+        cut,
+        image,
+        request.device,
+        threads=request.threads,
+        # Estimates look at a whole class at once, so its features come here.
+        resident=False if request.tolerance else None,
+    )
     if network.prefix.note:
         say(network.prefix.note)
 
