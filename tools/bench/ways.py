@@ -43,7 +43,10 @@ def one_pass(model: Path, images: np.ndarray) -> float:
 
 
 def ours(
-    network: ablation.CutNetwork, images: np.ndarray, labels: np.ndarray
+    network: ablation.CutNetwork,
+    images: np.ndarray,
+    labels: np.ndarray,
+    tolerance: ablation.Tolerance | None = None,
 ) -> tuple[ablation.Tally, float]:
     """An ablation by the package; also the share of active (sample, unit) pairs."""
     digests = np.zeros((len(images), 32), dtype=np.uint8)
@@ -64,6 +67,7 @@ def ours(
         memory=2 << 30,
         save=lambda tally: None,
         progress=lambda stage, done, total: None,
+        tolerance=tolerance,
     )
     active = np.concatenate(
         [network.features(images[i : i + 64]).active for i in range(0, min(len(images), 256), 64)]
