@@ -88,6 +88,8 @@ class Tolerance:
     def bounds(self, *, classes: int, off: float, cost: float, guessed: int) -> tuple[float, float]:
         """How far ζ and κ of the network can be off: for certain, and with 95 % probability.
 
+        At most T each; κ's can be more only where a whole class turned out to be unreadable.
+
         Args:
             classes: that turned out to have samples; and the sums over them of
             off: :attr:`Estimate.off`,

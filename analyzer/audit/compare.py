@@ -154,6 +154,12 @@ def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
             f"The sites differ: {a.site.tensor} with {a.site.channels} channels, "
             f"{b.site.tensor} with {b.site.channels}."
         )
+    for which, found in (("first", a.tolerance), ("second", b.tolerance)):
+        if found is not None and (found.zeta_bound or found.kappa_bound):
+            yield (
+                f"The {which} audit is an estimate: ζ is off by at most {found.zeta_bound:.2g}, κ, "
+                f"with {found.confidence:.0%} probability, by at most {found.kappa_bound:.2g}."
+            )
     if a.chance != b.chance:
         yield f"The chance levels differ: {a.chance:.6g} and {b.chance:.6g}."
     one, other = {entry.index for entry in a.classes}, {entry.index for entry in b.classes}

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from analyzer.audit import AuditRequest, read_curves, read_record, run_audit, verify
+from analyzer.audit import AuditRequest, compare, read_curves, read_record, run_audit, verify
 from analyzer.errors import AuditFolderError, DataError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -111,3 +111,12 @@ def test_a_tolerance_that_is_none_is_refused(tolerance, request_for):
     with pytest.raises(DataError, match="tolerance"):
         run_audit(request)
     assert not request.out.exists()
+
+
+def test_a_comparison_says_which_audit_is_an_estimate(request_for, tmp_path):
+    request = request_for(VGG16, tolerance=0.2)
+    run_audit(request)
+    run_audit(replace(request, out=tmp_path / "exact", tolerance=0.0))
+    said = [w for w in compare(tmp_path / "exact", request.out).warnings if "estimate" in w]
+    assert len(said) == 1
+    assert said[0].startswith("The second audit")
