@@ -4,6 +4,8 @@ Computed first, rendered then: :func:`page_of` turns the record and the curves i
 templates show, and the templates escape every string.
 """
 
+import contextlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from analyzer.writing import write_text
 
 __all__ = ["Page", "Panel", "html_of", "page_of", "render_report"]
 
+_TEMPLATES = Path(__file__).parent / "templates"
 _FEW = 12  # classes up to which all of them are drawn
 _PANEL = Frame(width=240, height=142, left=30, right=8, top=8, bottom=22)
 _WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
@@ -118,10 +121,17 @@ def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
 def html_of(page: Page) -> str:
     """``page`` as one HTML document."""
     # Imported here: an audit pays for the template engine only once it has something to show.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
+    # Compiled templates lie where Python puts compiled modules, if that can be written.
+    compiled = _TEMPLATES / "__pycache__"
+    with contextlib.suppress(OSError):
+        compiled.mkdir(exist_ok=True)
     environment = Environment(
-        loader=PackageLoader("analyzer.audit", "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
+        bytecode_cache=(
+            FileSystemBytecodeCache(str(compiled)) if os.access(compiled, os.W_OK) else None
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -503,6 +504,7 @@ def _settings(request: AuditRequest) -> dict[str, Any]:
     }
 
 
+@cache
 def installed_versions() -> Mapping[str, str]:
     """Of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
