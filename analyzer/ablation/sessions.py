@@ -178,7 +178,13 @@ def _open(
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
-        raise ModelError(f"onnxruntime cannot load {path.name}: {_line(error)}") from error
+        way_out = (
+            f"; on {device} it knows this operator for other types of elements only: export the "
+            "network in float32"
+            if "NOT_IMPLEMENTED" in str(error)
+            else ""
+        )
+        raise ModelError(f"onnxruntime cannot load {path.name}: {_line(error)}{way_out}") from error
     if device != "cpu" and session.get_providers()[0] != _CUDA:
         raise DeviceError(
             "onnxruntime could not load the CUDA libraries "

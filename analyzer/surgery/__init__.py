@@ -6,7 +6,7 @@ Nothing here sees data or runs a network. A :class:`Network` is never changed.
 from analyzer.surgery.cut import cut
 from analyzer.surgery.inputs import bind_inputs
 from analyzer.surgery.mask import write_masked
-from analyzer.surgery.network import Network, load
+from analyzer.surgery.network import Network, load, runnable
 from analyzer.surgery.outline import Outline, outline
 from analyzer.surgery.outputs import answer
 from analyzer.surgery.sites import candidates, default_site, find_site, named_site
@@ -23,5 +23,6 @@ __all__ = [
     "load",
     "named_site",
     "outline",
+    "runnable",
     "write_masked",
 ]

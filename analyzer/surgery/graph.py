@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 __all__ = [
     "attribute",
+    "axes_of",
     "constant",
     "depending",
     "dimensions",
@@ -35,6 +36,15 @@ def attribute(node: ir.Node, name: str, default):
     """The value of a node's attribute, or ``default`` where it is absent."""
     attr = node.attributes.get(name)
     return default if attr is None else attr.value
+
+
+def axes_of(node: ir.Node) -> list[int] | None:
+    """The axes a node works on, an attribute or from opset 13 on an input; None where it has
+    none, or they are computed."""
+    axes = attribute(node, "axes", None)
+    if axes is None and len(node.inputs) > 1:
+        axes = constant(node.inputs[1])
+    return None if axes is None else [int(a) for a in np.ravel(axes)]
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from analyzer.surgery.graph import attribute, constant, dimensions, is_op
+from analyzer.surgery.graph import attribute, axes_of, dimensions, is_op
 
 __all__ = ["Layout", "move"]
 
@@ -71,9 +71,7 @@ def _squeezed(node: ir.Node, value: ir.Value, layout: Layout) -> Layout | None:
     before, after = dimensions(value), dimensions(node.outputs[0])
     if before is None:
         return None
-    axes = attribute(node, "axes", None)
-    if axes is None and len(node.inputs) > 1:
-        axes = constant(node.inputs[1])
+    axes = axes_of(node)
     if is_op(node, "Unsqueeze"):
         if axes is None:
             return None

@@ -20,8 +20,9 @@ from analyzer.records import NetworkInfo, TensorInfo
 from analyzer.surgery.graph import dimensions, is_op
 from analyzer.surgery.refusals import refuse_training, refuse_unknown_operators
 from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.writing import save
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "load", "runnable"]
 
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
@@ -92,6 +93,20 @@ def load(
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
     return Network(path, info, model, None if custom_ops is None else Path(custom_ops))
+
+
+def runnable(network: Network, folder: Path) -> Path:
+    """The network's file, or where onnxruntime would refuse it a copy in ``folder``.
+
+    ONNX lets nodes share a name, onnxruntime does not; the copy differs in nothing else.
+    """
+    names = [node.name for node in network.model.graph if node.name]
+    if len(set(names)) == len(names):
+        return network.path
+    model = ir.from_proto(_read(network.path))
+    ir.external_data.set_base_dir(model.graph, network.path.parent)
+    save(model, folder / "original.onnx")
+    return folder / "original.onnx"
 
 
 def _read(path: Path) -> onnx.ModelProto:

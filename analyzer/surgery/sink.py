@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from analyzer.surgery.activations import Activation
-from analyzer.surgery.graph import attribute, constant, dimensions, is_op, readers
+from analyzer.surgery.graph import attribute, axes_of, constant, dimensions, is_op, readers
 from analyzer.surgery.layout import Layout, move
 from analyzer.surgery.removed import zero_point
 
@@ -212,10 +212,8 @@ def _global_pool(at: _At) -> Layout | None:
 def _reduce(at: _At) -> Layout | None:
     """A reduction over axes other than the batch and the channels."""
     shape = dimensions(at.value)
-    axes = attribute(at.node, "axes", None)
-    if axes is None and len(at.node.inputs) > 1:
-        axes = constant(at.node.inputs[1])
-    if axes is None or len(axes) == 0 or shape is None:
+    axes = axes_of(at.node)
+    if not axes or shape is None:
         return None
     gone = {int(a) % len(shape) for a in axes}
     if gone & {0, at.layout.axis}:

@@ -24,6 +24,7 @@ def save(model: ir.Model, path: Path) -> None:
         if value.const_value is not None
     )
     data = f"{path.name}.data" if weights > _INLINE_LIMIT else None
+    _name_nodes_apart(model)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         if data is None:
@@ -34,6 +35,16 @@ def save(model: ir.Model, path: Path) -> None:
         os.replace(aside / path.name, path)
     finally:
         shutil.rmtree(aside)
+
+
+def _name_nodes_apart(model: ir.Model) -> None:
+    """onnxruntime refuses two nodes of one name, which ONNX allows."""
+    for graph in model.graphs():
+        seen: set[str] = set()
+        for node in graph:
+            while node.name and node.name in seen:
+                node.name += "_"
+            seen.add(node.name)
 
 
 def _hold_in_memory(model: ir.Model) -> None:
