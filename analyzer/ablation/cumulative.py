@@ -177,13 +177,14 @@ class _Ablation:
         else:
             known = [known for _, _, known in self._features(start, stop)]
         began = time.perf_counter()
-        for places, found in self._together(known):
-            if estimate:
-                self._estimate(places, found)
-            elif self.network.head is None:
-                self._count_by_suffix(places, found)
-            else:
-                self._count_by_head(places, found)
+        if not estimate:
+            for places, found in self._together(known):
+                if self.network.head is None:
+                    self._count_by_suffix(places, found)
+                else:
+                    self._count_by_head(places, found)
+        elif known:
+            self._estimate(list(self._together(known)))
         tally.swept = stop
         tally.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
@@ -232,22 +233,32 @@ class _Ablation:
         size = self.bytes_per_sample + 2 * (units + 1) * CELL_BYTES
         return self.tolerance is not None and samples * size <= self.memory
 
-    def _estimate(self, places: np.ndarray, found: Features) -> None:
+    def _estimate(self, parts: list[tuple[np.ndarray, Features]]) -> None:
         """Counts the samples of a class as well as the tolerance asks."""
-        network, tally, label = self.network, self.tally, int(self.labels[places[0]])
-        order = tally.order[label]
-        rank = np.broadcast_to(_ranks(order[None]), found.active.shape)
+        network, tally = self.network, self.tally
+        places = np.concatenate([part for part, _ in parts])
+        label = int(self.labels[places[0]])
+        order, judge = tally.order[label], partial(lead_of, label=label)
+        rank = _ranks(order)
+        starts = np.cumsum([0, *(len(part) for part, _ in parts)])
 
         def run(sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-            rows = Rows.asked(sample, low, high)
-            judge = partial(lead_of, label=label)
-            if network.head is not None and network.head.pays(rows):
-                return network.head.classes(found, order, rows, judge)
-            return network.classes(found, rank, rows, judge)
+            leads = np.empty(len(sample), dtype=np.float32)
+            for start, stop, (_, found) in zip(starts, starts[1:], parts, strict=False):
+                mine = np.flatnonzero((sample >= start) & (sample < stop))
+                if not len(mine):
+                    continue
+                rows = Rows.asked(sample[mine] - start, low[mine], high[mine])
+                if network.head is not None and network.head.pays(rows):
+                    leads[mine] = network.head.classes(found, order, rows, judge)
+                else:
+                    ranks = np.broadcast_to(rank, found.active.shape)
+                    leads[mine] = network.classes(found, ranks, rows, judge)
+            return leads
 
         number = np.count_nonzero(tally.samples[: label + 1])
         estimate = estimate_class(
-            found.active[:, order],
+            np.concatenate([found.active for _, found in parts])[:, order],
             run,
             label,
             self.tolerance,

@@ -1,6 +1,7 @@
 """Features that stay on the device give the rows that features brought here give."""
 
 from collections import namedtuple
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_rows_by_reference_are_the_rows_themselves(name, site, tmp_path):
     )
 
 
-def counted(network, labels, memory):
+def counted(network, labels, memory, tolerance=None):
     digests = np.zeros((len(labels), 32), np.uint8)
 
     def load(indices, size):
@@ -82,6 +83,7 @@ def counted(network, labels, memory):
         memory=memory,
         save=lambda tally: None,
         progress=lambda stage, done, total: None,
+        tolerance=tolerance,
     )
 
 
@@ -96,6 +98,26 @@ def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path,
     one = counted(here, labels, memory)
     other = counted(opened(name, tmp_path, site=site, resident=True), labels, memory)
     np.testing.assert_array_equal(one.order, other.order)
+    np.testing.assert_array_equal(one.curves, other.curves)
+    np.testing.assert_array_equal(one.hits, other.hits)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet34"])
+def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 8)
+    site = inner_convolution() if name == "resnet34" else None
+    here = opened(name, tmp_path, site=site, resident=False)
+    units = here.cut.site.channels
+    labels = np.zeros(len(IMAGES), np.int64)
+    labels[20:] = 7
+    tolerance = ablation.Tolerance(0.2, Fraction(1, 10), 0, 2, len(labels), units)
+    one = counted(here, labels, 1 << 30, tolerance)
+    there = opened(name, tmp_path, site=site, resident=True)
+    other = counted(there, labels, 1 << 30, tolerance)
+    assert one.guessed > 0
+    assert (one.run, one.guessed, one.off, one.cost) == (
+        other.run, other.guessed, other.off, other.cost,
+    )  # fmt: skip
     np.testing.assert_array_equal(one.curves, other.curves)
     np.testing.assert_array_equal(one.hits, other.hits)
 
