@@ -49,9 +49,10 @@ class Samples:
     def spread(self, count: int) -> np.ndarray | None:
         """Up to ``count`` images, (B, …), from all over the data; None if none can be read."""
         places = np.unique(np.linspace(0, len(self.indices) - 1, count).astype(int))
-        for batch in self.load(self.indices[places], count):
-            if len(batch.indices):
-                return batch.images
+        for indices in (self.indices[places], self.indices):
+            for batch in self.load(indices, count):
+                if len(batch.indices):
+                    return batch.images
         return None
 
 

@@ -12,11 +12,13 @@ from analyzer.audit.folder import read_curves, read_samples
 from analyzer.audit.record import AuditRecord, read_record, to_dict
 from analyzer.audit.report import render_report
 from analyzer.audit.verify import Verification, verify
+from analyzer.audit.versions import installed_versions
 
 if TYPE_CHECKING:
     from analyzer.audit.population import Member, audit_population, read_manifest
     from analyzer.audit.population_figure import write_population_figure
-    from analyzer.audit.run import AuditRequest, installed_versions, run_audit
+    from analyzer.audit.request import AuditRequest
+    from analyzer.audit.run import run_audit
 
 __all__ = [
     "AuditRecord",
@@ -39,10 +41,9 @@ __all__ = [
 ]
 
 _LATE = {
-    "AuditRequest": "analyzer.audit.run",
+    "AuditRequest": "analyzer.audit.request",
     "Member": "analyzer.audit.population",
     "audit_population": "analyzer.audit.population",
-    "installed_versions": "analyzer.audit.run",
     "read_manifest": "analyzer.audit.population",
     "run_audit": "analyzer.audit.run",
     "write_population_figure": "analyzer.audit.population_figure",

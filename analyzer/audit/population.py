@@ -10,7 +10,9 @@ import numpy as np
 
 from analyzer import ablation, data, estimation, surgery
 from analyzer.audit.folder import prepare_folder
-from analyzer.audit.run import AuditRequest, open_network, run_audit
+from analyzer.audit.request import AuditRequest
+from analyzer.audit.run import run_audit
+from analyzer.audit.subject import open_network
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.records import Progress
 

@@ -167,6 +167,7 @@ class AuditRecord:
     seconds: SecondsRecord
     rows: RowsRecord
     warnings: tuple[str, ...] = ()
+    input_warnings: tuple[str, ...] = ()  # those of them that come from before the counting
     empty_classes: tuple[EmptyClass, ...] = ()
     skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
     created: str = ""  # UTC, ISO 8601

@@ -1,0 +1,178 @@
+"""From a network and its data to counts, just now or in a finished audit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer import ablation, data, estimation, surgery
+from analyzer.audit import folder, record
+from analyzer.audit.checkpoint import Checkpoint
+from analyzer.audit.request import AuditRequest
+from analyzer.audit.subject import Subject
+from analyzer.errors import DataError
+from analyzer.records import ClassCurves, Progress, SampleCounts
+
+__all__ = ["Counted", "count", "counted_before"]
+
+_CHECKED_IMAGES = 4  # on which the surgery is checked
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the ablation found, just now or in a finished audit."""
+
+    curves: tuple[ClassCurves, ...]
+    samples: SampleCounts
+    classes: int  # K of the network
+    cut: str  # tensor where the graph was cut
+    device: str
+    data_sha256: str
+    rows: record.RowsRecord
+    tolerance: record.ToleranceRecord | None
+    prefix_seconds: float
+    sweep_seconds: float
+    skipped: tuple[str, ...]
+    warnings: tuple[str, ...]  # of the network, the data and the device
+
+
+def counted_before(out: Path, found: record.AuditRecord) -> Counted:
+    """What a finished audit counted, by its record and the files beside it.
+
+    Raises:
+        AuditFolderError: the files are damaged.
+    """
+    return Counted(
+        curves=folder.read_curves(out),
+        samples=folder.read_samples(out),
+        classes=len(found.classes) + len(found.empty_classes),
+        cut=found.site.cut,
+        device=found.device.used,
+        data_sha256=found.data.sha256,
+        rows=found.rows,
+        tolerance=found.tolerance,
+        prefix_seconds=found.seconds.prefix,
+        sweep_seconds=found.seconds.sweep,
+        skipped=found.skipped,
+        warnings=found.input_warnings,
+    )
+
+
+def count(
+    request: AuditRequest,
+    subject: Subject,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Counted:
+    """Cuts the network, checks the cut, and runs the ablation or what is left of it.
+
+    Raises:
+        AnalyzerError: anything about the network, the data or the device.
+    """
+    arrays = checkpoint.read(subject.key)
+    checkpoint.prepare()
+    cut = surgery.cut(subject.network, subject.site, checkpoint.folder, output=request.output)
+    masked = checkpoint.folder / "masked.onnx"
+    surgery.write_masked(subject.network, subject.site, masked)
+    image = subject.info.inputs[0].name
+    network = ablation.open_network(
+        cut,
+        image,
+        request.device,
+        threads=request.threads,
+        # Estimates look at a whole class at once, so its features come here.
+        resident=False if request.tolerance else None,
+    )
+    if network.prefix.note:
+        say(network.prefix.note)
+
+    samples = ablation.Samples(
+        indices=subject.indices,
+        labels=subject.labels,
+        load=lambda indices, size: data.batches(
+            subject.source, subject.preprocessing, indices, size, skip_bad=request.skip_bad
+        ),
+    )
+    images = samples.spread(_CHECKED_IMAGES)
+    if images is None:
+        first = subject.source.names[int(subject.indices[0])]
+        raise DataError(
+            f"not one of the samples of {subject.source.source} can be read, {first} among them"
+        )
+    classes = ablation.check_surgery(
+        network,
+        surgery.runnable(subject.network, checkpoint.folder),
+        masked,
+        images,
+        fixed=subject.info.inputs[0].fixed_batch,
+        answer=surgery.answer(subject.network, request.output),
+        further=subject.further,
+        seed=request.seed,
+    )
+    data.check_classes(subject.source, classes)
+
+    tally = ablation.Tally.start(len(samples.labels), classes, subject.site.channels)
+    if arrays is not None:
+        tally = tally.restored(arrays)
+        say(f"going on after {tally.swept} of {len(samples.labels)} samples")
+    tolerance = None
+    if request.tolerance:
+        tolerance = ablation.Tolerance(
+            asked=request.tolerance,
+            chance=estimation.chance_fraction(request.chance_of(classes)),
+            seed=request.seed,
+            classes=len(np.unique(samples.labels)),
+            samples=len(samples.labels),
+            channels=subject.site.channels,
+        )
+    ablation.ablate(
+        network,
+        samples,
+        tally,
+        memory=request.memory,
+        save=lambda tally: checkpoint.write(subject.key, tally.arrays()),
+        progress=progress,
+        tolerance=tolerance,
+    )
+    place = np.empty(len(samples.labels), dtype=np.int64)
+    place[samples.sequence()] = np.arange(len(place))
+    counts = tally.sample_counts(samples.labels, place)
+    read = place[tally.read[place]]
+    return Counted(
+        curves=tally.class_curves(),
+        samples=counts,
+        classes=classes,
+        cut=cut.tensor,
+        device=network.prefix.device,
+        data_sha256=data.combine_digests(tally.digests[read], counts.label),
+        rows=record.RowsRecord(possible=tally.possible, run=tally.run),
+        tolerance=tolerance and _kept_to(tolerance, tally),
+        prefix_seconds=tally.prefix_seconds,
+        sweep_seconds=tally.sweep_seconds,
+        skipped=tuple(tally.skipped.tolist()),
+        warnings=(
+            *subject.site.warnings,
+            *cut.warnings,
+            *subject.source.warnings,
+            *subject.preprocessing.warnings,
+            *([network.prefix.note] if network.prefix.note else ()),
+        ),
+    )
+
+
+def _kept_to(tolerance: ablation.Tolerance, tally: ablation.Tally) -> record.ToleranceRecord:
+    zeta, kappa = tolerance.bounds(
+        classes=int(np.count_nonzero(tally.samples)),
+        off=tally.off,
+        cost=tally.cost,
+        guessed=tally.guessed,
+    )
+    return record.ToleranceRecord(
+        asked=tolerance.asked,
+        zeta_bound=zeta,
+        kappa_bound=kappa,
+        confidence=ablation.CONFIDENCE,
+        rows_audited=tally.drawn,
+    )

@@ -1,0 +1,145 @@
+"""From counts to the result: quantities, averages, estimated gap, warnings."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from analyzer import estimation
+from analyzer.audit import folder, record
+from analyzer.audit.counting import Counted
+from analyzer.audit.request import AuditRequest
+from analyzer.audit.subject import Subject
+from analyzer.audit.versions import installed_versions
+
+__all__ = ["summed_up"]
+
+
+def summed_up(
+    request: AuditRequest, subject: Subject, counted: Counted, seconds: float
+) -> record.AuditRecord:
+    """The record of an audit that took ``seconds`` in all."""
+    chance = request.chance_of(counted.classes)
+    names = subject.source.class_names or ()
+    name = lambda index: names[index] if index < len(names) else str(index)  # noqa: E731
+    quantities = [estimation.class_quantities(curve, chance) for curve in counted.curves]
+    zeta, kappa = estimation.network_quantities(quantities)
+    accuracy = float(counted.samples.correct.mean())
+    filled = {item.class_index for item in quantities}
+    empty = tuple(
+        record.EmptyClass(index=index, name=name(index))
+        for index in range(counted.classes)
+        if index not in filled
+    )
+    info, site = subject.info, subject.site
+    return record.AuditRecord(
+        model=record.ModelRecord(
+            path=request.model_name or str(request.model),
+            sha256=info.sha256,
+            bytes=info.bytes,
+            producer=info.producer,
+            opset=info.opset,
+        ),
+        data=record.DataRecord(
+            source=request.data_name or subject.source.source,
+            samples=len(counted.samples.label),
+            sha256=counted.data_sha256,
+            preprocessing=subject.preprocessing.to_dict(),
+        ),
+        site=record.SiteRecord(
+            tensor=site.tensor,
+            axis=site.axis,
+            channels=site.channels,
+            kind=site.kind,
+            cut=counted.cut,
+            operator=site.operator,
+        ),
+        settings=request.settings(),
+        chance=chance,
+        accuracy=accuracy,
+        zeta=zeta,
+        kappa=kappa,
+        classes=tuple(
+            record.ClassRecord(
+                index=item.class_index,
+                name=name(item.class_index),
+                samples=item.samples,
+                accuracy=item.accuracy,
+                n0=item.n0,
+                n0_r=item.n0_r,
+                zeta=item.zeta,
+                kappa=item.kappa,
+                chance_reached=item.chance_reached,
+                flags=item.flags,
+            )
+            for item in quantities
+        ),
+        gap=_gap(request, subject.gap_model, zeta, kappa),
+        device=record.DeviceRecord(requested=request.device, used=counted.device),
+        versions=installed_versions(),
+        seconds=record.SecondsRecord(
+            prefix=counted.prefix_seconds, sweep=counted.sweep_seconds, total=seconds
+        ),
+        rows=counted.rows,
+        tolerance=counted.tolerance,
+        warnings=(*counted.warnings, *_warnings(accuracy, chance, counted, empty)),
+        input_warnings=counted.warnings,
+        empty_classes=empty,
+        skipped=counted.skipped,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        key=subject.key,
+    )
+
+
+def _gap(
+    request: AuditRequest, gap_model: estimation.GapModel | None, zeta: float, kappa: float
+) -> record.GapRecord | None:
+    if gap_model is None:
+        return None
+    estimate = gap_model.estimate(zeta, kappa)
+    return record.GapRecord(
+        estimate=estimate.estimate,
+        low=estimate.low,
+        high=estimate.high,
+        coverage=estimate.coverage,
+        gap_model=gap_model.sha256,
+        inside_range=estimate.inside_range,
+        warnings=estimate.warnings,
+        gap_model_name=request.gap_model_name or str(request.gap_model),
+        fitted_on=str(gap_model.fitted_on),
+    )
+
+
+def _warnings(
+    accuracy: float, chance: float, counted: Counted, empty: tuple[record.EmptyClass, ...]
+) -> list[str]:
+    found = []
+    # Three standard errors of an accuracy at chance.
+    if accuracy <= chance + 3 * (chance * (1 - chance) / len(counted.samples.label)) ** 0.5:
+        found.append(
+            f"the accuracy with nothing removed is {accuracy:.1%}, no better than chance "
+            f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
+            "and then none of the quantities means anything"
+        )
+    kept_to = counted.tolerance
+    if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
+        found.append(
+            f"ζ, κ and the counts in {folder.CURVES} and {folder.SAMPLES} are estimates (tolerance "
+            f"{kept_to.asked:g}): ζ is off by at most {kept_to.zeta_bound:.2g}, and κ, with "
+            f"{kept_to.confidence:.0%} probability, by at most {kept_to.kappa_bound:.2g}; nothing "
+            "of this is in the interval of an estimated gap"
+        )
+    if empty:
+        found.append(
+            f"{len(empty)} of the network's {counted.classes} classes have no samples and are "
+            f"left out of every average: {_some([item.name for item in empty])}"
+        )
+    if counted.skipped:
+        found.append(
+            f"left out, because they could not be read ({len(counted.skipped)}): "
+            f"{_some(counted.skipped)}"
+        )
+    return found
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    listed = "; ".join(names[:limit])
+    return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"
