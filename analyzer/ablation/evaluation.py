@@ -43,7 +43,7 @@ def accuracy(
     fixed = image.fixed_batch
     first = samples.spread(1)
     if first is None:
-        raise DataError("the sample that was tried first cannot be read")
+        raise DataError("not one of the test samples can be read")
     label_of = dict(zip(samples.indices.tolist(), samples.labels.tolist(), strict=True))
     correct = total = asked = 0
     size = fixed or images_at_once(first[0].nbytes)
