@@ -9,6 +9,7 @@ from onnx_ir.passes import common as passes
 from analyzer.errors import ModelError, SiteError
 from analyzer.records import Answer, Cut, Site
 from analyzer.surgery.batch import free_batch
+from analyzer.surgery.blame import blames_file
 from analyzer.surgery.flow import trace
 from analyzer.surgery.halves import make_prefix, make_suffix
 from analyzer.surgery.linear import write_linear_head
@@ -22,6 +23,7 @@ __all__ = ["cut", "planned"]
 _FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
 
 
+@blames_file
 def cut(
     network: Network,
     site: Site,

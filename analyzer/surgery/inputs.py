@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from analyzer.errors import ModelError
 from analyzer.records import FurtherInput, TensorInfo
+from analyzer.surgery.blame import blames_file
 from analyzer.surgery.editing import Insertion
 from analyzer.surgery.flow import trace
 from analyzer.surgery.graph import find_value
@@ -17,6 +18,7 @@ from analyzer.surgery.shapes import infer_shapes
 __all__ = ["bind_inputs"]
 
 
+@blames_file
 def bind_inputs(
     network: Network, given: Mapping[str, np.ndarray]
 ) -> tuple[Network, tuple[FurtherInput, ...]]:

@@ -12,6 +12,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import Site
+from analyzer.surgery.blame import blames_file
 from analyzer.surgery.editing import Insertion
 from analyzer.surgery.graph import dimensions, find_value, unique_name
 from analyzer.surgery.layout import Layout
@@ -26,6 +27,7 @@ _ROWS = "mask_rows"  # symbolic size of the mask's first axis: 1 or the batch
 _FIRST_IR_WITH_DEFAULTS = 4  # before it, initializers could not be overridden by inputs
 
 
+@blames_file
 def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> None:
     """Write the network with an optional input ``channel_mask`` that removes channels.
 

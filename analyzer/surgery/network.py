@@ -5,6 +5,7 @@ the graph without its large tensors, so networks over 2 GB work like small ones.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import NetworkInfo, TensorInfo
+from analyzer.surgery.blame import blames_file, first_line
 from analyzer.surgery.graph import dimensions, is_op
 from analyzer.surgery.refusals import refuse_training, refuse_unknown_operators
 from analyzer.surgery.shapes import infer_shapes
@@ -42,6 +44,7 @@ class Network:
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
 
 
+@blames_file
 def load(
     path: str | os.PathLike[str], *, custom_ops: str | os.PathLike[str] | None = None
 ) -> Network:
@@ -67,6 +70,7 @@ def load(
         raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
     data_files = _external_data(path, model)
     _check(path)
+    _check_sizes(path, proto)
     opset = model.opset_imports.get("", 0)
     if opset < _OLDEST_OPSET:
         model = _raise_opset(path, proto, opset)
@@ -166,21 +170,33 @@ def _check(path: Path) -> None:
     try:
         onnx.checker.check_model(path)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{path} is not a valid ONNX network: {reason}. Export it again, or mend it until "
-            "onnx.checker accepts it."
+            f"{path} is not a valid ONNX network: {first_line(error)}. Export it again, or "
+            "mend it until onnx.checker accepts it."
         ) from None
+
+
+def _check_sizes(path: Path, proto: onnx.ModelProto) -> None:
+    """Whether every initializer has as many bytes as its shape says; onnx.checker does not ask."""
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.STRING or not tensor.HasField("raw_data"):
+            continue
+        elements = math.prod(tensor.dims)
+        wanted = math.ceil(ir.DataType(tensor.data_type).itemsize * elements)
+        if len(tensor.raw_data) != wanted:
+            raise ModelError(
+                f"{path} is damaged: the weights {tensor.name} of shape {list(tensor.dims)} hold "
+                f"{len(tensor.raw_data)} bytes instead of {wanted}. Export or copy it again."
+            )
 
 
 def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> ir.Model:
     try:
         converted = onnx.version_converter.convert_version(proto, _OLDEST_OPSET)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(
             f"{path} is written for ONNX opset {opset}, which is older than {_OLDEST_OPSET}, and "
-            f"cannot be converted: {reason}. Export it with a newer opset."
+            f"cannot be converted: {first_line(error)}. Export it with a newer opset."
         ) from None
     return ir.from_proto(converted)
 

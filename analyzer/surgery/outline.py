@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from analyzer.records import NetworkInfo, Site
+from analyzer.surgery.blame import blames_file
 from analyzer.surgery.cut import planned
 from analyzer.surgery.flow import CONVOLUTIONS
 from analyzer.surgery.graph import attribute, depending, dimensions, find_value
@@ -31,6 +32,7 @@ class Outline:
     suffix_operations: int | None  # multiply-adds of a row
 
 
+@blames_file
 def outline(network: Network, site: Site, output: str | None = None) -> Outline:
     """Plan the cut at ``site`` and count what both halves cost.
 

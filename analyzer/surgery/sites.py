@@ -8,6 +8,7 @@ import onnx_ir as ir
 from analyzer.errors import SiteError
 from analyzer.records import Site
 from analyzer.surgery.activations import Activation, find_activations, is_gate
+from analyzer.surgery.blame import blames_file
 from analyzer.surgery.flow import CONVOLUTIONS, Flow, bottlenecks, trace
 from analyzer.surgery.graph import (
     attribute,
@@ -35,6 +36,7 @@ _PASSED = (
 )  # fmt: skip
 
 
+@blames_file
 def candidates(network: Network) -> tuple[Site, ...]:
     """The activations of convolutions and the raw convolutions, in topological order.
 
@@ -53,6 +55,7 @@ def candidates(network: Network) -> tuple[Site, ...]:
     return tuple(site for site in found if site is not None)
 
 
+@blames_file
 def find_site(
     network: Network,
     name: str | None = None,
@@ -71,6 +74,7 @@ def find_site(
     return named_site(network, name, at=at, axis=axis, output=output)
 
 
+@blames_file
 def default_site(network: Network, output: str | None = None) -> Site:
     """The last activation with spatial axes that every path from image to scores passes.
 
@@ -107,6 +111,7 @@ def default_site(network: Network, output: str | None = None) -> Site:
     return survey.site(passed[-1], "tensor", warnings=(warning,))
 
 
+@blames_file
 def named_site(
     network: Network,
     name: str,
