@@ -114,9 +114,10 @@ def fit_last_layer(network: nn.Sequential, images: torch.Tensor, labels: np.ndar
     mean = before.mean(0)
     kernel = (before - mean) @ (before - mean).T
     kernel += 1e-3 * kernel.diagonal().mean() * torch.eye(len(before), dtype=torch.float64)
-    weights = (before - mean).T @ torch.linalg.solve(kernel, targets.double() - targets.double().mean(0))
+    share = targets.double().mean(0)
+    weights = (before - mean).T @ torch.linalg.solve(kernel, targets.double() - share)
     network[-1].weight.copy_(weights.T)
-    network[-1].bias.copy_(targets.double().mean(0) - mean @ weights)
+    network[-1].bias.copy_(share - mean @ weights)
 
 
 def export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
