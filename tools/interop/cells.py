@@ -51,13 +51,9 @@ class Cell:
     axis: int | None = None
     expected: str = ""  # operator of the site that the rule of DESIGN.md means
     refusal: str = ""  # words of the sentence that the audit is to refuse it with
+    every: int = 1  # the plain way is taken at every so many-th n
     note: str = ""
     failure: str = ""  # why there is no ONNX file
-
-    @property
-    def slug(self) -> str:
-        words = f"{self.source} {self.exporter.split()[0]} {self.network}"
-        return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,18 @@ CLASSES = 10
 IMAGES = 12
 VERSION = f"paddle2onnx {paddle2onnx.__version__} (PaddlePaddle {paddle.__version__})"
 
+def small_cnn():
+    """Small enough for a fixture."""
+    layers = paddle.nn
+    return layers.Sequential(
+        layers.Conv2D(3, 8, 3, padding=1), layers.BatchNorm2D(8), layers.ReLU(),
+        layers.MaxPool2D(2), layers.Conv2D(8, 16, 3, padding=1), layers.Swish(),
+        layers.AdaptiveAvgPool2D(1), layers.Flatten(), layers.Linear(16, CLASSES),
+    )  # fmt: skip
+
+
 NETWORKS = {  # name: (builder, module whose output is the site, image, operator)
+    "small CNN": (small_cnn, "5", (3, 16, 16), "SiLU"),
     "LeNet": (models.LeNet, "features.4", (1, 28, 28), "Relu"),
     "ResNet18": (partial(models.resnet18, num_classes=CLASSES), "layer4.1", (3, 64, 64), "Relu"),
     "MobileNetV3-small": (

@@ -11,6 +11,10 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
 IMAGES = 60
+UNITS = (
+    "A perceptron has no convolution, so there is no default site. `onnx-gap inspect` lists its "
+    "hidden layers, and `--site` names one: hidden units are masked like channels."
+)
 VERSION = f"skl2onnx {skl2onnx.__version__}"
 
 
@@ -43,7 +47,7 @@ def build(activation, named, place):
     save_samples(place, images, labels, own)
     name = f"MLP, {activation}"
     if not named:
-        return Cell("scikit-learn", name, VERSION, refusal="no convolution")
+        return Cell("scikit-learn", name, VERSION, refusal="no convolution", note=UNITS)
     return Cell("scikit-learn", name, VERSION, hidden=16)
 
 

@@ -49,6 +49,47 @@ def vgg16(batch_norm):
     return network, network.features[-2]
 
 
+class Residual(nn.Module):
+    """Small enough for a fixture: a residual block with squeeze-and-excitation, SiLU last."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Hardswish())
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.Mish())
+        self.excite = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
+        self.top = nn.Sequential(nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16), nn.SiLU())
+        self.head = nn.Sequential(nn.Dropout(), nn.Linear(16, CLASSES))
+
+    def forward(self, x):
+        x = self.stem(x)
+        inner = self.body(x)
+        x = self.top(x + inner * self.excite(inner))
+        return self.head(nn.functional.adaptive_avg_pool2d(x, 1).view(x.size(0), -1))
+
+
+class Branches(nn.Module):
+    """Small enough for a fixture: branches that end in a concatenation, and two dense layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.PReLU(8), nn.MaxPool2d(2))
+        self.one = nn.Sequential(nn.Conv2d(8, 6, 1), nn.GELU())
+        self.two = nn.Sequential(nn.Conv2d(8, 10, 3, padding=1), nn.ELU())
+        self.join = nn.Identity()
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(256, 24), nn.ReLU(), nn.Linear(24, CLASSES)
+        )
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.head(self.join(torch.cat([self.one(x), self.two(x)], 1)))
+
+
+def own(network_type, site):
+    network = network_type()
+    return network, network.get_submodule(site)
+
+
 def whole(name, site, **options):
     """A network of torchvision at its real width, its site by module path."""
     network = getattr(models, name)(weights=None, num_classes=CLASSES, **options)
@@ -84,12 +125,14 @@ def convnext_tiny():
 
 def vit():
     """Named site: the GELU inside the last block, with the residual going around it."""
-    network = models.VisionTransformer(32, 8, 4, 2, 32, 64, num_classes=CLASSES)
+    network = models.VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=CLASSES)
     nn.init.normal_(network.heads.head.weight, std=0.2)
     return network, network.encoder.layers[-1].mlp[1]
 
 
 NETWORKS = {  # name: (builder, size, operator of the site)
+    "small residual CNN": (partial(own, Residual, "top"), 16, "SiLU"),
+    "small branches": (partial(own, Branches, "join"), 16, "Concat"),
     "VGG16": (partial(vgg16, False), 32, "Relu"),
     "VGG16-BN": (partial(vgg16, True), 32, "Relu"),
     "ResNet34": (partial(whole, "resnet34", "layer4.2"), 64, "Relu"),

@@ -1,0 +1,55 @@
+"""docs/INTEROP.md: the table, and the versions that it was made with."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from auditing import Row
+
+__all__ = ["write_table"]
+
+_HEAD = """# Networks of every framework
+
+Written by `python tools/interop --work FOLDER` on {date}, with {versions}. Do not edit.
+
+Each row is a network that its framework exported (at reduced input size and few classes, with
+random weights, batch norm calibrated), audited by `onnx-gap audit` on a few images of noise, and
+compared with the framework itself: there the site's output is masked by a forward hook, or by
+calling the network in two parts, once for every n, both orders and every class. A *row* below is
+one such answer. Answers may differ where two scores nearly tie, and where two units are so
+nearly equally active that the two runtimes rank them the other way round; both are counted.
+Where a framework lets no one in, the comparison is with the plain way: the masked ONNX network
+run in full by onnxruntime, once for every n.
+
+"""
+_COLUMNS = ("network", "exporter", "opset", "site", "M", "the mask sinks past", "result")
+
+
+def write_table(rows: list[Row], path: Path) -> None:
+    """Write the page, a section a framework."""
+    packages = ("onnx", "onnx-ir", "onnxruntime-gpu", "numpy")
+    versions = ", ".join(
+        [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
+    )
+    text = _HEAD.format(date=datetime.now(UTC).date().isoformat(), versions=versions)
+    for source in dict.fromkeys(row.cell.source for row in rows):
+        text += f"## {source}\n\n"
+        text += f"| {' | '.join(_COLUMNS)} |\n|{' --- |' * len(_COLUMNS)}\n"
+        for row in rows:
+            if row.cell.source == source:
+                text += f"| {' | '.join(map(_cell, _values(row)))} |\n"
+        text += "\n"
+        notes = dict.fromkeys(row.cell.note for row in rows if row.cell.source == source)
+        text += "".join(f"{note}\n\n" for note in notes if note)
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _values(row: Row) -> tuple[str, ...]:
+    return (
+        row.cell.network, row.cell.exporter, row.opset, row.site, row.units, row.cut, row.result,
+    )  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ") or "–"
