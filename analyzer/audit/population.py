@@ -63,7 +63,8 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
         )
     if not rows:
         raise DataError(f"the manifest {path} names no network; add a row for each")
-    members = tuple(_member(row, f"{path}, line {line}", path.parent) for line, row in rows)
+    base = path.resolve().parent
+    members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
     seen: set[str] = set()
     for member in members:
         if member.name in seen:
@@ -174,7 +175,7 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
         model=member.model,
         data=member.train_data,
         keys=member.keys or template.keys,
-        out=out / "audits" / member.name,
+        out=out.resolve() / "audits" / member.name,  # workers may stand elsewhere
     )
 
 

@@ -1,0 +1,39 @@
+"""A population audited on the workers of a Dask cluster is the one audited here."""
+
+import pytest
+
+import model_zoo
+
+distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+
+
+def test_population_on_a_dask_cluster(onnx_gap, tmp_path):
+    lines = ["name,model,train_data,keys,train_accuracy,test_accuracy"]
+    for level, test_accuracy in (("c0", 0.97), ("c40", 0.69)):
+        entry = model_zoo.find(f"digits-{level}")
+        lines.append(
+            f'{level},{entry.model},{entry.data},"{",".join(entry.keys)}",1.0,{test_accuracy}'
+        )
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    options = ("--mean", 0, "--std", 1, "--limit-per-class", 5)
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as c:
+        on_cluster = onnx_gap(
+            "population", manifest, *options, "--dask", c.scheduler_address, "--out", "cluster"
+        )
+    assert on_cluster.code == 0, on_cluster.err
+    here = onnx_gap("population", manifest, *options, "--out", "here")
+    assert here.code == 0
+    tables = [(tmp_path / "here" / name / "population.csv").read_text() for name in ("cluster", "here")]
+    assert tables[0] == tables[1]
+
+
+def test_no_scheduler_at_the_address(onnx_gap, tmp_path):
+    entry = model_zoo.find("digits-c0")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        f'name,model,train_data,keys\na,{entry.model},{entry.data},"images,labels_c0"\n'
+    )
+    found = onnx_gap("population", manifest, "--dask", "tcp://127.0.0.1:9", "--out", "out")
+    assert found.code == 2
+    assert "127.0.0.1:9" in found.err
