@@ -167,6 +167,9 @@ def _open(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL_ONLY
+    # Fused integer kernels round otherwise than the operators that the file names, and which are
+    # fused depends on what else reads a tensor: the halves would not repeat the whole.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     ort.set_default_logger_severity(_FATAL_ONLY)
     if custom_ops is not None:
         try:

@@ -6,6 +6,7 @@ import pytest
 
 from analyzer import surgery
 from analyzer.errors import ModelError
+from analyzer.surgery.blame import blames_file
 
 TEXT = """
 net (float[N,3,H,W] x) => (float[N,4] y)
@@ -143,3 +144,42 @@ def test_custom_operator_is_refused_by_name(write):
     onnx.save(model, path)
     with pytest.raises(ModelError, match=r"operator Relu of the domain 'acme\.ops'"):
         surgery.load(path)
+
+
+def test_weights_of_another_size_than_they_say_are_refused(write):
+    path = write(TEXT)
+    model = onnx.load(path)
+    model.graph.initializer[0].raw_data += bytes(4)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="is damaged: the weights w of shape"):
+        surgery.load(path)
+
+
+def test_what_only_the_full_check_finds_is_blamed_on_the_file(write):
+    path = write(TEXT)
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"network\.onnx"):
+        surgery.default_site(surgery.load(path))
+
+
+def test_defects_of_ours_are_not_blamed_on_a_valid_file(write):
+    @blames_file
+    def stumble(network):
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        stumble(surgery.load(write(TEXT)))
+
+
+def test_runnable_copy_is_made_only_where_names_repeat(write, tmp_path):
+    path = write(TEXT)
+    assert surgery.runnable(surgery.load(path), tmp_path) == path
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.name = "same"
+    onnx.save(model, path)
+    copy = surgery.runnable(surgery.load(path), tmp_path)
+    names = [node.name for node in onnx.load(copy).graph.node]
+    assert names == ["same", "same_", "same__", "same___"]

@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from analyzer import surgery
+from analyzer.audit import AuditRequest, run_audit
 from analyzer.errors import SiteError
 
 ATTRIBUTE_STEPS = 0.05
@@ -125,3 +126,16 @@ def test_zero_point_per_channel_is_refused(write, tmp_path):
     network = surgery.load(write(PER_CHANNEL))
     with pytest.raises(SiteError, match="zero point is computed or differs"):
         surgery.cut(network, surgery.named_site(network, "q", axis=1), tmp_path)
+
+
+@pytest.mark.parametrize(("text", "site"), [(QLINEAR, "c"), (QLINEAR, "m"), (QDQ, None)])
+def test_quantized_networks_are_audited(text, site, quantized, tmp_path):
+    images = feeds(12)["x"]
+    labels = np.random.default_rng(4).integers(0, 5, 12)
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    request = AuditRequest(
+        model=quantized(text), data=str(tmp_path / "data.npz"), out=tmp_path / "audit", site=site,
+        device="cpu",
+    )  # fmt: skip
+    result = run_audit(request)
+    assert result.rows.run > 0
