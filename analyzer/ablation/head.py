@@ -22,7 +22,7 @@ __all__ = ["Head", "Judge", "first_of_highest", "open_head"]
 
 _SUMS_BYTES = 8 << 20  # of z as units are added, kept small for the cache's sake
 _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
-_ROWS_BYTES = 16 << 20  # of z in one run of the tail
+_ROWS_BYTES = 8 << 20  # of z in one run of the tail
 _FEWEST_ROWS, _MOST_ROWS = 256, 4096
 # Rows × positions of a sample: its running sums cost memory traffic, a row alone a product.
 _SUMS_WORTH = 512
@@ -94,9 +94,8 @@ class Head:
         size = max(_SUMS_BYTES // (16 * units * width), min(positions, _FEWEST_SAMPLES))
         starts = range(0, len(values), size)
         ends = np.searchsorted(rows.sample[by_sample], [start + size for start in starts])
-        said = []  # of rows: which, and what
-        at_once = min(max(_ROWS_BYTES // (4 * width), _FEWEST_ROWS), _MOST_ROWS)
-        waiting, count, first = [], 0, 0
+        waiting = _Waiting(self, min(max(_ROWS_BYTES // (4 * width), _FEWEST_ROWS), _MOST_ROWS))
+        first = 0
         for start, end in zip(starts, ends, strict=True):
             mine, first = by_sample[first:end], end
             piece = slice(start, start + size)
@@ -107,25 +106,17 @@ class Head:
             )  # (A, C', D)
             sums = _Sums.of(shares, self.bias)
             before = np.searchsorted(ranks, np.arange(units + 1))  # active units of lower rank
-            for part in np.array_split(mine, max(-(-len(mine) // at_once), 1)):
-                waiting.append(
-                    (
-                        part,
-                        sums.rows(
-                            rows.sample[part] - start, before, rows.low[part], rows.high[part]
-                        ),
-                    )
+            while len(mine):
+                part, mine = np.split(mine, [waiting.room])
+                sums.rows(
+                    rows.sample[part] - start,
+                    before,
+                    rows.low[part],
+                    rows.high[part],
+                    out=waiting.take(part),
                 )
-                count += len(part)
-                if count >= at_once:
-                    said.append(self._run_tail(waiting, judge))
-                    waiting, count = [], 0
-        if waiting:
-            said.append(self._run_tail(waiting, judge))
-        result = np.empty(len(rows), dtype=said[0][1].dtype)
-        for which, judged in said:
-            result[which] = judged
-        return result
+                waiting.run_if_full(judge)
+        return waiting.judged(judge, len(rows))
 
     def pays(self, rows: Rows) -> bool:
         """Whether some rows cost less by running sums than one by one."""
@@ -138,13 +129,46 @@ class Head:
         values = found.values[self.features].reshape(-1, self.outer, units, self.inner)
         return np.moveaxis(values, 2, 1).reshape(-1, units, positions)
 
-    def _run_tail(
-        self, waiting: list[tuple[np.ndarray, np.ndarray]], judge: Judge
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that wait with their z, and what is said of them."""
-        sums = np.concatenate([part for _, part in waiting])
-        scores = self.tail.run({self.tail_input: sums})[0]
-        return np.concatenate([rows for rows, _ in waiting]), judge(scores)
+
+class _Waiting:
+    """Rows that gather their z until there are enough of them for the tail."""
+
+    def __init__(self, head: Head, most: int):
+        self._head = head
+        self._z = np.empty((most, head.weights.shape[2]), dtype=np.float32)
+        self._rows = np.empty(most, dtype=np.int64)
+        self._count = 0
+        self._said: list[tuple[np.ndarray, np.ndarray]] = []  # of rows: which, and what
+
+    @property
+    def room(self) -> int:
+        return len(self._rows) - self._count
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Where the z of these rows, no more than there is room for, are to be written."""
+        piece = slice(self._count, self._count + len(rows))
+        self._rows[piece] = rows
+        self._count = piece.stop
+        return self._z[piece]
+
+    def run_if_full(self, judge: Judge) -> None:
+        if not self.room:
+            self._run(judge)
+
+    def judged(self, judge: Judge, count: int) -> np.ndarray:
+        """What is said of all rows, (count,), once they have all been taken."""
+        if self._count:
+            self._run(judge)
+        result = np.empty(count, dtype=self._said[0][1].dtype)
+        for rows, said in self._said:
+            result[rows] = said
+        return result
+
+    def _run(self, judge: Judge) -> None:
+        tail, name = self._head.tail, self._head.tail_input
+        scores = tail.run({name: self._z[: self._count]})[0]
+        self._said.append((self._rows[: self._count].copy(), judge(scores)))
+        self._count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,22 +190,27 @@ class _Sums:
         return cls(sums[0], sums[1])
 
     def rows(
-        self, sample: np.ndarray, before: np.ndarray, low: np.ndarray, high: np.ndarray
-    ) -> np.ndarray:
-        """z, float32 (R', D), of rows that keep the most active or the least active units.
+        self,
+        sample: np.ndarray,
+        before: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        *,
+        out: np.ndarray,
+    ) -> None:
+        """z of rows that keep the most active or the least active units.
 
         Args:
             sample: int64 (R',), of the C' samples.
             before: int64 (M + 1,), how many active units have a rank below each.
             low: int64 (R',), lowest rank that is kept; 0 or
             high: int64 (R',), the rank behind the last that is kept, is M.
+            out: float32 (R', D), takes them.
         """
-        z = np.empty((len(sample), self.from_top.shape[2]), dtype=np.float32)
         top = low == 0
-        z[top] = self.from_top[before[high[top]], sample[top]]
+        out[top] = self.from_top[before[high[top]], sample[top]]
         kept = len(self.from_bottom) - 1 - before[low[~top]]
-        z[~top] = self.from_bottom[kept, sample[~top]]
-        return z
+        out[~top] = self.from_bottom[kept, sample[~top]]
 
 
 def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
