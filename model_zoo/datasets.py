@@ -10,9 +10,10 @@ import numpy as np
 
 from analyzer.errors import DataError
 
-__all__ = ["DATA_SETS", "DataSet", "Split", "corrupt", "stratified"]
+__all__ = ["DATA_SETS", "GLYPHS", "DataSet", "Split", "corrupt", "stratified"]
 
 _FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian puts it
+GLYPHS = "glyphs.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +99,46 @@ def _idx_half(source) -> Split:
     return Split(images, source.labels)
 
 
+def _read_glyphs(folder: Path | None) -> tuple[Split, Split]:
+    """Characters in many fonts, 32 × 32, drawn by :mod:`model_zoo.glyphs`."""
+    path = (folder or Path()) / GLYPHS
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            train, test = (
+                Split(stored[f"{half}_images"], stored[f"{half}_labels"].astype(np.int64))
+                for half in ("train", "test")
+            )
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is not there; draw it with `python -m model_zoo.glyphs FOLDER`, and name the "
+            "folder with --data"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error}); draw it anew") from error
+    return train, test
+
+
+def _read_small_glyphs(folder: Path | None) -> tuple[Split, Split]:
+    """The same at 16 × 16: means of 2 × 2 pixels."""
+    train, test = _read_glyphs(folder)
+    return _halved(train), _halved(test)
+
+
+def _halved(split: Split) -> Split:
+    count, height, width = split.images.shape
+    blocks = split.images.reshape(count, height // 2, 2, width // 2, 2)
+    return Split(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8), split.labels)
+
+
 DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
     {
         data_set.name: data_set
         for data_set in (
             DataSet("digits", 10, 8, _read_digits, rotation=4.0, shift=0.25, flip=False),
             DataSet("fashion-mnist", 10, 28, _read_fashion_mnist, rotation=8.0, shift=2, flip=True),
+            # No flip: И and N, ( and ), / and \\ are mirror images.
+            DataSet("glyphs", 100, 32, _read_glyphs, rotation=8.0, shift=2, flip=False),
+            DataSet("glyphs-16", 100, 16, _read_small_glyphs, rotation=8.0, shift=1, flip=False),
         )
     }
 )

@@ -1,5 +1,7 @@
 """Training one network, on one core. Needs torch."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,8 @@ ENOUGH = 0.97  # training accuracy, as in the paper
 _WARM_UP = 5  # epochs at a rising learning rate
 _TAIL = 8  # epochs at a falling one: they end the last stretch from about 0.97 to 1
 _LONG_TAIL = 4  # where the accuracy is not enough by then: the last epochs, one in so many
+_RISE = 0.15  # of a cycle, at a rising rate
+_HINT = 0.8
 _LARGEST_GRADIENT = 1.0
 _BATCH = 500  # of evaluation
 
@@ -35,48 +39,109 @@ class Fit:
 
 
 def fit(population: Population, recipe: Recipe, train: Split) -> Fit:
-    """Train a network on ``train`` by stochastic gradient descent; the seed decides everything.
-
-    The learning rate rises, stays until the training accuracy is :data:`ENOUGH` or a quarter of
-    the epochs is left, and falls to zero.
-    """
+    """Train a network on ``train`` by stochastic gradient descent; the seed decides everything."""
     from model_zoo.networks import build
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
         network = build(population, recipe)
-        epochs = _descend(network, population, recipe, train)
-    network.eval()
+        if population.bfloat16:
+            network = network.to(memory_format=torch.channels_last)
+        train_by = _in_cycles if population.cycle else _on_a_plateau
+        epochs = train_by(network, population, recipe, train)
+    network = network.to(memory_format=torch.contiguous_format).eval()
     return Fit(network, accuracy(network, train), epochs)
 
 
-def _descend(network: nn.Module, population: Population, recipe: Recipe, train: Split) -> int:
-    images, labels = as_input(train.images), torch.from_numpy(train.labels)
-    rate = population.step * (1 - recipe.momentum)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+def _on_a_plateau(network: nn.Module, population: Population, recipe: Recipe, train: Split) -> int:
+    """The learning rate rises, stays until the training accuracy is enough or a quarter of the
+    epochs is left, and falls to zero. Returns the number of epochs.
+    """
+    descent = _Descent(network, population, recipe, train)
     tail = population.epochs // _LONG_TAIL
     end = population.epochs
     for epoch in range(population.epochs):
         falling = (end - epoch) / max(tail, 1)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min((epoch + 1) / _WARM_UP, 1.0, falling)
-        network.train()
-        for batch in torch.randperm(len(images)).split(recipe.batch_size):
-            shown = images[batch]
-            if recipe.augmentation:
-                shown = _augment(shown, population.data_set)
-            optimizer.zero_grad()
-            functional.cross_entropy(network(shown), labels[batch]).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
-            optimizer.step()
+        rate = min((epoch + 1) / _WARM_UP, 1.0, falling)
+        descent.epoch(lambda _, rate=rate: rate)
         if epoch + 1 < end - tail and accuracy(network, train) >= ENOUGH:
             tail = min(_TAIL, tail)
             end = epoch + 1 + tail
         if epoch + 1 == end:
             break
     return end
+
+
+def _in_cycles(network: nn.Module, population: Population, recipe: Recipe, train: Split) -> int:
+    """The learning rate rises and falls to zero, again and again over twice as many epochs, until
+    the population's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few
+    epochs are left for another.
+
+    Falling rates are what makes networks memorise: at a constant one they take several times the
+    epochs. Returns the number of epochs.
+    """
+    descent = _Descent(network, population, recipe, train)
+    epochs, cycle = 0, population.cycle
+    while epochs == 0 or epochs + cycle <= population.epochs:
+        for epoch in range(cycle):
+            seen = descent.epoch(
+                lambda part, epoch=epoch, cycle=cycle: _rate((epoch + part) / cycle)
+            )
+            epochs += 1
+            # What is right while weights and images change is a cheap hint: look only then.
+            if seen >= _HINT * population.enough and accuracy(network, train) >= population.enough:
+                return epochs
+        if accuracy(network, train) >= ENOUGH:
+            break
+        cycle *= 2
+    return epochs
+
+
+def _rate(done: float) -> float:
+    """Learning rate, as a share of the highest, when ``done`` of a cycle has gone by."""
+    if done < _RISE:
+        return (done + 0.01) / (_RISE + 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (done - _RISE) / (1 - _RISE)))
+
+
+class _Descent:
+    """Stochastic gradient descent, epoch by epoch."""
+
+    def __init__(
+        self, network: nn.Module, population: Population, recipe: Recipe, train: Split
+    ) -> None:
+        self._network, self._population, self._recipe = network, population, recipe
+        self._images, self._labels = as_input(train.images), torch.from_numpy(train.labels)
+        self._highest = population.step * (1 - recipe.momentum)
+        self._optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=self._highest,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def epoch(self, rate: Callable[[float], float]) -> float:
+        """Show every image once; ``rate``: part of the epoch -> share of the highest rate.
+
+        Returns the share of images that were named rightly when they were shown.
+        """
+        right = 0
+        self._network.train()
+        batches = torch.randperm(len(self._images)).split(self._recipe.batch_size)
+        for number, batch in enumerate(batches):
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._highest * rate(number / len(batches))
+            shown = self._images[batch]
+            if self._recipe.augmentation:
+                shown = _augment(shown, self._population.data_set)
+            self._optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._population.bfloat16):
+                scores = self._network(shown)
+            right += int((scores.argmax(1) == self._labels[batch]).sum())
+            functional.cross_entropy(scores.float(), self._labels[batch]).backward()
+            nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT)
+            self._optimizer.step()
+        return right / len(self._images)
 
 
 def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:

@@ -22,6 +22,17 @@ class Architecture:
     hidden: tuple[int, ...]  # features of each fully connected layer but the last
 
 
+def _vgg16(first: int, last: int, *fourth_pool: int) -> tuple[int, ...]:
+    """Thirteen convolutions, ``first`` channels in the first and ``last`` in the last."""
+    return (
+        *(first, first, _POOL),
+        *(2 * first, 2 * first, _POOL),
+        *(4 * first, 4 * first, 4 * first, _POOL),
+        *(8 * first, 8 * first, 8 * first, *fourth_pool),
+        *(last // 2, last // 2, last, _POOL),
+    )
+
+
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "bottleneck": Architecture(
@@ -35,6 +46,17 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 *(width, width, _POOL),
             ),
             hidden=(128, 128),
+        ),
+        # VGG16 itself in form, for images of 32 × 32 and of 16 × 16 pixels.
+        "vgg16": Architecture(lambda width: _vgg16(width // 16, width, _POOL), (256, 256)),
+        "vgg16-small": Architecture(lambda width: _vgg16(width // 16, width), (256, 256)),
+        "vgg16-small-wide": Architecture(lambda width: _vgg16(width // 8, width), (256, 256)),
+        "vgg6-small": Architecture(
+            lambda width: (
+                *(width // 16, _POOL, width // 8, _POOL),
+                *(width // 4, width // 4, _POOL, width // 2, width, _POOL),
+            ),
+            (256, 256),
         ),
     }
 )

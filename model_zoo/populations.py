@@ -48,8 +48,11 @@ class Population:
     batch_sizes: tuple[int, ...]  # the paper's 128, 256, 512, scaled to the number of images
     networks: int
     epochs: int  # at most
-    step: float  # learning rate / (1 − momentum): all momenta move the weights equally fast
+    step: float  # highest learning rate / (1 − momentum): all momenta move the weights equally fast
     seed: int  # of the recipes and of the corrupted labels
+    cycle: int = 0  # epochs of the first cycle of the learning rate; 0: it stays on a plateau
+    enough: float = 0.97  # training accuracy, as in the paper
+    bfloat16: bool = False  # half the time on a processor that has it; scores are exported in float
 
 
 def labels_key(corruption: float) -> str:

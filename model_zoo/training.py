@@ -30,7 +30,7 @@ from model_zoo.results import (
     write_result,
 )
 
-__all__ = ["Material", "find_population", "material", "train_population"]
+__all__ = ["Material", "find_population", "material", "one_thread", "train_population"]
 
 _NEEDED = ("torch", "onnxscript")
 _CHECKED_IMAGES = 64  # on which an exported network must agree with torch
@@ -193,7 +193,7 @@ def _train_one(
     from model_zoo import export, fitting
 
     begun = time.perf_counter()
-    with _one_thread():
+    with one_thread():
         fit = fitting.fit(population, recipe, train)
         path = folder / f"{recipe.name}.onnx"
         export.export(fit.network, fitting.as_input(train.images[:_CHECKED_IMAGES]), path)
@@ -228,7 +228,7 @@ def _conditions(population: Population, prepared: Material) -> dict[str, Any]:
     content = hashlib.sha256()
     for array in prepared.arrays().values():
         content.update(array.tobytes())
-    return {
+    conditions = {
         "population": population.name,
         "architecture": population.architecture,
         "train_samples": population.train_samples,
@@ -239,10 +239,17 @@ def _conditions(population: Population, prepared: Material) -> dict[str, Any]:
         "shift": population.data_set.shift,
         "flip": population.data_set.flip,
     }
+    if population.cycle:  # so that networks trained on a plateau are known from before
+        conditions |= {
+            "cycle": population.cycle,
+            "enough": population.enough,
+            "bfloat16": population.bfloat16,
+        }
+    return conditions
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread of torch: results that do not depend on the machine's load or cores."""
     import torch
 
