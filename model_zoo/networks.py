@@ -12,18 +12,43 @@ from model_zoo.populations import Population, Recipe
 __all__ = ["ARCHITECTURES", "Architecture", "build"]
 
 _POOL = 0  # among channel numbers: max pooling by 2
+_RESNET34 = (3, 4, 6, 3)  # blocks of each stage
+# MobileNet's separable convolutions: channels as shares of the last one's, and strides.
+_MOBILENET = (
+    *((16, 1), (8, 2), (8, 1), (4, 2), (4, 1)),
+    *((2, 2), (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)),
+    *((1, 1), (1, 1)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A chain of 3 × 3 convolutions with ReLU, then fully connected layers."""
+    """Convolutions, then fully connected layers."""
 
-    convolutions: Callable[[int], tuple[int, ...]]  # width -> channels of each layer, or _POOL
+    # (channels of the last convolution, batch norm) -> modules from (N, 1, H, W) to (N, C, h, w)
+    features: Callable[[int, bool], list[nn.Module]]
     hidden: tuple[int, ...]  # features of each fully connected layer but the last
 
 
+def _chain(convolutions: Callable[[int], tuple[int, ...]]) -> Callable[[int, bool], list]:
+    """3 × 3 convolutions with ReLU; ``convolutions``: width -> channels of each, or _POOL."""
+
+    def features(width: int, batch_norm: bool) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        channels = 1
+        for outputs in convolutions(width):
+            if outputs == _POOL:
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [*_convolution(channels, outputs, batch_norm), nn.ReLU()]
+                channels = outputs
+        return layers
+
+    return features
+
+
 def _vgg16(first: int, last: int, *fourth_pool: int) -> tuple[int, ...]:
-    """Thirteen convolutions, ``first`` channels in the first and ``last`` in the last."""
+    """VGG16's thirteen convolutions, ``first`` channels in the first and ``last`` in the last."""
     return (
         *(first, first, _POOL),
         *(2 * first, 2 * first, _POOL),
@@ -33,31 +58,131 @@ def _vgg16(first: int, last: int, *fourth_pool: int) -> tuple[int, ...]:
     )
 
 
+def _mobilenet(width: int, batch_norm: bool) -> list[nn.Module]:
+    """Depthwise and pointwise convolutions in turn, then the mean over the image."""
+    channels = width // 16
+    layers = [*_convolution(1, channels, batch_norm), nn.ReLU()]
+    for share, stride in _MOBILENET:
+        outputs = width // share
+        depthwise = {"stride": stride, "groups": channels}
+        layers += [*_convolution(channels, channels, batch_norm, **depthwise), nn.ReLU()]
+        layers += [*_convolution(channels, outputs, batch_norm, kernel=1), nn.ReLU()]
+        channels = outputs
+    return [*layers, nn.AdaptiveAvgPool2d(1)]
+
+
+def _resnet34(width: int, batch_norm: bool) -> list[nn.Module]:
+    """ResNet34's stages behind one 3 × 3 convolution, then the mean over the image."""
+    channels = width // 8
+    layers = [*_convolution(1, channels, batch_norm), nn.ReLU()]
+    for stage, blocks in enumerate(_RESNET34):
+        for block in range(blocks):
+            outputs, stride = width // 8 * 2**stage, 2 if stage and not block else 1
+            layers.append(_Residual(channels, outputs, stride, batch_norm))
+            channels = outputs
+    return [*layers, nn.AdaptiveAvgPool2d(1)]
+
+
+class _Residual(nn.Module):
+    """Two convolutions added to what they were given, then ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            *_convolution(inputs, outputs, batch_norm, stride=stride),
+            nn.ReLU(),
+            *_convolution(outputs, outputs, batch_norm),
+        )
+        self.past = nn.Sequential()
+        if (inputs, stride) != (outputs, 1):
+            self.past.extend(_convolution(inputs, outputs, batch_norm, kernel=1, stride=stride))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.branch(images) + self.past(images))
+
+    @torch.no_grad()
+    def begin_as_identity(self) -> None:
+        """Without batch norm, sixteen sums of random maps would grow beyond all bounds."""
+        last = self.branch[-1]
+        if isinstance(last, nn.Conv2d):
+            nn.init.zeros_(last.weight)
+
+
+def _convolution(
+    inputs: int,
+    outputs: int,
+    batch_norm: bool,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+) -> list[nn.Module]:
+    convolution = nn.Conv2d(
+        inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm
+    )
+    return [convolution, nn.BatchNorm2d(outputs)] if batch_norm else [convolution]
+
+
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "bottleneck": Architecture(
-            lambda width: (width // 4, width // 4, _POOL, width // 4, width), hidden=(128,)
+            _chain(lambda width: (width // 4, width // 4, _POOL, width // 4, width)), hidden=(128,)
         ),
         # VGG16 in form: blocks of convolutions behind pools, three fully connected layers.
         "vgg": Architecture(
-            lambda width: (
-                *(width // 4, _POOL),
-                *(width // 2, width // 2, _POOL),
-                *(width, width, _POOL),
+            _chain(
+                lambda width: (
+                    *(width // 4, _POOL),
+                    *(width // 2, width // 2, _POOL),
+                    *(width, width, _POOL),
+                )
             ),
             hidden=(128, 128),
         ),
         # VGG16 itself in form, for images of 32 × 32 and of 16 × 16 pixels.
-        "vgg16": Architecture(lambda width: _vgg16(width // 16, width, _POOL), (256, 256)),
-        "vgg16-small": Architecture(lambda width: _vgg16(width // 16, width), (256, 256)),
-        "vgg16-small-wide": Architecture(lambda width: _vgg16(width // 8, width), (256, 256)),
-        "vgg6-small": Architecture(
-            lambda width: (
-                *(width // 16, _POOL, width // 8, _POOL),
-                *(width // 4, width // 4, _POOL, width // 2, width, _POOL),
-            ),
-            (256, 256),
+        "vgg16": Architecture(
+            _chain(lambda width: _vgg16(width // 16, width, _POOL)), hidden=(256, 256)
         ),
+        "vgg16-small": Architecture(
+            _chain(lambda width: _vgg16(width // 16, width)), hidden=(256, 256)
+        ),
+        "vgg16-small-wide": Architecture(
+            _chain(lambda width: _vgg16(width // 8, width)), hidden=(256, 256)
+        ),
+        "vgg6-small": Architecture(
+            _chain(
+                lambda width: (
+                    *(width // 16, _POOL, width // 8, _POOL),
+                    *(width // 4, width // 4, _POOL, width // 2, width, _POOL),
+                )
+            ),
+            hidden=(256, 256),
+        ),
+        # Narrow up to the last convolution, no pool behind it, as in the population "digits".
+        "narrow6-small": Architecture(
+            _chain(
+                lambda width: (
+                    *(width // 16, width // 16, _POOL),
+                    *(width // 8, width // 8, _POOL, width // 8, width),
+                )
+            ),
+            hidden=(256,),
+        ),
+        # The same with VGG16's thirteen convolutions and three fully connected layers.
+        "vgg16-narrow": Architecture(
+            _chain(
+                lambda width: (
+                    *(width // 16, width // 16, _POOL),
+                    *(width // 8, width // 8, _POOL),
+                    *(*(3 * (width // 8,)), _POOL),
+                    *(5 * (width // 8,)),
+                    width,
+                )
+            ),
+            hidden=(256, 256),
+        ),
+        "mobilenet": Architecture(_mobilenet, hidden=()),
+        "resnet34": Architecture(_resnet34, hidden=()),
     }
 )
 
@@ -68,20 +193,8 @@ def build(population: Population, recipe: Recipe) -> nn.Sequential:
     It maps images, float32 (N, 1, H, W), to one score per class, (N, K).
     """
     architecture = ARCHITECTURES[population.architecture]
-    layers: list[nn.Module] = []
-    channels, size = 1, population.data_set.size
-    for outputs in architecture.convolutions(recipe.width):
-        if outputs == _POOL:
-            layers.append(nn.MaxPool2d(2))
-            size //= 2
-            continue
-        layers.append(nn.Conv2d(channels, outputs, 3, padding=1, bias=not recipe.batch_norm))
-        if recipe.batch_norm:
-            layers.append(nn.BatchNorm2d(outputs))
-        layers.append(nn.ReLU())
-        channels = outputs
-    layers.append(nn.Flatten())
-    features = channels * size * size
+    layers = [*architecture.features(recipe.width, recipe.batch_norm), nn.Flatten()]
+    features = _outputs(layers, population.data_set.size)
     for outputs in architecture.hidden:
         layers += [nn.Dropout(recipe.dropout), nn.Linear(features, outputs), nn.ReLU()]
         features = outputs
@@ -91,9 +204,17 @@ def build(population: Population, recipe: Recipe) -> nn.Sequential:
     return network
 
 
+@torch.inference_mode()
+def _outputs(layers: list[nn.Module], size: int) -> int:
+    """How many numbers an image becomes."""
+    return nn.Sequential(*layers).eval()(torch.zeros(1, 1, size, size)).shape[1]
+
+
 @torch.no_grad()
 def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, _Residual):  # comes after the convolutions in it
+        module.begin_as_identity()

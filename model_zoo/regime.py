@@ -15,13 +15,13 @@ import numpy as np
 
 from analyzer.writing import write_arrays
 from model_zoo.datasets import DATA_SETS
-from model_zoo.populations import CORRUPTIONS, Population, Recipe
+from model_zoo.populations import Population, Recipe
 from model_zoo.training import material, one_thread
 
 __all__ = ["Cell", "cells", "study"]
 
 _AUDITED = 50  # images a class, at most, that ζ and κ are taken from
-_EPOCHS = 140
+_EPOCHS = 60
 _WIDTH = 256  # channels of the site
 _CLASSES = 100
 
@@ -46,15 +46,27 @@ def cells() -> Iterator[Cell]:
     """All cells, the base and the cheapest variations first."""
     ends = (0.0, 0.4, 1.0)
     some = (0.0, 0.4, 0.8, 1.0)
-    yield from (Cell(level) for level in CORRUPTIONS)
-    yield from (Cell(level, architecture="vgg6-small") for level in some)
-    yield from (Cell(level, batch_norm=False, step=0.3) for level in ends)
+    plain = {"batch_norm": False, "step": 0.2}
+    yield from (Cell(level) for level in (0.0, 0.2, 0.4))
+    yield from (Cell(level, architecture="narrow6-small", **plain) for level in ends)
+    yield Cell(0.0, architecture="narrow6-small", images_per_class=100)
+    yield from (Cell(level, architecture="narrow6-small") for level in some)
+    yield from (Cell(level, architecture="vgg16-narrow") for level in (0.0, 1.0))
+    yield from (Cell(level, architecture="vgg16-narrow", **plain) for level in (0.0, 1.0))
+    yield from (Cell(level, architecture="vgg6-small", **plain) for level in ends)
+    yield from (Cell(level, architecture="vgg6-small") for level in ends)
+    yield from (Cell(level, architecture="narrow6-small", images_per_class=50) for level in ends)
+    yield from (Cell(level, architecture="narrow6-small", enough=1.0) for level in ends)
+    yield from (
+        Cell(level, architecture="narrow6-small", augmentation=True) for level in (0.0, 1.0)
+    )
+    yield from (Cell(level, architecture="narrow6-small", dropout=0.5) for level in (0.0, 1.0))
+    yield from (Cell(level) for level in (0.6, 0.8, 1.0))
+    yield from (Cell(level, **plain) for level in ends)
     yield from (Cell(level, enough=1.0) for level in some)
-    yield from (Cell(level, augmentation=True) for level in ends)
-    yield from (Cell(level, architecture="vgg6-small", batch_norm=False) for level in some)
+    yield from (Cell(level, architecture="narrow6-small", images_per_class=100) for level in ends)
     yield from (Cell(level, images_per_class=100) for level in ends)
     yield from (Cell(level, architecture="vgg16-small-wide") for level in ends)
-    yield from (Cell(level, dropout=0.5) for level in ends)
     yield from (Cell(level, size=32, architecture="vgg16") for level in ends)
 
 
