@@ -7,6 +7,7 @@ A further population is one more :class:`Population` in :data:`POPULATIONS`, wit
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -96,6 +97,18 @@ def _recipe(population: Population, index: int) -> Recipe:
     )
 
 
+_GLYPHS: Mapping[str, Any] = MappingProxyType(
+    {
+        "train_samples": 2500,
+        "widths": (256,),
+        "batch_sizes": (16, 32, 64),
+        "epochs": 210,
+        "step": 0.2,
+        "cycle": 30,
+        "bfloat16": True,
+    }
+)
+
 POPULATIONS: Mapping[str, Population] = MappingProxyType(
     {
         population.name: population
@@ -127,6 +140,31 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 epochs=120,
                 step=0.2,
                 seed=21,
+            ),
+            # docs/REGIME.md says why so narrow, and why without a pool behind the last convolution.
+            Population(
+                name="glyphs-vgg",
+                data_set=DATA_SETS["glyphs-16"],
+                architecture="vgg16-narrow",
+                networks=84,
+                seed=22,
+                **_GLYPHS,
+            ),
+            Population(
+                name="glyphs-mobilenet",
+                data_set=DATA_SETS["glyphs-16"],
+                architecture="mobilenet",
+                networks=24,
+                seed=23,
+                **_GLYPHS,
+            ),
+            Population(
+                name="glyphs-resnet",
+                data_set=DATA_SETS["glyphs-16"],
+                architecture="resnet34",
+                networks=24,
+                seed=24,
+                **_GLYPHS,
             ),
         )
     }
