@@ -18,7 +18,8 @@ random weights, batch norm calibrated), audited by `onnx-gap audit` on a few ima
 compared with the framework itself: there the site's output is masked by a forward hook, or by
 calling the network in two parts, once for every n, both orders and every class. A *row* below is
 one such answer. Answers may differ where two scores nearly tie, and where two units are so
-nearly equally active that the two runtimes rank them the other way round; both are counted.
+nearly equally active that the two runtimes rank them the other way round (apart by no more than
+2e-4 of the most active unit's activity, which is checked); both are counted.
 Where a framework lets no one in, the comparison is with the plain way: the masked ONNX network
 run in full by onnxruntime, once for every n.
 
