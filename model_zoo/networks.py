@@ -168,6 +168,15 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             ),
             hidden=(256,),
         ),
+        "narrower6-small": Architecture(
+            _chain(
+                lambda width: (
+                    *(width // 32, width // 32, _POOL),
+                    *(width // 16, width // 16, _POOL, width // 16, width),
+                )
+            ),
+            hidden=(256,),
+        ),
         # The same with VGG16's thirteen convolutions and three fully connected layers.
         "vgg16-narrow": Architecture(
             _chain(

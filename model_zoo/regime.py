@@ -21,7 +21,7 @@ from model_zoo.training import material, one_thread
 __all__ = ["Cell", "cells", "study"]
 
 _AUDITED = 50  # images a class, at most, that ζ and κ are taken from
-_EPOCHS = 60
+_EPOCHS = 140
 _WIDTH = 256  # channels of the site
 _CLASSES = 100
 
@@ -51,15 +51,21 @@ def cells() -> Iterator[Cell]:
     yield from (Cell(level, architecture="narrow6-small", **plain) for level in ends)
     yield Cell(0.0, architecture="narrow6-small", images_per_class=100)
     yield from (Cell(level, architecture="narrow6-small") for level in some)
+    yield from (
+        Cell(level, architecture="narrow6-small", images_per_class=50) for level in (0.4, 0.0)
+    )
+    yield from (Cell(level, architecture="narrower6-small") for level in (0.4, 1.0))
+    yield from (Cell(level, architecture="narrow6-small", step=0.6) for level in (1.0, 0.0))
     yield from (Cell(level, architecture="vgg16-narrow") for level in (0.0, 1.0))
     yield from (Cell(level, architecture="vgg16-narrow", **plain) for level in (0.0, 1.0))
+    yield from (
+        Cell(level, architecture="narrow6-small", augmentation=True) for level in (0.0, 0.4)
+    )
     yield from (Cell(level, architecture="vgg6-small", **plain) for level in ends)
     yield from (Cell(level, architecture="vgg6-small") for level in ends)
     yield from (Cell(level, architecture="narrow6-small", images_per_class=50) for level in ends)
     yield from (Cell(level, architecture="narrow6-small", enough=1.0) for level in ends)
-    yield from (
-        Cell(level, architecture="narrow6-small", augmentation=True) for level in (0.0, 1.0)
-    )
+    yield Cell(1.0, architecture="narrow6-small", augmentation=True)
     yield from (Cell(level, architecture="narrow6-small", dropout=0.5) for level in (0.0, 1.0))
     yield from (Cell(level) for level in (0.6, 0.8, 1.0))
     yield from (Cell(level, **plain) for level in ends)
