@@ -24,7 +24,9 @@ def test_population_on_a_dask_cluster(onnx_gap, tmp_path):
     assert on_cluster.code == 0, on_cluster.err
     here = onnx_gap("population", manifest, *options, "--out", "here")
     assert here.code == 0
-    tables = [(tmp_path / "here" / name / "population.csv").read_text() for name in ("cluster", "here")]
+    tables = [
+        (tmp_path / "here" / name / "population.csv").read_text() for name in ("cluster", "here")
+    ]
     assert tables[0] == tables[1]
 
 

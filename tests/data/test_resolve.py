@@ -70,7 +70,9 @@ def test_a_presets_size_yields_to_the_networks(resolve):
 
 
 def test_a_size_that_the_network_refuses(resolve):
-    with pytest.raises(DataError, match=r"64×64 .* but .*'x' takes \(N, 3, 32, 32\).*--img-size 32"):
+    with pytest.raises(
+        DataError, match=r"64×64 .* but .*'x' takes \(N, 3, 32, 32\).*--img-size 32"
+    ):
         resolve(uint8(2, 10, 12, 3), "N", 3, 32, 32, img_size=64)
 
 

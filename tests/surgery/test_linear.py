@@ -34,7 +34,10 @@ LINEAR = {
     "positions": ("g = Flatten(a)  scores = Gemm(g, f, b)", False),
     "matmul": ("g = Flatten(a)  scores = MatMul(g, f)", False),
     "matmul and bias": ("g = Flatten(a)  m = MatMul(g, f)  scores = Add(m, b)", False),
-    "channels last": ("t = Transpose<perm=[0,2,3,1]>(a)  g = Flatten(t)  scores = Gemm(g, f)", False),
+    "channels last": (
+        "t = Transpose<perm=[0,2,3,1]>(a)  g = Flatten(t)  scores = Gemm(g, f)",
+        False,
+    ),
     "tail": ("g = Flatten(a)  h = Gemm(g, f, b)  r = Relu(h)  scores = Gemm<transB=1>(r, u)", True),
     "sigmoid": (f"{POOLED} z = Gemm<transB=1>(g, v, b)  scores = Sigmoid(z)", True),
 }
