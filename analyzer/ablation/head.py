@@ -89,7 +89,6 @@ class Head:
         """
         values = self._by_unit(found)  # (C, M, P)
         units, positions, width = self.weights.shape
-        weights = self.weights if positions == 1 else self.weights[order]  # by rank
         by_sample = np.argsort(rows.sample, kind="stable")
         size = max(_SUMS_BYTES // (16 * units * width), min(positions, _FEWEST_SAMPLES))
         starts = range(0, len(values), size)
@@ -100,10 +99,11 @@ class Head:
             mine, first = by_sample[first:end], end
             piece = slice(start, start + size)
             ranks = np.flatnonzero(found.active[piece][:, order].any(axis=0))  # (A,)
-            chosen = values[piece][:, order[ranks]].transpose(1, 0, 2)  # (A, C', P)
-            shares = (
-                chosen * weights[order[ranks]] if positions == 1 else chosen @ weights[ranks]
-            )  # (A, C', D)
+            by_unit = values[piece].transpose(1, 0, 2)  # (M, C', P)
+            if positions == 1:
+                shares = by_unit[order[ranks]] * self.weights[order[ranks]]  # (A, C', D)
+            else:  # of all units, for that reads the weights where they lie
+                shares = np.matmul(by_unit, self.weights)[order[ranks]]
             sums = _Sums.of(shares, self.bias)
             before = np.searchsorted(ranks, np.arange(units + 1))  # active units of lower rank
             while len(mine):
@@ -221,7 +221,7 @@ def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
     head: LinearHead | None = cut.head
     if head is None or device != "cpu" or cut.batch is not None:
         return None
-    weights = np.load(head.weights, mmap_mode="r")
+    weights = np.load(head.weights)
     if head.tail is not None and weights.size < _WORTHWHILE:
         return None
     return Head(
