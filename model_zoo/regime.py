@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzer.writing import write_arrays
 from model_zoo.datasets import DATA_SETS
-from model_zoo.populations import Population, Recipe
+from model_zoo.populations import CORRUPTIONS, Population, Recipe
 from model_zoo.training import material, one_thread
 
 __all__ = ["Cell", "cells", "study"]
@@ -43,37 +43,34 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All cells, the base and the cheapest variations first."""
+    """All cells, in the order in which they are worth their time."""
     ends = (0.0, 0.4, 1.0)
     some = (0.0, 0.4, 0.8, 1.0)
     plain = {"batch_norm": False, "step": 0.2}
-    yield from (Cell(level) for level in (0.0, 0.2, 0.4))
-    yield from (Cell(level, architecture="narrow6-small", **plain) for level in ends)
-    yield Cell(0.0, architecture="narrow6-small", images_per_class=100)
-    yield from (Cell(level, architecture="narrow6-small") for level in some)
-    yield from (
-        Cell(level, architecture="narrow6-small", images_per_class=50) for level in (0.4, 0.0)
+    narrow = {"architecture": "narrow6-small"}
+    settings = (
+        (some, narrow),
+        (ends, narrow | plain),
+        ((0.0, 1.0), narrow | {"step": 0.6}),
+        ((0.0, 1.0), {"architecture": "vgg16-narrow"} | plain),
+        ((0.0, 1.0), {"architecture": "vgg16-narrow"}),
+        (ends, {"architecture": "narrower6-small"}),
+        (ends, narrow | {"augmentation": True}),
+        (ends, {"architecture": "vgg6-small"} | plain),
+        (ends, {"architecture": "vgg6-small"}),
+        (CORRUPTIONS, {}),
+        (ends, plain),
+        (ends, narrow | {"images_per_class": 50}),
+        (ends, narrow | {"enough": 1.0}),
+        (ends, narrow | {"dropout": 0.5}),
+        (some, {"enough": 1.0}),
+        (ends, narrow | {"images_per_class": 100}),
+        (ends, {"images_per_class": 100}),
+        (ends, {"architecture": "vgg16-small-wide"}),
+        (ends, {"architecture": "vgg16", "size": 32}),
     )
-    yield from (Cell(level, architecture="narrower6-small") for level in (0.4, 1.0))
-    yield from (Cell(level, architecture="narrow6-small", step=0.6) for level in (1.0, 0.0))
-    yield from (Cell(level, architecture="vgg16-narrow") for level in (0.0, 1.0))
-    yield from (Cell(level, architecture="vgg16-narrow", **plain) for level in (0.0, 1.0))
-    yield from (
-        Cell(level, architecture="narrow6-small", augmentation=True) for level in (0.0, 0.4)
-    )
-    yield from (Cell(level, architecture="vgg6-small", **plain) for level in ends)
-    yield from (Cell(level, architecture="vgg6-small") for level in ends)
-    yield from (Cell(level, architecture="narrow6-small", images_per_class=50) for level in ends)
-    yield from (Cell(level, architecture="narrow6-small", enough=1.0) for level in ends)
-    yield Cell(1.0, architecture="narrow6-small", augmentation=True)
-    yield from (Cell(level, architecture="narrow6-small", dropout=0.5) for level in (0.0, 1.0))
-    yield from (Cell(level) for level in (0.6, 0.8, 1.0))
-    yield from (Cell(level, **plain) for level in ends)
-    yield from (Cell(level, enough=1.0) for level in some)
-    yield from (Cell(level, architecture="narrow6-small", images_per_class=100) for level in ends)
-    yield from (Cell(level, images_per_class=100) for level in ends)
-    yield from (Cell(level, architecture="vgg16-small-wide") for level in ends)
-    yield from (Cell(level, size=32, architecture="vgg16") for level in ends)
+    for levels, setting in settings:
+        yield from (Cell(level, **setting) for level in levels)
 
 
 def study(data: Path, table: Path, folder: Path) -> None:
