@@ -105,14 +105,19 @@ def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> 
             f"the cut network gives scores of shape {actual.shape} where the original gives "
             f"{expected.shape} ({case}); this is a defect of the surgery, please report it"
         )
-    scale = np.abs(expected).max(axis=1, initial=np.finfo(np.float32).tiny)
-    error = np.abs(expected - actual).max(axis=1) / scale
+    expected, actual = expected.astype(np.float64), actual.astype(np.float64)
+    finite = np.where(np.isfinite(expected), np.abs(expected), 0)
+    scale = finite.max(axis=1, initial=np.finfo(np.float32).tiny)
+    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0, np.nan_to_num(np.abs(expected - actual), nan=np.inf))
+    error = difference.max(axis=1) / scale
     top = np.sort(expected, axis=1)[:, -2:]
     clear = (top[:, -1] - top[:, 0]) / scale > _NEAR_TIE
     moved = clear & (expected.argmax(axis=1) != actual.argmax(axis=1))
     worst = int(np.argmax(np.where(moved, np.inf, error)))
     if error[worst] > _TOLERANCE or moved.any():
-        where = int(np.argmax(np.abs(expected[worst] - actual[worst])))
+        where = int(np.argmax(difference[worst]))
         raise ModelError(
             f"the cut network does not repeat the original ({case}): class {where} scores "
             f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}; "
