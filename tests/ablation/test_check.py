@@ -17,7 +17,7 @@ def test_rounding_is_let_pass():
 def test_scores_that_are_all_zero_must_stay_so(dtype):
     zero = np.zeros((2, 3), dtype)
     _compare(zero, zero, "scores", "case")
-    with pytest.raises(ModelError, match="class 1 scores 0.5 instead of 0"):
+    with pytest.raises(ModelError, match=r"class 1 scores 0\.5 instead of 0"):
         _compare(zero, np.array([[0, 0, 0], [0, 0.5, 0]], dtype), "scores", "case")
 
 
