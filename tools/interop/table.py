@@ -13,9 +13,9 @@ _HEAD = """# Networks of every framework
 
 Written by `python tools/interop --work FOLDER` on {date}, with {versions}. Do not edit.
 
-Each row is a network that its framework exported (at reduced input size and few classes, with
-random weights, batch norm calibrated), audited by `onnx-gap audit` on a few images of noise, and
-compared with the framework itself: there the site's output is masked by a forward hook, or by
+Each row is a network that its framework exported (at reduced input size and few classes, some
+of them with fewer channels, with random weights, batch norm calibrated), audited by `onnx-gap
+audit` on a few images of noise, and compared with the framework itself: there the site's output is masked by a forward hook, or by
 calling the network in two parts, once for every n, both orders and every class. A *row* below is
 one such answer. Answers may differ where two scores nearly tie, and where two units are so
 nearly equally active that the two runtimes rank them the other way round (apart by no more than
