@@ -129,6 +129,9 @@ def _read(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{path} holds no ONNX graph. Give a network saved as ONNX.")
+    for field in ("producer_name", "producer_version", "domain", "doc_string"):
+        if not isinstance(getattr(proto, field), str):  # protobuf gives bytes that are not UTF-8
+            raise ModelError(f"{path} is damaged: its {field} is not text. Copy it again.")
     return proto
 
 

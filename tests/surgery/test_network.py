@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -183,3 +184,12 @@ def test_runnable_copy_is_made_only_where_names_repeat(write, tmp_path):
     copy = surgery.runnable(surgery.load(path), tmp_path)
     names = [node.name for node in onnx.load(copy).graph.node]
     assert names == ["same", "same_", "same__", "same___"]
+
+
+def test_a_producer_that_is_not_text_is_refused(tmp_path):
+    """Found by the fuzz test: protobuf hands such a field over as bytes."""
+    content = (Path(__file__).parents[1] / "fixtures" / "vgg16-older-free.onnx").read_bytes()
+    path = tmp_path / "network.onnx"
+    path.write_bytes(content.replace(b"pytorch", b"py\xc1orch", 1))
+    with pytest.raises(ModelError, match="damaged: its producer_name is not text"):
+        surgery.load(path)
