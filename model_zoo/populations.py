@@ -141,7 +141,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 step=0.2,
                 seed=21,
             ),
-            # The form is provisional: docs/REGIME.md says what has to be known before it is trained.
+            # Provisional: docs/REGIME.md says what has to be known before it is trained.
             Population(
                 name="glyphs-vgg",
                 data_set=DATA_SETS["glyphs-16"],
