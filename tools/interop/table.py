@@ -15,11 +15,12 @@ Written by `python tools/interop --work FOLDER` on {date}, with {versions}. Do n
 
 Each row is a network that its framework exported (at reduced input size and few classes, some
 of them with fewer channels, with random weights, batch norm calibrated), audited by `onnx-gap
-audit` on a few images of noise, and compared with the framework itself: there the site's output is masked by a forward hook, or by
-calling the network in two parts, once for every n, both orders and every class. A *row* below is
-one such answer. Answers may differ where two scores nearly tie, and where two units are so
-nearly equally active that the two runtimes rank them the other way round (apart by no more than
-2e-4 of the most active unit's activity, which is checked); both are counted.
+audit` on a few images of noise, and compared with the framework itself: there the site's output
+is masked by a forward hook, or by calling the network in two parts, once for every n, both
+orders and every class. A *row* below is one such answer. Answers may differ where two scores
+nearly tie, and where two units are so nearly equally active that the two runtimes rank them the
+other way round (apart by no more than 2e-4 of the most active unit's activity, which is
+checked); both are counted.
 Where a framework lets no one in, the comparison is with the plain way: the masked ONNX network
 run in full by onnxruntime, once for every n.
 
