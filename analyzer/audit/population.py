@@ -2,6 +2,7 @@
 
 import csv
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,16 +217,17 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
             source, preprocessing, indices, size, skip_bad=request.skip_bad
         ),
     )
-    return ablation.accuracy(
-        member.model,
-        samples,
-        network.info.inputs[0],
-        surgery.answer(network, request.output),
-        further=further,
-        custom_ops=request.custom_ops,
-        device=request.device,
-        threads=request.threads,
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        return ablation.accuracy(
+            surgery.runnable(network, Path(scratch)),
+            samples,
+            network.info.inputs[0],
+            surgery.answer(network, request.output),
+            further=further,
+            custom_ops=request.custom_ops,
+            device=request.device,
+            threads=request.threads,
+        )
 
 
 def _table(
