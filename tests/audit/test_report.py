@@ -90,7 +90,7 @@ def test_report_shows_the_result(audit):
 def test_report_without_a_gap_model_says_so(make_audit):
     text = words(parsed(make_audit()))
     assert "None: no gap model was given" in text
-    assert "a higher ζ and a lower κ go with a larger gap" in text
+    assert "a higher ζ and a lower κ went with a larger gap" in text
 
 
 def test_report_names_a_network_outside_the_range(make_audit, gap_record):
