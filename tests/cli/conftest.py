@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -64,9 +65,15 @@ def spawn(tmp_path) -> Callable[..., subprocess.Popen]:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            # Whoever runs the tests in the background may have Ctrl-C ignored, which is inherited.
+            preexec_fn=None if sys.platform == "win32" else _heed_interrupts,
         )
 
     return start
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
