@@ -99,6 +99,7 @@ def _recipe(population: Population, index: int) -> Recipe:
 
 _GLYPHS: Mapping[str, Any] = MappingProxyType(
     {
+        "data_set": DATA_SETS["glyphs-16"],
         "train_samples": 2500,
         "widths": (256,),
         "batch_sizes": (16, 32, 64),
@@ -144,7 +145,6 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             # Provisional: docs/REGIME.md says what has to be known before it is trained.
             Population(
                 name="glyphs-vgg",
-                data_set=DATA_SETS["glyphs-16"],
                 architecture="vgg16-narrow",
                 networks=84,
                 seed=22,
@@ -152,7 +152,6 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             ),
             Population(
                 name="glyphs-mobilenet",
-                data_set=DATA_SETS["glyphs-16"],
                 architecture="mobilenet",
                 networks=24,
                 seed=23,
@@ -160,7 +159,6 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             ),
             Population(
                 name="glyphs-resnet",
-                data_set=DATA_SETS["glyphs-16"],
                 architecture="resnet34",
                 networks=24,
                 seed=24,
