@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cells import Cell, export_all, labels_for, own_counts, save_samples
-from torch import nn
+from torch import library, nn
 
 CLASSES = 10
 IMAGES = 12
@@ -19,17 +19,17 @@ OPSETS = {"dynamo": 20, "older": 17}
 
 def _torchvision():
     """torchvision's definitions, also where its compiled operators are missing."""
-    register = torch.library.register_fake
+    register = library.register_fake
 
     def tolerant(name, *args, **kwargs):
         if isinstance(name, str) and name.startswith("torchvision::"):
             return lambda function: function
         return register(name, *args, **kwargs)
 
-    torch.library.register_fake = tolerant
+    library.register_fake = tolerant
     import torchvision.models
 
-    torch.library.register_fake = register
+    library.register_fake = register
     return torchvision.models
 
 
