@@ -139,6 +139,7 @@ def draw_class_scatter(
     *,
     label: str | None = None,
     colour: str = LIGHT["accent"],
+    marker: str = "o",
 ) -> None:
     """One point a class at (ζ_j, κ_j); call once a network to compare networks (Fig. 2B).
 
@@ -148,8 +149,11 @@ def draw_class_scatter(
         kappa: float ndarray of shape (K,).
         label: of the network, for a legend.
         colour: of its points.
+        marker: of its points, in matplotlib's letters.
     """
-    axes.scatter(zeta, kappa, s=26, color=colour, alpha=0.65, linewidths=0, label=label)
+    axes.scatter(
+        zeta, kappa, s=26, color=colour, marker=marker, alpha=0.65, linewidths=0, label=label
+    )
     axes.set(xlabel="ζ of the class", ylabel="κ of the class")
     if label is not None:
         axes.legend(**_LEGEND)

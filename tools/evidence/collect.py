@@ -1,0 +1,271 @@
+"""Collects the tables of a trained and audited population.
+
+    onnx-gap zoo train NAME --out POPULATION
+    onnx-gap population POPULATION/manifest.csv --mean 0 --std 1 --out AUDITS
+    python -m tools.evidence.collect POPULATION AUDITS [--data FOLDER] [--out docs/evidence]
+
+Every network is run once more, on the test half, for the accuracy of each class. Networks that
+did not reach the training accuracy asked for are in the tables too, marked in ``reached``.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer import ablation, surgery
+from analyzer.audit import AuditRecord, read_curves, read_record
+from analyzer.errors import AnalyzerError
+from analyzer.estimation import Population, read_population
+from analyzer.records import ClassCurves
+from analyzer.writing import sha256
+from model_zoo import POPULATIONS
+from model_zoo.datasets import Split
+from model_zoo.populations import labels_key
+from model_zoo.results import MANIFEST, TRAIN_DATA, Result, read_result
+from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
+
+__all__ = ["Member", "collect"]
+
+SHARES = np.linspace(0, 1, 51)  # of the units, at which mean curves are kept
+_BATCH = 256
+_NEAR_TIES = 0.002  # of the test samples may be named otherwise by another runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A network with all that was found out about it; K classes."""
+
+    result: Result
+    audit: AuditRecord
+    curves: tuple[ClassCurves, ...]
+    tested: np.ndarray  # int64 (K,): test samples of each class
+    right: np.ndarray  # int64 (K,): those named rightly
+    wrong_labels: np.ndarray  # float64 (K,): share of its training samples that are of another
+
+    @property
+    def name(self) -> str:
+        return self.result.recipe.name
+
+    @property
+    def plain(self) -> bool:
+        """Trained by the recipe that is the same at every corruption level."""
+        return self.name.endswith("-00")
+
+
+def collect(trained: Path, audited: Path, out: Path, *, data: Path | None = None) -> str:
+    """Write the tables of one population; return its name.
+
+    Args:
+        trained: what ``onnx-gap zoo train`` wrote.
+        audited: what ``onnx-gap population`` wrote.
+        out: folder of the tables.
+        data: folder of the data set, where it does not come with a package.
+
+    Raises:
+        AnalyzerError: a network is missing, was not audited, is not the one that was audited,
+            or does not have the test accuracy that was recorded when it was trained.
+    """
+    population = read_population(audited / "population.csv")
+    name = _name(trained)
+    test = POPULATIONS[name].data_set.read(data)[1]
+    members = [
+        _member(trained, audited, network, POPULATIONS[name].data_set.classes, test)
+        for network in population.name
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    for kind, rows in (
+        ("networks", _networks(population)),
+        ("classes", _classes(members)),
+        ("curves", _curves(members)),
+        ("example", _example(members)),
+    ):
+        write_table(table_path(out, kind, name), rows)
+    _keep_summary(out / "populations.csv", _summary(name, members))
+    return name
+
+
+def _name(trained: Path) -> str:
+    names = read_table(trained / MANIFEST).texts("name")
+    result = read_result(trained, names[0])
+    if result is None or result.conditions["population"] not in POPULATIONS:
+        raise AnalyzerError(f"{trained} does not hold a population that the zoo declares")
+    return result.conditions["population"]
+
+
+def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) -> Member:
+    result = read_result(trained, name)
+    if result is None:
+        raise AnalyzerError(f"{trained} lacks {name}, which was audited; train it again")
+    model = trained / result.model
+    folder = audited / "audits" / name
+    audit = read_record(folder)
+    if audit.model.sha256 != sha256(model):
+        raise AnalyzerError(f"{folder} is the audit of another network than {model}; audit it")
+    tested = np.bincount(test.labels, minlength=classes)
+    right = np.bincount(test.labels[_named(model, test.images) == test.labels], minlength=classes)
+    if abs(right.sum() / tested.sum() - result.test_accuracy) > _NEAR_TIES:
+        raise AnalyzerError(
+            f"{model} names {right.sum() / tested.sum():.4f} of the test samples rightly, but "
+            f"{result.test_accuracy:.4f} was recorded when it was trained; is --data the same?"
+        )
+    with np.load(trained / TRAIN_DATA, allow_pickle=False) as stored:
+        true, given = (stored[labels_key(level)] for level in (0.0, result.recipe.corruption))
+    wrong = np.bincount(given[given != true], minlength=classes)
+    return Member(
+        result=result,
+        audit=audit,
+        curves=read_curves(folder),
+        tested=tested,
+        right=right,
+        wrong_labels=wrong / np.maximum(np.bincount(given, minlength=classes), 1),
+    )
+
+
+def _named(model: Path, images: np.ndarray) -> np.ndarray:
+    """The classes (S,) that a network names for uint8 images (S, H, W)."""
+    image = surgery.load(model).info.inputs[0].name
+    session = ablation.open_session(model, threads=1)
+    pixels = images[:, None].astype(np.float32) / 255
+    batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
+    return np.concatenate([session.run({image: batch})[0].argmax(axis=1) for batch in batches])
+
+
+def _networks(population: Population) -> Iterator[dict[str, Any]]:
+    """As ``population.csv``, without the files and rounded; ``onnx-gap fit`` reads it."""
+    further = population.hyperparameters
+    for row, name in enumerate(population.name):
+        numbers = {
+            column: round(float(getattr(population, column)[row]), 6)
+            for column in ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
+        }
+        cells = {column: _rounded(texts[row]) for column, texts in further.items()}
+        yield {"name": name} | cells | numbers
+
+
+def _rounded(cell: str) -> str:
+    """A cell with at most six significant digits where it is a number with more."""
+    try:
+        return f"{float(cell):.6g}" if len(cell) > 8 else cell
+    except ValueError:
+        return cell
+
+
+def _classes(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
+    for member in members:
+        for record in member.audit.classes:
+            test_accuracy = member.right[record.index] / member.tested[record.index]
+            yield {
+                "network": member.name,
+                "class": record.index,
+                "samples": record.samples,
+                "wrong_labels": round(float(member.wrong_labels[record.index]), 4),
+                "accuracy": round(record.accuracy, 4),
+                "test_accuracy": round(float(test_accuracy), 4),
+                "gap": round(float(record.accuracy - test_accuracy), 4),
+                "n0": record.n0,
+                "n0_r": record.n0_r,
+                "zeta": round(record.zeta, 4),
+                "kappa": round(record.kappa, 4),
+                "chance_reached": record.chance_reached,
+            }
+
+
+def _curves(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
+    for member in members:
+        removed = np.linspace(0, 1, member.audit.site.channels + 1)
+        for order in ("descending", "ascending"):
+            curve = np.mean([getattr(c, order) / c.samples for c in member.curves], axis=0)
+            values = np.interp(SHARES, removed, curve)
+            points = zip(SHARES, values, strict=True)
+            yield {
+                "network": member.name,
+                "corruption": member.result.recipe.corruption,
+                "order": order,
+            } | {f"{share:.2f}": round(float(value), 3) for share, value in points}
+
+
+def _example(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
+    """The class that is most like its network, over the networks of the plain recipe."""
+    plain = [member for member in members if member.plain]
+    if not plain:
+        raise AnalyzerError("no network of the plain recipe (NAME-cLEVEL-00) was audited")
+    distance = np.sum([_distance(member) for member in plain], axis=0)
+    typical = plain[0].audit.classes[int(distance.argmin())].index
+    for member in plain:
+        record = next(record for record in member.audit.classes if record.index == typical)
+        curve = next(curve for curve in member.curves if curve.class_index == typical)
+        for order in ("descending", "ascending"):
+            yield {
+                "network": member.name,
+                "corruption": member.result.recipe.corruption,
+                "gap": round(member.result.train_accuracy - member.result.test_accuracy, 4),
+                "class": typical,
+                "samples": curve.samples,
+                "chance": round(member.audit.chance, 6),
+                "n0": record.n0,
+                "n0_r": record.n0_r,
+                "order": order,
+            } | {str(n): int(count) for n, count in enumerate(getattr(curve, order))}
+
+
+def _distance(member: Member) -> np.ndarray:
+    """How far each class (K,) is from its network's ζ and κ."""
+    zeta, kappa = (np.array([getattr(r, q) for r in member.audit.classes]) for q in _QUANTITIES)
+    return np.abs(zeta - member.audit.zeta) + np.abs(kappa - member.audit.kappa)
+
+
+_QUANTITIES = ("zeta", "kappa")
+
+
+def _summary(name: str, members: Sequence[Member]) -> dict[str, Any]:
+    """The population's row of ``populations.csv``."""
+    declared = POPULATIONS[name]
+    channels = sorted({member.audit.site.channels for member in members})
+    conditions = members[0].result.conditions
+    return {
+        "name": name,
+        "data": declared.data_set.name,
+        "classes": declared.data_set.classes,
+        "size": declared.data_set.size,
+        "architecture": conditions["architecture"],
+        "networks": len(members),
+        "reached": sum(member.result.reached for member in members),
+        "enough": conditions.get("enough", declared.enough),
+        "channels": "–".join(dict.fromkeys(str(m) for m in (channels[0], channels[-1]))),
+        "train_samples": conditions["train_samples"],
+        "audited_samples": members[0].audit.data.samples,
+        "test_samples": int(members[0].tested.sum()),
+        "training_hours": round(sum(member.result.seconds for member in members) / 3600, 2),
+    }
+
+
+def _keep_summary(path: Path, row: dict[str, Any]) -> None:
+    """Put the row in the place of the population's old one, or in the order of the zoo."""
+    rows = {given["name"]: given for given in read_table(path).rows()} if path.exists() else {}
+    rows[row["name"]] = row
+    write_table(path, [rows[name] for name in POPULATIONS if name in rows])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("trained", type=Path, help="folder that `onnx-gap zoo train` wrote")
+    parser.add_argument("audited", type=Path, help="folder that `onnx-gap population` wrote")
+    parser.add_argument("--data", type=Path, help="folder of the data set")
+    parser.add_argument("--out", type=Path, default=EVIDENCE, help="takes the tables")
+    given = parser.parse_args(arguments)
+    try:
+        name = collect(given.trained, given.audited, given.out, data=given.data)
+    except AnalyzerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{given.out}: the tables of {name}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
