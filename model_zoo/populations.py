@@ -54,6 +54,9 @@ class Population:
     cycle: int = 0  # epochs of the first cycle of the learning rate; 0: it stays on a plateau
     enough: float = 0.97  # training accuracy, as in the paper
     bfloat16: bool = False  # half the time on a processor that has it; scores are exported in float
+    corruptions: tuple[float, ...] = CORRUPTIONS  # levels, which take turns
+    # Batch norm of the plain recipes that come first at each level; those after them are drawn.
+    plain: tuple[bool, ...] = (False,)
 
 
 def labels_key(corruption: float) -> str:
@@ -69,24 +72,25 @@ def level(corruption: float) -> str:
 def recipes(population: Population) -> tuple[Recipe, ...]:
     """The recipes of all its networks; the first N do not depend on how many follow.
 
-    The corruption levels take turns. The first network of each has the plain recipe, the same for
+    The corruption levels take turns. The first networks of each have plain recipes, the same for
     all levels; the others' recipes are drawn at random.
     """
     return tuple(_recipe(population, index) for index in range(population.networks))
 
 
 def _recipe(population: Population, index: int) -> Recipe:
-    corruption = CORRUPTIONS[index % len(CORRUPTIONS)]
-    turn = index // len(CORRUPTIONS)
+    turn, place = divmod(index, len(population.corruptions))
+    corruption = population.corruptions[place]
     generator = np.random.default_rng((population.seed, index))
+    first = turn < len(population.plain)
 
     def draw(plain, choices):
-        return plain if turn == 0 else choices[generator.integers(len(choices))]
+        return plain if first else choices[generator.integers(len(choices))]
 
     return Recipe(
         name=f"{population.name}-{level(corruption)}-{turn:02d}",
         corruption=corruption,
-        batch_norm=draw(False, (False, True)),
+        batch_norm=draw(first and population.plain[turn], (False, True)),
         dropout=draw(0.0, _DROPOUTS),
         momentum=draw(0.9, _MOMENTA),
         weight_decay=draw(0.0, _WEIGHT_DECAYS),
@@ -107,6 +111,19 @@ _GLYPHS: Mapping[str, Any] = MappingProxyType(
         "step": 0.2,
         "cycle": 30,
         "bfloat16": True,
+    }
+)
+
+# For finding single corrupted labels: as many of them as real data sets have, and networks trained
+# until they have memorised nearly all of them.
+_LABELS: Mapping[str, Any] = MappingProxyType(
+    {
+        "train_samples": 10000,
+        "networks": 10,
+        "cycle": 30,
+        "enough": 0.999,
+        "corruptions": (0.01, 0.02, 0.05, 0.1, 0.2),
+        "plain": (False, True),
     }
 )
 
@@ -163,6 +180,34 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 networks=24,
                 seed=24,
                 **_GLYPHS,
+            ),
+            Population(
+                name="digits-labels",
+                data_set=DATA_SETS["digits"],
+                architecture="bottleneck",
+                widths=(48,),
+                batch_sizes=(32, 64, 128),
+                epochs=210,
+                step=0.5,
+                seed=25,
+                **_LABELS | {"train_samples": 1300},
+            ),
+            Population(
+                name="fashion-labels",
+                data_set=DATA_SETS["fashion-mnist"],
+                architecture="vgg",
+                widths=(64,),
+                batch_sizes=(32, 64, 128),
+                epochs=210,
+                step=0.2,
+                seed=26,
+                **_LABELS,
+            ),
+            Population(
+                name="glyphs-labels",
+                architecture="vgg16-small",
+                seed=27,
+                **_GLYPHS | _LABELS,
             ),
         )
     }

@@ -3,7 +3,7 @@
 ==================  =======================================================================
 ``NAME.onnx``       one network
 ``NAME.json``       its recipe and accuracies; written last, so that it marks the network done
-``train.npz``       ``images``, and ``labels_c0`` … ``labels_c100``: the labels by corruption
+``train.npz``       ``images``, ``labels_c0`` (clean) and the labels of every corruption level
 ``manifest.csv``    what ``onnx-gap population`` reads: a row a network
 ==================  =======================================================================
 """

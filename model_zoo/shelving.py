@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError
 from analyzer.writing import aside, sha256, write_json
-from model_zoo.populations import CORRUPTIONS, Recipe, labels_key, level, recipes
+from model_zoo.populations import Recipe, labels_key, level, recipes
 from model_zoo.results import IMAGES, TRAIN_DATA, Result, read_result
 from model_zoo.shelf import INDEX, SHELF
 from model_zoo.training import find_population
@@ -34,7 +34,8 @@ def build_shelf(name: str, population_folder: str | Path, *, shelf: Path = SHELF
             otherwise.
     """
     population, source = find_population(name), Path(population_folder)
-    plain = [_plain(source, recipe) for recipe in recipes(population)[: len(CORRUPTIONS)]]
+    levels = len(population.corruptions)
+    plain = [_plain(source, recipe) for recipe in recipes(population)[:levels]]
     folder = shelf / population.name
     folder.mkdir(parents=True, exist_ok=True)
     _copy(source / TRAIN_DATA, folder / TRAIN_DATA)

@@ -20,7 +20,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.records import Progress
 from analyzer.writing import sha256
 from model_zoo.datasets import Split, corrupt, stratified
-from model_zoo.populations import CORRUPTIONS, POPULATIONS, Population, Recipe, labels_key, recipes
+from model_zoo.populations import POPULATIONS, Population, Recipe, labels_key, recipes
 from model_zoo.results import (
     IMAGES,
     Result,
@@ -137,14 +137,15 @@ def material(population: Population, folder: Path | None = None) -> Material:
         )
     draw = np.random.default_rng((population.seed, 0))
     train = train.take(stratified(train.labels, population.train_samples, draw))
-    labels = {
+    # The clean ones are kept whatever the levels: they tell which samples of the others are wrong.
+    labels = {0.0: train.labels} | {
         level: corrupt(
             train.labels,
             level,
             classes=data_set.classes,
             generator=np.random.default_rng((population.seed, 1, index)),
         )
-        for index, level in enumerate(CORRUPTIONS)
+        for index, level in enumerate(population.corruptions)
     }
     return Material(train.images, labels, test)
 

@@ -15,7 +15,7 @@ def test_recipes_balance_the_corruption_levels(population):
     assert len({recipe.name for recipe in drawn}) == len(drawn)
     assert len({recipe.seed for recipe in drawn}) == len(drawn)
     counts = Counter(recipe.corruption for recipe in drawn)
-    assert set(counts) == set(CORRUPTIONS)
+    assert set(counts) == set(population.corruptions)
     assert len(set(counts.values())) == 1
 
 
@@ -40,6 +40,19 @@ def test_first_recipe_of_each_level_is_the_same_plain_one():
     alike = {replace(recipe, name="", corruption=0.0, seed=0) for recipe in first}
     assert len(alike) == 1
     assert {field: getattr(first[0], field) for field in PLAIN} == PLAIN
+
+
+def test_levels_begin_with_their_plain_recipes():
+    population = POPULATIONS["glyphs-labels"]
+    drawn = recipes(population)
+    levels = len(population.corruptions)
+    for turn, batch_norm in enumerate(population.plain):
+        same = drawn[turn * levels : (turn + 1) * levels]
+        assert [recipe.corruption for recipe in same] == list(population.corruptions)
+        alike = {replace(recipe, name="", corruption=0.0, seed=0) for recipe in same}
+        assert len(alike) == 1
+        wanted = PLAIN | {"batch_norm": batch_norm}
+        assert {field: getattr(same[0], field) for field in PLAIN} == wanted
 
 
 def test_first_recipes_do_not_depend_on_how_many_follow():

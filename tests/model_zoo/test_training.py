@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AnalyzerError
-from model_zoo import recipes, train_population, training
+from model_zoo import POPULATIONS, recipes, train_population, training
 
 
 def rows(folder):
@@ -29,6 +29,16 @@ def test_train_population_writes_networks_data_and_manifest(trained, tiny):
     left = {path.suffix for path in trained.iterdir()}
     assert left == {".onnx", ".json", ".npz", ".csv"}
     assert not list(trained.glob(".*"))
+
+
+def test_the_clean_labels_are_kept_whatever_the_levels():
+    population = POPULATIONS["digits-labels"]
+    arrays = training.material(population).arrays()
+    keys = ["labels_c0", "labels_c1", "labels_c2", "labels_c5", "labels_c10", "labels_c20"]
+    assert list(arrays) == ["images", *keys]
+    wrong = [np.mean(arrays[key] != arrays["labels_c0"]) for key in keys]
+    # A label that is drawn anew may stay what it was: one in ten does.
+    assert wrong == pytest.approx([0, 0.009, 0.018, 0.045, 0.09, 0.18], abs=0.02)
 
 
 def test_manifest_accuracy_is_that_of_the_file(trained):
