@@ -58,8 +58,34 @@ def masked(model: Path, tensor: str, axis: int, rank: int) -> onnx.ModelProto:
     return proto
 
 
+def plain_attribute(
+    rank: str, seed: int, activity: np.ndarray, labels: np.ndarray, label: int
+) -> list[float]:
+    """What the units of a class are ranked by, highest first, from their activity (S, M)."""
+    mean = {j: activity[labels == j].mean(axis=0) for j in np.unique(labels)}
+    if rank == "l1":
+        return list(mean[label])
+    if rank == "random":
+        drawn = list(np.random.default_rng((seed, label)).permutation(activity.shape[1]))
+        return [-drawn.index(unit) for unit in range(len(drawn))]
+    # Morcos et al. 2018, with class ``label`` in the place of the unit's highest class.
+    selectivity = []
+    for unit, own in enumerate(mean[label]):
+        others = [float(mean[j][unit]) for j in mean if j != label]
+        rest = sum(others) / len(others)
+        selectivity.append((own - rest) / (own + rest) if own + rest else 0.0)
+    return selectivity
+
+
 def plain_curves(
-    model: Path, tensor: str, axis: int, images: np.ndarray, labels: np.ndarray
+    model: Path,
+    tensor: str,
+    axis: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    rank: str = "l1",
+    seed: int = 0,
 ) -> PlainCurves:
     """Everything that METHOD.md asks of a network, by brute force."""
     proto = onnx.load(model)
@@ -78,8 +104,8 @@ def plain_curves(
     close = 0
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)
-        mean = activity[mine].mean(axis=0)
-        order[label] = np.array(sorted(range(units), key=lambda i: (-mean[i], i)))
+        by = plain_attribute(rank, seed, activity, labels, label)
+        order[label] = np.array(sorted(range(units), key=lambda i, by=by: (-by[i], i)))
         for number, removal in enumerate((order[label], order[label][::-1])):
             counts = np.zeros(units + 1, dtype=int)
             for n in range(units + 1):

@@ -10,15 +10,17 @@ from analyzer.ablation.samples import Batch, Load, Samples, images_at_once
 from analyzer.ablation.sessions import OutOfMemory, Session, devices, open_session
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.tolerance import CONFIDENCE, Tolerance
-from analyzer.ablation.unit_order import unit_order
+from analyzer.ablation.unit_order import RANKS, Ranking, unit_order
 
 __all__ = [
     "CONFIDENCE",
+    "RANKS",
     "Batch",
     "CutNetwork",
     "Features",
     "Load",
     "OutOfMemory",
+    "Ranking",
     "Rows",
     "Samples",
     "Session",

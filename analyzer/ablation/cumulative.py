@@ -6,6 +6,9 @@ known, and the rows of the sweep are run chunk by chunk. A class too large for m
 twice: once for its unit order, once chunk by chunk for the sweep. Every chunk ends in a state from
 which an interrupted run goes on to the same integers.
 
+A ranking that compares classes is known once all of them were read: then all groups are read
+before the first is swept, and once more for the sweep where not everything fits into memory.
+
 With a tolerance the classes are worked off one by one, and one that fits into memory is a chunk.
 """
 
@@ -23,7 +26,7 @@ from analyzer.ablation.rows import Rows, necessary_rows
 from analyzer.ablation.samples import Batch, Samples, images_at_once
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.tolerance import Tolerance, estimate_class
-from analyzer.ablation.unit_order import unit_order
+from analyzer.ablation.unit_order import Ranking
 from analyzer.errors import DataError
 from analyzer.records import Progress
 
@@ -32,6 +35,7 @@ __all__ = ["ablate"]
 _CHUNK_CELLS = 1 << 18  # samples × units in one chunk of the sweep
 _CHUNK_SHARE = 8  # of the memory, at most one in so many parts
 _CHECKPOINT_SECONDS = 5.0
+_BY_L1_NORM = Ranking()
 
 
 def ablate(
@@ -43,6 +47,7 @@ def ablate(
     save: Callable[[Tally], None],
     progress: Progress,
     tolerance: Tolerance | None = None,
+    ranking: Ranking = _BY_L1_NORM,
 ) -> Tally:
     """Goes on from ``tally`` until every sample is counted, and returns it.
 
@@ -51,12 +56,13 @@ def ablate(
         save: called with the tally in a state that a later call can go on from.
         progress: told of the stages "network" and "sweep", in samples.
         tolerance: estimate the counts, to this tolerance; None for exact ones.
+        ranking: what the units of a class are ranked by.
 
     Raises:
         ModelError: see :meth:`CutNetwork.features`.
-        DataError: a label lies outside the network's classes.
+        DataError: a label lies outside the network's classes, or see :meth:`Ranking.orders`.
     """
-    _Ablation(network, samples, tally, memory, save, progress, tolerance).run()
+    _Ablation(network, samples, tally, memory, save, progress, tolerance, ranking).run()
     save(tally)
     return tally
 
@@ -81,9 +87,11 @@ class _Ablation:
         save: Callable[[Tally], None],
         progress: Progress,
         tolerance: Tolerance | None,
+        ranking: Ranking,
     ):
         self.network, self.tally, self.load = network, tally, samples.load
         self.memory, self.save, self.progress = memory, save, progress
+        self.ranking = ranking
         # Whole curves cost a matrix product: there is nothing to gain from fewer rows.
         linear = network.head is not None and network.head.tail is None
         self.tolerance = None if linear else tolerance
@@ -98,18 +106,20 @@ class _Ablation:
         self.chunk = max(chunk // self.batch, 1) * self.batch
 
     def run(self) -> None:
-        for start, stop in self._groups():
-            if stop <= self.tally.swept:
-                continue
-            kept = {}
-            if self.tally.ordered < stop:
-                keep = (stop - start) * self.bytes_per_sample <= self.memory
-                kept = self._rank_units(start, stop, keep=keep)
-            estimate = self._can_estimate(stop - start)
-            chunk = stop - start if estimate else self.chunk
-            for at in range(max(start, self.tally.swept), stop, chunk):
-                self._sweep(at, min(at + chunk, stop), kept, estimate=estimate)
-                self._save_now_and_then()
+        groups = [(start, stop) for start, stop in self._groups() if stop > self.tally.swept]
+        together = [groups] if self.ranking.compares_classes else [[group] for group in groups]
+        for ranked in filter(None, together):
+            kept = self._rank_units(ranked)
+            for start, stop in ranked:
+                self._sweep_group(start, stop, kept)
+
+    def _sweep_group(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
+        """Counts what is left of a group, chunk by chunk."""
+        estimate = self._can_estimate(stop - start)
+        chunk = stop - start if estimate else self.chunk
+        for at in range(max(start, self.tally.swept), stop, chunk):
+            self._sweep(at, min(at + chunk, stop), kept, estimate=estimate)
+            self._save_now_and_then()
 
     def _measured(self) -> tuple[int, int]:
         """Images in one run of the prefix, and bytes of features that a sample takes."""
@@ -144,28 +154,33 @@ class _Ablation:
                 yield at, batch, known
             at += self.batch
 
-    def _rank_units(self, start: int, stop: int, *, keep: bool) -> dict[int, _Known]:
-        """The unit order of the classes of a group; gives what the sweep needs if that fits."""
+    def _rank_units(self, groups: list[tuple[int, int]]) -> dict[int, _Known]:
+        """The unit order of the classes of groups; gives what the sweep needs if that fits."""
         tally, kept = self.tally, {}
-        labels = self.labels[start:stop]
-        first, last = labels[0], labels[-1]
+        start, stop = groups[0][0], groups[-1][1]
+        if tally.ordered >= stop:
+            return kept
+        keep = (stop - start) * self.bytes_per_sample <= self.memory
+        first, last = self.labels[start], self.labels[stop - 1]
         attribute = np.zeros((last - first + 1, tally.order.shape[1]))  # float64: sums over samples
         tally.samples[first : last + 1] = 0
         tally.read[start:stop] = False
-        for at, batch, known in self._features(start, stop):
-            classes = self.labels[known.places]
-            np.add.at(attribute, classes - first, known.features.attribute)
-            np.add.at(tally.samples, classes, 1)
-            tally.read[known.places] = True
-            tally.digests[known.places] = batch.digests
-            if batch.skipped:
-                reasons = [f"{unread.name}: {unread.reason}" for unread in batch.skipped]
-                tally.skipped = np.append(tally.skipped, reasons)
-            if keep:
-                kept[at] = known
-            self.progress("network", min(at + self.batch, stop), len(self.labels))
-        for label in np.unique(self.labels[start:stop][tally.read[start:stop]]):
-            tally.order[label] = unit_order(attribute[label - first] / tally.samples[label])
+        for group in groups:
+            for at, batch, known in self._features(*group):
+                classes = self.labels[known.places]
+                np.add.at(attribute, classes - first, known.features.attribute)
+                np.add.at(tally.samples, classes, 1)
+                tally.read[known.places] = True
+                tally.digests[known.places] = batch.digests
+                if batch.skipped:
+                    reasons = [f"{unread.name}: {unread.reason}" for unread in batch.skipped]
+                    tally.skipped = np.append(tally.skipped, reasons)
+                if keep:
+                    kept[at] = known
+                self.progress("network", min(at + self.batch, group[1]), len(self.labels))
+        present = np.unique(self.labels[start:stop][tally.read[start:stop]])
+        mean = attribute[present - first] / tally.samples[present, None]
+        tally.order[present] = self.ranking.orders(mean, present)
         tally.ordered = stop
         return kept
 

@@ -154,6 +154,11 @@ def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
             f"The sites differ: {a.site.tensor} with {a.site.channels} channels, "
             f"{b.site.tensor} with {b.site.channels}."
         )
+    if a.rank != b.rank:
+        yield (
+            f"Units were ranked by {a.rank} in the first audit, by {b.rank} in the second: ζ and "
+            "κ are not the same quantities."
+        )
     for which, found in (("first", a.tolerance), ("second", b.tolerance)):
         if found is not None and (found.zeta_bound or found.kappa_bound):
             yield (

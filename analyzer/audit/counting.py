@@ -135,6 +135,7 @@ def count(
         save=lambda tally: checkpoint.write(subject.key, tally.arrays()),
         progress=progress,
         tolerance=tolerance,
+        ranking=ablation.Ranking(request.rank, request.seed),
     )
     place = np.empty(len(samples.labels), dtype=np.int64)
     place[samples.sequence()] = np.arange(len(place))

@@ -121,7 +121,7 @@ def audit_population(
             f"({', '.join(failures)}); mend or remove their rows, then run the same command "
             "again: the audits that are done are kept"
         )
-    population = _table(members, rows)
+    population = _table(members, rows, template.rank)
     estimation.write_population(population, out / "population.csv")
     return population
 
@@ -231,14 +231,15 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
 
 
 def _table(
-    members: Sequence[Member], rows: Mapping[str, Mapping[str, float]]
+    members: Sequence[Member], rows: Mapping[str, Mapping[str, float]], rank: str
 ) -> estimation.Population:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
     further = [
         name for name in members[0].cells if name not in ("name", "keys", "test_keys", *measured)
     ]
+    cells = {name: tuple(member.cells.get(name, "") for member in members) for name in further}
     return estimation.Population(
         name=tuple(member.name for member in members),
-        further={name: tuple(member.cells.get(name, "") for member in members) for name in further},
+        further=cells | {estimation.RANK: (rank,) * len(members)},
         **{name: np.array([rows[member.name][name] for member in members]) for name in measured},
     )

@@ -175,6 +175,11 @@ class AuditRecord:
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA
 
+    @property
+    def rank(self) -> str:
+        """What units were ranked by; audits from before there was a choice do not say."""
+        return self.settings.get("rank", "l1")
+
 
 def to_dict(record: AuditRecord) -> dict[str, Any]:
     """``record`` as JSON values, ``schema`` first.

@@ -18,6 +18,7 @@ from analyzer.audit.facts import FactGroup, facts_of
 from analyzer.audit.figures import CurveFigure, Frame, ScatterFigure, curve_figure, scatter_figure
 from analyzer.audit.folder import CURVES, REPORT, read_curves
 from analyzer.audit.palette import DARK, LIGHT
+from analyzer.audit.rankings import RankingWords, words_for
 from analyzer.audit.record import AuditRecord, ClassRecord, read_record
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves
@@ -57,6 +58,7 @@ class Page:
     created: str  # for people; "" when not recorded
     warnings: tuple[str, ...]
     scale: Scale | None  # None without an estimate
+    ranking: RankingWords
     mean: CurveFigure
     scatter: ScatterFigure
     groups: tuple[tuple[str, tuple[Panel, ...]], ...]  # (why, classes)
@@ -99,6 +101,7 @@ def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
         created=_moment(record.created),
         warnings=_warnings(record),
         scale=_scale(record),
+        ranking=words_for(record.rank),
         mean=_mean_figure(record, curves),
         scatter=scatter_figure(
             np.array([entry.zeta for entry in record.classes]),

@@ -31,7 +31,8 @@ class AuditRequest:
     classes: Path | None = None  # list of class names
     chance: float | None = None  # None: 1 / number of classes
     limit_per_class: int | None = None
-    seed: int = 0  # of the limit per class
+    rank: str = "l1"  # what units are ranked by, one of analyzer.ablation.RANKS
+    seed: int = 0  # of the limit per class, and of random orders
     skip_bad: bool = False
     device: str = "auto"
     memory: int = _MEMORY  # bytes that features may take
@@ -56,6 +57,7 @@ class AuditRequest:
             "custom_ops": None if self.custom_ops is None else str(self.custom_ops),
             "classes": None if self.classes is None else str(self.classes),
             "chance": self.chance,
+            "rank": self.rank,
             "limit_per_class": self.limit_per_class,
             "seed": self.seed,
             "skip_bad": self.skip_bad,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer import data, estimation, surgery
+from analyzer import ablation, data, estimation, surgery
 from analyzer.audit.checkpoint import key_of
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.versions import installed_versions
@@ -51,6 +51,10 @@ def find_subject(request: AuditRequest) -> Subject:
             f"the tolerance of ζ and κ is {request.tolerance}; give a number from 0 (exact) to "
             "below 1, for example 0.01"
         )
+    if request.rank not in ablation.RANKS:
+        raise DataError(
+            f"units cannot be ranked by {request.rank!r}; choose one of {', '.join(ablation.RANKS)}"
+        )
     network, further = open_network(request.model, request)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
@@ -72,7 +76,7 @@ def find_subject(request: AuditRequest) -> Subject:
             "limit": [request.limit_per_class, request.seed],
             "device": request.device,
             "versions": installed_versions(),
-            **_estimation_key(request),
+            **_key_of_what_departs(request),
         }
     )
     return Subject(network, further, site, source, preprocessing, indices, gap_model, key)
@@ -92,8 +96,11 @@ def open_network(
     return surgery.bind_inputs(network, given)
 
 
-def _estimation_key(request: AuditRequest) -> dict[str, Any]:
-    """What estimated counts hang on besides; nothing where they are exact."""
-    if not request.tolerance:
-        return {}
-    return {"tolerance": [request.tolerance, request.chance, request.seed]}
+def _key_of_what_departs(request: AuditRequest) -> dict[str, Any]:
+    """What other counts than the method's own hang on besides: another ranking, estimates."""
+    key: dict[str, Any] = {}
+    if request.rank != "l1":
+        key["rank"] = request.rank  # the seed of random orders is in the key in any case
+    if request.tolerance:
+        key["tolerance"] = [request.tolerance, request.chance, request.seed]
+    return key

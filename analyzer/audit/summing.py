@@ -94,7 +94,7 @@ def _gap(
 ) -> record.GapRecord | None:
     if gap_model is None:
         return None
-    estimate = gap_model.estimate(zeta, kappa)
+    estimate = gap_model.estimate(zeta, kappa, rank=request.rank)
     return record.GapRecord(
         estimate=estimate.estimate,
         low=estimate.low,

@@ -74,6 +74,7 @@ def command(
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
       onnx-gap audit model.onnx --data train.npz --keys x,y --gap-model gap_model.json --out audit
       onnx-gap audit model.onnx --data train/ --gap-model gap_model.json --max-gap 0.2 --out audit
+      onnx-gap audit zoo:digits-c40 --rank random --out control
     """
     from analyzer.audit import run_audit, to_dict
 
@@ -103,6 +104,8 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     yield "network", result.model.path
     yield "data", f"{data.source}, {data.samples} samples of {len(result.classes)} classes"
     yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
+    if result.rank != "l1":
+        yield "ranking", f"units ranked by {result.rank}, not by activity as the method has it"
     yield "ζ", f"{result.zeta:.4f}"
     yield "κ", f"{result.kappa:.4f}"
     if gap is None:

@@ -228,7 +228,7 @@ data_options = _together(
         default=0,
         show_default=True,
         metavar="N",
-        help="Of that draw.",
+        help="Of that draw, and of --rank random.",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out unreadable samples and count them."),
 )
@@ -262,6 +262,15 @@ run_options = _together(
         metavar="T",
         help="Run only the rows that are needed to know ζ and κ to within T; the result bounds "
         "the error.  [default: 0, exact]",
+    ),
+    click.option(
+        "--rank",
+        type=click.Choice(["l1", "selectivity", "random"]),
+        default="l1",
+        show_default=True,
+        metavar="l1|selectivity|random",
+        help="What units are ranked by: activity (the method's own), class selectivity, or an "
+        "order drawn from --seed, as a control.",
     ),
 )
 

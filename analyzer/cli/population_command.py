@@ -39,13 +39,14 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
     Its columns: name, model, train_data; then test_data, or train_accuracy and test_accuracy,
     or gap, where known; keys and test_keys for .npz files. Any further column is a
     hyperparameter. Paths are relative to the manifest. Leaves population.csv with zeta, kappa,
-    train_accuracy, test_accuracy and gap, and an audit folder a network. What is finished is
-    not run again.
+    train_accuracy, test_accuracy, gap and unit_rank, and an audit folder a network. What is
+    finished is not run again.
 
     \b
     Examples:
       onnx-gap population manifest.csv --out population
       onnx-gap population manifest.csv --preprocess cifar --jobs 4 --out population
+      onnx-gap population manifest.csv --rank selectivity --out by-selectivity
     """
     from analyzer.audit import AuditRequest, audit_population, read_manifest
 

@@ -8,7 +8,12 @@ from analyzer.estimation.fitting import fit_gap_model, fit_population
 from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
-from analyzer.estimation.population import Population, read_population, write_population
+from analyzer.estimation.population import (
+    RANK,
+    Population,
+    read_population,
+    write_population,
+)
 from analyzer.estimation.quantities import (
     chance_fraction,
     class_quantities,
@@ -23,6 +28,7 @@ from analyzer.estimation.scores import (
 )
 
 __all__ = [
+    "RANK",
     "FeatureScores",
     "FitScores",
     "FittedOn",

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.gap_model import FEATURES, SYMBOLS, FittedOn, GapModel, Range
+from analyzer.estimation.columns import SYMBOLS, checked_columns
+from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, Range
 from analyzer.estimation.intervals import measure_coverage, student_t_quantile
 from analyzer.estimation.least_squares import least_squares
 from analyzer.estimation.population import Population
@@ -24,6 +25,7 @@ def fit_gap_model(
     data: str,
     architecture: str,
     recipe: Mapping[str, Sequence[float] | Sequence[str]] | None = None,
+    rank: str = "l1",
     coverage: float = 0.9,
 ) -> GapModel:
     """Fit Eq. 7 by ordinary least squares.
@@ -36,6 +38,7 @@ def fit_gap_model(
         data: the data set of the population, for readers.
         architecture: the architecture of its networks, for readers.
         recipe: per hyperparameter its range or its values, as :meth:`Population.recipe` gives.
+        rank: what the units were ranked by, as :attr:`Population.rank` gives.
         coverage: nominal coverage of the prediction interval, in (0, 1).
 
     Raises:
@@ -59,7 +62,7 @@ def fit_gap_model(
         features=FEATURES,
         coefficients=_floats(fit.coefficients),
         intercept=fit.intercept,
-        fitted_on=FittedOn(len(target), data, architecture, dict(recipe or {})),
+        fitted_on=FittedOn(len(target), data, architecture, dict(recipe or {}), rank),
         feature_ranges=tuple(_range(column) for column in features.T),
         gap_range=_range(target),
         feature_means=_floats(fit.centre),
@@ -75,10 +78,10 @@ def fit_gap_model(
 def fit_population(
     population: Population, *, name: str, data: str, architecture: str, coverage: float = 0.9
 ) -> GapModel:
-    """Fit the networks of a population whose gap is known; their recipes are noted.
+    """Fit the networks of a population whose gap is known; recipes and ranking are noted.
 
     Raises:
-        GapModelError: as :func:`fit_gap_model`.
+        GapModelError: as :func:`fit_gap_model`, or the networks were ranked differently.
     """
     known = population.with_gap()
     return fit_gap_model(
@@ -89,6 +92,7 @@ def fit_population(
         data=data,
         architecture=architecture,
         recipe=known.recipe(),
+        rank=known.rank,
         coverage=coverage,
     )
 
@@ -102,14 +106,7 @@ def checked_features(
         GapModelError: shapes that differ, fewer than four networks, values that are not finite,
             or a column that is the same for all networks.
     """
-    arrays = {key: np.asarray(values, dtype=np.float64) for key, values in columns.items()}
-    arrays["gap"] = np.asarray(gap, dtype=np.float64)
-    shapes = {values.shape for values in arrays.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise GapModelError(
-            f"{', '.join(arrays)} have shapes {', '.join(str(v.shape) for v in arrays.values())}: "
-            "give one number per network for each."
-        )
+    arrays = checked_columns({**columns, "gap": gap})
     networks = len(arrays["gap"])
     if networks < MIN_NETWORKS:
         raise GapModelError(
@@ -117,17 +114,10 @@ def checked_features(
             f"there are {networks}: add networks, or test data for those that have none."
         )
     for key, values in arrays.items():
-        symbol = SYMBOLS.get(key, key)
-        if not np.isfinite(values).all():
-            network = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise GapModelError(
-                f"The {symbol} of network {network + 1} of {networks} is {values[network]}: "
-                "leave it out or measure it."
-            )
         if np.ptp(values) <= 1e-12:
             raise GapModelError(
-                f"The {symbol} of all {networks} networks is {values[0]:.4g}, so nothing can be "
-                "fitted: add networks trained by other recipes."
+                f"The {SYMBOLS.get(key, key)} of all {networks} networks is {values[0]:.4g}, so "
+                "nothing can be fitted: add networks trained by other recipes."
             )
     return np.column_stack([arrays[key] for key in columns]), arrays["gap"]
 

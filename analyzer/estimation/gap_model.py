@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.errors import GapModelError
+from analyzer.estimation.columns import SYMBOLS
 from analyzer.estimation.intervals import MeasuredCoverage
 from analyzer.records import GapEstimate
 
-__all__ = ["FEATURES", "SYMBOLS", "FittedOn", "GapModel", "Range"]
+__all__ = ["FEATURES", "FittedOn", "GapModel", "Range"]
 
 FEATURES = ("zeta", "kappa")
-SYMBOLS = {"zeta": "ζ", "kappa": "κ"}
 
 Range = tuple[float, float]
 
@@ -31,9 +31,11 @@ class FittedOn:
     architecture: str  # e.g. "small convolutional networks"
     recipe: Mapping[str, Sequence[float] | Sequence[str]] = field(default_factory=dict)
     # hyperparameter -> [least, greatest], or the texts in use
+    rank: str = "l1"  # what the units were ranked by in its audits
 
     def __str__(self) -> str:
-        return f"{self.networks} networks ({self.architecture}; {self.data})"
+        ranked = "" if self.rank == "l1" else f"; units ranked by {self.rank}"
+        return f"{self.networks} networks ({self.architecture}; {self.data}{ranked})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,17 @@ class GapModel:
             "holds for other data, architectures or training recipes."
         )
 
-    def estimate(self, zeta: float, kappa: float) -> GapEstimate:
+    def estimate(self, zeta: float, kappa: float, *, rank: str = "l1") -> GapEstimate:
         """The estimated generalization gap, with its Student t prediction interval.
 
         The estimate is not clipped. ``inside_range`` is False when a feature lies outside its
         range in the population, or their combination is further from the population's centre
         (by leverage) than any of its networks. The first warning is always the caution.
+
+        Args:
+            zeta: of the network (Eq. 6).
+            kappa: likewise.
+            rank: what the units were ranked by for them.
 
         Raises:
             GapModelError: ζ or κ is not a finite number.
@@ -94,8 +101,17 @@ class GapModel:
             high=estimate + half,
             coverage=self.coverage.nominal,
             inside_range=not outside,
-            warnings=(self.caution, *outside, *self._beyond(estimate)),
+            warnings=(self.caution, *self._other(rank), *outside, *self._beyond(estimate)),
         )
+
+    def _other(self, rank: str) -> list[str]:
+        if rank == self.fitted_on.rank:
+            return []
+        return [
+            f"Units were ranked by {rank} here, by {self.fitted_on.rank} where the gap model "
+            f"{self.name!r} was fitted: ζ and κ are other quantities then, and the estimate means "
+            "nothing."
+        ]
 
     def _outside(self, values: Mapping[str, float], leverage: float) -> list[str]:
         outside = [

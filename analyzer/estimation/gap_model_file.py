@@ -77,6 +77,7 @@ def _to_dict(gap_model: GapModel) -> dict[str, Any]:
             "data": gap_model.fitted_on.data,
             "architecture": gap_model.fitted_on.architecture,
             "recipe": {key: list(values) for key, values in gap_model.fitted_on.recipe.items()},
+            "rank": gap_model.fitted_on.rank,
         },
         "ranges": {
             **{key: list(r) for key, r in zip(named, gap_model.feature_ranges, strict=True)},
@@ -117,6 +118,8 @@ def _from_dict(file: "_Fields", sha256: str) -> GapModel:
             data=fitted_on.text("data"),
             architecture=fitted_on.text("architecture"),
             recipe=_recipe(fitted_on),
+            # Files from before there was a choice do not say.
+            rank=fitted_on.text("rank") if "rank" in fitted_on.value else "l1",
         ),
         feature_ranges=tuple(ranges.range(name) for name in FEATURES),
         gap_range=ranges.range("gap"),

@@ -2,7 +2,8 @@
 
 A CSV file, a row a network: ``name, zeta, kappa, train_accuracy, test_accuracy, gap`` in any order;
 accuracies and gap are fractions and may be left empty where they are not known. Any further
-column is kept as text; all but those that say which files were audited are hyperparameters.
+column is kept as text; all but those that say which files were audited, and ``unit_rank``, what
+their units were ranked by, are hyperparameters.
 """
 
 import csv
@@ -17,7 +18,7 @@ import numpy as np
 from analyzer.errors import GapModelError
 from analyzer.writing import write_bytes
 
-__all__ = ["Population", "read_population", "write_population"]
+__all__ = ["RANK", "Population", "read_population", "write_population"]
 
 BOUNDS = {
     "zeta": (0.0, 1.0),
@@ -28,6 +29,7 @@ BOUNDS = {
 }
 REQUIRED = ("name", "zeta", "kappa")
 FILES = ("model", "train_data", "test_data")
+RANK = "unit_rank"
 GAP_TOLERANCE = 0.002  # accuracies in tables are often rounded to three digits
 
 
@@ -49,7 +51,23 @@ class Population:
     @property
     def hyperparameters(self) -> dict[str, tuple[str, ...]]:
         """The further columns that describe how the networks were trained."""
-        return {name: cells for name, cells in self.further.items() if name not in FILES}
+        own = (*FILES, RANK)
+        return {name: cells for name, cells in self.further.items() if name not in own}
+
+    @property
+    def rank(self) -> str:
+        """What units were ranked by: "l1", the method's own, where the table does not say.
+
+        Raises:
+            GapModelError: not by the same for every network.
+        """
+        named = sorted({cell or "l1" for cell in self.further.get(RANK, ())}) or ["l1"]
+        if len(named) > 1:
+            raise GapModelError(
+                f"The population's units were ranked by {' and by '.join(named)}, so that ζ and κ "
+                "are not the same quantities throughout: audit all networks with the same --rank."
+            )
+        return named[0]
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Population":
         """The networks at ``indices``, in that order."""

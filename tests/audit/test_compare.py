@@ -92,3 +92,9 @@ def test_to_dict_is_strict_json(change):
     assert value["worse"] is True
     assert value["zeta"]["after"] == 0.9
     assert set(value["classes"][0]) == {"index", "name", "accuracy", "zeta", "kappa"}
+
+
+def test_audits_by_other_rankings_do_not_mean_the_same(change):
+    before, after = change(settings={"rank": "random"})
+    (sentence,) = (s for s in compare(before, after).warnings if "ranked" in s)
+    assert "by l1 in the first audit, by random in the second" in sentence

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analyzer.audit.folder import AUDIT, CURVES, REPORT, read_arrays, read_json
-from analyzer.audit.record import EmptyClass, GapRecord, read_record
+from analyzer.audit.record import EmptyClass, GapRecord, read_record, write_record
 from analyzer.audit.report import render_report
 from analyzer.errors import AuditFolderError
 from analyzer.writing import write_arrays
@@ -199,3 +199,28 @@ def test_settings_and_preprocessing_are_shown_in_words(audit):
     assert read_json(audit / AUDIT)["settings"]["limit_per_class"] is None
     assert "limit per class not set" in text
     assert "img size 8, 8" in text
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [
+        ("selectivity", ("most selective removed first", "class selectivity, (a − b) / (a + b)")),
+        ("random", ("last drawn removed first", "drawn at random, as a control")),
+        ("of tomorrow", ("highest ranked removed first", "by of tomorrow.")),
+    ],
+)
+def test_another_ranking_than_the_methods_goes_by_its_own_words(audit, rank, said):
+    record = read_record(audit)
+    settings = {**record.settings, "rank": rank}
+    write_record(audit, dataclasses.replace(record, settings=settings))
+    text = words(parsed(audit))
+    assert f"64 units ranked by {rank}" in text
+    assert "most active" not in text
+    assert "least active" not in text
+    assert all(words in text for words in said)
+
+
+def test_the_ranking_of_the_method_is_not_dwelt_on(audit):
+    text = words(parsed(audit))
+    assert "most active removed first" in text
+    assert "ranked by" not in text

@@ -54,7 +54,13 @@ def check_against_the_plain_way(request: AuditRequest) -> None:
     result = read_record(request.out)
     arrays = np.load(request.data)
     plain = plain_curves(
-        request.model, result.site.tensor, result.site.axis, arrays["images"], arrays["labels"]
+        request.model,
+        result.site.tensor,
+        result.site.axis,
+        arrays["images"],
+        arrays["labels"],
+        rank=request.rank,
+        seed=request.seed,
     )
     curves = {curve.class_index: curve for curve in read_curves(request.out)}
     assert curves.keys() == plain.order.keys()
@@ -95,6 +101,53 @@ def test_audit_with_residuals_around_the_site(request_for):
     check_against_the_plain_way(request)
 
 
+@pytest.mark.parametrize("rank", ["selectivity", "random"])
+@pytest.mark.parametrize("network", ["vgg16", "resnet34", "densenet121"])
+def test_other_rankings_count_what_the_plain_way_counts(network, rank, request_for):
+    request = request_for(FIXTURES / f"{network}-dynamo-free.onnx", rank=rank, seed=3)
+    assert run_audit(request).settings["rank"] == rank
+    check_against_the_plain_way(request)
+
+
+def test_selectivity_at_a_site_with_negative_values(request_for):
+    model = FIXTURES / "resnet34-dynamo-free.onnx"
+    site = raw_convolutions(model)[-2].name
+    request = request_for(model, rank="selectivity", site=site, at="conv")
+    run_audit(request)
+    check_against_the_plain_way(request)
+
+
+def test_selectivity_needs_two_classes_with_samples(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", rank="selectivity")
+    arrays = dict(np.load(request.data))
+    np.savez(request.data, images=arrays["images"], labels=np.full(len(arrays["labels"]), 4))
+    with pytest.raises(DataError, match=r"only one class has samples.*--rank l1"):
+        run_audit(request)
+    assert not request.out.exists()
+
+
+def test_a_ranking_that_there_is_not(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", rank="taste")
+    with pytest.raises(DataError, match="'taste'; choose one of l1, selectivity, random"):
+        run_audit(request)
+    assert not request.out.exists()
+
+
+def test_what_units_are_ranked_by_is_part_of_what_is_counted(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    keys = {run_audit(request).key}
+    for other in (
+        replace(request, rank="selectivity"),
+        replace(request, rank="random"),
+        replace(request, rank="random", seed=1),
+    ):
+        with pytest.raises(AuditFolderError, match="other settings"):
+            run_audit(other)
+        keys.add(run_audit(replace(other, fresh=True)).key)
+        request = other
+    assert len(keys) == 4
+
+
 def test_audit_of_a_network_fixed_to_one_image(request_for):
     request = request_for(FIXTURES / "vgg16-older-fixed.onnx", count=5)
     free = replace(request, model=FIXTURES / "vgg16-older-free.onnx")
@@ -106,8 +159,10 @@ def test_audit_of_a_network_fixed_to_one_image(request_for):
         np.testing.assert_array_equal(fixed.ascending, found.ascending)
 
 
-def test_little_memory_changes_nothing(request_for, tmp_path):
-    request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=60)
+@pytest.mark.parametrize("rank", ["l1", "selectivity", "random"])
+def test_little_memory_changes_nothing(rank, request_for, tmp_path, monkeypatch):
+    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 4)
+    request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=60, rank=rank)
     run_audit(request)
     run_audit(replace(request, out=tmp_path / "small", memory=1))
     for one, other in zip(read_curves(request.out), read_curves(tmp_path / "small"), strict=True):
@@ -122,13 +177,14 @@ class Stopped(BaseException):
 
 @pytest.mark.parametrize("stage", ["network", "sweep"])
 @pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("rank", ["l1", "selectivity", "random"])
 def test_an_interrupted_audit_goes_on_to_the_same_bits(
-    stage, after, request_for, tmp_path, monkeypatch
+    rank, stage, after, request_for, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.ablation.cumulative._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 4)
-    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, rank=rank)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)
 

@@ -35,9 +35,9 @@ def request_for(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("asked", [0.05, 0.2])
-def test_estimates_lie_as_near_the_exact_ones_as_they_say(asked, request_for, tmp_path):
-    request = request_for(VGG16, tolerance=asked)
+@pytest.mark.parametrize(("asked", "rank"), [(0.05, "l1"), (0.2, "l1"), (0.2, "selectivity")])
+def test_estimates_lie_as_near_the_exact_ones_as_they_say(asked, rank, request_for, tmp_path):
+    request = request_for(VGG16, tolerance=asked, rank=rank)
     found = run_audit(request)
     exact = run_audit(replace(request, out=tmp_path / "exact", tolerance=0.0))
     kept_to = found.tolerance

@@ -160,3 +160,14 @@ def test_options_reach_the_record(onnx_gap, network, train):
     assert record["device"] == {"requested": "cpu", "used": "cpu"}
     assert record["settings"]["memory"] == 1024
     assert record["data"]["preprocessing"]["scale"] == 1.0
+
+
+def test_another_ranking_is_said_with_what_it_does_to_the_estimate(onnx_gap):
+    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 3, "--rank", "random")
+    shown = onnx_gap(*arguments, "--out", "audit")
+    assert shown.code == 0
+    names = [line.split()[0] for line in shown.out.splitlines()[:-1]]
+    assert names == ["network", "data", "accuracy", "ranking", "ζ", "κ", "gap", "time", "report"]
+    assert "ranked by random, not by activity" in shown.out
+    assert "by random here, by l1 where the gap model 'digits' was fitted" in shown.err
+    assert onnx_gap(*arguments, "--out", "audit", "--json").json["settings"]["rank"] == "random"

@@ -85,3 +85,15 @@ def test_a_manifest_that_is_missing_or_not_text(onnx_gap, network):
     shown = onnx_gap("population", network, "--out", "out")
     assert shown.code == 2
     assert "is not a CSV file" in shown.err
+
+
+def test_what_units_were_ranked_by_goes_with_the_table(onnx_gap, manifest, tmp_path):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, "--preprocess", "none", "--limit-per-class", 3)
+    assert onnx_gap(*arguments, "--rank", "selectivity", "--out", out).code == 0
+    assert {row["unit_rank"] for row in rows_of(out / "population.csv")} == {"selectivity"}
+    # A table serves as the manifest of another audit of the same networks.
+    table = tmp_path / "again.csv"
+    table.write_text((out / "population.csv").read_text())
+    assert onnx_gap("population", table, *arguments[2:], "--out", tmp_path / "again").code == 0
+    assert {row["unit_rank"] for row in rows_of(tmp_path / "again" / "population.csv")} == {"l1"}

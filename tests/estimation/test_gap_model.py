@@ -83,3 +83,18 @@ def test_estimating_does_not_import_what_only_fitting_needs():
     code = "import sys, analyzer.estimation; print({'scipy', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_another_ranking_than_the_gap_models_is_named(gap_model, population):
+    same = gap_model.estimate(0.45, 0.725)
+    other = gap_model.estimate(0.45, 0.725, rank="random")
+    assert other.estimate == same.estimate
+    caution, sentence = other.warnings
+    assert caution == gap_model.caution
+    assert "ranked by random here, by l1 where the gap model 'digits' was fitted" in sentence
+    fitted = fit_gap_model(
+        *population, name="mine", data="digits", architecture="CNN", rank="random"
+    )
+    assert "units ranked by random" in fitted.caution
+    assert fitted.estimate(0.45, 0.725, rank="random").warnings == (fitted.caution,)
+    assert "by l1 here, by random" in fitted.estimate(0.45, 0.725).warnings[1]

@@ -23,6 +23,7 @@ def gap_model():
         data="digits, 10 classes",
         architecture="CNN",
         recipe={"momentum": [0.0, 0.9], "optimizer": ["adam", "sgd"], "seed": []},
+        rank="selectivity",
     )
 
 
@@ -33,6 +34,7 @@ def test_gap_model_comes_back_as_it_was(gap_model, tmp_path):
     assert read == written == gap_model
     assert read.sha256 == written.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert read.estimate(0.3, 0.4) == gap_model.estimate(0.3, 0.4)
+    assert read.fitted_on.rank == "selectivity"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -64,6 +66,7 @@ def test_unknown_fields_are_ignored(gap_model, tmp_path):
         ("intercept", 10**400, "'intercept' must be a finite number"),
         ("fitted_on.networks", 0, "'fitted_on.networks' must be an integer of at least 1"),
         ("fitted_on.networks", 7.5, "'fitted_on.networks' must be an integer"),
+        ("fitted_on.rank", 1, "'fitted_on.rank' must be a text"),
         ("fitted_on.recipe", {"momentum": [0, None]}, "'fitted_on.recipe.momentum' must be"),
         ("fitted_on.recipe", {"momentum": 0.9}, "'fitted_on.recipe.momentum' must be"),
         ("ranges.zeta", [0.9, 0.1], r"'ranges.zeta' must be \[least, greatest\]"),
@@ -94,6 +97,15 @@ def test_field_that_is_wrong_is_named(gap_model, tmp_path, field, value, message
     with pytest.raises(GapModelError, match=message) as caught:
         read_gap_model(path)
     assert str(path) in str(caught.value)
+
+
+def test_gap_models_that_do_not_say_are_of_the_methods_ranking(gap_model, tmp_path):
+    path = tmp_path / "gap_model.json"
+    write_gap_model(gap_model, path)
+    content = json.loads(path.read_text())
+    del content["fitted_on"]["rank"]
+    path.write_text(json.dumps(content))
+    assert read_gap_model(path).fitted_on.rank == "l1"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"\x80\x04K\x01.", b"[" * 100_000])

@@ -106,3 +106,13 @@ def test_file_that_is_no_text_is_refused(write, tmp_path):
         read_population(write(TABLE.replace("sgd", "größe"), encoding="latin-1"))
     with pytest.raises(GapModelError, match="cannot be read: No such file"):
         read_population(tmp_path / "none.csv")
+
+
+def test_what_units_were_ranked_by_is_no_hyperparameter(write):
+    text = "name,zeta,kappa,gap,unit_rank\na,0.4,0.5,0.25,{}\nb,0.5,0.4,0.3,{}\n"
+    assert read_population(write(TABLE)).rank == "l1"
+    found = read_population(write(text.format("random", "random")))
+    assert (found.rank, found.hyperparameters) == ("random", {})
+    assert read_population(write(text.format("", "l1"))).rank == "l1"
+    with pytest.raises(GapModelError, match=r"ranked by l1 and by random.*the same --rank"):
+        assert read_population(write(text.format("", "random"))).rank
