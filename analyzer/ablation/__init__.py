@@ -4,10 +4,11 @@ from analyzer.ablation.check import check_surgery
 from analyzer.ablation.cumulative import ablate
 from analyzer.ablation.evaluation import accuracy
 from analyzer.ablation.features import Features
+from analyzer.ablation.gpus import devices, named_devices
 from analyzer.ablation.network import CutNetwork, open_network
 from analyzer.ablation.rows import Rows, necessary_rows
 from analyzer.ablation.samples import Batch, Load, Samples, images_at_once
-from analyzer.ablation.sessions import OutOfMemory, Session, devices, open_session
+from analyzer.ablation.sessions import OutOfMemory, Session, open_session
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.tolerance import CONFIDENCE, Tolerance
 from analyzer.ablation.unit_order import RANKS, Ranking, unit_order
@@ -31,6 +32,7 @@ __all__ = [
     "check_surgery",
     "devices",
     "images_at_once",
+    "named_devices",
     "necessary_rows",
     "open_network",
     "open_session",

@@ -1,8 +1,6 @@
 """onnxruntime sessions on a device that is asked for by name and read back, never assumed."""
 
-import ctypes
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from analyzer.ablation.gpus import CUDA, check_gpu, gpu_count, named_devices
 from analyzer.errors import AnalyzerError, DeviceError, ModelError
 
-__all__ = ["Held", "OutOfMemory", "Session", "devices", "open_session"]
+__all__ = ["Held", "OutOfMemory", "Session", "open_session"]
 
 # onnxruntime writes its own words to standard error; what matters comes back as exceptions.
 _FATAL_ONLY = 4
-_CUDA = "CUDAExecutionProvider"
-_CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.IGNORECASE)
 
 
@@ -42,6 +39,7 @@ class Session:
     device: str  # "cpu" or "cuda:N", as read back from onnxruntime
     note: str | None  # why "auto" did not take a GPU that is there
     outputs: tuple[str, ...]
+    tf32: bool  # products of float32 are of factors rounded to TF32
     _session: ort.InferenceSession = field(repr=False)
 
     def run(
@@ -113,7 +111,12 @@ class Session:
 
 
 def open_session(
-    path: Path, requested: str = "auto", *, threads: int = 0, custom_ops: Path | None = None
+    path: Path,
+    requested: str = "auto",
+    *,
+    threads: int = 0,
+    custom_ops: Path | None = None,
+    tf32: bool = False,
 ) -> Session:
     """A session for the network at ``path``.
 
@@ -122,48 +125,48 @@ def open_session(
             runs on, else the processor.
         threads: threads of one operator; 0 leaves it to onnxruntime (all cores).
         custom_ops: a library of custom operators that the network uses.
+        tf32: let a GPU round the factors of products of float32 to TF32.
 
     Raises:
-        DeviceError: the name is none of these, or CUDA was asked for and cannot be had.
+        DeviceError: the name is none of these, or CUDA was asked for and cannot be had, or TF32
+            where there is none.
         ModelError: onnxruntime cannot load the network.
     """
-    name = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", requested)
-    if name is None:
-        raise DeviceError(f"unknown device {requested!r}; use auto, cpu, cuda or cuda:N")
-    if requested == "cpu" or (requested == "auto" and not _gpu_count()):
-        return _open(path, "cpu", None, threads, custom_ops)
+    (name,) = named_devices(requested)
+    if name == "cpu" or (name == "auto" and not gpu_count()):
+        return _open(path, "cpu", None, threads, custom_ops, tf32)
+    device = "cuda:0" if name == "auto" else name
     try:
-        return _open(path, f"cuda:{name[1] or 0}", None, threads, custom_ops)
+        return _open(path, device, None, threads, custom_ops, tf32)
     except DeviceError as error:
-        if requested == "auto":
+        if name == "auto" and not tf32:
             note = f"there is a GPU, but {error}; ran on the CPU"
-            return _open(path, "cpu", note, threads, custom_ops)
+            return _open(path, "cpu", note, threads, custom_ops, tf32)
+        way_out = "--device cpu --precision float32" if tf32 else "--device cpu"
         raise DeviceError(
-            f"--device {requested}: {error}; use --device cpu to run on the processor"
+            f"--device {device}: {error}; use {way_out} to run on the processor"
         ) from error
 
 
-def devices() -> dict[str, str | None]:
-    """Each device of this machine, and why networks cannot run on it; None if they should."""
-    found: dict[str, str | None] = {"cpu": None}
-    for index in range(_gpu_count()):
-        try:
-            _check_gpu(index)
-            found[f"cuda:{index}"] = None
-        except DeviceError as error:
-            found[f"cuda:{index}"] = str(error)
-    return found
-
-
 def _open(
-    path: Path, device: str, note: str | None, threads: int, custom_ops: Path | None
+    path: Path,
+    device: str,
+    note: str | None,
+    threads: int,
+    custom_ops: Path | None,
+    tf32: bool,
 ) -> Session:
     providers: list = ["CPUExecutionProvider"]
     if device != "cpu":
         index = device.removeprefix("cuda:")
-        _check_gpu(int(index))
-        # TF32 keeps 10 of 23 bits of a product: enough to change which class wins.
-        providers.insert(0, (_CUDA, {"device_id": index, "use_tf32": "0"}))
+        check_gpu(int(index), tf32=tf32)
+        # TF32 keeps 10 of 23 bits of a product's factors: enough to change which class wins.
+        providers.insert(0, (CUDA, {"device_id": index, "use_tf32": str(int(tf32))}))
+    elif tf32:
+        raise DeviceError(
+            "--precision tf32 is for NVIDIA GPUs, and the network would run on the processor; use "
+            "--precision float32, or --device cuda where there is a GPU"
+        )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL_ONLY
@@ -188,45 +191,19 @@ def _open(
             else ""
         )
         raise ModelError(f"onnxruntime cannot load {path.name}: {_line(error)}{way_out}") from error
-    if device != "cpu" and session.get_providers()[0] != _CUDA:
+    if device != "cpu" and session.get_providers()[0] != CUDA:
         raise DeviceError(
             "onnxruntime could not load the CUDA libraries "
             "(pip install 'onnx-gap[cuda]' brings them)"
         )
     outputs = tuple(output.name for output in session.get_outputs())
-    return Session(Path(path), device, note, outputs, session)
+    return Session(Path(path), device, note, outputs, tf32, session)
 
 
 def _place(device: str) -> tuple[str, int]:
     """A device as onnxruntime's bindings name it."""
     kind, _, index = device.partition(":")
     return kind, int(index or 0)
-
-
-def _check_gpu(index: int) -> None:
-    if _CUDA not in ort.get_available_providers():
-        raise DeviceError(
-            "the installed onnxruntime has no CUDA provider "
-            "(pip uninstall onnxruntime, then pip install 'onnx-gap[cuda]')"
-        )
-    count = _gpu_count()
-    if count == 0:
-        raise DeviceError("no NVIDIA GPU or driver was found")
-    if index >= count:
-        raise DeviceError(f"there is no GPU {index}, only {count}, numbered from 0")
-    ort.preload_dlls()
-
-
-def _gpu_count() -> int:
-    """How many GPUs NVIDIA's driver sees; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL(_CUDA_LIBRARY)
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 def _line(error: Exception) -> str:
