@@ -13,9 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.least_squares import least_squares
+from analyzer.estimation.least_squares import Fit, least_squares
 
-__all__ = ["MeasuredCoverage", "jackknife_plus", "measure_coverage", "student_t_quantile"]
+__all__ = [
+    "Ends",
+    "MeasuredCoverage",
+    "covers",
+    "fewest_points",
+    "jackknife_plus",
+    "jackknife_plus_ends",
+    "left_out_jackknife_plus",
+    "left_out_student_t",
+    "measure_coverage",
+    "student_t_quantile",
+]
+
+Ends = tuple[np.ndarray, np.ndarray]  # low and high ends of intervals
 
 ROUNDING = 1e-12  # a residual below this is no residual: targets are of the order of 1
 
@@ -25,7 +38,7 @@ class MeasuredCoverage:
     """Share of networks whose gap the interval made from all the others holds."""
 
     nominal: float  # in (0, 1)
-    student_t: float | None  # None: too few networks to leave one out
+    student_t: float | None  # None: too few networks to leave one out, or not least squares
     jackknife_plus: float | None  # None: too few networks for a finite interval
 
 
@@ -37,14 +50,40 @@ def student_t_quantile(coverage: float, degrees: int) -> float:
 
 
 def jackknife_plus(
-    features: np.ndarray, target: np.ndarray, new: np.ndarray, coverage: float
-) -> tuple[np.ndarray, np.ndarray]:
+    features: np.ndarray,
+    target: np.ndarray,
+    new: np.ndarray,
+    coverage: float,
+    *,
+    fit: Fit = least_squares,
+) -> Ends:
     """Jackknife+ prediction intervals.
 
     Args:
         features: float64 (N, P).
         target: float64 (N,).
         new: float64 (Q, P), where to predict.
+        coverage: nominal coverage, in (0, 1).
+        fit: how a line is fitted; a penalty that it chooses is chosen once, for all of them.
+
+    Returns:
+        (low, high), float64 (Q,) each.
+
+    Raises:
+        GapModelError: too few points for a finite interval of this coverage.
+    """
+    _rank(len(target), coverage)  # before a fit to too few
+    line = fit(features, target)
+    return jackknife_plus_ends(line.left_out_predictions(new), line.left_out_residuals(), coverage)
+
+
+def jackknife_plus_ends(predictions: np.ndarray, residuals: np.ndarray, coverage: float) -> Ends:
+    """Jackknife+ intervals from the fits that leave one point out each.
+
+    Args:
+        predictions: float64 (Q, N): column i is by the fit without point i, NaN where that is
+            not determined.
+        residuals: float64 (N,): of point i under that fit.
         coverage: nominal coverage, in (0, 1).
 
     Returns:
@@ -53,74 +92,106 @@ def jackknife_plus(
     Raises:
         GapModelError: too few points for a finite interval of this coverage.
     """
-    points = len(target)
-    rank = _jackknife_rank(points, coverage)
-    if rank > points:
-        raise GapModelError(
-            f"A jackknife+ interval of coverage {coverage:g} is finite from "
-            f"{_fewest_points(coverage)} networks on; there are {points}. "
-            "Add networks, or ask for less coverage."
-        )
-    fit = least_squares(features, target)
-    spread = np.abs(fit.left_out_residuals())
-    centre = fit.left_out_predictions(new)  # (Q, N)
-    undecided = np.isnan(centre)
-    low = np.where(undecided, -np.inf, centre - spread)
-    high = np.where(undecided, np.inf, centre + spread)
-    return np.sort(low, axis=1)[:, points - rank], np.sort(high, axis=1)[:, rank - 1]
+    rank = _rank(len(residuals), coverage)
+    undecided = np.isnan(predictions)
+    low = np.where(undecided, -np.inf, predictions - np.abs(residuals))
+    high = np.where(undecided, np.inf, predictions + np.abs(residuals))
+    return np.sort(low, axis=1)[:, -rank], np.sort(high, axis=1)[:, rank - 1]
 
 
-def measure_coverage(features: np.ndarray, target: np.ndarray, coverage: float) -> MeasuredCoverage:
+def measure_coverage(
+    features: np.ndarray, target: np.ndarray, coverage: float, *, fit: Fit = least_squares
+) -> MeasuredCoverage:
     """Coverage of both intervals, by leaving one point out at a time.
 
     Args:
         features: float64 (N, P).
         target: float64 (N,).
         coverage: nominal coverage, in (0, 1).
+        fit: how a line is fitted. Student's t is for ordinary least squares alone.
     """
+    student_t = None
+    if fit is least_squares:
+        student_t = _held(left_out_student_t(features, target, coverage), target)
     return MeasuredCoverage(
         nominal=coverage,
-        student_t=_student_t_coverage(features, target, coverage),
-        jackknife_plus=_jackknife_plus_coverage(features, target, coverage),
+        student_t=student_t,
+        jackknife_plus=_held(left_out_jackknife_plus(features, target, coverage, fit=fit), target),
     )
 
 
-def _student_t_coverage(features: np.ndarray, target: np.ndarray, coverage: float) -> float | None:
-    """In closed form: the interval without point i holds it just when its externally studentised
-    residual is within the t quantile.
+def left_out_student_t(features: np.ndarray, target: np.ndarray, coverage: float) -> Ends | None:
+    """Each point's Student t interval, made from all the others; in closed form.
+
+    Args:
+        features: float64 (N, P).
+        target: float64 (N,).
+        coverage: nominal coverage, in (0, 1).
+
+    Returns:
+        (low, high), float64 (N,) each, NaN for a point without which the fit is not determined;
+        None where the others leave no degree of freedom.
     """
     fit = least_squares(features, target)
     degrees = fit.degrees - 1
     if degrees < 1:
         return None
     error = fit.left_out_residuals()
-    decided = np.isfinite(error)
-    rest = np.where(decided, 1 - fit.leverage, 1)
+    error[np.isinf(error)] = np.nan
+    rest = np.where(np.isnan(error), np.nan, 1 - fit.leverage)
     squares = fit.residuals @ fit.residuals - fit.residuals**2 / rest  # of the others' fit
-    width = student_t_quantile(coverage, degrees) * np.sqrt(np.maximum(squares, 0) / degrees / rest)
-    return float((decided & (np.abs(error) <= width + ROUNDING)).mean())
+    half = student_t_quantile(coverage, degrees) * np.sqrt(np.maximum(squares, 0) / degrees / rest)
+    return target - error - half, target - error + half
 
 
-def _jackknife_plus_coverage(
-    features: np.ndarray, target: np.ndarray, coverage: float
-) -> float | None:
+def left_out_jackknife_plus(
+    features: np.ndarray, target: np.ndarray, coverage: float, *, fit: Fit = least_squares
+) -> Ends | None:
+    """Each point's jackknife+ interval, made from all the others.
+
+    Args:
+        features: float64 (N, P).
+        target: float64 (N,).
+        coverage: nominal coverage, in (0, 1).
+        fit: how a line is fitted, anew without each point.
+
+    Returns:
+        (low, high), float64 (N,) each; None where the others are too few for a finite interval.
+    """
     points = len(target)
-    if points - 1 < _fewest_points(coverage):
+    if points - 1 < fewest_points(coverage):
         return None
-    held = 0
+    low, high = np.empty((2, points))
     for point in range(points):
         others = np.arange(points) != point
-        low, high = jackknife_plus(
-            features[others], target[others], features[point : point + 1], coverage
+        low[point : point + 1], high[point : point + 1] = jackknife_plus(
+            features[others], target[others], features[point : point + 1], coverage, fit=fit
         )
-        held += bool(low[0] - ROUNDING <= target[point] <= high[0] + ROUNDING)
-    return held / points
+    return low, high
 
 
-def _jackknife_rank(points: int, coverage: float) -> int:
-    """Which of the sorted upper ends is the upper end: ⌈coverage · (N + 1)⌉."""
-    return math.ceil(coverage * (points + 1) - 1e-9)  # 0.7 · 10 must not become 8
+def covers(ends: Ends, target: np.ndarray) -> np.ndarray:
+    """bool (N,): whether each interval holds its point."""
+    low, high = ends
+    return (low - ROUNDING <= target) & (target <= high + ROUNDING)
 
 
-def _fewest_points(coverage: float) -> int:
+def fewest_points(coverage: float) -> int:
+    """The number of points from which on a jackknife+ interval is finite."""
     return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+def _rank(points: int, coverage: float) -> int:
+    """Which of the sorted upper ends is the upper end: ⌈coverage · (N + 1)⌉."""
+    rank = math.ceil(coverage * (points + 1) - 1e-9)  # 0.7 · 10 must not become 8
+    if rank > points:
+        raise GapModelError(
+            f"A jackknife+ interval of coverage {coverage:g} is finite from "
+            f"{fewest_points(coverage)} networks on; there are {points}. "
+            "Add networks, or ask for less coverage."
+        )
+    return rank
+
+
+def _held(ends: Ends | None, target: np.ndarray) -> float | None:
+    return None if ends is None else float(covers(ends, target).mean())

@@ -1,35 +1,42 @@
-"""Ordinary least squares with an intercept, and what follows from it in closed form.
+"""Least squares with an intercept, plain or with a ridge, and what follows in closed form.
 
 Kept in centred form, leverage = 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄) with the scatter matrix
 S = Σ (x_i − x̄)(x_i − x̄)ᵀ: the same number as with (XᵀX)⁻¹ and a column of ones, without its
-cancellation.
+cancellation. A ridge adds its penalty to S and leaves the intercept alone, and then leaving a point
+out has the same closed form as without, as long as the penalty stays.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LeastSquares", "least_squares"]
+__all__ = ["PENALTIES", "Fit", "LinearFit", "least_squares", "ridge"]
 
 RANK_TOLERANCE = 1e-8
+PENALTIES = tuple(10.0 ** (k / 4) for k in range(-20, 9))  # 1e-5 … 100
 CERTAIN = 1 - 1e-10  # leverage from which a point alone decides a direction of the fit
+
+Fit = Callable[[np.ndarray, np.ndarray], "LinearFit"]
+"""Fits targets (N,) on features (N, P)."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeastSquares:
+class LinearFit:
     """A linear fit of N targets on P features."""
 
     features: np.ndarray  # float64 (N, P), as fitted
     coefficients: np.ndarray  # float64 (P,)
     intercept: float
     centre: np.ndarray  # float64 (P,): mean of the features
-    inverse_scatter: np.ndarray  # float64 (P, P): S⁻¹; pseudo-inverse where rank < P
+    inverse_scatter: np.ndarray  # float64 (P, P): S⁻¹, with the penalty; pseudo if rank < P
     residuals: np.ndarray  # float64 (N,): target − prediction
     leverage: np.ndarray  # float64 (N,): diagonal of the hat matrix
-    rank: int  # of the centred features, at most P
+    rank: float  # of the centred features, at most P; with a ridge, degrees of freedom it uses
+    penalty: float = 0.0  # of the ridge, a network and standardised feature
 
     @property
-    def degrees(self) -> int:
+    def degrees(self) -> float:
         """Degrees of freedom that the residuals have left."""
         return len(self.residuals) - self.rank - 1
 
@@ -68,7 +75,7 @@ class LeastSquares:
         return self.predict(features)[:, np.newaxis] - change
 
 
-def least_squares(features: np.ndarray, target: np.ndarray) -> LeastSquares:
+def least_squares(features: np.ndarray, target: np.ndarray) -> LinearFit:
     """Fit ``target`` on ``features`` and an intercept; of equally good fits, the shortest.
 
     Args:
@@ -81,7 +88,7 @@ def least_squares(features: np.ndarray, target: np.ndarray) -> LeastSquares:
     left, whitening = left[:, kept], right[kept].T / scale[kept]  # (N, rank), (P, rank)
     coefficients = whitening @ (left.T @ (target - target.mean()))
     intercept = float(target.mean() - centre @ coefficients)
-    return LeastSquares(
+    return LinearFit(
         features=features,
         coefficients=coefficients,
         intercept=intercept,
@@ -90,4 +97,50 @@ def least_squares(features: np.ndarray, target: np.ndarray) -> LeastSquares:
         residuals=target - (features @ coefficients + intercept),
         leverage=1 / len(target) + (left**2).sum(axis=1),
         rank=int(kept.sum()),
+    )
+
+
+def ridge(
+    features: np.ndarray, target: np.ndarray, penalties: Sequence[float] = PENALTIES
+) -> LinearFit:
+    """Fit ``target`` on standardised ``features``, large coefficients penalised.
+
+    Minimises Σ (y − ŷ)² + N·λ·Σ (c·s)², where s is a feature's standard deviation and c its
+    coefficient. Of the penalties λ the one is taken that predicts each point best from all the
+    others; of equally good ones the largest. A feature that is constant gets no coefficient.
+
+    Args:
+        features: float64 (N, P).
+        target: float64 (N,).
+        penalties: above 0.
+    """
+    points = len(target)
+    centre, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > RANK_TOLERANCE * np.abs(centre), scale, 1.0)
+    standard = (features - centre) / scale
+    left, width, right = np.linalg.svd(standard, full_matrices=False)
+    along = left.T @ (target - target.mean())  # (min(N, P),)
+
+    def kept(penalty: float) -> np.ndarray:
+        return width**2 / (width**2 + points * penalty)
+
+    def left_out_error(penalty: float) -> float:
+        residuals = target - target.mean() - left @ (kept(penalty) * along)
+        rest = np.maximum(1 - 1 / points - left**2 @ kept(penalty), 1 - CERTAIN)
+        return float(((residuals / rest) ** 2).sum())
+
+    penalty = float(min(sorted(penalties, reverse=True), key=left_out_error))
+    penalised = standard.T @ standard + points * penalty * np.eye(len(scale))
+    coefficients = right.T @ (width / (width**2 + points * penalty) * along) / scale
+    intercept = float(target.mean() - centre @ coefficients)
+    return LinearFit(
+        features=features,
+        coefficients=coefficients,
+        intercept=intercept,
+        centre=centre,
+        inverse_scatter=np.linalg.inv(penalised) / np.outer(scale, scale),
+        residuals=target - (features @ coefficients + intercept),
+        leverage=1 / points + left**2 @ kept(penalty),
+        rank=float(kept(penalty).sum()),
+        penalty=penalty,
     )

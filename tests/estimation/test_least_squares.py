@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 
-from analyzer.estimation.least_squares import least_squares
+from analyzer.estimation.least_squares import PENALTIES, least_squares, ridge
 
 
 @pytest.fixture
@@ -69,3 +69,70 @@ def test_constant_features_predict_the_mean():
     fit = least_squares(np.full((4, 2), 0.1), np.array([0.0, 0.2, 0.4, 0.6]))
     assert fit.rank == 0
     assert fit.predict(np.array([[0.7, 0.2]])) == pytest.approx([0.3])
+
+
+def penalised_plainly(features, target, penalty, scale, centre):
+    """Coefficients and intercept from the normal equations with an unpenalised column of ones."""
+    design = np.column_stack([(features - centre) / scale, np.ones(len(target))])
+    weights = np.diag([*np.full(features.shape[1], penalty), 0.0])
+    solution = np.linalg.solve(design.T @ design + weights, design.T @ target)
+    coefficients = solution[:-1] / scale
+    return coefficients, solution[-1] - centre @ coefficients
+
+
+def test_ridge_is_that_of_scikit_learn_on_standardised_features(sample):
+    features, target = sample
+    features = features * [1, 100] + [3, -7]
+    fit = ridge(features, target, penalties=[0.1])
+    assert fit.penalty == 0.1
+    scale, centre = features.std(axis=0), features.mean(axis=0)
+    theirs = Ridge(alpha=0.1 * 20).fit((features - centre) / scale, target)
+    assert fit.coefficients * scale == pytest.approx(theirs.coef_)
+    assert fit.predict(features) == pytest.approx(theirs.predict((features - centre) / scale))
+    assert fit.residuals == pytest.approx(target - fit.predict(features))
+    assert 0 < fit.rank < 2
+
+
+def test_ridge_of_no_penalty_is_ordinary_least_squares(sample):
+    plain, fit = least_squares(*sample), ridge(*sample, penalties=[1e-14])
+    assert fit.coefficients == pytest.approx(plain.coefficients)
+    assert fit.inverse_scatter == pytest.approx(plain.inverse_scatter)
+    assert fit.leverage == pytest.approx(plain.leverage)
+    assert fit.rank == pytest.approx(2)
+
+
+def test_ridges_without_one_point_are_those_of_fitting_again_with_the_same_penalty(sample):
+    features, target = sample
+    fit = ridge(features, target, penalties=[0.3])
+    new = np.array([[0.1, 0.9], [2.0, -1.0]])
+    predictions, residuals = fit.left_out_predictions(new), fit.left_out_residuals()
+    for point in range(20):
+        others = np.arange(20) != point
+        coefficients, intercept = penalised_plainly(
+            features[others], target[others], 0.3 * 20, features.std(axis=0), features.mean(axis=0)
+        )
+        assert predictions[:, point] == pytest.approx(new @ coefficients + intercept)
+        own = target[point] - (features[point] @ coefficients + intercept)
+        assert residuals[point] == pytest.approx(own)
+
+
+def test_ridge_takes_the_penalty_that_predicts_left_out_points_best(sample):
+    features, target = sample
+    errors = {
+        penalty: float((ridge(features, target, [penalty]).left_out_residuals() ** 2).sum())
+        for penalty in PENALTIES
+    }
+    assert ridge(features, target).penalty == min(errors, key=errors.get)
+    noise = np.random.default_rng(3).normal(size=20)
+    assert ridge(features, noise).penalty > ridge(features, target).penalty
+
+
+def test_ridge_takes_more_features_than_points_and_constant_ones():
+    rng = np.random.default_rng(4)
+    features = np.column_stack([rng.normal(size=(8, 11)), np.full(8, 0.1)])
+    target = features[:, 0] + 0.1 * rng.normal(size=8)
+    fit = ridge(features, target)
+    assert abs(fit.coefficients[-1]) < 1e-12
+    assert np.isfinite(fit.coefficients).all()
+    assert np.isfinite(fit.left_out_residuals()).all()
+    assert np.linalg.eigvalsh(fit.inverse_scatter).min() > 0
