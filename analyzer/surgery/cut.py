@@ -8,19 +8,16 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, SiteError
 from analyzer.records import Answer, Cut, Site
-from analyzer.surgery.batch import free_batch
+from analyzer.surgery.bare import bare
 from analyzer.surgery.blame import blames_file
-from analyzer.surgery.flow import trace
 from analyzer.surgery.halves import make_prefix, make_suffix
 from analyzer.surgery.linear import write_linear_head
 from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import answer, make_scores, score_output
+from analyzer.surgery.outputs import answer, make_scores
 from analyzer.surgery.plan import Plan, make_plan
 from analyzer.surgery.writing import save
 
 __all__ = ["cut", "planned"]
-
-_FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
 
 
 @blames_file
@@ -83,22 +80,14 @@ def planned(
     Raises:
         ModelError, SiteError: as :func:`cut`.
     """
-    scores = score_output(network, output)
-    images = tuple(v.name for v in trace(network.model.graph).images)
-    model, batch = free_batch(network.model, images)
-    graph = model.graph
-    model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
-    passes.RemoveInitializersFromInputsPass()(model)
-    passes.ClearMetadataAndDocStringPass()(model)
-    kept = [v for v in graph.outputs if v.name == scores.name]
-    graph.outputs.clear()
-    graph.outputs.append(kept[0])
-    make_scores(graph)
+    model, images, batch = bare(network, output)
+    name = model.graph.outputs[0].name
+    make_scores(model.graph)
     passes.RemoveUnusedNodesPass()(model)
-    plan = make_plan(graph, site, images, batch)
+    plan = make_plan(model.graph, site, images, batch)
     if plan is None:
         raise SiteError(
-            f"The output {scores.name} of {network.path} does not depend on the tensor "
+            f"The output {name} of {network.path} does not depend on the tensor "
             f"{site.tensor}, so masking it changes nothing. Choose another --site or --output."
         )
     return model, plan, batch
