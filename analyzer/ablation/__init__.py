@@ -2,6 +2,7 @@
 
 from analyzer.ablation.check import check_surgery
 from analyzer.ablation.cumulative import ablate
+from analyzer.ablation.dealing import ablate_shares, deal, restored
 from analyzer.ablation.evaluation import accuracy
 from analyzer.ablation.features import Features
 from analyzer.ablation.gpus import devices, named_devices
@@ -28,13 +29,16 @@ __all__ = [
     "Tally",
     "Tolerance",
     "ablate",
+    "ablate_shares",
     "accuracy",
     "check_surgery",
+    "deal",
     "devices",
     "images_at_once",
     "named_devices",
     "necessary_rows",
     "open_network",
     "open_session",
+    "restored",
     "unit_order",
 ]

@@ -30,12 +30,12 @@ from analyzer.ablation.unit_order import Ranking
 from analyzer.errors import DataError
 from analyzer.records import Progress
 
-__all__ = ["ablate"]
+__all__ = ["BY_L1_NORM", "ablate"]
 
 _CHUNK_CELLS = 1 << 18  # samples × units in one chunk of the sweep
 _CHUNK_SHARE = 8  # of the memory, at most one in so many parts
 _CHECKPOINT_SECONDS = 5.0
-_BY_L1_NORM = Ranking()
+BY_L1_NORM = Ranking()
 
 
 def ablate(
@@ -47,7 +47,7 @@ def ablate(
     save: Callable[[Tally], None],
     progress: Progress,
     tolerance: Tolerance | None = None,
-    ranking: Ranking = _BY_L1_NORM,
+    ranking: Ranking = BY_L1_NORM,
 ) -> Tally:
     """Goes on from ``tally`` until every sample is counted, and returns it.
 

@@ -1,7 +1,8 @@
 """The counts an ablation has gathered so far: all that a resumed run needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,41 @@ class Tally:
             read=np.ones(samples, dtype=bool),
             digests=np.zeros((samples, _DIGEST), dtype=np.uint8),
             skipped=np.empty(0, dtype=np.str_),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Tally"]) -> "Tally":
+        """The counts of stretches of the sequence that follow one another, counted side by side.
+
+        Of the times, those of the part that took longest.
+        """
+        longest = max(parts, key=lambda part: part.prefix_seconds + part.sweep_seconds)
+
+        def put_together(name: str, axis: int = 0) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts], axis=axis)
+
+        def added(name: str) -> Any:
+            return sum(getattr(part, name) for part in parts)
+
+        return cls(
+            order=np.maximum.reduce([part.order for part in parts]),
+            curves=added("curves"),
+            samples=added("samples"),
+            hits=put_together("hits", axis=1),
+            correct=put_together("correct"),
+            read=put_together("read"),
+            digests=put_together("digests"),
+            skipped=put_together("skipped"),
+            ordered=added("ordered"),
+            swept=added("swept"),
+            possible=added("possible"),
+            run=added("run"),
+            guessed=added("guessed"),
+            drawn=added("drawn"),
+            off=added("off"),
+            cost=added("cost"),
+            prefix_seconds=longest.prefix_seconds,
+            sweep_seconds=longest.sweep_seconds,
         )
 
     def arrays(self) -> dict[str, np.ndarray]:

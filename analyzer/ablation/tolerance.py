@@ -65,6 +65,7 @@ class Tolerance:
     classes: int  # that have samples
     samples: int
     channels: int  # M
+    shares: int = 1  # of the classes that are worked off at once, knowing nothing of each other
 
     @property
     def draws(self) -> float:
@@ -80,9 +81,12 @@ class Tolerance:
         return self.draws * _EVIDENCE * self.channels / (2 * (self.channels + 1) * self.classes)
 
     def allowance(self, number: int, cost: float) -> float:
-        """What wrong guesses may cost in the ``number``-th class, ``cost`` being spent before."""
+        """What wrong guesses may cost in the ``number``-th class, ``cost`` being spent before.
+
+        Both are those of one share; what all shares are allowed adds up to the whole.
+        """
         everywhere = self.asked * self.classes * self.strength - _CERTAINTY
-        share = _HEAD_START + (1 - _HEAD_START) * number / self.classes
+        share = _HEAD_START / self.shares + (1 - _HEAD_START) * number / self.classes
         return share * everywhere - cost
 
     def bounds(self, *, classes: int, off: float, cost: float, guessed: int) -> tuple[float, float]:
