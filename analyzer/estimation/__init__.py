@@ -1,13 +1,17 @@
 """From correct counts to ζ and κ, and from those to an estimated generalization gap.
 
 scipy and scikit-learn are imported only where a gap model is fitted or scored; measuring and
-estimating need numpy alone.
+estimating need numpy alone. Whether the estimates hold is asked in
+:mod:`analyzer.estimation.analysis`, a door of its own.
 """
 
+from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX
+from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.fitting import fit_gap_model, fit_population
 from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
+from analyzer.estimation.least_squares import LinearFit, least_squares, ridge
 from analyzer.estimation.population import (
     RANK,
     Population,
@@ -28,24 +32,30 @@ from analyzer.estimation.scores import (
 )
 
 __all__ = [
+    "CURVE_FEATURES",
+    "MARGIN_PREFIX",
     "RANK",
     "FeatureScores",
     "FitScores",
     "FittedOn",
     "GapModel",
+    "LinearFit",
     "MeasuredCoverage",
     "Population",
     "chance_fraction",
     "class_quantities",
+    "curve_features",
     "draw_splits",
     "fit_gap_model",
     "fit_population",
     "fit_scores",
     "jackknife_plus",
+    "least_squares",
     "measure_coverage",
     "network_quantities",
     "read_gap_model",
     "read_population",
+    "ridge",
     "score_features",
     "write_gap_model",
     "write_population",

@@ -6,10 +6,30 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 
-__all__ = ["SYMBOLS", "checked_columns"]
+__all__ = ["CURVE_FEATURES", "MARGIN_PREFIX", "SYMBOLS", "checked_columns", "is_feature"]
 
 SYMBOLS = {"zeta": "ζ", "kappa": "κ"}
 """What sentences call a column, where that is not its name."""
+
+CURVE_FEATURES = (
+    "curve_n0",
+    "curve_n0_r",
+    "curve_area_descending",
+    "curve_area_ascending",
+    "score_q10",
+    "score_q25",
+    "score_q50",
+    "score_q75",
+    "score_q90",
+)
+"""More of the curves than ζ and κ, as :func:`analyzer.estimation.curve_features` gives it."""
+
+MARGIN_PREFIX = "margin_"
+
+
+def is_feature(column: str) -> bool:
+    """Whether a column holds a feature of the networks, measured like ζ and κ, not a recipe."""
+    return column in CURVE_FEATURES or column.startswith(MARGIN_PREFIX)
 
 
 def checked_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,21 +1,23 @@
 """A population of networks: the table that a gap model is fitted on.
 
 A CSV file, a row a network: ``name, zeta, kappa, train_accuracy, test_accuracy, gap`` in any order;
-accuracies and gap are fractions and may be left empty where they are not known. Any further
-column is kept as text; all but those that say which files were audited, and ``unit_rank``, what
-their units were ranked by, are hyperparameters.
+accuracies and gap are fractions and may be left empty where they are not known. Columns named as
+features of the curves, or beginning with ``margin_``, are numbers too, empty where not measured.
+Any further column is kept as text; all but those that say which files were audited, and
+``unit_rank``, what their units were ranked by, are hyperparameters.
 """
 
 import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from analyzer.errors import GapModelError
+from analyzer.estimation.columns import CURVE_FEATURES, is_feature
 from analyzer.writing import write_bytes
 
 __all__ = ["RANK", "Population", "read_population", "write_population"]
@@ -44,6 +46,8 @@ class Population:
     test_accuracy: np.ndarray  # float64 (N,), NaN where not known
     gap: np.ndarray  # float64 (N,), training − test accuracy, NaN where not known
     further: Mapping[str, tuple[str, ...]]  # further column -> N cells, as written
+    features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # feature of curves or margins -> float64 (N,), NaN where not measured
 
     def __len__(self) -> int:
         return len(self.name)
@@ -76,8 +80,31 @@ class Population:
         return Population(
             name=tuple(self.name[i] for i in indices),
             further={key: tuple(cells[i] for i in indices) for key, cells in self.further.items()},
+            features={key: values[indices] for key, values in self.features.items()},
             **arrays,
         )
+
+    def extended(self) -> dict[str, np.ndarray]:
+        """The columns of an extended gap model: all features of the curves, and of margins if any.
+
+        Raises:
+            GapModelError: a feature of the curves has no column, or a feature is missing for a
+                network; the message names it.
+        """
+        missing = [name for name in CURVE_FEATURES if name not in self.features]
+        if missing:
+            raise GapModelError(
+                f"The population has no column {missing[0]}, which an extended gap model needs: "
+                "audit it again with this version's `onnx-gap population`."
+            )
+        for feature, values in self.features.items():
+            if not np.isfinite(values).all():
+                network = self.name[int(np.flatnonzero(~np.isfinite(values))[0])]
+                raise GapModelError(
+                    f"The network {network!r} has no {feature}: measure it for all networks, or "
+                    "take the column out of the table."
+                )
+        return dict(self.features)
 
     def with_gap(self) -> "Population":
         """The networks whose gap is known: those that a gap model can be fitted on."""
@@ -139,9 +166,10 @@ def write_population(population: Population, path: str | Path) -> None:
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", *population.further, *BOUNDS])
+    columns = {name: getattr(population, name) for name in BOUNDS} | dict(population.features)
+    writer.writerow(["name", *population.further, *columns])
     for row, name in enumerate(population.name):
-        numbers = (float(getattr(population, column)[row]) for column in BOUNDS)
+        numbers = (float(values[row]) for values in columns.values())
         writer.writerow(
             [
                 name,
@@ -169,8 +197,9 @@ def _check_header(header: list[str], path: Path) -> None:
 
 def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> Population:
     names: dict[str, int] = {}
-    numbers: dict[str, list[float]] = {column: [] for column in BOUNDS}
-    further = {c: [] for c in header if c not in BOUNDS and c != "name"}
+    features = [column for column in header if is_feature(column)]
+    numbers: dict[str, list[float]] = {column: [] for column in (*BOUNDS, *features)}
+    further = {c: [] for c in header if c not in numbers and c != "name"}
     for line, cells in rows:
         where = f"{path}, line {line}"
         if len(cells) != len(header):
@@ -187,7 +216,7 @@ def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path)
                 "each network needs its own."
             )
         names[row["name"]] = line
-        values = {column: _cell(row, column, where) for column in BOUNDS}
+        values = {column: _cell(row, column, where) for column in numbers}
         values["gap"] = _gap(values, where)
         for column, value in values.items():
             numbers[column].append(value)
@@ -195,15 +224,24 @@ def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path)
             texts.append(row[column])
     arrays = {column: np.array(values, dtype=np.float64) for column, values in numbers.items()}
     texts = {column: tuple(cells) for column, cells in further.items()}
-    return Population(name=tuple(names), further=texts, **arrays)
+    return Population(
+        name=tuple(names),
+        further=texts,
+        features={column: arrays.pop(column) for column in features},
+        **arrays,
+    )
 
 
 def _cell(row: dict[str, str], column: str, where: str) -> float:
     text = row.get(column, "")
-    low, high = BOUNDS[column]
     if not text and column not in REQUIRED:
         return math.nan
     value = _number_or_none(text)
+    if column not in BOUNDS:
+        if value is None:
+            raise GapModelError(f"{where}, column '{column}': {text!r} is not a number.")
+        return value
+    low, high = BOUNDS[column]
     if value is None or not low <= value <= high:
         raise GapModelError(
             f"{where}, column '{column}': {text!r} is not a number from {low:g} to {high:g}; "

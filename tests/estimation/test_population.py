@@ -3,6 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import read_population, write_population
+from analyzer.estimation.columns import CURVE_FEATURES
 
 TABLE = """\
 name,model,train_data,batch_norm,optimizer,zeta,kappa,train_accuracy,test_accuracy,gap
@@ -116,3 +117,34 @@ def test_what_units_were_ranked_by_is_no_hyperparameter(write):
     assert read_population(write(text.format("", "l1"))).rank == "l1"
     with pytest.raises(GapModelError, match=r"ranked by l1 and by random.*the same --rank"):
         assert read_population(write(text.format("", "random"))).rank
+
+
+def test_features_are_numbers_and_no_hyperparameters(write, tmp_path):
+    text = """\
+name,depth,zeta,kappa,gap,curve_n0,margin_input_q1
+a,3,0.4,0.5,0.2,0.5,-7
+b,4,0.4,0.5,,,
+"""
+    population = read_population(write(text))
+    assert list(population.features) == ["curve_n0", "margin_input_q1"]
+    assert population.features["margin_input_q1"][0] == -7
+    assert np.isnan(population.features["curve_n0"][1])
+    assert population.hyperparameters == {"depth": ("3", "4")}
+    assert population.with_gap().features["curve_n0"].tolist() == [0.5]
+    write_population(population, tmp_path / "again.csv")
+    again = read_population(tmp_path / "again.csv")
+    for name, values in population.features.items():
+        assert np.array_equal(again.features[name], values, equal_nan=True)
+    with pytest.raises(GapModelError, match="line 2, column 'curve_n0': 'half' is not a number"):
+        read_population(write(text.replace("0.2,0.5,", "0.2,half,")))
+
+
+def test_extended_columns_are_all_of_the_curves_and_what_margins_there_are(write):
+    header = ",".join(["name,zeta,kappa,gap", *CURVE_FEATURES, "margin_output_q2"])
+    row = "a,0.4,0.5,0.2" + ",0.5" * 9 + ",1.5\n"
+    population = read_population(write(f"{header}\n{row}"))
+    assert list(population.extended()) == [*CURVE_FEATURES, "margin_output_q2"]
+    with pytest.raises(GapModelError, match="'a' has no margin_output_q2"):
+        read_population(write(f"{header}\n{row}".replace("1.5", ""))).extended()
+    with pytest.raises(GapModelError, match="no column curve_n0, which an extended"):
+        read_population(write(TABLE)).extended()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.learning_curve import learning_curve
+from analyzer.estimation.analysis import learning_curve
 from analyzer.estimation.least_squares import ridge
 
 

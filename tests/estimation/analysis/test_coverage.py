@@ -3,7 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import measure_coverage
-from analyzer.estimation.coverage import coverage_curve
+from analyzer.estimation.analysis import coverage_curve
 from analyzer.estimation.intervals import left_out_jackknife_plus, left_out_student_t
 from analyzer.estimation.least_squares import ridge
 

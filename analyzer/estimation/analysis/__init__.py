@@ -1,0 +1,40 @@
+"""Does the estimate hold, and where does it not? Scores over whole populations, from their tables.
+
+Nothing here is needed to audit a network or to fit a gap model, so that the door of
+:mod:`analyzer.estimation` does not open this one.
+"""
+
+from analyzer.estimation.analysis.agreement import (
+    FEWEST,
+    Agreement,
+    agreement,
+    agreement_by_level,
+    agreement_within_levels,
+)
+from analyzer.estimation.analysis.conditional_information import (
+    ConditionalInformation,
+    SetInformation,
+    conditional_information,
+)
+from analyzer.estimation.analysis.coverage import (
+    CoveragePoint,
+    IntervalCoverage,
+    coverage_curve,
+)
+from analyzer.estimation.analysis.learning_curve import CurvePoint, learning_curve
+
+__all__ = [
+    "FEWEST",
+    "Agreement",
+    "ConditionalInformation",
+    "CoveragePoint",
+    "CurvePoint",
+    "IntervalCoverage",
+    "SetInformation",
+    "agreement",
+    "agreement_by_level",
+    "agreement_within_levels",
+    "conditional_information",
+    "coverage_curve",
+    "learning_curve",
+]
