@@ -58,6 +58,12 @@ def _vgg16(first: int, last: int, *fourth_pool: int) -> tuple[int, ...]:
     )
 
 
+def _narrow(width: int, middle: int) -> tuple[int, ...]:
+    """``middle`` thin convolutions between the second pool and the last one, which is the site."""
+    first, thin = width // 16, width // 8
+    return (first, first, _POOL, thin, thin, _POOL, *(middle * (thin,)), width)
+
+
 def _mobilenet(width: int, batch_norm: bool) -> list[nn.Module]:
     """Depthwise and pointwise convolutions in turn, then the mean over the image."""
     channels = width // 16
@@ -159,15 +165,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             hidden=(256, 256),
         ),
         # Narrow up to the last convolution, no pool behind it, as in the population "digits".
-        "narrow6-small": Architecture(
-            _chain(
-                lambda width: (
-                    *(width // 16, width // 16, _POOL),
-                    *(width // 8, width // 8, _POOL, width // 8, width),
-                )
-            ),
-            hidden=(256,),
-        ),
+        "narrow6-small": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(256,)),
         "narrower6-small": Architecture(
             _chain(
                 lambda width: (
@@ -189,6 +187,20 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 )
             ),
             hidden=(256, 256),
+        ),
+        # The same with three wide fully connected layers, as in VGG16: what is memorised finds
+        # room behind the site instead of in it.
+        "conv6": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(512, 512)),
+        "conv6-1024": Architecture(
+            _chain(lambda width: _narrow(width, 1)), hidden=(1024, 1024)
+        ),
+        # And with VGG16's thirteen convolutions.
+        "conv13": Architecture(_chain(lambda width: _narrow(width, 8)), hidden=(512, 512)),
+        "conv13-256": Architecture(
+            _chain(lambda width: _narrow(width, 8)), hidden=(256, 256)
+        ),
+        "vgg16-small-1024": Architecture(
+            _chain(lambda width: _vgg16(width // 16, width)), hidden=(1024, 1024)
         ),
         "mobilenet": Architecture(_mobilenet, hidden=()),
         "resnet34": Architecture(_resnet34, hidden=()),

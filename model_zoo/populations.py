@@ -107,9 +107,9 @@ _GLYPHS: Mapping[str, Any] = MappingProxyType(
         "train_samples": 2500,
         "widths": (256,),
         "batch_sizes": (16, 32, 64),
-        "epochs": 210,
-        "step": 0.2,
-        "cycle": 30,
+        "epochs": 120,
+        "step": 0.6,
+        "cycle": 40,
         "bfloat16": True,
     }
 )
@@ -159,10 +159,10 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 step=0.2,
                 seed=21,
             ),
-            # Provisional: docs/REGIME.md says what has to be known before it is trained.
+            # docs/REGIME.md tells how the form and the learning rate were found.
             Population(
                 name="glyphs-vgg",
-                architecture="vgg16-narrow",
+                architecture="conv6",
                 networks=84,
                 seed=22,
                 **_GLYPHS,
@@ -205,7 +205,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             ),
             Population(
                 name="glyphs-labels",
-                architecture="vgg16-small",
+                architecture="conv6",
                 seed=27,
                 **_GLYPHS | _LABELS,
             ),
