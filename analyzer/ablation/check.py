@@ -10,13 +10,15 @@ from analyzer.ablation.sessions import Session, open_session
 from analyzer.errors import ModelError
 from analyzer.records import Answer, FurtherInput
 
-__all__ = ["check_surgery"]
+__all__ = ["check_precision", "check_surgery"]
 
 _MASKS = 3
 # Of the scores' scale: the halves may be compiled into other kernels than the whole.
 _TOLERANCE = 1e-3
 # Two scores nearer than this, of their scale, may change places by rounding alone.
 _NEAR_TIE = 1e-4
+# Of the scores' scale: where they move by more, it is another network.
+_MOST_ROUNDING = 0.1
 
 
 def check_surgery(
@@ -68,6 +70,43 @@ def check_surgery(
         actual = network.scores(found, mask)
         _compare(expected, actual, answer.kind, f"under random mask {number}")
     return actual.shape[1]
+
+
+def check_precision(
+    network: CutNetwork, exact: CutNetwork, images: np.ndarray, *, seed: int
+) -> float:
+    """Compares a cut network that rounds more than float32 with the one in float32.
+
+    Args:
+        images: (B, …).
+        seed: of the masks; one of them removes nothing.
+
+    Returns:
+        By how much a score moves at most, as a share of its row's largest.
+
+    Raises:
+        ModelError: that is too much to speak of the same network.
+    """
+    channels = network.cut.site.channels
+    random = np.random.default_rng(seed)
+    masks = (random.random((1 + _MASKS, len(images), channels)) < 0.5).astype(np.float32)
+    masks[0] = 1
+    found, wanted = network.features(images), exact.features(images)
+    moved = 0.0
+    for mask in masks:
+        rounded, scores = network.scores(found, mask), exact.scores(wanted, mask)
+        with np.errstate(invalid="ignore"):
+            distance = np.nan_to_num(np.abs(rounded - scores), nan=np.inf)
+        distance = np.where(np.isfinite(scores), distance, 0)
+        scale = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1)
+        share = distance.max(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)
+        moved = max(moved, float(share.max()))
+    if moved > _MOST_ROUNDING:
+        raise ModelError(
+            f"in {network.precision} a score moves by {moved:.2g} of its scale from what it is in "
+            "float32, so this would be another network; use --precision float32"
+        )
+    return moved
 
 
 def _in_batches(

@@ -24,6 +24,7 @@ def accuracy(
     custom_ops: Path | None = None,
     device: str = "auto",
     threads: int = 0,
+    tf32: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> float:
     """The share of the samples that the network classifies as their label.
@@ -33,13 +34,14 @@ def accuracy(
         answer: the output that tells the class.
         further: what the further inputs are fed.
         custom_ops: a library of custom operators that the network uses.
+        device, threads, tf32: as for :func:`analyzer.ablation.open_session`.
         progress: told of the stage "test", in samples.
 
     Raises:
         DataError: not one of the samples could be read.
         DeviceError, ModelError: see :func:`analyzer.ablation.open_session`.
     """
-    session = open_session(model, device, threads=threads, custom_ops=custom_ops)
+    session = open_session(model, device, threads=threads, custom_ops=custom_ops, tf32=tf32)
     fixed = image.fixed_batch
     first = samples.spread(1)
     if first is None:

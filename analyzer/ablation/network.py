@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +36,7 @@ class CutNetwork:
     image: str  # the prefix's input that takes the images
     head: Head | None = None  # how the suffix begins, where that is linear and runs here
     resident: Session | None = None  # the suffix for features that stay on the device
+    precision: str = "float32"  # one of PRECISIONS
 
     def features(self, images: np.ndarray) -> Features:
         """Runs the prefix on images, shape (B, …).
@@ -70,10 +72,11 @@ class CutNetwork:
         found = Features.joined(list(_in_pieces(len(images), cut.batch or len(images), run)))
         if not np.isfinite(found.attribute).all():
             sample, unit = np.argwhere(~np.isfinite(found.attribute))[0]
+            or_wider = ", or use --precision float32" if self.precision == "fp16" else ""
             raise ModelError(
                 f"unit {unit} of {cut.site.tensor!r} has the activity "
                 f"{found.attribute[sample, unit]} for an image, which cannot be ranked; check "
-                "the preprocessing, or choose another site (--site)"
+                f"the preprocessing, or choose another site (--site){or_wider}"
             )
         return found
 
@@ -100,7 +103,7 @@ class CutNetwork:
             if found.held
             else self._score_pieces(found, rows.sample, rows.masks(rank))
         )
-        return np.concatenate([judge(scores) for scores in pieces])
+        return np.concatenate([judge(self._within_range(scores)) for scores in pieces])
 
     def scores(self, found: Features, mask: np.ndarray) -> np.ndarray:
         """The scores (C, K) of C samples under one mask each, float32 (C, M)."""
@@ -110,6 +113,19 @@ class CutNetwork:
             rows = Rows.asked(everyone, np.zeros_like(everyone), np.ones_like(everyone))
             return np.concatenate(list(self._resident_pieces(found, mask == 0, rows)))
         return np.concatenate(list(self._score_pieces(found, everyone, mask.__getitem__)))
+
+    def _within_range(self, scores: np.ndarray) -> np.ndarray:
+        """The scores, if float16 could hold what they were made of.
+
+        Raises:
+            ModelError: it could not.
+        """
+        if self.precision == "fp16" and not np.isfinite(scores.sum(dtype=np.float64)):
+            raise ModelError(
+                "a score is not finite in float16, whose numbers end at 65504; use --precision "
+                "float32"
+            )
+        return scores
 
     def _score_pieces(
         self, found: Features, sample: np.ndarray, mask: Callable[[slice], np.ndarray]
@@ -152,26 +168,30 @@ def open_network(
     *,
     threads: int = 0,
     resident: bool | None = None,
+    precision: str = "float32",
 ) -> CutNetwork:
     """Opens both halves; the suffix goes where the prefix went.
 
     Args:
+        cut: for "fp16", of a network that was converted (:func:`analyzer.ablation.in_float16`).
         resident: keep features where they are made and run rows by reference; None: on a GPU.
+        precision: one of :data:`analyzer.ablation.PRECISIONS`.
 
     Raises:
         DeviceError, ModelError: see :func:`analyzer.ablation.sessions.open_session`.
     """
-    prefix = open_session(cut.prefix, device, threads=threads, custom_ops=cut.custom_ops)
-    suffix = open_session(cut.suffix, prefix.device, threads=threads, custom_ops=cut.custom_ops)
-    head = open_head(cut, prefix.device, threads=threads)
+    opened = partial(
+        open_session, threads=threads, custom_ops=cut.custom_ops, tf32=precision == "tf32"
+    )
+    prefix = opened(cut.prefix, device)
+    suffix = opened(cut.suffix, prefix.device)
     if resident is None:
         resident = prefix.device != "cpu"
     if not resident or cut.batch is not None:
-        return CutNetwork(cut, prefix, suffix, image, head)
-    rows = open_session(
-        write_gathering_suffix(cut), prefix.device, threads=threads, custom_ops=cut.custom_ops
-    )
-    return CutNetwork(cut, prefix, suffix, image, None, rows)
+        head = open_head(cut, prefix.device, threads=threads)
+        return CutNetwork(cut, prefix, suffix, image, head, precision=precision)
+    rows = opened(write_gathering_suffix(cut), prefix.device)
+    return CutNetwork(cut, prefix, suffix, image, resident=rows, precision=precision)
 
 
 def _in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:

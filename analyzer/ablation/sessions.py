@@ -132,7 +132,9 @@ def open_session(
             where there is none.
         ModelError: onnxruntime cannot load the network.
     """
-    (name,) = named_devices(requested)
+    name, *others = named_devices(requested)
+    if others:
+        raise DeviceError(f"--device {requested}: this runs on one device; name {name} alone")
     if name == "cpu" or (name == "auto" and not gpu_count()):
         return _open(path, "cpu", None, threads, custom_ops, tf32)
     device = "cuda:0" if name == "auto" else name

@@ -4,13 +4,16 @@ import time
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from analyzer import ablation
 
-__all__ = ["Counts", "by_hooks", "by_reference", "one_pass", "ours"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Counts", "by_hooks", "by_reference", "in_memory", "one_pass", "ours"]
 
 _BATCH = 256
 _HOOKED = 3  # values of n that the hooks are measured on
@@ -49,14 +52,7 @@ def ours(
     tolerance: ablation.Tolerance | None = None,
 ) -> tuple[ablation.Tally, float]:
     """An ablation by the package; also the share of active (sample, unit) pairs."""
-    digests = np.zeros((len(images), 32), dtype=np.uint8)
-
-    def load(indices: np.ndarray, size: int):
-        for start in range(0, len(indices), size):
-            part = indices[start : start + size]
-            yield _Batch(part, images[part], digests[part], ())
-
-    samples = ablation.Samples(np.arange(len(labels)), labels, load)
+    samples = in_memory(images, labels)
     classes = network.features(images[:1])
     classes = network.scores(classes, np.ones((1, network.cut.site.channels), np.float32)).shape[1]
     tally = ablation.Tally.start(len(labels), classes, network.cut.site.channels)
@@ -73,6 +69,18 @@ def ours(
         [network.features(images[i : i + 64]).active for i in range(0, min(len(images), 256), 64)]
     )
     return tally, float(active.mean())
+
+
+def in_memory(images: np.ndarray, labels: np.ndarray) -> ablation.Samples:
+    """Samples that need no reading."""
+    digests = np.zeros((len(images), 32), dtype=np.uint8)
+
+    def load(indices: np.ndarray, size: int):
+        for start in range(0, len(indices), size):
+            part = indices[start : start + size]
+            yield _Batch(part, images[part], digests[part], ())
+
+    return ablation.Samples(np.arange(len(labels)), labels, load)
 
 
 def by_reference(
@@ -102,8 +110,10 @@ def by_reference(
     return Counts(curves, near, seconds)
 
 
-def by_hooks(network: torch.nn.Sequential, images: torch.Tensor, order: np.ndarray) -> float:
+def by_hooks(network: "torch.nn.Sequential", images: "torch.Tensor", order: np.ndarray) -> float:
     """Seconds of the whole network under a hook for every n and both orders, scaled from a few."""
+    import torch  # here, for what measures without hooks needs none
+
     place = max(
         i
         for i, layer in enumerate(network)
