@@ -154,6 +154,11 @@ def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
             f"The sites differ: {a.site.tensor} with {a.site.channels} channels, "
             f"{b.site.tensor} with {b.site.channels}."
         )
+    if a.device.precision != b.device.precision:
+        yield (
+            f"The first audit was counted in {a.device.precision}, the second in "
+            f"{b.device.precision}: differences may come from rounding."
+        )
     if a.rank != b.rank:
         yield (
             f"Units were ranked by {a.rank} in the first audit, by {b.rank} in the second: ζ and "

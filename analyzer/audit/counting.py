@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import ablation, data, estimation, surgery
+from analyzer import ablation, data, estimation
 from analyzer.audit import folder, record
 from analyzer.audit.checkpoint import Checkpoint
+from analyzer.audit.opening import open_checked
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject
 from analyzer.errors import DataError
@@ -27,7 +28,7 @@ class Counted:
     samples: SampleCounts
     classes: int  # K of the network
     cut: str  # tensor where the graph was cut
-    device: str
+    device: str  # several are separated by commas
     data_sha256: str
     rows: record.RowsRecord
     tolerance: record.ToleranceRecord | None
@@ -73,21 +74,6 @@ def count(
     """
     arrays = checkpoint.read(subject.key)
     checkpoint.prepare()
-    cut = surgery.cut(subject.network, subject.site, checkpoint.folder, output=request.output)
-    masked = checkpoint.folder / "masked.onnx"
-    surgery.write_masked(subject.network, subject.site, masked)
-    image = subject.info.inputs[0].name
-    network = ablation.open_network(
-        cut,
-        image,
-        request.device,
-        threads=request.threads,
-        # Estimates look at a whole class at once, so its features come here.
-        resident=False if request.tolerance else None,
-    )
-    if network.prefix.note:
-        say(network.prefix.note)
-
     samples = ablation.Samples(
         indices=subject.indices,
         labels=subject.labels,
@@ -101,22 +87,19 @@ def count(
         raise DataError(
             f"not one of the samples of {subject.source.source} can be read, {first} among them"
         )
-    classes = ablation.check_surgery(
-        network,
-        surgery.runnable(subject.network, checkpoint.folder),
-        masked,
-        images,
-        fixed=subject.info.inputs[0].fixed_batch,
-        answer=surgery.answer(subject.network, request.output),
-        further=subject.further,
-        seed=request.seed,
-    )
+    opened = open_checked(request, subject, checkpoint.folder, images, say)
+    classes = opened.classes
     data.check_classes(subject.source, classes)
 
-    tally = ablation.Tally.start(len(samples.labels), classes, subject.site.channels)
+    shares = ablation.deal(samples, len(opened.networks))
+    networks = opened.networks[: len(shares)]
+    tallies = [
+        ablation.Tally.start(len(share.labels), classes, subject.site.channels) for share in shares
+    ]
     if arrays is not None:
-        tally = tally.restored(arrays)
-        say(f"going on after {tally.swept} of {len(samples.labels)} samples")
+        tallies = ablation.restored(tallies, arrays)
+        swept = sum(tally.swept for tally in tallies)
+        say(f"going on after {swept} of {len(samples.labels)} samples")
     tolerance = None
     if request.tolerance:
         tolerance = ablation.Tolerance(
@@ -127,12 +110,12 @@ def count(
             samples=len(samples.labels),
             channels=subject.site.channels,
         )
-    ablation.ablate(
-        network,
-        samples,
-        tally,
+    tally = ablation.ablate_shares(
+        networks,
+        shares,
+        tallies,
         memory=request.memory,
-        save=lambda tally: checkpoint.write(subject.key, tally.arrays()),
+        save=lambda arrays: checkpoint.write(subject.key, arrays),
         progress=progress,
         tolerance=tolerance,
         ranking=ablation.Ranking(request.rank, request.seed),
@@ -145,8 +128,8 @@ def count(
         curves=tally.class_curves(),
         samples=counts,
         classes=classes,
-        cut=cut.tensor,
-        device=network.prefix.device,
+        cut=opened.cut.tensor,
+        device=",".join(network.prefix.device for network in networks),
         data_sha256=data.combine_digests(tally.digests[read], counts.label),
         rows=record.RowsRecord(possible=tally.possible, run=tally.run),
         tolerance=tolerance and _kept_to(tolerance, tally),
@@ -155,10 +138,9 @@ def count(
         skipped=tuple(tally.skipped.tolist()),
         warnings=(
             *subject.site.warnings,
-            *cut.warnings,
+            *opened.warnings,
             *subject.source.warnings,
             *subject.preprocessing.warnings,
-            *([network.prefix.note] if network.prefix.note else ()),
         ),
     )
 

@@ -60,6 +60,7 @@ def facts_of(record: AuditRecord) -> tuple[FactGroup, ...]:
             "Run",
             {
                 "device": f"{record.device.used} (asked for: {record.device.requested})",
+                "precision": record.device.precision,
                 "rows run": f"{rows.run:,} of {rows.possible:,}{share}",
                 "prefix": _duration(record.seconds.prefix),
                 "sweep": _duration(record.seconds.sweep),

@@ -11,6 +11,7 @@ import numpy as np
 
 from analyzer import ablation, data, estimation, surgery
 from analyzer.audit.folder import prepare_folder
+from analyzer.audit.opening import in_precision
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.run import run_audit
 from analyzer.audit.subject import open_network
@@ -217,16 +218,19 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
             source, preprocessing, indices, size, skip_bad=request.skip_bad
         ),
     )
+    device, *_ = ablation.named_devices(request.device)
     with tempfile.TemporaryDirectory() as scratch:
+        converted = in_precision(network, request.precision, Path(scratch))
         return ablation.accuracy(
-            surgery.runnable(network, Path(scratch)),
+            surgery.runnable(converted, Path(scratch)),
             samples,
             network.info.inputs[0],
             surgery.answer(network, request.output),
-            further=further,
+            further=further if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
-            device=request.device,
+            device=device,
             threads=request.threads,
+            tf32=request.precision == "tf32",
         )
 
 

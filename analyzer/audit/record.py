@@ -117,7 +117,8 @@ class DeviceRecord:
     """What was asked for and what ran."""
 
     requested: str
-    used: str
+    used: str  # several are separated by commas
+    precision: str = "float32"  # or "tf32", "fp16"
 
 
 @dataclass(frozen=True, slots=True)

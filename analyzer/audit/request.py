@@ -34,7 +34,8 @@ class AuditRequest:
     rank: str = "l1"  # what units are ranked by, one of analyzer.ablation.RANKS
     seed: int = 0  # of the limit per class, and of random orders
     skip_bad: bool = False
-    device: str = "auto"
+    device: str = "auto"  # or several GPUs, separated by commas
+    precision: str = "float32"  # one of analyzer.ablation.PRECISIONS
     memory: int = _MEMORY  # bytes that features may take
     threads: int = 0  # of one operator; 0: all cores
     gap_model: Path | None = None
@@ -62,6 +63,7 @@ class AuditRequest:
             "seed": self.seed,
             "skip_bad": self.skip_bad,
             "device": self.device,
+            "precision": self.precision,
             "memory": self.memory,
             "tolerance": self.tolerance,
             "gap_model": self.gap_model_name or (self.gap_model and str(self.gap_model)),

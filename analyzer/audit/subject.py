@@ -55,6 +55,12 @@ def find_subject(request: AuditRequest) -> Subject:
         raise DataError(
             f"units cannot be ranked by {request.rank!r}; choose one of {', '.join(ablation.RANKS)}"
         )
+    if request.precision not in ablation.PRECISIONS:
+        raise DataError(
+            f"there is no precision {request.precision!r}; choose one of "
+            f"{', '.join(ablation.PRECISIONS)}"
+        )
+    ablation.named_devices(request.device)  # refused before anything is read
     network, further = open_network(request.model, request)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
@@ -97,8 +103,13 @@ def open_network(
 
 
 def _key_of_what_departs(request: AuditRequest) -> dict[str, Any]:
-    """What other counts than the method's own hang on besides: another ranking, estimates."""
+    """What other counts than the method's own hang on besides.
+
+    Another precision, another ranking, estimates.
+    """
     key: dict[str, Any] = {}
+    if request.precision != "float32":
+        key["precision"] = request.precision
     if request.rank != "l1":
         key["rank"] = request.rank  # the seed of random orders is in the key in any case
     if request.tolerance:

@@ -73,7 +73,9 @@ def summed_up(
             for item in quantities
         ),
         gap=_gap(request, subject.gap_model, zeta, kappa),
-        device=record.DeviceRecord(requested=request.device, used=counted.device),
+        device=record.DeviceRecord(
+            requested=request.device, used=counted.device, precision=request.precision
+        ),
         versions=installed_versions(),
         seconds=record.SecondsRecord(
             prefix=counted.prefix_seconds, sweep=counted.sweep_seconds, total=seconds

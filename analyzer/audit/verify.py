@@ -79,6 +79,7 @@ def verify(
         *_samples(record, curves, samples),
         _score(samples, score, record.site.channels),
         _rows(record),
+        _precision(record),
     ]
     not_checked = []
     for check in (_model(record, model), _gap(record, gap_model)):
@@ -214,6 +215,19 @@ def _rows(record: AuditRecord) -> Check:
     if not 0 <= rows.run <= rows.possible:
         wrong.append(f"{rows.run} rows were run of {rows.possible} possible ones.")
     return _check("rows", wrong, f"{rows.run} of {rows.possible} rows were run.")
+
+
+def _precision(record: AuditRecord) -> Check:
+    device = record.device
+    asked = record.settings.get("precision", "float32")  # audits from before there was a choice
+    wrong = []
+    if asked != device.precision:
+        wrong.append(
+            f"{asked} was asked for, and the device is said to have run {device.precision}."
+        )
+    if device.precision == "tf32" and "cpu" in device.used:
+        wrong.append("No processor has TF32, and the device is said to have been one.")
+    return _check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
 def _model(record: AuditRecord, model: str | Path | None) -> Check | str:

@@ -100,7 +100,7 @@ def command(
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
-    data, gap, rows = result.data, result.gap, result.rows
+    data, gap, rows, device = result.data, result.gap, result.rows, result.device
     yield "network", result.model.path
     yield "data", f"{data.source}, {data.samples} samples of {len(result.classes)} classes"
     yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
@@ -116,7 +116,8 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"{gap.estimate:.3f} estimated, {gap.coverage:.0%} interval {gap.low:.3f} "
             f"to {gap.high:.3f} ({gap.gap_model_name})",
         )
-    yield "time", f"{result.seconds.total:.1f} s on {result.device.used}, {rows.run} rows run"
+    precision = "" if device.precision == "float32" else f" in {device.precision}"
+    yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run} rows run"
     yield "report", str(out / "report.html")
 
 

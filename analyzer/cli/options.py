@@ -244,8 +244,17 @@ run_options = _together(
         "--device",
         default="auto",
         show_default=True,
-        metavar="auto|cpu|cuda[:N]",
-        help="Where the network runs.",
+        metavar="auto|cpu|cuda[:N],…",
+        help="Where the network runs. Several GPUs, as cuda:0,cuda:1, share out the classes.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "tf32", "fp16"]),
+        default="float32",
+        show_default=True,
+        metavar="float32|tf32|fp16",
+        help="What the network runs in. tf32 (GPUs alone) and fp16 are faster on a GPU and decide "
+        "near ties otherwise.",
     ),
     click.option(
         "--memory",

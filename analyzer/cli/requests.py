@@ -14,7 +14,7 @@ _PREPROCESS = (
 )  # fmt: skip
 _PASSED_ON = (
     "site", "at", "axis", "output", "inputs", "custom_ops", "classes", "limit_per_class",
-    "seed", "skip_bad", "chance", "device", "memory", "tolerance", "rank",
+    "seed", "skip_bad", "chance", "device", "precision", "memory", "tolerance", "rank",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ CONTRACT = {
     "data": "source samples sha256 preprocessing",
     "site": "tensor axis channels kind cut",
     "gap": "estimate low high coverage gap_model inside_range warnings",
-    "device": "requested used",
+    "device": "requested used precision",
     "seconds": "prefix sweep total",
     "rows": "possible run",
 }

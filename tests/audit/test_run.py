@@ -290,5 +290,5 @@ def test_audit_json_is_what_was_returned(request_for):
     written = json.loads((request.out / "audit.json").read_text())
     assert written["zeta"] == result.zeta
     assert written["rows"]["run"] <= written["rows"]["possible"]
-    assert written["device"] == {"requested": "auto", "used": "cpu"}
+    assert written["device"] == {"requested": "auto", "used": "cpu", "precision": "float32"}
     assert threading.active_count() == 1

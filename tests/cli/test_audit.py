@@ -157,7 +157,7 @@ def test_options_reach_the_record(onnx_gap, network, train):
     assert record["site"]["tensor"] == "relu_2"
     assert record["chance"] == 0.3
     assert record["data"]["samples"] == 20
-    assert record["device"] == {"requested": "cpu", "used": "cpu"}
+    assert record["device"] == {"requested": "cpu", "used": "cpu", "precision": "float32"}
     assert record["settings"]["memory"] == 1024
     assert record["data"]["preprocessing"]["scale"] == 1.0
 
