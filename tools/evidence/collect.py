@@ -10,7 +10,7 @@ did not reach the training accuracy asked for are in the tables too, marked in `
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,21 @@ from typing import Any
 import numpy as np
 
 from analyzer import ablation, surgery
-from analyzer.audit import AuditRecord, read_curves, read_record
+from analyzer.audit import AuditRecord, read_curves, read_record, read_samples
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import Population, read_population
+from analyzer.estimation import curve_features
 from analyzer.records import ClassCurves
 from analyzer.writing import sha256
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
 from model_zoo.populations import labels_key
 from model_zoo.results import MANIFEST, TRAIN_DATA, Result, read_result
-from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
+from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 
 __all__ = ["Member", "collect"]
 
 SHARES = np.linspace(0, 1, 51)  # of the units, at which mean curves are kept
+_FILES = ("model", "train_data", "test_data")
 _BATCH = 256
 _NEAR_TIES = 0.002  # of the test samples may be named otherwise by another runtime
 
@@ -46,6 +47,7 @@ class Member:
     tested: np.ndarray  # int64 (K,): test samples of each class
     right: np.ndarray  # int64 (K,): those named rightly
     wrong_labels: np.ndarray  # float64 (K,): share of its training samples that are of another
+    features: Mapping[str, float]  # of the curves, beyond ζ and κ
 
     @property
     def name(self) -> str:
@@ -70,16 +72,16 @@ def collect(trained: Path, audited: Path, out: Path, *, data: Path | None = None
         AnalyzerError: a network is missing, was not audited, is not the one that was audited,
             or does not have the test accuracy that was recorded when it was trained.
     """
-    population = read_population(audited / "population.csv")
     name = _name(trained)
+    table = read_table(audited / "population.csv")
     test = POPULATIONS[name].data_set.read(data)[1]
     members = [
         _member(trained, audited, network, POPULATIONS[name].data_set.classes, test)
-        for network in population.name
+        for network in table.texts("name").tolist()
     ]
     out.mkdir(parents=True, exist_ok=True)
     for kind, rows in (
-        ("networks", _networks(population)),
+        ("networks", _networks(table, members)),
         ("classes", _classes(members)),
         ("curves", _curves(members)),
         ("example", _example(members)),
@@ -92,9 +94,12 @@ def collect(trained: Path, audited: Path, out: Path, *, data: Path | None = None
 def _name(trained: Path) -> str:
     names = read_table(trained / MANIFEST).texts("name")
     result = read_result(trained, names[0])
-    if result is None or result.conditions["population"] not in POPULATIONS:
-        raise AnalyzerError(f"{trained} does not hold a population that the zoo declares")
-    return result.conditions["population"]
+    name = result and result.conditions["population"]
+    if name not in POPULATIONS or 0.0 not in POPULATIONS[name].corruptions:
+        raise AnalyzerError(
+            f"{trained} does not hold a population that the zoo declares with clean labels too"
+        )
+    return name
 
 
 def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) -> Member:
@@ -103,7 +108,7 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
         raise AnalyzerError(f"{trained} lacks {name}, which was audited; train it again")
     model = trained / result.model
     folder = audited / "audits" / name
-    audit = read_record(folder)
+    audit, curves = read_record(folder), read_curves(folder)
     if audit.model.sha256 != sha256(model):
         raise AnalyzerError(f"{folder} is the audit of another network than {model}; audit it")
     tested = np.bincount(test.labels, minlength=classes)
@@ -119,10 +124,11 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
     return Member(
         result=result,
         audit=audit,
-        curves=read_curves(folder),
+        curves=curves,
         tested=tested,
         right=right,
         wrong_labels=wrong / np.maximum(np.bincount(given, minlength=classes), 1),
+        features=curve_features(curves, read_samples(folder), audit.chance),
     )
 
 
@@ -135,16 +141,12 @@ def _named(model: Path, images: np.ndarray) -> np.ndarray:
     return np.concatenate([session.run({image: batch})[0].argmax(axis=1) for batch in batches])
 
 
-def _networks(population: Population) -> Iterator[dict[str, Any]]:
-    """As ``population.csv``, without the files and rounded; ``onnx-gap fit`` reads it."""
-    further = population.hyperparameters
-    for row, name in enumerate(population.name):
-        numbers = {
-            column: round(float(getattr(population, column)[row]), 6)
-            for column in ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
-        }
-        cells = {column: _rounded(texts[row]) for column, texts in further.items()}
-        yield {"name": name} | cells | numbers
+def _networks(table: Table, members: Sequence[Member]) -> Iterator[dict[str, str]]:
+    """As ``population.csv``, with all features of the curves; ``onnx-gap fit`` reads it."""
+    for row, member in zip(table.rows(), members, strict=True):
+        features = {name: f"{value:.6g}" for name, value in member.features.items()}
+        kept = {name: _rounded(cell) for name, cell in row.items() if name not in _FILES}
+        yield kept | features
 
 
 def _rounded(cell: str) -> str:
@@ -194,8 +196,7 @@ def _example(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
     plain = [member for member in members if member.plain]
     if not plain:
         raise AnalyzerError("no network of the plain recipe (NAME-cLEVEL-00) was audited")
-    distance = np.sum([_distance(member) for member in plain], axis=0)
-    typical = plain[0].audit.classes[int(distance.argmin())].index
+    typical = int(np.sum([_distance(member) for member in plain], axis=0).argmin())
     for member in plain:
         record = next(record for record in member.audit.classes if record.index == typical)
         curve = next(curve for curve in member.curves if curve.class_index == typical)
@@ -214,12 +215,12 @@ def _example(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
 
 
 def _distance(member: Member) -> np.ndarray:
-    """How far each class (K,) is from its network's ζ and κ."""
-    zeta, kappa = (np.array([getattr(r, q) for r in member.audit.classes]) for q in _QUANTITIES)
-    return np.abs(zeta - member.audit.zeta) + np.abs(kappa - member.audit.kappa)
-
-
-_QUANTITIES = ("zeta", "kappa")
+    """How far each class (K,) is from its network's ζ and κ; infinitely without samples."""
+    distance = np.full(len(member.tested), np.inf)
+    for record in member.audit.classes:
+        zeta, kappa = record.zeta - member.audit.zeta, record.kappa - member.audit.kappa
+        distance[record.index] = abs(zeta) + abs(kappa)
+    return distance
 
 
 def _summary(name: str, members: Sequence[Member]) -> dict[str, Any]:

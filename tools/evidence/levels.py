@@ -1,22 +1,26 @@
 """One colour and one marker a corruption level, the same in every figure.
 
-The colours are a ramp of viridis, which is ordered in lightness and so holds in every form of
-colour blindness and in gray; its palest quarter, hard to see on white, is left out.
+The colours are a ramp of plasma, ordered in lightness, so that it holds in every form of colour
+blindness and in gray; its palest fifth, hard to see on white, is left out.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-__all__ = ["LEVELS", "MARKERS", "level_name"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["LEVELS", "MARKERS", "level_legend", "level_name"]
 
 LEVELS: Mapping[float, str] = MappingProxyType(
     {
-        0.0: "#5ec962",
-        0.2: "#26ad81",
-        0.4: "#21918c",
-        0.6: "#2f6c8e",
-        0.8: "#414487",
-        1.0: "#440154",
+        0.0: "#fca636",
+        0.2: "#ee7b51",
+        0.4: "#d5536f",
+        0.6: "#b12a90",
+        0.8: "#7201a8",
+        1.0: "#0d0887",
     }
 )
 
@@ -28,3 +32,13 @@ MARKERS: Mapping[float, str] = MappingProxyType(
 def level_name(corruption: float) -> str:
     """0.4 is "40 %"."""
     return f"{100 * corruption:.0f} %"
+
+
+def level_legend(axes: "Axes") -> None:
+    """What colours and markers mean, to the right of ``axes``."""
+    legend = axes.legend(
+        title="labels\ncorrupted", title_fontsize=9, fontsize=9, frameon=False,
+        loc="center left", bbox_to_anchor=(1.0, 0.5),
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        handle.set_alpha(1)

@@ -4,7 +4,8 @@
 Fig. 2A, 5A, 6A   :func:`example_figure`: both curves of one class at each corruption level
 the same, mean    :func:`curves_figure`: the curves averaged over classes and networks
 Fig. 2B           :func:`classes_figure`: a point a class at (ζ_j, κ_j)
-Fig. 3, 5B-C …    :func:`gap_figure`: (ζ, κ), the gap against each, estimates, SSR, margins
+Fig. 3, 5B–C …    :func:`gap_figure`: (ζ, κ), the gap against each, estimates, SSR
+Fig. 3E           :func:`estimates_figure`: estimates from other features beside them
 beyond            :func:`levels_figure`: ζ, κ by corruption, batch norm on and off apart
 ================  ==============================================================================
 """
@@ -17,38 +18,41 @@ from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
 from analyzer.estimation import FeatureScores, class_quantities
 from analyzer.records import ClassCurves
-from tools.evidence.levels import LEVELS, MARKERS, level_name
+from tools.evidence.findings import Findings
+from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["classes_figure", "curves_figure", "example_figure", "gap_figure", "levels_figure"]
+__all__ = [
+    "classes_figure",
+    "curves_figure",
+    "estimates_figure",
+    "example_figure",
+    "gap_figure",
+    "levels_figure",
+]
 
 _SMALL = {"loc": "left", "fontsize": 10}
 _LEGEND = {"frameon": False, "fontsize": 9}
 
 
-def example_figure(example: Table) -> "Figure":
+def example_figure(findings: Findings) -> "Figure":
     """Fig. 2A: one class of the networks of the plain recipe, a panel a corruption level."""
-    levels = sorted(set(example.numbers("corruption").tolist()))
-    columns = 3
-    figure, axes = plots.new_figure(-(-len(levels) // columns), columns, size=(3.6, 2.6))
-    for axis, corruption in zip(axes.flat, levels, strict=False):
-        rows = example.where(example.numbers("corruption") == corruption).rows()
-        by_order = {row["order"]: row for row in rows}
-        row = rows[0]
-        counts = [name for name in row if name.isdecimal() and row[name]]
-        curves = ClassCurves(
-            class_index=int(row["class"]),
-            samples=int(row["samples"]),
-            order=np.arange(len(counts) - 1),
-            **{order: np.array([int(by_order[order][n]) for n in counts]) for order in by_order},
-        )
-        chance = float(row["chance"])
+    example, reached = findings.example, set(findings.networks.texts("name").tolist())
+    networks = list(dict.fromkeys(example.texts("network").tolist()))
+    figure, axes = plots.new_figure(-(-len(networks) // 3), 3, size=(3.6, 2.6))
+    for axis, name in zip(axes.flat, networks, strict=False):
+        rows = example.where(example.texts("network") == name).rows()
+        curves, chance = _class_curves(rows), float(rows[0]["chance"])
         plots.draw_class_curves(axis, curves, class_quantities(curves, chance), chance=chance)
-        axis.set_title(f"{level_name(corruption)} corrupted, gap {float(row['gap']):.2f}", **_SMALL)
+        corruption, gap = float(rows[0]["corruption"]), float(rows[0]["gap"])
+        missed = "" if name in reached else ", not trained far enough"
+        axis.set_title(f"{level_name(corruption)} corrupted, gap {gap:.2f}{missed}", **_SMALL)
+    for axis in axes.flat[len(networks) :]:
+        axis.set_visible(False)
     for axis in axes[:, 1:].flat:
         axis.set_ylabel("")
     for axis in axes[:-1].flat:
@@ -63,7 +67,10 @@ def curves_figure(curves: Table) -> "Figure":
     values = np.stack([curves.numbers(share) for share in shares], axis=1)
     corruption = curves.numbers("corruption")
     figure, axes = plots.new_figure(1, 2, size=(4.8, 3.2))
-    titles = {"descending": "most active removed first: E", "ascending": "least active: E_r"}
+    titles = {
+        "descending": "$E$: most active units removed first",
+        "ascending": "$E_r$: least active units removed first",
+    }
     for axis, (order, title) in zip(axes[0], titles.items(), strict=True):
         for level, colour in LEVELS.items():
             chosen = (curves.texts("order") == order) & (corruption == level)
@@ -76,22 +83,16 @@ def curves_figure(curves: Table) -> "Figure":
         axis.set_title(title, **_SMALL)
         axis.set(xlim=(0, 1), ylim=(-0.02, 1.03), xlabel="share of the units removed")
     axes[0, 0].set_ylabel("accuracy")
-    axes[0, 1].legend(title="labels corrupted", title_fontsize=9, **_LEGEND)
+    level_legend(axes[0, 1])
     return figure
 
 
-def classes_figure(classes: Table, networks: list[str], corruption: np.ndarray) -> "Figure":
-    """Fig. 2B: every class of the given networks at (ζ_j, κ_j).
-
-    Args:
-        classes: of the population.
-        networks: names, one a corruption level.
-        corruption: of each of them, ndarray of shape (len(networks),).
-    """
+def classes_figure(findings: Findings) -> "Figure":
+    """Fig. 2B: every class of the networks of the plain recipe at (ζ_j, κ_j)."""
     figure, axes = plots.new_figure(size=(5.6, 4.2))
     axis = axes[0, 0]
-    for name, level in zip(networks, corruption.tolist(), strict=True):
-        chosen = classes.where(classes.texts("network") == name)
+    for name, level in findings.plain.items():
+        chosen = findings.classes.where(findings.classes.texts("network") == name)
         zeta, kappa = chosen.numbers("zeta"), chosen.numbers("kappa")
         plots.draw_class_scatter(
             axis, zeta, kappa, label=level_name(level), colour=LEVELS[level], marker=MARKERS[level]
@@ -100,48 +101,50 @@ def classes_figure(classes: Table, networks: list[str], corruption: np.ndarray) 
             zeta.mean(), kappa.mean(), s=150, color=LEVELS[level], marker=MARKERS[level],
             edgecolors=LIGHT["ink"], linewidths=1.4, zorder=3,
         )  # fmt: skip
-    axis.legend(title="labels corrupted", title_fontsize=9, **_LEGEND)
+    level_legend(axis)
     return figure
 
 
-def gap_figure(
-    networks: Table,
-    both: FeatureScores,
-    estimated: np.ndarray,
-    tested: np.ndarray,
-    margins: FeatureScores | None,
-) -> "Figure":
-    """Fig. 3A to 3E.
-
-    Args:
-        networks: those that are fitted on or held out, N.
-        both: scores of ζ and κ.
-        estimated: float ndarray of shape (N,), by a line through the first split's networks.
-        tested: bool ndarray of shape (N,), True for those that it held out.
-        margins: scores of the margin features, where they are measured.
-    """
-    zeta, kappa, gap = (networks.numbers(name) for name in ("zeta", "kappa", "gap"))
+def gap_figure(findings: Findings) -> "Figure":
+    """Fig. 3A to 3D, and estimates out of fold by corruption level."""
+    zeta, kappa, gap = (findings.column(name) for name in ("zeta", "kappa", "gap"))
+    both = findings.scores["ζ and κ"]
     figure, axes = plots.new_figure(2, 3, size=(4.2, 3.6))
+    figure.get_layout_engine().set(wspace=0.06, hspace=0.06)
     plots.draw_population(axes[0, 0], zeta, kappa, gap)
     plots.draw_gap_against(axes[0, 1], zeta, gap, symbol="ζ")
     plots.draw_gap_against(axes[0, 2], kappa, gap, symbol="κ")
-    plots.draw_estimates(axes[1, 0], estimated, gap, tested=tested)
+    plots.draw_estimates(axes[1, 0], findings.first_estimate, gap, tested=findings.first_tested)
     plots.draw_ssr(axes[1, 1], np.array(both.split_ssr))
-    last = margins or both
-    plots.draw_estimates(
-        axes[1, 2], np.array(last.out_of_fold), gap, tested=np.ones(len(gap), dtype=bool)
-    )
-    estimate = "margins" if margins else "ζ and κ"
+    _draw_out_of_fold(axes[1, 2], both, gap, findings.column("corruption"))
+    level_legend(axes[1, 2])
     titles = (
-        (axes[0, 0], "A  the networks"),
-        (axes[0, 1], f"B  {axes[0, 1].get_title('left')}"),
-        (axes[0, 2], f"B  {axes[0, 2].get_title('left')}"),
-        (axes[1, 0], "C  the first of the random splits"),
-        (axes[1, 1], f"D  {len(both.split_ssr)} random splits"),
-        (axes[1, 2], f"E  {estimate}, out of fold, r = {last.out_of_fold_r:.3f}"),
+        "A  the networks",
+        f"B  {axes[0, 1].get_title('left')}",
+        f"B  {axes[0, 2].get_title('left')}",
+        "C  the first of the random splits",
+        f"D  {len(both.split_ssr)} random splits",
+        f"out of fold, r = {both.out_of_fold_r:.3f}",
     )
-    for axis, title in titles:
+    for axis, title in zip(axes.flat, titles, strict=True):
         axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    return figure
+
+
+def estimates_figure(findings: Findings) -> "Figure":
+    """Fig. 3C beside 3E: estimates out of fold from each choice of features, on the same axes."""
+    figure, axes = plots.new_figure(1, len(findings.scores), size=(3.4, 3.4))
+    gap, corruption = findings.column("gap"), findings.column("corruption")
+    for axis, (label, found) in zip(axes[0], findings.scores.items(), strict=True):
+        _draw_out_of_fold(axis, found, gap, corruption)
+        axis.set_title(f"{label}: r = {found.out_of_fold_r:.3f}", **_SMALL)
+    limits = np.array([axis.get_xlim() for axis in axes.flat])
+    for axis in axes.flat:
+        axis.set(xlim=(limits[:, 0].min(), limits[:, 1].max()))
+        axis.set(ylim=axis.get_xlim())
+    for axis in axes[0, 1:]:
+        axis.set_ylabel("")
+    level_legend(axes[0, -1])
     return figure
 
 
@@ -158,13 +161,41 @@ def levels_figure(networks: Table) -> "Figure":
         values = networks.numbers(name)
         for label, chosen, colour, marker, aside in groups:
             if chosen.any():
-                _draw_levels(
-                    axis, corruption[chosen], values[chosen], aside, colour, marker, label
-                )
+                _draw_levels(axis, corruption[chosen], values[chosen], aside, colour, marker, label)
         axis.set(xlabel="share of the labels corrupted", ylabel=symbol)
         axis.set_xticks(list(LEVELS))
     axes[0, 0].legend(**_LEGEND)
     return figure
+
+
+def _draw_out_of_fold(
+    axis: "Axes", found: FeatureScores, gap: np.ndarray, corruption: np.ndarray
+) -> None:
+    """Estimated against true gap, a colour and marker a corruption level, with y = x."""
+    estimated = np.array(found.out_of_fold)
+    for level, colour in LEVELS.items():
+        chosen = corruption == level
+        axis.scatter(
+            gap[chosen], estimated[chosen], s=32, color=colour, marker=MARKERS[level], alpha=0.8,
+            linewidths=0, label=level_name(level),
+        )  # fmt: skip
+    both = np.concatenate([gap, estimated])
+    margin = 0.04 * np.ptp(both)
+    ends = (both.min() - margin, both.max() + margin)
+    axis.plot(ends, ends, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
+    axis.set(xlim=ends, ylim=ends, xlabel="true gap", ylabel="estimated gap", aspect="equal")
+
+
+def _class_curves(rows: list[dict[str, str]]) -> ClassCurves:
+    """Both curves of one class from its two rows of the table."""
+    counts = [name for name, cell in rows[0].items() if name.isdecimal() and cell]
+    by_order = {row["order"]: np.array([int(row[n]) for n in counts]) for row in rows}
+    return ClassCurves(
+        class_index=int(rows[0]["class"]),
+        samples=int(rows[0]["samples"]),
+        order=np.arange(len(counts) - 1),
+        **by_order,
+    )
 
 
 def _draw_levels(

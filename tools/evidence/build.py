@@ -1,0 +1,176 @@
+"""Writes docs/EVIDENCE.md and its figures from the committed tables.
+
+    python -m tools.evidence.build
+
+What has no table yet is left out of the page. Sentences that no table can write are in
+``templates/verdict.md.jinja`` and ``templates/trust.md.jinja``; they may use all that the page
+uses, and no number of their own.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from analyzer.audit import plots
+from analyzer.errors import AnalyzerError
+from analyzer.estimation import FeatureScores
+from analyzer.estimation.analysis import FEWEST
+from analyzer.writing import aside, write_text
+from tools.evidence import between_figures, population_figures
+from tools.evidence.findings import Findings, population_findings
+from tools.evidence.levels import level_name
+from tools.evidence.regimes import SEED, Regime, regimes, regimes_figure
+from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
+from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
+from tools.evidence.tables import EVIDENCE, read_table, table_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Evidence", "build", "page_of", "read_evidence"]
+
+PAGE = EVIDENCE.parent / "EVIDENCE.md"
+TEMPLATES = Path(__file__).parent / "templates"
+_SIZES = (4, 8, 16, 32, 64)  # of the learning curve that the page states
+_MINUS = "\N{MINUS SIGN}"
+_PAPER_FIGURES = {"mobilenet": "5A", "resnet34": "6A"}  # the others are VGG in form: 2A
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the tables say."""
+
+    populations: tuple[Findings, ...]
+    classes: tuple[ClassFindings, ...]  # of each population
+    regimes: tuple[Regime, ...]  # none without a table
+    sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
+    paper: list[dict[str, str]]
+
+
+def build(tables: Path = EVIDENCE, page: Path = PAGE) -> None:
+    """Write the page, and its figures beside the tables.
+
+    Raises:
+        AnalyzerError: a table is missing or is not what it should be.
+        OutputError: a file cannot be written.
+    """
+    evidence = read_evidence(tables)
+    for name, figure in _figures(evidence):
+        _save(figure, tables / f"{name}.png")
+    write_text(page, page_of(evidence))
+
+
+def read_evidence(tables: Path = EVIDENCE) -> Evidence:
+    """Read every table that there is and work out what it says."""
+    rows = read_table(tables / "populations.csv").rows()
+    populations = tuple(population_findings(tables, row) for row in rows)
+    settings = tables.parent / "regime.csv"
+    names = [row["name"] for row in rows]
+    return Evidence(
+        populations=populations,
+        classes=tuple(class_findings(findings) for findings in populations),
+        regimes=regimes(read_table(settings)) if settings.exists() else (),
+        sensitivities={
+            name: sensitivities(read_table(path))
+            for name in names
+            if (path := table_path(tables, "sensitivity", name)).exists()
+        },
+        paper=read_table(tables / "paper.csv").rows(),
+    )
+
+
+def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
+    for p in evidence.populations:
+        yield f"{p.name}-gap", population_figures.gap_figure(p)
+        if p.further_choices:
+            yield f"{p.name}-estimates", population_figures.estimates_figure(p)
+        yield f"{p.name}-levels", population_figures.levels_figure(p.networks)
+        yield f"{p.name}-example", population_figures.example_figure(p)
+        yield f"{p.name}-curves", population_figures.curves_figure(p.curves)
+        yield f"{p.name}-classes", population_figures.classes_figure(p)
+    for found in evidence.classes:
+        yield f"{found.name}-class-gaps", classes_gap_figure(found)
+    yield "learning", between_figures.learning_figure(evidence.populations)
+    yield "coverage", between_figures.coverage_figure(evidence.populations)
+    if evidence.regimes:
+        yield "regimes", regimes_figure(evidence.regimes)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a PNG of 256 colours, a third of the size of one of all."""
+    plots.save_figure(figure, path)
+    with Image.open(path) as drawn:
+        small = drawn.convert("RGB").quantize(
+            256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
+    with aside(path) as file:
+        small.save(file, format="png", optimize=True)
+
+
+def page_of(evidence: Evidence) -> str:
+    """The text of the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "percent": level_name}
+    text = environment.get_template("EVIDENCE.md.jinja").render(
+        evidence=evidence,
+        populations=evidence.populations,
+        named={findings.name: findings for findings in evidence.populations},
+        fewest=FEWEST,
+        seed_noise=SEED,
+        sizes=_SIZES,
+        paper_figures=_PAPER_FIGURES,
+        paper_error=_paper_error,
+        error=_error,
+        series=lambda values, digits=2: " / ".join(number(value, digits) for value in values),
+        median=lambda values: float(np.median(values)),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for readers; a dash where there is none."""
+    if value is None or np.isnan(value):
+        return "–"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", _MINUS)  # + 0.0: no −0.00
+
+
+def _error(found: FeatureScores, held_out: int) -> float:
+    """What the median SSR means for one network."""
+    return float(np.sqrt(np.median(found.split_ssr) / held_out))
+
+
+def _paper_error(row: Mapping[str, Any]) -> str:
+    if not row["ssr"] or not row["held_out"]:
+        return "–"
+    return number(float(np.sqrt(float(row["ssr"]) / int(row["held_out"]))), 2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", type=Path, default=EVIDENCE, help="folder of the tables")
+    parser.add_argument("--page", type=Path, default=PAGE, help="file to write")
+    given = parser.parse_args(arguments)
+    try:
+        build(given.tables, given.page)
+    except AnalyzerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""What the tables of one population say, as plain numbers for the page and its figures.
+
+Scores are made on the networks that reached the training accuracy that the method asks for; how
+they change with the others is stated too. Every choice of features meets the same splits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.estimation import FeatureScores, draw_splits, least_squares, score_features
+from analyzer.estimation.analysis import (
+    Agreement,
+    ConditionalInformation,
+    CoveragePoint,
+    CurvePoint,
+    agreement,
+    agreement_by_level,
+    agreement_within_levels,
+    conditional_information,
+    coverage_curve,
+    learning_curve,
+)
+from tools.evidence.levels import level_name
+from tools.evidence.tables import Table, read_table, table_path
+
+__all__ = ["CHOICES", "Findings", "Slice", "population_findings"]
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "ζ and κ": ("zeta", "kappa"),
+    "ζ alone": ("zeta",),
+    "κ alone": ("kappa",),
+}
+"""What a line is fitted through, by the name it has on the page."""
+
+_SHUFFLES = 30
+_RECIPE = (
+    "corruption",
+    "batch_norm",
+    "dropout",
+    "momentum",
+    "weight_decay",
+    "batch_size",
+    "augmentation",
+    "width",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Part of the networks, and how ζ, κ and estimates follow the gap in it."""
+
+    name: str
+    zeta: Agreement  # of ζ itself; r and τ alone mean something
+    kappa: Agreement
+    estimates: Mapping[str, Agreement]  # by choice of features, out of fold
+    pooled: bool = False  # several levels at once, each without its mean
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """One population; N networks that reached the training accuracy."""
+
+    name: str
+    about: Mapping[str, str]  # its row of populations.csv
+    everything: Table  # all networks
+    networks: Table  # N
+    classes: Table  # of those N
+    curves: Table
+    example: Table
+    scores: Mapping[str, FeatureScores]  # by choice of features
+    with_all: FeatureScores  # ζ and κ, over all networks whether they reached it or not
+    held_out: int  # networks in each random split
+    first_estimate: np.ndarray  # float64 (N,), by a line through the first split's networks
+    first_tested: np.ndarray  # bool (N,), True where that split held out
+    coverage: tuple[CoveragePoint, ...]  # of ζ and κ
+    learning: tuple[CurvePoint, ...]  # of ζ and κ: error against the number of networks
+    slices: tuple[Slice, ...]
+    information: Mapping[str, ConditionalInformation]  # by choice of features
+
+    @property
+    def left_out(self) -> Table:
+        """The networks that did not reach it."""
+        return self.everything.where(self.everything.texts("reached") != "True")
+
+    @property
+    def plain(self) -> dict[str, float]:
+        """The networks of the recipe that all corruption levels share, and their corruption."""
+        named = zip(self.networks.texts("name").tolist(), self.column("corruption"), strict=True)
+        return {name: float(level) for name, level in named if name.endswith("-00")}
+
+    @property
+    def further_choices(self) -> bool:
+        """Whether there is more to estimate from than ζ and κ."""
+        return any(set(found.features) - {"zeta", "kappa"} for found in self.scores.values())
+
+    @property
+    def lines(self) -> list[str]:
+        """The choices of more than one feature."""
+        return [label for label, found in self.scores.items() if len(found.features) > 1]
+
+    @property
+    def spread(self) -> float:
+        """The error of taking the mean gap as the estimate of every network: what to beat."""
+        return float(self.column("gap").std())
+
+    def learned(self, networks: int) -> CurvePoint | None:
+        """The point of the learning curve at that number of networks, where there is one."""
+        return next((point for point in self.learning if point.networks == networks), None)
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the N networks, float64 (N,)."""
+        return self.networks.numbers(name)
+
+    def r(self, name: str) -> float:
+        """Pearson's r of a column and the gap."""
+        return agreement(self.column(name), self.column("gap")).r
+
+
+def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
+    """Read the tables of a population and work out what they say.
+
+    Args:
+        folder: of the tables.
+        about: the population's row of ``populations.csv``.
+
+    Raises:
+        AnalyzerError: a table is missing or is not what it should be.
+    """
+    name = about["name"]
+    networks, classes, curves, example = (
+        read_table(table_path(folder, kind, name))
+        for kind in ("networks", "classes", "curves", "example")
+    )
+    reached = networks.where(networks.texts("reached") == "True")
+    gap = reached.numbers("gap")
+    splits = draw_splits(len(gap))
+    choices = {
+        label: {column: reached.numbers(column) for column in columns}
+        for label, columns in CHOICES.items()
+        if all(column in reached for column in columns)
+    }
+    scores = {label: score_features(columns, gap, splits) for label, columns in choices.items()}
+    estimate, tested = _first_split(reached, splits.random[0])
+    known = np.isin(classes.texts("network"), reached.texts("name"))
+    shown = np.isin(curves.texts("network"), reached.texts("name"))
+    recipe = {column: reached.texts(column).tolist() for column in _RECIPE}
+    return Findings(
+        name=name,
+        about=about,
+        everything=networks,
+        networks=reached,
+        classes=classes.where(known),
+        curves=curves.where(shown),
+        example=example,
+        scores=scores,
+        with_all=score_features(
+            {column: networks.numbers(column) for column in CHOICES["ζ and κ"]},
+            networks.numbers("gap"),
+            draw_splits(len(networks)),
+        ),
+        held_out=len(splits.random[0][1]),
+        first_estimate=estimate,
+        first_tested=tested,
+        coverage=coverage_curve(choices["ζ and κ"], gap),
+        learning=learning_curve(choices["ζ and κ"], gap),
+        slices=_slices(reached, scores),
+        information={
+            label: conditional_information(
+                _measure(choices[label], scores[label]), gap, recipe, shuffles=_SHUFFLES
+            )
+            for label in choices
+        },
+    )
+
+
+def _measure(columns: Mapping[str, np.ndarray], found: FeatureScores) -> np.ndarray:
+    """What the competition would score: a feature itself, or the estimate made of several."""
+    return next(iter(columns.values())) if len(columns) == 1 else np.array(found.out_of_fold)
+
+
+def _first_split(
+    networks: Table, split: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates (N,) by a line through ζ and κ of a split's networks; True (N,) where held out."""
+    features = np.column_stack([networks.numbers(column) for column in CHOICES["ζ and κ"]])
+    gap = networks.numbers("gap")
+    fitted_on, held_out = split
+    tested = np.zeros(len(gap), dtype=bool)
+    tested[held_out] = True
+    return least_squares(features[fitted_on], gap[fitted_on]).predict(features), tested
+
+
+def _slices(networks: Table, scores: Mapping[str, FeatureScores]) -> tuple[Slice, ...]:
+    """All networks; each corruption level; batch norm, augmentation on and off; levels pooled."""
+    gap = networks.numbers("gap")
+    measures = {"zeta": networks.numbers("zeta"), "kappa": networks.numbers("kappa")} | {
+        label: np.array(found.out_of_fold) for label, found in scores.items()
+    }
+
+    def sliced(name: str, found: Mapping[str, Agreement], pooled: bool = False) -> Slice:
+        estimates = {label: found[label] for label in scores}
+        return Slice(name, found["zeta"], found["kappa"], estimates, pooled)
+
+    slices = [
+        sliced("all", {key: agreement(values, gap) for key, values in measures.items()}),
+    ]
+    named = {
+        "corruption": lambda level: f"corruption {level_name(float(level))}",
+        "batch_norm": lambda level: f"{'with' if level == 'True' else 'without'} batch norm",
+        "augmentation": lambda level: f"{'with' if level == 'True' else 'without'} augmentation",
+    }
+    for column, call in named.items():
+        levels = networks.texts(column).tolist()
+        by_level = {key: agreement_by_level(v, gap, levels) for key, v in measures.items()}
+        slices += [
+            sliced(call(level), {key: found[level] for key, found in by_level.items()})
+            for level in by_level["zeta"]
+        ]
+    corruption = networks.texts("corruption").tolist()
+    within = {key: agreement_within_levels(v, gap, corruption) for key, v in measures.items()}
+    return (*slices, sliced("within corruption levels, pooled", within, True))

@@ -1,0 +1,99 @@
+"""Do a class's own ζ_j and κ_j tell its own gap? Over all classes, and within each network.
+
+The gap of class j is its training accuracy (on the labels trained on) less the accuracy on the
+test samples of that class. Its estimate is a line through (ζ_j, κ_j) of all classes of other
+networks: whole networks are held out, because the classes of one network are alike.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.audit import plots
+from analyzer.audit.palette import LIGHT
+from analyzer.estimation import draw_splits, least_squares
+from analyzer.estimation.analysis import Agreement, agreement, agreement_within_levels
+from tools.evidence.findings import Findings
+from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ClassFindings", "class_findings", "classes_gap_figure"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFindings:
+    """The classes of one population; C classes of all networks together."""
+
+    name: str
+    gap: np.ndarray  # float64 (C,), of the class itself
+    estimate: np.ndarray  # float64 (C,), by a line that never saw the class's network
+    network: tuple[str, ...]  # C names
+    corruption: np.ndarray  # float64 (C,), of its network
+    across: dict[str, Agreement]  # "ζ", "κ", "estimate": with the gap, over all classes
+    within: dict[str, Agreement]  # the same with each network's means taken out
+    clean: dict[str, Agreement]  # as ``within``, networks trained on clean labels only
+
+
+def class_findings(findings: Findings) -> ClassFindings:
+    """How the classes of a population's networks follow their own gaps."""
+    classes = findings.classes
+    network = classes.texts("network")
+    zeta, kappa, gap = (classes.numbers(column) for column in ("zeta", "kappa", "gap"))
+    features = np.column_stack([zeta, kappa])
+    names = findings.networks.texts("name")
+    estimate = np.empty(len(gap))
+    for fitted_on, held_out in draw_splits(len(names), splits=1).folds[0]:
+        known, tested = np.isin(network, names[fitted_on]), np.isin(network, names[held_out])
+        line = least_squares(features[known], gap[known])
+        estimate[tested] = line.predict(features[tested])
+    levels = dict(zip(names.tolist(), findings.column("corruption").tolist(), strict=True))
+    corruption = np.array([levels[name] for name in network.tolist()])
+    measures = {"ζ": zeta, "κ": kappa, "estimate": estimate}
+    clean = corruption == 0
+    return ClassFindings(
+        name=findings.name,
+        gap=gap,
+        estimate=estimate,
+        network=tuple(network.tolist()),
+        corruption=corruption,
+        across={key: agreement(values, gap) for key, values in measures.items()},
+        within={
+            key: agreement_within_levels(values, gap, network.tolist())
+            for key, values in measures.items()
+        },
+        clean={
+            key: agreement_within_levels(values[clean], gap[clean], network[clean].tolist())
+            for key, values in measures.items()
+        },
+    )
+
+
+def classes_gap_figure(found: ClassFindings) -> "Figure":
+    """Estimated against true gap of every class; then both less their network's mean."""
+    names, index = np.unique(found.network, return_inverse=True)
+    count = np.bincount(index)
+    aside = [
+        values - (np.bincount(index, values, minlength=len(names)) / count)[index]
+        for values in (found.gap, found.estimate)
+    ]
+    figure, axes = plots.new_figure(1, 2, size=(4.6, 3.8))
+    panels = (
+        (axes[0, 0], found.gap, found.estimate, "all classes", found.across),
+        (axes[0, 1], *aside, "less the network's mean", found.within),
+    )
+    for axis, gap, estimate, title, told in panels:
+        for level, colour in LEVELS.items():
+            chosen = found.corruption == level
+            axis.scatter(
+                gap[chosen], estimate[chosen], s=14, color=colour, marker=MARKERS[level],
+                alpha=0.45, linewidths=0, label=level_name(level),
+            )  # fmt: skip
+        ends = [float(gap.min()), float(gap.max())]
+        axis.plot(ends, ends, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
+        axis.set(xlabel="true gap of the class", ylabel="estimated gap")
+        axis.set_title(f"{title}: r = {told['estimate'].r:.2f}", loc="left", fontsize=10)
+    level_legend(axes[0, 1])
+    return figure
