@@ -201,6 +201,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, dict[str, flo
         "train_accuracy": train,
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
+        **result.features,
     }
     return member.name, values, None
 
@@ -238,12 +239,17 @@ def _table(
     members: Sequence[Member], rows: Mapping[str, Mapping[str, float]], rank: str
 ) -> estimation.Population:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
-    further = [
-        name for name in members[0].cells if name not in ("name", "keys", "test_keys", *measured)
-    ]
+    features = [name for name in rows[members[0].name] if name not in measured]
+    known = ("name", "keys", "test_keys", *measured, *features)
+    further = [name for name in members[0].cells if name not in known]
+
+    def column(name: str) -> np.ndarray:
+        return np.array([rows[member.name][name] for member in members])
+
     cells = {name: tuple(member.cells.get(name, "") for member in members) for name in further}
     return estimation.Population(
         name=tuple(member.name for member in members),
         further=cells | {estimation.RANK: (rank,) * len(members)},
-        **{name: np.array([rows[member.name][name] for member in members]) for name in measured},
+        features={name: column(name) for name in features},
+        **{name: column(name) for name in measured},
     )

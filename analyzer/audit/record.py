@@ -173,6 +173,7 @@ class AuditRecord:
     skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
     created: str = ""  # UTC, ISO 8601
     tolerance: ToleranceRecord | None = None  # None: the counts are exact
+    features: Mapping[str, float] | None = None  # more of the curves; None in older audits
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA
 

@@ -94,6 +94,7 @@ def _says_the_same(finished: record.AuditRecord, request: AuditRequest, subject:
     gap_model = subject.gap_model.sha256 if subject.gap_model else None
     return (
         (request.out / folder.REPORT).exists()
+        and finished.features is not None
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
     )

@@ -1,6 +1,6 @@
 """From counts to the result: quantities, averages, estimated gap, warnings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from analyzer import estimation
@@ -22,6 +22,7 @@ def summed_up(
     name = lambda index: names[index] if index < len(names) else str(index)  # noqa: E731
     quantities = [estimation.class_quantities(curve, chance) for curve in counted.curves]
     zeta, kappa = estimation.network_quantities(quantities)
+    features = estimation.curve_features(counted.curves, counted.samples, chance)
     accuracy = float(counted.samples.correct.mean())
     filled = {item.class_index for item in quantities}
     empty = tuple(
@@ -72,7 +73,7 @@ def summed_up(
             )
             for item in quantities
         ),
-        gap=_gap(request, subject.gap_model, zeta, kappa),
+        gap=_gap(request, subject.gap_model, {"zeta": zeta, "kappa": kappa, **features}),
         device=record.DeviceRecord(
             requested=request.device, used=counted.device, precision=request.precision
         ),
@@ -87,16 +88,17 @@ def summed_up(
         empty_classes=empty,
         skipped=counted.skipped,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=features,
         key=subject.key,
     )
 
 
 def _gap(
-    request: AuditRequest, gap_model: estimation.GapModel | None, zeta: float, kappa: float
+    request: AuditRequest, gap_model: estimation.GapModel | None, values: Mapping[str, float]
 ) -> record.GapRecord | None:
     if gap_model is None:
         return None
-    estimate = gap_model.estimate(zeta, kappa, rank=request.rank)
+    estimate = gap_model.estimate(values, rank=request.rank)
     return record.GapRecord(
         estimate=estimate.estimate,
         low=estimate.low,

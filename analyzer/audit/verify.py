@@ -11,6 +11,7 @@ import numpy as np
 from analyzer.audit.folder import CURVES, SAMPLES, read_arrays, read_curves, read_samples
 from analyzer.audit.record import AuditRecord, read_record
 from analyzer.errors import AnalyzerError
+from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.gap_model_file import read_gap_model
 from analyzer.estimation.quantities import class_quantities, network_quantities
 from analyzer.records import ClassCurves, SampleCounts
@@ -82,7 +83,11 @@ def verify(
         _precision(record),
     ]
     not_checked = []
-    for check in (_model(record, model), _gap(record, gap_model)):
+    for check in (
+        _features(record, curves, samples),
+        _model(record, model),
+        _gap(record, gap_model),
+    ):
         if isinstance(check, Check):
             checks.append(check)
         else:
@@ -154,6 +159,20 @@ def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[
     ]
     right = f"ζ = {zeta:.6g} and κ = {kappa:.6g} are the averages over the classes."
     yield _check("network", wrong, right)
+
+
+def _features(
+    record: AuditRecord, curves: Sequence[ClassCurves], samples: SampleCounts
+) -> Check | str:
+    if record.features is None:
+        return "The audit is older than the features of the curves, which were not checked."
+    found = curve_features(curves, samples, record.chance)
+    wrong = [
+        f"{name} is {record.features.get(name)} in audit.json, the counts give {value}."
+        for name, value in found.items()
+        if not _same(record.features.get(name, math.nan), value)
+    ]
+    return _check("features", wrong, f"{len(found)} features of the curves follow from the counts.")
 
 
 def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
@@ -258,7 +277,8 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(record.zeta, record.kappa)
+    values = {"zeta": record.zeta, "kappa": record.kappa, **(record.features or {})}
+    again = line.estimate(values)
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."

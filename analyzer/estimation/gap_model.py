@@ -1,6 +1,7 @@
 """The gap model: ĝ = a·ζ + b·κ + c with its interval and its limits (Eq. 7).
 
-Applying one needs numpy alone, because every audit does it; what Student's t asks of scipy is
+An extended one has more features, and what its jackknife+ interval needs of the population.
+Applying either needs numpy alone, because every audit does it; what Student's t asks of scipy is
 stored when the model is fitted.
 """
 
@@ -11,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.columns import SYMBOLS
-from analyzer.estimation.intervals import MeasuredCoverage
+from analyzer.estimation.columns import MARGIN_PREFIX, SYMBOLS
+from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends
 from analyzer.records import GapEstimate
 
-__all__ = ["FEATURES", "FittedOn", "GapModel", "Range"]
+__all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut", "Range"]
 
 FEATURES = ("zeta", "kappa")
 
@@ -39,6 +40,14 @@ class FittedOn:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a jackknife+ interval needs of the N networks that a gap model was fitted on."""
+
+    points: tuple[tuple[float, ...], ...]  # (N, P): their features
+    residuals: tuple[float, ...]  # (N,): gap − estimate of each by the fit to the others
+
+
+@dataclass(frozen=True, slots=True)
 class GapModel:
     """A line through a population of networks; P features in the order of ``features``."""
 
@@ -50,12 +59,16 @@ class GapModel:
     feature_ranges: tuple[Range, ...]  # (P,): least and greatest in the population
     gap_range: Range
     feature_means: tuple[float, ...]  # (P,)
-    inverse_scatter: tuple[tuple[float, ...], ...]  # (P, P): inverse of Σ (x − x̄)(x − x̄)ᵀ
+    inverse_scatter: tuple[tuple[float, ...], ...]
+    # (P, P): inverse of Σ (x − x̄)(x − x̄)ᵀ, with the penalty added to it
     max_leverage: float  # greatest in the population
     residual_variance: float
     correlation: float  # Pearson r of estimated and true gap, on the population itself
-    t_quantile: float  # half-width of the interval in standard errors
+    t_quantile: float | None  # half-width in standard errors; None: the interval is jackknife+
     coverage: MeasuredCoverage
+    left_out: LeftOut | None = None  # None: the interval is Student's t
+    feature_scales: tuple[float, ...] = ()  # (P,): standard deviations; not in older files
+    penalty: float = 0.0  # of the ridge; 0: ordinary least squares
     sha256: str = field(default="", compare=False)  # of the file; "" before it is one
 
     @property
@@ -66,43 +79,67 @@ class GapModel:
             "holds for other data, architectures or training recipes."
         )
 
-    def estimate(self, zeta: float, kappa: float, *, rank: str = "l1") -> GapEstimate:
-        """The estimated generalization gap, with its Student t prediction interval.
+    def estimate(self, values: Mapping[str, float], *, rank: str = "l1") -> GapEstimate:
+        """The estimated generalization gap, with its prediction interval.
 
         The estimate is not clipped. ``inside_range`` is False when a feature lies outside its
         range in the population, or their combination is further from the population's centre
         (by leverage) than any of its networks. The first warning is always the caution.
 
         Args:
-            zeta: of the network (Eq. 6).
-            kappa: likewise.
+            values: of the network, at least those in ``features``: "zeta" and "kappa" (Eq. 6),
+                or what :func:`analyzer.estimation.curve_features` gives.
             rank: what the units were ranked by for them.
 
         Raises:
-            GapModelError: ζ or κ is not a finite number.
+            GapModelError: a feature is missing, or not a finite number.
         """
-        values = {"zeta": float(zeta), "kappa": float(kappa)}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise GapModelError(
-                    f"{SYMBOLS[name]} is {value}, so no gap can be estimated: "
-                    "audit a network with samples in at least one class."
-                )
-        point = np.array([values[name] for name in self.features])
+        point = np.array([self._value(name, values) for name in self.features])
         offset = point - self.feature_means
+        scatter = np.array(self.inverse_scatter)
         # 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄)
-        leverage = 1 / self.fitted_on.networks + offset @ np.array(self.inverse_scatter) @ offset
+        leverage = 1 / self.fitted_on.networks + offset @ scatter @ offset
         estimate = float(point @ self.coefficients + self.intercept)
-        half = self.t_quantile * math.sqrt(self.residual_variance * (1 + leverage))
-        outside = self._outside(values, leverage)
+        low, high = self._interval(estimate, leverage, scatter @ offset)
+        outside = self._outside(point.tolist(), leverage)
         return GapEstimate(
             estimate=estimate,
-            low=estimate - half,
-            high=estimate + half,
+            low=low,
+            high=high,
             coverage=self.coverage.nominal,
             inside_range=not outside,
             warnings=(self.caution, *self._other(rank), *outside, *self._beyond(estimate)),
         )
+
+    def _value(self, name: str, values: Mapping[str, float]) -> float:
+        if name not in values:
+            way_out = "audit with --margins" if name.startswith(MARGIN_PREFIX) else "audit it again"
+            raise GapModelError(
+                f"The gap model {self.name!r} needs {SYMBOLS.get(name, name)}, which was not "
+                f"measured: {way_out}, or take a gap model without it."
+            )
+        value = float(values[name])
+        if not math.isfinite(value):
+            raise GapModelError(
+                f"{SYMBOLS.get(name, name)} is {value}, so no gap can be estimated: "
+                "audit a network with samples in at least one class."
+            )
+        return value
+
+    def _interval(
+        self, estimate: float, leverage: float, direction: np.ndarray
+    ) -> tuple[float, float]:
+        """Ends of the interval; ``direction`` is S⁻¹ (x − x̄)."""
+        if self.left_out is None:
+            half = self.t_quantile * math.sqrt(self.residual_variance * (1 + leverage))
+            return estimate - half, estimate + half
+        residuals = np.array(self.left_out.residuals)
+        points = np.array(self.left_out.points) - self.feature_means
+        # As LinearFit.left_out_predictions, for one point.
+        change = (1 / self.fitted_on.networks + points @ direction) * residuals
+        predictions = (estimate - change)[np.newaxis]
+        low, high = jackknife_plus_ends(predictions, residuals, self.coverage.nominal)
+        return float(low[0]), float(high[0])
 
     def _other(self, rank: str) -> list[str]:
         if rank == self.fitted_on.rank:
@@ -113,18 +150,22 @@ class GapModel:
             "nothing."
         ]
 
-    def _outside(self, values: Mapping[str, float], leverage: float) -> list[str]:
+    def _outside(self, point: Sequence[float], leverage: float) -> list[str]:
+        said = [
+            f"{SYMBOLS.get(name, name)} = {value:.4g}"
+            for name, value in zip(self.features, point, strict=True)
+        ]
         outside = [
-            f"{SYMBOLS[name]} = {values[name]:.4g} is outside the range that the gap model was "
-            f"fitted on ({low:.4g} to {high:.4g}): the estimate is an extrapolation."
-            for name, (low, high) in zip(self.features, self.feature_ranges, strict=True)
-            if not low <= values[name] <= high
+            f"{words} is outside the range that the gap model was fitted on "
+            f"({low:.4g} to {high:.4g}): the estimate is an extrapolation."
+            for words, value, (low, high) in zip(said, point, self.feature_ranges, strict=True)
+            if not low <= value <= high
         ]
         if not outside and leverage > self.max_leverage * (1 + 1e-9):
-            both = " and ".join(f"{SYMBOLS[name]} = {values[name]:.4g}" for name in self.features)
+            together = " and ".join(said) if len(said) <= 2 else "All features"
             outside.append(
-                f"{both} are within their ranges, but no network that the gap model was fitted on "
-                f"combines such values (leverage {leverage:.2g}, there at most "
+                f"{together} are within their ranges, but no network that the gap model was fitted "
+                f"on combines such values (leverage {leverage:.2g}, there at most "
                 f"{self.max_leverage:.2g}): the estimate is an extrapolation."
             )
         return outside

@@ -18,6 +18,7 @@ from analyzer.estimation.least_squares import Fit, least_squares
 __all__ = [
     "Ends",
     "MeasuredCoverage",
+    "check_coverage",
     "covers",
     "fewest_points",
     "jackknife_plus",
@@ -40,6 +41,15 @@ class MeasuredCoverage:
     nominal: float  # in (0, 1)
     student_t: float | None  # None: too few networks to leave one out, or not least squares
     jackknife_plus: float | None  # None: too few networks for a finite interval
+
+
+def check_coverage(coverage: float) -> None:
+    """Raises a GapModelError unless ``coverage`` can be the nominal coverage of an interval."""
+    if not 0 < coverage < 1:
+        raise GapModelError(
+            f"The coverage of the interval is {coverage}: give a number between 0 and 1, "
+            "for example 0.9."
+        )
 
 
 def student_t_quantile(coverage: float, degrees: int) -> float:

@@ -4,7 +4,8 @@ The paper fits on 90 % of the networks and sums the squared errors on the other 
 random splits. Out-of-fold scores use every network: ten folds, ten times over, each network
 estimated by a line that never saw it; a score is made per repetition and averaged. (Leaving one
 out at a time would need no repetitions, but its r is strongly negative when features say nothing.)
-All seeds are drawn before anything is fitted, and all features meet the same splits.
+All seeds are drawn before anything is fitted, and all features meet the same splits. A ridge
+chooses its penalty anew within the networks of each fit: those tested have no say in it.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 
 from analyzer.estimation.fitting import checked_features, correlation
 from analyzer.estimation.intervals import MeasuredCoverage, measure_coverage
-from analyzer.estimation.least_squares import least_squares
+from analyzer.estimation.least_squares import Fit, least_squares, ridge
 
 __all__ = ["FeatureScores", "FitScores", "Splits", "draw_splits", "fit_scores", "score_features"]
 
@@ -73,10 +74,12 @@ class FitScores:
     zeta: FeatureScores
     kappa: FeatureScores
     coverage: MeasuredCoverage
+    extended: FeatureScores | None = None  # of a ridge on further features; None without them
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        scores = {name: getattr(self, name).to_dict() for name in ("both", "zeta", "kappa")}
+        by_features = {name: getattr(self, name) for name in ("both", "zeta", "kappa", "extended")}
+        scores = {name: scores and scores.to_dict() for name, scores in by_features.items()}
         return {**dataclasses.asdict(self), **scores}
 
 
@@ -85,16 +88,18 @@ def fit_scores(
     kappa: np.ndarray,
     gap: np.ndarray,
     *,
+    extended: Mapping[str, np.ndarray] | None = None,
     splits: int = 100,
     seed: int = 0,
     coverage: float = 0.9,
 ) -> FitScores:
-    """Score Eq. 7 over a population.
+    """Score Eq. 7 over a population, and a ridge on further features beside it.
 
     Args:
         zeta: float ndarray of shape (N,).
         kappa: float ndarray of shape (N,).
         gap: float ndarray of shape (N,).
+        extended: feature -> float ndarray of shape (N,), for the ridge.
         splits: number of random splits.
         seed: of the splits and the folds.
         coverage: nominal coverage of the intervals whose coverage is measured.
@@ -119,6 +124,7 @@ def fit_scores(
         zeta=zeta_alone,
         kappa=kappa_alone,
         coverage=measure_coverage(features, target, coverage),
+        extended=None if extended is None else score_features(extended, target, drawn, fit=ridge),
     )
 
 
@@ -143,7 +149,11 @@ def draw_splits(networks: int, *, splits: int = 100, seed: int = 0) -> Splits:
 
 
 def score_features(
-    columns: Mapping[str, np.ndarray], gap: np.ndarray, splits: Splits
+    columns: Mapping[str, np.ndarray],
+    gap: np.ndarray,
+    splits: Splits,
+    *,
+    fit: Fit = least_squares,
 ) -> FeatureScores:
     """Score a line through any features.
 
@@ -151,6 +161,7 @@ def score_features(
         columns: feature name -> float ndarray of shape (N,).
         gap: float ndarray of shape (N,).
         splits: drawn for N networks.
+        fit: how a line is fitted.
 
     Raises:
         GapModelError: the features or the gap cannot be fitted.
@@ -158,21 +169,21 @@ def score_features(
     from scipy.stats import kendalltau
     from sklearn.metrics import r2_score
 
-    features, target = checked_features(columns, gap)
+    features, target = checked_features(columns, gap, fit=fit)
     split_r, split_ssr = [], []
     for train, test in splits.random:
-        fit = least_squares(features[train], target[train])
-        error = fit.predict(features[test]) - target[test]
-        split_r.append(correlation(fit.predict(features[train]), target[train]))
+        line = fit(features[train], target[train])
+        error = line.predict(features[test]) - target[test]
+        split_r.append(correlation(line.predict(features[train]), target[train]))
         split_ssr.append(float(error @ error))
     estimates = np.empty((len(splits.folds), len(target)))
     for repetition, folds in enumerate(splits.folds):
         for train, test in folds:
-            fit = least_squares(features[train], target[train])
-            estimates[repetition, test] = fit.predict(features[test])
+            line = fit(features[train], target[train])
+            estimates[repetition, test] = line.predict(features[test])
     return FeatureScores(
         features=tuple(columns),
-        fit_r=correlation(least_squares(features, target).predict(features), target),
+        fit_r=correlation(fit(features, target).predict(features), target),
         split_r=tuple(split_r),
         split_ssr=tuple(split_ssr),
         out_of_fold_r=float(np.mean([correlation(row, target) for row in estimates])),

@@ -22,6 +22,7 @@ from analyzer.audit.record import (
     SiteRecord,
     write_record,
 )
+from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.quantities import class_quantities, network_quantities
 from analyzer.records import ClassCurves, SampleCounts
 
@@ -74,6 +75,12 @@ def made_up_audit(
     chance = 1 / classes
     quantities = [class_quantities(curve, chance) for curve in curves]
     zeta, kappa = network_quantities(quantities)
+    samples = SampleCounts(
+        label=labels,
+        correct=descending[:, 0],
+        descending=descending.sum(axis=1),
+        ascending=ascending.sum(axis=1),
+    )
     digest = hashlib.sha256(model.read_bytes()).hexdigest() if model else DIGEST
     record = AuditRecord(
         model=ModelRecord(
@@ -126,19 +133,11 @@ def made_up_audit(
         empty_classes=empty_classes,
         skipped=skipped,
         created="2025-11-23T15:20:25Z",
+        features=curve_features(curves, samples, chance),
     )
     write_record(folder, record)
     write_curves(folder, curves)
-    write_samples(
-        folder,
-        SampleCounts(
-            label=labels,
-            correct=descending[:, 0],
-            descending=descending.sum(axis=1),
-            ascending=ascending.sum(axis=1),
-        ),
-        channels,
-    )
+    write_samples(folder, samples, channels)
     return record
 
 

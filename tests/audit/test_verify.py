@@ -81,7 +81,7 @@ def test_a_changed_sample_is_found(audit):
     arrays["correct"][2] ^= True
     write_arrays(audit / SAMPLES, arrays)
     found = failed(verify(audit))
-    assert {"samples", "sample counts", "score"} == set(found)
+    assert {"samples", "sample counts", "score", "features"} == set(found)
     assert "(2 more like it)" in found["samples"]
 
 
@@ -90,7 +90,7 @@ def test_samples_of_no_class_are_found(audit):
     longer = {name: np.append(array, array[-1:]) for name, array in arrays.items()}
     longer["label"][-1] = 77
     write_arrays(audit / SAMPLES, longer)
-    assert list(failed(verify(audit))) == ["samples"]
+    assert set(failed(verify(audit))) == {"samples", "features"}
 
 
 def test_impossible_rows_are_found(audit):
@@ -98,6 +98,20 @@ def test_impossible_rows_are_found(audit):
     rows = dataclasses.replace(record.rows, run=record.rows.possible + 1)
     write_record(audit, dataclasses.replace(record, rows=rows))
     assert list(failed(verify(audit))) == ["rows"]
+
+
+def test_changed_feature_is_found(audit):
+    record = read_record(audit)
+    changed = {**record.features, "score_q50": 0.125}
+    write_record(audit, dataclasses.replace(record, features=changed))
+    assert "score_q50 is 0.125 in audit.json" in failed(verify(audit))["features"]
+
+
+def test_audit_from_before_there_were_features_is_verified_without(audit):
+    write_record(audit, dataclasses.replace(read_record(audit), features=None))
+    verification = verify(audit)
+    assert verification.passed
+    assert any("older than the features" in sentence for sentence in verification.not_checked)
 
 
 @pytest.fixture
@@ -113,7 +127,7 @@ def gap_model(tmp_path):
 
 def estimated(folder, line, **changed):
     record = read_record(folder)
-    estimate = line.estimate(record.zeta, record.kappa)
+    estimate = line.estimate({"zeta": record.zeta, "kappa": record.kappa})
     gap = GapRecord(
         **{f.name: getattr(estimate, f.name) for f in dataclasses.fields(estimate)},
         gap_model=line.sha256,

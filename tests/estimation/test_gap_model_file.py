@@ -33,7 +33,8 @@ def test_gap_model_comes_back_as_it_was(gap_model, tmp_path):
     read = read_gap_model(path)
     assert read == written == gap_model
     assert read.sha256 == written.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert read.estimate(0.3, 0.4) == gap_model.estimate(0.3, 0.4)
+    network = {"zeta": 0.3, "kappa": 0.4}
+    assert read.estimate(network) == gap_model.estimate(network)
     assert read.fitted_on.rank == "selectivity"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -71,9 +72,9 @@ def test_unknown_fields_are_ignored(gap_model, tmp_path):
         ("fitted_on.recipe", {"momentum": 0.9}, "'fitted_on.recipe.momentum' must be"),
         ("ranges.zeta", [0.9, 0.1], r"'ranges.zeta' must be \[least, greatest\]"),
         ("ranges.gap", [0.9], r"'ranges.gap' must be \[least, greatest\]"),
-        ("inverse_scatter", [[1, 0]], "'inverse_scatter' must be a symmetric"),
-        ("inverse_scatter", [[1, 0.5], [0, 1]], "'inverse_scatter' must be a symmetric"),
-        ("inverse_scatter", [[1, 2], [2, 1]], "'inverse_scatter' must be a symmetric positive"),
+        ("inverse_scatter", [[1, 0]], "'inverse_scatter' must be 2 rows of 2 numbers"),
+        ("inverse_scatter", [[1, 0.5], [0, 1]], "'inverse_scatter' must be symmetric"),
+        ("inverse_scatter", [[1, 2], [2, 1]], "'inverse_scatter' must be symmetric and positive"),
         ("residual_variance", -1e-9, "'residual_variance' must be a number of at least 0"),
         ("correlation", 1.1, "'correlation' must be a number from -1 to 1"),
         ("interval.coverage", 90, "'interval.coverage' must be a number from 0 to 1"),

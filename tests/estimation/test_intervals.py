@@ -34,7 +34,7 @@ def test_quantile_is_that_of_students_t():
 def test_student_t_interval_of_a_gap_model_is_the_textbooks():
     features, gap = make_population(15, seed=2)
     gap_model = fit_gap_model(*features.T, gap, name="m", data="d", architecture="a", coverage=0.95)
-    found = gap_model.estimate(0.3, 0.8)
+    found = gap_model.estimate({"zeta": 0.3, "kappa": 0.8})
     low, high = student_t_interval(features, gap, np.array([0.3, 0.8]), 0.95)
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.estimate == pytest.approx((low + high) / 2)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.errors import GapModelError
 from analyzer.estimation.fitting import checked_features
 from analyzer.estimation.intervals import (
     Ends,
+    check_coverage,
     covers,
     left_out_jackknife_plus,
     left_out_student_t,
@@ -62,13 +62,9 @@ def coverage_curve(
     Raises:
         GapModelError: the features or the gap cannot be fitted, or a level outside (0, 1).
     """
-    features, target = checked_features(columns, gap)
+    features, target = checked_features(columns, gap, fit=fit)
     for level in nominal:
-        if not 0 < level < 1:
-            raise GapModelError(
-                f"The coverage of the interval is {level}: give a number between 0 and 1, "
-                "for example 0.9."
-            )
+        check_coverage(level)
     return tuple(
         CoveragePoint(
             nominal=level,

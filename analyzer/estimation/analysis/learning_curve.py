@@ -55,7 +55,7 @@ def learning_curve(
     Raises:
         GapModelError: the features or the gap cannot be fitted, or no size is left.
     """
-    features, target = checked_features(columns, gap)
+    features, target = checked_features(columns, gap, fit=fit)
     kept = sorted({size for size in sizes if 1 <= size <= len(target) - FEWEST_TESTED})
     if not kept:
         raise GapModelError(
