@@ -33,6 +33,16 @@ def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap,
     assert "60 samples of 10 classes" in shown.out
 
 
+def test_another_precision_than_float32_is_in_the_summary(onnx_gap, network, train):
+    arguments = ("audit", network, "--data", train, "--preprocess", "none", "--device", "cpu")
+    shown = onnx_gap(*arguments, "--precision", "fp16", "--out", "half")
+    assert shown.code == 0
+    assert " s on cpu in fp16, " in shown.out
+    assert "counted in fp16" in shown.err
+    shown = onnx_gap(*arguments, "--out", "whole")
+    assert " s on cpu, " in shown.out
+
+
 def test_json_is_the_record_and_alone_on_standard_output(audit, onnx_gap, network, train, tmp_path):
     folder = audit()
     assert left_in(folder) == FILES

@@ -212,6 +212,15 @@ def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
     assert "no NVIDIA GPU" in sentence or "no CUDA provider" in sentence
     assert "--device cpu" in sentence
     assert "unknown device 'gpu'" in against_network("--data", train, "--device", "gpu")
+    sentence = against_network("--data", train, "--device", "cuda:1,cuda:0")
+    assert "--device cuda:1" in sentence
+    assert "'cpu' is none" in against_network("--data", train, "--device", "cuda:0,cpu")
+
+
+def test_a_precision_that_the_device_lacks(against_network, train):
+    sentence = against_network("--data", train, "--device", "cpu", "--precision", "tf32")
+    assert "--precision tf32 is for NVIDIA GPUs" in sentence
+    assert "--precision float32" in sentence
 
 
 @pytest.mark.parametrize(
@@ -223,6 +232,7 @@ def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
         ["--max-gap", "nan"],
         ["--limit-per-class", "0"],
         ["--seed", "-1"],
+        ["--precision", "int8"],
         ["--memory", "lots"],
         ["--memory", "0"],
         ["--crop-pct", "87.5"],
