@@ -17,6 +17,8 @@ __all__ = [
     "FurtherInput",
     "GapEstimate",
     "LinearHead",
+    "MarginGraph",
+    "MarginLayer",
     "NetworkInfo",
     "Progress",
     "SampleCounts",
@@ -131,6 +133,36 @@ class Cut:
     batch: int | None  # batch size the network is fixed to; None when free
     warnings: tuple[str, ...] = ()
     head: LinearHead | None = None  # how the suffix begins, where that is linear
+    custom_ops: Path | None = None  # library of operators that it needs
+
+
+@dataclass(frozen=True, slots=True)
+class MarginLayer:
+    """A tensor x^l that margins are measured at, and what a :class:`MarginGraph` says of it."""
+
+    tensor: str  # its name in the network
+    operator: str  # the operator (or decomposed activation) that makes it; "input" for the images
+    size: int  # D, numbers a sample
+    squares: str  # output, float32 (B,): ‖∇_{x^l}(f_i − f_j)‖²
+    mean: str  # output, float32 (D,): of the samples that count
+    variance: str  # output, float32 (): Σ_k Var_n[x^l_{n,k}] of the samples that count
+
+
+@dataclass(frozen=True, slots=True)
+class MarginGraph:
+    """A network that tells the margins of its own answers; plain data.
+
+    f are its class scores, before a final softmax or sigmoid; i is the label, j the class with
+    the highest score of the others.
+    """
+
+    path: Path
+    image: str  # input (B, …)
+    label: str  # input, int64 (B,)
+    share: str  # input, float32 (B,): 1 / number of samples that count, 0 for those that do not
+    margin: str  # output, float32 (B,): f_i − f_j
+    layers: tuple[MarginLayer, ...]  # the images first, then by depth
+    batch: int  # B
     custom_ops: Path | None = None  # library of operators that it needs
 
 

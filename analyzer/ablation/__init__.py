@@ -6,6 +6,7 @@ from analyzer.ablation.dealing import ablate_shares, deal, restored
 from analyzer.ablation.evaluation import accuracy
 from analyzer.ablation.features import Features
 from analyzer.ablation.gpus import devices, named_devices
+from analyzer.ablation.margins import MarginTally, measure_margins
 from analyzer.ablation.network import CutNetwork, open_network
 from analyzer.ablation.precision import PRECISIONS, in_float16
 from analyzer.ablation.rows import Rows, necessary_rows
@@ -23,6 +24,7 @@ __all__ = [
     "CutNetwork",
     "Features",
     "Load",
+    "MarginTally",
     "OutOfMemory",
     "Ranking",
     "Rows",
@@ -39,6 +41,7 @@ __all__ = [
     "devices",
     "images_at_once",
     "in_float16",
+    "measure_margins",
     "named_devices",
     "necessary_rows",
     "open_network",

@@ -12,6 +12,13 @@ from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
 from analyzer.estimation.least_squares import LinearFit, least_squares, ridge
+from analyzer.estimation.margins import (
+    MARGIN_FEATURES,
+    MarginFeatures,
+    margin_column,
+    margin_features,
+    normalized_margins,
+)
 from analyzer.estimation.population import (
     RANK,
     Population,
@@ -33,6 +40,7 @@ from analyzer.estimation.scores import (
 
 __all__ = [
     "CURVE_FEATURES",
+    "MARGIN_FEATURES",
     "MARGIN_PREFIX",
     "RANK",
     "FeatureScores",
@@ -40,6 +48,7 @@ __all__ = [
     "FittedOn",
     "GapModel",
     "LinearFit",
+    "MarginFeatures",
     "MeasuredCoverage",
     "Population",
     "chance_fraction",
@@ -51,8 +60,11 @@ __all__ = [
     "fit_scores",
     "jackknife_plus",
     "least_squares",
+    "margin_column",
+    "margin_features",
     "measure_coverage",
     "network_quantities",
+    "normalized_margins",
     "read_gap_model",
     "read_population",
     "ridge",

@@ -5,6 +5,7 @@ Nothing here sees data or runs a network. A :class:`Network` is never changed.
 
 from analyzer.surgery.cut import cut
 from analyzer.surgery.inputs import bind_inputs
+from analyzer.surgery.margins import write_margins
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load, runnable
 from analyzer.surgery.outline import Outline, outline
@@ -26,5 +27,6 @@ __all__ = [
     "outline",
     "rewritten",
     "runnable",
+    "write_margins",
     "write_masked",
 ]

@@ -47,8 +47,8 @@ class Insertion:
             self._graph.extend(self._nodes)
 
     def _unique(self, wanted: str) -> str:
-        while wanted in self._names:
-            wanted += "_"
         name = unique_name(self._graph, wanted)
+        while name in self._names:
+            name = unique_name(self._graph, f"{name}_")
         self._names.add(name)
         return name

@@ -1,0 +1,191 @@
+"""Forms of a gradient that are right and fast in onnxruntime, for those that onnx-ad writes.
+
+Two of the rewritings make it right. A transposed convolution that is told its output's size
+splits the padding by a rule of its own, so where a convolution pads its two ends differently
+it would give another one's gradient; and ``ScatterND`` adds up on several threads that do not
+wait for each other. All others make it fast.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from analyzer.surgery.fixed import size_of
+from analyzer.surgery.graph import attribute, constant, depending, dimensions, is_op
+from analyzer.surgery.shapes import infer_shapes
+
+__all__ = ["settle_forms"]
+
+_PREFIX = "adjoint_form"
+
+
+def settle_forms(model: ir.Model, seed: ir.Value) -> ir.Model:
+    """Rewrite, in place, what depends on ``seed``; every shape must follow from the inputs'."""
+    names = _Names(model.graph)
+    # Before the shapes are inferred, because those of transposed convolutions often are not.
+    _rewrite(model, seed, names, {"ConvTranspose": _convolution})
+    model = infer_shapes(model)
+    _rewrite(model, seed, names, _RULES)
+    return model
+
+
+def _rewrite(
+    model: ir.Model, seed: ir.Value, names: "_Names", rules: Mapping[str, "_Rule"]
+) -> None:
+    made = depending(model.graph, [seed])
+    for node in tuple(model.graph):
+        rule = rules.get(node.op_type) if is_op(node, *rules) else None
+        value = node.outputs[0]
+        if rule is None or value.is_graph_output():
+            continue
+        if value not in made and not is_op(node, "Transpose"):
+            continue
+        replacement = rule(_Before(node, names))
+        if replacement is not None:
+            replacement.type, replacement.shape = value.type, value.shape
+            value.replace_all_uses_with(replacement)
+    passes.RemoveUnusedNodesPass()(model)
+
+
+class _Names:
+    """Names that no value of a graph bears; asking the graph each time would take too long."""
+
+    def __init__(self, graph: ir.Graph):
+        self._stem = _PREFIX
+        taken = ir.convenience.create_value_mapping(graph)
+        while any(name.startswith(self._stem) for name in taken):
+            self._stem += "_"
+        self._count = 0
+
+    def __call__(self) -> str:
+        self._count += 1
+        return f"{self._stem}_{self._count}"
+
+
+class _Before:
+    """A node, and a way to put others before it."""
+
+    def __init__(self, node: ir.Node, names: _Names):
+        self.node = node
+        self._names = names
+
+    def op(self, op_type: str, *inputs: ir.Value, **attributes) -> ir.Value:
+        name = self._names()
+        node = ir.node(op_type, inputs, attributes, name=name)
+        node.outputs[0].name = name
+        self.node.graph.insert_before(self.node, node)
+        return node.outputs[0]
+
+    def ints(self, values: Sequence[int]) -> ir.Value:
+        return self.op("Constant", value=ir.tensor(np.array(values, np.int64)))
+
+
+def _transpose(at: _Before) -> ir.Value | None:
+    """Two in a row are one or none; one that moves only axes of size 1 is a ``Reshape``."""
+    source = at.node.inputs[0]
+    shape = dimensions(at.node.outputs[0])
+    if shape is None:
+        return None
+    order = list(attribute(at.node, "perm", range(len(shape))[::-1]))
+    if is_op(source.producer(), "Transpose"):
+        before = attribute(source.producer(), "perm", range(len(order))[::-1])
+        source = source.producer().inputs[0]
+        order = [before[axis] for axis in order]
+        if order == sorted(order):
+            return source
+    moved = [axis for axis, size in zip(order, shape, strict=True) if size != 1]
+    if moved == sorted(moved) and size_of(at.node.outputs[0]) is not None:
+        return at.op("Reshape", source, at.ints(shape))
+    return at.op("Transpose", source, perm=order) if source is not at.node.inputs[0] else None
+
+
+def _where(at: _Before) -> ir.Value | None:
+    """A choice between a gradient and 0 is a product with 1 or 0."""
+    condition, *choices = at.node.inputs
+    zero = [v is not None and v.size == 1 and not v.any() for v in map(constant, choices)]
+    if zero == [True, False]:
+        condition = at.op("Not", condition)
+    elif zero != [False, True]:
+        return None
+    gradient = choices[zero.index(False)]
+    return at.op("Mul", gradient, at.op("Cast", condition, to=gradient.dtype.value))
+
+
+def _same(at: _Before) -> ir.Value | None:
+    """An ``Expand`` to the size it has, or a sum over axes of size 1."""
+    source = at.node.inputs[0]
+    shape = dimensions(source)
+    return source if shape is not None and shape == dimensions(at.node.outputs[0]) else None
+
+
+def _scatter(at: _Before) -> ir.Value | None:
+    """Σ by ``ScatterElements``, one element after the other."""
+    data, indices, updates = at.node.inputs
+    if attribute(at.node, "reduction", "none") != "add" or dimensions(indices)[-1] != 1:
+        return None
+    rest = list(dimensions(data)[1:])
+    flat = [-1, *rest]
+    places = at.op("Reshape", indices, at.ints([-1] + [1] * len(rest)))
+    count = size_of(indices)
+    return at.op(
+        "ScatterElements",
+        data,
+        at.op("Expand", places, at.ints([count, *rest])),
+        at.op("Reshape", updates, at.ints(flat)),
+        axis=0,
+        reduction="add",
+    )
+
+
+def _convolution(at: _Before) -> ir.Value | None:
+    """The gradient of a convolution: its kernels turned around, over the gradient that came in.
+
+    The convolution's own strides, dilations and pads are the attributes of the node, its
+    input's size is ``output_shape``. A stride s puts s − 1 zeros behind each element.
+    """
+    gradient, weights = at.node.inputs[:2]
+    kernels, inner, *kernel = dimensions(weights)  # kernels, input channels of a group
+    wanted, pads, strides, dilations, group = (
+        attribute(at.node, name, None)
+        for name in ("output_shape", "pads", "strides", "dilations", "group")
+    )
+    axes = range(len(kernel))
+    reach = [dilations[i] * (kernel[i] - 1) for i in axes]
+    padded = [wanted[i] + pads[i] + pads[len(kernel) + i] for i in axes]
+    sizes = [(padded[i] - reach[i] - 1) // strides[i] + 1 for i in axes]
+    spread = [size * stride for size, stride in zip(sizes, strides, strict=True)]
+    if spread != sizes:
+        apart = [n for size in sizes for n in (size, 1)]
+        zeros = [0, 0] + [n for stride in strides for n in (0, stride - 1)]
+        gradient = at.op("Reshape", gradient, at.ints([-1, kernels, *apart]))
+        gradient = at.op("Pad", gradient, at.ints([0] * len(zeros) + zeros))
+        gradient = at.op("Reshape", gradient, at.ints([-1, kernels, *spread]))
+    begin = [reach[i] - pads[i] for i in axes]
+    end = [wanted[i] - spread[i] - begin[i] + reach[i] for i in axes]
+    if min(begin + end) < 0:  # more padding than the kernel reaches, or zeros behind the last
+        first = [max(-n, 0) for n in begin]
+        last = [size + min(n, 0) for size, n in zip(spread, end, strict=True)]
+        of = [i + 2 for i in axes]
+        gradient = at.op("Slice", gradient, at.ints(first), at.ints(last), at.ints(of))
+        begin, end = [max(n, 0) for n in begin], [max(n, 0) for n in end]
+    turned = at.op("Reshape", weights, at.ints([group, kernels // group, inner, *kernel]))
+    turned = at.op("Transpose", turned, perm=[0, 2, 1, *(i + 3 for i in axes)])
+    backwards = at.ints([-1] * len(kernel))
+    everything = at.ints([np.iinfo(np.int64).min] * len(kernel))
+    turned = at.op(
+        "Slice", turned, backwards, everything, at.ints([i + 3 for i in axes]), backwards
+    )
+    turned = at.op("Reshape", turned, at.ints([group * inner, kernels // group, *kernel]))
+    return at.op("Conv", gradient, turned, group=group, dilations=dilations, pads=begin + end)
+
+
+_Rule = Callable[[_Before], ir.Value | None]
+_RULES: dict[str, _Rule] = {
+    "Expand": _same,
+    "ReduceSum": _same,
+    "ScatterND": _scatter,
+    "Transpose": _transpose,
+    "Where": _where,
+}
