@@ -27,7 +27,6 @@ from analyzer.ablation.samples import Batch, Samples, images_at_once
 from analyzer.ablation.tally import Tally
 from analyzer.ablation.tolerance import Tolerance, estimate_class
 from analyzer.ablation.unit_order import Ranking
-from analyzer.errors import DataError
 from analyzer.records import Progress
 
 __all__ = ["BY_L1_NORM", "ablate"]
@@ -127,7 +126,7 @@ class _Ablation:
             if len(batch.indices):
                 images = self.network.cut.batch or images_at_once(batch.images.nbytes)
                 return images, self.network.features(batch.images).nbytes
-        raise DataError("not one of the samples could be read")
+        return 1, 1  # not one can be read: all that is left is to name them
 
     def _groups(self) -> Iterator[tuple[int, int]]:
         """Ranges of places: whole classes whose features fit into memory together."""
@@ -141,17 +140,21 @@ class _Ablation:
             last = end
         yield start, last
 
-    def _features(self, start: int, stop: int) -> Iterator[tuple[int, Batch, _Known]]:
-        """Runs the prefix batch by batch: the batch's first place, the batch, its features."""
+    def _features(self, start: int, stop: int) -> Iterator[tuple[int, Batch, _Known | None]]:
+        """Runs the prefix batch by batch: the batch's first place, the batch, its features.
+
+        None for those of a batch of which nothing could be read.
+        """
         place_of = dict(zip(self.indices[start:stop].tolist(), range(start, stop), strict=True))
         at = start
         for batch in self.load(self.indices[start:stop], self.batch):
             began = time.perf_counter()
             places = np.array([place_of[index] for index in batch.indices.tolist()], dtype=np.int64)
+            known = None
             if len(places):
                 known = _Known(places, self.network.features(batch.images))
                 self.tally.prefix_seconds += time.perf_counter() - began
-                yield at, batch, known
+            yield at, batch, known
             at += self.batch
 
     def _rank_units(self, groups: list[tuple[int, int]]) -> dict[int, _Known]:
@@ -167,16 +170,17 @@ class _Ablation:
         tally.read[start:stop] = False
         for group in groups:
             for at, batch, known in self._features(*group):
-                classes = self.labels[known.places]
-                np.add.at(attribute, classes - first, known.features.attribute)
-                np.add.at(tally.samples, classes, 1)
-                tally.read[known.places] = True
-                tally.digests[known.places] = batch.digests
                 if batch.skipped:
                     reasons = [f"{unread.name}: {unread.reason}" for unread in batch.skipped]
                     tally.skipped = np.append(tally.skipped, reasons)
-                if keep:
-                    kept[at] = known
+                if known is not None:
+                    classes = self.labels[known.places]
+                    np.add.at(attribute, classes - first, known.features.attribute)
+                    np.add.at(tally.samples, classes, 1)
+                    tally.read[known.places] = True
+                    tally.digests[known.places] = batch.digests
+                    if keep:
+                        kept[at] = known
                 self.progress("network", min(at + self.batch, group[1]), len(self.labels))
         present = np.unique(self.labels[start:stop][tally.read[start:stop]])
         mean = attribute[present - first] / tally.samples[present, None]
@@ -190,7 +194,8 @@ class _Ablation:
         if kept:
             known = [kept.pop(at) for at in range(start, stop, self.batch) if at in kept]
         else:
-            known = [known for _, _, known in self._features(start, stop)]
+            found = (known for _, _, known in self._features(start, stop))
+            known = [part for part in found if part is not None]
         began = time.perf_counter()
         if not estimate:
             for places, found in self._together(known):

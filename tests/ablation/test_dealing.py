@@ -32,6 +32,20 @@ def load(indices, size):
 SAMPLES = ablation.Samples(np.arange(len(IMAGES)), LABELS, load)
 
 
+def with_unreadable(*classes):
+    """Samples of which those of some classes cannot be read."""
+
+    def torn(indices, size):
+        for batch in load(indices, size):
+            bad = np.isin(LABELS[batch.indices], classes)
+            yield Batch(
+                batch.indices[~bad], batch.images[~bad], batch.digests[~bad],
+                (*batch.skipped, *(Unread(f"image {i}", "torn") for i in batch.indices[bad])),
+            )  # fmt: skip
+
+    return replace(SAMPLES, load=torn)
+
+
 @pytest.fixture
 def network(request, tmp_path):
     loaded = surgery.load(FIXTURES / f"{getattr(request, 'param', 'vgg16')}-dynamo-free.onnx")
@@ -46,8 +60,11 @@ def small_steps(monkeypatch):
     monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
 
 
-def counted(network, shares, *, arrays=None, save=None, progress=None, memory=1 << 30, **options):
-    dealt = ablation.deal(SAMPLES, shares)
+def counted(
+    network, shares, *, samples=SAMPLES, arrays=None, save=None, progress=None, memory=1 << 30,
+    **options,
+):  # fmt: skip
+    dealt = ablation.deal(samples, shares)
     units = network.cut.site.channels
     tallies = [ablation.Tally.start(len(share.labels), 10, units) for share in dealt]
     if arrays is not None:
@@ -98,6 +115,17 @@ def test_counts_are_those_of_one_device(network, memory):
         # The row of the empty network is run once for each batch of rows that shares it.
         assert_same(found, one, but=["run"])
         assert abs(found.run - one.run) <= len(LABELS)
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 30])
+def test_samples_that_cannot_be_read_are_named_even_where_a_share_has_no_others(network, memory):
+    samples = with_unreadable(7, 8)
+    one = counted(network, 1, samples=samples, memory=memory)
+    torn = np.isin(LABELS, [7, 8]) | (np.arange(len(LABELS)) == BAD)
+    assert len(one.skipped) == torn.sum()
+    assert one.samples[[7, 8]].tolist() == [0, 0]
+    assert set(ablation.deal(samples, 5)[-1].labels) <= {7, 8}
+    assert_same(counted(network, 5, samples=samples, memory=memory), one, but=["run"])
 
 
 def test_estimates_keep_what_they_promise(network):
