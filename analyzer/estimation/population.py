@@ -84,6 +84,11 @@ class Population:
             **arrays,
         )
 
+    def values(self, row: int) -> dict[str, float]:
+        """What was measured of one network, as :meth:`GapModel.estimate` takes it."""
+        columns = {"zeta": self.zeta, "kappa": self.kappa, **self.features}
+        return {name: float(values[row]) for name, values in columns.items()}
+
     def extended(self) -> dict[str, np.ndarray]:
         """The columns of an extended gap model: all features of the curves, and of margins if any.
 

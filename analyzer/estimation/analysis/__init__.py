@@ -22,6 +22,13 @@ from analyzer.estimation.analysis.coverage import (
     coverage_curve,
 )
 from analyzer.estimation.analysis.learning_curve import CurvePoint, learning_curve
+from analyzer.estimation.analysis.transfer import (
+    Flags,
+    OffsetPoint,
+    Transfer,
+    transfer,
+    transfer_matrix,
+)
 
 __all__ = [
     "FEWEST",
@@ -29,12 +36,17 @@ __all__ = [
     "ConditionalInformation",
     "CoveragePoint",
     "CurvePoint",
+    "Flags",
     "IntervalCoverage",
+    "OffsetPoint",
     "SetInformation",
+    "Transfer",
     "agreement",
     "agreement_by_level",
     "agreement_within_levels",
     "conditional_information",
     "coverage_curve",
     "learning_curve",
+    "transfer",
+    "transfer_matrix",
 ]
