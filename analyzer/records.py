@@ -22,6 +22,7 @@ __all__ = [
     "NetworkInfo",
     "Progress",
     "SampleCounts",
+    "SampleScores",
     "Site",
     "TensorInfo",
 ]
@@ -178,6 +179,15 @@ class ClassCurves:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleScores:
+    """Per sample, what the network's scores say with nothing removed."""
+
+    log_probability: np.ndarray  # float32 (S,): of the label, at most 0
+    margin: np.ndarray  # float32 (S,): the label's score less the best other one
+    other: np.ndarray  # int32 (S,): the class with that other score
+
+
+@dataclass(frozen=True, slots=True)
 class SampleCounts:
     """Per sample, at how many of the M + 1 values of n it is classified as its label."""
 
@@ -185,6 +195,14 @@ class SampleCounts:
     correct: np.ndarray  # bool (S,): with nothing removed
     descending: np.ndarray  # int32 (S,)
     ascending: np.ndarray  # int32 (S,)
+    # None in what was kept by versions that did not count them.
+    index: np.ndarray | None = None  # int64 (S,): place in the data
+    scores: SampleScores | None = None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64 (S,): the class named with nothing removed."""
+        return np.where(self.correct, self.label, self.scores.other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 
+from analyzer.ablation.certainty import whole_scores
 from analyzer.ablation.features import Features
 from analyzer.ablation.lines import CELL_BYTES, lead_of
 from analyzer.ablation.network import CutNetwork
@@ -197,6 +198,8 @@ class _Ablation:
             found = (known for _, _, known in self._features(start, stop))
             known = [part for part in found if part is not None]
         began = time.perf_counter()
+        for part in known:
+            self._look_at_the_whole(part.places, part.features)
         if not estimate:
             for places, found in self._together(known):
                 if self.network.head is None:
@@ -208,6 +211,12 @@ class _Ablation:
         tally.swept = stop
         tally.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
+
+    def _look_at_the_whole(self, places: np.ndarray, found: Features) -> None:
+        """Keeps what the scores say with nothing removed: one row a sample, not counted as such."""
+        nothing_removed = np.ones(found.active.shape, dtype=np.float32)
+        scores = self.network.scores(found, nothing_removed)
+        self.tally.add_scores(places, whole_scores(scores, self.labels[places]))
 
     def _together(self, known: list[_Known]) -> Iterator[tuple[np.ndarray, Features]]:
         """Places and features, of all batches in one unless they lie on a device."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.ablation.certainty import WholeScores, sample_scores
 from analyzer.ablation.rows import Rows
 from analyzer.ablation.tolerance import Estimate
 from analyzer.errors import AuditFolderError
@@ -15,6 +16,7 @@ __all__ = ["Tally"]
 
 ORDERS = 2  # 0 descending, 1 ascending
 _DIGEST = 32  # bytes of a sha256
+_OF_SCORES = tuple(item.name for item in fields(WholeScores))
 
 
 @dataclass(slots=True)
@@ -30,6 +32,11 @@ class Tally:
     samples: np.ndarray  # int64 (K,): samples that were read
     hits: np.ndarray  # int32 (2, S): at how many n a sample is classified as its label
     correct: np.ndarray  # bool (S,): with nothing removed
+    own: np.ndarray  # float32 (S,): this and the next four as in WholeScores
+    best: np.ndarray  # float32 (S,)
+    other: np.ndarray  # int32 (S,)
+    log_softmax: np.ndarray  # float32 (S,)
+    adds_up: np.ndarray  # bool (S,)
     read: np.ndarray  # bool (S,): False where the sample was skipped as unreadable
     digests: np.ndarray  # uint8 (S, 32): sha256 of what was read
     skipped: np.ndarray  # str: a sentence for each sample that was skipped
@@ -53,6 +60,11 @@ class Tally:
             samples=np.zeros(classes, dtype=np.int64),
             hits=np.zeros((ORDERS, samples), dtype=np.int32),
             correct=np.zeros(samples, dtype=bool),
+            own=np.zeros(samples, dtype=np.float32),
+            best=np.zeros(samples, dtype=np.float32),
+            other=np.zeros(samples, dtype=np.int32),
+            log_softmax=np.zeros(samples, dtype=np.float32),
+            adds_up=np.zeros(samples, dtype=bool),
             read=np.ones(samples, dtype=bool),
             digests=np.zeros((samples, _DIGEST), dtype=np.uint8),
             skipped=np.empty(0, dtype=np.str_),
@@ -78,6 +90,7 @@ class Tally:
             samples=added("samples"),
             hits=put_together("hits", axis=1),
             correct=put_together("correct"),
+            **{name: put_together(name) for name in _OF_SCORES},
             read=put_together("read"),
             digests=put_together("digests"),
             skipped=put_together("skipped"),
@@ -148,6 +161,11 @@ class Tally:
         self.possible += ORDERS * length * len(labels)
         self.run += len(rows)
 
+    def add_scores(self, places: np.ndarray, scores: WholeScores) -> None:
+        """Keeps what the scores of samples, places int64 (C,), are with nothing removed."""
+        for name in _OF_SCORES:
+            getattr(self, name)[places] = getattr(scores, name)
+
     def add_everywhere(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
         """Counts samples of one class whose answers are known for every n.
 
@@ -187,18 +205,25 @@ class Tally:
             for index in np.flatnonzero(self.samples)
         )
 
-    def sample_counts(self, labels: np.ndarray, place: np.ndarray) -> SampleCounts:
+    def sample_counts(
+        self, indices: np.ndarray, labels: np.ndarray, place: np.ndarray, kind: str
+    ) -> SampleCounts:
         """Per sample that was read, in the order of the data.
 
         Args:
-            labels: int64 (S,), in the order of the data.
+            indices: int64 (S,), of the samples in the data, ascending.
+            labels: int64 (S,), theirs.
             place: int64 (S,), each sample's place in the sequence that was worked off.
+            kind: how the network tells the class, see :class:`analyzer.records.Answer`.
         """
         read = self.read[place]
-        place = place[read]
+        place, labels = place[read], labels[read]
+        kept = WholeScores(**{name: getattr(self, name)[place] for name in _OF_SCORES})
         return SampleCounts(
-            label=labels[read],
+            label=labels,
             correct=self.correct[place],
             descending=self.hits[0, place],
             ascending=self.hits[1, place],
+            index=indices[read],
+            scores=sample_scores(kept, labels, kind),
         )

@@ -122,7 +122,8 @@ def count(
     )
     place = np.empty(len(samples.labels), dtype=np.int64)
     place[samples.sequence()] = np.arange(len(place))
-    counts = tally.sample_counts(samples.labels, place)
+    answer = surgery.answer(subject.network, request.output)
+    counts = tally.sample_counts(samples.indices, samples.labels, place, answer.kind)
     read = place[tally.read[place]]
     return Counted(
         curves=tally.class_curves(),

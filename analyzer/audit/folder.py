@@ -3,7 +3,8 @@
 ==============  =====================================================================
 ``audit.json``  the record (:mod:`analyzer.audit.record`)
 ``curves.npz``  per class: correct counts of both orders, samples, unit order
-``samples.npz`` per sample: label, correct, and at how many n it is right in each order
+``samples.npz`` per sample: label, correct, at how many n it is right in each order, and what the
+                scores say with nothing removed
 ``report.html`` what people read (:mod:`analyzer.audit.report`)
 ==============  =====================================================================
 """
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AuditFolderError
-from analyzer.records import ClassCurves, SampleCounts
+from analyzer.records import ClassCurves, SampleCounts, SampleScores
 from analyzer.writing import write_arrays
 
 __all__ = [
@@ -41,6 +42,9 @@ CURVES = "curves.npz"
 SAMPLES = "samples.npz"
 REPORT = "report.html"
 _ANEW = "Run the audit again with --fresh."
+_COUNTS = ("label", "correct", "descending", "ascending")
+_SCORES = ("log_probability", "margin", "other", "index")  # early versions did not write them
+_FLOATS = ("log_probability", "margin")
 
 
 def prepare_folder(folder: str | Path) -> Path:
@@ -84,16 +88,21 @@ def write_curves(folder: str | Path, curves: Sequence[ClassCurves]) -> None:
 def write_samples(folder: str | Path, samples: SampleCounts, channels: int) -> None:
     """Write ``samples.npz``, with the score (ascending − descending) / (M + 1) of each sample."""
     difference = samples.ascending.astype(np.float64) - samples.descending
-    write_arrays(
-        Path(folder) / SAMPLES,
-        {
-            "label": samples.label.astype(np.int64),
-            "correct": samples.correct.astype(bool),
-            "descending": samples.descending.astype(np.int32),
-            "ascending": samples.ascending.astype(np.int32),
-            "score": (difference / (channels + 1)).astype(np.float32),
-        },
-    )
+    arrays = {
+        "label": samples.label.astype(np.int64),
+        "correct": samples.correct.astype(bool),
+        "descending": samples.descending.astype(np.int32),
+        "ascending": samples.ascending.astype(np.int32),
+        "score": (difference / (channels + 1)).astype(np.float32),
+    }
+    if samples.scores is not None:
+        arrays |= {
+            "index": samples.index.astype(np.int64),
+            "log_probability": samples.scores.log_probability.astype(np.float32),
+            "margin": samples.scores.margin.astype(np.float32),
+            "other": samples.scores.other.astype(np.int32),
+        }
+    write_arrays(Path(folder) / SAMPLES, arrays)
 
 
 def read_json(path: str | Path) -> Any:
@@ -121,12 +130,7 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files if names is None else names
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise AuditFolderError(
-                    f"{path} has no array '{missing[0]}' (it has: {', '.join(archive.files)}); "
-                    "it was not written by an audit."
-                )
+            _check_names(path, names, archive.files)
             return {name: archive[name] for name in names}
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -195,18 +199,41 @@ def read_samples(folder: str | Path) -> SampleCounts:
         AuditFolderError: ``samples.npz`` is missing, damaged or contradicts itself.
     """
     path = Path(folder) / SAMPLES
-    arrays = read_arrays(path, ("label", "correct", "descending", "ascending"))
+    arrays = read_arrays(path)
+    names = _COUNTS if _SCORES[0] not in arrays else (*_COUNTS, *_SCORES)
+    _check_names(path, names, tuple(arrays))
     count = _integers(path, arrays, "label", 1).shape
-    for name in ("correct", "descending", "ascending"):
-        found = _integers(path, arrays, name, 1).shape
-        if found != count:
-            raise AuditFolderError(f"{path}: '{name}' has shape {found} where 'label' has {count}.")
+    for name in names:
+        if name not in _FLOATS:
+            _integers(path, arrays, name, 1)
+        if arrays[name].shape != count:
+            raise AuditFolderError(
+                f"{path}: '{name}' has shape {arrays[name].shape} where 'label' has {count}."
+            )
+    scores = None
+    if names != _COUNTS:
+        scores = SampleScores(
+            log_probability=arrays["log_probability"].astype(np.float32),
+            margin=arrays["margin"].astype(np.float32),
+            other=arrays["other"].astype(np.int32),
+        )
     return SampleCounts(
         label=arrays["label"].astype(np.int64),
         correct=arrays["correct"].astype(bool),
         descending=arrays["descending"].astype(np.int32),
         ascending=arrays["ascending"].astype(np.int32),
+        index=None if scores is None else arrays["index"].astype(np.int64),
+        scores=scores,
     )
+
+
+def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise AuditFolderError(
+            f"{path} has no array '{missing[0]}' (it has: {', '.join(present)}); "
+            "it was not written by an audit."
+        )
 
 
 def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from analyzer.records import ClassCurves, SampleCounts
 __all__ = ["Check", "Verification", "verify"]
 
 _CLOSE = 1e-9  # relative; the quantities are ratios of integers, so only printing can differ
+_NEAR = 1e-4  # of the largest margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def verify(
         _accuracy(record, curves),
         *_samples(record, curves, samples),
         _score(samples, score, record.site.channels),
+        *_scores(samples),
         _rows(record),
         _precision(record),
     ]
@@ -222,6 +224,27 @@ def _score(samples: SampleCounts, score: np.ndarray, channels: int) -> Check:
         [] if agrees else [f"'score' in {SAMPLES} is not (ascending − descending) / (M + 1)."],
         "The scores follow from the sample counts.",
     )
+
+
+def _scores(samples: SampleCounts) -> Iterator[Check]:
+    scores = samples.scores
+    if scores is None:  # written by an early version
+        return
+    wrong = []
+    for name, bad in (
+        ("log_probability", ~(scores.log_probability <= 0)),
+        ("margin", ~np.isfinite(scores.margin)),
+        ("other", (scores.other == samples.label) | (scores.other < 0)),
+        ("index", np.diff(samples.index, prepend=-1) <= 0),
+    ):
+        if bad.any():
+            wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
+    # Margins near zero may change sides by rounding alone.
+    clear = np.abs(scores.margin) > _NEAR * np.abs(scores.margin).max(initial=0)
+    against = clear & ((scores.margin > 0) != samples.correct)
+    if against.any():
+        wrong.append(f"'margin' of sample {np.argmax(against)} in {SAMPLES} denies 'correct'.")
+    yield _check("scores", wrong, "Log-probabilities and margins go with what is correct.")
 
 
 def _rows(record: AuditRecord) -> Check:

@@ -24,9 +24,21 @@ from analyzer.audit.record import (
 )
 from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.quantities import class_quantities, network_quantities
-from analyzer.records import ClassCurves, SampleCounts
+from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 DIGEST = hashlib.sha256(b"something").hexdigest()
+
+
+def made_up_scores(labels: np.ndarray, correct: np.ndarray, classes: int) -> SampleScores:
+    """Scores that agree with what is correct."""
+    rng = np.random.default_rng(1)
+    size = rng.exponential(4, labels.size).astype(np.float32)
+    margin = np.where(correct, size, -size)
+    return SampleScores(
+        log_probability=-np.log1p(np.exp(-margin)),
+        margin=margin,
+        other=(labels + rng.integers(1, classes, labels.size)) % classes,
+    )
 
 
 def made_up_samples(classes: int, channels: int, per_class: int, seed: int) -> tuple:
@@ -80,6 +92,8 @@ def made_up_audit(
         correct=descending[:, 0],
         descending=descending.sum(axis=1),
         ascending=ascending.sum(axis=1),
+        index=np.arange(labels.size),
+        scores=made_up_scores(labels, descending[:, 0], classes),
     )
     digest = hashlib.sha256(model.read_bytes()).hexdigest() if model else DIGEST
     record = AuditRecord(

@@ -131,6 +131,18 @@ def test_samples_carry_their_score(tmp_path):
     assert found.correct.dtype == bool
 
 
+def test_samples_of_early_versions_are_read_without_their_scores(audit):
+    arrays = read_arrays(audit / SAMPLES)
+    assert read_samples(audit).scores is not None
+    for name in ("log_probability", "margin", "other", "index"):
+        del arrays[name]
+    write_arrays(audit / SAMPLES, arrays)
+    found = read_samples(audit)
+    assert found.scores is None
+    assert found.index is None
+    assert len(found.label) == len(arrays["label"])
+
+
 def spoil(folder: Path, file: str, **arrays: np.ndarray) -> None:
     write_arrays(folder / file, {**read_arrays(folder / file), **arrays})
 
@@ -153,7 +165,16 @@ def test_curves_that_contradict_themselves_are_refused(audit, change, said):
         read_curves(audit)
 
 
-def test_samples_of_different_lengths_are_refused(audit):
-    spoil(audit, SAMPLES, correct=np.ones(3, bool))
-    with pytest.raises(AuditFolderError, match="'correct' has shape"):
+@pytest.mark.parametrize("name", ["correct", "index", "margin"])
+def test_samples_of_different_lengths_are_refused(audit, name):
+    spoil(audit, SAMPLES, **{name: read_arrays(audit / SAMPLES)[name][:3]})
+    with pytest.raises(AuditFolderError, match=f"'{name}' has shape"):
+        read_samples(audit)
+
+
+def test_scores_that_are_there_in_part_are_refused(audit):
+    arrays = read_arrays(audit / SAMPLES)
+    del arrays["other"]
+    write_arrays(audit / SAMPLES, arrays)
+    with pytest.raises(AuditFolderError, match="no array 'other'"):
         read_samples(audit)

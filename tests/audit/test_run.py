@@ -14,6 +14,7 @@ from plain_way import plain_curves
 from analyzer.audit import AuditRequest, read_curves, read_record, read_samples, run_audit, verify
 from analyzer.audit import run as run_module
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
+from analyzer.records import SampleCounts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -50,6 +51,29 @@ def request_for(tmp_path):
     return make
 
 
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+
+def check_scores(request: AuditRequest, samples: SampleCounts) -> None:
+    """What is kept of the scores with nothing removed, against those of the original itself."""
+    arrays = np.load(request.data)
+    session = ort.InferenceSession(request.model, providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {session.get_inputs()[0].name: arrays["images"]})
+    everyone, labels = np.arange(len(scores)), arrays["labels"]
+    own, log_probability = scores[everyone, labels], log_softmax(scores)[everyone, labels]
+    scores[everyone, labels] = -np.inf
+    np.testing.assert_array_equal(samples.index, everyone)
+    np.testing.assert_allclose(
+        samples.scores.log_probability, log_probability, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        samples.scores.margin, own - scores.max(axis=1), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(samples.scores.other, scores.argmax(axis=1))
+
+
 def check_against_the_plain_way(request: AuditRequest) -> None:
     result = read_record(request.out)
     arrays = np.load(request.data)
@@ -76,6 +100,7 @@ def check_against_the_plain_way(request: AuditRequest) -> None:
         np.testing.assert_array_equal(samples.descending, plain.hits_descending)
         np.testing.assert_array_equal(samples.ascending, plain.hits_ascending)
         np.testing.assert_array_equal(samples.correct, plain.correct)
+    check_scores(request, samples)
     assert result.accuracy == pytest.approx(plain.correct.mean())
     assert verify(request.out).passed
 
@@ -86,6 +111,34 @@ def test_audit_counts_what_the_plain_way_counts(network, exporter, request_for):
     request = request_for(FIXTURES / f"{network}-{exporter}-free.onnx")
     run_audit(request)
     check_against_the_plain_way(request)
+
+
+def test_a_softmax_at_the_end_is_seen_through(request_for, tmp_path):
+    model = FIXTURES / "mobilenetv2-dynamo-free.onnx"
+    request = request_for(model)
+    run_audit(request)
+    proto = onnx.load(model)
+    name = proto.graph.output[0].name
+    proto.graph.node.append(onnx.helper.make_node("Softmax", [name], ["probabilities"], axis=1))
+    proto.graph.output[0].name = "probabilities"
+    onnx.save(proto, tmp_path / "softmax.onnx")
+    behind = replace(request, model=tmp_path / "softmax.onnx", out=tmp_path / "behind")
+    run_audit(behind)
+    logits, probabilities = read_samples(request.out).scores, read_samples(behind.out).scores
+    np.testing.assert_allclose(
+        probabilities.log_probability, logits.log_probability, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(probabilities.other, logits.other)
+    assert (np.abs(probabilities.margin) < np.abs(logits.margin)).all()
+
+
+def test_samples_that_are_left_out_keep_the_others_in_place(request_for):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, limit_per_class=2)
+    run_audit(request)
+    samples = read_samples(request.out)
+    assert len(samples.index) < 40
+    assert (np.diff(samples.index) > 0).all()
+    np.testing.assert_array_equal(samples.label, np.load(request.data)["labels"][samples.index])
 
 
 def raw_convolutions(model: Path) -> list[onnx.NodeProto]:

@@ -81,7 +81,7 @@ def test_a_changed_sample_is_found(audit):
     arrays["correct"][2] ^= True
     write_arrays(audit / SAMPLES, arrays)
     found = failed(verify(audit))
-    assert {"samples", "sample counts", "score", "features"} == set(found)
+    assert {"samples", "sample counts", "score", "scores", "features"} == set(found)
     assert "(2 more like it)" in found["samples"]
 
 
@@ -89,6 +89,7 @@ def test_samples_of_no_class_are_found(audit):
     arrays = read_arrays(audit / SAMPLES)
     longer = {name: np.append(array, array[-1:]) for name, array in arrays.items()}
     longer["label"][-1] = 77
+    longer["index"][-1] += 1
     write_arrays(audit / SAMPLES, longer)
     assert set(failed(verify(audit))) == {"samples", "features"}
 
@@ -158,3 +159,22 @@ def test_a_changed_gap_is_found(make_audit, gap_model, changed, said):
 def test_a_gap_model_that_is_none_is_refused(audit, tmp_path):
     with pytest.raises(AnalyzerError, match="cannot be read"):
         verify(audit, gap_model=tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("margin", -50.0), ("log_probability", 0.5), ("other", -1), ("index", 9999)]
+)
+def test_a_changed_score_of_a_sample_is_found(audit, name, value):
+    arrays = read_arrays(audit / SAMPLES)
+    place = int(np.flatnonzero(arrays["correct"])[0])
+    arrays[name][place] = value
+    write_arrays(audit / SAMPLES, arrays)
+    assert list(failed(verify(audit))) == ["scores"]
+
+
+def test_samples_of_early_versions_pass_without_scores(audit):
+    arrays = read_arrays(audit / SAMPLES)
+    for name in ("log_probability", "margin", "other", "index"):
+        del arrays[name]
+    write_arrays(audit / SAMPLES, arrays)
+    assert verify(audit).passed
