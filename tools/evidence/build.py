@@ -90,7 +90,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
 def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
     for p in evidence.populations:
         yield f"{p.name}-gap", population_figures.gap_figure(p)
-        if p.further_choices:
+        if len(p.lines) > 1:
             yield f"{p.name}-estimates", population_figures.estimates_figure(p)
         yield f"{p.name}-levels", population_figures.levels_figure(p.networks)
         yield f"{p.name}-example", population_figures.example_figure(p)

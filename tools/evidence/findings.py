@@ -4,13 +4,22 @@ Scores are made on the networks that reached the training accuracy that the meth
 they change with the others is stated too. Every choice of features meets the same splits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.estimation import FeatureScores, draw_splits, least_squares, score_features
+from analyzer.estimation import (
+    CURVE_FEATURES,
+    MARGIN_PREFIX,
+    FeatureScores,
+    LinearFit,
+    draw_splits,
+    least_squares,
+    ridge,
+    score_features,
+)
 from analyzer.estimation.analysis import (
     Agreement,
     ConditionalInformation,
@@ -26,16 +35,15 @@ from analyzer.estimation.analysis import (
 from tools.evidence.levels import level_name
 from tools.evidence.tables import Table, read_table, table_path
 
-__all__ = ["CHOICES", "Findings", "Slice", "population_findings"]
+__all__ = ["BOTH", "Findings", "Slice", "population_findings"]
 
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "ζ and κ": ("zeta", "kappa"),
-    "ζ alone": ("zeta",),
-    "κ alone": ("kappa",),
-}
-"""What a line is fitted through, by the name it has on the page."""
+BOTH = "ζ and κ"
+"""The paper's choice of features, by the name it has on the page."""
 
+_PAPER = ("zeta", "kappa")
 _SHUFFLES = 30
+
+Fit = Callable[[np.ndarray, np.ndarray], LinearFit]
 _RECIPE = (
     "corruption",
     "batch_norm",
@@ -46,6 +54,20 @@ _RECIPE = (
     "augmentation",
     "width",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Features to estimate the gap from, and how a line is fitted through them."""
+
+    columns: Mapping[str, np.ndarray]  # feature -> float64 (N,)
+    fit: Fit
+
+    def measure(self, scores: FeatureScores) -> np.ndarray:
+        """What the PGDL competition would score: a feature, or the estimate made of several."""
+        if len(self.columns) == 1:
+            return next(iter(self.columns.values()))
+        return np.array(scores.out_of_fold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +114,6 @@ class Findings:
         return {name: float(level) for name, level in named if name.endswith("-00")}
 
     @property
-    def further_choices(self) -> bool:
-        """Whether there is more to estimate from than ζ and κ."""
-        return any(set(found.features) - {"zeta", "kappa"} for found in self.scores.values())
-
-    @property
     def lines(self) -> list[str]:
         """The choices of more than one feature."""
         return [label for label, found in self.scores.items() if len(found.features) > 1]
@@ -137,12 +154,11 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
     reached = networks.where(networks.texts("reached") == "True")
     gap = reached.numbers("gap")
     splits = draw_splits(len(gap))
-    choices = {
-        label: {column: reached.numbers(column) for column in columns}
-        for label, columns in CHOICES.items()
-        if all(column in reached for column in columns)
+    choices = _choices(reached)
+    scores = {
+        label: score_features(choice.columns, gap, splits, fit=choice.fit)
+        for label, choice in choices.items()
     }
-    scores = {label: score_features(columns, gap, splits) for label, columns in choices.items()}
     estimate, tested = _first_split(reached, splits.random[0])
     known = np.isin(classes.texts("network"), reached.texts("name"))
     shown = np.isin(curves.texts("network"), reached.texts("name"))
@@ -157,35 +173,49 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
         example=example,
         scores=scores,
         with_all=score_features(
-            {column: networks.numbers(column) for column in CHOICES["ζ and κ"]},
+            {column: networks.numbers(column) for column in _PAPER},
             networks.numbers("gap"),
             draw_splits(len(networks)),
         ),
         held_out=len(splits.random[0][1]),
         first_estimate=estimate,
         first_tested=tested,
-        coverage=coverage_curve(choices["ζ and κ"], gap),
-        learning=learning_curve(choices["ζ and κ"], gap),
+        coverage=coverage_curve(choices[BOTH].columns, gap),
+        learning=learning_curve(choices[BOTH].columns, gap),
         slices=_slices(reached, scores),
         information={
             label: conditional_information(
-                _measure(choices[label], scores[label]), gap, recipe, shuffles=_SHUFFLES
+                choice.measure(scores[label]), gap, recipe, shuffles=_SHUFFLES
             )
-            for label in choices
+            for label, choice in choices.items()
         },
     )
 
 
-def _measure(columns: Mapping[str, np.ndarray], found: FeatureScores) -> np.ndarray:
-    """What the competition would score: a feature itself, or the estimate made of several."""
-    return next(iter(columns.values())) if len(columns) == 1 else np.array(found.out_of_fold)
+def _choices(networks: Table) -> dict[str, _Choice]:
+    """What there is to estimate the gap from, by the name it has on the page."""
+    curves = [name for name in CURVE_FEATURES if name in networks]
+    margins = [name for name in networks.columns if name.startswith(MARGIN_PREFIX)]
+
+    def choice(names: Sequence[str], fit: Fit = least_squares) -> _Choice:
+        return _Choice({name: networks.numbers(name) for name in names}, fit)
+
+    found = {BOTH: choice(_PAPER), "ζ alone": choice(["zeta"]), "κ alone": choice(["kappa"])}
+    if margins:
+        found["margins"] = choice(margins)
+        found["margins, by ridge"] = choice(margins, ridge)
+    if curves:
+        found["more of the curves"] = choice(curves, ridge)
+    if curves and margins:
+        found["curves and margins"] = choice([*curves, *margins], ridge)
+    return found
 
 
 def _first_split(
     networks: Table, split: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates (N,) by a line through ζ and κ of a split's networks; True (N,) where held out."""
-    features = np.column_stack([networks.numbers(column) for column in CHOICES["ζ and κ"]])
+    features = np.column_stack([networks.numbers(column) for column in _PAPER])
     gap = networks.numbers("gap")
     fitted_on, held_out = split
     tested = np.zeros(len(gap), dtype=bool)

@@ -18,7 +18,7 @@ from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
 from analyzer.estimation import FeatureScores, class_quantities
 from analyzer.records import ClassCurves
-from tools.evidence.findings import Findings
+from tools.evidence.findings import BOTH, Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
 
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _SMALL = {"loc": "left", "fontsize": 10}
+_QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 _LEGEND = {"frameon": False, "fontsize": 9}
 
 
@@ -108,7 +109,7 @@ def classes_figure(findings: Findings) -> "Figure":
 def gap_figure(findings: Findings) -> "Figure":
     """Fig. 3A to 3D, and estimates out of fold by corruption level."""
     zeta, kappa, gap = (findings.column(name) for name in ("zeta", "kappa", "gap"))
-    both = findings.scores["ζ and κ"]
+    both = findings.scores[BOTH]
     figure, axes = plots.new_figure(2, 3, size=(4.2, 3.6))
     figure.get_layout_engine().set(wspace=0.06, hspace=0.06)
     plots.draw_population(axes[0, 0], zeta, kappa, gap)
@@ -132,18 +133,22 @@ def gap_figure(findings: Findings) -> "Figure":
 
 
 def estimates_figure(findings: Findings) -> "Figure":
-    """Fig. 3C beside 3E: estimates out of fold from each choice of features, on the same axes."""
-    figure, axes = plots.new_figure(1, len(findings.scores), size=(3.4, 3.4))
+    """Fig. 3C beside 3E: out of fold, from each choice of several features, on the same axes."""
+    columns = min(len(findings.lines), 3)
+    rows = -(-len(findings.lines) // columns)
+    figure, axes = plots.new_figure(rows, columns, size=(3.9, 3.6))
     gap, corruption = findings.column("gap"), findings.column("corruption")
-    for axis, (label, found) in zip(axes[0], findings.scores.items(), strict=True):
+    used = list(axes.flat)[: len(findings.lines)]
+    for axis, label in zip(used, findings.lines, strict=True):
+        found = findings.scores[label]
         _draw_out_of_fold(axis, found, gap, corruption)
         axis.set_title(f"{label}: r = {found.out_of_fold_r:.3f}", **_SMALL)
-    limits = np.array([axis.get_xlim() for axis in axes.flat])
-    for axis in axes.flat:
-        axis.set(xlim=(limits[:, 0].min(), limits[:, 1].max()))
-        axis.set(ylim=axis.get_xlim())
-    for axis in axes[0, 1:]:
-        axis.set_ylabel("")
+    # An estimate far off must not press all others into a corner.
+    ends = (-0.25, 1.25)
+    for axis in used:
+        axis.set(xlim=ends, ylim=ends, xticks=_QUARTERS, yticks=_QUARTERS)
+    for axis in axes.flat[len(used) :]:
+        axis.set_visible(False)
     level_legend(axes[0, -1])
     return figure
 

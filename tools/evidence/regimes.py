@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SEED", "Regime", "regimes", "regimes_figure"]
 
 SEED = 0.05
+_ROUNDING = 5e-5  # of the accuracies in the table
 _OUTCOMES = (
     "epochs", "train_accuracy", "test_accuracy", "gap", "zeta", "kappa", "processor_seconds",
 )  # fmt: skip
@@ -34,40 +35,62 @@ class Regime:
     name: str
     corruption: tuple[float, ...]
     train_accuracy: tuple[float, ...]
+    reached: tuple[bool, ...]  # the training accuracy asked for; what did not is not judged
     gap: tuple[float, ...]
     zeta: tuple[float, ...]
     kappa: tuple[float, ...]
 
     @property
+    def judged(self) -> bool:
+        """Whether a network with corrupted labels was trained far enough as well."""
+        return any(self.reached[1:])
+
+    @property
     def zeta_rises(self) -> bool:
         """As the paper says."""
-        return self.zeta[-1] - self.zeta[0] > SEED
+        return self.judged and self.change("zeta") > SEED
 
     @property
     def kappa_falls(self) -> bool:
         """As the paper says."""
-        return self.kappa[0] - self.kappa[-1] > SEED
+        return self.judged and self.change("kappa") < -SEED
 
     @property
     def kappa_rises(self) -> bool:
         """Against what the paper says."""
-        return self.kappa[-1] - self.kappa[0] > SEED
+        return self.judged and self.change("kappa") > SEED
+
+    def trained(self, quantity: str) -> list[float]:
+        """ζ or κ of the networks that were trained far enough, by corruption."""
+        pairs = zip(getattr(self, quantity), self.reached, strict=True)
+        return [value for value, reached in pairs if reached]
+
+    def change(self, quantity: str) -> float:
+        """Of ζ or κ, from the cleanest to the most corrupted labels."""
+        values = self.trained(quantity)
+        return values[-1] - values[0]
 
 
 def regimes(table: Table) -> tuple[Regime, ...]:
-    """The settings that were run with clean and with corrupted labels, ζ's greatest rise first."""
+    """The settings that were trained on clean and tried on corrupted labels, ζ's rise first."""
     given = [name for name in table.columns if name not in (*_OUTCOMES, "corruption")]
-    rows = table.rows()
-    keys = [tuple(row[name] for name in given) for row in rows]
-    grouped = {
-        key: [row for row, own in zip(rows, keys, strict=True) if own == key] for key in keys
-    }
+    grouped: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in table.rows():
+        grouped.setdefault(tuple(row[name] for name in given), []).append(row)
     found = (
-        _regime(dict(zip(given, key, strict=True)), group)
-        for key, group in grouped.items()
-        if len(group) > 1 and any(float(row["corruption"]) == 0 for row in group)
+        _regime(dict(zip(given, key, strict=True)), rows)
+        for key, rows in grouped.items()
+        if len(rows) > 1 and _clean_and_trained(rows)
     )
-    return tuple(sorted(found, key=lambda regime: regime.zeta[0] - regime.zeta[-1]))
+    return tuple(sorted(found, key=lambda r: (not r.judged, -r.change("zeta"))))
+
+
+def _clean_and_trained(rows: Sequence[Mapping[str, str]]) -> bool:
+    return any(float(row["corruption"]) == 0 and _trained(row) for row in rows)
+
+
+def _trained(row: Mapping[str, str]) -> bool:
+    return float(row["train_accuracy"]) >= float(row["enough"]) - _ROUNDING
 
 
 def _regime(setting: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> Regime:
@@ -80,6 +103,7 @@ def _regime(setting: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> Re
         name=_name(setting),
         corruption=column("corruption"),
         train_accuracy=column("train_accuracy"),
+        reached=tuple(map(_trained, rows)),
         gap=column("gap"),
         zeta=column("zeta"),
         kappa=column("kappa"),
@@ -94,6 +118,8 @@ def _name(setting: Mapping[str, str]) -> str:
         f"{setting['images_per_class']} images a class",
         f"step {setting['step']}",
     ]
+    if setting.get("cycle", "20") != "20":
+        words.append(f"cycles of {setting['cycle']} epochs")
     if setting["size"] != "16":
         words.append(f"{setting['size']} pixels")
     if setting["augmentation"] == "True":
@@ -106,7 +132,7 @@ def _name(setting: Mapping[str, str]) -> str:
 
 
 def regimes_figure(found: Sequence[Regime]) -> "Figure":
-    """ζ and κ of every setting, a row each, a marker a corruption level."""
+    """ζ and κ of every setting, a row each, a marker a corruption level, hollow if not reached."""
     figure, axes = plots.new_figure(1, 2, size=(5.0, 0.9 + 0.3 * len(found)))
     figure.get_layout_engine().set(wspace=0.04)
     rows = np.arange(len(found))[::-1]
@@ -114,9 +140,15 @@ def regimes_figure(found: Sequence[Regime]) -> "Figure":
     for axis, (name, title) in zip(axes[0], panels, strict=True):
         for row, regime in zip(rows, found, strict=True):
             values = getattr(regime, name)
-            axis.hlines(row, min(values), max(values), color=LIGHT["muted"], linewidth=1.2)
-            for value, level in zip(values, regime.corruption, strict=True):
-                axis.scatter(value, row, s=42, color=LEVELS[level], marker=MARKERS[level], zorder=3)
+            trained = regime.trained(name)
+            axis.hlines(row, min(trained), max(trained), color=LIGHT["muted"], linewidth=1.2)
+            for value, level, reached in zip(
+                values, regime.corruption, regime.reached, strict=True
+            ):
+                axis.scatter(
+                    value, row, s=42, marker=MARKERS[level], edgecolors=LEVELS[level], zorder=3,
+                    facecolors=LEVELS[level] if reached else LIGHT["card"],
+                )  # fmt: skip
         axis.set(xlim=(0, 1), ylim=(-0.6, len(found) - 0.4))
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_yticks(rows, [] if name == "kappa" else [regime.name for regime in found])
