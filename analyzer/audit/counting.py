@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import ablation, data, estimation
+from analyzer import ablation, data, estimation, surgery
 from analyzer.audit import folder, record
 from analyzer.audit.checkpoint import Checkpoint
 from analyzer.audit.opening import open_checked
