@@ -64,7 +64,7 @@ class Row:
     rows_run: int
     prefix_operations: int
     sweep_operations: int
-    peak: float
+    peak: float  # of a large matrix product, on all devices together
     differing: int  # counts that differ from the plain way's
     near_ties: int
     places: int  # of the checked classes' unit orders in which the processor has another unit
@@ -119,43 +119,45 @@ class Job:
 def measure(job: Job, plain: ablation.CutNetwork, folder: Path) -> list[Row]:
     """The rows of one precision."""
     networks = job.networks()
+    top = peak(networks[0].prefix.device, job.precision, folder) * len(networks)
+    ways = [networks] if len(networks) > 1 else [networks, networks * 2]
+    return [measured(job, way, plain, top) for way in ways]
+
+
+def measured(
+    job: Job, networks: Sequence[ablation.CutNetwork], plain: ablation.CutNetwork, top: float
+) -> Row:
+    """A check against the plain way, which also warms up; then the whole job."""
+    classes = range(CHECKED_CLASSES)
     chosen = np.concatenate(
-        [np.flatnonzero(job.labels == label)[:CHECKED_SAMPLES] for label in range(CHECKED_CLASSES)]
+        [np.flatnonzero(job.labels == label)[:CHECKED_SAMPLES] for label in classes]
     )
-    tally, _ = job.count(networks, chosen)  # the first run also warms up
     images, labels = job.images[chosen], job.labels[chosen]
-    reference = by_reference(plain, images, labels, tally.order)
-    top = peak(networks[0].prefix.device, job.precision, folder)
+    checked, _ = job.count(networks, chosen)
+    reference = by_reference(plain, images, labels, checked.order)
+    differing = np.abs(checked.curves[:, :CHECKED_CLASSES] - reference.curves).sum()
     places = sum(
-        int((tally.order[label] != unit_order_of(plain, images[labels == label])).sum())
-        for label in range(CHECKED_CLASSES)
+        (checked.order[label] != unit_order_of(plain, images[labels == label])).sum()
+        for label in classes
     )
-    ways = [networks]
-    if len(networks) == 1:
-        ways.append(networks * 2)
-    rows = []
-    for way in ways:
-        found, seconds = job.count(way, slice(None))
-        rows.append(
-            Row(
-                device=",".join(network.prefix.device for network in networks),
-                precision=job.precision,
-                threads=len(way),
-                accuracy=float(found.correct.mean()),
-                prefix_seconds=found.prefix_seconds,
-                sweep_seconds=found.sweep_seconds,
-                seconds=seconds,
-                rows_possible=found.possible,
-                rows_run=found.run,
-                prefix_operations=2 * job.operations[0] * len(job.labels),
-                sweep_operations=2 * job.operations[1] * found.run,
-                peak=top * len(networks),
-                differing=int(np.abs(tally.curves[:, :CHECKED_CLASSES] - reference.curves).sum()),
-                near_ties=reference.near_ties,
-                places=places,
-            )
-        )
-    return rows
+    tally, seconds = job.count(networks, slice(None))
+    return Row(
+        device=",".join(job.devices),
+        precision=job.precision,
+        threads=len(networks),
+        accuracy=float(tally.correct.mean()),
+        prefix_seconds=tally.prefix_seconds,
+        sweep_seconds=tally.sweep_seconds,
+        seconds=seconds,
+        rows_possible=tally.possible,
+        rows_run=tally.run,
+        prefix_operations=2 * job.operations[0] * len(job.labels),
+        sweep_operations=2 * job.operations[1] * tally.run,
+        peak=top,
+        differing=int(differing),
+        near_ties=reference.near_ties,
+        places=int(places),
+    )
 
 
 def unit_order_of(network: ablation.CutNetwork, images: np.ndarray) -> np.ndarray:
