@@ -31,6 +31,7 @@ from tools.evidence.regimes import SEED, Regime, regimes, regimes_figure
 from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
 from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
 from tools.evidence.tables import EVIDENCE, read_table, table_path
+from tools.evidence.transfers import FEW, Matrix, few, transfer_figure, transfer_matrices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +51,7 @@ class Evidence:
 
     populations: tuple[Findings, ...]
     classes: tuple[ClassFindings, ...]  # of each population
+    matrices: tuple[Matrix, ...]  # by choice of features; none for a single population
     regimes: tuple[Regime, ...]  # none without a table
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
     paper: list[dict[str, str]]
@@ -76,6 +78,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     names = [row["name"] for row in rows]
     return Evidence(
         populations=populations,
+        matrices=transfer_matrices(populations),
         classes=tuple(class_findings(findings) for findings in populations),
         regimes=regimes(read_table(settings)) if settings.exists() else (),
         sensitivities={
@@ -100,6 +103,8 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
         yield f"{found.name}-class-gaps", classes_gap_figure(found)
     yield "learning", between_figures.learning_figure(evidence.populations)
     yield "coverage", between_figures.coverage_figure(evidence.populations)
+    if evidence.matrices:
+        yield "transfer", transfer_figure(evidence.matrices)
     if evidence.regimes:
         yield "regimes", regimes_figure(evidence.regimes)
 
@@ -132,6 +137,8 @@ def page_of(evidence: Evidence) -> str:
         fewest=FEWEST,
         seed_noise=SEED,
         sizes=_SIZES,
+        few=few,
+        few_networks=FEW,
         paper_figures=_PAPER_FIGURES,
         paper_error=_paper_error,
         error=_error,

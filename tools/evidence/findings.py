@@ -15,8 +15,10 @@ from analyzer.estimation import (
     MARGIN_PREFIX,
     FeatureScores,
     LinearFit,
+    Population,
     draw_splits,
     least_squares,
+    read_population,
     ridge,
     score_features,
 )
@@ -89,6 +91,7 @@ class Findings:
     about: Mapping[str, str]  # its row of populations.csv
     everything: Table  # all networks
     networks: Table  # N
+    population: Population  # the same N
     classes: Table  # of those N
     curves: Table
     example: Table
@@ -151,6 +154,7 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
         read_table(table_path(folder, kind, name))
         for kind in ("networks", "classes", "curves", "example")
     )
+    population = read_population(networks.path)
     reached = networks.where(networks.texts("reached") == "True")
     gap = reached.numbers("gap")
     splits = draw_splits(len(gap))
@@ -168,6 +172,7 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
         about=about,
         everything=networks,
         networks=reached,
+        population=population.take(np.flatnonzero(networks.texts("reached") == "True")),
         classes=classes.where(known),
         curves=curves.where(shown),
         example=example,
