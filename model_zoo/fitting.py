@@ -20,6 +20,8 @@ _TAIL = 8  # epochs at a falling one: they end the last stretch from about 0.97 
 _LONG_TAIL = 4  # where the accuracy is not enough by then: the last epochs, one in so many
 _RISE = 0.15  # of a cycle, at a rising rate
 _HINT = 0.8
+_TRIAL = 0.25  # of the first cycle, after which a network has to have left chance
+_LEARNS = 2.0  # times chance: then it has
 _LARGEST_GRADIENT = 1.0
 _BATCH = 500  # of evaluation
 
@@ -40,23 +42,26 @@ class Fit:
 
 def fit(population: Population, recipe: Recipe, train: Split) -> Fit:
     """Train a network on ``train`` by stochastic gradient descent; the seed decides everything."""
-    from model_zoo.networks import build
-
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
-        network = build(population, recipe)
-        if population.bfloat16:
-            network = network.to(memory_format=torch.channels_last)
         train_by = _in_cycles if population.cycle else _on_a_plateau
-        epochs = train_by(network, population, recipe, train)
+        network, epochs = train_by(population, recipe, train)
     network = network.to(memory_format=torch.contiguous_format).eval()
     return Fit(network, accuracy(network, train), epochs)
 
 
-def _on_a_plateau(network: nn.Module, population: Population, recipe: Recipe, train: Split) -> int:
+def _built(population: Population, recipe: Recipe) -> nn.Module:
+    from model_zoo.networks import build
+
+    network = build(population, recipe)
+    return network.to(memory_format=torch.channels_last) if population.bfloat16 else network
+
+
+def _on_a_plateau(population: Population, recipe: Recipe, train: Split) -> tuple[nn.Module, int]:
     """The learning rate rises, stays until the training accuracy is enough or a quarter of the
-    epochs is left, and falls to zero. Returns the number of epochs.
+    epochs is left, and falls to zero. Returns the network and the number of epochs.
     """
+    network = _built(population, recipe)
     descent = _Descent(network, population, recipe, train)
     tail = population.epochs // _LONG_TAIL
     end = population.epochs
@@ -69,32 +74,56 @@ def _on_a_plateau(network: nn.Module, population: Population, recipe: Recipe, tr
             end = epoch + 1 + tail
         if epoch + 1 == end:
             break
-    return end
+    return network, end
 
 
-def _in_cycles(network: nn.Module, population: Population, recipe: Recipe, train: Split) -> int:
+def _in_cycles(population: Population, recipe: Recipe, train: Split) -> tuple[nn.Module, int]:
     """The learning rate rises and falls to zero, again and again over twice as many epochs, until
     the population's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few
     epochs are left for another.
 
     Falling rates are what makes networks memorise: at a constant one they take several times the
-    epochs. Returns the number of epochs.
+    epochs. In a population that gives way the highest rate is halved from cycle to cycle, and a
+    network that is still at chance after part of its first cycle begins anew at half the rate.
+    Returns the network and the number of epochs, those of such beginnings included.
     """
-    descent = _Descent(network, population, recipe, train)
-    epochs, cycle = 0, population.cycle
-    while epochs == 0 or epochs + cycle <= population.epochs:
+    highest, epochs = 1.0, 0
+    while True:
+        network = _built(population, recipe)
+        left = population.epochs - epochs
+        gone, learns = _cycles(_Descent(network, population, recipe, train), left, highest)
+        epochs += gone
+        if learns or population.epochs - epochs < population.cycle:
+            return network, epochs
+        highest /= 2
+
+
+def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool]:
+    """Cycles of at most so many epochs in all, the first up to ``highest`` as a share of the rate.
+
+    Returns the number of epochs, and False where the network has to begin anew.
+    """
+    population = descent.population
+    done, cycle = 0, population.cycle
+    while done == 0 or done + cycle <= epochs:
         for epoch in range(cycle):
             seen = descent.epoch(
-                lambda part, epoch=epoch, cycle=cycle: _rate((epoch + part) / cycle)
+                lambda part, epoch=epoch, cycle=cycle, highest=highest: (
+                    highest * _rate((epoch + part) / cycle)
+                )
             )
-            epochs += 1
+            done += 1
             # What is right while weights and images change is a cheap hint: look only then.
-            if seen >= _HINT * population.enough and accuracy(network, train) >= population.enough:
-                return epochs
-        if accuracy(network, train) >= ENOUGH:
+            if seen >= _HINT * population.enough and descent.accuracy() >= population.enough:
+                return done, True
+            at_chance = seen < _LEARNS / population.data_set.classes
+            if population.gives_way and done == round(_TRIAL * cycle) and at_chance:
+                return done, False
+        if descent.accuracy() >= ENOUGH:
             break
         cycle *= 2
-    return epochs
+        highest *= 0.5 if population.gives_way else 1.0
+    return done, True
 
 
 def _rate(done: float) -> float:
@@ -110,7 +139,8 @@ class _Descent:
     def __init__(
         self, network: nn.Module, population: Population, recipe: Recipe, train: Split
     ) -> None:
-        self._network, self._population, self._recipe = network, population, recipe
+        self._network, self.population, self._recipe = network, population, recipe
+        self._train = train
         self._images, self._labels = as_input(train.images), torch.from_numpy(train.labels)
         self._highest = population.step * (1 - recipe.momentum)
         self._optimizer = torch.optim.SGD(
@@ -133,15 +163,19 @@ class _Descent:
                 group["lr"] = self._highest * rate(number / len(batches))
             shown = self._images[batch]
             if self._recipe.augmentation:
-                shown = _augment(shown, self._population.data_set)
+                shown = _augment(shown, self.population.data_set)
             self._optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=self._population.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.population.bfloat16):
                 scores = self._network(shown)
             right += int((scores.argmax(1) == self._labels[batch]).sum())
             functional.cross_entropy(scores.float(), self._labels[batch]).backward()
             nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT)
             self._optimizer.step()
         return right / len(self._images)
+
+    def accuracy(self) -> float:
+        """On the training half, without dropout and augmentation."""
+        return accuracy(self._network, self._train)
 
 
 def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:

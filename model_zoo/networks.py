@@ -191,13 +191,23 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         # The same with three wide fully connected layers, as in VGG16: what is memorised finds
         # room behind the site instead of in it.
         "conv6": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(512, 512)),
-        "conv6-1024": Architecture(
-            _chain(lambda width: _narrow(width, 1)), hidden=(1024, 1024)
-        ),
+        "conv6-1024": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(1024, 1024)),
         # And with VGG16's thirteen convolutions.
         "conv13": Architecture(_chain(lambda width: _narrow(width, 8)), hidden=(512, 512)),
-        "conv13-256": Architecture(
-            _chain(lambda width: _narrow(width, 8)), hidden=(256, 256)
+        "conv13-256": Architecture(_chain(lambda width: _narrow(width, 8)), hidden=(256, 256)),
+        "conv13-1024": Architecture(_chain(lambda width: _narrow(width, 8)), hidden=(1024, 1024)),
+        # VGG16 with two pools only, all before the site.
+        "vgg16-open": Architecture(
+            _chain(
+                lambda width: (
+                    *(width // 16, width // 16, _POOL),
+                    *(width // 8, width // 8, _POOL),
+                    *(width // 4, width // 4, width // 4),
+                    *(5 * (width // 2,)),
+                    width,
+                )
+            ),
+            hidden=(1024, 1024),
         ),
         "vgg16-small-1024": Architecture(
             _chain(lambda width: _vgg16(width // 16, width)), hidden=(1024, 1024)

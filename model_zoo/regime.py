@@ -15,13 +15,12 @@ import numpy as np
 
 from analyzer.writing import write_arrays
 from model_zoo.datasets import DATA_SETS
-from model_zoo.populations import CORRUPTIONS, Population, Recipe
+from model_zoo.populations import Population, Recipe
 from model_zoo.training import material, one_thread
 
 __all__ = ["Cell", "cells", "study"]
 
 _AUDITED = 50  # images a class, at most, that ζ and κ are taken from
-_EPOCHS = 140
 _WIDTH = 256  # channels of the site
 _CLASSES = 100
 
@@ -40,34 +39,44 @@ class Cell:
     enough: float = 0.97  # training accuracy at which training stops
     step: float = 0.1
     batch_size: int = 32
+    cycle: int = 20  # epochs of the first cycle of the learning rate
+    most: int = 140  # epochs
 
 
 def cells() -> Iterator[Cell]:
     """All cells, in the order in which they are worth their time."""
-    ends = (0.0, 0.4, 1.0)
+    both = (0.0, 1.0)
+    three = (0.0, 0.4, 1.0)
     some = (0.0, 0.4, 0.8, 1.0)
     plain = {"batch_norm": False, "step": 0.2}
     narrow = {"architecture": "narrow6-small"}
+    longer = {"cycle": 40, "most": 120}
+    conv6 = {"architecture": "conv6", "step": 0.6} | longer
     settings = (
         (some, narrow),
-        (ends, narrow | plain),
-        ((0.0, 1.0), narrow | {"step": 0.6}),
-        ((0.0, 1.0), {"architecture": "vgg16-narrow"} | plain),
-        ((0.0, 1.0), {"architecture": "vgg16-narrow"}),
-        (ends, {"architecture": "narrower6-small"}),
-        (ends, narrow | {"augmentation": True}),
-        (ends, {"architecture": "vgg6-small"} | plain),
-        (ends, {"architecture": "vgg6-small"}),
-        (CORRUPTIONS, {}),
-        (ends, plain),
-        (ends, narrow | {"images_per_class": 50}),
-        (ends, narrow | {"enough": 1.0}),
-        (ends, narrow | {"dropout": 0.5}),
-        (some, {"enough": 1.0}),
-        (ends, narrow | {"images_per_class": 100}),
-        (ends, {"images_per_class": 100}),
-        (ends, {"architecture": "vgg16-small-wide"}),
-        (ends, {"architecture": "vgg16", "size": 32}),
+        (three, narrow | plain),
+        (three, narrow | {"step": 0.6}),
+        (both, narrow | {"step": 0.6, "batch_norm": False}),
+        (both, {"architecture": "vgg16-narrow"} | plain),
+        (both, {"architecture": "vgg16-narrow"}),
+        (three, {"architecture": "narrower6-small"}),
+        ((0.0,), narrow | {"augmentation": True}),
+        ((0.0, 0.4), narrow | {"images_per_class": 50}),
+        ((0.0,), narrow | {"images_per_class": 100}),
+        ((0.0, 0.2, 0.4, 0.6), {}),
+        (both, {"architecture": "vgg16-small-1024"}),
+        (both, {"architecture": "vgg16-small-1024", "step": 0.6}),
+        (both, {"architecture": "vgg16-open", "step": 0.3}),
+        (both, {"architecture": "vgg16-open", "step": 0.3, "batch_norm": False}),
+        (both, {"architecture": "conv13-1024", "step": 0.3}),
+        (both, {"architecture": "conv13-256", "step": 0.3, "batch_norm": False}),
+        (three, {"architecture": "conv13-256", "step": 0.8}),
+        (both, {"architecture": "conv13", "step": 0.5} | longer),
+        (both, {"architecture": "conv6-1024", "step": 0.3}),
+        ((1.0,), {"architecture": "conv6-1024", "step": 0.8}),
+        (three, conv6),
+        (three, conv6 | {"batch_norm": False}),
+        ((1.0,), conv6 | {"batch_norm": False, "step": 0.8}),
     )
     for levels, setting in settings:
         yield from (Cell(level, **setting) for level in levels)
@@ -154,10 +163,10 @@ def _declared(cell: Cell) -> tuple[Population, Recipe]:
         widths=(_WIDTH,),
         batch_sizes=(cell.batch_size,),
         networks=1,
-        epochs=_EPOCHS,
+        epochs=cell.most,
         step=cell.step,
         seed=0,
-        cycle=20,
+        cycle=cell.cycle,
         enough=cell.enough,
         bfloat16=True,
     )

@@ -39,9 +39,9 @@ def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
     }
     np.savez(tmp_path / GLYPHS, **stored)
     few = [
-        regime.Cell(level, images_per_class=2, architecture="narrow6-small") for level in (0.0, 1.0)
+        regime.Cell(level, images_per_class=2, architecture="narrow6-small", most=20)
+        for level in (0.0, 1.0)
     ]
-    monkeypatch.setattr(regime, "_EPOCHS", 20)
     table = tmp_path / "table.csv"
     monkeypatch.setattr(regime, "cells", lambda: iter(few[:1]))
     regime.study(tmp_path, table, tmp_path / "networks")
