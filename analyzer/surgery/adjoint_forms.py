@@ -139,46 +139,36 @@ def _scatter(at: _Before) -> ir.Value | None:
     )
 
 
-def _convolution(at: _Before) -> ir.Value | None:
-    """The gradient of a convolution: its kernels turned around, over the gradient that came in.
+def _convolution(at: _Before) -> ir.Value:
+    """The gradient of a convolution, with the padding written out.
 
-    The convolution's own strides, dilations and pads are the attributes of the node, its
-    input's size is ``output_shape``. A stride s puts s − 1 zeros behind each element.
+    The attributes are the convolution's own, ``output_shape`` is the size of its input. If it
+    took no steps, the gradient is a convolution too, with the kernels turned around, and that
+    is what onnxruntime's processor code is fastest at.
     """
-    gradient, weights = at.node.inputs[:2]
-    kernels, inner, *kernel = dimensions(weights)  # kernels, input channels of a group
-    wanted, pads, strides, dilations, group = (
+    gradient, weights = at.node.inputs
+    sizes, pads, strides, dilations, group = (
         attribute(at.node, name, None)
         for name in ("output_shape", "pads", "strides", "dilations", "group")
     )
-    axes = range(len(kernel))
-    reach = [dilations[i] * (kernel[i] - 1) for i in axes]
-    padded = [wanted[i] + pads[i] + pads[len(kernel) + i] for i in axes]
-    sizes = [(padded[i] - reach[i] - 1) // strides[i] + 1 for i in axes]
-    spread = [size * stride for size, stride in zip(sizes, strides, strict=True)]
-    if spread != sizes:
-        apart = [n for size in sizes for n in (size, 1)]
-        zeros = [0, 0] + [n for stride in strides for n in (0, stride - 1)]
-        gradient = at.op("Reshape", gradient, at.ints([-1, kernels, *apart]))
-        gradient = at.op("Pad", gradient, at.ints([0] * len(zeros) + zeros))
-        gradient = at.op("Reshape", gradient, at.ints([-1, kernels, *spread]))
-    begin = [reach[i] - pads[i] for i in axes]
-    end = [wanted[i] - spread[i] - begin[i] + reach[i] for i in axes]
-    if min(begin + end) < 0:  # more padding than the kernel reaches, or zeros behind the last
-        first = [max(-n, 0) for n in begin]
-        last = [size + min(n, 0) for size, n in zip(spread, end, strict=True)]
-        of = [i + 2 for i in axes]
-        gradient = at.op("Slice", gradient, at.ints(first), at.ints(last), at.ints(of))
-        begin, end = [max(n, 0) for n in begin], [max(n, 0) for n in end]
+    kernels, inner, *kernel = dimensions(weights)  # kernels, input channels of a group
+    reach = [dilation * (k - 1) for k, dilation in zip(kernel, dilations, strict=True)]
+    ends = [r - pad for r, pad in zip([*reach, *reach], pads, strict=True)]
+    if max(strides) > 1 or min(ends) < 0:
+        both = zip(pads, pads[len(kernel) :], strict=False)
+        padded = [size + sum(pair) for size, pair in zip(sizes, both, strict=True)]
+        # Elements behind the last step, which the convolution did not see.
+        unseen = [(p - r - 1) % s for p, r, s in zip(padded, reach, strides, strict=True)]
+        steps = {"strides": strides, "dilations": dilations, "output_padding": unseen}
+        return at.op("ConvTranspose", gradient, weights, group=group, pads=pads, **steps)
     turned = at.op("Reshape", weights, at.ints([group, kernels // group, inner, *kernel]))
-    turned = at.op("Transpose", turned, perm=[0, 2, 1, *(i + 3 for i in axes)])
-    backwards = at.ints([-1] * len(kernel))
-    everything = at.ints([np.iinfo(np.int64).min] * len(kernel))
-    turned = at.op(
-        "Slice", turned, backwards, everything, at.ints([i + 3 for i in axes]), backwards
-    )
+    axes = [axis + 3 for axis in range(len(kernel))]
+    turned = at.op("Transpose", turned, perm=[0, 2, 1, *axes])
+    backwards, everything = ([n] * len(axes) for n in (-1, np.iinfo(np.int64).min))
+    bounds = (at.ints(values) for values in (backwards, everything, axes, backwards))
+    turned = at.op("Slice", turned, *bounds)
     turned = at.op("Reshape", turned, at.ints([group * inner, kernels // group, *kernel]))
-    return at.op("Conv", gradient, turned, group=group, dilations=dilations, pads=begin + end)
+    return at.op("Conv", gradient, turned, group=group, pads=ends, dilations=dilations)
 
 
 _Rule = Callable[[_Before], ir.Value | None]
