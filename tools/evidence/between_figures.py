@@ -1,4 +1,4 @@
-"""Figures that hold several populations against each other."""
+"""Figures of what the whole page says: populations against each other, choices of the audit."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,12 +8,13 @@ import numpy as np
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
 from tools.evidence.findings import Findings
+from tools.evidence.sensitivity_findings import Sensitivity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["coverage_figure", "learning_figure"]
+__all__ = ["coverage_figure", "learning_figure", "sensitivity_figure"]
 
 # Okabe and Ito's colours, in the order of the populations; markers for those who see none.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b2330")
@@ -30,8 +31,8 @@ def learning_figure(populations: Sequence[Findings]) -> "Figure":
         points = findings.learning
         sizes = [point.networks for point in points]
         middle = [point.quantile(0.5) for point in points]
-        low, high = ([point.quantile(share) for point in points] for share in (0.1, 0.9))
-        axis.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)
+        unlucky = [point.quantile(0.9) for point in points]
+        axis.plot(sizes, unlucky, color=colour, linestyle="--", linewidth=0.9)
         axis.plot(sizes, middle, color=colour, marker=marker, markersize=5, label=findings.name)
         mean = [float(np.median(point.mean_rmse)) for point in points]
         axis.plot(sizes, mean, color=colour, linestyle=":", linewidth=1.2)
@@ -45,6 +46,7 @@ def learning_figure(populations: Sequence[Findings]) -> "Figure":
         ylim=(0, 2 * highest), xlabel="networks fitted on", ylabel="error of the estimated gap"
     )
     axis.plot([], [], color=LIGHT["muted"], linestyle=":", label="the mean gap as the estimate")
+    axis.plot([], [], color=LIGHT["muted"], linestyle="--", label="nine draws of ten are below")
     axis.legend(**_LEGEND)
     return figure
 
@@ -77,3 +79,37 @@ def _draw_coverage(axis: "Axes", findings: Findings, kind: str, number: int, of:
         color=_COLOURS[number], marker=_MARKERS[number], markersize=5, linewidth=1.2,
         label=findings.name,
     )  # fmt: skip
+
+
+def sensitivity_figure(found: Sequence[Sensitivity]) -> "Figure":
+    """What ζ, κ and the estimate say of the gap under each choice of the audit, a row each."""
+    figure, axes = plots.new_figure(size=(7.2, 0.8 + 0.24 * len(found)))
+    axis = axes[0, 0]
+    rows = np.arange(len(found))[::-1]
+    series = (
+        ("out_of_fold_r", "estimate, out of fold", "D", LIGHT["descending"]),
+        ("zeta_r", "ζ", "o", LIGHT["ascending"]),
+        ("kappa_r", "κ", "s", LIGHT["muted"]),
+    )
+    for name, label, marker, colour in series:
+        told = [(getattr(one, name), row) for one, row in zip(found, rows, strict=True)]
+        points = np.array([(r, row) for r, row in told if r is not None])
+        axis.scatter(*points.T, s=34, marker=marker, color=colour, label=label, zorder=3)
+    default = next(one for one in found if one.variation == "default")
+    if default.out_of_fold_r is not None:
+        axis.axvline(default.out_of_fold_r, color=LIGHT["descending"], linestyle=":", linewidth=1.2)
+    for before, after, row in zip(found, found[1:], rows, strict=False):
+        if before.variation != after.variation:
+            axis.axhline(row - 0.5, color=LIGHT["muted"], linewidth=0.6)
+    axis.axvline(0, color=LIGHT["muted"], linewidth=0.9)
+    axis.set_yticks(rows, [_choice_name(one) for one in found], fontsize=9)
+    axis.set(xlim=(-1, 1), ylim=(-0.6, len(found) - 0.4), xlabel="r with the gap")
+    figure.legend(loc="outside lower center", ncols=3, **_LEGEND)
+    return figure
+
+
+def _choice_name(choice: Sensitivity) -> str:
+    if choice.variation == "default":
+        return "default"
+    named = "random order, seed" if choice.variation == "control" else f"{choice.variation}:"
+    return f"{named} {choice.value}"

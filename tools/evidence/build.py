@@ -103,6 +103,8 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
         yield f"{found.name}-class-gaps", classes_gap_figure(found)
     yield "learning", between_figures.learning_figure(evidence.populations)
     yield "coverage", between_figures.coverage_figure(evidence.populations)
+    for name, found in evidence.sensitivities.items():
+        yield f"{name}-sensitivity", between_figures.sensitivity_figure(found)
     if evidence.matrices:
         yield "transfer", transfer_figure(evidence.matrices)
     if evidence.regimes:
