@@ -99,7 +99,8 @@ def check_precision(
             distance = np.nan_to_num(np.abs(rounded - scores), nan=np.inf)
         distance = np.where(np.isfinite(scores), distance, 0)
         scale = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1)
-        share = distance.max(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)
+        with np.errstate(over="ignore"):
+            share = distance.max(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)
         moved = max(moved, float(share.max()))
     if moved > _MOST_ROUNDING:
         raise ModelError(
