@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.estimation import FitScores, Population, draw_splits, fit_population
+from analyzer.estimation import FitScores, Population, draw_splits, least_squares, ridge
 
 __all__ = ["write_population_figure"]
 
@@ -15,7 +15,8 @@ def write_population_figure(population: Population, scores: FitScores, path: str
 
     Args:
         population: networks whose gap is known, N.
-        scores: of the same networks.
+        scores: of the same networks. The estimates drawn are those of the extended features
+            where these were scored, else of both quantities.
         path: ends in .svg, .png or .pdf.
 
     Raises:
@@ -27,22 +28,25 @@ def write_population_figure(population: Population, scores: FitScores, path: str
     plots.draw_population(axes[0, 0], population.zeta, population.kappa, gap)
     plots.draw_gap_against(axes[0, 1], population.zeta, gap, symbol="ζ")
     plots.draw_gap_against(axes[0, 2], population.kappa, gap, symbol="κ")
-    estimated, tested = _first_split(population, scores.seed)
+    shown = scores.both if scores.extended is None else scores.extended
+    estimated, tested = _first_split(population, scores)
     plots.draw_estimates(axes[1, 0], estimated, gap, tested=tested)
     axes[1, 0].set_title("the first of the random splits", fontsize=10)
     plots.draw_estimates(
-        axes[1, 1], np.array(scores.both.out_of_fold), gap, tested=np.ones(len(gap), dtype=bool)
+        axes[1, 1], np.array(shown.out_of_fold), gap, tested=np.ones(len(gap), dtype=bool)
     )
-    axes[1, 1].set_title(f"out of fold, r = {scores.both.out_of_fold_r:.3f}", fontsize=10)
-    plots.draw_ssr(axes[1, 2], np.array(scores.both.split_ssr))
+    axes[1, 1].set_title(f"out of fold, r = {shown.out_of_fold_r:.3f}", fontsize=10)
+    plots.draw_ssr(axes[1, 2], np.array(shown.split_ssr))
     return plots.save_figure(figure, path)
 
 
-def _first_split(population: Population, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _first_split(population: Population, scores: FitScores) -> tuple[np.ndarray, np.ndarray]:
     """Estimates of a line through the first split's networks, and which were held out."""
-    fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
-    gap_model = fit_population(population.take(fitted_on), name="split", data="", architecture="")
-    a, b = gap_model.coefficients
+    fitted_on, held_out = draw_splits(len(population), splits=1, seed=scores.seed).random[0]
+    if scores.extended is None:
+        fit, features = least_squares, np.column_stack([population.zeta, population.kappa])
+    else:
+        fit, features = ridge, np.column_stack(list(population.extended().values()))
     tested = np.zeros(len(population), dtype=bool)
     tested[held_out] = True
-    return a * population.zeta + b * population.kappa + gap_model.intercept, tested
+    return fit(features[fitted_on], population.gap[fitted_on]).predict(features), tested

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 @click.argument("population", type=PATH)
 @out_file("The gap model to write, as JSON.")
 @click.option(
+    "--features",
+    type=click.Choice(("paper", "extended")),
+    default="paper",
+    show_default=True,
+    help="What estimates the gap: ζ and κ, or all features of the curves that the table has, and "
+    "of margins if any.",
+)
+@click.option(
     "--name", metavar="NAME", help="What results call the gap model.  [default: the file's name]"
 )
 @click.option(
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
 def command(
     population: Path,
     out: Path,
+    features: str,
     name: str | None,
     trained_on: str,
     architecture: str,
@@ -67,10 +76,12 @@ def command(
 
     Prints its coefficients, the correlation on the population itself, the sums of squared
     residuals (SSR) over random splits (90 % to fit, 10 % to test), and the scores out of fold.
+    With --features extended it is a ridge on more features, and scored beside ζ and κ.
 
     \b
     Examples:
       onnx-gap fit population/population.csv -o gap_model.json
+      onnx-gap fit population.csv --features extended -o extended.json
       onnx-gap fit population.csv --trained-on "CIFAR-100" --architecture VGG16 -o vgg16.json
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
@@ -84,9 +95,16 @@ def command(
         data=trained_on,
         architecture=architecture,
         coverage=coverage,
+        features=features,
     )
     scores = estimation.fit_scores(
-        known.zeta, known.kappa, known.gap, splits=splits, seed=seed, coverage=coverage
+        known.zeta,
+        known.kappa,
+        known.gap,
+        extended=known.extended() if features == "extended" else None,
+        splits=splits,
+        seed=seed,
+        coverage=coverage,
     )
     if plot is not None:
         from analyzer.audit import write_population_figure
@@ -104,31 +122,51 @@ def command(
 
 
 def _show(gap_model: "GapModel", scores: "FitScores") -> None:
-    a, b = gap_model.coefficients
-    click.echo(
-        f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}\n"
-        f"r(ζ, gap) {scores.zeta_r:+.3f}, r(κ, gap) {scores.kappa_r:+.3f}\n"
-    )
+    if scores.extended is None:
+        a, b = gap_model.coefficients
+        click.echo(
+            f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}"
+        )
+    else:
+        _show_features(gap_model)
+    click.echo(f"r(ζ, gap) {scores.zeta_r:+.3f}, r(κ, gap) {scores.kappa_r:+.3f}\n")
     header = ("features", "r", "out of fold: r", "τ", "R²", "SSR: mean", "median", "largest")
-    print_table(
-        header,
-        [
-            ("ζ and κ", *_cells(scores.both)),
-            ("ζ alone", *_cells(scores.zeta)),
-            ("κ alone", *_cells(scores.kappa)),
-        ],
-    )
-    coverage = scores.coverage
+    rows = {"ζ and κ": scores.both, "ζ alone": scores.zeta, "κ alone": scores.kappa}
+    if scores.extended is not None:
+        rows["extended"] = scores.extended
+    print_table(header, [(name, *_cells(found)) for name, found in rows.items()])
+    coverage = gap_model.coverage
+    share = coverage.student_t if scores.extended is None else coverage.jackknife_plus
     measured = (
         "could not be measured"
-        if coverage.student_t is None
-        else f"covered {coverage.student_t:.0%} of networks left out one at a time"
+        if share is None
+        else f"covered {share:.0%} of networks left out one at a time"
     )
     click.echo(
         f"\nSSR over {len(scores.both.split_ssr)} splits with {scores.held_out} of "
         f"{scores.networks} networks held out\n"
         f"the {coverage.nominal:.0%} interval {measured}"
     )
+
+
+def _show_features(gap_model: "GapModel") -> None:
+    """The coefficients of a ridge: what a standard deviation of each feature is worth."""
+    click.echo(f"A ridge with penalty {gap_model.penalty:.2g}, fitted on {gap_model.fitted_on}")
+    parts = zip(
+        gap_model.features,
+        gap_model.coefficients,
+        gap_model.feature_means,
+        gap_model.feature_scales,
+        strict=True,
+    )
+    print_table(
+        ("feature", "mean", "deviation", "gap per deviation"),
+        [
+            (name, f"{mean:.3f}", f"{scale:.3f}", f"{coefficient * scale:+.4f}")
+            for name, coefficient, mean, scale in parts
+        ],
+    )
+    click.echo()
 
 
 def _cells(scores: "FeatureScores") -> tuple[str, ...]:

@@ -111,13 +111,29 @@ class GapModel:
             warnings=(self.caution, *self._other(rank), *outside, *self._beyond(estimate)),
         )
 
+    def check_measured(self, *, margins: bool) -> None:
+        """Whether an audit measures what an estimate takes.
+
+        Args:
+            margins: margins are measured, beside the curves.
+
+        Raises:
+            GapModelError: the gap model takes margins, and they are not measured.
+        """
+        wanted = [name for name in self.features if name.startswith(MARGIN_PREFIX)]
+        if wanted and not margins:
+            raise self._not_measured(wanted[0])
+
+    def _not_measured(self, name: str) -> GapModelError:
+        way_out = "audit with --margins" if name.startswith(MARGIN_PREFIX) else "audit it again"
+        return GapModelError(
+            f"The gap model {self.name!r} needs {SYMBOLS.get(name, name)}, which is not measured: "
+            f"{way_out}, or take a gap model without it."
+        )
+
     def _value(self, name: str, values: Mapping[str, float]) -> float:
         if name not in values:
-            way_out = "audit with --margins" if name.startswith(MARGIN_PREFIX) else "audit it again"
-            raise GapModelError(
-                f"The gap model {self.name!r} needs {SYMBOLS.get(name, name)}, which was not "
-                f"measured: {way_out}, or take a gap model without it."
-            )
+            raise self._not_measured(name)
         value = float(values[name])
         if not math.isfinite(value):
             raise GapModelError(

@@ -1,10 +1,14 @@
 """`onnx-gap fit`"""
 
+import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 from cli_commands import SHELF
+
+from analyzer.estimation import CURVE_FEATURES, read_population, write_population
 
 TABLE = SHELF / "population.csv"
 
@@ -27,6 +31,61 @@ def test_json_has_the_scores_of_each_feature(onnx_gap, tmp_path):
     assert len(shown.json["both"]["split_ssr"]) == 20
     assert shown.json["zeta_r"] > 0 > shown.json["kappa_r"]
     assert onnx_gap(*arguments).out == shown.out
+
+
+@pytest.fixture
+def extended(tmp_path):
+    """The table with features of the curves, made up; score_q50 follows the gap."""
+    population = read_population(TABLE)
+    rng = np.random.default_rng(0)
+    features = {name: rng.uniform(0, 0.5, len(population)) for name in CURVE_FEATURES}
+    features["score_q50"] = 0.9 - 0.5 * population.gap + rng.normal(0, 0.05, len(population))
+    path = tmp_path / "extended.csv"
+    write_population(dataclasses.replace(population, features=features), path)
+    return path
+
+
+def test_extended_features_are_fitted_scored_and_applied(onnx_gap, extended, tmp_path):
+    out, plot = tmp_path / "gap.json", tmp_path / "population.svg"
+    shown = onnx_gap(
+        "fit", extended, "--features", "extended", "-o", out, "--splits", 5, "--plot", plot
+    )
+    assert (shown.code, shown.err) == (0, "")
+    assert "A ridge with penalty" in shown.out
+    assert all(name in shown.out for name in (*CURVE_FEATURES, "ζ and κ", "extended"))
+    assert plot.stat().st_size > 5000
+
+    shown = onnx_gap("fit", extended, "--features", "extended", "-o", out, "--splits", 5, "--json")
+    assert shown.json["extended"]["out_of_fold_r"] > 0.9 > shown.json["both"]["out_of_fold_r"]
+    assert len(shown.json["extended"]["split_ssr"]) == 5
+
+    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 2, "--gap-model", out)
+    audit = onnx_gap(*arguments, "--out", tmp_path / "audit", "--json").json
+    low, high = json.loads(out.read_text(encoding="utf-8"))["ranges"]["curve_n0"]
+    assert not low <= audit["features"]["curve_n0"] <= high
+    assert not audit["gap"]["inside_range"]
+    assert any(sentence.startswith("curve_n0 = ") for sentence in audit["gap"]["warnings"])
+    assert audit["gap"]["low"] < audit["gap"]["high"]
+
+
+def test_extended_features_need_their_columns(onnx_gap, tmp_path):
+    shown = onnx_gap("fit", TABLE, "--features", "extended", "-o", tmp_path / "gap.json")
+    assert shown.code == 2
+    assert "no column curve_n0" in shown.err
+    assert not (tmp_path / "gap.json").exists()
+
+
+def test_gap_model_of_margins_is_refused_before_an_audit_without_them(onnx_gap, extended, tmp_path):
+    population = read_population(extended)
+    features = {**population.features, "margin_0_q1": population.gap * 2 - 3}
+    write_population(dataclasses.replace(population, features=features), extended)
+    out = tmp_path / "gap.json"
+    assert onnx_gap("fit", extended, "--features", "extended", "-o", out).code == 0
+    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 2, "--gap-model", out)
+    shown = onnx_gap(*arguments, "--out", tmp_path / "audit")
+    assert shown.code == 2
+    assert "needs margin_0_q1" in shown.err
+    assert not (tmp_path / "audit").exists()
 
 
 def test_networks_without_a_known_gap_are_left_out_with_a_warning(onnx_gap, tmp_path):

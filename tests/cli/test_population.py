@@ -1,10 +1,13 @@
 """`onnx-gap population`"""
 
 import csv
+import json
 import shutil
 
 import numpy as np
 import pytest
+
+from analyzer.estimation import CURVE_FEATURES, read_population
 
 
 @pytest.fixture
@@ -38,10 +41,30 @@ def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
     assert float(b["gap"]) == 0.25
     assert a["zeta"] == b["zeta"]
     assert (out / "audits" / "b" / "report.html").is_file()
+    counted = json.loads((out / "audits" / "a" / "audit.json").read_text(encoding="utf-8"))
+    assert {name: float(a[name]) for name in CURVE_FEATURES} == counted["features"]
+    assert "curve_n0" not in read_population(out / "population.csv").hyperparameters
 
     before = (out / "audits" / "a" / "samples.npz").read_bytes()
     assert onnx_gap(*arguments).code == 0
     assert (out / "audits" / "a" / "samples.npz").read_bytes() == before
+
+
+def test_audits_from_before_there_were_features_are_summed_up_once_more(
+    onnx_gap, manifest, tmp_path
+):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, "--preprocess", "none", "--out", out)
+    assert onnx_gap(*arguments).code == 0
+    table = (out / "population.csv").read_text()
+    path = out / "audits" / "a" / "audit.json"
+    older = json.loads(path.read_text(encoding="utf-8"))
+    del older["features"]
+    path.write_text(json.dumps(older))
+    counts = (out / "audits" / "a" / "curves.npz").read_bytes()
+    assert onnx_gap(*arguments).code == 0
+    assert (out / "population.csv").read_text() == table
+    assert (out / "audits" / "a" / "curves.npz").read_bytes() == counts
 
 
 def test_one_bad_network_is_named_and_the_others_are_kept(onnx_gap, manifest, tmp_path):
