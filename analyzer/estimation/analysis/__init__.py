@@ -11,6 +11,7 @@ from analyzer.estimation.analysis.agreement import (
     agreement_by_level,
     agreement_within_levels,
 )
+from analyzer.estimation.analysis.classes import ClassScores, class_scores
 from analyzer.estimation.analysis.conditional_information import (
     ConditionalInformation,
     SetInformation,
@@ -33,6 +34,7 @@ from analyzer.estimation.analysis.transfer import (
 __all__ = [
     "FEWEST",
     "Agreement",
+    "ClassScores",
     "ConditionalInformation",
     "CoveragePoint",
     "CurvePoint",
@@ -44,6 +46,7 @@ __all__ = [
     "agreement",
     "agreement_by_level",
     "agreement_within_levels",
+    "class_scores",
     "conditional_information",
     "coverage_curve",
     "learning_curve",
