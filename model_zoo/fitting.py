@@ -83,15 +83,19 @@ def _in_cycles(population: Population, recipe: Recipe, train: Split) -> tuple[nn
     epochs are left for another.
 
     Falling rates are what makes networks memorise: at a constant one they take several times the
-    epochs. In a population that gives way the highest rate is halved from cycle to cycle, and a
-    network that is still at chance after part of its first cycle begins anew at half the rate.
-    Returns the network and the number of epochs, those of such beginnings included.
+    epochs. In a population that gives way, every cycle after the first has half the rate of the
+    one before and neither dropout nor augmentation, and a network that is still at chance after
+    part of its first cycle begins anew under these terms. Returns the network and the number of
+    epochs, those of such beginnings included.
     """
     highest, epochs = 1.0, 0
     while True:
         network = _built(population, recipe)
         left = population.epochs - epochs
-        gone, learns = _cycles(_Descent(network, population, recipe, train), left, highest)
+        descent = _Descent(network, population, recipe, train)
+        if highest < 1:
+            descent.ease()
+        gone, learns = _cycles(descent, left, highest)
         epochs += gone
         if learns or population.epochs - epochs < population.cycle:
             return network, epochs
@@ -122,7 +126,9 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
         if descent.accuracy() >= ENOUGH:
             break
         cycle *= 2
-        highest *= 0.5 if population.gives_way else 1.0
+        if population.gives_way:
+            highest /= 2
+            descent.ease()
     return done, True
 
 
@@ -140,7 +146,7 @@ class _Descent:
         self, network: nn.Module, population: Population, recipe: Recipe, train: Split
     ) -> None:
         self._network, self.population, self._recipe = network, population, recipe
-        self._train = train
+        self._train, self._augments = train, recipe.augmentation
         self._images, self._labels = as_input(train.images), torch.from_numpy(train.labels)
         self._highest = population.step * (1 - recipe.momentum)
         self._optimizer = torch.optim.SGD(
@@ -162,7 +168,7 @@ class _Descent:
             for group in self._optimizer.param_groups:
                 group["lr"] = self._highest * rate(number / len(batches))
             shown = self._images[batch]
-            if self._recipe.augmentation:
+            if self._augments:
                 shown = _augment(shown, self.population.data_set)
             self._optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=self.population.bfloat16):
@@ -172,6 +178,13 @@ class _Descent:
             nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT)
             self._optimizer.step()
         return right / len(self._images)
+
+    def ease(self) -> None:
+        """Go on without dropout and augmentation, so that wrong labels can be memorised."""
+        self._augments = False
+        for module in self._network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
 
     def accuracy(self) -> float:
         """On the training half, without dropout and augmentation."""

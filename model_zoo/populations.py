@@ -52,7 +52,7 @@ class Population:
     step: float  # highest learning rate / (1 − momentum): all momenta move the weights equally fast
     seed: int  # of the recipes and of the corrupted labels
     cycle: int = 0  # epochs of the first cycle of the learning rate; 0: it stays on a plateau
-    gives_way: bool = False  # to a lower learning rate, where this one is too high to memorise
+    gives_way: bool = False  # to a lower rate without dropout and augmentation, to memorise
     enough: float = 0.97  # training accuracy, as in the paper
     bfloat16: bool = False  # half the time on a processor that has it; scores are exported in float
     corruptions: tuple[float, ...] = CORRUPTIONS  # levels, which take turns
