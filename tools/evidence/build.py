@@ -10,7 +10,7 @@ uses, and no number of their own.
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,13 @@ from analyzer.estimation import FeatureScores
 from analyzer.estimation.analysis import FEWEST
 from analyzer.writing import aside, write_text
 from tools.evidence import between_figures, population_figures
+from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detections
 from tools.evidence.findings import Findings, population_findings
 from tools.evidence.levels import level_name
 from tools.evidence.regimes import SEED, Regime, regimes, regimes_figure
 from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
 from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
-from tools.evidence.tables import EVIDENCE, read_table, table_path
+from tools.evidence.tables import EVIDENCE, Table, read_table, table_path
 from tools.evidence.transfers import FEW, Matrix, few, transfer_figure, transfer_matrices
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Evidence:
 
     populations: tuple[Findings, ...]
     classes: tuple[ClassFindings, ...]  # of each population
+    corrupted: Mapping[str, dict[str, tuple[Detection, ...]]]  # by population, batch norm on, off
     matrices: tuple[Matrix, ...]  # by choice of features; none for a single population
     regimes: tuple[Regime, ...]  # none without a table
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
@@ -78,16 +80,28 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     names = [row["name"] for row in rows]
     return Evidence(
         populations=populations,
+        corrupted={
+            name: {
+                "without batch norm": detections(table, batch_norm=False),
+                "with batch norm": detections(table, batch_norm=True),
+            }
+            for name, table in _tables(tables, "corrupted-classes", names)
+        },
         matrices=transfer_matrices(populations),
         classes=tuple(class_findings(findings) for findings in populations),
         regimes=regimes(read_table(settings)) if settings.exists() else (),
         sensitivities={
-            name: sensitivities(read_table(path))
-            for name in names
-            if (path := table_path(tables, "sensitivity", name)).exists()
+            name: sensitivities(table) for name, table in _tables(tables, "sensitivity", names)
         },
         paper=read_table(tables / "paper.csv").rows(),
     )
+
+
+def _tables(folder: Path, kind: str, names: Sequence[str]) -> Iterator[tuple[str, Table]]:
+    """Those tables of that kind that there are."""
+    for name in names:
+        if (path := table_path(folder, kind, name)).exists():
+            yield name, read_table(path)
 
 
 def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
@@ -139,6 +153,7 @@ def page_of(evidence: Evidence) -> str:
         fewest=FEWEST,
         seed_noise=SEED,
         sizes=_SIZES,
+        confused=(SHARE, FRACTION),
         few=few,
         few_networks=FEW,
         paper_figures=_PAPER_FIGURES,

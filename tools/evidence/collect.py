@@ -29,7 +29,7 @@ from model_zoo.populations import labels_key
 from model_zoo.results import MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 
-__all__ = ["Member", "collect"]
+__all__ = ["Member", "collect", "right_by_class"]
 
 SHARES = np.linspace(0, 1, 51)  # of the units, at which mean curves are kept
 _FILES = ("model", "train_data", "test_data")
@@ -111,8 +111,7 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
     audit, curves = read_record(folder), read_curves(folder)
     if audit.model.sha256 != sha256(model):
         raise AnalyzerError(f"{folder} is the audit of another network than {model}; audit it")
-    tested = np.bincount(test.labels, minlength=classes)
-    right = np.bincount(test.labels[_named(model, test.images) == test.labels], minlength=classes)
+    tested, right = right_by_class(model, test, classes)
     if abs(right.sum() / tested.sum() - result.test_accuracy) > _NEAR_TIES:
         raise AnalyzerError(
             f"{model} names {right.sum() / tested.sum():.4f} of the test samples rightly, but "
@@ -132,13 +131,18 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
     )
 
 
-def _named(model: Path, images: np.ndarray) -> np.ndarray:
-    """The classes (S,) that a network names for uint8 images (S, H, W)."""
+def right_by_class(model: Path, test: Split, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test samples of each class, and those that a network names rightly: int64 (K,) both."""
     image = surgery.load(model).info.inputs[0].name
     session = ablation.open_session(model, threads=1)
-    pixels = images[:, None].astype(np.float32) / 255
+    pixels = test.images[:, None].astype(np.float32) / 255
     batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
-    return np.concatenate([session.run({image: batch})[0].argmax(axis=1) for batch in batches])
+    scores = np.concatenate([session.run({image: batch})[0] for batch in batches])
+    named = scores.argmax(axis=1)
+    return (
+        np.bincount(test.labels, minlength=classes),
+        np.bincount(test.labels[named == test.labels], minlength=classes),
+    )
 
 
 def _networks(table: Table, members: Sequence[Member]) -> Iterator[dict[str, str]]:

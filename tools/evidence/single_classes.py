@@ -5,6 +5,7 @@ test samples of that class. Its estimate is a line through (ζ_j, κ_j) of all c
 networks: whole networks are held out, because the classes of one network are alike.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,7 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation import draw_splits, least_squares
-from analyzer.estimation.analysis import Agreement, agreement, agreement_within_levels
+from analyzer.estimation.analysis import Agreement, class_scores
 from tools.evidence.findings import Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 
@@ -32,9 +32,9 @@ class ClassFindings:
     estimate: np.ndarray  # float64 (C,), by a line that never saw the class's network
     network: tuple[str, ...]  # C names
     corruption: np.ndarray  # float64 (C,), of its network
-    across: dict[str, Agreement]  # "ζ", "κ", "estimate": with the gap, over all classes
-    within: dict[str, Agreement]  # the same with each network's means taken out
-    clean: dict[str, Agreement]  # as ``within``, networks trained on clean labels only
+    across: Mapping[str, Agreement]  # "zeta", "kappa", "estimate": with the gap, over all classes
+    within: Mapping[str, Agreement]  # the same with each network's means taken out
+    clean: Mapping[str, Agreement]  # as ``within``, of networks trained on clean labels alone
 
 
 def class_findings(findings: Findings) -> ClassFindings:
@@ -42,32 +42,22 @@ def class_findings(findings: Findings) -> ClassFindings:
     classes = findings.classes
     network = classes.texts("network")
     zeta, kappa, gap = (classes.numbers(column) for column in ("zeta", "kappa", "gap"))
-    features = np.column_stack([zeta, kappa])
-    names = findings.networks.texts("name")
-    estimate = np.empty(len(gap))
-    for fitted_on, held_out in draw_splits(len(names), splits=1).folds[0]:
-        known, tested = np.isin(network, names[fitted_on]), np.isin(network, names[held_out])
-        line = least_squares(features[known], gap[known])
-        estimate[tested] = line.predict(features[tested])
-    levels = dict(zip(names.tolist(), findings.column("corruption").tolist(), strict=True))
+    names = findings.networks.texts("name").tolist()
+    levels = dict(zip(names, findings.column("corruption").tolist(), strict=True))
     corruption = np.array([levels[name] for name in network.tolist()])
-    measures = {"ζ": zeta, "κ": kappa, "estimate": estimate}
-    clean = corruption == 0
+    found, clean = (
+        class_scores(zeta[chosen], kappa[chosen], gap[chosen], network[chosen].tolist())
+        for chosen in (np.ones(len(gap), dtype=bool), corruption == 0)
+    )
     return ClassFindings(
         name=findings.name,
         gap=gap,
-        estimate=estimate,
+        estimate=np.array(found.estimate),
         network=tuple(network.tolist()),
         corruption=corruption,
-        across={key: agreement(values, gap) for key, values in measures.items()},
-        within={
-            key: agreement_within_levels(values, gap, network.tolist())
-            for key, values in measures.items()
-        },
-        clean={
-            key: agreement_within_levels(values[clean], gap[clean], network[clean].tolist())
-            for key, values in measures.items()
-        },
+        across=found.across,
+        within=found.within,
+        clean=clean.within,
     )
 
 
