@@ -3,8 +3,8 @@
     python -m tools.evidence.build
 
 What has no table yet is left out of the page. Sentences that no table can write are in
-``templates/verdict.md.jinja`` and ``templates/trust.md.jinja``; they may use all that the page
-uses, and no number of their own.
+``templates/verdict.md.jinja``, ``templates/trust.md.jinja`` and ``templates/note-NAME.md.jinja``,
+a population each; they may use all that the page uses, and no number of their own.
 """
 
 import argparse
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence", "build", "page_of", "read_evidence"]
 
+BY_HAND = ("verdict.md.jinja", "trust.md.jinja")
 PAGE = EVIDENCE.parent / "EVIDENCE.md"
 TEMPLATES = Path(__file__).parent / "templates"
 _SIZES = (4, 8, 16, 32, 64)  # of the learning curve that the page states
