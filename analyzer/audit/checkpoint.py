@@ -1,7 +1,7 @@
-"""What an unfinished audit has counted, kept in its folder until the audit is done.
+"""What an unfinished audit has counted or measured, kept in its folder until the audit is done.
 
-The checkpoint carries the key of what is being counted; one with another key is never gone on
-from.
+Counts and margins are parts of their own. Each carries the key of what is being audited; one with
+another key is never gone on from.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from analyzer.writing import write_arrays
 __all__ = ["Checkpoint", "key_of"]
 
 _FOLDER = ".unfinished"
-_FILE = "counts.npz"
+_PARTS = ("counts", "margins")
 
 
 def key_of(counted: Mapping[str, Any]) -> str:
@@ -30,15 +30,15 @@ def key_of(counted: Mapping[str, Any]) -> str:
 
 
 class Checkpoint:
-    """The unfinished part of an audit folder: scratch files and the counts so far."""
+    """The unfinished part of an audit folder: scratch files and what was found so far."""
 
     def __init__(self, out: Path):
         self.folder = out / _FOLDER
-        self._file = self.folder / _FILE
+        self._files = {part: self.folder / f"{part}.npz" for part in _PARTS}
 
     def __bool__(self) -> bool:
-        """Whether there are counts to go on from."""
-        return self._file.is_file()
+        """Whether there is something to go on from."""
+        return any(file.is_file() for file in self._files.values())
 
     def prepare(self) -> None:
         """Makes the folder, rid of scratch files that a killed run left.
@@ -50,18 +50,18 @@ class Checkpoint:
         for item in self.folder.iterdir():
             if item.is_dir():
                 shutil.rmtree(item)
-            elif item != self._file:
+            elif item not in self._files.values():
                 item.unlink()
 
-    def read(self, key: str) -> dict[str, np.ndarray] | None:
-        """The counts kept for ``key``; None if there are none.
+    def read(self, key: str, part: str = "counts") -> dict[str, np.ndarray] | None:
+        """What was kept of a part for ``key``; None if nothing was.
 
         Raises:
-            AuditFolderError: there are some, but of something else.
+            AuditFolderError: something was, but of another audit.
         """
-        if not self:
+        if not self._files[part].is_file():
             return None
-        arrays = read_arrays(self._file)
+        arrays = read_arrays(self._files[part])
         if str(arrays.pop("key", "")) != key:
             raise AuditFolderError(
                 f"{self.folder.parent} holds an unfinished audit of another network, other data "
@@ -69,12 +69,12 @@ class Checkpoint:
             )
         return arrays
 
-    def write(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keeps the counts so far, whole or not at all."""
-        write_arrays(self._file, {"key": np.array(key), **arrays}, compressed=False)
+    def write(self, key: str, arrays: Mapping[str, np.ndarray], part: str = "counts") -> None:
+        """Keeps what was found so far, whole or not at all."""
+        write_arrays(self._files[part], {"key": np.array(key), **arrays}, compressed=False)
 
     def drop(self) -> None:
-        """Forgets the counts; removes the folder, and what a run killed while writing left."""
+        """Forgets all of it; removes the folder, and what a run killed while writing left."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for part in self.folder.parent.glob(".*.part"):
             part.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from analyzer.audit.subject import Subject
 from analyzer.errors import DataError
 from analyzer.records import ClassCurves, Progress, SampleCounts
 
-__all__ = ["Counted", "count", "counted_before"]
+__all__ = ["Counted", "count", "counted_before", "samples_of"]
 
 _CHECKED_IMAGES = 4  # on which the surgery is checked
 
@@ -74,19 +74,7 @@ def count(
     """
     arrays = checkpoint.read(subject.key)
     checkpoint.prepare()
-    samples = ablation.Samples(
-        indices=subject.indices,
-        labels=subject.labels,
-        load=lambda indices, size: data.batches(
-            subject.source, subject.preprocessing, indices, size, skip_bad=request.skip_bad
-        ),
-    )
-    images = samples.spread(_CHECKED_IMAGES)
-    if images is None:
-        first = subject.source.names[int(subject.indices[0])]
-        raise DataError(
-            f"not one of the samples of {subject.source.source} can be read, {first} among them"
-        )
+    samples, images = samples_of(request, subject, _CHECKED_IMAGES)
     opened = open_checked(request, subject, checkpoint.folder, images, say)
     classes = opened.classes
     data.check_classes(subject.source, classes)
@@ -144,6 +132,30 @@ def count(
             *subject.preprocessing.warnings,
         ),
     )
+
+
+def samples_of(
+    request: AuditRequest, subject: Subject, few: int
+) -> tuple[ablation.Samples, np.ndarray]:
+    """The samples as the network takes them, and up to ``few`` images (B, …) of them.
+
+    Raises:
+        DataError: not one of them can be read.
+    """
+    samples = ablation.Samples(
+        indices=subject.indices,
+        labels=subject.labels,
+        load=lambda indices, size: data.batches(
+            subject.source, subject.preprocessing, indices, size, skip_bad=request.skip_bad
+        ),
+    )
+    images = samples.spread(few)
+    if images is None:
+        first = subject.source.names[int(subject.indices[0])]
+        raise DataError(
+            f"not one of the samples of {subject.source.source} can be read, {first} among them"
+        )
+    return samples, images
 
 
 def _kept_to(tolerance: ablation.Tolerance, tally: ablation.Tally) -> record.ToleranceRecord:

@@ -3,6 +3,7 @@
 ==============  =====================================================================
 ``audit.json``  the record (:mod:`analyzer.audit.record`)
 ``curves.npz``  per class: correct counts of both orders, samples, unit order
+``margins.npz`` per sample and layer: distance to the nearest other class; only with margins
 ``samples.npz`` per sample: label, correct, at how many n it is right in each order, and what the
                 scores say with nothing removed
 ``report.html`` what people read (:mod:`analyzer.audit.report`)
@@ -26,20 +27,24 @@ from analyzer.writing import write_arrays
 __all__ = [
     "AUDIT",
     "CURVES",
+    "MARGINS",
     "REPORT",
     "SAMPLES",
     "prepare_folder",
     "read_arrays",
     "read_curves",
     "read_json",
+    "read_margins",
     "read_samples",
     "write_curves",
+    "write_margins",
     "write_samples",
 ]
 
 AUDIT = "audit.json"
 CURVES = "curves.npz"
 SAMPLES = "samples.npz"
+MARGINS = "margins.npz"
 REPORT = "report.html"
 _ANEW = "Run the audit again with --fresh."
 _COUNTS = ("label", "correct", "descending", "ascending")
@@ -103,6 +108,11 @@ def write_samples(folder: str | Path, samples: SampleCounts, channels: int) -> N
             "other": samples.scores.other.astype(np.int32),
         }
     write_arrays(Path(folder) / SAMPLES, arrays)
+
+
+def write_margins(folder: str | Path, distances: np.ndarray, variation: np.ndarray) -> None:
+    """Write ``margins.npz``: distances (S, L) and total variations (L,) at L layers."""
+    write_arrays(Path(folder) / MARGINS, {"distance": distances, "total_variation": variation})
 
 
 def read_json(path: str | Path) -> Any:
@@ -225,6 +235,19 @@ def read_samples(folder: str | Path) -> SampleCounts:
         index=None if scores is None else arrays["index"].astype(np.int64),
         scores=scores,
     )
+
+
+def read_margins(folder: str | Path) -> np.ndarray:
+    """The distances of an audit folder, float64 (S, L), in the order of the data.
+
+    Raises:
+        AuditFolderError: ``margins.npz`` is missing, damaged or holds something else.
+    """
+    path = Path(folder) / MARGINS
+    distances = read_arrays(path, ("distance",))["distance"]
+    if distances.dtype != np.float64 or distances.ndim != 2 or not np.isfinite(distances).all():
+        raise AuditFolderError(f"{path}: 'distance' is not a table of finite numbers. {_ANEW}")
+    return distances
 
 
 def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:

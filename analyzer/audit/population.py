@@ -202,6 +202,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, dict[str, flo
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
         **result.features,
+        **(result.margins.values() if result.margins else {}),
     }
     return member.name, values, None
 
@@ -239,12 +240,13 @@ def _table(
     members: Sequence[Member], rows: Mapping[str, Mapping[str, float]], rank: str
 ) -> estimation.Population:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
-    features = [name for name in rows[members[0].name] if name not in measured]
+    found = dict.fromkeys(name for member in members for name in rows[member.name])
+    features = [name for name in found if name not in measured]
     known = ("name", "keys", "test_keys", *measured, *features)
     further = [name for name in members[0].cells if name not in known]
 
     def column(name: str) -> np.ndarray:
-        return np.array([rows[member.name][name] for member in members])
+        return np.array([rows[member.name].get(name, np.nan) for member in members])
 
     cells = {name: tuple(member.cells.get(name, "") for member in members) for name in further}
     return estimation.Population(

@@ -15,6 +15,7 @@ from typing import Any
 
 from analyzer.audit.folder import AUDIT, read_json
 from analyzer.errors import AuditFolderError
+from analyzer.estimation.margins import MARGIN_FEATURES, margin_column
 from analyzer.writing import write_json
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "DeviceRecord",
     "EmptyClass",
     "GapRecord",
+    "MarginLayerRecord",
+    "MarginsRecord",
     "ModelRecord",
     "RowsRecord",
     "SecondsRecord",
@@ -150,6 +153,38 @@ class ToleranceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginLayerRecord:
+    """The distances to the nearest other class, seen from one layer: natural logarithms."""
+
+    tensor: str
+    operator: str  # that makes it; "input" for the images
+    size: int  # numbers a sample
+    total_variation: float  # sqrt(Σ_k Var_n[x_{n,k}]), by which distances are divided
+    q1: float
+    q2: float
+    q3: float
+    lower: float  # fences
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class MarginsRecord:
+    """What the margin-based estimate goes by."""
+
+    layers: tuple[MarginLayerRecord, ...]  # the images first, then by depth
+    samples: int  # classified correctly, whose distances are described
+    seconds: float
+
+    def values(self) -> dict[str, float]:
+        """The features by the names of their columns in a population's table."""
+        return {
+            margin_column(number, feature): getattr(layer, feature)
+            for number, layer in enumerate(self.layers)
+            for feature in MARGIN_FEATURES
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRecord:
     """The content of ``audit.json``."""
 
@@ -173,6 +208,7 @@ class AuditRecord:
     skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
     created: str = ""  # UTC, ISO 8601
     tolerance: ToleranceRecord | None = None  # None: the counts are exact
+    margins: MarginsRecord | None = None  # None: not asked for
     features: Mapping[str, float] | None = None  # more of the curves; None in older audits
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA

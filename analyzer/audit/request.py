@@ -41,6 +41,7 @@ class AuditRequest:
     gap_model: Path | None = None
     gap_model_name: str = ""
     tolerance: float = 0.0  # of ζ and κ; 0: exact counts
+    margins: bool = False  # measure the margin-based estimate's features too
     fresh: bool = False  # drop what the folder holds
 
     def chance_of(self, classes: int) -> float:
@@ -66,5 +67,6 @@ class AuditRequest:
             "precision": self.precision,
             "memory": self.memory,
             "tolerance": self.tolerance,
+            "margins": self.margins,
             "gap_model": self.gap_model_name or (self.gap_model and str(self.gap_model)),
         }

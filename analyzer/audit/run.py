@@ -3,10 +3,12 @@
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from analyzer.audit import folder, record
 from analyzer.audit.checkpoint import Checkpoint
 from analyzer.audit.counting import count, counted_before
+from analyzer.audit.margins import check_margins, measure_margins
 from analyzer.audit.report import render_report
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject, find_subject
@@ -26,11 +28,11 @@ def run_audit(
     """Audits a network and leaves ``audit.json``, ``curves.npz``, ``samples.npz``, ``report.html``.
 
     An interrupted audit goes on where it was when it is asked for again. Of one that is finished
-    the counts are used again, and it is returned as it is unless the chance level or the gap
-    model have changed.
+    counts and margins are used again, and it is returned as it is unless the chance level or the
+    gap model have changed, or margins are asked for that were not before.
 
     Args:
-        progress: told of the stages "network" and "sweep", in samples.
+        progress: told of the stages "network", "sweep" and "margins", in samples.
         say: told in sentences what a person waiting would want to know.
 
     Raises:
@@ -41,6 +43,7 @@ def run_audit(
     checkpoint = Checkpoint(request.out)
     finished = None if request.fresh else _finished(request, subject)
     if finished is not None:
+        request = replace(request, margins=request.margins or finished.margins is not None)
         say(f"{request.out} holds the counts of this audit already; --fresh counts anew")
         if _says_the_same(finished, request, subject):
             return finished
@@ -53,11 +56,20 @@ def run_audit(
         if finished is not None:
             counted = counted_before(request.out, finished)
         else:
+            if request.margins:
+                check_margins(request, subject)
             counted = count(request, subject, checkpoint, progress, say)
-        result = summed_up(request, subject, counted, time.perf_counter() - began)
+        margins = finished.margins if finished is not None else None
+        if request.margins and margins is None:
+            found = measure_margins(request, subject, checkpoint, progress)
+            folder.write_margins(request.out, found.distances, found.total_variation)
+            margins = found.record
+        result = summed_up(request, subject, counted, margins, time.perf_counter() - began)
         folder.write_curves(request.out, counted.curves)
         folder.write_samples(request.out, counted.samples, subject.site.channels)
         record.write_record(request.out, result)
+        if margins is None:  # of another audit that --fresh replaces
+            (request.out / folder.MARGINS).unlink(missing_ok=True)
         render_report(request.out)
         checkpoint.drop()
     except BaseException as error:
@@ -95,6 +107,7 @@ def _says_the_same(finished: record.AuditRecord, request: AuditRequest, subject:
     return (
         (request.out / folder.REPORT).exists()
         and finished.features is not None
+        and (finished.margins is not None or not request.margins)
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
     )

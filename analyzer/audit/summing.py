@@ -14,7 +14,11 @@ __all__ = ["summed_up"]
 
 
 def summed_up(
-    request: AuditRequest, subject: Subject, counted: Counted, seconds: float
+    request: AuditRequest,
+    subject: Subject,
+    counted: Counted,
+    margins: record.MarginsRecord | None,
+    seconds: float,
 ) -> record.AuditRecord:
     """The record of an audit that took ``seconds`` in all."""
     chance = request.chance_of(counted.classes)
@@ -73,16 +77,21 @@ def summed_up(
             )
             for item in quantities
         ),
-        gap=_gap(request, subject.gap_model, {"zeta": zeta, "kappa": kappa, **features}),
+        gap=_gap(
+            request,
+            subject.gap_model,
+            {"zeta": zeta, "kappa": kappa, **features, **(margins.values() if margins else {})},
+        ),
         device=record.DeviceRecord(
             requested=request.device, used=counted.device, precision=request.precision
         ),
-        versions=installed_versions(),
+        versions=installed_versions(*(["onnx-ad"] if margins else [])),
         seconds=record.SecondsRecord(
             prefix=counted.prefix_seconds, sweep=counted.sweep_seconds, total=seconds
         ),
         rows=counted.rows,
         tolerance=counted.tolerance,
+        margins=margins,
         warnings=(*counted.warnings, *_warnings(accuracy, chance, counted, empty)),
         input_warnings=counted.warnings,
         empty_classes=empty,

@@ -8,8 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit.folder import CURVES, SAMPLES, read_arrays, read_curves, read_samples
+from analyzer.audit.folder import (
+    CURVES,
+    MARGINS,
+    SAMPLES,
+    read_arrays,
+    read_curves,
+    read_margins,
+    read_samples,
+)
 from analyzer.audit.record import AuditRecord, read_record
+from analyzer.audit.verify_margins import margin_faults
 from analyzer.errors import AnalyzerError
 from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.gap_model_file import read_gap_model
@@ -83,6 +92,7 @@ def verify(
         *_scores(samples),
         _rows(record),
         _precision(record),
+        *_margins(record, folder),
     ]
     not_checked = []
     for check in (
@@ -272,6 +282,12 @@ def _precision(record: AuditRecord) -> Check:
     return _check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
+def _margins(record: AuditRecord, folder: str | Path) -> Iterator[Check]:
+    if record.margins is not None:
+        right = f"The five numbers of {len(record.margins.layers)} layers follow from {MARGINS}."
+        yield _check("margins", margin_faults(record, read_margins(folder)), right)
+
+
 def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
@@ -300,7 +316,8 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    values = {"zeta": record.zeta, "kappa": record.kappa, **(record.features or {})}
+    margins = record.margins.values() if record.margins else {}
+    values = {"zeta": record.zeta, "kappa": record.kappa, **(record.features or {}), **margins}
     again = line.estimate(values)
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "

@@ -12,10 +12,10 @@ _PACKAGES = ("onnx-gap", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime
 
 
 @cache
-def installed_versions() -> Mapping[str, str]:
-    """Of Python and of the packages that a result depends on."""
+def installed_versions(*further: str) -> Mapping[str, str]:
+    """Of Python, of the packages that every result depends on, and of ``further`` ones."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *further):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found

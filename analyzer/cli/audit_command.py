@@ -75,6 +75,7 @@ def command(
       onnx-gap audit model.onnx --data train.npz --keys x,y --gap-model gap_model.json --out audit
       onnx-gap audit model.onnx --data train/ --gap-model gap_model.json --max-gap 0.2 --out audit
       onnx-gap audit zoo:digits-c40 --rank random --out control
+      onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
     from analyzer.audit import run_audit, to_dict
 
@@ -116,6 +117,10 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"{gap.estimate:.3f} estimated, {gap.coverage:.0%} interval {gap.low:.3f} "
             f"to {gap.high:.3f} ({gap.gap_model_name})",
         )
+    if result.margins is not None:
+        medians = ", ".join(f"{layer.q2:.2f}" for layer in result.margins.layers)
+        layers = len(result.margins.layers)
+        yield "margins", f"log of the median distance at {layers} layers: {medians}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run} rows run"
     yield "report", str(out / "report.html")

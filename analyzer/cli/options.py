@@ -281,6 +281,12 @@ run_options = _together(
         help="What units are ranked by: activity (the method's own), class selectivity, or an "
         "order drawn from --seed, as a control.",
     ),
+    click.option(
+        "--margins",
+        is_flag=True,
+        help="Also measure how far samples are from another class, at the images and three layers: "
+        "the features of the margin-based estimate. Takes some forward passes more.",
+    ),
 )
 
 json_option = click.option(

@@ -1,0 +1,47 @@
+"""Whether an audit's margins are described by the numbers that its record says."""
+
+import math
+
+import numpy as np
+
+from analyzer.audit.folder import MARGINS
+from analyzer.audit.record import AuditRecord
+from analyzer.estimation.margins import MARGIN_FEATURES, margin_features
+
+__all__ = ["margin_faults"]
+
+_CLOSE = 1e-9
+
+
+def margin_faults(record: AuditRecord, distances: np.ndarray) -> list[str]:
+    """What is wrong, in sentences.
+
+    Args:
+        record: of an audit with margins.
+        distances: float64 (S, L), as ``margins.npz`` has them.
+    """
+    said = record.margins
+    if distances.shape != (record.data.samples, len(said.layers)):
+        return [
+            f"{MARGINS} has distances of shape {distances.shape}, audit.json names "
+            f"{record.data.samples} samples and {len(said.layers)} layers."
+        ]
+    wrong = []
+    for number, layer in enumerate(said.layers):
+        correct = int((distances[:, number] > 0).sum())
+        if correct != said.samples:
+            wrong.append(
+                f"{correct} samples have a distance above 0 at {layer.tensor!r} in {MARGINS}, "
+                f"{said.samples} are classified correctly in audit.json."
+            )
+            continue
+        found = margin_features(distances[:, number])
+        wrong += [
+            f"'{name}' at {layer.tensor!r} is {getattr(layer, name)} in audit.json, "
+            f"{MARGINS} gives {getattr(found, name)}."
+            for name in MARGIN_FEATURES
+            if not math.isclose(
+                getattr(layer, name), getattr(found, name), rel_tol=_CLOSE, abs_tol=_CLOSE
+            )
+        ]
+    return wrong
