@@ -152,6 +152,7 @@ def page_of(evidence: Evidence) -> str:
         populations=evidence.populations,
         named={findings.name: findings for findings in evidence.populations},
         fewest=FEWEST,
+        glyphs=any(p.about["data"].startswith("glyphs") for p in evidence.populations),
         seed_noise=SEED,
         sizes=_SIZES,
         confused=(SHARE, FRACTION),
