@@ -102,6 +102,7 @@ def command(
         known.kappa,
         known.gap,
         extended=known.extended() if features == "extended" else None,
+        margins=known.margins(),
         splits=splits,
         seed=seed,
         coverage=coverage,
@@ -114,6 +115,8 @@ def command(
     if len(known) < len(table):
         left_out = len(table) - len(known)
         warn(f"{left_out} of {len(table)} networks have no known gap and were left out")
+    if scores.margins_obstacle:
+        warn(scores.margins_obstacle)
     if as_json:
         print_json({"gap_model": str(out), "sha256": gap_model.sha256, **scores.to_dict()})
     else:
@@ -134,6 +137,8 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
     rows = {"ζ and κ": scores.both, "ζ alone": scores.zeta, "κ alone": scores.kappa}
     if scores.extended is not None:
         rows["extended"] = scores.extended
+    if scores.margins is not None:
+        rows["margins"] = scores.margins
     print_table(header, [(name, *_cells(found)) for name, found in rows.items()])
     coverage = gap_model.coverage
     share = coverage.student_t if scores.extended is None else coverage.jackknife_plus

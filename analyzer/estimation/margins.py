@@ -8,6 +8,7 @@ Five numbers describe how d_l is distributed over the training samples that are 
 correctly; their logarithms are the features of a linear model of the gap.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "MarginFeatures",
     "margin_column",
     "margin_features",
+    "margin_obstacle",
     "normalized_margins",
 ]
 
@@ -76,3 +78,25 @@ def margin_features(distances: np.ndarray) -> MarginFeatures:
 def margin_column(layer: int, feature: str) -> str:
     """What tables call a feature of the layer of that number; 0 is the images."""
     return f"{MARGIN_PREFIX}{layer}_{feature}"
+
+
+def margin_obstacle(columns: Mapping[str, np.ndarray], networks: int) -> str:
+    """Why the margin-based estimate cannot be fitted, in a sentence; "" where it can.
+
+    Args:
+        columns: its features, of all networks.
+        networks: how many of them the smallest fit has.
+    """
+    missing = {name: int((~np.isfinite(values)).sum()) for name, values in columns.items()}
+    name = max(missing, key=missing.__getitem__)
+    if missing[name]:
+        return (
+            f"The margin-based estimate is not scored: {missing[name]} networks have no {name}. "
+            "Audit all networks with --margins."
+        )
+    if networks <= len(columns):
+        return (
+            f"The margin-based estimate is not scored: its {len(columns)} features need more "
+            f"than the {networks} networks that are fitted on in a split. Add networks."
+        )
+    return ""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.columns import CURVE_FEATURES, is_feature
+from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX, is_feature
 from analyzer.writing import write_bytes
 
 __all__ = ["RANK", "Population", "read_population", "write_population"]
@@ -110,6 +110,10 @@ class Population:
                     "take the column out of the table."
                 )
         return dict(self.features)
+
+    def margins(self) -> dict[str, np.ndarray]:
+        """The columns of the margin-based estimate; empty where the table has none."""
+        return {name: v for name, v in self.features.items() if name.startswith(MARGIN_PREFIX)}
 
     def with_gap(self) -> "Population":
         """The networks whose gap is known: those that a gap model can be fitted on."""

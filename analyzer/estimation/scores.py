@@ -18,6 +18,7 @@ import numpy as np
 from analyzer.estimation.fitting import checked_features, correlation
 from analyzer.estimation.intervals import MeasuredCoverage, measure_coverage
 from analyzer.estimation.least_squares import Fit, least_squares, ridge
+from analyzer.estimation.margins import margin_obstacle
 
 __all__ = ["FeatureScores", "FitScores", "Splits", "draw_splits", "fit_scores", "score_features"]
 
@@ -75,10 +76,14 @@ class FitScores:
     kappa: FeatureScores
     coverage: MeasuredCoverage
     extended: FeatureScores | None = None  # of a ridge on further features; None without them
+    margins: FeatureScores | None = None  # of the margin-based estimate; None without margins
+    margins_obstacle: str = ""  # a sentence: why there are margins, but no scores of them
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        by_features = {name: getattr(self, name) for name in ("both", "zeta", "kappa", "extended")}
+        by_features = {
+            name: getattr(self, name) for name in ("both", "zeta", "kappa", "extended", "margins")
+        }
         scores = {name: scores and scores.to_dict() for name, scores in by_features.items()}
         return {**dataclasses.asdict(self), **scores}
 
@@ -89,17 +94,20 @@ def fit_scores(
     gap: np.ndarray,
     *,
     extended: Mapping[str, np.ndarray] | None = None,
+    margins: Mapping[str, np.ndarray] | None = None,
     splits: int = 100,
     seed: int = 0,
     coverage: float = 0.9,
 ) -> FitScores:
-    """Score Eq. 7 over a population, and a ridge on further features beside it.
+    """Score Eq. 7 over a population, and what else may estimate the gap beside it.
 
     Args:
         zeta: float ndarray of shape (N,).
         kappa: float ndarray of shape (N,).
         gap: float ndarray of shape (N,).
-        extended: feature -> float ndarray of shape (N,), for the ridge.
+        extended: feature -> float ndarray of shape (N,), for a ridge.
+        margins: feature -> float ndarray of shape (N,), for the margin-based estimate; NaN where
+            it was not measured.
         splits: number of random splits.
         seed: of the splits and the folds.
         coverage: nominal coverage of the intervals whose coverage is measured.
@@ -114,6 +122,8 @@ def fit_scores(
         score_features({name: columns[name] for name in names}, target, drawn)
         for names in (("zeta", "kappa"), ("zeta",), ("kappa",))
     )
+    obstacle = margin_obstacle(margins, len(drawn.random[0][0])) if margins else ""
+    scored = score_features(margins, target, drawn) if margins and not obstacle else None
     return FitScores(
         networks=len(target),
         held_out=len(drawn.random[0][1]),
@@ -125,6 +135,8 @@ def fit_scores(
         kappa=kappa_alone,
         coverage=measure_coverage(features, target, coverage),
         extended=None if extended is None else score_features(extended, target, drawn, fit=ridge),
+        margins=scored,
+        margins_obstacle=obstacle,
     )
 
 
