@@ -38,6 +38,9 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
     survey = Survey(network, graph, trace(graph), activations)
     (scores,) = graph.outputs
     passed = bottlenecks(graph, (find_value(graph, image),), scores)
+    while is_op(scores.producer(), *_REARRANGING):
+        passed.remove(scores)
+        scores = scores.producer().inputs[0]
     passed.remove(scores)
     candidates = [v for v in passed if survey.activated(v)]
     if len(candidates) < _HIDDEN:

@@ -20,11 +20,12 @@ from analyzer.surgery.bare import bare
 from analyzer.surgery.blame import blames_file
 from analyzer.surgery.editing import Insertion
 from analyzer.surgery.fixed import fix_sizes, size_of
-from analyzer.surgery.graph import depending, find_value, leading_to, unique_name
+from analyzer.surgery.graph import depending, dimensions, find_value, leading_to, unique_name
 from analyzer.surgery.logits import make_logits
 from analyzer.surgery.margin_layers import spread_layers
 from analyzer.surgery.network import Network
 from analyzer.surgery.outputs import answer
+from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.writing import save
 
 __all__ = ["write_margins"]
@@ -96,12 +97,12 @@ def _write(
     margin, seed = _contest(graph, scores, label, classes)
     adjoint.seed.replace_all_uses_with(seed)
     outputs, found = [margin], []
-    for (tensor, operator), gradient in zip(layers.items(), adjoint.gradients, strict=True):
-        value = find_value(graph, tensor)
-        made = [_squares(graph, gradient, batch), *_moments(graph, value, share, batch)]
+    for number, (tensor, gradient) in enumerate(zip(layers, adjoint.gradients, strict=True)):
+        value, stem = find_value(graph, tensor), f"margin_{number}"
+        made = [_squares(graph, stem, gradient, batch), *_moments(graph, stem, value, share)]
         outputs += made
         size = size_of(value) // batch
-        found.append(MarginLayer(tensor, operator, size, *(output.name for output in made)))
+        found.append(MarginLayer(tensor, layers[tensor], size, *(one.name for one in made)))
     graph.outputs.clear()
     graph.outputs.extend(outputs)
     graph.inputs.clear()
@@ -129,7 +130,7 @@ def _of_logits(
     passes.RemoveUnusedNodesPass()(model)
     if classes is None:
         raise NoGradient(f"the shape of {model.graph.outputs[0].name!r} tells no number of classes")
-    return model, classes
+    return infer_shapes(model), classes
 
 
 def _bytes_between(graph: ir.Graph, image: str) -> int:
@@ -177,24 +178,27 @@ def _contest(
     return margin, seed
 
 
-def _squares(graph: ir.Graph, gradient: ir.Value, batch: int) -> ir.Value:
+def _squares(graph: ir.Graph, stem: str, gradient: ir.Value, batch: int) -> ir.Value:
     """The squared norm of each sample's gradient, float32 (B,)."""
-    new = Insertion(graph, "margin")
+    new = Insertion(graph, f"{stem}_gradient")
     flat = new.op("Reshape", _float(new, gradient, gradient.dtype), new.constant([batch, -1]))
-    squares = new.op("ReduceSumSquare", flat, new.constant([1]), keepdims=0)
+    squares = new.op(
+        "ReduceSumSquare", flat, new.constant([1]), keepdims=0, name=f"{stem}_squares"
+    )
     new.insert(after=gradient)
     return squares
 
 
 def _moments(
-    graph: ir.Graph, value: ir.Value, share: ir.Value, batch: int
+    graph: ir.Graph, stem: str, value: ir.Value, share: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
     """Mean (D,) and total variance () of the samples that count, float32."""
-    new = Insertion(graph, "margin")
+    new = Insertion(graph, f"{stem}_values")
+    batch = dimensions(share)[0]
     flat = new.op("Reshape", _float(new, value, value.dtype), new.constant([batch, -1]))
-    mean = new.op("MatMul", share, flat)  # (D,)
+    mean = new.op("MatMul", share, flat, name=f"{stem}_mean")  # (D,)
     apart = new.op("ReduceSumSquare", new.op("Sub", flat, mean), new.constant([1]), keepdims=0)
-    variance = new.op("MatMul", share, apart)
+    variance = new.op("MatMul", share, apart, name=f"{stem}_variance")
     new.insert(after=value)
     return mean, variance
 
