@@ -209,6 +209,7 @@ class AuditRecord:
     created: str = ""  # UTC, ISO 8601
     tolerance: ToleranceRecord | None = None  # None: the counts are exact
     margins: MarginsRecord | None = None  # None: not asked for
+    suspects: int = 0  # samples that ``suspects.csv`` lists
     features: Mapping[str, float] | None = None  # more of the curves; None in older audits
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA

@@ -7,7 +7,8 @@ templates show, and the templates escape every string.
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from analyzer.audit.folder import CURVES, REPORT, read_curves
 from analyzer.audit.palette import DARK, LIGHT
 from analyzer.audit.rankings import RankingWords, words_for
 from analyzer.audit.record import AuditRecord, ClassRecord, read_record
+from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
 from analyzer.errors import AuditFolderError
 from analyzer.records import ClassCurves
 from analyzer.writing import write_text
@@ -28,6 +30,8 @@ __all__ = ["Page", "Panel", "html_of", "page_of", "render_report"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FEW = 12  # classes up to which all of them are drawn
+_SHOWN = 24  # of the suspects
+_COARSE = 48  # pixels
 _PANEL = Frame(width=240, height=142, left=30, right=8, top=8, bottom=22)
 _WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
 
@@ -50,6 +54,14 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A thumbnail."""
+
+    uri: str  # the PNG file itself
+    coarse: bool  # of so few pixels that they are better shown than blurred
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Everything that the template shows."""
 
@@ -64,22 +76,36 @@ class Page:
     groups: tuple[tuple[str, tuple[Panel, ...]], ...]  # (why, classes)
     notable: tuple[tuple[ClassRecord, str], ...]  # (class, why), only when there are many
     flagged: int
+    suspects: tuple[tuple[Suspect, Picture | None], ...]  # the first ones
     facts: tuple[FactGroup, ...]
 
 
 def render_report(folder: str | Path) -> Path:
-    """Read ``audit.json`` and ``curves.npz`` of ``folder``, write its ``report.html``.
+    """Read the record, the curves and the suspects of ``folder``, write its ``report.html``.
 
     Raises:
         AuditFolderError: one of them is missing, damaged, or they do not belong together.
     """
     path = Path(folder) / REPORT
-    write_text(path, html_of(page_of(read_record(folder), read_curves(folder))))
+    record, curves = read_record(folder), read_curves(folder)
+    suspects = read_suspects(folder) if record.suspects else ()
+    write_text(path, html_of(page_of(record, curves, suspects, read_thumbnails(folder))))
     return path
 
 
-def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
+def page_of(
+    record: AuditRecord,
+    curves: Sequence[ClassCurves],
+    suspects: Sequence[Suspect],
+    thumbnails: Mapping[int, bytes],
+) -> Page:
     """Compute what the report of ``record`` shows.
+
+    Args:
+        record: the audit.
+        curves: of its classes.
+        suspects: samples by rank; the first are shown.
+        thumbnails: PNG files of those by index.
 
     Raises:
         AuditFolderError: the curves are of other classes or another site than the record.
@@ -117,6 +143,7 @@ def page_of(record: AuditRecord, curves: Sequence[ClassCurves]) -> Page:
         ),
         notable=tuple((entry, why) for why, entries in groups if why for entry in entries),
         flagged=sum(bool(entry.flags) for entry in record.classes),
+        suspects=tuple((one, _picture(thumbnails.get(one.index))) for one in suspects[:_SHOWN]),
         facts=facts_of(record),
     )
 
@@ -177,6 +204,13 @@ def _panel(entry: ClassRecord, curve: ClassCurves, chance: float) -> Panel:
         frame=_PANEL,
     )
     return Panel(entry, figure)
+
+
+def _picture(png: bytes | None) -> Picture | None:
+    if png is None:
+        return None
+    width = int.from_bytes(png[16:20], "big")  # where a PNG file has it
+    return Picture(f"data:image/png;base64,{b64encode(png).decode()}", width <= _COARSE)
 
 
 def _scale(record: AuditRecord) -> Scale | None:

@@ -42,6 +42,7 @@ class AuditRequest:
     gap_model_name: str = ""
     tolerance: float = 0.0  # of ζ and κ; 0: exact counts
     margins: bool = False  # measure the margin-based estimate's features too
+    suspects: int | None = None  # samples to list as suspicious; None: 1 %, and 20 at least
     fresh: bool = False  # drop what the folder holds
 
     def chance_of(self, classes: int) -> float:
@@ -68,5 +69,6 @@ class AuditRequest:
             "memory": self.memory,
             "tolerance": self.tolerance,
             "margins": self.margins,
+            "suspects": self.suspects,
             "gap_model": self.gap_model_name or (self.gap_model and str(self.gap_model)),
         }

@@ -13,6 +13,8 @@ from analyzer.audit.report import render_report
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject, find_subject
 from analyzer.audit.summing import summed_up
+from analyzer.audit.suspecting import find_suspects, pictures_of
+from analyzer.audit.suspects import SUSPECTS, write_suspects
 from analyzer.errors import AuditFolderError, DataError
 from analyzer.records import Progress
 
@@ -25,11 +27,11 @@ def run_audit(
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> record.AuditRecord:
-    """Audits a network and leaves ``audit.json``, ``curves.npz``, ``samples.npz``, ``report.html``.
+    """Audits a network and leaves ``audit.json``, ``report.html`` and the files beside them.
 
     An interrupted audit goes on where it was when it is asked for again. Of one that is finished
-    counts and margins are used again, and it is returned as it is unless the chance level or the
-    gap model have changed, or margins are asked for that were not before.
+    counts and margins are used again, and it is returned as it is unless the chance level, the
+    gap model or the number of suspects have changed, or margins are asked for that were not before.
 
     Args:
         progress: told of the stages "network", "sweep" and "margins", in samples.
@@ -55,6 +57,8 @@ def run_audit(
             checkpoint.drop()
         if finished is not None:
             counted = counted_before(request.out, finished)
+            if counted.samples.scores is None and request.suspects != 0:
+                say("counted by an early version, so no suspects are listed; --fresh lists them")
         else:
             if request.margins:
                 check_margins(request, subject)
@@ -65,6 +69,10 @@ def run_audit(
             folder.write_margins(request.out, found.distances, found.total_variation)
             margins = found.record
         result = summed_up(request, subject, counted, margins, time.perf_counter() - began)
+        suspects = find_suspects(
+            counted.samples, subject.site.channels, result.suspects, subject.source
+        )
+        write_suspects(request.out, suspects, pictures_of(suspects, subject.source))
         folder.write_curves(request.out, counted.curves)
         folder.write_samples(request.out, counted.samples, subject.site.channels)
         record.write_record(request.out, result)
@@ -110,4 +118,6 @@ def _says_the_same(finished: record.AuditRecord, request: AuditRequest, subject:
         and (finished.margins is not None or not request.margins)
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
+        and finished.settings.get("suspects", 0) == request.suspects
+        and (request.out / SUSPECTS).exists() == (finished.suspects > 0)
     )

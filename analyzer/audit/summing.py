@@ -8,6 +8,7 @@ from analyzer.audit import folder, record
 from analyzer.audit.counting import Counted
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject
+from analyzer.audit.suspecting import how_many
 from analyzer.audit.versions import installed_versions
 
 __all__ = ["summed_up"]
@@ -98,6 +99,7 @@ def summed_up(
         skipped=counted.skipped,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=features,
+        suspects=how_many(request.suspects, counted.samples),
         key=subject.key,
     )
 

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from analyzer.audit.checks import Check, check
 from analyzer.audit.folder import (
     CURVES,
     MARGINS,
@@ -18,7 +17,9 @@ from analyzer.audit.folder import (
     read_samples,
 )
 from analyzer.audit.record import AuditRecord, read_record
+from analyzer.audit.suspects import read_suspects
 from analyzer.audit.verify_margins import margin_faults
+from analyzer.audit.verify_samples import sample_checks
 from analyzer.errors import AnalyzerError
 from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.gap_model_file import read_gap_model
@@ -28,16 +29,6 @@ from analyzer.records import ClassCurves, SampleCounts
 __all__ = ["Check", "Verification", "verify"]
 
 _CLOSE = 1e-9  # relative; the quantities are ratios of integers, so only printing can differ
-_NEAR = 1e-4  # of the largest margin
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    passed: bool
-    sentence: str  # what was found
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +40,13 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
+        return all(one.passed for one in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "passed": self.passed,
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [asdict(one) for one in self.checks],
             "not_checked": list(self.not_checked),
         }
 
@@ -87,32 +78,22 @@ def verify(
         _ends(curves),
         *_quantities(record, curves),
         _accuracy(record, curves),
-        *_samples(record, curves, samples),
-        _score(samples, score, record.site.channels),
-        *_scores(samples),
+        *sample_checks(record, curves, samples, score, read_suspects(folder)),
         _rows(record),
         _precision(record),
         *_margins(record, folder),
     ]
     not_checked = []
-    for check in (
+    for one in (
         _features(record, curves, samples),
         _model(record, model),
         _gap(record, gap_model),
     ):
-        if isinstance(check, Check):
-            checks.append(check)
+        if isinstance(one, Check):
+            checks.append(one)
         else:
-            not_checked.append(check)
+            not_checked.append(one)
     return Verification(tuple(checks), tuple(not_checked))
-
-
-def _check(name: str, wrong: Sequence[str], right: str) -> Check:
-    """Passed with the sentence ``right``, or failed with what is ``wrong``, first things first."""
-    if not wrong:
-        return Check(name, True, right)
-    further = f" ({len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
-    return Check(name, False, wrong[0] + further)
 
 
 def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
@@ -130,7 +111,7 @@ def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
     total = sum(found.values())
     if total != record.data.samples:
         wrong.append(f"{CURVES} counts {total} samples, audit.json {record.data.samples}.")
-    return _check(
+    return check(
         "classes", wrong, f"{len(found)} classes, {total} samples and {channels} channels agree."
     )
 
@@ -143,7 +124,7 @@ def _ends(curves: Sequence[ClassCurves]) -> Check:
         for n, what in ((0, "nothing"), (-1, "every unit"))
         if curve.descending[n] != curve.ascending[n]
     ]
-    return _check("ends", wrong, "The two curves of each class start and end alike.")
+    return check("ends", wrong, "The two curves of each class start and end alike.")
 
 
 def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[Check]:
@@ -162,7 +143,7 @@ def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[
         if not _same(getattr(said[q.class_index], name), getattr(q, name))
     ]
     right = f"n0, n0_r, ζ, κ and accuracy of {len(found)} classes follow from the curves."
-    yield _check("quantities", wrong, right)
+    yield check("quantities", wrong, right)
     zeta, kappa = network_quantities(found)
     wrong = [
         f"{symbol} of the network is {a} in audit.json, the classes give {b}."
@@ -170,7 +151,7 @@ def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[
         if not _same(a, b)
     ]
     right = f"ζ = {zeta:.6g} and κ = {kappa:.6g} are the averages over the classes."
-    yield _check("network", wrong, right)
+    yield check("network", wrong, right)
 
 
 def _features(
@@ -184,7 +165,7 @@ def _features(
         for name, value in found.items()
         if not _same(record.features.get(name, math.nan), value)
     ]
-    return _check("features", wrong, f"{len(found)} features of the curves follow from the counts.")
+    return check("features", wrong, f"{len(found)} features of the curves follow from the counts.")
 
 
 def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
@@ -192,69 +173,7 @@ def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
     accuracy = correct / sum(curve.samples for curve in curves)
     wrong = [f"The accuracy is {record.accuracy} in audit.json, the curves give {accuracy}."]
     right = f"The accuracy {accuracy:.6g} is that of the curves with nothing removed."
-    return _check("accuracy", [] if _same(record.accuracy, accuracy) else wrong, right)
-
-
-def _samples(
-    record: AuditRecord, curves: Sequence[ClassCurves], samples: SampleCounts
-) -> Iterator[Check]:
-    """Samples against curves: counted either way, the hits are the same."""
-    wrong = []
-    for curve in curves:
-        own = samples.label == curve.class_index
-        for name, by_sample, by_curve in (
-            ("samples", own.sum(), curve.samples),
-            ("correct", samples.correct[own].sum(), curve.descending[0]),
-            ("descending", samples.descending[own].sum(dtype=np.int64), curve.descending.sum()),
-            ("ascending", samples.ascending[own].sum(dtype=np.int64), curve.ascending.sum()),
-        ):
-            if by_sample != by_curve:
-                wrong.append(
-                    f"Class {curve.class_index}: '{name}' adds up to {by_sample} over {SAMPLES}, "
-                    f"{by_curve} in {CURVES}."
-                )
-    known = sum(curve.samples for curve in curves)
-    if len(samples.label) != known:
-        wrong.append(f"{SAMPLES} has {len(samples.label)} samples, {CURVES} counts {known}.")
-    yield _check("samples", wrong, f"{SAMPLES} adds up to {CURVES} in every class.")
-    top = record.site.channels + 1
-    outside = [
-        f"'{name}' of sample {np.argmax(bad)} is not between 0 and M + 1 = {top}."
-        for name in ("descending", "ascending")
-        if (bad := (getattr(samples, name) < 0) | (getattr(samples, name) > top)).any()
-    ]
-    yield _check("sample counts", outside, f"Every sample's counts lie between 0 and {top}.")
-
-
-def _score(samples: SampleCounts, score: np.ndarray, channels: int) -> Check:
-    wanted = (samples.ascending.astype(np.float64) - samples.descending) / (channels + 1)
-    agrees = score.shape == wanted.shape and np.allclose(score, wanted, rtol=0, atol=1e-6)
-    return _check(
-        "score",
-        [] if agrees else [f"'score' in {SAMPLES} is not (ascending − descending) / (M + 1)."],
-        "The scores follow from the sample counts.",
-    )
-
-
-def _scores(samples: SampleCounts) -> Iterator[Check]:
-    scores = samples.scores
-    if scores is None:  # written by an early version
-        return
-    wrong = []
-    for name, bad in (
-        ("log_probability", ~(scores.log_probability <= 0)),
-        ("margin", ~np.isfinite(scores.margin)),
-        ("other", (scores.other == samples.label) | (scores.other < 0)),
-        ("index", np.diff(samples.index, prepend=-1) <= 0),
-    ):
-        if bad.any():
-            wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
-    # Margins near zero may change sides by rounding alone.
-    clear = np.abs(scores.margin) > _NEAR * np.abs(scores.margin).max(initial=0)
-    against = clear & ((scores.margin > 0) != samples.correct)
-    if against.any():
-        wrong.append(f"'margin' of sample {np.argmax(against)} in {SAMPLES} denies 'correct'.")
-    yield _check("scores", wrong, "Log-probabilities and margins go with what is correct.")
+    return check("accuracy", [] if _same(record.accuracy, accuracy) else wrong, right)
 
 
 def _rows(record: AuditRecord) -> Check:
@@ -266,7 +185,7 @@ def _rows(record: AuditRecord) -> Check:
         wrong.append(f"rows.possible is {rows.possible}, samples and channels give {possible}.")
     if not 0 <= rows.run <= rows.possible:
         wrong.append(f"{rows.run} rows were run of {rows.possible} possible ones.")
-    return _check("rows", wrong, f"{rows.run} of {rows.possible} rows were run.")
+    return check("rows", wrong, f"{rows.run} of {rows.possible} rows were run.")
 
 
 def _precision(record: AuditRecord) -> Check:
@@ -279,13 +198,13 @@ def _precision(record: AuditRecord) -> Check:
         )
     if device.precision == "tf32" and "cpu" in device.used:
         wrong.append("No processor has TF32, and the device is said to have been one.")
-    return _check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
+    return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
 def _margins(record: AuditRecord, folder: str | Path) -> Iterator[Check]:
     if record.margins is not None:
         right = f"The five numbers of {len(record.margins.layers)} layers follow from {MARGINS}."
-        yield _check("margins", margin_faults(record, read_margins(folder)), right)
+        yield check("margins", margin_faults(record, read_margins(folder)), right)
 
 
 def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
@@ -298,7 +217,7 @@ def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
     found = load(path).info.sha256
     wrong = f"{path} has SHA-256 {found}, the audit is of {record.model.sha256}."
     right = f"{path} is the network that was audited."
-    return _check("model", [] if found == record.model.sha256 else [wrong], right)
+    return check("model", [] if found == record.model.sha256 else [wrong], right)
 
 
 def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
@@ -325,7 +244,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         for name in ("estimate", "low", "high", "coverage", "inside_range")
         if not _same(getattr(record.gap, name), getattr(again, name))
     ]
-    return _check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
+    return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
 
 
 def _same(said: float, found: float) -> bool:

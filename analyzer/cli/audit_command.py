@@ -64,9 +64,9 @@ def command(
 
     Removes the channels of the last convolution's activation one after the other, most active
     first and least active first, and counts what is still classified right, class by class.
-    Leaves audit.json, curves.npz, samples.npz and report.html in the folder --out. Interrupted,
-    the same command goes on where it was. A network of the zoo brings its training data and
-    gap model along.
+    Leaves audit.json, curves.npz, samples.npz, suspects.csv and report.html in the folder --out.
+    Interrupted, the same command goes on where it was. A network of the zoo brings its training
+    data and gap model along.
 
     \b
     Examples:
@@ -123,6 +123,8 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
         yield "margins", f"log of the median distance at {layers} layers: {medians}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run} rows run"
+    if result.suspects:
+        yield "suspects", f"{result.suspects} samples to look at: {out / 'suspects.csv'}"
     yield "report", str(out / "report.html")
 
 

@@ -287,6 +287,13 @@ run_options = _together(
         help="Also measure how far samples are from another class, at the images and three layers: "
         "the features of the margin-based estimate. Takes some forward passes more.",
     ),
+    click.option(
+        "--suspects",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Training samples to list as suspicious, by name; 0 for none.  [default: 1 % of them, "
+        "and 20 at least]",
+    ),
 )
 
 json_option = click.option(

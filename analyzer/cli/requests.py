@@ -15,7 +15,7 @@ _PREPROCESS = (
 _PASSED_ON = (
     "site", "at", "axis", "output", "inputs", "custom_ops", "classes", "limit_per_class",
     "seed", "skip_bad", "chance", "device", "precision", "memory", "tolerance", "rank",
-    "margins",
+    "margins", "suspects",
 )  # fmt: skip
 
 

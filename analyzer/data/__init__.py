@@ -10,6 +10,7 @@ from analyzer.data.options import PRESETS, PreprocessOptions
 from analyzer.data.preprocessing import Preprocessing
 from analyzer.data.resolve import resolve_preprocessing
 from analyzer.data.source import Sample, Source, combine_digests
+from analyzer.data.thumbnails import thumbnail
 from analyzer.data.values import read_value
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "read_classes",
     "read_value",
     "resolve_preprocessing",
+    "thumbnail",
 ]

@@ -37,6 +37,7 @@ from analyzer.estimation.scores import (
     fit_scores,
     score_features,
 )
+from analyzer.estimation.suspicion import most_suspicious, ranks_within, suspicion
 
 __all__ = [
     "CURVE_FEATURES",
@@ -63,12 +64,15 @@ __all__ = [
     "margin_column",
     "margin_features",
     "measure_coverage",
+    "most_suspicious",
     "network_quantities",
     "normalized_margins",
+    "ranks_within",
     "read_gap_model",
     "read_population",
     "ridge",
     "score_features",
+    "suspicion",
     "write_gap_model",
     "write_population",
 ]
