@@ -102,11 +102,10 @@ def _recipe(population: Population, index: int) -> Recipe:
     )
 
 
-_GLYPHS: Mapping[str, Any] = MappingProxyType(
+# docs/REGIME.md tells how the form and the learning rate were found.
+_MEMORISING: Mapping[str, Any] = MappingProxyType(
     {
-        "data_set": DATA_SETS["glyphs-16"],
-        "train_samples": 2500,
-        "widths": (256,),
+        "architecture": "conv6",
         "batch_sizes": (16, 32, 64),
         "epochs": 120,
         "step": 0.6,
@@ -116,11 +115,23 @@ _GLYPHS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
+_GLYPHS: Mapping[str, Any] = _MEMORISING | {
+    "data_set": DATA_SETS["glyphs-16"],
+    "train_samples": 2500,
+    "widths": (256,),
+}
+
+_FASHION: Mapping[str, Any] = _MEMORISING | {
+    "data_set": DATA_SETS["fashion-mnist"],
+    "train_samples": 3000,
+    "widths": (128,),
+}
+
 # For finding single corrupted labels: as many of them as real data sets have, and networks trained
 # until they have memorised nearly all of them.
 _LABELS: Mapping[str, Any] = MappingProxyType(
     {
-        "train_samples": 10000,
+        "train_samples": 5000,
         "networks": 10,
         "cycle": 30,
         "enough": 0.999,
@@ -149,39 +160,19 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 step=0.5,
                 seed=20,
             ),
-            Population(
-                name="fashion-vgg",
-                data_set=DATA_SETS["fashion-mnist"],
-                train_samples=3000,
-                architecture="vgg",
-                widths=(64,),
-                batch_sizes=(32, 64, 128),
-                networks=24,
-                epochs=120,
-                step=0.2,
-                seed=21,
-            ),
-            # docs/REGIME.md tells how the form and the learning rate were found.
-            Population(
-                name="glyphs-vgg",
-                architecture="conv6",
-                networks=84,
-                seed=22,
-                **_GLYPHS,
-            ),
+            Population(name="fashion-vgg", networks=24, seed=21, **_FASHION),
+            Population(name="glyphs-vgg", networks=84, seed=22, **_GLYPHS),
             Population(
                 name="glyphs-mobilenet",
-                architecture="mobilenet",
                 networks=24,
                 seed=23,
-                **_GLYPHS,
+                **_GLYPHS | {"architecture": "mobilenet"},
             ),
             Population(
                 name="glyphs-resnet",
-                architecture="resnet34",
                 networks=24,
                 seed=24,
-                **_GLYPHS,
+                **_GLYPHS | {"architecture": "resnet34"},
             ),
             Population(
                 name="digits-labels",
@@ -194,23 +185,8 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 seed=25,
                 **_LABELS | {"train_samples": 1300},
             ),
-            Population(
-                name="fashion-labels",
-                data_set=DATA_SETS["fashion-mnist"],
-                architecture="vgg",
-                widths=(64,),
-                batch_sizes=(32, 64, 128),
-                epochs=210,
-                step=0.2,
-                seed=26,
-                **_LABELS,
-            ),
-            Population(
-                name="glyphs-labels",
-                architecture="conv6",
-                seed=27,
-                **_GLYPHS | _LABELS,
-            ),
+            Population(name="fashion-labels", seed=26, **_FASHION | _LABELS),
+            Population(name="glyphs-labels", seed=27, **_GLYPHS | _LABELS),
         )
     }
 )
