@@ -34,6 +34,7 @@ from analyzer.estimation.analysis import (
     coverage_curve,
     learning_curve,
 )
+from analyzer.estimation.margins import margin_obstacle
 from tools.evidence.levels import level_name
 from tools.evidence.tables import Table, read_table, table_path
 
@@ -96,6 +97,7 @@ class Findings:
     curves: Table
     example: Table
     scores: Mapping[str, FeatureScores]  # by choice of features
+    obstacle: str  # why margins were measured but cannot be scored as the paper does; "" if not so
     with_all: FeatureScores  # ζ and κ, over all networks whether they reached it or not
     held_out: int  # networks in each random split
     first_estimate: np.ndarray  # float64 (N,), by a line through the first split's networks
@@ -158,7 +160,7 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
     reached = networks.where(networks.texts("reached") == "True")
     gap = reached.numbers("gap")
     splits = draw_splits(len(gap))
-    choices = _choices(reached)
+    choices, obstacle = _choices(reached, len(splits.random[0][0]))
     scores = {
         label: score_features(choice.columns, gap, splits, fit=choice.fit)
         for label, choice in choices.items()
@@ -177,6 +179,7 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
         curves=curves.where(shown),
         example=example,
         scores=scores,
+        obstacle=obstacle,
         with_all=score_features(
             {column: networks.numbers(column) for column in _PAPER},
             networks.numbers("gap"),
@@ -197,23 +200,34 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
     )
 
 
-def _choices(networks: Table) -> dict[str, _Choice]:
-    """What there is to estimate the gap from, by the name it has on the page."""
-    curves = [name for name in CURVE_FEATURES if name in networks]
-    margins = [name for name in networks.columns if name.startswith(MARGIN_PREFIX)]
+def _choices(networks: Table, fewest: int) -> tuple[dict[str, _Choice], str]:
+    """What there is to estimate the gap from, by the name it has on the page.
+
+    Args:
+        networks: to estimate.
+        fewest: networks that the smallest fit has.
+
+    Returns:
+        The choices, and a sentence: why margins were measured but cannot be scored.
+    """
 
     def choice(names: Sequence[str], fit: Fit = least_squares) -> _Choice:
         return _Choice({name: networks.numbers(name) for name in names}, fit)
 
     found = {BOTH: choice(_PAPER), "ζ alone": choice(["zeta"]), "κ alone": choice(["kappa"])}
-    if margins:
+    curves = [name for name in CURVE_FEATURES if name in networks]
+    margins = [name for name in networks.columns if name.startswith(MARGIN_PREFIX)]
+    obstacle = margin_obstacle(choice(margins).columns, fewest) if margins else ""
+    measured = bool(margins) and np.isfinite([networks.numbers(name) for name in margins]).all()
+    if margins and not obstacle:
         found["margins"] = choice(margins)
+    if measured:
         found["margins, by ridge"] = choice(margins, ridge)
     if curves:
         found["more of the curves"] = choice(curves, ridge)
-    if curves and margins:
+    if curves and measured:
         found["curves and margins"] = choice([*curves, *margins], ridge)
-    return found
+    return found, obstacle
 
 
 def _first_split(
