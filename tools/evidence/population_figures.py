@@ -141,12 +141,10 @@ def estimates_figure(findings: Findings) -> "Figure":
     used = list(axes.flat)[: len(findings.lines)]
     for axis, label in zip(used, findings.lines, strict=True):
         found = findings.scores[label]
-        _draw_out_of_fold(axis, found, gap, corruption)
+        # An estimate far off must not press all others into a corner.
+        _draw_out_of_fold(axis, found, gap, corruption, ends=(-0.25, 1.25))
+        axis.set(xticks=_QUARTERS, yticks=_QUARTERS)
         axis.set_title(f"{label}: r = {found.out_of_fold_r:.3f}", **_SMALL)
-    # An estimate far off must not press all others into a corner.
-    ends = (-0.25, 1.25)
-    for axis in used:
-        axis.set(xlim=ends, ylim=ends, xticks=_QUARTERS, yticks=_QUARTERS)
     for axis in axes.flat[len(used) :]:
         axis.set_visible(False)
     level_legend(axes[0, -1])
@@ -174,19 +172,28 @@ def levels_figure(networks: Table) -> "Figure":
 
 
 def _draw_out_of_fold(
-    axis: "Axes", found: FeatureScores, gap: np.ndarray, corruption: np.ndarray
+    axis: "Axes",
+    found: FeatureScores,
+    gap: np.ndarray,
+    corruption: np.ndarray,
+    ends: tuple[float, float] | None = None,
 ) -> None:
-    """Estimated against true gap, a colour and marker a corruption level, with y = x."""
+    """Estimated against true gap, a colour and marker a corruption level, with y = x.
+
+    Estimates beyond ``ends`` are drawn at the end; without ends the axes hold all of them.
+    """
     estimated = np.array(found.out_of_fold)
+    if ends is None:
+        both = np.concatenate([gap, estimated])
+        margin = 0.04 * np.ptp(both)
+        ends = (both.min() - margin, both.max() + margin)
+    shown = np.clip(estimated, *ends)
     for level, colour in LEVELS.items():
         chosen = corruption == level
         axis.scatter(
-            gap[chosen], estimated[chosen], s=32, color=colour, marker=MARKERS[level], alpha=0.8,
-            linewidths=0, label=level_name(level),
+            gap[chosen], shown[chosen], s=32, color=colour, marker=MARKERS[level], alpha=0.8,
+            linewidths=0, label=level_name(level), clip_on=False,
         )  # fmt: skip
-    both = np.concatenate([gap, estimated])
-    margin = 0.04 * np.ptp(both)
-    ends = (both.min() - margin, both.max() + margin)
     axis.plot(ends, ends, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
     axis.set(xlim=ends, ylim=ends, xlabel="true gap", ylabel="estimated gap", aspect="equal")
 
