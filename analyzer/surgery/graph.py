@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _SHAPE_READERS = ("Shape", "Size")
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
@@ -48,11 +49,19 @@ def axes_of(node: ir.Node) -> list[int] | None:
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array behind an initializer or a ``Constant`` node; None for every other value."""
+    """The array behind an initializer or a ``Constant`` node, also where it is stored in a
+    narrower floating type and cast; None for every other value.
+    """
     if value is None:
         return None
-    if value.producer() is None:
+    node = value.producer()
+    if node is None:
         tensor = value.const_value if value.is_initializer() else None
+    elif is_op(node, "Cast"):
+        stored, wanted = constant(node.inputs[0]), ir.DataType(attribute(node, "to", 0))
+        if stored is None or {ir.DataType.from_numpy(stored.dtype), wanted} - _FLOATS:
+            return None
+        return stored.astype(wanted.numpy())
     else:
         tensor = ir.convenience.get_const_tensor(value)
     return None if tensor is None else tensor.numpy()

@@ -30,6 +30,10 @@ POOLED = "p = GlobalAveragePool(a)  g = Flatten(p)"
 LINEAR = {
     "gemm": (f"{POOLED} scores = Gemm<transB=1>(g, v, b)", False),
     "gemm scaled": (f"{POOLED} scores = Gemm<transB=1, alpha=0.5, beta=2.0>(g, v, b)", False),
+    "weights in half the bytes": (
+        f"{POOLED} h = Cast<to=10>(v)  wide = Cast<to=1>(h)  scores = Gemm<transB=1>(g, wide, b)",
+        False,
+    ),
     "softmax": (f"{POOLED} z = Gemm<transB=1>(g, v, b)  scores = Softmax(z)", False),
     "positions": ("g = Flatten(a)  scores = Gemm(g, f, b)", False),
     "matmul": ("g = Flatten(a)  scores = MatMul(g, f)", False),
