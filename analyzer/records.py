@@ -228,5 +228,5 @@ class GapEstimate:
     low: float
     high: float
     coverage: float  # nominal coverage of [low, high], e.g. 0.9
-    inside_range: bool  # the features lie where the gap model was fitted
+    inside_range: bool  # features and circumstances are like those the gap model was fitted on
     warnings: tuple[str, ...] = ()

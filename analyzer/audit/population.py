@@ -40,6 +40,14 @@ class Member:
     cells: Mapping[str, str]  # the row as written
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What an audit adds to a network's row of the table."""
+
+    values: Mapping[str, float]
+    circumstances: estimation.Circumstances
+
+
 def read_manifest(path: Path) -> tuple[Member, ...]:
     """The networks of a manifest: a CSV file, a row a network; paths are relative to it.
 
@@ -103,18 +111,18 @@ def audit_population(
     prepare_folder(out)
     requests = [_request(member, template, out) for member in members]
     run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, _Row] = {}
     failures: dict[str, str] = {}
     tasks = (
         joblib.delayed(_measured)(member, request)
         for member, request in zip(members, requests, strict=True)
     )
-    for number, (name, values, failure) in enumerate(run(tasks), 1):
-        if failure is None:
-            rows[name] = values
+    for number, (name, found) in enumerate(run(tasks), 1):
+        if isinstance(found, _Row):
+            rows[name] = found
         else:
-            failures[name] = failure
-            say(f"{name}: {failure}")
+            failures[name] = found
+            say(f"{name}: {found}")
         progress("networks", number, len(members))
     if failures:
         raise AnalyzerError(
@@ -181,7 +189,7 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
-def _measured(member: Member, request: AuditRequest) -> tuple[str, dict[str, float], str | None]:
+def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
     """Audits one network, in a worker; an error comes back as a sentence."""
     try:
         result = run_audit(request)
@@ -190,21 +198,17 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, dict[str, flo
         if test is None and member.test_data is not None:
             test = _test_accuracy(member, request)
     except AnalyzerError as error:
-        return member.name, {}, str(error)
+        return member.name, str(error)
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
     unknown = float("nan")
     values = {
-        "zeta": result.zeta,
-        "kappa": result.kappa,
         "train_accuracy": train,
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
-        **result.features,
-        **(result.margins.values() if result.margins else {}),
     }
-    return member.name, values, None
+    return member.name, _Row({**result.values(), **values}, result.circumstances)
 
 
 def _test_accuracy(member: Member, request: AuditRequest) -> float:
@@ -236,22 +240,24 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
         )
 
 
-def _table(
-    members: Sequence[Member], rows: Mapping[str, Mapping[str, float]], rank: str
-) -> estimation.Population:
+def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> estimation.Population:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
-    found = dict.fromkeys(name for member in members for name in rows[member.name])
+    found = dict.fromkeys(name for member in members for name in rows[member.name].values)
     features = [name for name in found if name not in measured]
     known = ("name", "keys", "test_keys", *measured, *features)
     further = [name for name in members[0].cells if name not in known]
 
     def column(name: str) -> np.ndarray:
-        return np.array([rows[member.name].get(name, np.nan) for member in members])
+        return np.array([rows[member.name].values.get(name, np.nan) for member in members])
 
     cells = {name: tuple(member.cells.get(name, "") for member in members) for name in further}
+    audited = [rows[member.name].circumstances.to_cells() for member in members]
+    # Last, because a table of another run may be the manifest.
+    cells |= {estimation.RANK: (rank,) * len(members)}
+    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CIRCUMSTANCES}
     return estimation.Population(
         name=tuple(member.name for member in members),
-        further=cells | {estimation.RANK: (rank,) * len(members)},
+        further=cells,
         features={name: column(name) for name in features},
         **{name: column(name) for name in measured},
     )

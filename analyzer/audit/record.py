@@ -15,6 +15,7 @@ from typing import Any
 
 from analyzer.audit.folder import AUDIT, read_json
 from analyzer.errors import AuditFolderError
+from analyzer.estimation.circumstances import Circumstances
 from analyzer.estimation.margins import MARGIN_FEATURES, margin_column
 from analyzer.writing import write_json
 
@@ -218,6 +219,22 @@ class AuditRecord:
     def rank(self) -> str:
         """What units were ranked by; audits from before there was a choice do not say."""
         return self.settings.get("rank", "l1")
+
+    @property
+    def circumstances(self) -> Circumstances:
+        """What a gap model holds against those of the networks it was fitted on."""
+        return Circumstances(
+            accuracy=self.accuracy,
+            classes=len(self.classes),
+            channels=self.site.channels,
+            samples=self.data.samples,
+            site=self.site.kind,
+        )
+
+    def values(self) -> dict[str, float]:
+        """What was measured, as :meth:`analyzer.estimation.GapModel.estimate` takes it."""
+        margins = self.margins.values() if self.margins else {}
+        return {"zeta": self.zeta, "kappa": self.kappa, **(self.features or {}), **margins}
 
 
 def to_dict(record: AuditRecord) -> dict[str, Any]:

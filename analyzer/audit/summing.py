@@ -1,6 +1,7 @@
 """From counts to the result: quantities, averages, estimated gap, warnings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from analyzer import estimation
@@ -36,7 +37,7 @@ def summed_up(
         if index not in filled
     )
     info, site = subject.info, subject.site
-    return record.AuditRecord(
+    found = record.AuditRecord(
         model=record.ModelRecord(
             path=request.model_name or str(request.model),
             sha256=info.sha256,
@@ -78,11 +79,7 @@ def summed_up(
             )
             for item in quantities
         ),
-        gap=_gap(
-            request,
-            subject.gap_model,
-            {"zeta": zeta, "kappa": kappa, **features, **(margins.values() if margins else {})},
-        ),
+        gap=None,
         device=record.DeviceRecord(
             requested=request.device, used=counted.device, precision=request.precision
         ),
@@ -102,14 +99,17 @@ def summed_up(
         suspects=how_many(request.suspects, counted.samples),
         key=subject.key,
     )
+    if subject.gap_model is None:
+        return found
+    return replace(found, gap=_gap(request, subject.gap_model, found))
 
 
 def _gap(
-    request: AuditRequest, gap_model: estimation.GapModel | None, values: Mapping[str, float]
-) -> record.GapRecord | None:
-    if gap_model is None:
-        return None
-    estimate = gap_model.estimate(values, rank=request.rank)
+    request: AuditRequest, gap_model: estimation.GapModel, found: record.AuditRecord
+) -> record.GapRecord:
+    estimate = gap_model.estimate(
+        found.values(), rank=request.rank, circumstances=found.circumstances
+    )
     return record.GapRecord(
         estimate=estimate.estimate,
         low=estimate.low,

@@ -235,9 +235,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    margins = record.margins.values() if record.margins else {}
-    values = {"zeta": record.zeta, "kappa": record.kappa, **(record.features or {}), **margins}
-    again = line.estimate(values)
+    again = line.estimate(record.values(), circumstances=record.circumstances)
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."

@@ -115,6 +115,12 @@ def command(
     if len(known) < len(table):
         left_out = len(table) - len(known)
         warn(f"{left_out} of {len(table)} networks have no known gap and were left out")
+    if gap_model.fitted_on.circumstances is None:
+        warn(
+            f"{population} does not say of all networks under which circumstances they were "
+            f"audited ({estimation.CIRCUMSTANCES[0]} and the like): audits will not warn about "
+            "networks outside them. `onnx-gap population` writes them down"
+        )
     if scores.margins_obstacle:
         warn(scores.margins_obstacle)
     if as_json:

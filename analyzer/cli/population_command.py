@@ -39,8 +39,8 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
     Its columns: name, model, train_data; then test_data, or train_accuracy and test_accuracy,
     or gap, where known; keys and test_keys for .npz files. Any further column is a
     hyperparameter. Paths are relative to the manifest. Leaves population.csv with zeta, kappa,
-    train_accuracy, test_accuracy, gap and unit_rank, and an audit folder a network. What is
-    finished is not run again.
+    train_accuracy, test_accuracy, gap, unit_rank and the circumstances of the audits, and an audit
+    folder a network. What is finished is not run again.
 
     \b
     Examples:

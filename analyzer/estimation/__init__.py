@@ -5,6 +5,7 @@ estimating need numpy alone. Whether the estimates hold is asked in
 :mod:`analyzer.estimation.analysis`, a door of its own.
 """
 
+from analyzer.estimation.circumstances import CIRCUMSTANCES, CircumstanceRanges, Circumstances
 from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX
 from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.fitting import fit_gap_model, fit_population
@@ -40,10 +41,13 @@ from analyzer.estimation.scores import (
 from analyzer.estimation.suspicion import most_suspicious, ranks_within, suspicion
 
 __all__ = [
+    "CIRCUMSTANCES",
     "CURVE_FEATURES",
     "MARGIN_FEATURES",
     "MARGIN_PREFIX",
     "RANK",
+    "CircumstanceRanges",
+    "Circumstances",
     "FeatureScores",
     "FitScores",
     "FittedOn",

@@ -1,12 +1,24 @@
 """Columns of a population's table: a number per network, and what all of them must be."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from analyzer.errors import GapModelError
 
-__all__ = ["CURVE_FEATURES", "MARGIN_PREFIX", "SYMBOLS", "checked_columns", "is_feature"]
+__all__ = [
+    "CURVE_FEATURES",
+    "MARGIN_PREFIX",
+    "SYMBOLS",
+    "Range",
+    "checked_columns",
+    "is_feature",
+    "number_or_none",
+]
+
+Range = tuple[float, float]
+"""Least and greatest of a column."""
 
 SYMBOLS = {"zeta": "ζ", "kappa": "κ"}
 """What sentences call a column, where that is not its name."""
@@ -53,3 +65,12 @@ def checked_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
                 f"{values[network]}: leave it out or measure it."
             )
     return arrays
+
+
+def number_or_none(text: str) -> float | None:
+    """The finite number that a cell holds; None where it holds none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.columns import SYMBOLS, checked_columns
-from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut, Range
+from analyzer.estimation.circumstances import CircumstanceRanges
+from analyzer.estimation.columns import SYMBOLS, Range, checked_columns
+from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import (
     check_coverage,
     fewest_points,
@@ -40,6 +41,7 @@ def fit_gap_model(
     architecture: str,
     recipe: Mapping[str, Sequence[float] | Sequence[str]] | None = None,
     rank: str = "l1",
+    circumstances: CircumstanceRanges | None = None,
     coverage: float = 0.9,
 ) -> GapModel:
     """Fit Eq. 7 by ordinary least squares.
@@ -53,6 +55,7 @@ def fit_gap_model(
         architecture: the architecture of its networks, for readers.
         recipe: per hyperparameter its range or its values, as :meth:`Population.recipe` gives.
         rank: what the units were ranked by, as :attr:`Population.rank` gives.
+        circumstances: of the networks' audits, where they are known.
         coverage: nominal coverage of the prediction interval, in (0, 1).
 
     Raises:
@@ -69,7 +72,9 @@ def fit_gap_model(
         )
     return GapModel(
         name=name,
-        fitted_on=FittedOn(len(target), data, architecture, dict(recipe or {}), rank),
+        fitted_on=FittedOn(
+            len(target), data, architecture, dict(recipe or {}), rank, circumstances
+        ),
         t_quantile=student_t_quantile(coverage, line.degrees),
         coverage=measure_coverage(features, target, coverage),
         **_described(FEATURES, line, target),
@@ -85,6 +90,7 @@ def fit_extended(
     architecture: str,
     recipe: Mapping[str, Sequence[float] | Sequence[str]] | None = None,
     rank: str = "l1",
+    circumstances: CircumstanceRanges | None = None,
     coverage: float = 0.9,
 ) -> GapModel:
     """Fit a gap model on more features than Eq. 7 has, by a ridge on standardised features.
@@ -95,7 +101,8 @@ def fit_extended(
     Args:
         columns: feature -> float ndarray of shape (N,), as :meth:`Population.extended` gives.
         gap: float ndarray of shape (N,), training − test accuracy.
-        name, data, architecture, recipe, rank, coverage: as of :func:`fit_gap_model`.
+        name, data, architecture, recipe, rank, circumstances, coverage: as of
+            :func:`fit_gap_model`.
 
     Raises:
         GapModelError: too few networks for an interval of this coverage, values that are not
@@ -112,7 +119,9 @@ def fit_extended(
     line = ridge(features, target)
     return GapModel(
         name=name,
-        fitted_on=FittedOn(len(target), data, architecture, dict(recipe or {}), rank),
+        fitted_on=FittedOn(
+            len(target), data, architecture, dict(recipe or {}), rank, circumstances
+        ),
         t_quantile=None,
         coverage=measure_coverage(features, target, coverage, fit=ridge),
         left_out=LeftOut(
@@ -132,7 +141,9 @@ def fit_population(
     coverage: float = 0.9,
     features: str = "paper",
 ) -> GapModel:
-    """Fit the networks of a population whose gap is known; recipes and ranking are noted.
+    """Fit the networks of a population whose gap is known.
+
+    Their recipes, ranking and circumstances are noted.
 
     Args:
         population: the networks.
@@ -142,7 +153,7 @@ def fit_population(
 
     Raises:
         GapModelError: as :func:`fit_gap_model` and :func:`fit_extended`, features of another
-            name, or the networks were ranked differently.
+            name, the networks were ranked differently, or a circumstance is not one.
     """
     if features not in FEATURE_SETS:
         raise GapModelError(f"The features are {features!r}: give {' or '.join(FEATURE_SETS)}.")
@@ -153,6 +164,7 @@ def fit_population(
         "architecture": architecture,
         "recipe": known.recipe(),
         "rank": known.rank,
+        "circumstances": CircumstanceRanges.of(map(known.circumstances, range(len(known)))),
         "coverage": coverage,
     }
     if features == "extended":

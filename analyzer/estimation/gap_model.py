@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.columns import MARGIN_PREFIX, SYMBOLS
+from analyzer.estimation.circumstances import CircumstanceRanges, Circumstances
+from analyzer.estimation.columns import MARGIN_PREFIX, SYMBOLS, Range
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends
 from analyzer.records import GapEstimate
 
-__all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut", "Range"]
+__all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut"]
 
 FEATURES = ("zeta", "kappa")
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class FittedOn:
     recipe: Mapping[str, Sequence[float] | Sequence[str]] = field(default_factory=dict)
     # hyperparameter -> [least, greatest], or the texts in use
     rank: str = "l1"  # what the units were ranked by in its audits
+    circumstances: CircumstanceRanges | None = None  # None: not known of all networks
 
     def __str__(self) -> str:
         ranked = "" if self.rank == "l1" else f"; units ranked by {self.rank}"
@@ -79,17 +79,26 @@ class GapModel:
             "holds for other data, architectures or training recipes."
         )
 
-    def estimate(self, values: Mapping[str, float], *, rank: str = "l1") -> GapEstimate:
+    def estimate(
+        self,
+        values: Mapping[str, float],
+        *,
+        rank: str = "l1",
+        circumstances: Circumstances | None = None,
+    ) -> GapEstimate:
         """The estimated generalization gap, with its prediction interval.
 
         The estimate is not clipped. ``inside_range`` is False when a feature lies outside its
-        range in the population, or their combination is further from the population's centre
-        (by leverage) than any of its networks. The first warning is always the caution.
+        range in the population, their combination is further from the population's centre
+        (by leverage) than any of its networks, or a circumstance is unlike all of theirs. The
+        first warning is always the caution.
 
         Args:
             values: of the network, at least those in ``features``: "zeta" and "kappa" (Eq. 6),
                 or what :func:`analyzer.estimation.curve_features` gives.
             rank: what the units were ranked by for them.
+            circumstances: of the network; None where they are not known. They are held against
+                the population's where the gap model says those.
 
         Raises:
             GapModelError: a feature is missing, or not a finite number.
@@ -101,7 +110,10 @@ class GapModel:
         leverage = 1 / self.fitted_on.networks + offset @ scatter @ offset
         estimate = float(point @ self.coefficients + self.intercept)
         low, high = self._interval(estimate, leverage, scatter @ offset)
+        fitted = self.fitted_on.circumstances
         outside = self._outside(point.tolist(), leverage)
+        if fitted is not None and circumstances is not None:
+            outside = [*fitted.outside(circumstances, self.name), *outside]
         return GapEstimate(
             estimate=estimate,
             low=low,

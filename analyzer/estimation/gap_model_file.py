@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import GapModelError
+from analyzer.estimation.circumstances import CircumstanceRanges
 from analyzer.estimation.columns import is_feature
 from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
@@ -78,6 +79,7 @@ def _to_dict(gap_model: GapModel) -> dict[str, Any]:
             "architecture": gap_model.fitted_on.architecture,
             "recipe": {key: list(values) for key, values in gap_model.fitted_on.recipe.items()},
             "rank": gap_model.fitted_on.rank,
+            "circumstances": _circumstances_to_dict(gap_model.fitted_on.circumstances),
         },
         "ranges": {
             **{key: list(r) for key, r in zip(named, gap_model.feature_ranges, strict=True)},
@@ -128,6 +130,7 @@ def _from_dict(file: Fields, sha256: str) -> GapModel:
             recipe=_recipe(fitted_on),
             # Files from before there was a choice do not say.
             rank=fitted_on.text("rank") if "rank" in fitted_on.value else "l1",
+            circumstances=_circumstances(fitted_on),
         ),
         feature_ranges=tuple(ranges.range(name) for name in named),
         gap_range=ranges.range("gap"),
@@ -193,6 +196,29 @@ def _recipe(fitted_on: Fields) -> dict[str, list[float] | list[str]]:
         if not numbers and not texts:
             raise recipe.error(name, "[least, greatest] or a list of texts", values)
     return dict(recipe.value)
+
+
+def _circumstances(fitted_on: Fields) -> CircumstanceRanges | None:
+    if fitted_on.value.get("circumstances") is None:
+        return None
+    found = fitted_on.inside("circumstances")
+    sites = found.get("sites")
+    if not isinstance(sites, list) or not sites or not all(isinstance(s, str) for s in sites):
+        raise found.error("sites", "a list of texts", sites)
+    return CircumstanceRanges(
+        accuracy=found.range("accuracy"),
+        classes=found.range("classes"),
+        channels=found.range("channels"),
+        samples_per_class=found.range("samples_per_class"),
+        sites=tuple(sites),
+    )
+
+
+def _circumstances_to_dict(circumstances: CircumstanceRanges | None) -> dict[str, Any] | None:
+    if circumstances is None:
+        return None
+    found = dataclasses.asdict(circumstances)
+    return {name: list(values) for name, values in found.items()}
 
 
 def _inverse_scatter(file: Fields, features: int) -> tuple[tuple[float, ...], ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.gap_model import Range
+from analyzer.estimation.columns import Range
 
 __all__ = ["Fields", "is_number"]
 

@@ -3,8 +3,8 @@
 A CSV file, a row a network: ``name, zeta, kappa, train_accuracy, test_accuracy, gap`` in any order;
 accuracies and gap are fractions and may be left empty where they are not known. Columns named as
 features of the curves, or beginning with ``margin_``, are numbers too, empty where not measured.
-Any further column is kept as text; all but those that say which files were audited, and
-``unit_rank``, what their units were ranked by, are hyperparameters.
+Any further column is kept as text; all but those that say which files were audited, ``unit_rank``,
+what their units were ranked by, and the circumstances of the audit are hyperparameters.
 """
 
 import csv
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX, is_feature
+from analyzer.estimation.circumstances import CIRCUMSTANCES, Circumstances
+from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX, is_feature, number_or_none
 from analyzer.writing import write_bytes
 
 __all__ = ["RANK", "Population", "read_population", "write_population"]
@@ -55,7 +56,7 @@ class Population:
     @property
     def hyperparameters(self) -> dict[str, tuple[str, ...]]:
         """The further columns that describe how the networks were trained."""
-        own = (*FILES, RANK)
+        own = (*FILES, RANK, *CIRCUMSTANCES)
         return {name: cells for name, cells in self.further.items() if name not in own}
 
     @property
@@ -88,6 +89,15 @@ class Population:
         """What was measured of one network, as :meth:`GapModel.estimate` takes it."""
         columns = {"zeta": self.zeta, "kappa": self.kappa, **self.features}
         return {name: float(values[row]) for name, values in columns.items()}
+
+    def circumstances(self, row: int) -> Circumstances | None:
+        """Under which one network was audited; None where the table does not say.
+
+        Raises:
+            GapModelError: the table says it in part, or wrongly.
+        """
+        cells = {name: self.further[name][row] for name in CIRCUMSTANCES if name in self.further}
+        return Circumstances.from_cells(cells, f"The network {self.name[row]!r}")
 
     def extended(self) -> dict[str, np.ndarray]:
         """The columns of an extended gap model: all features of the curves, and of margins if any.
@@ -124,7 +134,7 @@ class Population:
         described: dict[str, list[float] | list[str]] = {}
         for name, cells in self.hyperparameters.items():
             given = sorted({cell for cell in cells if cell})
-            numbers = [_number_or_none(cell) for cell in given]
+            numbers = [number_or_none(cell) for cell in given]
             if given and None not in numbers:
                 described[name] = [min(numbers), max(numbers)]
             else:
@@ -245,7 +255,7 @@ def _cell(row: dict[str, str], column: str, where: str) -> float:
     text = row.get(column, "")
     if not text and column not in REQUIRED:
         return math.nan
-    value = _number_or_none(text)
+    value = number_or_none(text)
     if column not in BOUNDS:
         if value is None:
             raise GapModelError(f"{where}, column '{column}': {text!r} is not a number.")
@@ -269,11 +279,3 @@ def _gap(values: dict[str, float], where: str) -> float:
             f"{between:.4g}; correct it or leave it empty."
         )
     return gap
-
-
-def _number_or_none(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

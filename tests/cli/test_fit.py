@@ -69,7 +69,9 @@ def test_extended_features_are_fitted_scored_and_applied(onnx_gap, extended, tmp
 
 
 def test_extended_features_need_their_columns(onnx_gap, tmp_path):
-    shown = onnx_gap("fit", TABLE, "--features", "extended", "-o", tmp_path / "gap.json")
+    plain = tmp_path / "plain.csv"
+    write_population(dataclasses.replace(read_population(TABLE), features={}), plain)
+    shown = onnx_gap("fit", plain, "--features", "extended", "-o", tmp_path / "gap.json")
     assert shown.code == 2
     assert "no column curve_n0" in shown.err
     assert not (tmp_path / "gap.json").exists()
@@ -97,6 +99,30 @@ def test_networks_without_a_known_gap_are_left_out_with_a_warning(onnx_gap, tmp_
     shown = onnx_gap("fit", tmp_path / "population.csv", "-o", tmp_path / "gap.json")
     assert shown.code == 0
     assert "Warning: 1 of 60 networks have no known gap" in shown.err
+
+
+def test_a_table_without_circumstances_is_fitted_with_a_warning(onnx_gap, tmp_path):
+    population = read_population(TABLE)
+    older, out = tmp_path / "older.csv", tmp_path / "gap.json"
+    further = {"corruption": population.further["corruption"]}
+    write_population(dataclasses.replace(population, further=further), older)
+    shown = onnx_gap("fit", older, "-o", out)
+    assert shown.code == 0
+    assert "does not say of all networks under which circumstances" in shown.err
+    assert json.loads(out.read_text(encoding="utf-8"))["fitted_on"]["circumstances"] is None
+
+
+def test_an_audit_says_which_circumstances_are_others(onnx_gap, tmp_path):
+    arguments = ("audit", "zoo:digits-c0", "--site", "node_conv2d_3", "--at", "conv")
+    out = tmp_path / "audit"
+    shown = onnx_gap(*arguments, "--limit-per-class", 9, "--out", out, "--json")
+    gap = shown.json["gap"]
+    assert not gap["inside_range"]
+    for said in ("is of 9 samples per class, the networks", "is of the kind 'convolution', that"):
+        assert any(said in sentence for sentence in gap["warnings"])
+        assert said in shown.err
+    assert "lies outside" in (out / "report.html").read_text(encoding="utf-8")
+    assert onnx_gap("verify", out, "--gap-model", "zoo:digits").code == 0
 
 
 def test_too_few_networks(onnx_gap, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from analyzer.audit.record import read_record
 from analyzer.estimation import CURVE_FEATURES, read_population
 
 
@@ -43,7 +44,11 @@ def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
     assert (out / "audits" / "b" / "report.html").is_file()
     counted = json.loads((out / "audits" / "a" / "audit.json").read_text(encoding="utf-8"))
     assert {name: float(a[name]) for name in CURVE_FEATURES} == counted["features"]
-    assert "curve_n0" not in read_population(out / "population.csv").hyperparameters
+    table = read_population(out / "population.csv")
+    assert table.hyperparameters == {"width": ("48", "48")}
+    circumstances = table.circumstances(0)
+    assert circumstances == read_record(out / "audits" / "a").circumstances
+    assert (circumstances.classes, circumstances.accuracy) == (10, 1.0)
 
     before = (out / "audits" / "a" / "samples.npz").read_bytes()
     assert onnx_gap(*arguments).code == 0
@@ -119,4 +124,18 @@ def test_what_units_were_ranked_by_goes_with_the_table(onnx_gap, manifest, tmp_p
     table = tmp_path / "again.csv"
     table.write_text((out / "population.csv").read_text())
     assert onnx_gap("population", table, *arguments[2:], "--out", tmp_path / "again").code == 0
-    assert {row["unit_rank"] for row in rows_of(tmp_path / "again" / "population.csv")} == {"l1"}
+    again = rows_of(tmp_path / "again" / "population.csv")
+    assert {row["unit_rank"] for row in again} == {"l1"}
+
+
+def test_a_manifests_own_columns_of_these_names_give_way_to_what_was_audited(
+    onnx_gap, manifest, tmp_path
+):
+    header, *rows = manifest.read_text().splitlines()
+    lines = [header + ",audited_classes", *(row + ",7" for row in rows)]
+    manifest.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "population"
+    arguments = ("--preprocess", "none", "--limit-per-class", 3, "--out", out)
+    assert onnx_gap("population", manifest, *arguments).code == 0
+    first, _ = rows_of(out / "population.csv")
+    assert (first["audited_classes"], first["audited_samples"]) == ("10", "30")

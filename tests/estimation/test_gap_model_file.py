@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError, OutputError
-from analyzer.estimation import fit_gap_model, read_gap_model, write_gap_model
+from analyzer.estimation import (
+    CircumstanceRanges,
+    fit_gap_model,
+    read_gap_model,
+    write_gap_model,
+)
 
 REMOVED = object()
 
@@ -24,6 +29,13 @@ def gap_model():
         architecture="CNN",
         recipe={"momentum": [0.0, 0.9], "optimizer": ["adam", "sgd"], "seed": []},
         rank="selectivity",
+        circumstances=CircumstanceRanges(
+            accuracy=(0.97, 1.0),
+            classes=(10.0, 10.0),
+            channels=(32.0, 64.0),
+            samples_per_class=(130.0, 130.0),
+            sites=("activation",),
+        ),
     )
 
 
@@ -68,6 +80,10 @@ def test_unknown_fields_are_ignored(gap_model, tmp_path):
         ("fitted_on.networks", 0, "'fitted_on.networks' must be an integer of at least 1"),
         ("fitted_on.networks", 7.5, "'fitted_on.networks' must be an integer"),
         ("fitted_on.rank", 1, "'fitted_on.rank' must be a text"),
+        ("fitted_on.circumstances", 3, "'fitted_on.circumstances' .* not a JSON object"),
+        ("fitted_on.circumstances.classes", [9, 1], "'fitted_on.circumstances.classes' must be"),
+        ("fitted_on.circumstances.accuracy", REMOVED, "lacks the field 'fitted_on.circumstances"),
+        ("fitted_on.circumstances.sites", [], "'fitted_on.circumstances.sites' must be a list"),
         ("fitted_on.recipe", {"momentum": [0, None]}, "'fitted_on.recipe.momentum' must be"),
         ("fitted_on.recipe", {"momentum": 0.9}, "'fitted_on.recipe.momentum' must be"),
         ("ranges.zeta", [0.9, 0.1], r"'ranges.zeta' must be \[least, greatest\]"),
@@ -100,13 +116,14 @@ def test_field_that_is_wrong_is_named(gap_model, tmp_path, field, value, message
     assert str(path) in str(caught.value)
 
 
-def test_gap_models_that_do_not_say_are_of_the_methods_ranking(gap_model, tmp_path):
+def test_older_gap_models_say_neither_ranking_nor_circumstances(gap_model, tmp_path):
     path = tmp_path / "gap_model.json"
     write_gap_model(gap_model, path)
     content = json.loads(path.read_text())
-    del content["fitted_on"]["rank"]
+    del content["fitted_on"]["rank"], content["fitted_on"]["circumstances"]
     path.write_text(json.dumps(content))
-    assert read_gap_model(path).fitted_on.rank == "l1"
+    fitted_on = read_gap_model(path).fitted_on
+    assert (fitted_on.rank, fitted_on.circumstances) == ("l1", None)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"\x80\x04K\x01.", b"[" * 100_000])

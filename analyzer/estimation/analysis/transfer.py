@@ -83,7 +83,8 @@ class Transfer:
     source: str  # what it was fitted on
     target: str  # what it is tried on; the same: each network by a fit to all the others
     estimate: tuple[float, ...]  # (N,), in the order of the table
-    inside: tuple[bool, ...]  # (N,): inside the range of the population it was fitted on
+    inside: tuple[bool, ...]  # (N,): inside the range of the population it was fitted on,
+    # in features, and in circumstances where both tables say them
     plain: Agreement
     offset: float  # mean error, gap − estimate; taking it out leaves r and τ as they are
     shifted_rmse: float  # once the mean error of all the others is taken out of each estimate
@@ -117,7 +118,10 @@ def transfer(
     """
     known = _known(target, name)
     estimates = [
-        gap_model.estimate(known.values(row), rank=known.rank) for row in range(len(known))
+        gap_model.estimate(
+            known.values(row), rank=known.rank, circumstances=known.circumstances(row)
+        )
+        for row in range(len(known))
     ]
     return _transfer(gap_model.name, name, estimates, known.gap, sizes, repetitions, seed)
 
@@ -157,7 +161,9 @@ def transfer_matrix(
         rows = np.arange(len(networks))
         return [
             fitted(networks.take(rows[rows != row]), name).estimate(
-                networks.values(row), rank=networks.rank
+                networks.values(row),
+                rank=networks.rank,
+                circumstances=networks.circumstances(row),
             )
             for row in rows.tolist()
         ]

@@ -1,0 +1,166 @@
+"""Circumstances of an audit, which a gap model takes for granted: it holds where they are alike.
+
+Nothing is estimated from them. What lies outside those of a gap model's own networks is named.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+
+from analyzer.errors import GapModelError
+from analyzer.estimation.columns import Range, number_or_none
+
+__all__ = ["CIRCUMSTANCES", "CircumstanceRanges", "Circumstances"]
+
+ACCURACY_SLACK = 0.005
+"""How far a training accuracy may lie beyond a range: training ends between two epochs, precision
+and batch norm's statistics move a sample here and there; none of it is another circumstance."""
+
+SAMPLES_FACTOR = 2.0
+"""How far, as a factor, samples per class may: classes differ as much within a data set. With twice
+the images a class, networks with about the same ζ and κ had a gap smaller by 0.09 already, with
+four times by 0.14 (docs/REGIME.md): further away is another circumstance."""
+
+_PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
+_NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Of the audit of one network."""
+
+    accuracy: float  # of all S samples, with nothing removed
+    classes: int  # with samples
+    channels: int  # M
+    samples: int  # S
+    site: str  # "activation", "convolution" or "tensor"
+
+    @property
+    def samples_per_class(self) -> float:
+        """The plain average."""
+        return self.samples / self.classes
+
+    def to_cells(self) -> dict[str, str]:
+        """The columns of a population's table."""
+        return {_PREFIX + f.name: str(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_cells(cls, cells: Mapping[str, str], where: str) -> "Circumstances | None":
+        """What :meth:`to_cells` gave; None where all columns are missing or empty.
+
+        Args:
+            cells: of one network, by column; columns of other names are passed over.
+            where: names the network in messages.
+
+        Raises:
+            GapModelError: a column is missing or empty while others are not, or holds something
+                else than it should.
+        """
+        given = {f.name: cells.get(_PREFIX + f.name, "") for f in fields(cls)}
+        if not any(given.values()):
+            return None
+        site = given.pop("site")
+        if not site:
+            raise _wrong(where, "site", site, "the kind of a site")
+        numbers = {name: number_or_none(text) for name, text in given.items()}
+        for name, number in numbers.items():
+            if name == "accuracy":
+                wanted, right = "a fraction", number is not None and 0 <= number <= 1
+            else:
+                wanted = "a whole number of at least 1"
+                right = number is not None and number >= 1 and number.is_integer()
+            if not right:
+                raise _wrong(where, name, given[name], wanted)
+        accuracy = numbers.pop("accuracy")
+        return cls(accuracy=accuracy, site=site, **{k: int(v) for k, v in numbers.items()})
+
+
+CIRCUMSTANCES = tuple(_PREFIX + f.name for f in fields(Circumstances))
+"""Their columns in a population's table."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircumstanceRanges:
+    """Least and greatest of the networks that a gap model was fitted on."""
+
+    accuracy: Range
+    classes: Range
+    channels: Range
+    samples_per_class: Range
+    sites: tuple[str, ...]
+
+    @classmethod
+    def of(cls, networks: Iterable[Circumstances | None]) -> "CircumstanceRanges | None":
+        """The ranges over at least one network; None unless the circumstances of all are known."""
+        known = list(networks)
+        if None in known:
+            return None
+        ranges = {
+            name: (float(min(values)), float(max(values)))
+            for name in ("accuracy", "classes", "channels", "samples_per_class")
+            for values in [[getattr(network, name) for network in known]]
+        }
+        return cls(**ranges, sites=tuple(sorted({network.site for network in known})))
+
+    def outside(self, network: Circumstances, gap_model: str) -> Iterator[str]:
+        """A sentence for each circumstance of ``network`` that lies outside.
+
+        Args:
+            network: what was audited.
+            gap_model: the name of the gap model.
+        """
+        fitted = f"the networks that the gap model {gap_model!r} was fitted on"
+        low, high = self.accuracy
+        accuracy = f"The accuracy on the training data is {network.accuracy:.3f}"
+        if network.accuracy < low - ACCURACY_SLACK:
+            yield (
+                f"{accuracy}, below the {_said(self.accuracy, '.3f')} of {fitted}: this network "
+                "has not memorised its training data as they had, and ζ and κ then mean something "
+                "else."
+            )
+        if network.accuracy > high + ACCURACY_SLACK:
+            yield (
+                f"{accuracy}, above the {_said(self.accuracy, '.3f')} of {fitted}: this network "
+                "has learned its training data further than they had, and ζ and κ then mean "
+                "something else."
+            )
+        if not _inside(network.classes, self.classes):
+            yield (
+                f"The audit is of {network.classes} classes, {fitted} have {_said(self.classes)}: "
+                "ζ and κ are not alike where classes are fewer or more, and the estimate is an "
+                "extrapolation."
+            )
+        if not _inside(network.channels, self.channels):
+            yield (
+                f"The site has {network.channels} channels, {fitted} have "
+                f"{_said(self.channels)}: ζ and κ are fractions of them, and the estimate is an "
+                "extrapolation."
+            )
+        least, most = self.samples_per_class
+        if not _inside(network.samples_per_class, (least / SAMPLES_FACTOR, most * SAMPLES_FACTOR)):
+            yield (
+                f"The audit is of {network.samples_per_class:.4g} samples per class, {fitted} have "
+                f"{_said(self.samples_per_class)}: another gap goes with the same ζ and κ where "
+                "there are fewer samples or more, and the estimate is an extrapolation."
+            )
+        if network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
+            kinds = " or ".join(map(repr, self.sites))
+            yield (
+                f"The site is of the kind {network.site!r}, that of {fitted} is {kinds}: ζ and κ "
+                "are other quantities there."
+            )
+
+
+def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
+    return GapModelError(
+        f"{where}, column '{_PREFIX}{name}': {text!r} is not {wanted}. Write the table anew with "
+        f"`onnx-gap population`, or leave out its columns {_PREFIX}…"
+    )
+
+
+def _inside(value: float, within: Range) -> bool:
+    return within[0] <= value <= within[1]
+
+
+def _said(within: Range, style: str = ".4g") -> str:
+    low, high = (format(end, style) for end in within)
+    return low if low == high else f"{low} to {high}"
