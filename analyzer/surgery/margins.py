@@ -139,9 +139,11 @@ def _bytes_between(graph: ir.Graph, image: str) -> int:
     Raises:
         NoGradient: an operator there has none, or is none of ONNX's; or a shape is not known.
     """
-    flowing = depending(graph, [find_value(graph, image)]) & leading_to(graph, graph.outputs)
+    images = find_value(graph, image)
+    flowing = depending(graph, [images]) & leading_to(graph, graph.outputs)
     total = 0
-    for value in flowing:
+    # In the order of the graph, so that the first culprit is always the same.
+    for value in (images, *(v for node in graph for v in node.outputs if v in flowing)):
         node = value.producer()
         if node is None and not value.dtype.is_floating_point():
             raise NoGradient(f"its images are {value.dtype.numpy()}, not floating-point numbers")

@@ -255,7 +255,7 @@ def test_a_single_score_stands_against_its_threshold(tail, write, margins_of, ru
 REFUSED = {
     "quantized": (
         "q = QuantizeLinear(z, s, p)\n y = DequantizeLinear(q, s, p)",
-        "it is quantized (by DequantizeLinear), and steps have no gradient",
+        "it is quantized (by QuantizeLinear), and steps have no gradient",
     ),
     "no rule": (
         "b = Unsqueeze(z, a)\n m = MaxRoiPool<pooled_shape=[1,1]>(c, o)\n k = Flatten(m)\n"
