@@ -69,11 +69,12 @@ def count(
 ) -> Counted:
     """Cuts the network, checks the cut, and runs the ablation or what is left of it.
 
+    The checkpoint's folder takes the files.
+
     Raises:
         AnalyzerError: anything about the network, the data or the device.
     """
     arrays = checkpoint.read(subject.key)
-    checkpoint.prepare()
     samples, images = samples_of(request, subject, _CHECKED_IMAGES)
     opened = open_checked(request, subject, checkpoint.folder, images, say)
     classes = opened.classes

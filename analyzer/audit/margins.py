@@ -1,6 +1,5 @@
 """From a network and its data to the features of the margin-based estimate."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from analyzer.audit.subject import Subject
 from analyzer.errors import DataError, ModelError
 from analyzer.records import MarginGraph, Progress
 
-__all__ = ["Margins", "check_margins", "measure_margins"]
+__all__ = ["Margins", "margin_graph", "measure_margins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +26,39 @@ class Margins:
     total_variation: np.ndarray  # float64 (L,)
 
 
-def check_margins(request: AuditRequest, subject: Subject) -> None:
-    """Whether the network has margins that can be measured: asked before a long sweep.
+def margin_graph(
+    request: AuditRequest, subject: Subject, folder: Path, most: int | None = None
+) -> MarginGraph:
+    """The network extended by margins, in batches that fit into memory, or of ``most`` images.
 
     Raises:
-        AnalyzerError: its gradient cannot be had, or no sample can be read.
+        AnalyzerError: its gradient cannot be had, or not one sample can be read.
     """
     _, images = samples_of(request, subject, 1)
-    with tempfile.TemporaryDirectory() as scratch:
-        _graph(request, subject, Path(scratch), images, most=1)
+    return surgery.write_margins(
+        subject.network,
+        folder / "margins.onnx",
+        images.shape[1:],
+        output=request.output,
+        **({"memory": request.memory} if most is None else {"most": most}),
+    )
 
 
 def measure_margins(
-    request: AuditRequest, subject: Subject, checkpoint: Checkpoint, progress: Progress
+    request: AuditRequest,
+    subject: Subject,
+    checkpoint: Checkpoint,
+    graph: MarginGraph,
+    progress: Progress,
 ) -> Margins:
     """Measures the margins of all samples, or what is left of them.
 
     Raises:
-        AnalyzerError: the network's gradient cannot be had, not one sample is classified as its
-            label, or anything about the data or the device.
+        AnalyzerError: not one sample is classified as its label, or anything about the network,
+            the data or the device.
     """
     kept = checkpoint.read(subject.key, "margins")
-    checkpoint.prepare()
-    samples, images = samples_of(request, subject, 1)
-    graph = _graph(request, subject, checkpoint.folder, images, memory=request.memory)
+    samples, _ = samples_of(request, subject, 1)
     tally = ablation.MarginTally.start(len(samples.labels), graph)
     if kept is not None:
         tally.restore(kept)
@@ -67,23 +75,11 @@ def measure_margins(
                 progress=progress,
             )
         except ablation.OutOfMemory:
-            tried, most = graph.batch, max(graph.batch // 2, 1)
-            graph = _graph(request, subject, checkpoint.folder, images, most=most)
+            tried = graph.batch
+            graph = margin_graph(request, subject, checkpoint.folder, max(tried // 2, 1))
             if graph.batch == tried:
                 raise
     return _described(graph, tally)
-
-
-def _graph(
-    request: AuditRequest, subject: Subject, folder: Path, images: np.ndarray, **limits: int
-) -> MarginGraph:
-    return surgery.write_margins(
-        subject.network,
-        folder / "margins.onnx",
-        images.shape[1:],
-        output=request.output,
-        **limits,
-    )
 
 
 def _described(graph: MarginGraph, tally: ablation.MarginTally) -> Margins:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from analyzer.audit import folder, record
 from analyzer.audit.checkpoint import Checkpoint
 from analyzer.audit.counting import count, counted_before
-from analyzer.audit.margins import check_margins, measure_margins
+from analyzer.audit.margins import margin_graph, measure_margins
 from analyzer.audit.report import render_report
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject, find_subject
@@ -55,17 +55,20 @@ def run_audit(
         folder.prepare_folder(request.out)
         if request.fresh:
             checkpoint.drop()
+        margins = finished.margins if finished is not None else None
+        measuring = request.margins and margins is None
+        if finished is None or measuring:
+            checkpoint.prepare()
+        # Before the sweep: what has no gradient is refused at once.
+        graph = margin_graph(request, subject, checkpoint.folder) if measuring else None
         if finished is not None:
             counted = counted_before(request.out, finished)
             if counted.samples.scores is None and request.suspects != 0:
                 say("counted by an early version, so no suspects are listed; --fresh lists them")
         else:
-            if request.margins:
-                check_margins(request, subject)
             counted = count(request, subject, checkpoint, progress, say)
-        margins = finished.margins if finished is not None else None
-        if request.margins and margins is None:
-            found = measure_margins(request, subject, checkpoint, progress)
+        if graph is not None:
+            found = measure_margins(request, subject, checkpoint, graph, progress)
             folder.write_margins(request.out, found.distances, found.total_variation)
             margins = found.record
         result = summed_up(request, subject, counted, margins, time.perf_counter() - began)
