@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-FILES = ["audit.json", "curves.npz", "report.html", "samples.npz"]
+FILES = [
+    "audit.json", "curves.npz", "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
+]  # fmt: skip
 
 
 def left_in(folder):
@@ -28,7 +30,7 @@ def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap,
     )
     assert (shown.code, shown.err) == (0, "")
     names = [line.split()[0] for line in shown.out.splitlines()]
-    assert names == ["network", "data", "accuracy", "ζ", "κ", "gap", "time", "report"]
+    assert names == ["network", "data", "accuracy", "ζ", "κ", "gap", "time", "suspects", "report"]
     assert "somewhere/audit/report.html" in shown.out
     assert "60 samples of 10 classes" in shown.out
 
@@ -51,6 +53,17 @@ def test_json_is_the_record_and_alone_on_standard_output(audit, onnx_gap, networ
     )
     assert (shown.code, shown.err) == (0, "")
     assert shown.json == json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+
+
+def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
+    folder = audit("some", "--suspects", 5)
+    assert len((folder / "suspects.csv").read_text(encoding="utf-8").splitlines()) == 1 + 5
+    arguments = ("audit", network, "--data", train, "--preprocess", "none", "--out", folder)
+    shown = onnx_gap(*arguments, "--suspects", 0)
+    assert shown.code == 0
+    assert not any(line.startswith("suspects") for line in shown.out.splitlines())
+    assert left_in(folder) == FILES[:4]
+    assert onnx_gap(*arguments, "--suspects", -1).code == 2
 
 
 def test_the_caution_of_an_estimate_is_a_plain_sentence_with_it(onnx_gap):
@@ -177,7 +190,9 @@ def test_another_ranking_is_said_with_what_it_does_to_the_estimate(onnx_gap):
     shown = onnx_gap(*arguments, "--out", "audit")
     assert shown.code == 0
     names = [line.split()[0] for line in shown.out.splitlines()[:-1]]
-    assert names == ["network", "data", "accuracy", "ranking", "ζ", "κ", "gap", "time", "report"]
+    assert names == [
+        "network", "data", "accuracy", "ranking", "ζ", "κ", "gap", "time", "suspects", "report",
+    ]  # fmt: skip
     assert "ranked by random, not by activity" in shown.out
     assert "by random here, by l1 where the gap model 'digits' was fitted" in shown.err
     assert onnx_gap(*arguments, "--out", "audit", "--json").json["settings"]["rank"] == "random"

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-FILES = ["audit.json", "curves.npz", "report.html", "samples.npz"]
+FILES = [
+    "audit.json", "curves.npz", "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
+]  # fmt: skip
 
 # The same command, except that it stops for a while after each of its many checkpoints.
 SLOW = """
