@@ -1,6 +1,7 @@
 """Putting the examples of a trained population on its shelf in the package."""
 
 import shutil
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,23 @@ from model_zoo.training import find_population
 __all__ = ["build_shelf"]
 
 
-def build_shelf(name: str, population_folder: str | Path, *, shelf: Path = SHELF) -> Path:
+def build_shelf(
+    name: str,
+    population_folder: str | Path,
+    *,
+    corruptions: Collection[float] | None = None,
+    half: bool = False,
+    shelf: Path = SHELF,
+) -> Path:
     """Copy a population's training data and its plain network of each corruption level.
 
-    ``population.csv`` and the gap model are made later from audits, and left alone.
+    ``population.csv`` and the gap models are made later from audits, and left alone.
 
     Args:
         name: one of :data:`model_zoo.POPULATIONS`.
         population_folder: what :func:`model_zoo.train_population` filled.
+        corruptions: the levels to take; by default all.
+        half: store weights as float16, for networks that would be large in a package.
         shelf: folder of all shelves; by default the package's own.
 
     Returns:
@@ -34,12 +44,14 @@ def build_shelf(name: str, population_folder: str | Path, *, shelf: Path = SHELF
             otherwise.
     """
     population, source = find_population(name), Path(population_folder)
-    levels = len(population.corruptions)
-    plain = [_plain(source, recipe) for recipe in recipes(population)[:levels]]
+    wanted = population.corruptions if corruptions is None else corruptions
+    first = recipes(population)[: len(population.corruptions)]
+    plain = [_plain(source, recipe) for recipe in first if recipe.corruption in wanted]
     folder = shelf / population.name
     folder.mkdir(parents=True, exist_ok=True)
     _copy(source / TRAIN_DATA, folder / TRAIN_DATA)
-    networks = [_shelve(population.name, result, source, folder) for result in plain]
+    write = _written_half if half else _copy
+    networks = [_shelve(population.name, result, source, folder, write) for result in plain]
     with np.load(folder / TRAIN_DATA, allow_pickle=False) as stored:
         samples = len(stored[IMAGES])
     write_json(
@@ -71,12 +83,18 @@ def _plain(source: Path, recipe: Recipe) -> Result:
     return result
 
 
-def _shelve(population: str, result: Result, source: Path, folder: Path) -> dict[str, Any]:
-    """Copy one network; return its part of the index."""
+def _shelve(
+    population: str,
+    result: Result,
+    source: Path,
+    folder: Path,
+    write: Callable[[Path, Path], None],
+) -> dict[str, Any]:
+    """Write one network; return its part of the index."""
     corruption = result.recipe.corruption
     name = f"{population}-{level(corruption)}"
     file = f"{name}.onnx"
-    _copy(source / result.model, folder / file)
+    write(source / result.model, folder / file)
     return {
         "name": name,
         "file": file,
@@ -87,6 +105,12 @@ def _shelve(population: str, result: Result, source: Path, folder: Path) -> dict
         "test_accuracy": round(result.test_accuracy, 6),
         "trained_as": result.recipe.name,
     }
+
+
+def _written_half(source: Path, target: Path) -> None:
+    from model_zoo.half_weights import write_half  # needs onnx
+
+    write_half(source, target)
 
 
 def _copy(source: Path, target: Path) -> None:
