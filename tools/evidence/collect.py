@@ -26,7 +26,7 @@ from analyzer.writing import sha256
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
 from model_zoo.populations import labels_key
-from model_zoo.results import MANIFEST, TRAIN_DATA, Result, read_result
+from model_zoo.results import TRAIN_DATA, Result, read_result
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 
 __all__ = ["Member", "collect", "right_by_class"]
@@ -72,12 +72,13 @@ def collect(trained: Path, audited: Path, out: Path, *, data: Path | None = None
         AnalyzerError: a network is missing, was not audited, is not the one that was audited,
             or does not have the test accuracy that was recorded when it was trained.
     """
-    name = _name(trained)
     table = read_table(audited / "population.csv")
+    names = table.texts("name").tolist()
+    name = _name(trained, names[0])
     test = POPULATIONS[name].data_set.read(data)[1]
     members = [
         _member(trained, audited, network, POPULATIONS[name].data_set.classes, test)
-        for network in table.texts("name").tolist()
+        for network in names
     ]
     out.mkdir(parents=True, exist_ok=True)
     for kind, rows in (
@@ -91,9 +92,9 @@ def collect(trained: Path, audited: Path, out: Path, *, data: Path | None = None
     return name
 
 
-def _name(trained: Path) -> str:
-    names = read_table(trained / MANIFEST).texts("name")
-    result = read_result(trained, names[0])
+def _name(trained: Path, network: str) -> str:
+    """The population that a network belongs to."""
+    result = read_result(trained, network)
     name = result and result.conditions["population"]
     if name not in POPULATIONS or 0.0 not in POPULATIONS[name].corruptions:
         raise AnalyzerError(
