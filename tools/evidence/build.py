@@ -29,6 +29,7 @@ from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detecti
 from tools.evidence.findings import Findings, population_findings
 from tools.evidence.levels import level_name
 from tools.evidence.regimes import SEED, Regime, regimes, regimes_figure
+from tools.evidence.sample_findings import SampleFindings, sample_findings, samples_figure
 from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
 from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path
@@ -56,6 +57,7 @@ class Evidence:
     corrupted: Mapping[str, dict[str, tuple[Detection, ...]]]  # by population, batch norm on, off
     matrices: tuple[Matrix, ...]  # by choice of features; none for a single population
     regimes: tuple[Regime, ...]  # none without a table
+    samples: tuple[SampleFindings, ...]  # of each population that there is a table of
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
     paper: list[dict[str, str]]
 
@@ -91,6 +93,9 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
         matrices=transfer_matrices(populations),
         classes=tuple(class_findings(findings) for findings in populations),
         regimes=regimes(read_table(settings)) if settings.exists() else (),
+        samples=tuple(
+            sample_findings(read_table(path)) for path in sorted(tables.glob("samples-*.csv"))
+        ),
         sensitivities={
             name: sensitivities(table) for name, table in _tables(tables, "sensitivity", names)
         },
@@ -116,6 +121,8 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
         yield f"{p.name}-classes", population_figures.classes_figure(p)
     for found in evidence.classes:
         yield f"{found.name}-class-gaps", classes_gap_figure(found)
+    for found in evidence.samples:
+        yield f"{found.population}-samples", samples_figure(found)
     yield "learning", between_figures.learning_figure(evidence.populations)
     yield "coverage", between_figures.coverage_figure(evidence.populations)
     for name, found in evidence.sensitivities.items():

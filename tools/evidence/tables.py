@@ -7,6 +7,7 @@
 ``curves-NAME.csv``       two rows a network: both curves, averaged over the classes
 ``example-NAME.csv``      two rows a corruption level: both curves of one class, as counts
 ``sensitivity-NAME.csv``  a row an audit: ζ and κ of a network with one choice made otherwise
+``samples-NAME.csv``      a row a network and score: how well it finds single wrong labels
 ``paper.csv``             what the paper reports
 ========================  ========================================================================
 """
