@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.surgery.fixed import size_of
-from analyzer.surgery.graph import attribute, constant, depending, dimensions, is_op
+from analyzer.surgery.graph import attribute, constant, depending, dimensions, is_op, names_of
 from analyzer.surgery.shapes import infer_shapes
 
 __all__ = ["settle_forms"]
@@ -54,7 +54,7 @@ class _Names:
 
     def __init__(self, graph: ir.Graph):
         self._stem = _PREFIX
-        taken = ir.convenience.create_value_mapping(graph)
+        taken = names_of(graph)
         while any(name.startswith(self._stem) for name in taken):
             self._stem += "_"
         self._count = 0
@@ -121,22 +121,19 @@ def _same(at: _Before) -> ir.Value | None:
 
 
 def _scatter(at: _Before) -> ir.Value | None:
-    """Σ by ``ScatterElements``, one element after the other."""
+    """Σ by ``ScatterElements``, one element after the other, which float16 has to be cast for."""
     data, indices, updates = at.node.inputs
     if attribute(at.node, "reduction", "none") != "add" or dimensions(indices)[-1] != 1:
         return None
     rest = list(dimensions(data)[1:])
-    flat = [-1, *rest]
     places = at.op("Reshape", indices, at.ints([-1] + [1] * len(rest)))
-    count = size_of(indices)
-    return at.op(
-        "ScatterElements",
-        data,
-        at.op("Expand", places, at.ints([count, *rest])),
-        at.op("Reshape", updates, at.ints(flat)),
-        axis=0,
-        reduction="add",
-    )
+    places = at.op("Expand", places, at.ints([size_of(indices), *rest]))
+    updates = at.op("Reshape", updates, at.ints([-1, *rest]))
+    half = data.dtype.itemsize < ir.DataType.FLOAT.itemsize
+    if half:
+        data, updates = (at.op("Cast", v, to=ir.DataType.FLOAT.value) for v in (data, updates))
+    added = at.op("ScatterElements", data, places, updates, axis=0, reduction="add")
+    return at.op("Cast", added, to=at.node.inputs[0].dtype.value) if half else added
 
 
 def _convolution(at: _Before) -> ir.Value:

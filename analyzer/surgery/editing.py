@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from analyzer.surgery.graph import unique_name
+from analyzer.surgery.graph import names_of
 
 __all__ = ["Insertion"]
 
@@ -18,7 +18,7 @@ class Insertion:
         self._graph = graph
         self._stem = stem
         self._nodes: list[ir.Node] = []
-        self._names: set[str] = set()
+        self._taken = names_of(graph)
 
     def op(self, op_type: str, *inputs: ir.Value, name: str | None = None, **attributes):
         """A new node of the default domain; returns its one output."""
@@ -47,8 +47,7 @@ class Insertion:
             self._graph.extend(self._nodes)
 
     def _unique(self, wanted: str) -> str:
-        name = unique_name(self._graph, wanted)
-        while name in self._names:
-            name = unique_name(self._graph, f"{name}_")
-        self._names.add(name)
-        return name
+        while wanted in self._taken:
+            wanted += "_"
+        self._taken.add(wanted)
+        return wanted

@@ -19,6 +19,7 @@ __all__ = [
     "find_value",
     "is_op",
     "leading_to",
+    "names_of",
     "readers",
     "reads",
     "unique_name",
@@ -131,9 +132,14 @@ def leading_to(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Value]:
     return needed
 
 
+def names_of(graph: ir.Graph) -> set[str]:
+    """The names of all values of ``graph`` and its subgraphs; takes a while in a large one."""
+    return {v.name for v in ir.convenience.create_value_mapping(graph).values()}
+
+
 def unique_name(graph: ir.Graph, wanted: str) -> str:
     """``wanted``, with underscores appended until no value of ``graph`` bears it."""
-    taken = {v.name for v in ir.convenience.create_value_mapping(graph).values()}
+    taken = names_of(graph)
     while wanted in taken:
         wanted += "_"
     return wanted

@@ -209,6 +209,16 @@ def test_a_network_of_few_activations_has_other_layers_in_their_place(write, mar
     assert [layer.tensor for layer in graph.layers] == ["x", "c", "m", "g"]
 
 
+def test_networks_in_half_precision_have_margins_too(write, margins_of):
+    images = normal(3, 2, 6, 6)
+    _, exact = margins_of(write(FEW), images, [0, 1, 2])
+    half = write(FEW.replace("float", "float16"), name="half.onnx")
+    _, made = margins_of(half, images.astype(np.float16), [0, 1, 2])
+    for found, wanted in zip(made.values(), exact.values(), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, rtol=0.02, atol=2e-3)
+
+
 HEAD = """
 net (float[N,2,6,6] x) => (OUTPUT)
 <float[4,2,3,3] w, float[K,64] v>
