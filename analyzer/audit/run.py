@@ -42,6 +42,8 @@ def run_audit(
     """
     began = time.perf_counter()
     subject = find_subject(request)
+    if subject.gap_model is not None and subject.gap_model.takes_margins:
+        request = replace(request, margins=True)
     checkpoint = Checkpoint(request.out)
     finished = None if request.fresh else _finished(request, subject)
     if finished is not None:

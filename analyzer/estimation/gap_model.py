@@ -123,18 +123,10 @@ class GapModel:
             warnings=(self.caution, *self._other(rank), *outside, *self._beyond(estimate)),
         )
 
-    def check_measured(self, *, margins: bool) -> None:
-        """Whether an audit measures what an estimate takes.
-
-        Args:
-            margins: margins are measured, beside the curves.
-
-        Raises:
-            GapModelError: the gap model takes margins, and they are not measured.
-        """
-        wanted = [name for name in self.features if name.startswith(MARGIN_PREFIX)]
-        if wanted and not margins:
-            raise self._not_measured(wanted[0])
+    @property
+    def takes_margins(self) -> bool:
+        """Whether an estimate takes features of the margin-based estimate."""
+        return any(name.startswith(MARGIN_PREFIX) for name in self.features)
 
     def _not_measured(self, name: str) -> GapModelError:
         way_out = "audit with --margins" if name.startswith(MARGIN_PREFIX) else "audit it again"

@@ -12,7 +12,8 @@ from analyzer import ablation
 from analyzer.audit import AuditRequest, counting, folder, margins, run_audit, verify
 from analyzer.audit import run as run_module
 from analyzer.errors import DataError, ModelError
-from analyzer.estimation import MARGIN_FEATURES
+from analyzer.estimation import MARGIN_FEATURES, write_gap_model
+from analyzer.estimation.fitting import fit_extended
 from analyzer.estimation.margins import margin_features
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -92,6 +93,20 @@ def test_margins_are_added_to_a_finished_audit(asked, tmp_path, no_counting, mon
     assert run_audit(replace(asked, margins=False)) == again  # what is known is not thrown away
     other = run_audit(replace(asked, margins=False, chance=0.2))
     assert (other.margins, other.chance) == (again.margins, 0.2)
+
+
+def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
+    random = np.random.default_rng(5)
+    features = random.normal(-2, 1, (2, 12))
+    columns = {"margin_0_q1": features[0], "margin_3_q2": features[1]}
+    words = {"name": "margins", "data": "none", "architecture": "none"}
+    fitted = fit_extended(columns, 0.5 - 0.1 * features.sum(axis=0), **words)
+    write_gap_model(fitted, tmp_path / "gap_model.json")
+    request = replace(asked, margins=False, gap_model=tmp_path / "gap_model.json")
+    result = run_audit(request)
+    first, *_, last = result.margins.layers
+    assert result.gap.estimate == pytest.approx(0.5 - 0.1 * (first.q1 + last.q2), abs=0.02)
+    assert result.settings["margins"] is True
 
 
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):

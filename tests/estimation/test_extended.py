@@ -140,9 +140,9 @@ def test_field_that_is_wrong_is_named(gap_model, tmp_path, change, message):
 def test_gap_model_of_margins_asks_for_them(tmp_path):
     gap_model = fit_population(make_population(margins=True), features="extended", **WORDS)
     assert gap_model.features == (*CURVE_FEATURES, "margin_0_q1")
-    gap_model.check_measured(margins=True)
-    with pytest.raises(GapModelError, match=r"needs margin_0_q1.*--margins"):
-        gap_model.check_measured(margins=False)
+    assert gap_model.takes_margins
+    paper = fit_population(make_population(margins=True), **WORDS)
+    assert not paper.takes_margins
     with pytest.raises(GapModelError, match=r"needs margin_0_q1.*--margins"):
         gap_model.estimate(make_population().values(0))
     written = write_gap_model(gap_model, tmp_path / "gap_model.json")
