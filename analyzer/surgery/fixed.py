@@ -59,7 +59,9 @@ def size_of(value: ir.Value) -> int | None:
 
 
 def _fold(model: ir.Model) -> bool:
-    """Make initializers of what small constants and known shapes determine; whether any was."""
+    """Make initializers of what small constants, known shapes and weights stored in a narrower
+    type determine; whether any was.
+    """
     graph = model.graph
     folded = False
     for node in tuple(graph):
@@ -76,13 +78,15 @@ def _fold(model: ir.Model) -> bool:
 
 
 def _outcome(node: ir.Node, model: ir.Model) -> np.ndarray | None:
-    """The one output of a node, where it is known and small."""
+    """The one output of a node, where it is known, and small or weights."""
     if is_op(node, "Shape", "Size"):
         shape = dimensions(node.inputs[0])
         if shape is None or not all(isinstance(d, int) for d in shape):
             return None
         part = shape[attribute(node, "start", 0) : attribute(node, "end", None)]
         return np.array(prod(shape) if is_op(node, "Size") else part, np.int64)
+    if is_op(node, "Cast") and (weights := constant(node.outputs[0])) is not None:
+        return weights  # stored in a narrower type: as large as they may be
     known = {v.name: constant(v) for v in node.inputs if v is not None}
     if not known or any(v is None or v.size > _SMALL for v in known.values()):
         return None

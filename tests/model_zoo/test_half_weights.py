@@ -43,3 +43,10 @@ def test_the_surgery_sees_the_same_site_and_the_same_linear_head(tmp_path):
     assert same == tensor
     weights = [np.load(head.weights) for head in (whole, halved)]
     assert np.abs(weights[0] - weights[1]).max() <= 2**-10 * np.abs(weights[0]).max()
+
+
+def test_margins_are_had_of_them(tmp_path):
+    half = tmp_path / "half.onnx"
+    write_half(model_zoo.find("digits-c0").model, half)
+    found = surgery.write_margins(surgery.load(half), tmp_path / "m.onnx", (1, 8, 8), most=4)
+    assert len(found.layers) == 4
