@@ -20,6 +20,7 @@ from analyzer.records import GapEstimate
 __all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut"]
 
 FEATURES = ("zeta", "kappa")
+_NAMED_SINGLY = 3  # features outside their ranges: with more, one sentence names them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +172,26 @@ class GapModel:
         ]
 
     def _outside(self, point: Sequence[float], leverage: float) -> list[str]:
-        said = [
-            f"{SYMBOLS.get(name, name)} = {value:.4g}"
-            for name, value in zip(self.features, point, strict=True)
+        names = [SYMBOLS.get(name, name) for name in self.features]
+        said = [f"{name} = {value:.4g}" for name, value in zip(names, point, strict=True)]
+        beyond = [
+            number
+            for number, (low, high) in enumerate(self.feature_ranges)
+            if not low <= point[number] <= high
         ]
-        outside = [
-            f"{words} is outside the range that the gap model was fitted on "
-            f"({low:.4g} to {high:.4g}): the estimate is an extrapolation."
-            for words, value, (low, high) in zip(said, point, self.feature_ranges, strict=True)
-            if not low <= value <= high
-        ]
+        if len(beyond) > _NAMED_SINGLY:
+            return [
+                f"{len(beyond)} of {len(point)} features are outside the ranges that the gap "
+                f"model was fitted on ({', '.join(names[number] for number in beyond)}): the "
+                "estimate is an extrapolation."
+            ]
+        outside = []
+        for number in beyond:
+            low, high = self.feature_ranges[number]
+            outside.append(
+                f"{said[number]} is outside the range that the gap model was fitted on "
+                f"({low:.4g} to {high:.4g}): the estimate is an extrapolation."
+            )
         if not outside and leverage > self.max_leverage * (1 + 1e-9):
             together = " and ".join(said) if len(said) <= 2 else "All features"
             outside.append(

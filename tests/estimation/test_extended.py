@@ -84,6 +84,9 @@ def test_every_network_of_the_population_is_inside_and_others_are_named(gap_mode
     assert not found.inside_range
     assert found.warnings[1].startswith("curve_n0 = -0.25 is outside the range")
     assert found.warnings[2].startswith("score_q10 = 1.5 is outside the range")
+    many = gap_model.estimate(dict.fromkeys(CURVE_FEATURES, 9.0)).warnings
+    assert f"{len(CURVE_FEATURES)} of {len(CURVE_FEATURES)} features" in many[1]
+    assert ", ".join(CURVE_FEATURES) in many[1]
     least = {
         name: low for name, (low, _) in zip(CURVE_FEATURES, gap_model.feature_ranges, strict=True)
     }
