@@ -94,7 +94,8 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
         classes=tuple(class_findings(findings) for findings in populations),
         regimes=regimes(read_table(settings)) if settings.exists() else (),
         samples=tuple(
-            sample_findings(read_table(path)) for path in sorted(tables.glob("samples-*.csv"))
+            sample_findings(read_table(path))
+            for path in sorted(tables.glob("samples-*.csv"), key=lambda path: path.stem)
         ),
         sensitivities={
             name: sensitivities(table) for name, table in _tables(tables, "sensitivity", names)
