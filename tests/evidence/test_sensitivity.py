@@ -221,8 +221,11 @@ def test_committed_tables_are_of_the_networks_beside_them(path):
     }
     counted = table.where(table.texts("variation") == "default").rows()
     assert counted
+    values = table.where(table.texts("variation") == "samples").texts("value")
+    # Of a table made with fewer samples only the gap is that of the networks' own.
+    columns = ("gap", "zeta", "kappa") if "all" in values else ("gap",)
     for row in counted:
-        for column in ("zeta", "kappa", "gap"):
+        for column in columns:
             assert float(row[column]) == pytest.approx(
                 float(networks[row["network"]][column]), abs=2e-6
             )
