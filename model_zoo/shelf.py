@@ -4,10 +4,10 @@ A shelf is a folder ``shelf/POPULATION/``, made by :func:`model_zoo.build_shelf`
 
 ==================  ===================================================================
 ``shelf.json``      what lies there, with the sha256 of each file
-``*.onnx``          one network per corruption level, all of the same plain recipe
+``*.onnx``          one network for each of some corruption levels, all of the plain recipe
 ``train.npz``       the training images, and the labels of every corruption level
 ``population.csv``  recipes, accuracies, gap, ζ and κ of the whole population
-``gap_model.json``  Eq. 7 fitted on that population
+``gap_model.json``  fitted on that population: Eq. 7, or more features where they do better
 ==================  ===================================================================
 """
 
