@@ -12,7 +12,10 @@ from torch.nn import functional
 from model_zoo.datasets import DataSet, Split
 from model_zoo.populations import Population, Recipe
 
-__all__ = ["Fit", "accuracy", "as_input", "fit"]
+__all__ = ["Fit", "Watch", "accuracy", "as_input", "fit", "settled"]
+
+Watch = Callable[[nn.Module], object]
+"""Shown the network after every epoch; leaves its weights and torch's random numbers alone."""
 
 ENOUGH = 0.97  # training accuracy, as in the paper
 _WARM_UP = 5  # epochs at a rising learning rate
@@ -20,7 +23,6 @@ _TAIL = 8  # epochs at a falling one: they end the last stretch from about 0.97 
 _LONG_TAIL = 4  # where the accuracy is not enough by then: the last epochs, one in so many
 _RISE = 0.15  # of a cycle, at a rising rate
 _HINT = 0.8
-_TRIAL = 0.25  # of the first cycle, after which a network has to have left chance
 _LEARNS = 2.0  # times chance: then it has
 _LARGEST_GRADIENT = 1.0
 _BATCH = 500  # of evaluation
@@ -40,14 +42,32 @@ class Fit:
         return self.train_accuracy >= ENOUGH
 
 
-def fit(population: Population, recipe: Recipe, train: Split) -> Fit:
-    """Train a network on ``train`` by stochastic gradient descent; the seed decides everything."""
+def fit(
+    population: Population,
+    recipe: Recipe,
+    train: Split,
+    *,
+    watch: Watch = lambda network: None,
+) -> Fit:
+    """Train a network on ``train`` by stochastic gradient descent; the seed decides everything.
+
+    Args:
+        population: how networks are trained that share its form.
+        recipe: what is this network's own.
+        train: images and the labels to learn.
+        watch: called once an epoch, those of beginnings that were given up included.
+    """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
         train_by = _in_cycles if population.cycle else _on_a_plateau
-        network, epochs = train_by(population, recipe, train)
-    network = network.to(memory_format=torch.contiguous_format).eval()
+        network, epochs = train_by(population, recipe, train, watch)
+    network = settled(network)
     return Fit(network, accuracy(network, train), epochs)
+
+
+def settled(network: nn.Module) -> nn.Module:
+    """The network itself, in evaluation mode and in the order of memory that is exported."""
+    return network.to(memory_format=torch.contiguous_format).eval()
 
 
 def _built(population: Population, recipe: Recipe) -> nn.Module:
@@ -57,12 +77,14 @@ def _built(population: Population, recipe: Recipe) -> nn.Module:
     return network.to(memory_format=torch.channels_last) if population.bfloat16 else network
 
 
-def _on_a_plateau(population: Population, recipe: Recipe, train: Split) -> tuple[nn.Module, int]:
+def _on_a_plateau(
+    population: Population, recipe: Recipe, train: Split, watch: Watch
+) -> tuple[nn.Module, int]:
     """The learning rate rises, stays until the training accuracy is enough or a quarter of the
     epochs is left, and falls to zero. Returns the network and the number of epochs.
     """
     network = _built(population, recipe)
-    descent = _Descent(network, population, recipe, train)
+    descent = _Descent(network, population, recipe, train, watch)
     tail = population.epochs // _LONG_TAIL
     end = population.epochs
     for epoch in range(population.epochs):
@@ -77,7 +99,9 @@ def _on_a_plateau(population: Population, recipe: Recipe, train: Split) -> tuple
     return network, end
 
 
-def _in_cycles(population: Population, recipe: Recipe, train: Split) -> tuple[nn.Module, int]:
+def _in_cycles(
+    population: Population, recipe: Recipe, train: Split, watch: Watch
+) -> tuple[nn.Module, int]:
     """The learning rate rises and falls to zero, again and again over twice as many epochs, until
     the population's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few
     epochs are left for another.
@@ -92,7 +116,7 @@ def _in_cycles(population: Population, recipe: Recipe, train: Split) -> tuple[nn
     while True:
         network = _built(population, recipe)
         left = population.epochs - epochs
-        descent = _Descent(network, population, recipe, train)
+        descent = _Descent(network, population, recipe, train, watch)
         if highest < 1:
             descent.ease()
         gone, learns = _cycles(descent, left, highest)
@@ -121,7 +145,7 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
             if seen >= _HINT * population.enough and descent.accuracy() >= population.enough:
                 return done, True
             at_chance = seen < _LEARNS / population.data_set.classes
-            if population.gives_way and done == round(_TRIAL * cycle) and at_chance:
+            if population.gives_way and done == round(population.trial * cycle) and at_chance:
                 return done, False
         if descent.accuracy() >= ENOUGH:
             break
@@ -143,10 +167,15 @@ class _Descent:
     """Stochastic gradient descent, epoch by epoch."""
 
     def __init__(
-        self, network: nn.Module, population: Population, recipe: Recipe, train: Split
+        self,
+        network: nn.Module,
+        population: Population,
+        recipe: Recipe,
+        train: Split,
+        watch: Watch,
     ) -> None:
         self._network, self.population, self._recipe = network, population, recipe
-        self._train, self._augments = train, recipe.augmentation
+        self._train, self._augments, self._watch = train, recipe.augmentation, watch
         self._images, self._labels = as_input(train.images), torch.from_numpy(train.labels)
         self._highest = population.step * (1 - recipe.momentum)
         self._optimizer = torch.optim.SGD(
@@ -177,6 +206,7 @@ class _Descent:
             functional.cross_entropy(scores.float(), self._labels[batch]).backward()
             nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT)
             self._optimizer.step()
+        self._watch(self._network)
         return right / len(self._images)
 
     def ease(self) -> None:

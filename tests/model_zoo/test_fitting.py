@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import pytest
+
+from model_zoo import recipes, training
+
+
+@pytest.fixture(scope="module")
+def fitting(torch):
+    """The module, which needs torch to be imported."""
+    from model_zoo import fitting
+
+    return fitting
+
+
+@pytest.fixture(scope="module")
+def train(tiny):
+    """Images and clean labels of the population "tiny"."""
+    return training.material(tiny).train(0.0)
+
+
+@pytest.mark.parametrize("cycle", [0, 3])
+def test_watching_changes_no_bit_and_sees_every_epoch(torch, fitting, tiny, train, cycle):
+    population = replace(tiny, cycle=cycle, enough=1.1, bfloat16=bool(cycle))
+    recipe = replace(recipes(tiny)[0], batch_norm=True, dropout=0.3, augmentation=True)
+    seen = []
+
+    def watch(network):
+        seen.append([weights.clone() for weights in network.state_dict().values()])
+        fitting.accuracy(network, train)
+
+    with training.one_thread():
+        alone = fitting.fit(population, recipe, train)
+        watched = fitting.fit(population, recipe, train, watch=watch)
+    assert len(seen) == watched.epochs == alone.epochs > 1
+    weights = alone.network.state_dict()
+    for name, found in watched.network.state_dict().items():
+        assert torch.equal(found, weights[name])
+    assert all(map(torch.equal, seen[-1], weights.values()))
+    assert not all(map(torch.equal, seen[0], weights.values()))
+
+
+def test_epochs_of_a_beginning_that_was_given_up_are_watched_too(fitting, tiny, train):
+    # At a step this small the network stays at chance, so that it begins anew.
+    population = replace(tiny, cycle=4, epochs=9, step=1e-9, gives_way=True)
+    seen = []
+    with training.one_thread():
+        fit = fitting.fit(population, recipes(tiny)[0], train, watch=seen.append)
+    assert len(set(map(id, seen))) > 1
+    assert len(seen) == fit.epochs
