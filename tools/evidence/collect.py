@@ -29,7 +29,7 @@ from model_zoo.populations import labels_key
 from model_zoo.results import TRAIN_DATA, Result, read_result
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 
-__all__ = ["Member", "collect", "right_by_class"]
+__all__ = ["Member", "collect", "kept_cells", "right_by_class"]
 
 SHARES = np.linspace(0, 1, 51)  # of the units, at which mean curves are kept
 _FILES = ("model", "train_data", "test_data")
@@ -150,8 +150,12 @@ def _networks(table: Table, members: Sequence[Member]) -> Iterator[dict[str, str
     """As ``population.csv``, with all features of the curves; ``onnx-gap fit`` reads it."""
     for row, member in zip(table.rows(), members, strict=True):
         features = {name: f"{value:.6g}" for name, value in member.features.items()}
-        kept = {name: _rounded(cell) for name, cell in row.items() if name not in _FILES}
-        yield kept | features
+        yield kept_cells(row) | features
+
+
+def kept_cells(row: Mapping[str, str]) -> dict[str, str]:
+    """What a row of ``population.csv`` says of a network, without the names of its files."""
+    return {name: _rounded(cell) for name, cell in row.items() if name not in _FILES}
 
 
 def _rounded(cell: str) -> str:
