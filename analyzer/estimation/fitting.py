@@ -12,6 +12,7 @@ from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import (
     check_coverage,
     fewest_points,
+    lines_without_each,
     measure_coverage,
     student_t_quantile,
 )
@@ -117,6 +118,7 @@ def fit_extended(
             "add networks, or ask for less coverage."
         )
     line = ridge(features, target)
+    coefficients, intercepts, residuals = lines_without_each(features, target, ridge)
     return GapModel(
         name=name,
         fitted_on=FittedOn(
@@ -125,8 +127,9 @@ def fit_extended(
         t_quantile=None,
         coverage=measure_coverage(features, target, coverage, fit=ridge),
         left_out=LeftOut(
-            points=tuple(_floats(row) for row in features),
-            residuals=_floats(line.left_out_residuals()),
+            coefficients=tuple(_floats(row) for row in coefficients),
+            intercepts=_floats(intercepts),
+            residuals=_floats(residuals),
         ),
         **_described(tuple(columns), line, target),
     )

@@ -44,8 +44,9 @@ class FittedOn:
 class LeftOut:
     """What a jackknife+ interval needs of the N networks that a gap model was fitted on."""
 
-    points: tuple[tuple[float, ...], ...]  # (N, P): their features
-    residuals: tuple[float, ...]  # (N,): gap − estimate of each by the fit to the others
+    coefficients: tuple[tuple[float, ...], ...]  # (N, P): of the fit to all but each
+    intercepts: tuple[float, ...]  # (N,): of the same fits
+    residuals: tuple[float, ...]  # (N,): gap − estimate of each by the fit without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class GapModel:
         # 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄)
         leverage = 1 / self.fitted_on.networks + offset @ scatter @ offset
         estimate = float(point @ self.coefficients + self.intercept)
-        low, high = self._interval(estimate, leverage, scatter @ offset)
+        low, high = self._interval(point, estimate, leverage)
         fitted = self.fitted_on.circumstances
         outside = self._outside(point.tolist(), leverage)
         if fitted is not None and circumstances is not None:
@@ -147,20 +148,15 @@ class GapModel:
             )
         return value
 
-    def _interval(
-        self, estimate: float, leverage: float, direction: np.ndarray
-    ) -> tuple[float, float]:
-        """Ends of the interval; ``direction`` is S⁻¹ (x − x̄)."""
+    def _interval(self, point: np.ndarray, estimate: float, leverage: float) -> tuple[float, float]:
         if self.left_out is None:
             half = self.t_quantile * math.sqrt(self.residual_variance * (1 + leverage))
             return estimate - half, estimate + half
+        predictions = np.array(self.left_out.coefficients) @ point + self.left_out.intercepts
         residuals = np.array(self.left_out.residuals)
-        points = np.array(self.left_out.points) - self.feature_means
-        # As LinearFit.left_out_predictions, for one point.
-        change = (1 / self.fitted_on.networks + points @ direction) * residuals
-        predictions = (estimate - change)[np.newaxis]
-        low, high = jackknife_plus_ends(predictions, residuals, self.coverage.nominal)
-        return float(low[0]), float(high[0])
+        ends = jackknife_plus_ends(predictions[np.newaxis], residuals, self.coverage.nominal)
+        low, high = (float(end[0]) for end in ends)
+        return low, high
 
     def _other(self, rank: str) -> list[str]:
         if rank == self.fitted_on.rank:

@@ -174,16 +174,20 @@ def _left_out(interval: Fields, networks: int, features: int, coverage: float) -
     left_out = interval.inside("left_out")
     if not coverage < 1 or networks < fewest_points(coverage):
         raise interval.error("coverage", f"what {networks} networks can give", coverage)
-    points = left_out.matrix("points", networks, features)
-    residuals = left_out.numbers("residuals", networks)
-    return LeftOut(tuple(map(tuple, points.tolist())), tuple(residuals.tolist()))
+    coefficients = left_out.matrix("coefficients", networks, features)
+    return LeftOut(
+        coefficients=tuple(map(tuple, coefficients.tolist())),
+        intercepts=tuple(left_out.numbers("intercepts", networks).tolist()),
+        residuals=tuple(left_out.numbers("residuals", networks).tolist()),
+    )
 
 
 def _left_out_to_dict(left_out: LeftOut | None) -> dict[str, Any] | None:
     if left_out is None:
         return None
     return {
-        "points": [list(point) for point in left_out.points],
+        "coefficients": [list(line) for line in left_out.coefficients],
+        "intercepts": list(left_out.intercepts),
         "residuals": list(left_out.residuals),
     }
 

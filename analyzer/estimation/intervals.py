@@ -3,11 +3,14 @@
 Two kinds. Student's t takes the errors as normal and of one size; it needs three numbers at
 prediction time, so the gap model carries it. Jackknife+ (Barber et al. 2021) assumes only that
 networks are exchangeable and promises a coverage of 2·nominal − 1 whatever the errors are; it
-needs the whole population. For both the coverage is measured: each network in turn is left out,
-the interval is made from the others, and it counts when it holds the network's true gap.
+needs a fit without each network, in which all that is chosen is chosen without that network. For
+both the coverage is measured: each network in turn is left out, the interval is made from the
+others, and it counts when it holds the network's true gap.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +28,7 @@ __all__ = [
     "jackknife_plus_ends",
     "left_out_jackknife_plus",
     "left_out_student_t",
+    "lines_without_each",
     "measure_coverage",
     "student_t_quantile",
 ]
@@ -74,7 +78,7 @@ def jackknife_plus(
         target: float64 (N,).
         new: float64 (Q, P), where to predict.
         coverage: nominal coverage, in (0, 1).
-        fit: how a line is fitted; a penalty that it chooses is chosen once, for all of them.
+        fit: how a line is fitted, anew without each point; a penalty is chosen anew as well.
 
     Returns:
         (low, high), float64 (Q,) each.
@@ -83,8 +87,7 @@ def jackknife_plus(
         GapModelError: too few points for a finite interval of this coverage.
     """
     _rank(len(target), coverage)  # before a fit to too few
-    line = fit(features, target)
-    return jackknife_plus_ends(line.left_out_predictions(new), line.left_out_residuals(), coverage)
+    return jackknife_plus_ends(*_without_each(features, target, new, fit), coverage)
 
 
 def jackknife_plus_ends(predictions: np.ndarray, residuals: np.ndarray, coverage: float) -> Ends:
@@ -93,7 +96,7 @@ def jackknife_plus_ends(predictions: np.ndarray, residuals: np.ndarray, coverage
     Args:
         predictions: float64 (Q, N): column i is by the fit without point i, NaN where that is
             not determined.
-        residuals: float64 (N,): of point i under that fit.
+        residuals: float64 (N,), or (Q, N) where the N points differ: of point i under that fit.
         coverage: nominal coverage, in (0, 1).
 
     Returns:
@@ -102,11 +105,32 @@ def jackknife_plus_ends(predictions: np.ndarray, residuals: np.ndarray, coverage
     Raises:
         GapModelError: too few points for a finite interval of this coverage.
     """
-    rank = _rank(len(residuals), coverage)
+    rank = _rank(residuals.shape[-1], coverage)
     undecided = np.isnan(predictions)
     low = np.where(undecided, -np.inf, predictions - np.abs(residuals))
     high = np.where(undecided, np.inf, predictions + np.abs(residuals))
     return np.sort(low, axis=1)[:, -rank], np.sort(high, axis=1)[:, rank - 1]
+
+
+def lines_without_each(
+    features: np.ndarray, target: np.ndarray, fit: Fit
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The N fits that leave one point out each.
+
+    Args:
+        features: float64 (N, P).
+        target: float64 (N,).
+        fit: how a line is fitted.
+
+    Returns:
+        Coefficients (N, P), intercepts (N,), and the residual (N,) of each point under the fit
+        without it.
+    """
+    everything = np.arange(len(target))
+    lines = [fit(features[everything != i], target[everything != i]) for i in everything]
+    coefficients = np.array([line.coefficients for line in lines])
+    intercepts = np.array([line.intercept for line in lines])
+    return coefficients, intercepts, target - (coefficients * features).sum(axis=1) - intercepts
 
 
 def measure_coverage(
@@ -123,10 +147,11 @@ def measure_coverage(
     student_t = None
     if fit is least_squares:
         student_t = _held(left_out_student_t(features, target, coverage), target)
+    (jackknife,) = left_out_jackknife_plus(features, target, [coverage], fit=fit)
     return MeasuredCoverage(
         nominal=coverage,
         student_t=student_t,
-        jackknife_plus=_held(left_out_jackknife_plus(features, target, coverage, fit=fit), target),
+        jackknife_plus=_held(jackknife, target),
     )
 
 
@@ -155,29 +180,33 @@ def left_out_student_t(features: np.ndarray, target: np.ndarray, coverage: float
 
 
 def left_out_jackknife_plus(
-    features: np.ndarray, target: np.ndarray, coverage: float, *, fit: Fit = least_squares
-) -> Ends | None:
-    """Each point's jackknife+ interval, made from all the others.
+    features: np.ndarray,
+    target: np.ndarray,
+    coverages: Sequence[float],
+    *,
+    fit: Fit = least_squares,
+) -> tuple[Ends | None, ...]:
+    """Each point's jackknife+ interval, made from all the others, at several coverages.
 
     Args:
         features: float64 (N, P).
         target: float64 (N,).
-        coverage: nominal coverage, in (0, 1).
-        fit: how a line is fitted, anew without each point.
+        coverages: nominal, in (0, 1).
+        fit: how a line is fitted, anew without each pair of points.
 
     Returns:
-        (low, high), float64 (N,) each; None where the others are too few for a finite interval.
+        For each coverage (low, high), float64 (N,) each; None where the others are too few for a
+        finite interval.
     """
     points = len(target)
-    if points - 1 < fewest_points(coverage):
-        return None
-    low, high = np.empty((2, points))
-    for point in range(points):
-        others = np.arange(points) != point
-        low[point : point + 1], high[point : point + 1] = jackknife_plus(
-            features[others], target[others], features[point : point + 1], coverage, fit=fit
-        )
-    return low, high
+    enough = [points - 1 >= fewest_points(coverage) for coverage in coverages]
+    if not any(enough):
+        return (None,) * len(enough)
+    predictions, residuals = _without_pairs(features, target, fit)
+    return tuple(
+        jackknife_plus_ends(predictions, residuals, coverage) if finite else None
+        for coverage, finite in zip(coverages, enough, strict=True)
+    )
 
 
 def covers(ends: Ends, target: np.ndarray) -> np.ndarray:
@@ -201,6 +230,42 @@ def _rank(points: int, coverage: float) -> int:
             "Add networks, or ask for less coverage."
         )
     return rank
+
+
+def _without_each(
+    features: np.ndarray, target: np.ndarray, new: np.ndarray, fit: Fit
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (Q, N) at ``new`` by the fits without one point each, its residuals (N,)."""
+    if fit is least_squares:  # in closed form
+        line = least_squares(features, target)
+        return line.left_out_predictions(new), line.left_out_residuals()
+    coefficients, intercepts, residuals = lines_without_each(features, target, fit)
+    return new @ coefficients.T + intercepts, residuals
+
+
+def _without_pairs(
+    features: np.ndarray, target: np.ndarray, fit: Fit
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of each point by the fits without it and another, and the other's residuals.
+
+    Returns:
+        float64 (N, N − 1) both.
+    """
+    points = len(target)
+    others = np.nonzero(~np.eye(points, dtype=bool))[1].reshape(points, -1)  # (N, N − 1)
+    if fit is least_squares:
+        rows = [
+            _without_each(features[rest], target[rest], features[[point]], fit)
+            for point, rest in enumerate(others)
+        ]
+        return np.concatenate([row[0] for row in rows]), np.array([row[1] for row in rows])
+    by_pair = np.empty((points, points))  # [i, j]: of i, without i and j
+    for i, j in itertools.combinations(range(points), 2):
+        rest = np.setdiff1d(others[i], j, assume_unique=True)
+        line = fit(features[rest], target[rest])
+        by_pair[[i, j], [j, i]] = line.predict(features[[i, j]])
+    own = np.arange(points)[:, None]
+    return by_pair[own, others], target[others] - by_pair[others, own]
 
 
 def _held(ends: Ends | None, target: np.ndarray) -> float | None:

@@ -3,7 +3,8 @@
 Kept in centred form, leverage = 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄) with the scatter matrix
 S = Σ (x_i − x̄)(x_i − x̄)ᵀ: the same number as with (XᵀX)⁻¹ and a column of ones, without its
 cancellation. A ridge adds its penalty to S and leaves the intercept alone, and then leaving a point
-out has the same closed form as without, as long as the penalty stays.
+out has the same closed form as without, as long as penalty and scaling stay: that is how it chooses
+the penalty, and no fit that has not seen the point.
 """
 
 from collections.abc import Callable, Sequence
@@ -121,15 +122,12 @@ def ridge(
     left, width, right = np.linalg.svd(standard, full_matrices=False)
     along = left.T @ (target - target.mean())  # (min(N, P),)
 
-    def kept(penalty: float) -> np.ndarray:
-        return width**2 / (width**2 + points * penalty)
-
-    def left_out_error(penalty: float) -> float:
-        residuals = target - target.mean() - left @ (kept(penalty) * along)
-        rest = np.maximum(1 - 1 / points - left**2 @ kept(penalty), 1 - CERTAIN)
-        return float(((residuals / rest) ** 2).sum())
-
-    penalty = float(min(sorted(penalties, reverse=True), key=left_out_error))
+    tried = np.sort(penalties)[::-1]  # of equals the first counts below
+    shares = width**2 / (width**2 + points * tried[:, np.newaxis])  # (L, min(N, P)), kept by each
+    residuals = target - target.mean() - (shares * along) @ left.T  # (L, N)
+    rest = np.maximum(1 - 1 / points - shares @ (left**2).T, 1 - CERTAIN)
+    best = int(((residuals / rest) ** 2).sum(axis=1).argmin())
+    penalty, kept = float(tried[best]), shares[best]
     penalised = standard.T @ standard + points * penalty * np.eye(len(scale))
     coefficients = right.T @ (width / (width**2 + points * penalty) * along) / scale
     intercept = float(target.mean() - centre @ coefficients)
@@ -140,7 +138,7 @@ def ridge(
         centre=centre,
         inverse_scatter=np.linalg.inv(penalised) / np.outer(scale, scale),
         residuals=target - (features @ coefficients + intercept),
-        leverage=1 / points + left**2 @ kept(penalty),
-        rank=float(kept(penalty).sum()),
+        leverage=1 / points + left**2 @ kept,
+        rank=float(kept.sum()),
         penalty=penalty,
     )

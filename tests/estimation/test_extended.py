@@ -103,7 +103,7 @@ def test_gap_model_comes_back_as_it_was(gap_model, population, tmp_path):
     assert read.estimate(values) == gap_model.estimate(values)
     content = json.loads(path.read_text())
     assert list(content["coefficients"]) == list(content["scales"]) == list(CURVE_FEATURES)
-    assert len(content["interval"]["left_out"]["points"]) == 40
+    assert len(content["interval"]["left_out"]["coefficients"]) == 40
     assert content["interval"]["t_quantile"] is None
 
 
@@ -117,8 +117,12 @@ def test_gap_model_comes_back_as_it_was(gap_model, population, tmp_path):
         (lambda c: c.update(penalty=-1), "'penalty' must be a number of at least 0"),
         (lambda c: c["interval"].update(left_out=None), "'interval.t_quantile' must be a number"),
         (
-            lambda c: c["interval"]["left_out"]["points"].pop(),
-            "'interval.left_out.points' must be 40 rows of 9 numbers",
+            lambda c: c["interval"]["left_out"]["coefficients"].pop(),
+            "'interval.left_out.coefficients' must be 40 rows of 9 numbers",
+        ),
+        (
+            lambda c: c["interval"]["left_out"].pop("intercepts"),
+            "lacks the field 'interval.left_out.intercepts'",
         ),
         (
             lambda c: c["interval"]["left_out"]["residuals"].append(0),

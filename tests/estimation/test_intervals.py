@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import fit_gap_model, jackknife_plus, measure_coverage
-from analyzer.estimation.intervals import student_t_quantile
-from analyzer.estimation.least_squares import least_squares
+from analyzer.estimation.intervals import left_out_jackknife_plus, student_t_quantile
+from analyzer.estimation.least_squares import PENALTIES, least_squares, ridge
 
 
 def make_population(networks, *, seed, noise=0.05):
@@ -52,20 +55,53 @@ def test_student_t_coverage_is_that_of_fitting_again_without_each_network():
     assert measure_coverage(features, gap, 0.7).student_t == held / 25
 
 
-def test_jackknife_plus_is_that_of_its_definition():
+def fit_by_scikit_learn(fit, features, target):
+    """A line, or a ridge that scales and chooses its penalty on these points alone."""
+    if fit is least_squares:
+        return LinearRegression().fit(features, target).predict
+    penalties = np.sort(PENALTIES)[::-1] * len(target)  # of equals the largest
+    return make_pipeline(StandardScaler(), RidgeCV(penalties)).fit(features, target).predict
+
+
+def jackknife_plus_plainly(fit, features, target, new, coverage):
+    """Barber et al. (2021), Section 2: every fit anew, its choices too."""
+    ends = []
+    for point in range(len(target)):
+        others = np.arange(len(target)) != point
+        predict = fit_by_scikit_learn(fit, features[others], target[others])
+        error = abs(target[point] - predict(features[[point]])[0])
+        ends.append([predict(new) - error, predict(new) + error])
+    low, high = np.sort(ends, axis=0).transpose(1, 0, 2)  # (N, Q) each
+    rank = int(np.ceil(round(coverage * (len(target) + 1), 9)))
+    return low[len(target) - rank], high[rank - 1]
+
+
+@pytest.mark.parametrize("fit", [least_squares, ridge])
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_jackknife_plus_is_that_of_its_definition(fit, coverage):
     features, gap = make_population(19, seed=4)
-    new = np.array([[0.2, 0.4], [0.9, 0.1]])
-    low, high = jackknife_plus(features, gap, new, 0.9)
-    lows, highs = [], []
-    for network in range(19):
-        others = np.arange(19) != network
-        fit = least_squares(features[others], gap[others])
-        error = abs(gap[network] - fit.predict(features[network]))
-        lows.append(fit.predict(new) - error)
-        highs.append(fit.predict(new) + error)
-    # N = 19, α = 0.1: second smallest of the lower ends, eighteenth of the upper ends.
-    assert low == pytest.approx(np.sort(lows, axis=0)[1])
-    assert high == pytest.approx(np.sort(highs, axis=0)[17])
+    features = np.column_stack([features, np.random.default_rng(0).normal(size=(19, 4))])
+    new = 1.3 * features[:2] - 0.2
+    found = jackknife_plus(features, gap, new, coverage, fit=fit)
+    wanted = jackknife_plus_plainly(fit, features, gap, new, coverage)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [least_squares, ridge])
+def test_intervals_of_networks_left_out_are_made_from_all_the_others(fit):
+    features, gap = make_population(13, seed=9, noise=0.3)
+    levels = (0.6, 0.99, 0.9)
+    found = left_out_jackknife_plus(features, gap, levels, fit=fit)
+    assert found[1] is None
+    for level, ends in zip(levels[::2], found[::2], strict=True):
+        for network in range(13):
+            others = np.arange(13) != network
+            wanted = jackknife_plus_plainly(
+                fit, features[others], gap[others], features[[network]], level
+            )
+            assert (ends[0][network], ends[1][network]) == pytest.approx(
+                (wanted[0][0], wanted[1][0]), rel=1e-6
+            )
 
 
 def test_jackknife_plus_needs_enough_networks_for_its_coverage():

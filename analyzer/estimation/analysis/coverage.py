@@ -65,6 +65,7 @@ def coverage_curve(
     features, target = checked_features(columns, gap, fit=fit)
     for level in nominal:
         check_coverage(level)
+    jackknife = left_out_jackknife_plus(features, target, nominal, fit=fit)
     return tuple(
         CoveragePoint(
             nominal=level,
@@ -73,11 +74,9 @@ def coverage_curve(
                 if fit is least_squares
                 else None
             ),
-            jackknife_plus=_measured(
-                left_out_jackknife_plus(features, target, level, fit=fit), target
-            ),
+            jackknife_plus=_measured(ends, target),
         )
-        for level in nominal
+        for level, ends in zip(nominal, jackknife, strict=True)
     )
 
 

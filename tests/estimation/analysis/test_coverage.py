@@ -25,7 +25,7 @@ def test_curve_is_the_coverage_that_gap_models_carry():
         assert np.mean(point.student_t.held) == point.student_t.measured
         low, high = left_out_student_t(features, gap, point.nominal)
         assert point.student_t.width == pytest.approx(np.mean(high - low))
-        low, high = left_out_jackknife_plus(features, gap, point.nominal)
+        ((low, high),) = left_out_jackknife_plus(features, gap, [point.nominal])
         assert point.jackknife_plus.width == pytest.approx(np.mean(high - low))
 
 
