@@ -63,6 +63,7 @@ class DataRecord:
     samples: int
     sha256: str  # of the samples as read, with their labels
     preprocessing: Mapping[str, Any]
+    given: int | None = None  # before the limit per class; None in older audits
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,7 @@ class AuditRecord:
             classes=len(self.classes),
             channels=self.site.channels,
             samples=self.data.samples,
+            given=self.data.given or self.data.samples,
             site=self.site.kind,
         )
 

@@ -50,6 +50,7 @@ def summed_up(
             samples=len(counted.samples.label),
             sha256=counted.data_sha256,
             preprocessing=subject.preprocessing.to_dict(),
+            given=len(subject.source),
         ),
         site=record.SiteRecord(
             tensor=site.tensor,

@@ -21,6 +21,7 @@ the images a class, networks with about the same ζ and κ had a gap smaller by 
 four times by 0.14 (docs/REGIME.md): further away is another circumstance."""
 
 _PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
+_RANGES = ("accuracy", "classes", "channels", "samples_per_class", "given_per_class")
 _NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
 
 
@@ -32,12 +33,18 @@ class Circumstances:
     classes: int  # with samples
     channels: int  # M
     samples: int  # S
+    given: int  # samples of the training data, those that a limit per class left out included
     site: str  # "activation", "convolution" or "tensor"
 
     @property
     def samples_per_class(self) -> float:
-        """The plain average."""
+        """The plain average, of those that were audited."""
         return self.samples / self.classes
+
+    @property
+    def given_per_class(self) -> float:
+        """Likewise of the training data."""
+        return self.given / self.classes
 
     def to_cells(self) -> dict[str, str]:
         """The columns of a population's table."""
@@ -46,6 +53,9 @@ class Circumstances:
     @classmethod
     def from_cells(cls, cells: Mapping[str, str], where: str) -> "Circumstances | None":
         """What :meth:`to_cells` gave; None where all columns are missing or empty.
+
+        Where only the samples that were given are not said, as in older tables, they are those
+        that were audited.
 
         Args:
             cells: of one network, by column; columns of other names are passed over.
@@ -58,6 +68,7 @@ class Circumstances:
         given = {f.name: cells.get(_PREFIX + f.name, "") for f in fields(cls)}
         if not any(given.values()):
             return None
+        given["given"] = given["given"] or given["samples"]
         site = given.pop("site")
         if not site:
             raise _wrong(where, "site", site, "the kind of a site")
@@ -86,6 +97,7 @@ class CircumstanceRanges:
     classes: Range
     channels: Range
     samples_per_class: Range
+    given_per_class: Range
     sites: tuple[str, ...]
 
     @classmethod
@@ -96,7 +108,7 @@ class CircumstanceRanges:
             return None
         ranges = {
             name: (float(min(values)), float(max(values)))
-            for name in ("accuracy", "classes", "channels", "samples_per_class")
+            for name in _RANGES
             for values in [[getattr(network, name) for network in known]]
         }
         return cls(**ranges, sites=tuple(sorted({network.site for network in known})))
@@ -135,12 +147,19 @@ class CircumstanceRanges:
                 f"{_said(self.channels)}: ζ and κ are fractions of them, and the estimate is an "
                 "extrapolation."
             )
-        least, most = self.samples_per_class
-        if not _inside(network.samples_per_class, (least / SAMPLES_FACTOR, most * SAMPLES_FACTOR)):
+        unlike = not _about(network.given_per_class, self.given_per_class)
+        if unlike:
+            yield (
+                f"The training data have {network.given_per_class:.4g} samples per class, those of "
+                f"{fitted} {_said(self.given_per_class)}: another gap goes with the same ζ and κ "
+                "where there are fewer samples or more, and the estimate is an extrapolation."
+            )
+        same = unlike and network.samples == network.given  # has been said
+        if not same and not _about(network.samples_per_class, self.samples_per_class):
             yield (
                 f"The audit is of {network.samples_per_class:.4g} samples per class, {fitted} have "
-                f"{_said(self.samples_per_class)}: another gap goes with the same ζ and κ where "
-                "there are fewer samples or more, and the estimate is an extrapolation."
+                f"{_said(self.samples_per_class)}: ζ and κ are not alike where fewer samples or "
+                "more are counted, and the estimate is an extrapolation."
             )
         if network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
             kinds = " or ".join(map(repr, self.sites))
@@ -159,6 +178,10 @@ def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
 
 def _inside(value: float, within: Range) -> bool:
     return within[0] <= value <= within[1]
+
+
+def _about(samples: float, within: Range) -> bool:
+    return _inside(samples, (within[0] / SAMPLES_FACTOR, within[1] * SAMPLES_FACTOR))
 
 
 def _said(within: Range, style: str = ".4g") -> str:

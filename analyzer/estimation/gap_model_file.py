@@ -209,11 +209,13 @@ def _circumstances(fitted_on: Fields) -> CircumstanceRanges | None:
     sites = found.get("sites")
     if not isinstance(sites, list) or not sites or not all(isinstance(s, str) for s in sites):
         raise found.error("sites", "a list of texts", sites)
+    given = "given_per_class" if "given_per_class" in found.value else "samples_per_class"
     return CircumstanceRanges(
         accuracy=found.range("accuracy"),
         classes=found.range("classes"),
         channels=found.range("channels"),
         samples_per_class=found.range("samples_per_class"),
+        given_per_class=found.range(given),  # older files do not tell them apart
         sites=tuple(sites),
     )
 

@@ -134,9 +134,10 @@ def test_a_softmax_at_the_end_is_seen_through(request_for, tmp_path):
 
 def test_samples_that_are_left_out_keep_the_others_in_place(request_for):
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, limit_per_class=2)
-    run_audit(request)
+    found = run_audit(request)
     samples = read_samples(request.out)
     assert len(samples.index) < 40
+    assert (found.circumstances.samples, found.circumstances.given) == (len(samples.index), 40)
     assert (np.diff(samples.index) > 0).all()
     np.testing.assert_array_equal(samples.label, np.load(request.data)["labels"][samples.index])
 

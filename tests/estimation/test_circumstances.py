@@ -18,7 +18,9 @@ from analyzer.estimation import (
 )
 from analyzer.estimation.analysis import transfer, transfer_matrix
 
-TYPICAL = Circumstances(accuracy=0.99, classes=100, channels=256, samples=5000, site="activation")
+TYPICAL = Circumstances(
+    accuracy=0.99, classes=100, channels=256, samples=5000, given=5000, site="activation"
+)
 CELLS = TYPICAL.to_cells()
 WORDS = {"data": "d", "architecture": "a"}
 
@@ -61,7 +63,8 @@ def test_ranges_are_those_of_the_networks(gap_model):
     found = gap_model.fitted_on.circumstances
     assert found.accuracy == pytest.approx((0.97, 1.0))
     assert (found.classes, found.channels) == ((100, 100), (128, 256))
-    assert (found.samples_per_class, found.sites) == ((50, 50), ("activation",))
+    assert (found.samples_per_class, found.given_per_class) == ((50, 50), (50, 50))
+    assert found.sites == ("activation",)
 
 
 def test_network_like_the_others_is_inside_and_nothing_is_said(gap_model):
@@ -81,12 +84,17 @@ def test_network_like_the_others_is_inside_and_nothing_is_said(gap_model):
             "data as they had",
         ),
         (
-            {"classes": 10, "samples": 500},
+            {"classes": 10, "samples": 500, "given": 500},
             "The audit is of 10 classes, the networks that the gap model 'mine' was fitted on have "
             "100:",
         ),
         ({"channels": 512}, "The site has 512 channels, the networks that the gap model 'mine' "),
         ({"samples": 2000}, "The audit is of 20 samples per class, the networks that the gap "),
+        ({"given": 20_000}, "The training data have 200 samples per class, those of the networks "),
+        (
+            {"samples": 20_000, "given": 20_000},  # one fact, one sentence
+            "The training data have 200 samples per class, those of the networks ",
+        ),
         ({"site": "convolution"}, "The site is of the kind 'convolution', that of the networks "),
     ],
 )
@@ -102,9 +110,9 @@ def test_circumstance_outside_is_named_and_nothing_refused(gap_model, changed, s
 
 def test_each_circumstance_has_a_sentence_of_its_own(gap_model):
     found = estimated(
-        gap_model, accuracy=0.5, classes=10, channels=8, samples=90, site="convolution"
+        gap_model, accuracy=0.5, classes=10, channels=8, samples=90, given=9000, site="convolution"
     )
-    assert len(found.warnings) == 6
+    assert len(found.warnings) == 7
 
 
 def test_network_that_learned_more_than_the_others_is_named():
@@ -121,7 +129,7 @@ def test_slack_is_given_where_it_should_be(gap_model):
     assert estimated(gap_model, samples=10_000).inside_range
     assert not estimated(gap_model, samples=10_100).inside_range
     assert not estimated(gap_model, channels=257).inside_range
-    assert not estimated(gap_model, classes=99, samples=99 * 50).inside_range
+    assert not estimated(gap_model, classes=99, samples=99 * 50, given=99 * 50).inside_range
 
 
 def test_tensor_that_the_caller_named_may_be_of_either_kind(gap_model):
@@ -161,6 +169,9 @@ def test_they_are_neither_hyperparameters_nor_features(tmp_path):
 def test_cells_are_those_of_spreadsheets_too():
     spreadsheet = {**CELLS, "audited_samples": "5000.0", "audited_accuracy": "0.990"}
     assert Circumstances.from_cells(spreadsheet, "a") == TYPICAL
+    assert Circumstances.from_cells({**CELLS, "audited_given": "9000"}, "a").given_per_class == 90
+    older = {name: cell for name, cell in CELLS.items() if name != "audited_given"}
+    assert Circumstances.from_cells(older, "a") == TYPICAL
     assert Circumstances.from_cells({}, "a") is None
     assert Circumstances.from_cells(dict.fromkeys(CELLS, ""), "a") is None
 
@@ -174,6 +185,7 @@ def test_cells_are_those_of_spreadsheets_too():
         ("audited_classes", "0", "a whole number"),
         ("audited_channels", "32.5", "a whole number"),
         ("audited_samples", "inf", "a whole number"),
+        ("audited_given", "0", "a whole number"),
         ("audited_site", "", "the kind of a site"),
     ],
 )
@@ -196,7 +208,7 @@ def test_nothing_is_noted_unless_all_networks_say_it():
 
 def test_transfer_holds_them_against_each_other_where_both_tables_say_them(gap_model):
     target = make_population(seed=1)
-    few = make_population(seed=1, classes=10, samples=500)
+    few = make_population(seed=1, classes=10, samples=500, given=500)
     silent = dataclasses.replace(few, further={})
     like, unlike, unknown = (transfer(gap_model, one).inside for one in (target, few, silent))
     assert like == unknown

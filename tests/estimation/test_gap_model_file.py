@@ -33,7 +33,8 @@ def gap_model():
             accuracy=(0.97, 1.0),
             classes=(10.0, 10.0),
             channels=(32.0, 64.0),
-            samples_per_class=(130.0, 130.0),
+            samples_per_class=(50.0, 130.0),
+            given_per_class=(130.0, 130.0),
             sites=("activation",),
         ),
     )
@@ -124,6 +125,15 @@ def test_older_gap_models_say_neither_ranking_nor_circumstances(gap_model, tmp_p
     path.write_text(json.dumps(content))
     fitted_on = read_gap_model(path).fitted_on
     assert (fitted_on.rank, fitted_on.circumstances) == ("l1", None)
+
+
+def test_gap_models_from_before_a_limit_was_told_apart_had_none(gap_model, tmp_path):
+    path = tmp_path / "gap_model.json"
+    write_gap_model(gap_model, path)
+    content = json.loads(path.read_text())
+    del content["fitted_on"]["circumstances"]["given_per_class"]
+    path.write_text(json.dumps(content))
+    assert read_gap_model(path).fitted_on.circumstances.given_per_class == (50.0, 130.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"\x80\x04K\x01.", b"[" * 100_000])
