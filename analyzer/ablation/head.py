@@ -20,7 +20,7 @@ from analyzer.records import Cut, LinearHead
 
 __all__ = ["Head", "Judge", "first_of_highest", "open_head"]
 
-_SUMS_BYTES = 8 << 20  # of z as units are added, kept small for the cache's sake
+_SUMS_BYTES = 2 << 20  # of z as units are added, kept small for the cache's sake
 _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
 _ROWS_BYTES = 8 << 20  # of z in one run of the tail
 _FEWEST_ROWS, _MOST_ROWS = 256, 4096
@@ -90,7 +90,7 @@ class Head:
         values = self._by_unit(found)  # (C, M, P)
         units, positions, width = self.weights.shape
         by_sample = np.argsort(rows.sample, kind="stable")
-        size = max(_SUMS_BYTES // (16 * units * width), min(positions, _FEWEST_SAMPLES))
+        size = max(_SUMS_BYTES // (8 * units * width), min(positions, _FEWEST_SAMPLES))
         starts = range(0, len(values), size)
         ends = np.searchsorted(rows.sample[by_sample], [start + size for start in starts])
         waiting = _Waiting(self, min(max(_ROWS_BYTES // (4 * width), _FEWEST_ROWS), _MOST_ROWS))
@@ -100,11 +100,7 @@ class Head:
             piece = slice(start, start + size)
             ranks = np.flatnonzero(found.active[piece][:, order].any(axis=0))  # (A,)
             by_unit = values[piece].transpose(1, 0, 2)  # (M, C', P)
-            if positions == 1:
-                shares = by_unit[order[ranks]] * self.weights[order[ranks]]  # (A, C', D)
-            else:  # of all units, for that reads the weights where they lie
-                shares = np.matmul(by_unit, self.weights)[order[ranks]]
-            sums = _Sums.of(shares, self.bias)
+            sums = _Sums(by_unit, self.weights, self.bias, order[ranks])
             before = np.searchsorted(ranks, np.arange(units + 1))  # active units of lower rank
             while len(mine):
                 part, mine = np.split(mine, [waiting.room])
@@ -171,23 +167,33 @@ class _Waiting:
         self._count = 0
 
 
-@dataclass(frozen=True, slots=True)
 class _Sums:
-    """z of C' samples as their active units are added, float64 (A + 1, C', D) each."""
+    """z of C' samples as A units are added, most active first and least active first."""
 
-    from_top: np.ndarray  # most active first
-    from_bottom: np.ndarray  # least active first
+    def __init__(
+        self, by_unit: np.ndarray, weights: np.ndarray, bias: np.ndarray, units: np.ndarray
+    ):
+        """Adds the units; in float64, rounded to float32 once.
 
-    @classmethod
-    def of(cls, shares: np.ndarray, bias: np.ndarray) -> "_Sums":
-        """The sums of shares (A, C', D) of z by rank, over the empty network's ``bias`` (D,)."""
-        sums = np.empty((2, len(shares) + 1, *shares.shape[1:]))
+        Args:
+            by_unit: float32 (M, C', P), features.
+            weights: float32 (M, P, D).
+            bias: float32 (D,), z of the empty network.
+            units: int64 (A,), those that are added, by rank.
+        """
+        self._added, self._samples = len(units), by_unit.shape[1]
+        sums = np.empty((2, self._added + 1, self._samples, weights.shape[2]), dtype=np.float32)
         sums[:, 0] = bias
-        sums[0, 1:] = shares
-        sums[1, 1:] = shares[::-1]
-        for added in range(1, sums.shape[1]):  # numpy's own accumulate strides across memory
-            sums[:, added] += sums[:, added - 1]
-        return cls(sums[0], sums[1])
+        if weights.shape[1] == 1:
+            np.multiply(by_unit[units], weights[units], out=sums[0, 1:])
+        else:  # of all units, for that reads the weights where they lie
+            np.take(by_unit @ weights, units, axis=0, out=sums[0, 1:], mode="clip")
+        sums[1, 1:] = sums[0, :0:-1]
+        total = sums[:, 0].astype(np.float64)  # (2, C', D)
+        for added in range(1, self._added + 1):  # numpy's own accumulate strides across memory
+            total += sums[:, added]
+            sums[:, added] = total
+        self._sums = sums.reshape(-1, weights.shape[2])  # by order, units added, and sample
 
     def rows(
         self,
@@ -202,15 +208,15 @@ class _Sums:
 
         Args:
             sample: int64 (R',), of the C' samples.
-            before: int64 (M + 1,), how many active units have a rank below each.
+            before: int64 (M + 1,), how many of the A units have a rank below each.
             low: int64 (R',), lowest rank that is kept; 0 or
             high: int64 (R',), the rank behind the last that is kept, is M.
             out: float32 (R', D), takes them.
         """
-        top = low == 0
-        out[top] = self.from_top[before[high[top]], sample[top]]
-        kept = len(self.from_bottom) - 1 - before[low[~top]]
-        out[~top] = self.from_bottom[kept, sample[~top]]
+        length = self._added + 1
+        kept = np.where(low == 0, before[high], length + self._added - before[low])
+        place = kept * self._samples + sample
+        np.take(self._sums, place, axis=0, out=out, mode="clip")  # "raise" would copy once more
 
 
 def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
