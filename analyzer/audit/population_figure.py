@@ -10,14 +10,17 @@ from analyzer.estimation import FitScores, Population, draw_splits, least_square
 __all__ = ["write_population_figure"]
 
 
-def write_population_figure(population: Population, scores: FitScores, path: str | Path) -> Path:
+def write_population_figure(
+    population: Population, scores: FitScores, path: str | Path, *, features: str = "paper"
+) -> Path:
     """Draw (ζ, κ), the gap against each, estimates, and the SSR over the splits.
 
     Args:
         population: networks whose gap is known, N.
-        scores: of the same networks. The estimates drawn are those of the extended features
-            where these were scored, else of both quantities.
+        scores: of the same networks.
         path: ends in .svg, .png or .pdf.
+        features: whose estimates are drawn, as of :func:`analyzer.estimation.fit_population`;
+            they must have been scored.
 
     Raises:
         AuditFolderError: the ending is none of these.
@@ -28,8 +31,8 @@ def write_population_figure(population: Population, scores: FitScores, path: str
     plots.draw_population(axes[0, 0], population.zeta, population.kappa, gap)
     plots.draw_gap_against(axes[0, 1], population.zeta, gap, symbol="ζ")
     plots.draw_gap_against(axes[0, 2], population.kappa, gap, symbol="κ")
-    shown = scores.both if scores.extended is None else scores.extended
-    estimated, tested = _first_split(population, scores)
+    shown = {"paper": scores.both, "area": scores.area, "extended": scores.extended}[features]
+    estimated, tested = _first_split(population, scores.seed, features)
     plots.draw_estimates(axes[1, 0], estimated, gap, tested=tested)
     axes[1, 0].set_title("the first of the random splits", fontsize=10)
     plots.draw_estimates(
@@ -40,13 +43,17 @@ def write_population_figure(population: Population, scores: FitScores, path: str
     return plots.save_figure(figure, path)
 
 
-def _first_split(population: Population, scores: FitScores) -> tuple[np.ndarray, np.ndarray]:
+def _first_split(
+    population: Population, seed: int, features: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Estimates of a line through the first split's networks, and which were held out."""
-    fitted_on, held_out = draw_splits(len(population), splits=1, seed=scores.seed).random[0]
-    if scores.extended is None:
-        fit, features = least_squares, np.column_stack([population.zeta, population.kappa])
+    fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
+    if features == "paper":
+        fit, columns = least_squares, [population.zeta, population.kappa]
     else:
-        fit, features = ridge, np.column_stack(list(population.extended().values()))
+        chosen = population.area() if features == "area" else population.extended()
+        fit, columns = ridge, list(chosen.values())
+    points = np.column_stack(columns)
     tested = np.zeros(len(population), dtype=bool)
     tested[held_out] = True
-    return fit(features[fitted_on], population.gap[fitted_on]).predict(features), tested
+    return fit(points[fitted_on], population.gap[fitted_on]).predict(points), tested

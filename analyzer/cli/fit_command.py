@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 @out_file("The gap model to write, as JSON.")
 @click.option(
     "--features",
-    type=click.Choice(("paper", "extended")),
+    type=click.Choice(("paper", "area", "extended")),
     default="paper",
     show_default=True,
-    help="What estimates the gap: ζ and κ, or all features of the curves that the table has, and "
-    "of margins if any.",
+    help="What estimates the gap: ζ and κ, the area under E_r, or all features of the curves that "
+    "the table has, and of margins if any.",
 )
 @click.option(
     "--name", metavar="NAME", help="What results call the gap model.  [default: the file's name]"
@@ -76,11 +76,14 @@ def command(
 
     Prints its coefficients, the correlation on the population itself, the sums of squared
     residuals (SSR) over random splits (90 % to fit, 10 % to test), and the scores out of fold.
-    With --features extended it is a ridge on more features, and scored beside ζ and κ.
+    The area under the curve of the least active units removed first is scored beside them where
+    the table has it, and so are margins. --features area estimates from that area alone, --features
+    extended from all features, both by a ridge.
 
     \b
     Examples:
       onnx-gap fit population/population.csv -o gap_model.json
+      onnx-gap fit population.csv --features area -o gap_model.json
       onnx-gap fit population.csv --features extended -o extended.json
       onnx-gap fit population.csv --trained-on "CIFAR-100" --architecture VGG16 -o vgg16.json
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
@@ -101,6 +104,7 @@ def command(
         known.zeta,
         known.kappa,
         known.gap,
+        area=known.area() if known.measured(estimation.AREA) else None,
         extended=known.extended() if features == "extended" else None,
         margins=known.margins(),
         splits=splits,
@@ -110,7 +114,7 @@ def command(
     if plot is not None:
         from analyzer.audit import write_population_figure
 
-        write_population_figure(known, scores, plot)
+        write_population_figure(known, scores, plot, features=features)
     gap_model = estimation.write_gap_model(gap_model, out)
     if len(known) < len(table):
         left_out = len(table) - len(known)
@@ -131,7 +135,7 @@ def command(
 
 
 def _show(gap_model: "GapModel", scores: "FitScores") -> None:
-    if scores.extended is None:
+    if gap_model.left_out is None:
         a, b = gap_model.coefficients
         click.echo(
             f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}"
@@ -141,13 +145,13 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
     click.echo(f"r(ζ, gap) {scores.zeta_r:+.3f}, r(κ, gap) {scores.kappa_r:+.3f}\n")
     header = ("features", "r", "out of fold: r", "τ", "R²", "SSR: mean", "median", "largest")
     rows = {"ζ and κ": scores.both, "ζ alone": scores.zeta, "κ alone": scores.kappa}
-    if scores.extended is not None:
-        rows["extended"] = scores.extended
-    if scores.margins is not None:
-        rows["margins"] = scores.margins
+    further = {
+        "area under E_r": scores.area, "extended": scores.extended, "margins": scores.margins,
+    }  # fmt: skip
+    rows |= {name: found for name, found in further.items() if found is not None}
     print_table(header, [(name, *_cells(found)) for name, found in rows.items()])
     coverage = gap_model.coverage
-    share = coverage.student_t if scores.extended is None else coverage.jackknife_plus
+    share = coverage.student_t if gap_model.left_out is None else coverage.jackknife_plus
     measured = (
         "could not be measured"
         if share is None

@@ -6,7 +6,7 @@ estimating need numpy alone. Whether the estimates hold is asked in
 """
 
 from analyzer.estimation.circumstances import CIRCUMSTANCES, CircumstanceRanges, Circumstances
-from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX
+from analyzer.estimation.columns import AREA, CURVE_FEATURES, MARGIN_PREFIX
 from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.fitting import fit_gap_model, fit_population
 from analyzer.estimation.gap_model import FittedOn, GapModel
@@ -36,11 +36,13 @@ from analyzer.estimation.scores import (
     FitScores,
     draw_splits,
     fit_scores,
+    out_of_fold_estimates,
     score_features,
 )
 from analyzer.estimation.suspicion import most_suspicious, ranks_within, suspicion
 
 __all__ = [
+    "AREA",
     "CIRCUMSTANCES",
     "CURVE_FEATURES",
     "MARGIN_FEATURES",
@@ -71,6 +73,7 @@ __all__ = [
     "most_suspicious",
     "network_quantities",
     "normalized_margins",
+    "out_of_fold_estimates",
     "ranks_within",
     "read_gap_model",
     "read_population",

@@ -8,6 +8,7 @@ import numpy as np
 from analyzer.errors import GapModelError
 
 __all__ = [
+    "AREA",
     "CURVE_FEATURES",
     "MARGIN_PREFIX",
     "SYMBOLS",
@@ -35,6 +36,9 @@ CURVE_FEATURES = (
     "score_q90",
 )
 """More of the curves than ζ and κ, as :func:`analyzer.estimation.curve_features` gives it."""
+
+AREA = "curve_area_ascending"
+"""The one of them that follows the gap best by itself: the mean of E_r over n = 0…M."""
 
 MARGIN_PREFIX = "margin_"
 

@@ -28,7 +28,7 @@ __all__ = [
     "fit_population",
 ]
 
-FEATURE_SETS = ("paper", "extended")
+FEATURE_SETS = ("paper", "area", "extended")
 MIN_NETWORKS = 4  # three coefficients, and one network to tell how well they fit
 
 
@@ -94,13 +94,14 @@ def fit_extended(
     circumstances: CircumstanceRanges | None = None,
     coverage: float = 0.9,
 ) -> GapModel:
-    """Fit a gap model on more features than Eq. 7 has, by a ridge on standardised features.
+    """Fit a gap model on other features than Eq. 7 has, by a ridge on standardised features.
 
     Its penalty is that which predicts each network best from all the others. The interval is a
     jackknife+ one.
 
     Args:
-        columns: feature -> float ndarray of shape (N,), as :meth:`Population.extended` gives.
+        columns: feature -> float ndarray of shape (N,), as :meth:`Population.area` and
+            :meth:`Population.extended` give.
         gap: float ndarray of shape (N,), training − test accuracy.
         name, data, architecture, recipe, rank, circumstances, coverage: as of
             :func:`fit_gap_model`.
@@ -113,7 +114,7 @@ def fit_extended(
     features, target = checked_features(columns, gap, fit=ridge)
     if len(target) < fewest_points(coverage):
         raise GapModelError(
-            f"An extended gap model with an interval of coverage {coverage:g} needs "
+            f"A gap model by ridge with an interval of coverage {coverage:g} needs "
             f"{fewest_points(coverage)} networks with a known gap, there are {len(target)}: "
             "add networks, or ask for less coverage."
         )
@@ -151,15 +152,15 @@ def fit_population(
     Args:
         population: the networks.
         name, data, architecture, coverage: as of :func:`fit_gap_model`.
-        features: "paper" for ζ and κ, "extended" for all columns that
-            :meth:`Population.extended` gives.
+        features: "paper" for ζ and κ, "area" for the area under E_r alone, "extended" for all
+            columns that :meth:`Population.extended` gives.
 
     Raises:
         GapModelError: as :func:`fit_gap_model` and :func:`fit_extended`, features of another
             name, the networks were ranked differently, or a circumstance is not one.
     """
     if features not in FEATURE_SETS:
-        raise GapModelError(f"The features are {features!r}: give {' or '.join(FEATURE_SETS)}.")
+        raise GapModelError(f"The features are {features!r}: give {', '.join(FEATURE_SETS)}.")
     known = population.with_gap()
     words = {
         "name": name,
@@ -170,9 +171,10 @@ def fit_population(
         "circumstances": CircumstanceRanges.of(map(known.circumstances, range(len(known)))),
         "coverage": coverage,
     }
-    if features == "extended":
-        return fit_extended(known.extended(), known.gap, **words)
-    return fit_gap_model(known.zeta, known.kappa, known.gap, **words)
+    if features == "paper":
+        return fit_gap_model(known.zeta, known.kappa, known.gap, **words)
+    columns = known.area() if features == "area" else known.extended()
+    return fit_extended(columns, known.gap, **words)
 
 
 def checked_features(

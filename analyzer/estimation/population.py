@@ -18,7 +18,13 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CIRCUMSTANCES, Circumstances
-from analyzer.estimation.columns import CURVE_FEATURES, MARGIN_PREFIX, is_feature, number_or_none
+from analyzer.estimation.columns import (
+    AREA,
+    CURVE_FEATURES,
+    MARGIN_PREFIX,
+    is_feature,
+    number_or_none,
+)
 from analyzer.writing import write_bytes
 
 __all__ = ["RANK", "Population", "read_population", "write_population"]
@@ -99,6 +105,18 @@ class Population:
         cells = {name: self.further[name][row] for name in CIRCUMSTANCES if name in self.further}
         return Circumstances.from_cells(cells, f"The network {self.name[row]!r}")
 
+    def measured(self, feature: str) -> bool:
+        """Whether a feature is known of all networks."""
+        return feature in self.features and bool(np.isfinite(self.features[feature]).all())
+
+    def area(self) -> dict[str, np.ndarray]:
+        """The column of a gap model through the area under E_r alone.
+
+        Raises:
+            GapModelError: there is no such column, or it lacks a network; the message names it.
+        """
+        return self._complete((AREA,), (AREA,))
+
     def extended(self) -> dict[str, np.ndarray]:
         """The columns of an extended gap model: all features of the curves, and of margins if any.
 
@@ -106,20 +124,24 @@ class Population:
             GapModelError: a feature of the curves has no column, or a feature is missing for a
                 network; the message names it.
         """
-        missing = [name for name in CURVE_FEATURES if name not in self.features]
+        return self._complete(CURVE_FEATURES, tuple(self.features))
+
+    def _complete(self, needed: Sequence[str], taken: Sequence[str]) -> dict[str, np.ndarray]:
+        missing = [name for name in needed if name not in self.features]
         if missing:
             raise GapModelError(
-                f"The population has no column {missing[0]}, which an extended gap model needs: "
+                f"The population has no column {missing[0]}, which such a gap model needs: "
                 "audit it again with this version's `onnx-gap population`."
             )
-        for feature, values in self.features.items():
-            if not np.isfinite(values).all():
+        columns = {name: self.features[name] for name in taken}
+        for feature, values in columns.items():
+            if not self.measured(feature):
                 network = self.name[int(np.flatnonzero(~np.isfinite(values))[0])]
                 raise GapModelError(
                     f"The network {network!r} has no {feature}: measure it for all networks, or "
                     "take the column out of the table."
                 )
-        return dict(self.features)
+        return columns
 
     def margins(self) -> dict[str, np.ndarray]:
         """The columns of the margin-based estimate; empty where the table has none."""

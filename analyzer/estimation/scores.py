@@ -20,7 +20,15 @@ from analyzer.estimation.intervals import MeasuredCoverage, measure_coverage
 from analyzer.estimation.least_squares import Fit, least_squares, ridge
 from analyzer.estimation.margins import margin_obstacle
 
-__all__ = ["FeatureScores", "FitScores", "Splits", "draw_splits", "fit_scores", "score_features"]
+__all__ = [
+    "FeatureScores",
+    "FitScores",
+    "Splits",
+    "draw_splits",
+    "fit_scores",
+    "out_of_fold_estimates",
+    "score_features",
+]
 
 FOLDS = 10
 REPETITIONS = 10
@@ -75,6 +83,7 @@ class FitScores:
     zeta: FeatureScores
     kappa: FeatureScores
     coverage: MeasuredCoverage
+    area: FeatureScores | None = None  # of a ridge on the area under E_r; None without it
     extended: FeatureScores | None = None  # of a ridge on further features; None without them
     margins: FeatureScores | None = None  # of the margin-based estimate; None without margins
     margins_obstacle: str = ""  # a sentence: why there are margins, but no scores of them
@@ -82,7 +91,8 @@ class FitScores:
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         by_features = {
-            name: getattr(self, name) for name in ("both", "zeta", "kappa", "extended", "margins")
+            name: getattr(self, name)
+            for name in ("both", "zeta", "kappa", "area", "extended", "margins")
         }
         scores = {name: scores and scores.to_dict() for name, scores in by_features.items()}
         return {**dataclasses.asdict(self), **scores}
@@ -93,6 +103,7 @@ def fit_scores(
     kappa: np.ndarray,
     gap: np.ndarray,
     *,
+    area: Mapping[str, np.ndarray] | None = None,
     extended: Mapping[str, np.ndarray] | None = None,
     margins: Mapping[str, np.ndarray] | None = None,
     splits: int = 100,
@@ -105,7 +116,7 @@ def fit_scores(
         zeta: float ndarray of shape (N,).
         kappa: float ndarray of shape (N,).
         gap: float ndarray of shape (N,).
-        extended: feature -> float ndarray of shape (N,), for a ridge.
+        area, extended: feature -> float ndarray of shape (N,), each for a ridge.
         margins: feature -> float ndarray of shape (N,), for the margin-based estimate; NaN where
             it was not measured.
         splits: number of random splits.
@@ -124,6 +135,10 @@ def fit_scores(
     )
     obstacle = margin_obstacle(margins, len(drawn.random[0][0])) if margins else ""
     scored = score_features(margins, target, drawn) if margins and not obstacle else None
+    by_ridge = {
+        name: chosen and score_features(chosen, target, drawn, fit=ridge)
+        for name, chosen in (("area", area), ("extended", extended))
+    }
     return FitScores(
         networks=len(target),
         held_out=len(drawn.random[0][1]),
@@ -134,7 +149,7 @@ def fit_scores(
         zeta=zeta_alone,
         kappa=kappa_alone,
         coverage=measure_coverage(features, target, coverage),
-        extended=None if extended is None else score_features(extended, target, drawn, fit=ridge),
+        **by_ridge,
         margins=scored,
         margins_obstacle=obstacle,
     )
@@ -188,11 +203,7 @@ def score_features(
         error = line.predict(features[test]) - target[test]
         split_r.append(correlation(line.predict(features[train]), target[train]))
         split_ssr.append(float(error @ error))
-    estimates = np.empty((len(splits.folds), len(target)))
-    for repetition, folds in enumerate(splits.folds):
-        for train, test in folds:
-            line = fit(features[train], target[train])
-            estimates[repetition, test] = line.predict(features[test])
+    estimates = out_of_fold_estimates(columns, target, splits, fit=fit)
     return FeatureScores(
         features=tuple(columns),
         fit_r=correlation(fit(features, target).predict(features), target),
@@ -203,6 +214,33 @@ def score_features(
         out_of_fold_r2=float(np.mean([r2_score(target, row) for row in estimates])),
         out_of_fold=tuple(float(value) for value in estimates.mean(axis=0)),
     )
+
+
+def out_of_fold_estimates(
+    columns: Mapping[str, np.ndarray],
+    gap: np.ndarray,
+    splits: Splits,
+    *,
+    fit: Fit = least_squares,
+) -> np.ndarray:
+    """Each network's gap, estimated by lines that never saw it.
+
+    Args:
+        columns, gap, splits, fit: as of :func:`score_features`.
+
+    Returns:
+        float64 (R, N), a row for each repetition of the folds.
+
+    Raises:
+        GapModelError: the features or the gap cannot be fitted.
+    """
+    features, target = checked_features(columns, gap, fit=fit)
+    estimates = np.empty((len(splits.folds), len(target)))
+    for repetition, folds in enumerate(splits.folds):
+        for train, test in folds:
+            line = fit(features[train], target[train])
+            estimates[repetition, test] = line.predict(features[test])
+    return estimates
 
 
 def _json_values(record: dict[str, Any]) -> dict[str, Any]:

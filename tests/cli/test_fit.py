@@ -68,6 +68,21 @@ def test_extended_features_are_fitted_scored_and_applied(onnx_gap, extended, tmp
     assert audit["gap"]["low"] < audit["gap"]["high"]
 
 
+def test_area_is_scored_in_any_case_and_fitted_where_asked(onnx_gap, extended, tmp_path):
+    out, plot = tmp_path / "gap.json", tmp_path / "population.svg"
+    plain = onnx_gap("fit", extended, "-o", out, "--splits", 5, "--json")
+    assert plain.json["area"]["features"] == ["curve_area_ascending"]
+    arguments = ("fit", extended, "--features", "area", "-o", out, "--splits", 5)
+    shown = onnx_gap(*arguments, "--plot", plot)
+    assert (shown.code, shown.err) == (0, "")
+    assert "area under E_r" in shown.out
+    assert json.loads(out.read_text(encoding="utf-8"))["features"] == ["curve_area_ascending"]
+    assert plot.stat().st_size > 5000
+    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 2, "--gap-model", out)
+    audit = onnx_gap(*arguments, "--out", tmp_path / "audit", "--json").json
+    assert audit["gap"]["low"] < audit["gap"]["estimate"] < audit["gap"]["high"]
+
+
 def test_extended_features_need_their_columns(onnx_gap, tmp_path):
     plain = tmp_path / "plain.csv"
     write_population(dataclasses.replace(read_population(TABLE), features={}), plain)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -185,13 +186,25 @@ def test_extended_features_are_scored_beside_the_papers_on_the_same_splits(popul
     assert plain.both == scores.both
 
 
+def test_gap_model_of_the_area_is_a_line_through_it(population):
+    area = population.features["curve_area_ascending"]
+    population = dataclasses.replace(population, gap=0.9 - 0.8 * area)
+    gap_model = fit_population(population, features="area", **WORDS)
+    assert gap_model.features == ("curve_area_ascending",)
+    slope, intercept = np.polyfit(area, population.gap, 1)
+    assert gap_model.coefficients[0] == pytest.approx(slope, rel=1e-3)
+    estimate = gap_model.estimate({"curve_area_ascending": 0.3, "zeta": 7.0})
+    assert estimate.estimate == pytest.approx(0.3 * slope + intercept, abs=1e-3)
+    assert estimate.low <= estimate.estimate <= estimate.high
+
+
 @pytest.mark.parametrize(
     ("networks", "options", "message"),
     [
         (8, {}, "needs 9 networks with a known gap, there are 8"),
         (20, {"coverage": 0.99}, "needs 99 networks"),
         (20, {"coverage": 1.5}, "between 0 and 1"),
-        (20, {"features": "all"}, "'all': give paper or extended"),
+        (20, {"features": "all"}, "'all': give paper, area, extended"),
     ],
 )
 def test_population_that_cannot_be_fitted_is_refused(networks, options, message):

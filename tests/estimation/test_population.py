@@ -146,5 +146,5 @@ def test_extended_columns_are_all_of_the_curves_and_what_margins_there_are(write
     assert list(population.extended()) == [*CURVE_FEATURES, "margin_output_q2"]
     with pytest.raises(GapModelError, match="'a' has no margin_output_q2"):
         read_population(write(f"{header}\n{row}".replace("1.5", ""))).extended()
-    with pytest.raises(GapModelError, match="no column curve_n0, which an extended"):
+    with pytest.raises(GapModelError, match="no column curve_n0, which such"):
         read_population(write(TABLE)).extended()
