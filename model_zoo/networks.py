@@ -191,6 +191,10 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         # The same with three wide fully connected layers, as in VGG16: what is memorised finds
         # room behind the site instead of in it.
         "conv6": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(512, 512)),
+        # Its first convolutions as at a width of 256, whatever the site's.
+        "conv6-16": Architecture(
+            _chain(lambda width: (16, 16, _POOL, 32, 32, _POOL, 32, width)), hidden=(512, 512)
+        ),
         "conv6-1024": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(1024, 1024)),
         # And with VGG16's thirteen convolutions.
         "conv13": Architecture(_chain(lambda width: _narrow(width, 8)), hidden=(512, 512)),

@@ -1,4 +1,4 @@
-"""The regime study: in which settings do ζ and κ follow the gap? One network, one seed a cell.
+"""The regime study: in which settings do ζ and κ follow the gap, and what is estimated from them?
 
 ``python -m model_zoo.regime DATA TABLE FOLDER`` trains and audits the cells that TABLE lacks, in
 the order of :func:`cells`, and appends a row as each is done. Needs the extra ``zoo``.
@@ -8,21 +8,24 @@ import csv
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from analyzer.writing import write_arrays
-from model_zoo.datasets import DATA_SETS
+from model_zoo.datasets import DATA_SETS, DataSet, Split
 from model_zoo.populations import Population, Recipe
 from model_zoo.training import material, one_thread
 
-__all__ = ["Cell", "cells", "study"]
+__all__ = ["Cell", "cells", "of_classes", "study"]
 
-_AUDITED = 50  # images a class, at most, that ζ and κ are taken from
-_WIDTH = 256  # channels of the site
-_CLASSES = 100
+_AUDITED = 50  # images a class, at most, that ζ, κ and margins are taken from
+_OWN = ("zeta", "kappa")
+_LONGER = {"cycle": 40, "most": 120}
+_CONV6 = {"architecture": "conv6", "step": 0.6} | _LONGER  # the form of glyphs-vgg
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,24 @@ class Cell:
     batch_size: int = 32
     cycle: int = 20  # epochs of the first cycle of the learning rate
     most: int = 140  # epochs
+    classes: int = 100  # of the data set's, see of_classes
+    width: int = 256  # channels of the site
+    seed: int = 1  # of the weights and batches, the images drawn and the wrong labels
 
 
 def cells() -> Iterator[Cell]:
-    """All cells, in the order in which they are worth their time."""
+    """All cells: the settings tried with one seed each, then what glyphs-vgg is varied to."""
+    yield from _settings()
+    yield from _around_glyphs_vgg()
+
+
+def _settings() -> Iterator[Cell]:
+    """One seed each, in the order in which they are worth their time."""
     both = (0.0, 1.0)
     three = (0.0, 0.4, 1.0)
     some = (0.0, 0.4, 0.8, 1.0)
     plain = {"batch_norm": False, "step": 0.2}
     narrow = {"architecture": "narrow6-small"}
-    longer = {"cycle": 40, "most": 120}
-    conv6 = {"architecture": "conv6", "step": 0.6} | longer
     settings = (
         (some, narrow),
         (three, narrow | plain),
@@ -71,15 +81,46 @@ def cells() -> Iterator[Cell]:
         (both, {"architecture": "conv13-1024", "step": 0.3}),
         (both, {"architecture": "conv13-256", "step": 0.3, "batch_norm": False}),
         (three, {"architecture": "conv13-256", "step": 0.8}),
-        (both, {"architecture": "conv13", "step": 0.5} | longer),
+        (both, {"architecture": "conv13", "step": 0.5} | _LONGER),
         (both, {"architecture": "conv6-1024", "step": 0.3}),
         ((1.0,), {"architecture": "conv6-1024", "step": 0.8}),
-        (three, conv6),
-        (three, conv6 | {"batch_norm": False}),
-        ((1.0,), conv6 | {"batch_norm": False, "step": 0.8}),
+        (three, _CONV6),
+        (three, _CONV6 | {"batch_norm": False}),
+        ((1.0,), _CONV6 | {"batch_norm": False, "step": 0.8}),
     )
     for levels, setting in settings:
         yield from (Cell(level, **setting) for level in levels)
+
+
+def _around_glyphs_vgg() -> Iterator[Cell]:
+    """Its form and step, without batch norm and with; one thing varied at a time, seed by seed.
+
+    However few images there are, a cycle has as many steps. The cells of glyphs-vgg's own setting
+    with the first seed are among the others already.
+    """
+    site = {"architecture": "conv6-16"}
+    of_10, of_25, of_50 = ({"classes": k} | _epochs(25 * k) for k in (10, 25, 50))
+    with_10, with_100 = ({"images_per_class": n} | _epochs(100 * n) for n in (10, 100))
+    early, late, slow = {"enough": 0.9}, {"enough": 0.999}, {"step": 0.1}
+    thin, wide = ({"width": width} | site for width in (64, 512))
+    many = {"classes": 10, "images_per_class": 250}
+    rounds: tuple[tuple[int, tuple[dict[str, Any], ...]], ...] = (
+        (1, (of_10, of_25, early)),
+        (2, (of_10, of_25)),
+        (1, (of_25 | thin, with_10, many, thin, of_50, slow, late, wide)),
+        (2, ({}, early)),
+        (1, (with_100,)),
+        (3, (of_10, of_25)),
+        (2, (with_10, of_25 | thin, many, thin, of_50, slow, late, wide)),
+    )
+    for seed, variations in rounds:
+        for variation, batch_norm, level in product(variations, (False, True), (0.0, 0.4, 1.0)):
+            yield Cell(level, **_CONV6 | variation, batch_norm=batch_norm, seed=seed)
+
+
+def _epochs(samples: int) -> dict[str, int]:
+    """As many steps as glyphs-vgg's cycles have with its 2,500 images."""
+    return {name: epochs * 2500 // samples for name, epochs in _LONGER.items()}
 
 
 def study(data: Path, table: Path, folder: Path) -> None:
@@ -114,7 +155,7 @@ def _append(table: Path, row: dict) -> None:
         writer.writerow(row)
 
 
-def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, float]:
+def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     """Train the cell's network, export it and audit the file."""
     from analyzer import data as images
     from analyzer.audit import AuditRequest, run_audit
@@ -141,31 +182,35 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, float]:
             limit_per_class=_AUDITED,
             threads=1,
             seed=0,
+            margins=True,
         )
     )
+    further = {name: value for name, value in audit.values().items() if name not in _OWN}
     return {
         "epochs": fit.epochs,
         "train_accuracy": round(fit.train_accuracy, 4),
         "test_accuracy": round(test_accuracy, 4),
         "gap": round(fit.train_accuracy - test_accuracy, 4),
-        "zeta": round(audit.zeta, 4),
-        "kappa": round(audit.kappa, 4),
+        **{name: round(getattr(audit, name), 4) for name in _OWN},
         "processor_seconds": round(seconds),
+        **audit.circumstances.to_cells(),
+        **{name: f"{value:.6g}" for name, value in further.items()},
     }
 
 
 def _declared(cell: Cell) -> tuple[Population, Recipe]:
+    data_set = DATA_SETS["glyphs" if cell.size == 32 else "glyphs-16"]
     population = Population(
         name="regime",
-        data_set=DATA_SETS["glyphs" if cell.size == 32 else "glyphs-16"],
-        train_samples=_CLASSES * cell.images_per_class,
+        data_set=of_classes(data_set, cell.classes, cell.seed - 1),
+        train_samples=cell.classes * cell.images_per_class,
         architecture=cell.architecture,
-        widths=(_WIDTH,),
+        widths=(cell.width,),
         batch_sizes=(cell.batch_size,),
         networks=1,
         epochs=cell.most,
         step=cell.step,
-        seed=0,
+        seed=cell.seed - 1,
         cycle=cell.cycle,
         enough=cell.enough,
         bfloat16=True,
@@ -179,10 +224,30 @@ def _declared(cell: Cell) -> tuple[Population, Recipe]:
         weight_decay=0.0,
         batch_size=cell.batch_size,
         augmentation=cell.augmentation,
-        width=_WIDTH,
-        seed=1,
+        width=cell.width,
+        seed=cell.seed,
     )
     return population, recipe
+
+
+def of_classes(data_set: DataSet, classes: int, first: int = 0) -> DataSet:
+    """The data set with so many of its classes only, evenly spaced from the ``first``."""
+    if classes == data_set.classes:
+        return data_set
+    spaced = first + np.arange(classes) * data_set.classes // classes
+    kept = np.sort(spaced % data_set.classes)
+
+    def read(folder: Path | None) -> tuple[Split, Split]:
+        train, test = data_set.read(folder)
+        return _only(train, kept), _only(test, kept)
+
+    return replace(data_set, classes=classes, read=read)
+
+
+def _only(split: Split, kept: np.ndarray) -> Split:
+    """The samples of the classes ``kept`` (ascending), numbered from 0."""
+    chosen = split.take(np.flatnonzero(np.isin(split.labels, kept)))
+    return Split(chosen.images, np.searchsorted(kept, chosen.labels))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model_zoo import regime
-from model_zoo.datasets import GLYPHS
+from model_zoo.datasets import DATA_SETS, GLYPHS, Split
 
 TABLE = Path(__file__).parents[2] / "docs" / "regime.csv"
 
@@ -30,6 +30,29 @@ def test_every_row_of_the_table_is_a_cell():
         )
 
 
+def test_fewer_classes_are_evenly_spaced_and_numbered_anew():
+    labels = np.repeat(np.arange(10), 3)
+    images = np.arange(30, dtype=np.uint8).reshape(30, 1, 1)
+    halves = Split(images, labels), Split(images[::3], labels[::3])
+    whole = replace(DATA_SETS["digits"], read=lambda _: halves)
+    assert regime.of_classes(whole, 10) is whole
+    for first, kept in ((0, [0, 2, 5, 7]), (1, [1, 3, 6, 8]), (3, [0, 3, 5, 8])):
+        fewer = regime.of_classes(whole, 4, first)
+        train, test = fewer.read(None)
+        assert fewer.classes == 4
+        np.testing.assert_array_equal(np.array(kept)[train.labels], train.images.ravel() // 3)
+        np.testing.assert_array_equal(np.unique(train.labels), np.arange(4))
+        np.testing.assert_array_equal(test.labels, np.arange(4))
+        np.testing.assert_array_equal(test.images.ravel() // 3, kept)
+
+
+def test_cycles_have_as_many_steps_however_few_images():
+    for cell in regime.cells():
+        if cell.architecture == "conv6" and cell.step == 0.6:
+            images = cell.classes * cell.images_per_class
+            assert (cell.cycle * images, cell.most * images) == (100_000, 300_000)
+
+
 def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
     generator = np.random.default_rng(0)
     arrays = {"labels": np.repeat(np.arange(100, dtype=np.uint8), 2)}
@@ -39,8 +62,8 @@ def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
     }
     np.savez(tmp_path / GLYPHS, **stored)
     few = [
-        regime.Cell(level, images_per_class=2, architecture="narrow6-small", most=20)
-        for level in (0.0, 1.0)
+        regime.Cell(level, images_per_class=2, architecture="narrow6-small", most=20, **smaller)
+        for level, smaller in ((0.0, {}), (1.0, {"classes": 20, "width": 64}))
     ]
     table = tmp_path / "table.csv"
     monkeypatch.setattr(regime, "cells", lambda: iter(few[:1]))
@@ -52,3 +75,7 @@ def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
     assert again == first
     assert second["corruption"] == "1.0"
     assert 0 <= float(second["zeta"]) <= 1
+    assert int(second["audited_classes"]) <= 20  # wrong labels may leave one without samples
+    assert (second["audited_channels"], second["audited_given"]) == ("64", "40")
+    assert float(second["curve_area_ascending"]) > 0
+    assert second["margin_3_upper"]

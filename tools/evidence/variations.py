@@ -1,0 +1,250 @@
+"""What the shipped gap model says of networks varied from those it was fitted on.
+
+Rows of docs/regime.csv that are of the form of glyphs-vgg, with the circumstances of their audit;
+one thing is varied at a time. Estimates are made anew, so they and their warnings are those of the
+code and the gap model as they stand.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from analyzer.estimation import CURVE_FEATURES, Circumstances, GapModel
+from analyzer.estimation.analysis import Agreement, agreement
+from analyzer.records import GapEstimate
+from model_zoo import POPULATIONS
+from tools.evidence.tables import Table
+
+__all__ = [
+    "AXES",
+    "NOT_REACHED",
+    "POPULATION",
+    "WORSE",
+    "Judgement",
+    "Network",
+    "Variation",
+    "Verdict",
+    "judgement",
+    "own_setting",
+    "variations",
+    "verdicts",
+]
+
+POPULATION = "glyphs-vgg"
+AXES: Mapping[str, str] = MappingProxyType(
+    {
+        "classes": "{:g} classes",
+        "width": "{:g} channels",
+        "enough": "stopped at {:g}",
+        "images_per_class": "{:g} images a class",
+        "step": "step {:g}",
+    }
+)
+"""What was varied, and how it is said."""
+
+NOT_REACHED = "not trained as far as asked"
+WORSE = 1.5
+"""A setting counts as worse where the error is so many times that of the gap model's own."""
+
+_FORMS = ("conv6", "conv6-16")
+_ROUNDING = 5e-5  # of the accuracies in the table
+_Varied = tuple[tuple[str, float], ...]  # axes and values other than the gap model's own
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One row of the table, and what the gap model says of it."""
+
+    setting: Mapping[str, float]  # by axis
+    corruption: float
+    batch_norm: bool
+    reached: bool  # the training accuracy asked for
+    gap: float
+    values: Mapping[str, float]  # ζ, κ and all further features
+    estimated: GapEstimate
+    by_circumstances: bool  # warned because one of them is outside
+    by_features: bool  # because features are, one by one or together
+
+    @property
+    def error(self) -> float:
+        """Estimate − true gap."""
+        return self.estimated.estimate - self.gap
+
+    @property
+    def warned(self) -> bool:
+        """Whether the audit says that the network is outside of what the gap model knows."""
+        return not self.estimated.inside_range
+
+    @property
+    def covered(self) -> bool:
+        """Whether the interval holds the true gap."""
+        return self.estimated.low <= self.gap <= self.estimated.high
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Networks of which the same was said."""
+
+    said: str
+    networks: int
+    rmse: float | None  # None without networks
+    covered: float | None  # share whose interval holds the gap
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """The networks of one setting: all corruption levels, batch norm on and off, all seeds."""
+
+    name: str
+    varied: tuple[str, ...]  # axes; none: the gap model's own setting, on networks new to it
+    networks: tuple[Network, ...]
+
+    def share(self, has: str) -> float:
+        """Of the networks with a property: "warned", "covered", "by_features" …"""
+        return float(np.mean([getattr(network, has) for network in self.networks]))
+
+    @property
+    def gap(self) -> np.ndarray:
+        """True gaps, float64 (N,)."""
+        return np.array([network.gap for network in self.networks])
+
+    @property
+    def estimate(self) -> Agreement:
+        """Of the estimates with the gaps."""
+        return agreement(self.gap + [network.error for network in self.networks], self.gap)
+
+    def r(self, name: str) -> float | None:
+        """Correlation with the gap of ζ, κ or a further feature; None for too few networks."""
+        return agreement(self.numbers(name), self.gap).r
+
+    def numbers(self, name: str) -> np.ndarray:
+        """ζ, κ or a further feature, float64 (N,)."""
+        return np.array([network.values[name] for network in self.networks])
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The varied settings by name: is the estimate worse there, and does the audit warn of it?"""
+
+    caught: tuple[str, ...]  # worse, and most of the networks warned of
+    needless: tuple[str, ...]  # warned of, and no worse
+    missed: tuple[str, ...]  # worse, and most of the networks not warned of
+    fine: tuple[str, ...]  # neither
+
+
+def variations(table: Table, gap_model: GapModel) -> tuple[Variation, ...]:
+    """The gap model's own setting first, then by what was varied, last what was not trained so far.
+
+    Args:
+        table: docs/regime.csv.
+        gap_model: what its networks are held against.
+    """
+    networks = [
+        _network(row, gap_model)
+        for row in table.rows()
+        if row["architecture"] in _FORMS and row.get("audited_accuracy")
+    ]
+    own = own_setting()
+    grouped: dict[_Varied, list[Network]] = {}
+    for network in networks:
+        if network.reached:
+            grouped.setdefault(_varied(network.setting, own), []).append(network)
+    found = [
+        Variation(_name(varied), tuple(axis for axis, _ in varied), tuple(grouped[varied]))
+        for varied in sorted(grouped, key=_order)
+    ]
+    failed = tuple(network for network in networks if not network.reached)
+    if failed:
+        found.append(Variation(NOT_REACHED, ("enough",), failed))
+    return tuple(found)
+
+
+def verdicts(found: Iterable[Variation]) -> tuple[Verdict, ...]:
+    """Errors of the networks of all variations, by what was said of them."""
+    networks = [network for variation in found for network in variation.networks]
+    kinds: dict[str, Callable[[Network], bool]] = {
+        "nothing": lambda n: not n.warned,
+        "features outside": lambda n: n.by_features and not n.by_circumstances,
+        "circumstances outside": lambda n: n.by_circumstances and not n.by_features,
+        "both outside": lambda n: n.by_circumstances and n.by_features,
+    }
+    return tuple(
+        _verdict(said, [network for network in networks if belongs(network)])
+        for said, belongs in kinds.items()
+    )
+
+
+def judgement(found: Iterable[Variation]) -> Judgement:
+    """What the warnings are worth; the first of ``found`` is the gap model's own setting."""
+    own, *others = found
+    limit = WORSE * own.estimate.rmse
+
+    def named(*, worse: bool, warned: bool) -> tuple[str, ...]:
+        return tuple(
+            one.name
+            for one in others
+            if (one.estimate.rmse > limit) == worse and (one.share("warned") > 0.5) == warned
+        )
+
+    return Judgement(
+        caught=named(worse=True, warned=True),
+        needless=named(worse=False, warned=True),
+        missed=named(worse=True, warned=False),
+        fine=named(worse=False, warned=False),
+    )
+
+
+def _verdict(said: str, networks: list[Network]) -> Verdict:
+    if not networks:
+        return Verdict(said, 0, None, None)
+    errors = np.array([network.error for network in networks])
+    covered = np.mean([network.covered for network in networks])
+    return Verdict(said, len(networks), float(np.sqrt((errors**2).mean())), float(covered))
+
+
+def _network(row: Mapping[str, str], gap_model: GapModel) -> Network:
+    measured = {"zeta", "kappa", *CURVE_FEATURES, *gap_model.features}
+    values = {name: float(row[name]) for name in sorted(measured)}
+    circumstances = Circumstances.from_cells(row, f"a network of {row['architecture']}")
+    without = gap_model.estimate(values)
+    fitted = gap_model.fitted_on.circumstances
+    outside = [] if fitted is None else list(fitted.outside(circumstances, gap_model.name))
+    return Network(
+        setting={axis: float(row[axis]) for axis in AXES},
+        corruption=float(row["corruption"]),
+        batch_norm=row["batch_norm"] == "True",
+        reached=float(row["train_accuracy"]) >= float(row["enough"]) - _ROUNDING,
+        gap=float(row["gap"]),
+        values=values,
+        estimated=gap_model.estimate(values, circumstances=circumstances),
+        by_circumstances=bool(outside),
+        by_features=not without.inside_range,
+    )
+
+
+def own_setting() -> dict[str, float]:
+    """The setting that the gap model's own networks share."""
+    population = POPULATIONS[POPULATION]
+    classes = population.data_set.classes
+    return {
+        "classes": classes,
+        "width": population.widths[0],
+        "enough": population.enough,
+        "images_per_class": population.train_samples / classes,
+        "step": population.step,
+    }
+
+
+def _varied(setting: Mapping[str, float], own: Mapping[str, float]) -> _Varied:
+    return tuple((axis, setting[axis]) for axis in AXES if setting[axis] != own[axis])
+
+
+def _order(varied: _Varied) -> tuple:
+    places = list(AXES)
+    return len(varied), [(places.index(axis), value) for axis, value in varied]
+
+
+def _name(varied: _Varied) -> str:
+    return ", ".join(AXES[axis].format(value) for axis, value in varied) or "its own"
