@@ -244,7 +244,7 @@ def draw_estimates(
             label=label,
         )
     axes.set(xlim=ends, ylim=ends, xlabel="true gap", ylabel="estimated gap", aspect="equal")
-    axes.legend(loc="upper left", **_LEGEND)
+    axes.legend(loc="lower right", **_LEGEND)
 
 
 def draw_ssr(axes: "Axes", ssr: np.ndarray, *, reference: float | None = None) -> None:
@@ -290,6 +290,7 @@ def _draw_curves(
     axes.plot(n, ascending, color=up, linestyle=(0, (5, 1.4)), label="least active removed first")
     axes.plot(n, descending, color=down, label="most active removed first")
     marker = {"linestyle": "none", "markersize": 8, "markeredgecolor": white, "zorder": 4}
+    marker["clip_on"] = False  # both lie on the edge at times
     axes.plot(n0, np.interp(n0, n, descending), "o", color=down, label="$n_0$", **marker)
     axes.plot(n0_r, np.interp(n0_r, n, ascending), "D", color=up, label="$n_0^r$", **marker)
     axes.set(xlim=(0, n[-1]), ylim=(-0.02, 1.03), xlabel="units removed", ylabel="accuracy")

@@ -7,7 +7,8 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from tools.evidence.findings import Findings
+from analyzer.estimation.analysis import IntervalCoverage
+from tools.evidence.findings import BOTH, Findings
 from tools.evidence.sensitivity_findings import Sensitivity
 
 if TYPE_CHECKING:
@@ -52,32 +53,43 @@ def learning_figure(populations: Sequence[Findings]) -> "Figure":
 
 
 def coverage_figure(populations: Sequence[Findings]) -> "Figure":
-    """Measured against nominal coverage of the intervals of a line through ζ and κ."""
-    figure, axes = plots.new_figure(1, 2, size=(4.4, 3.6))
-    kinds = (("student_t", "Student's t"), ("jackknife_plus", "jackknife+"))
-    for axis, (kind, title) in zip(axes[0], kinds, strict=True):
+    """Measured against nominal coverage, of gap models of ζ and κ and of extended ones."""
+    figure, axes = plots.new_figure(1, 3, size=(3.9, 3.6))
+    panels = (
+        ("ζ and κ, Student's t", "student_t", lambda findings: BOTH),
+        ("ζ and κ, jackknife+", "jackknife_plus", lambda findings: BOTH),
+        ("extended, jackknife+", "jackknife_plus", lambda findings: findings.extended),
+    )
+    for axis, (title, kind, label) in zip(axes[0], panels, strict=True):
         axis.plot([0.45, 1], [0.45, 1], color=LIGHT["muted"], linestyle="--", linewidth=1.2)
         for number, findings in enumerate(populations):
-            _draw_coverage(axis, findings, kind, number, len(populations))
+            points = findings.coverage.get(label(findings), ())
+            found = [(point.nominal, getattr(point, kind)) for point in points]
+            _draw_coverage(axis, findings.name, found, number, len(populations))
         axis.set(xlim=(0.45, 1), ylim=(0.3, 1.02), xlabel="nominal coverage")
         axis.set_title(title, **_TITLE)
     axes[0, 0].set_ylabel("measured coverage")
-    axes[0, 1].legend(loc="lower right", **_LEGEND)
+    axes[0, -1].legend(loc="lower right", **_LEGEND)
     return figure
 
 
-def _draw_coverage(axis: "Axes", findings: Findings, kind: str, number: int, of: int) -> None:
-    points = [(point.nominal, getattr(point, kind)) for point in findings.coverage]
-    points = [(nominal, found) for nominal, found in points if found is not None]
+def _draw_coverage(
+    axis: "Axes",
+    name: str,
+    found: Sequence[tuple[float, IntervalCoverage | None]],
+    number: int,
+    of: int,
+) -> None:
+    points = [(nominal, measured) for nominal, measured in found if measured is not None]
     if not points:
         return
     aside = 0.006 * (number - (of - 1) / 2)
     axis.errorbar(
         [nominal + aside for nominal, _ in points],
-        [found.measured for _, found in points],
-        yerr=[found.error for _, found in points],
+        [measured.measured for _, measured in points],
+        yerr=[measured.error for _, measured in points],
         color=_COLOURS[number], marker=_MARKERS[number], markersize=5, linewidth=1.2,
-        label=findings.name,
+        label=name,
     )  # fmt: skip
 
 

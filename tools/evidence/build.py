@@ -22,12 +22,13 @@ from PIL import Image
 from analyzer.audit import plots
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import FeatureScores
-from analyzer.estimation.analysis import FEWEST
+from analyzer.estimation.analysis import FEWEST, r_interval
 from analyzer.writing import aside, write_text
 from tools.evidence import between_figures, population_figures
 from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detections
 from tools.evidence.findings import Findings, population_findings
 from tools.evidence.levels import level_name
+from tools.evidence.numbers import number
 from tools.evidence.regimes import SEED, Regime, regimes, regimes_figure
 from tools.evidence.sample_findings import SampleFindings, sample_findings, samples_figure
 from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
@@ -44,7 +45,6 @@ BY_HAND = ("verdict.md.jinja", "trust.md.jinja")
 PAGE = EVIDENCE.parent / "EVIDENCE.md"
 TEMPLATES = Path(__file__).parent / "templates"
 _SIZES = (4, 8, 16, 32, 64)  # of the learning curve that the page states
-_MINUS = "\N{MINUS SIGN}"
 _PAPER_FIGURES = {"mobilenet": "5A", "resnet34": "6A"}  # the others are VGG in form: 2A
 
 
@@ -169,22 +169,24 @@ def page_of(evidence: Evidence) -> str:
         paper_figures=_PAPER_FIGURES,
         paper_error=_paper_error,
         error=_error,
+        r_range=_r_range,
         series=lambda values, digits=2: " / ".join(number(value, digits) for value in values),
         median=lambda values: float(np.median(values)),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for readers; a dash where there is none."""
-    if value is None or np.isnan(value):
-        return "–"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", _MINUS)  # + 0.0: no −0.00
-
-
 def _error(found: FeatureScores, held_out: int) -> float:
     """What the median SSR means for one network."""
     return float(np.sqrt(np.median(found.split_ssr) / held_out))
+
+
+def _r_range(r: float | None, networks: int) -> str:
+    """The 95 % interval of an r, in words."""
+    if r is None:
+        return "–"
+    low, high = r_interval(r, networks)
+    return f"{number(low, 2)} to {number(high, 2)}"
 
 
 def _paper_error(row: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ Scores are made on the networks that reached the training accuracy that the meth
 they change with the others is stated too. Every choice of features meets the same splits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,32 +18,31 @@ from analyzer.estimation import (
     Population,
     draw_splits,
     least_squares,
+    out_of_fold_estimates,
     read_population,
     ridge,
     score_features,
 )
 from analyzer.estimation.analysis import (
-    Agreement,
     ConditionalInformation,
     CoveragePoint,
     CurvePoint,
     agreement,
-    agreement_by_level,
-    agreement_within_levels,
     conditional_information,
     coverage_curve,
     learning_curve,
 )
 from analyzer.estimation.margins import margin_obstacle
-from tools.evidence.levels import level_name
+from tools.evidence.slices import Slice, slices
 from tools.evidence.tables import Table, read_table, table_path
 
-__all__ = ["BOTH", "Findings", "Slice", "population_findings"]
+__all__ = ["BOTH", "Findings", "population_findings"]
 
 BOTH = "ζ and κ"
 """The paper's choice of features, by the name it has on the page."""
 
 _PAPER = ("zeta", "kappa")
+_EXTENDED = ("curves and margins", "more of the curves")
 _SHUFFLES = 30
 
 Fit = Callable[[np.ndarray, np.ndarray], LinearFit]
@@ -74,17 +73,6 @@ class _Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Part of the networks, and how ζ, κ and estimates follow the gap in it."""
-
-    name: str
-    zeta: Agreement  # of ζ itself; r and τ alone mean something
-    kappa: Agreement
-    estimates: Mapping[str, Agreement]  # by choice of features, out of fold
-    pooled: bool = False  # several levels at once, each without its mean
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
     """One population; N networks that reached the training accuracy."""
 
@@ -102,7 +90,7 @@ class Findings:
     held_out: int  # networks in each random split
     first_estimate: np.ndarray  # float64 (N,), by a line through the first split's networks
     first_tested: np.ndarray  # bool (N,), True where that split held out
-    coverage: tuple[CoveragePoint, ...]  # of ζ and κ
+    coverage: Mapping[str, tuple[CoveragePoint, ...]]  # of ζ and κ, and what ``extended`` names
     learning: tuple[CurvePoint, ...]  # of ζ and κ: error against the number of networks
     slices: tuple[Slice, ...]
     information: Mapping[str, ConditionalInformation]  # by choice of features
@@ -122,6 +110,11 @@ class Findings:
     def lines(self) -> list[str]:
         """The choices of more than one feature."""
         return [label for label, found in self.scores.items() if len(found.features) > 1]
+
+    @property
+    def extended(self) -> str | None:
+        """The choice that ``onnx-gap fit --features extended`` makes; None if not measured."""
+        return _extended(self.scores)
 
     @property
     def spread(self) -> float:
@@ -165,6 +158,10 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
         label: score_features(choice.columns, gap, splits, fit=choice.fit)
         for label, choice in choices.items()
     }
+    estimates = {
+        label: out_of_fold_estimates(choice.columns, gap, splits, fit=choice.fit)
+        for label, choice in choices.items()
+    }
     estimate, tested = _first_split(reached, splits.random[0])
     known = np.isin(classes.texts("network"), reached.texts("name"))
     shown = np.isin(curves.texts("network"), reached.texts("name"))
@@ -188,9 +185,13 @@ def population_findings(folder: Path, about: Mapping[str, str]) -> Findings:
         held_out=len(splits.random[0][1]),
         first_estimate=estimate,
         first_tested=tested,
-        coverage=coverage_curve(choices[BOTH].columns, gap),
+        coverage={
+            label: coverage_curve(choice.columns, gap, fit=choice.fit)
+            for label, choice in choices.items()
+            if label in (BOTH, _extended(choices))
+        },
         learning=learning_curve(choices[BOTH].columns, gap),
-        slices=_slices(reached, scores),
+        slices=slices(reached, estimates),
         information={
             label: conditional_information(
                 choice.measure(scores[label]), gap, recipe, shuffles=_SHUFFLES
@@ -230,6 +231,10 @@ def _choices(networks: Table, fewest: int) -> tuple[dict[str, _Choice], str]:
     return found, obstacle
 
 
+def _extended(labels: Container[str]) -> str | None:
+    return next((label for label in _EXTENDED if label in labels), None)
+
+
 def _first_split(
     networks: Table, split: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -240,34 +245,3 @@ def _first_split(
     tested = np.zeros(len(gap), dtype=bool)
     tested[held_out] = True
     return least_squares(features[fitted_on], gap[fitted_on]).predict(features), tested
-
-
-def _slices(networks: Table, scores: Mapping[str, FeatureScores]) -> tuple[Slice, ...]:
-    """All networks; each corruption level; batch norm, augmentation on and off; levels pooled."""
-    gap = networks.numbers("gap")
-    measures = {"zeta": networks.numbers("zeta"), "kappa": networks.numbers("kappa")} | {
-        label: np.array(found.out_of_fold) for label, found in scores.items()
-    }
-
-    def sliced(name: str, found: Mapping[str, Agreement], pooled: bool = False) -> Slice:
-        estimates = {label: found[label] for label in scores}
-        return Slice(name, found["zeta"], found["kappa"], estimates, pooled)
-
-    slices = [
-        sliced("all", {key: agreement(values, gap) for key, values in measures.items()}),
-    ]
-    named = {
-        "corruption": lambda level: f"corruption {level_name(float(level))}",
-        "batch_norm": lambda level: f"{'with' if level == 'True' else 'without'} batch norm",
-        "augmentation": lambda level: f"{'with' if level == 'True' else 'without'} augmentation",
-    }
-    for column, call in named.items():
-        levels = networks.texts(column).tolist()
-        by_level = {key: agreement_by_level(v, gap, levels) for key, v in measures.items()}
-        slices += [
-            sliced(call(level), {key: found[level] for key, found in by_level.items()})
-            for level in by_level["zeta"]
-        ]
-    corruption = networks.texts("corruption").tolist()
-    within = {key: agreement_within_levels(v, gap, corruption) for key, v in measures.items()}
-    return (*slices, sliced("within corruption levels, pooled", within, True))

@@ -16,11 +16,15 @@ from analyzer.audit.palette import LIGHT
 from analyzer.estimation.analysis import Agreement, class_scores
 from tools.evidence.findings import Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
+from tools.evidence.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["ClassFindings", "class_findings", "classes_gap_figure"]
+
+
+_MANY = 2000  # classes from which on markers are small and pale
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +78,18 @@ def classes_gap_figure(found: ClassFindings) -> "Figure":
         (axes[0, 0], found.gap, found.estimate, "all classes", found.across),
         (axes[0, 1], *aside, "less the network's mean", found.within),
     )
+    many = len(found.gap) > _MANY
     for axis, gap, estimate, title, told in panels:
         for level, colour in LEVELS.items():
             chosen = found.corruption == level
             axis.scatter(
-                gap[chosen], estimate[chosen], s=14, color=colour, marker=MARKERS[level],
-                alpha=0.45, linewidths=0, label=level_name(level),
+                gap[chosen], estimate[chosen], s=5 if many else 14, color=colour,
+                marker=MARKERS[level], alpha=0.25 if many else 0.45, linewidths=0,
+                label=level_name(level),
             )  # fmt: skip
         ends = [float(gap.min()), float(gap.max())]
         axis.plot(ends, ends, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
         axis.set(xlabel="true gap of the class", ylabel="estimated gap")
-        axis.set_title(f"{title}: r = {told['estimate'].r:.2f}", loc="left", fontsize=10)
+        axis.set_title(f"{title}: r = {number(told['estimate'].r, 2)}", loc="left", fontsize=10)
     level_legend(axes[0, 1])
     return figure

@@ -10,6 +10,8 @@ from analyzer.estimation.analysis.agreement import (
     agreement,
     agreement_by_level,
     agreement_within_levels,
+    mean_agreement,
+    r_interval,
 )
 from analyzer.estimation.analysis.classes import ClassScores, class_scores
 from analyzer.estimation.analysis.conditional_information import (
@@ -50,6 +52,8 @@ __all__ = [
     "conditional_information",
     "coverage_curve",
     "learning_curve",
+    "mean_agreement",
+    "r_interval",
     "transfer",
     "transfer_matrix",
 ]

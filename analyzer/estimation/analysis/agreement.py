@@ -8,6 +8,7 @@ hyperparameter, and over all levels with what differs between them taken out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -20,6 +21,8 @@ __all__ = [
     "agreement",
     "agreement_by_level",
     "agreement_within_levels",
+    "mean_agreement",
+    "r_interval",
 ]
 
 FEWEST = 8
@@ -118,6 +121,43 @@ def agreement_within_levels(
         values - (np.bincount(level, values) / count)[level] for values in (estimate, gap)
     )
     return agreement(estimate[shared], gap[shared])
+
+
+def mean_agreement(found: Sequence[Agreement]) -> Agreement:
+    """What several estimates of the same networks come to: the mean of each number.
+
+    Of the errors it is the root of the mean square. A number that one estimate lacks is None.
+
+    Args:
+        found: at least one, all of N networks.
+    """
+
+    def mean(name: str) -> float | None:
+        values = [getattr(one, name) for one in found]
+        return None if None in values else float(np.mean(values))
+
+    return Agreement(
+        networks=found[0].networks,
+        r=mean("r"),
+        tau=mean("tau"),
+        r2=mean("r2"),
+        rmse=float(np.sqrt(np.mean([one.rmse**2 for one in found]))),
+        bias=mean("bias"),
+    )
+
+
+def r_interval(r: float, networks: int, coverage: float = 0.95) -> tuple[float, float]:
+    """Between what Pearson's r may lie, were all networks of the kind known (Fisher 1921).
+
+    The networks count as drawn independently, the numbers as normal.
+
+    Args:
+        r: measured, in (−1, 1).
+        networks: N, at least 4.
+        coverage: nominal, in (0, 1).
+    """
+    reach = NormalDist().inv_cdf((1 + coverage) / 2) / np.sqrt(networks - 3)
+    return float(np.tanh(np.arctanh(r) - reach)), float(np.tanh(np.arctanh(r) + reach))
 
 
 def _kendall(estimate: np.ndarray, gap: np.ndarray) -> float:

@@ -9,6 +9,8 @@ from analyzer.estimation.analysis import (
     agreement,
     agreement_by_level,
     agreement_within_levels,
+    mean_agreement,
+    r_interval,
 )
 
 
@@ -80,6 +82,28 @@ def test_agreement_within_levels_is_that_of_differences_to_their_means():
     assert found.networks == 8
     assert found.r == pytest.approx(pearsonr(*plain).statistic)
     assert agreement_within_levels(estimate, gap, list("abcdefghi")) is None
+
+
+def test_several_estimates_come_to_their_means(population):
+    estimate, gap = population
+    found = [agreement(estimate, gap), agreement(estimate**2, gap)]
+    both = mean_agreement(found)
+    assert both.networks == 30
+    for name in ("r", "tau", "r2", "bias"):
+        assert getattr(both, name) == pytest.approx(np.mean([getattr(one, name) for one in found]))
+    squares = np.concatenate([estimate - gap, estimate**2 - gap]) ** 2
+    assert both.rmse == pytest.approx(np.sqrt(squares.mean()))
+    constant = mean_agreement([*found, agreement(np.full(30, 0.5), gap)])
+    assert (constant.r, constant.tau) == (None, None)
+    assert constant.r2 < both.r2
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.95])
+def test_interval_of_r_is_that_of_scipy(population, coverage):
+    theirs = pearsonr(*population)
+    wanted = theirs.confidence_interval(coverage)
+    found = r_interval(theirs.statistic, 30, coverage)
+    assert found == pytest.approx((wanted.low, wanted.high))
 
 
 @pytest.mark.parametrize(
