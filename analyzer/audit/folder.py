@@ -1,13 +1,5 @@
 """The files of an audit folder: written whole or not at all, read with every doubt spoken out.
 
-``audit.json``  the record (:mod:`analyzer.audit.record`)
-``curves.npz``  per class: correct counts of both orders, samples, unit order
-``margins.npz`` per sample and layer: distance to the nearest other class; only with margins
-``samples.npz`` per sample: label, correct, at how many n it is right in each order, and what the
-                scores say with nothing removed
-``report.html`` what people read (:mod:`analyzer.audit.report`)
-==============  =====================================================================
-=======
 ==================  =====================================================================
 ``audit.json``      the record (:mod:`analyzer.audit.record`)
 ``curves.npz``      per class: correct counts of both orders, samples, unit order
