@@ -91,6 +91,7 @@ class Verdict:
     networks: int
     rmse: float | None  # None without networks
     covered: float | None  # share whose interval holds the gap
+    r: float | None  # of estimates and gaps; None for too few networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,7 @@ def verdicts(found: Iterable[Variation]) -> tuple[Verdict, ...]:
     kinds: dict[str, Callable[[Network], bool]] = {
         "nothing": lambda n: not n.warned,
         "features outside": lambda n: n.by_features and not n.by_circumstances,
-        "circumstances outside": lambda n: n.by_circumstances and not n.by_features,
-        "both outside": lambda n: n.by_circumstances and n.by_features,
+        "circumstances outside": lambda n: n.by_circumstances,
     }
     return tuple(
         _verdict(said, [network for network in networks if belongs(network)])
@@ -198,10 +198,10 @@ def judgement(found: Iterable[Variation]) -> Judgement:
 
 def _verdict(said: str, networks: list[Network]) -> Verdict:
     if not networks:
-        return Verdict(said, 0, None, None)
-    errors = np.array([network.error for network in networks])
-    covered = np.mean([network.covered for network in networks])
-    return Verdict(said, len(networks), float(np.sqrt((errors**2).mean())), float(covered))
+        return Verdict(said, 0, None, None, None)
+    together = Variation(said, (), tuple(networks))
+    found = together.estimate
+    return Verdict(said, len(networks), found.rmse, together.share("covered"), found.r)
 
 
 def _network(row: Mapping[str, str], gap_model: GapModel) -> Network:
