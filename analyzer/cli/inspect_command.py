@@ -12,6 +12,7 @@ from analyzer.cli.requests import network_path
 from analyzer.cli.terminal import print_facts, print_json, print_table, warn
 
 if TYPE_CHECKING:
+    from analyzer.records import Site
     from analyzer.surgery import Outline
 
 
@@ -39,9 +40,16 @@ def command(
       onnx-gap inspect zoo:digits-c0 --json
     """
     from analyzer import surgery
+    from analyzer.errors import SiteError
 
     network = surgery.load(network_path(model), custom_ops=custom_ops)
-    chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
+    try:
+        chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
+    except SiteError:
+        worth_choosing = surgery.candidates(network)
+        if worth_choosing and not as_json:
+            _print_sites(worth_choosing)  # the way out that the error names
+        raise
     found = surgery.outline(network, chosen, output=output)
     if as_json:
         result = asdict(found)
@@ -50,22 +58,26 @@ def command(
     else:
         print_facts(list(_facts(model, found)))
         click.echo()
-        print_table(
-            ("", "tensor (--site)", "convolution (--site)", "operator", "M", "shape"),
-            [
-                (
-                    "▶" if item.tensor == chosen.tensor else "",
-                    item.tensor,
-                    item.convolution or "",
-                    item.operator,
-                    str(item.channels),
-                    _shape(item.shape),
-                )
-                for item in found.candidates
-            ],
-        )
+        _print_sites(found.candidates, chosen.tensor)
     for sentence in chosen.warnings:
         warn(sentence)
+
+
+def _print_sites(sites: "Sequence[Site]", chosen: str | None = None) -> None:
+    print_table(
+        ("", "tensor (--site)", "convolution (--site)", "operator", "M", "shape"),
+        [
+            (
+                "▶" if site.tensor == chosen else "",
+                site.tensor,
+                site.convolution or "",
+                site.operator,
+                str(site.channels),
+                _shape(site.shape),
+            )
+            for site in sites
+        ],
+    )
 
 
 def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
@@ -80,7 +92,7 @@ def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
     for tensor in info.outputs:
         yield "output", f"{tensor.name} {_shape(tensor.shape)} {tensor.dtype}"
     yield "site", f"{site.tensor} {_shape(site.shape)}: M = {site.channels} on axis {site.axis}"
-    yield "", f"{site.operator} after {site.convolution or 'no convolution'}"
+    yield "", f"{site.operator} after {site.convolution}" if site.convolution else site.operator
     sinks = f"the mask sinks past {', '.join(found.passed)}" if found.passed else "the site itself"
     yield "cut", f"{found.cut} ({sinks})"
     yield "side inputs", ", ".join(found.side) or "none"

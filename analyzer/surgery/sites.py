@@ -1,6 +1,7 @@
 """Choosing the tensor that is masked: by default, by name, or from a list of candidates."""
 
 import difflib
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -115,7 +116,7 @@ def named_site(
         ModelError: The output that holds the class scores cannot be told.
     """
     survey = survey_of(network)
-    score_output(network, output)
+    scores = score_output(network, output)
     nodes = [n for n in survey.graph if n.name == name]
     value = find_value(survey.graph, name)
     if len(nodes) > 1 and value is None:
@@ -134,7 +135,14 @@ def named_site(
         value = nodes[0].outputs[0]
     if value is None or constant(value) is not None:
         raise SiteError(_not_found(survey, name))
-    return survey.site(value, "tensor", axis=axis, wanted=name)
+    site = survey.site(value, "tensor", axis=axis, wanted=name)
+    if not survey.holds_classes(value, site.axis, scores):
+        return site
+    warning = (
+        f"The channels of {value.name} are the class scores themselves: to remove a unit is to "
+        "remove a class."
+    )
+    return replace(site, warnings=(warning,))
 
 
 def _classes_as_units(
@@ -142,7 +150,7 @@ def _classes_as_units(
 ) -> tuple[str, ...]:
     """A warning where the last activation is the class scores, only not yet pooled."""
     *before, last = activated
-    if not survey.holds_classes(last, scores):
+    if not survey.holds_classes(last, survey.flow.axis[last], scores):
         return ()
     way_out = f" Its input's units are masked with --site {before[-1].name!r}." if before else ""
     return (

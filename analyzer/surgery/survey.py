@@ -106,13 +106,12 @@ class Survey:
             return False
         return all(self.activated(_undropped(v)) for v in node.inputs)
 
-    def holds_classes(self, value: ir.Value, scores: ir.Value) -> bool:
-        """Whether the channels are the class scores already, pooled afterwards."""
+    def holds_classes(self, value: ir.Value, axis: int, scores: ir.Value) -> bool:
+        """Whether the channels along ``axis`` are the class scores, at most pooled afterwards."""
         goals = {scores}
         while is_op(scores.producer(), "Identity", "LogSoftmax", "Sigmoid", "Softmax"):
             scores = scores.producer().inputs[0]
             goals.add(scores)
-        axis = self.flow.axis[value]
         return sinks_to(
             value,
             Layout(axis),

@@ -18,6 +18,15 @@ def test_a_site_of_ones_own(onnx_gap, network):
     assert [line.split()[1] for line in shown.out.splitlines() if line[:1] == "▶"] == ["conv2d_1"]
 
 
+def test_where_no_site_is_found_those_worth_choosing_are_listed(onnx_gap, network):
+    shown = onnx_gap("inspect", network, "--site", "relu_9")
+    assert shown.code == 2
+    assert "no node or tensor called 'relu_9'" in shown.err
+    assert "relu_3" in shown.out
+    assert "▶" not in shown.out
+    assert onnx_gap("inspect", network, "--site", "relu_9", "--json").out == ""
+
+
 def test_json(onnx_gap):
     shown = onnx_gap("inspect", "zoo:digits-c0", "--json")
     assert shown.code == 0

@@ -94,6 +94,12 @@ def test_classifier_convolution_counts_as_last_activation(network):
     assert "are the class scores themselves" in site.warnings[0]
 
 
+def test_a_named_site_that_is_the_class_scores_says_so(network):
+    (warning,) = surgery.named_site(network(LINEAR), "y").warnings
+    assert "y are the class scores themselves" in warning
+    assert surgery.named_site(network(LINEAR), "c").warnings == ()
+
+
 def test_branches_of_activations_count_as_one_activation(network, cut_and_compare):
     found = network(BRANCHES)
     site = surgery.default_site(found)
