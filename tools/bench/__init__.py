@@ -1,1 +1,1 @@
-"""The benchmark of the sweep: its networks, its ways of counting, its table."""
+"""The benchmark of the sweep: its networks, its ways of counting, its tables."""
