@@ -11,6 +11,7 @@ from cli_commands import SHELF
 from analyzer.audit import AuditRequest, run_audit
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
+from analyzer.estimation import AREA
 from tools.evidence import sensitivity
 from tools.evidence.sensitivity import VARIATIONS, main, study
 from tools.evidence.sensitivity_findings import sensitivities
@@ -19,6 +20,7 @@ from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
 LIMIT = 8
 COLUMNS = [
     "population", "network", "corruption", "gap", "variation", "value", "M", "zeta", "kappa",
+    "area",
 ]  # fmt: skip
 
 
@@ -188,8 +190,8 @@ def made_up(path, *, networks, kappa):
         writer.writerow(COLUMNS)
         for value, sign in (("a", 1), ("b", -1)):
             for i, g in enumerate(gap):
-                row = ("p", f"n{i}", i % 2, g + i % 2, "rank", value, 8, 0.5 + sign * g / 4, kappa)
-                writer.writerow(row)
+                about = ("p", f"n{i}", i % 2, g + i % 2, "rank", value, 8)
+                writer.writerow((*about, 0.5 + sign * g / 4, kappa, 1 - (g + i % 2) / 3))
     return read_table(path)
 
 
@@ -202,7 +204,10 @@ def test_correlations_by_choice(tmp_path):
     assert one.zeta_r == pytest.approx(-other.zeta_r)
     # κ is the same for all networks: neither correlates, nor can a line be fitted.
     assert (one.kappa_r, one.kappa_within, one.out_of_fold_r) == (None, None, None)
-    assert one.cells()[-1] == "–"
+    assert one.cells()[-2] == "–"
+    # The area follows the gap of all networks exactly.
+    assert (one.area_r, one.area_within) == (pytest.approx(-1), pytest.approx(-1))
+    assert one.area_out_of_fold_r == pytest.approx(1)
 
 
 def test_of_few_networks_no_correlation_is_stated(tmp_path):
@@ -223,9 +228,11 @@ def test_committed_tables_are_of_the_networks_beside_them(path):
     assert counted
     values = table.where(table.texts("variation") == "samples").texts("value")
     # Of a table made with fewer samples only the gap is that of the networks' own.
-    columns = ("gap", "zeta", "kappa") if "all" in values else ("gap",)
+    columns = {"gap": "gap"}
+    if "all" in values:
+        columns |= {"zeta": "zeta", "kappa": "kappa", "area": AREA}
     for row in counted:
-        for column in columns:
+        for column, own in columns.items():
             assert float(row[column]) == pytest.approx(
-                float(networks[row["network"]][column]), abs=2e-6
+                float(networks[row["network"]][own]), abs=2e-6
             )

@@ -28,8 +28,9 @@ from model_zoo.datasets import Split
 from model_zoo.populations import labels_key
 from model_zoo.results import TRAIN_DATA, Result, read_result
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
+from tools.evidence.turning_points import turning_cells
 
-__all__ = ["Member", "collect", "kept_cells", "right_by_class"]
+__all__ = ["Member", "class_scores", "collect", "kept_cells", "right_by_class"]
 
 SHARES = np.linspace(0, 1, 51)  # of the units, at which mean curves are kept
 _FILES = ("model", "train_data", "test_data")
@@ -86,6 +87,7 @@ def collect(trained: Path, audited: Path, out: Path, *, data: Path | None = None
         ("classes", _classes(members)),
         ("curves", _curves(members)),
         ("example", _example(members)),
+        ("turning", _turning(members)),
     ):
         write_table(table_path(out, kind, name), rows)
     _keep_summary(out / "populations.csv", _summary(name, members))
@@ -134,16 +136,20 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
 
 def right_by_class(model: Path, test: Split, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Test samples of each class, and those that a network names rightly: int64 (K,) both."""
-    image = surgery.load(model).info.inputs[0].name
-    session = ablation.open_session(model, threads=1)
-    pixels = test.images[:, None].astype(np.float32) / 255
-    batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
-    scores = np.concatenate([session.run({image: batch})[0] for batch in batches])
-    named = scores.argmax(axis=1)
+    named = class_scores(model, test.images).argmax(axis=1)
     return (
         np.bincount(test.labels, minlength=classes),
         np.bincount(test.labels[named == test.labels], minlength=classes),
     )
+
+
+def class_scores(model: Path, images: np.ndarray) -> np.ndarray:
+    """The logits (S, K) that a network of the zoo gives to uint8 images (S, H, W)."""
+    image = surgery.load(model).info.inputs[0].name
+    session = ablation.open_session(model, threads=1)
+    pixels = images[:, None].astype(np.float32) / 255
+    batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
+    return np.concatenate([session.run({image: batch})[0] for batch in batches])
 
 
 def _networks(table: Table, members: Sequence[Member]) -> Iterator[dict[str, str]]:
@@ -198,6 +204,12 @@ def _curves(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
                 "corruption": member.result.recipe.corruption,
                 "order": order,
             } | {f"{share:.2f}": round(float(value), 3) for share, value in points}
+
+
+def _turning(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
+    for member in members:
+        measured = [curve for curve in member.curves if curve.samples]
+        yield {"network": member.name} | turning_cells(measured, member.audit.chance)
 
 
 def _example(members: Sequence[Member]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.estimation import (
+    AREA,
     CURVE_FEATURES,
     MARGIN_PREFIX,
     FeatureScores,
@@ -36,10 +37,13 @@ from analyzer.estimation.margins import margin_obstacle
 from tools.evidence.slices import Slice, slices
 from tools.evidence.tables import Table, read_table, table_path
 
-__all__ = ["BOTH", "Findings", "population_findings"]
+__all__ = ["BOTH", "UNDER", "Findings", "population_findings"]
 
 BOTH = "ζ and κ"
 """The paper's choice of features, by the name it has on the page."""
+
+UNDER = "area under E_r"
+"""The choice of one feature that `onnx-gap fit --features area` makes."""
 
 _PAPER = ("zeta", "kappa")
 _EXTENDED = ("curves and margins", "more of the curves")
@@ -224,6 +228,8 @@ def _choices(networks: Table, fewest: int) -> tuple[dict[str, _Choice], str]:
         found["margins"] = choice(margins)
     if measured:
         found["margins, by ridge"] = choice(margins, ridge)
+    if AREA in networks:
+        found[UNDER] = choice([AREA])
     if curves:
         found["more of the curves"] = choice(curves, ridge)
     if curves and measured:

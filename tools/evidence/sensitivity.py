@@ -3,7 +3,8 @@
     python -m tools.evidence.sensitivity MANIFEST
 
 Audits the networks of a population over and over with one choice made otherwise at a time, and
-keeps a row an audit: ``population, network, corruption, gap, variation, value, M, zeta, kappa``.
+keeps a row an audit: ``population, network, corruption, gap, variation, value, M, zeta, kappa,
+area``, the last the area under E_r.
 
 ================  ==========================================================================
 variation         values
@@ -37,6 +38,7 @@ from analyzer.audit import AuditRecord, AuditRequest, Member, read_manifest, run
 from analyzer.cli.terminal import print_table, progress_bars
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError, DataError
+from analyzer.estimation import AREA
 from analyzer.records import Progress
 from tools.evidence.sensitivity_findings import HEADER, sensitivities
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
@@ -188,6 +190,7 @@ def _audited(
                 "M": result.site.channels,
                 "zeta": round(result.zeta, 6),
                 "kappa": round(result.kappa, 6),
+                "area": round(result.values()[AREA], 6),
             }
     return member, rows
 

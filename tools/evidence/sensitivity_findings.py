@@ -1,5 +1,6 @@
-"""What a table of :mod:`tools.evidence.sensitivity` says: how ζ and κ follow the gap, by choice."""
+"""What a table of :mod:`tools.evidence.sensitivity` says: what follows the gap, by choice."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from tools.evidence.tables import Table
 __all__ = ["HEADER", "Sensitivity", "sensitivities"]
 
 HEADER = (
-    "variation", "value", "networks", "ζ", "κ", "r(ζ, gap)", "r(κ, gap)", "within: ζ", "within: κ",
-    "out of fold",
+    "variation", "value", "networks", "ζ", "κ", "area", "r(ζ, gap)", "r(κ, gap)", "r(area, gap)",
+    "within: ζ", "κ", "area", "out of fold: ζ and κ", "area",
 )  # fmt: skip
 
 
@@ -26,16 +27,21 @@ class Sensitivity:
     networks: int  # N
     zeta: float  # mean
     kappa: float  # mean
+    area: float  # under E_r, mean
     zeta_r: float | None  # Pearson's r with the gap
     kappa_r: float | None
+    area_r: float | None
     zeta_within: float | None  # the same without what differs between corruption levels
     kappa_within: float | None
+    area_within: float | None
     out_of_fold_r: float | None  # of gaps estimated by Eq. 7, fitted on other networks
+    area_out_of_fold_r: float | None  # of gaps estimated by a line through the area
 
     def cells(self) -> tuple[str, ...]:
         """For a table under :data:`HEADER`."""
         correlations = (
-            self.zeta_r, self.kappa_r, self.zeta_within, self.kappa_within, self.out_of_fold_r,
+            self.zeta_r, self.kappa_r, self.area_r, self.zeta_within, self.kappa_within,
+            self.area_within, self.out_of_fold_r, self.area_out_of_fold_r,
         )  # fmt: skip
         return (
             self.variation,
@@ -43,6 +49,7 @@ class Sensitivity:
             str(self.networks),
             f"{self.zeta:.3f}",
             f"{self.kappa:.3f}",
+            f"{self.area:.3f}",
             *("–" if r is None else f"{r:+.2f}" for r in correlations),
         )
 
@@ -61,28 +68,31 @@ def sensitivities(table: Table) -> tuple[Sensitivity, ...]:
 
 
 def _sensitivity(rows: Table) -> Sensitivity:
-    zeta, kappa, gap = (rows.numbers(column) for column in ("zeta", "kappa", "gap"))
+    zeta, kappa, area, gap = (rows.numbers(name) for name in ("zeta", "kappa", "area", "gap"))
     levels = rows.texts("corruption").tolist()
-    within = [agreement_within_levels(quantity, gap, levels) for quantity in (zeta, kappa)]
+    within = [agreement_within_levels(quantity, gap, levels) for quantity in (zeta, kappa, area)]
     return Sensitivity(
         variation=str(rows.texts("variation")[0]),
         value=str(rows.texts("value")[0]),
         networks=len(rows),
         zeta=float(zeta.mean()),
         kappa=float(kappa.mean()),
+        area=float(area.mean()),
         zeta_r=agreement(zeta, gap).r,
         kappa_r=agreement(kappa, gap).r,
+        area_r=agreement(area, gap).r,
         zeta_within=within[0] and within[0].r,
         kappa_within=within[1] and within[1].r,
-        out_of_fold_r=_out_of_fold(zeta, kappa, gap),
+        area_within=within[2] and within[2].r,
+        out_of_fold_r=_out_of_fold({"zeta": zeta, "kappa": kappa}, gap),
+        area_out_of_fold_r=_out_of_fold({"area": area}, gap),
     )
 
 
-def _out_of_fold(zeta: np.ndarray, kappa: np.ndarray, gap: np.ndarray) -> float | None:
+def _out_of_fold(columns: Mapping[str, np.ndarray], gap: np.ndarray) -> float | None:
     if len(gap) < FEWEST:
         return None
     try:
-        columns = {"zeta": zeta, "kappa": kappa}
         return score_features(columns, gap, draw_splits(len(gap), splits=1)).out_of_fold_r
     except GapModelError:  # a quantity that is the same for all networks
         return None

@@ -13,7 +13,7 @@ from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
 from analyzer.estimation import CURVE_FEATURES, Population, fit_population
 from analyzer.estimation.analysis import Transfer, transfer
-from tools.evidence.findings import BOTH, Findings
+from tools.evidence.findings import BOTH, UNDER, Findings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ __all__ = ["FEW", "Matrix", "few", "transfer_figure", "transfer_matrices"]
 
 CURVES = "more of the curves"
 FEW = 4  # networks of one's own that an offset is made from
-_KINDS = {BOTH: "paper", CURVES: "extended"}
+_KINDS = {BOTH: "paper", UNDER: "area", CURVES: "extended"}
 
 
 @dataclass(frozen=True, slots=True)
