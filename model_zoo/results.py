@@ -49,7 +49,7 @@ class Result:
     train_accuracy: float  # on the labels it was trained on
     test_accuracy: float  # on clean labels
     epochs: int
-    reached: bool  # the training accuracy that the method asks for
+    reached: bool  # the training accuracy that its population asks for
     seconds: float
     versions: Mapping[str, str]
 

@@ -142,6 +142,21 @@ def test_every_score_is_that_of_scikit_learn_on_the_same_splits(name):
     np.testing.assert_allclose(numbers(cells[1]).reshape(-1, 2), tried, atol=0.006)
 
 
+def test_the_readme_s_table_is_the_page_s():
+    readme = (build.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| \|.*\n\|[ -|]+\n(?:\|.*\n)+", readme, re.MULTILINE)[0]
+    header, _, *lines = ([c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines())
+    labels = ["ζ and κ", "margins", "margins, by ridge", "more of the curves", "curves and margins"]
+    for label, (_, *cells) in zip(labels, lines, strict=True):
+        for population, cell in zip(header[1:], cells, strict=True):
+            name = population.split(":")[0]
+            if f"| **{name}** | {label} |" in PAGE:
+                r = row(name, label)["r, out of fold"]
+                assert numbers(cell) == pytest.approx(r, abs=0.0051), (name, label)
+            else:
+                assert cell == "–"
+
+
 def test_every_figure_is_there_and_none_is_left_over():
     shown = set(re.findall(r"\]\(evidence/([\w-]+\.png)\)", PAGE))
     assert shown == {path.name for path in EVIDENCE.glob("*.png")}

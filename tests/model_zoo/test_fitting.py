@@ -48,3 +48,10 @@ def test_epochs_of_a_beginning_that_was_given_up_are_watched_too(fitting, tiny, 
         fit = fitting.fit(population, recipes(tiny)[0], train, watch=seen.append)
     assert len(set(map(id, seen))) > 1
     assert len(seen) == fit.epochs
+
+
+@pytest.mark.parametrize(("enough", "reached"), [(0.0, True), (1.1, False)])
+def test_reached_is_what_the_population_asks_for(fitting, tiny, train, enough, reached):
+    population = replace(tiny, cycle=2, epochs=2, enough=enough)
+    with training.one_thread():
+        assert fitting.fit(population, recipes(tiny)[0], train).reached == reached

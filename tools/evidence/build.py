@@ -139,7 +139,7 @@ def _save(figure: "Figure", path: Path) -> None:
     plots.save_figure(figure, path)
     with Image.open(path) as drawn:
         small = drawn.convert("RGB").quantize(
-            256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+            256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
         )
     with aside(path) as file:
         small.save(file, format="png", optimize=True)

@@ -34,11 +34,11 @@ def level_name(corruption: float) -> str:
     return f"{100 * corruption:.0f} %"
 
 
-def level_legend(axes: "Axes") -> None:
-    """What colours and markers mean, to the right of ``axes``."""
+def level_legend(axes: "Axes", *, larger: float = 1.0) -> None:
+    """What colours and markers mean, to the right of ``axes``; markers so many times as large."""
     legend = axes.legend(
         title="labels\ncorrupted", title_fontsize=9, fontsize=9, frameon=False,
-        loc="center left", bbox_to_anchor=(1.0, 0.5),
+        loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=larger,
     )  # fmt: skip
     for handle in legend.legend_handles:
         handle.set_alpha(1)

@@ -37,12 +37,18 @@ class SampleFinding:
     corruption: float
     score: str
     networks: int
-    share: float  # of the samples have a wrong label: what guessing would find
+    samples: float
+    wrong: float  # of them have a wrong label
     memorised: float  # share of the wrong labels that the network names
     auc: float
     precision_1: float  # share of wrong labels among the 1 % most suspicious
     precision_5: float
     other_1: float  # share of these for which the best class but the label is the right one
+
+    @property
+    def share(self) -> float:
+        """Of the samples, those with a wrong label: what guessing would find."""
+        return self.wrong / self.samples
 
     def cells(self) -> tuple[str, ...]:
         """For a table under :data:`HEADER`."""
@@ -136,7 +142,8 @@ def _finding(rows: Table) -> SampleFinding:
         corruption=float(rows.numbers("corruption")[0]),
         score=str(rows.texts("score")[0]),
         networks=len(rows),
-        share=float((rows.numbers("wrong") / rows.numbers("samples")).mean()),
+        samples=_mean(rows.numbers("samples")),
+        wrong=_mean(rows.numbers("wrong")),
         **{name: _mean(rows.numbers(name)) for name in _MEANS},
     )
 

@@ -83,13 +83,13 @@ def classes_gap_figure(found: ClassFindings) -> "Figure":
         for level, colour in LEVELS.items():
             chosen = found.corruption == level
             axis.scatter(
-                gap[chosen], estimate[chosen], s=5 if many else 14, color=colour,
-                marker=MARKERS[level], alpha=0.25 if many else 0.45, linewidths=0,
+                gap[chosen], estimate[chosen], s=6 if many else 14, color=colour,
+                marker=MARKERS[level], alpha=0.35 if many else 0.45, linewidths=0,
                 label=level_name(level),
             )  # fmt: skip
         ends = [float(gap.min()), float(gap.max())]
         axis.plot(ends, ends, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
         axis.set(xlabel="true gap of the class", ylabel="estimated gap")
         axis.set_title(f"{title}: r = {number(told['estimate'].r, 2)}", loc="left", fontsize=10)
-    level_legend(axes[0, 1])
+    level_legend(axes[0, 1], larger=2.0 if many else 1.0)
     return figure

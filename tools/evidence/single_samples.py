@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from analyzer import ablation, surgery
 from analyzer.audit import AuditRequest, read_record, read_samples, run_audit
 from analyzer.cli.terminal import print_table, progress_bars, warn
 from analyzer.data import PreprocessOptions
@@ -28,6 +27,7 @@ from analyzer.records import Progress, SampleCounts
 from analyzer.writing import sha256
 from model_zoo.populations import labels_key
 from model_zoo.results import IMAGES, MANIFEST, TRAIN_DATA, Result, read_result
+from tools.evidence.collect import class_scores
 from tools.evidence.sample_findings import HEADER, sample_findings
 from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured, suspicions
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
@@ -35,7 +35,6 @@ from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write
 __all__ = ["study"]
 
 _AS_TRAINED = PreprocessOptions(scale=1 / 255)  # what every network of the zoo is fed
-_BATCH = 256
 
 Row = dict[str, Any]
 
@@ -133,7 +132,7 @@ def _measured(trained: Path, result: Result, samples: SampleCounts) -> Iterator[
     with np.load(trained / TRAIN_DATA, allow_pickle=False) as stored:
         images, true = stored[IMAGES][samples.index], stored[labels_key(0.0)][samples.index]
     wrong, better = samples.label != true, samples.scores.other == true
-    scores = _scores(trained / result.model, images)
+    scores = class_scores(trained / result.model, images)
     about = {
         "population": result.conditions["population"],
         "network": result.recipe.name,
@@ -151,15 +150,6 @@ def _measured(trained: Path, result: Result, samples: SampleCounts) -> Iterator[
 
 def _rounded(value: float | None) -> float | str:
     return "" if value is None else round(value, 6)
-
-
-def _scores(model: Path, images: np.ndarray) -> np.ndarray:
-    """The logits (S, K) that a network gives to uint8 images (S, H, W)."""
-    image = surgery.load(model).info.inputs[0].name
-    session = ablation.open_session(model, threads=1)
-    pixels = images[:, None].astype(np.float32) / 255
-    batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
-    return np.concatenate([session.run({image: batch})[0] for batch in batches])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,9 +9,10 @@ its measure is; U_S are the values that both have of the hyperparameters S. Over
 
 A measure that only mirrors a hyperparameter tells nothing once that is known, and scores 0. The
 sign of the relation is left open. As in the competition's own scoring program a tie counts as "not
-greater". Unlike it, a network is not paired with itself, and a combination of values counts by the
-pairs that have it, as the definition says: the program weighs all alike, which is the same on the
-full grids of the competition and not on recipes drawn at random.
+greater". Unlike it, a network is not paired with itself, S may be smaller than two, and a
+combination of values counts by the pairs that have it, as the definition says: the program weighs
+all alike, which is nearly the same on the full grids of the competition and not on recipes drawn at
+random.
 
 Mutual information estimated from few pairs is above zero even for noise, the more so the more
 combinations there are. So every Î stands beside what the same measure gets with its values
