@@ -1,8 +1,8 @@
 """Where the curves' turning points are looked for, and what each says of the gap.
 
-Eq. 2 takes the first n at which E is at chance, Eq. 3 the last at which E_r is at its maximum; ζ adds
-the two up. The table ``turning-NAME.csv`` has both for other levels too: n0 where E is at most so
-much, n0_r where E_r is at least such a share of its maximum; plain averages over the classes, as
+Eq. 2 takes the first n at which E is at chance, Eq. 3 the last at which E_r is at its maximum; ζ
+adds the two up. The table ``turning-NAME.csv`` has both for other levels too: n0 where E is at most
+so much, n0_r where E_r is at least such a share of its maximum; plain averages over the classes, as
 shares of the units. The first of each is the one that ζ is made of.
 """
 
