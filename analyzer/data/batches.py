@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.data import images
 from analyzer.data.preprocessing import Preprocessing, numpy_dtype
-from analyzer.data.source import Source, digest
+from analyzer.data.source import Source, digest, reason_of
 from analyzer.errors import DataError
 
 __all__ = ["Batch", "Skipped", "batches"]
@@ -152,7 +152,7 @@ def _fill(
         except (OSError, DataError) as error:
             if not skip_bad:
                 raise DataError(source.unreadable(index, error)) from error
-            skipped.append(Skipped(index, source.names[index], str(error)))
+            skipped.append(Skipped(index, source.names[index], reason_of(error)))
             continue
         try:
             picture = preprocessing.picture(image)

@@ -56,6 +56,12 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
     name = f"{folder}#{half}" if half else str(folder)
     folders = [entry.name for entry in os.scandir(root) if _is_class(entry)]
     folders.sort(key=natural_key)
+    loose = sum(_is_image(entry.name) for entry in os.scandir(root) if entry.is_file())
+    if not folders and loose:
+        raise DataError(
+            f"{root} holds images but no class folders; name the folder above it if it is one "
+            "class of several, or give the classes in a .csv manifest"
+        )
     if not folders:
         raise DataError(
             f"{root} holds neither class folders nor anything else that is known as data"
@@ -76,7 +82,6 @@ def open_folder(folder: Path, half: str | None = None, classes: ClassList | None
         counts.append((class_index, len(found)))
         others += skipped
     labels = np.repeat(*np.array(counts, np.int64).T)
-    loose = sum(_is_image(entry.name) for entry in os.scandir(root) if entry.is_file())
     warnings = []
     if others:
         warnings.append(f"{name}: {others} files that are not images were left out")

@@ -91,10 +91,12 @@ def check_classes(source: Source, classes: int) -> None:
     highest = int(source.labels.max())
     if highest >= classes:
         index = int(np.argmax(source.labels))
+        question = "is this the data that the network was trained on?"
+        if highest == classes and source.labels.min() == 1:
+            question = "they begin with 1: subtract 1 from all, if class 1 is the network's first"
         raise DataError(
             f"sample {source.names[index]} of {source.source} has label {highest}, outside the "
-            f"network's {classes} classes (0 to {classes - 1}); is this the data that the "
-            "network was trained on?"
+            f"network's {classes} classes (0 to {classes - 1}); {question}"
         )
 
 

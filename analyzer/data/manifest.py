@@ -106,7 +106,7 @@ def _column(
         if key in row:
             return key
     columns = ", ".join(repr(key) for key in row if key is not None)
+    missing = f"not {wanted!r}" if wanted else f"none of them usual for {what} ({', '.join(usual)})"
     raise DataError(
-        f"{path} has the columns {columns}, not {wanted or ' or '.join(usual)!r}; name those of "
-        f"the {what} with --keys PATHS,LABELS"
+        f"{path} has the columns {columns}, {missing}; name two of these with --keys PATHS,LABELS"
     )

@@ -128,8 +128,12 @@ def _check(declaration: Declaration) -> None:
     if declaration.channels not in (None, "rgb", "bgr", "gray"):
         raise DataError(f"--channels {declaration.channels!r} is none of rgb, bgr and gray")
     if declaration.mean is not None and not all(map(math.isfinite, declaration.mean)):
-        raise DataError(f"--mean {declaration.mean} has values that are no numbers")
+        raise DataError(f"--mean {_listed(declaration.mean)} has values that are no numbers")
     if declaration.std is not None and not all(0 < value < math.inf for value in declaration.std):
-        raise DataError(f"--std {declaration.std} has values that are not above 0")
+        raise DataError(f"--std {_listed(declaration.std)} has values that are not above 0")
     if not 0 < declaration.scale < math.inf:
         raise DataError(f"--scale {declaration.scale} is not above 0")
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)

@@ -58,9 +58,10 @@ def resolve_preprocessing(
     channels = _channels(source, declaration, plane, input_info)
     for name, values in (("mean", declaration.mean), ("std", declaration.std)):
         if values is not None and len(values) not in (1, 1 if channels == "gray" else 3):
+            kind, wanted = ("gray", "1 value") if channels == "gray" else ("colour", "3 values")
             raise DataError(
-                f"{name} has {len(values)} values but the network's input {input_info.name!r} "
-                f"takes {'gray' if channels == 'gray' else 'colour'} images; pass --{name}"
+                f"{name} has {len(values)} values (by {declaration.origin}) but the network's "
+                f"input {input_info.name!r} takes {kind} images; pass --{name} with {wanted}"
             )
     exif = source.exif if options.exif is None else options.exif
     result = Preprocessing(

@@ -18,6 +18,7 @@ __all__ = [
     "combine_digests",
     "digest",
     "file_state",
+    "reason_of",
 ]
 
 
@@ -84,11 +85,10 @@ class Source:
             raise DataError(self.unreadable(index, error)) from error
         return Sample(image, digest(stored))
 
-    def unreadable(self, index: int, reason: object) -> str:
+    def unreadable(self, index: int, error: Exception) -> str:
         """The sentence for a sample that cannot be read."""
-        reason = " ".join(str(reason).split())  # libraries' messages may have several lines
         return (
-            f"{self.names[index]} in {self.source} cannot be read ({reason}); "
+            f"{self.names[index]} in {self.source} cannot be read ({reason_of(error)}); "
             "mend or remove it, or pass --skip-bad to go on without such samples"
         )
 
@@ -98,6 +98,12 @@ class Source:
         state.update(np.ascontiguousarray(self.labels).tobytes())
         state.update(self.store.fingerprint().encode())
         return state.hexdigest()
+
+
+def reason_of(error: Exception) -> str:
+    """Why a sample cannot be read, in one line: libraries' messages may have several."""
+    reason = isinstance(error, OSError) and error.strerror
+    return " ".join((reason or str(error)).split())
 
 
 def digest(stored: bytes | np.ndarray) -> bytes:

@@ -51,6 +51,20 @@ def test_a_folder_of_nothing_is_refused(tmp_path):
         open_data(tmp_path)
 
 
+def test_a_folder_of_images_alone_is_told_what_to_name(class_folders):
+    folder = class_folders({"a": 2, "b": 1})
+    with pytest.raises(DataError, match=r"a holds images but no class folders; name the folder"):
+        open_data(folder / "a")
+
+
+def test_a_file_that_has_gone_away_is_named_without_codes(class_folders):
+    folder = class_folders({"a": 2, "b": 1})
+    source = open_data(folder)
+    (folder / source.names[0]).unlink()
+    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\); mend"):
+        source.read(0)
+
+
 def test_halves(class_folders, tmp_path):
     root = tmp_path / "data"
     class_folders({"cat": 2, "owl": 1}, root / "train")

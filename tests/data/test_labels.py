@@ -55,6 +55,11 @@ def test_labels_within_the_network_pass():
     check_classes(arrays([0, 9, 3]), 10)
 
 
+def test_labels_that_begin_with_one_are_told_apart():
+    with pytest.raises(DataError, match=r"label 10, outside.*begin with 1: subtract 1"):
+        check_classes(arrays([1, 10]), 10)
+
+
 def test_a_label_outside_the_network_is_named():
     with pytest.raises(DataError, match=r"sample 1 of data has label 10, outside .* 10 classes"):
         check_classes(arrays([0, 10]), 10)

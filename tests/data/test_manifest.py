@@ -71,6 +71,7 @@ def test_absolute_paths(folder):
         ("a.csv", "path,label\n", "no rows"),
         ("a.csv", "", "no rows"),
         ("a.csv", "path,label\na.png\n", "line 2 .* lacks"),
+        ("a.csv", "to,label\na.png,1\n", r"columns 'to', 'label', none .* paths \(path, .* --keys"),
         ("a.csv", "path,label\na.png,\n", "line 2 .* lacks"),
         ("a.csv", "path,label\n,1\n", "line 2 .* lacks"),
         ("a.csv", "path,label\na.png,-1\n", "class indices start at 0"),

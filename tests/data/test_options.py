@@ -50,7 +50,7 @@ def test_other_channel_order_turns_a_presets_mean_but_not_ones_own():
         ({"crop_pct": 87.5}, "--crop-pct"),
         ({"interpolation": "best"}, "--interpolation 'best' is none of nearest"),
         ({"channels": "rbg"}, "--channels"),
-        ({"std": (1.0, 0.0, 1.0)}, "--std"),
+        ({"std": (1.0, 0.0, 1.0)}, "--std 1,0,1 has values"),
         ({"scale": -1.0}, "--scale"),
         ({"scale": float("inf")}, "--scale"),
         ({"mean": (0.5, float("nan"), 0.5)}, "--mean"),
