@@ -146,7 +146,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
     {
         population.name: population
         for population in (
-            # Some fifteen forms were tried with one seed per cell. In those with narrow early
+            # Some twenty forms were tried with one seed per cell. In those with narrow early
             # layers and no pool behind the last convolution, ζ rises from clean to corrupted
             # labels both with and without batch norm (steeply up to 0.2 to 0.4, little beyond);
             # in the others it stays or falls in the networks with batch norm.
