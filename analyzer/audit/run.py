@@ -15,10 +15,23 @@ from analyzer.audit.subject import Subject, find_subject
 from analyzer.audit.summing import summed_up
 from analyzer.audit.suspecting import find_suspects, pictures_of
 from analyzer.audit.suspects import SUSPECTS, write_suspects
+from analyzer.audit.versions import installed_versions
 from analyzer.errors import AuditFolderError, DataError
 from analyzer.records import Progress
 
 __all__ = ["run_audit"]
+
+# Settings that counts hang on, by option.
+_IN_THE_KEY = {
+    "--output": "output",
+    "--input": "inputs",
+    "--limit-per-class": "limit_per_class",
+    "--seed": "seed",
+    "--device": "device",
+    "--precision": "precision",
+    "--rank": "rank",
+    "--tolerance": "tolerance",
+}
 
 
 def run_audit(
@@ -106,11 +119,29 @@ def _finished(request: AuditRequest, subject: Subject) -> record.AuditRecord | N
         return None
     found = record.read_record(request.out)
     if found.key != subject.key:
+        differences = _differences(found, request, subject)
         raise AuditFolderError(
-            f"{request.out} holds the audit of another network, other data or other settings; "
+            f"{request.out} holds an audit that differs in {differences}; "
             "pass --fresh to replace it, or name another --out"
         )
     return found
+
+
+def _differences(found: record.AuditRecord, request: AuditRequest, subject: Subject) -> str:
+    """In what the key of a finished audit is another, in words."""
+    site = subject.site
+    differs = {
+        "the network": found.model.sha256 != subject.info.sha256,
+        "the site": (found.site.tensor, found.site.axis) != (site.tensor, site.axis),
+        "the preprocessing": found.data.preprocessing != subject.preprocessing.to_dict(),
+    }
+    settings = request.settings()
+    with_chance = {"--chance": "chance"} if request.tolerance else {}
+    for option, name in (_IN_THE_KEY | with_chance).items():
+        differs[option] = found.settings.get(name, settings[name]) != settings[name]
+    for package, version in installed_versions().items():
+        differs[f"the version of {package}"] = found.versions.get(package) != version
+    return ", ".join(name for name, other in differs.items() if other) or "the training data"
 
 
 def _says_the_same(finished: record.AuditRecord, request: AuditRequest, subject: Subject) -> bool:

@@ -272,8 +272,14 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
     run_audit(request)
     other = replace(request, limit_per_class=1)
-    with pytest.raises(AuditFolderError, match="--fresh"):
+    with pytest.raises(AuditFolderError, match="differs in --limit-per-class; pass --fresh"):
         run_audit(other)
+    with pytest.raises(AuditFolderError, match="differs in --rank, --tolerance; pass --fresh"):
+        run_audit(replace(request, rank="random", tolerance=0.1))
+    images, labels = samples_for(request.model, 12, seed=1)
+    np.savez(request.out.parent / "others.npz", images=images, labels=labels)
+    with pytest.raises(AuditFolderError, match="differs in the training data; pass --fresh"):
+        run_audit(replace(request, data=str(request.out.parent / "others.npz")))
     run_audit(replace(other, fresh=True))
     assert max(item.samples for item in read_record(request.out).classes) == 1
 

@@ -55,6 +55,16 @@ def test_json_is_the_record_and_alone_on_standard_output(audit, onnx_gap, networ
     assert shown.json == json.loads((folder / "audit.json").read_text(encoding="utf-8"))
 
 
+def test_a_folder_with_another_audit_is_refused_by_what_differs(audit, onnx_gap, network, train):
+    folder = audit()
+    arguments = ("audit", network, "--data", train, "--out", folder)
+    shown = onnx_gap(*arguments, "--preprocess", "mnist", "--img-size", 8)
+    assert shown.code == 2
+    assert "holds an audit that differs in the preprocessing; pass --fresh" in shown.err
+    shown = onnx_gap(*arguments, "--preprocess", "none", "--site", "relu_2", "--seed", 1)
+    assert "differs in the site, --seed; pass --fresh" in shown.err
+
+
 def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     folder = audit("some", "--suspects", 5)
     assert len((folder / "suspects.csv").read_text(encoding="utf-8").splitlines()) == 1 + 5
