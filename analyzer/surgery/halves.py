@@ -11,7 +11,7 @@ from analyzer.surgery.mask import apply_mask, mask_input
 from analyzer.surgery.plan import Plan
 from analyzer.surgery.removed import removed_value
 
-__all__ = ["imported", "make_prefix", "make_suffix"]
+__all__ = ["flatten_scores", "imported", "make_prefix", "make_suffix"]
 
 
 def make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
@@ -56,7 +56,7 @@ def make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
     mask = mask_input(plan.mask, plan.site.channels)
     apply_mask(graph, features, mask, plan.layout, plan.site.channels, removed)
     if plan.flatten:
-        _flatten_scores(graph, plan)
+        flatten_scores(graph, plan)
     passes.RemoveUnusedNodesPass()(model)
     graph.inputs.clear()
     graph.inputs.extend([*inputs, mask])
@@ -195,7 +195,7 @@ def _rebuild_shape(
     new.insert(after=None)
 
 
-def _flatten_scores(graph: ir.Graph, plan: Plan) -> None:
+def flatten_scores(graph: ir.Graph, plan: Plan) -> None:
     (scores,) = graph.outputs
     new = Insertion(graph, plan.scores)
     flat = new.op("Flatten", scores, axis=1, name=plan.scores)

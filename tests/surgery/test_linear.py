@@ -6,15 +6,19 @@ import onnxruntime as ort
 import pytest
 from onnx import parser
 
-from analyzer.surgery import cut, default_site, load
+from analyzer.surgery import cut, load, named_site
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
-WEIGHTS = {"w": (5, 3, 1, 1), "v": (6, 5), "f": (20, 6), "b": (6,), "u": (4, 6)}
+WEIGHTS = {
+    "w": (5, 3, 1, 1), "v": (6, 5), "f": (20, 6), "b": (6,), "u": (4, 6),
+    "c": (6, 5, 1, 1), "d": (6, 5, 2, 2), "e": (4, 6, 1, 1), "apart": (10, 1, 1, 1),
+}  # fmt: skip
 
 
 def network(body: str, folder):
     """images (N, 3, 2, 2) → a (N, 5, 2, 2), activated; ``body`` goes on to ``scores``."""
-    text = f"""{HEADER} net (float[N,3,2,2] images) => (float[N,K] scores)
+    shape = "N,K,1,1" if "scores = Conv" in body else "N,K"
+    text = f"""{HEADER} net (float[N,3,2,2] images) => (float[{shape}] scores)
     {{ x = Conv(images, w)  a = Relu(x)  {body} }}"""
     model = parser.parse_model(text)
     random = np.random.default_rng(3)
@@ -25,6 +29,7 @@ def network(body: str, folder):
     return load(folder / "network.onnx")
 
 
+MEAN = "p = GlobalAveragePool(a)"
 POOLED = "p = GlobalAveragePool(a)  g = Flatten(p)"
 
 LINEAR = {
@@ -43,6 +48,21 @@ LINEAR = {
         False,
     ),
     "tail": ("g = Flatten(a)  h = Gemm(g, f, b)  r = Relu(h)  scores = Gemm<transB=1>(r, u)", True),
+    "convolution": (f"{MEAN} z = Conv(p, c, b)  scores = Flatten(z)", False),
+    "convolution to the scores": (f"{MEAN} scores = Conv(p, c, b)", False),
+    "convolution padded as before": (
+        f'{MEAN} z = Conv<auto_pad="SAME_UPPER">(p, c)  scores = Flatten(z)', False
+    ),
+    "convolution and softmax": (
+        f"{MEAN} z = Conv(p, c, b)  s = Softmax<axis=1>(z)  scores = Flatten(s)", False
+    ),
+    "convolution and softmax of one each": (
+        f"{MEAN} z = Conv(p, c, b)  s = Softmax(z)  scores = Flatten(s)", True
+    ),
+    "two convolutions": (f"{MEAN} z = Conv(p, c, b)  r = Relu(z)  scores = Conv(r, e)", True),
+    "kernel as large as the map": (
+        "z = Conv(a, d, b)  r = Relu(z)  g = Flatten(r)  scores = Gemm<transB=1>(g, u)", True
+    ),
     "sigmoid": (f"{POOLED} z = Gemm<transB=1>(g, v, b)  scores = Sigmoid(z)", True),
 }
 
@@ -51,6 +71,9 @@ NOT_LINEAR = {
         "t = Tanh(a)  n = Neg(t)  s = Exp(n)  g = Flatten(s)  scores = Gemm(g, f)"
     ),
     "two readers": "g = Flatten(a)  h = Gemm(g, f)  k = MatMul(g, f)  scores = Add(h, k)",
+    "convolution over positions": "z = Conv(a, c)  g = GlobalMaxPool(z)  scores = Flatten(g)",
+    "convolution of padding": f"{MEAN} z = Conv<pads=[1,1,0,0]>(p, d)  scores = Flatten(z)",
+    "convolution in groups": f"{MEAN} z = Conv<group=5>(p, apart)  scores = Flatten(z)",
     "features on the right": f"{POOLED} t = Transpose(g)  m = MatMul(v, t)  scores = Transpose(m)",
 }
 
@@ -59,7 +82,7 @@ NOT_LINEAR = {
 def test_head_and_tail_repeat_the_suffix(name, tmp_path):
     body, has_tail = LINEAR[name]
     loaded = network(body, tmp_path)
-    found = cut(loaded, default_site(loaded), tmp_path)
+    found = cut(loaded, named_site(loaded, "a"), tmp_path)
     assert found.head is not None
     assert (found.head.tail is not None) == has_tail
 
@@ -86,4 +109,4 @@ def test_head_and_tail_repeat_the_suffix(name, tmp_path):
 @pytest.mark.parametrize("name", NOT_LINEAR)
 def test_other_suffixes_have_no_head(name, tmp_path):
     loaded = network(NOT_LINEAR[name], tmp_path)
-    assert cut(loaded, default_site(loaded), tmp_path).head is None
+    assert cut(loaded, named_site(loaded, "a"), tmp_path).head is None
