@@ -14,7 +14,7 @@ from tools.evidence import sample_scores, single_samples
 from tools.evidence.sample_findings import sample_findings, samples_figure
 from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured
 from tools.evidence.single_samples import main, study
-from tools.evidence.tables import EVIDENCE, read_table
+from tools.evidence.tables import EVIDENCE, Table, read_table
 
 TABLES = sorted(EVIDENCE.glob("samples-*.csv"))
 
@@ -59,6 +59,23 @@ def test_measures_by_hand():
     assert found["other_5"] == pytest.approx(1 / 2)
     lower = (95 + 0.5) + 95 + 49  # right samples below each wrong one, equal ones by half
     assert found["auc"] == pytest.approx(lower / (3 * 97))
+
+
+def test_findings_are_means_over_the_networks_of_a_level():
+    columns = {
+        "population": "p p p", "corruption": "0.1 0.1 0.2", "score": "a a a",
+        "samples": "100 100 100", "wrong": "9 11 20", "memorised": "1 0.8 1",
+        "auc": "0.6 0.8 0.9", "precision_1": "1 0 1", "precision_5": "0.5 0.7 1",
+        "other_1": "0.5  1", "other_5": "0 0 0",
+    }  # fmt: skip
+    cells = {name: tuple(text.split(" ")) for name, text in columns.items()}
+    found = sample_findings(Table("made up", cells))
+    assert (found.levels, found.scores) == ((0.1, 0.2), ("a",))
+    first = found.at(0.1)
+    assert (first.networks, first.samples, first.wrong, first.share) == (2, 100, 10, 0.1)
+    assert (first.auc, first.precision_1, first.memorised) == pytest.approx((0.7, 0.5, 0.9))
+    assert first.other_1 == 0.5  # of the network that has it
+    assert found.mean("a", "auc") == pytest.approx(0.8)
 
 
 def test_equal_suspicions_count_by_their_share():

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import mean_squared_error
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.analysis import learning_curve
@@ -29,6 +31,22 @@ def test_error_falls_to_that_of_the_noise():
     # p = 2 features and an intercept: σ² (1 + (p + 1) / n) roughly.
     assert medians[1] == pytest.approx(0.05 * np.sqrt(1.3), rel=0.15)
     assert curve[0].quantile(0.9) > curve[0].quantile(0.1)
+
+
+def test_errors_are_those_of_scikit_learn_on_the_same_draws():
+    columns, gap = make_population(20)
+    features = np.column_stack(list(columns.values()))
+    curve = learning_curve(columns, gap, sizes=(5, 12), repetitions=4, seed=3)
+    generator = np.random.default_rng(3)
+    orders = [generator.permutation(20) for _ in range(4)]
+    for point in curve:
+        for order, rmse, mean_rmse in zip(orders, point.rmse, point.mean_rmse, strict=True):
+            fitted, tested = np.split(order, [point.networks])
+            line = LinearRegression().fit(features[fitted], gap[fitted])
+            wanted = mean_squared_error(gap[tested], line.predict(features[tested]))
+            assert rmse == pytest.approx(np.sqrt(wanted))
+            guess = np.full(len(tested), gap[fitted].mean())
+            assert mean_rmse == pytest.approx(np.sqrt(mean_squared_error(gap[tested], guess)))
 
 
 def test_line_through_noise_is_worse_than_the_mean():
