@@ -108,10 +108,10 @@ def _around_glyphs_vgg() -> Iterator[Cell]:
     rounds: tuple[tuple[int, tuple[bool, ...], tuple[dict[str, Any], ...]], ...] = (
         (1, both, (of_10, of_25, early)),
         (2, both, (of_10, of_25)),
-        (1, both, (with_10, of_25 | thin)),
+        (1, off, (with_10,)),
         (1, on, (slow,)),
-        (1, off, (thin, many, of_50, wide, late, slow)),
-        (1, on, (thin, many, of_50, wide, late)),
+        (1, off, (thin, many, of_50, of_25 | thin, late, slow, wide)),
+        (1, on, (thin, many, of_50, of_25 | thin, late, with_10, wide)),
         (2, both, ({}, early)),
         (1, both, (with_100,)),
         (3, both, (of_10, of_25)),

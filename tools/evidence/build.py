@@ -21,9 +21,10 @@ from PIL import Image
 
 from analyzer.audit import plots
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import FeatureScores
+from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.estimation.analysis import FEWEST, r_interval
 from analyzer.writing import aside, write_text
+from model_zoo.shelf import GAP_MODEL, SHELF
 from tools.evidence import between_figures, population_figures
 from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detections
 from tools.evidence.findings import Findings, population_findings
@@ -35,6 +36,16 @@ from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
 from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path
 from tools.evidence.transfers import FEW, Matrix, few, transfer_figure, transfer_matrices
+from tools.evidence.variation_figures import features_figure, verdicts_figure
+from tools.evidence.variations import (
+    POPULATION,
+    WORSE,
+    Variation,
+    judgement,
+    own_setting,
+    variations,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,6 +68,7 @@ class Evidence:
     corrupted: Mapping[str, dict[str, tuple[Detection, ...]]]  # by population, batch norm on, off
     matrices: tuple[Matrix, ...]  # by choice of features; none for a single population
     regimes: tuple[Regime, ...]  # none without a table
+    variations: Mapping[str, tuple[Variation, ...]]  # by the gap model, "shipped" or "line"
     samples: tuple[SampleFindings, ...]  # of each population that there is a table of
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
     paper: list[dict[str, str]]
@@ -81,6 +93,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     populations = tuple(population_findings(tables, row) for row in rows)
     settings = tables.parent / "regime.csv"
     names = [row["name"] for row in rows]
+    named = dict(zip(names, populations, strict=True))
     return Evidence(
         populations=populations,
         corrupted={
@@ -93,6 +106,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
         matrices=transfer_matrices(populations),
         classes=tuple(class_findings(findings) for findings in populations),
         regimes=regimes(read_table(settings)) if settings.exists() else (),
+        variations=_variations(settings, named) if settings.exists() else {},
         samples=tuple(
             sample_findings(read_table(path))
             for path in sorted(tables.glob("samples-*.csv"), key=lambda path: path.stem)
@@ -102,6 +116,18 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
         },
         paper=read_table(tables / "paper.csv").rows(),
     )
+
+
+def _variations(
+    settings: Path, named: Mapping[str, Findings]
+) -> dict[str, tuple[Variation, ...]]:
+    """By the gap model that ships, and by the paper's line through the same networks."""
+    table = read_table(settings)
+    line = fit_population(
+        named[POPULATION].population, name=POPULATION, data=POPULATION, architecture=""
+    )
+    gap_models = {"shipped": read_gap_model(SHELF / POPULATION / GAP_MODEL), "line": line}
+    return {kind: variations(table, gap_model) for kind, gap_model in gap_models.items()}
 
 
 def _tables(folder: Path, kind: str, names: Sequence[str]) -> Iterator[tuple[str, Table]]:
@@ -132,6 +158,8 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
         yield "transfer", transfer_figure(evidence.matrices)
     if evidence.regimes:
         yield "regimes", regimes_figure(evidence.regimes)
+        yield "regime-features", features_figure(evidence.variations["shipped"])
+        yield "regime-estimates", verdicts_figure(evidence.variations["shipped"])
 
 
 def _save(figure: "Figure", path: Path) -> None:
@@ -162,6 +190,11 @@ def page_of(evidence: Evidence) -> str:
         fewest=FEWEST,
         glyphs=any(p.about["data"].startswith("glyphs") for p in evidence.populations),
         seed_noise=SEED,
+        own_setting=own_setting(),
+        worse=WORSE,
+        said_of_variations=verdicts(evidence.variations.get("shipped", ())),
+        judged_variations=judgement(evidence.variations["shipped"]) if evidence.regimes else None,
+        turning_rows=list(zip(*evidence.turning.values(), strict=True)),
         sizes=_SIZES,
         confused=(SHARE, FRACTION),
         few=few,
