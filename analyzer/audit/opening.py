@@ -69,7 +69,7 @@ def open_checked(
         networks.append(network)
     if rounded:
         notes.append(
-            f"counted in {request.precision}: on {len(images)} images scores moved by up to "
+            f"Counted in {request.precision}: on {len(images)} images scores moved by up to "
             f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
             "less can be others"
         )

@@ -30,6 +30,21 @@ def summed_up(
     zeta, kappa = estimation.network_quantities(quantities)
     features = estimation.curve_features(counted.curves, counted.samples, chance)
     accuracy = float(counted.samples.correct.mean())
+    classes = tuple(
+        record.ClassRecord(
+            index=item.class_index,
+            name=name(item.class_index),
+            samples=item.samples,
+            accuracy=item.accuracy,
+            n0=item.n0,
+            n0_r=item.n0_r,
+            zeta=item.zeta,
+            kappa=item.kappa,
+            chance_reached=item.chance_reached,
+            flags=item.flags,
+        )
+        for item in quantities
+    )
     filled = {item.class_index for item in quantities}
     empty = tuple(
         record.EmptyClass(index=index, name=name(index))
@@ -65,21 +80,7 @@ def summed_up(
         accuracy=accuracy,
         zeta=zeta,
         kappa=kappa,
-        classes=tuple(
-            record.ClassRecord(
-                index=item.class_index,
-                name=name(item.class_index),
-                samples=item.samples,
-                accuracy=item.accuracy,
-                n0=item.n0,
-                n0_r=item.n0_r,
-                zeta=item.zeta,
-                kappa=item.kappa,
-                chance_reached=item.chance_reached,
-                flags=item.flags,
-            )
-            for item in quantities
-        ),
+        classes=classes,
         gap=None,
         device=record.DeviceRecord(
             requested=request.device, used=counted.device, precision=request.precision
@@ -91,7 +92,7 @@ def summed_up(
         rows=counted.rows,
         tolerance=counted.tolerance,
         margins=margins,
-        warnings=(*counted.warnings, *_warnings(accuracy, chance, counted, empty)),
+        warnings=(*counted.warnings, *_warnings(accuracy, chance, classes, counted, empty)),
         input_warnings=counted.warnings,
         empty_classes=empty,
         skipped=counted.skipped,
@@ -125,15 +126,27 @@ def _gap(
 
 
 def _warnings(
-    accuracy: float, chance: float, counted: Counted, empty: tuple[record.EmptyClass, ...]
+    accuracy: float,
+    chance: float,
+    classes: Sequence[record.ClassRecord],
+    counted: Counted,
+    empty: Sequence[record.EmptyClass],
 ) -> list[str]:
     found = []
+    at_chance = [item.name for item in classes if item.accuracy <= chance]
     # Three standard errors of an accuracy at chance.
     if accuracy <= chance + 3 * (chance * (1 - chance) / len(counted.samples.label)) ** 0.5:
         found.append(
-            f"the accuracy with nothing removed is {accuracy:.1%}, no better than chance "
+            f"The accuracy with nothing removed is {accuracy:.1%}, no better than chance "
             f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
             "and then none of the quantities means anything"
+        )
+    elif at_chance:
+        found.append(
+            f"{len(at_chance)} of {len(classes)} classes are no better than chance ({chance:.1%}) "
+            f"with nothing removed, {accuracy:.1%} of all samples are right: if this is not the "
+            "training accuracy that you know, the preprocessing or the order of the classes is "
+            f"wrong, and then none of the quantities means anything ({_some(at_chance)})"
         )
     kept_to = counted.tolerance
     if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
@@ -150,7 +163,7 @@ def _warnings(
         )
     if counted.skipped:
         found.append(
-            f"left out, because they could not be read ({len(counted.skipped)}): "
+            f"Left out, because they could not be read ({len(counted.skipped)}): "
             f"{_some(counted.skipped)}"
         )
     return found

@@ -255,7 +255,7 @@ def _undeclared(result: Preprocessing) -> str:
     if result.scale != 1:
         steps.append(f"scaled by 1/{1 / result.scale:g}, without mean and std")
     return (
-        f"no preprocessing was declared: images are {' and '.join(steps) or 'fed as they are'}; "
+        f"No preprocessing was declared: images are {' and '.join(steps) or 'fed as they are'}; "
         "declare what the network was trained with (--preprocess, --mean, --std, …)"
     )
 

@@ -314,12 +314,10 @@ def test_cuda_without_cuda_is_an_error_and_not_a_slow_run(request_for):
 def test_a_network_at_chance_is_called_one(request_for):
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40)
     arrays = dict(np.load(request.data))
-    classes = len(read_classes := np.unique(arrays["labels"]))
-    arrays["labels"] = (arrays["labels"] + 1) % max(classes, 2)
+    arrays["labels"] = (arrays["labels"] + 1) % len(np.unique(arrays["labels"]))
     np.savez(request.data, **arrays)
     result = run_audit(request)
     assert any("no better than chance" in sentence for sentence in result.warnings)
-    assert read_classes is not None
 
 
 def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):

@@ -101,9 +101,9 @@ def test_the_precision_is_named_wherever_a_result_is_read(request_for, tmp_path)
     found = run_audit(half)
     assert (exact.device.precision, exact.settings["precision"]) == ("float32", "float32")
     assert (found.device.precision, found.settings["precision"]) == ("fp16", "fp16")
-    (said,) = [w for w in found.warnings if "counted in fp16" in w]
+    (said,) = [w for w in found.warnings if "Counted in fp16" in w]
     assert "of their scale" in said
-    assert not any("counted in" in w for w in exact.warnings)
+    assert not any("Counted in" in w for w in exact.warnings)
     assert ("precision", "fp16") in dict(facts_of(found))["Run"]
     assert said in (half.out / "report.html").read_text(encoding="utf-8")
     warnings = compare(request.out, half.out).warnings

@@ -40,7 +40,7 @@ def test_another_precision_than_float32_is_in_the_summary(onnx_gap, network, tra
     shown = onnx_gap(*arguments, "--precision", "fp16", "--out", "half")
     assert shown.code == 0
     assert " s on cpu in fp16, " in shown.out
-    assert "counted in fp16" in shown.err
+    assert "Counted in fp16" in shown.err
     shown = onnx_gap(*arguments, "--out", "whole")
     assert " s on cpu, " in shown.out
 
@@ -63,6 +63,17 @@ def test_a_folder_with_another_audit_is_refused_by_what_differs(audit, onnx_gap,
     assert "holds an audit that differs in the preprocessing; pass --fresh" in shown.err
     shown = onnx_gap(*arguments, "--preprocess", "none", "--site", "relu_2", "--seed", 1)
     assert "differs in the site, --seed; pass --fresh" in shown.err
+
+
+def test_classes_in_another_order_are_warned_of(onnx_gap, network, save, digits):
+    swapped = np.arange(10)
+    swapped[[3, 5]] = 5, 3
+    mixed_up = save("swapped.npz", images=digits["images"], labels=swapped[digits["labels"]])
+    shown = onnx_gap("audit", network, "--data", mixed_up, "--preprocess", "none", "--out", "audit")
+    assert shown.code == 0
+    assert "Warning: 2 of 10 classes are no better than chance (10.0%)" in shown.err
+    assert "80.0% of all samples are right" in shown.err
+    assert shown.err.rstrip().endswith("(3; 5)")
 
 
 def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
@@ -133,14 +144,14 @@ def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, save, digits):
     wrong = save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
     shown = onnx_gap("audit", network, "--data", wrong, "--preprocess", "none", "--out", "audit")
     assert shown.code == 0
-    assert shown.err.startswith("Warning: the accuracy with nothing removed is 0.0%")
+    assert shown.err.startswith("Warning: The accuracy with nothing removed is 0.0%")
     assert "preprocessing or the order of the classes" in shown.err
 
 
 def test_undeclared_preprocessing_is_a_warning(onnx_gap, network, train):
     shown = onnx_gap("audit", network, "--data", train, "--out", "audit")
     assert shown.code == 0
-    assert shown.err.startswith("Warning: no preprocessing was declared")
+    assert shown.err.startswith("Warning: No preprocessing was declared")
 
 
 def test_unreadable_images_are_left_out_on_demand_and_named(onnx_gap, network, class_folders):

@@ -57,7 +57,7 @@ def test_open_channels_follow_the_images(resolve):
 
 def test_nothing_declared_is_warned_of(resolve):
     result = resolve(uint8(2, 10, 12, 3), "N", 3, 8, 8)
-    assert "no preprocessing was declared" in result.warnings[0]
+    assert "No preprocessing was declared" in result.warnings[0]
     assert "8×8" in result.warnings[0]
     assert "1/255" in result.warnings[0]
     assert result.to_dict()["origin"] == "not declared"
