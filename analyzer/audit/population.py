@@ -15,6 +15,7 @@ from analyzer.audit.opening import in_precision
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.run import run_audit
 from analyzer.audit.subject import open_network
+from analyzer.audit.summing import some_of
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.records import Progress
 
@@ -46,6 +47,7 @@ class _Row:
 
     values: Mapping[str, float]
     circumstances: estimation.Circumstances
+    warnings: tuple[str, ...]
 
 
 def read_manifest(path: Path) -> tuple[Member, ...]:
@@ -102,6 +104,7 @@ def audit_population(
         jobs: networks audited at once, by joblib; the caller's ``joblib.parallel_config`` picks
             another backend than processes on this machine.
         progress: told of the stage "networks".
+        say: told what is wrong with a network as it fails, and in the end what the audits warn of.
 
     Raises:
         AnalyzerError: what is wrong with the networks that could not be audited.
@@ -124,6 +127,9 @@ def audit_population(
             failures[name] = found
             say(f"{name}: {found}")
         progress("networks", number, len(members))
+    for sentence, names in _warnings(members, rows).items():
+        whose = "all networks" if len(names) == len(members) else some_of(names)
+        say(f"{whose}: {sentence}")
     if failures:
         raise AnalyzerError(
             f"{len(failures)} of {len(members)} networks could not be audited "
@@ -208,7 +214,18 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
     }
-    return member.name, _Row({**result.values(), **values}, result.circumstances)
+    return member.name, _Row(
+        {**result.values(), **values}, result.circumstances, result.warnings
+    )
+
+
+def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:
+    """What audits warn of, each sentence once, with the networks that it is about."""
+    found: dict[str, list[str]] = {}
+    for member in members:
+        for sentence in rows[member.name].warnings if member.name in rows else ():
+            found.setdefault(sentence, []).append(member.name)
+    return found
 
 
 def _test_accuracy(member: Member, request: AuditRequest) -> float:

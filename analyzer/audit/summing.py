@@ -12,7 +12,7 @@ from analyzer.audit.subject import Subject
 from analyzer.audit.suspecting import how_many
 from analyzer.audit.versions import installed_versions
 
-__all__ = ["summed_up"]
+__all__ = ["some_of", "summed_up"]
 
 
 def summed_up(
@@ -146,7 +146,7 @@ def _warnings(
             f"{len(at_chance)} of {len(classes)} classes are no better than chance ({chance:.1%}) "
             f"with nothing removed, {accuracy:.1%} of all samples are right: if this is not the "
             "training accuracy that you know, the preprocessing or the order of the classes is "
-            f"wrong, and then none of the quantities means anything ({_some(at_chance)})"
+            f"wrong, and then none of the quantities means anything ({some_of(at_chance)})"
         )
     kept_to = counted.tolerance
     if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
@@ -159,16 +159,17 @@ def _warnings(
     if empty:
         found.append(
             f"{len(empty)} of the network's {counted.classes} classes have no samples and are "
-            f"left out of every average: {_some([item.name for item in empty])}"
+            f"left out of every average: {some_of([item.name for item in empty])}"
         )
     if counted.skipped:
         found.append(
             f"Left out, because they could not be read ({len(counted.skipped)}): "
-            f"{_some(counted.skipped)}"
+            f"{some_of(counted.skipped)}"
         )
     return found
 
 
-def _some(names: Sequence[str], limit: int = 8) -> str:
+def some_of(names: Sequence[str], limit: int = 8) -> str:
+    """The first names, and how many more there are."""
     listed = "; ".join(names[:limit])
     return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"

@@ -55,6 +55,18 @@ def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
     assert (out / "audits" / "a" / "samples.npz").read_bytes() == before
 
 
+def test_what_audits_warn_of_is_said_once(onnx_gap, manifest, tmp_path, save, digits):
+    save("train-b.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
+    text = manifest.read_text().replace("b,b.onnx,train.npz", "b,b.onnx,train-b.npz")
+    manifest.write_text(text)
+    shown = onnx_gap("population", manifest, "--scale", 1, "--out", tmp_path / "population")
+    assert shown.code == 0
+    (warning,) = shown.err.splitlines()
+    assert warning.startswith("Warning: b: The accuracy with nothing removed is 0.0%")
+    again = onnx_gap("population", manifest, "--out", tmp_path / "undeclared")
+    assert "Warning: all networks: No preprocessing was declared" in again.err
+
+
 def test_audits_from_before_there_were_features_are_summed_up_once_more(
     onnx_gap, manifest, tmp_path
 ):
