@@ -7,14 +7,24 @@ runs' own networks are left out of those tried on: their last epochs were fitted
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation import GapModel, Population, fit_population, read_population
+from analyzer.estimation import (
+    GapModel,
+    Population,
+    fit_population,
+    least_squares,
+    read_population,
+    ridge,
+)
 from analyzer.estimation.analysis import Agreement, Transfer, agreement, transfer
+from analyzer.estimation.fitting import checked_features
+from analyzer.estimation.intervals import lines_without_each
 from tools.evidence.findings import BOTH, Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
@@ -25,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURES", "CheckpointFindings", "Trial", "checkpoint_findings", "checkpoints_figure"]
 
-FEATURES: Mapping[str, str] = {BOTH: "paper", "curves and margins": "extended"}
+FEATURES: Mapping[str, str] = MappingProxyType(
+    {BOTH: "paper", "area under E_r": "area", "curves and margins": "extended"}
+)
 """Choices of features, by the name they have on the page, as :func:`fit_population` takes them."""
 
 _AT_RANDOM = 1.0  # corruption of labels that are all drawn anew: anyone can make a run with those
@@ -56,7 +68,7 @@ class CheckpointFindings:
     final: Population  # N
     corruption: np.ndarray  # float64 (N,), of theirs
     trials: tuple[Trial, ...]  # each run alone, each with the one at random, all
-    own: Mapping[str, Agreement]  # of the N networks' own estimates, out of fold
+    own: Mapping[str, Agreement]  # of the N networks, each by a fit to all the others
     onto: Mapping[str, Transfer]  # a gap model fitted on the N networks, tried on all checkpoints
     spread: float  # error of guessing the mean gap of the N networks
     checkpoints_spread: float  # and of all checkpoints
@@ -76,7 +88,7 @@ def checkpoint_findings(table: Table, findings: Findings) -> CheckpointFindings:
 
     Args:
         table: as :mod:`tools.evidence.checkpoints` writes it, margins included.
-        findings: of the population, with margins.
+        findings: of the population, whose networks have margins too.
 
     Raises:
         AnalyzerError: a column is missing, or there are too few checkpoints to fit.
@@ -97,10 +109,7 @@ def checkpoint_findings(table: Table, findings: Findings) -> CheckpointFindings:
         trials=tuple(
             _trial(checkpoints, corruption, levels, final) for levels in _choices(list(runs))
         ),
-        own={
-            label: agreement(np.array(findings.scores[label].out_of_fold)[rest], final.gap)
-            for label in FEATURES
-        },
+        own={label: _left_out(final, label) for label in FEATURES},
         onto={label: transfer(_fitted(final, label), checkpoints, sizes=()) for label in FEATURES},
         spread=float(final.gap.std()),
         checkpoints_spread=float(checkpoints.gap.std()),
@@ -131,6 +140,20 @@ def _trial(
         others=tried(others) if len(others) else {},
         others_spread=float(others.gap.std()) if len(others) else float("nan"),
     )
+
+
+def _left_out(population: Population, label: str) -> Agreement:
+    fit = ridge
+    match FEATURES[label]:
+        case "paper":
+            columns, fit = {"zeta": population.zeta, "kappa": population.kappa}, least_squares
+        case "area":
+            columns = population.area()
+        case _:
+            columns = population.extended()
+    features, gap = checked_features(columns, population.gap, fit=fit)
+    *_, residuals = lines_without_each(features, gap, fit)
+    return agreement(gap - residuals, gap)
 
 
 def _fitted(population: Population, label: str) -> GapModel:
