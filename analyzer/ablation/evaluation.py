@@ -1,13 +1,14 @@
 """Plain accuracy of a network as it was given."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from analyzer.ablation.answers import classes_of
-from analyzer.ablation.network import padded
+from analyzer.ablation.network import in_pieces, padded
 from analyzer.ablation.samples import Samples, images_at_once
-from analyzer.ablation.sessions import open_session
+from analyzer.ablation.sessions import Session, open_session
 from analyzer.errors import DataError
 from analyzer.records import Answer, FurtherInput, Progress, TensorInfo
 
@@ -39,6 +40,7 @@ def accuracy(
 
     Raises:
         DataError: not one of the samples could be read.
+        OutOfMemory: not even one image fits.
         DeviceError, ModelError: see :func:`analyzer.ablation.open_session`.
     """
     session = open_session(model, device, threads=threads, custom_ops=custom_ops, tf32=tf32)
@@ -51,14 +53,27 @@ def accuracy(
     size = fixed or images_at_once(first[0].nbytes)
     for batch in samples.load(samples.indices, size):
         asked += size
-        if len(batch.indices):
-            feeds = {image.name: padded(batch.images, fixed)}
-            rows = len(feeds[image.name])
-            feeds |= {one.name: one.repeated(rows) for one in further}
-            found = session.run(feeds, [answer.output])[0]
-            named = classes_of(found[: len(batch.indices)], answer.kind)
+        if count := len(batch.indices):
+            classes = partial(_classes, session, batch.images, image, answer, further)
+            named = np.concatenate(list(in_pieces(count, fixed or count, classes)))
             labels = np.array([label_of[index] for index in batch.indices.tolist()])
             correct += int((named == labels).sum())
             total += len(labels)
         progress("test", min(asked, len(samples.indices)), len(samples.indices))
     return correct / total
+
+
+def _classes(
+    session: Session,
+    images: np.ndarray,
+    image: TensorInfo,
+    answer: Answer,
+    further: tuple[FurtherInput, ...],
+    piece: slice,
+) -> np.ndarray:
+    """The classes, int64 (B',), that a piece of images (B, …) is given."""
+    feeds = {image.name: padded(images[piece], image.fixed_batch)}
+    rows = len(feeds[image.name])
+    feeds |= {one.name: one.repeated(rows) for one in further}
+    found = session.run(feeds, [answer.output])[0]
+    return classes_of(found[: len(images[piece])], answer.kind)

@@ -15,7 +15,7 @@ from analyzer.errors import ModelError
 from analyzer.records import Cut
 from analyzer.surgery.gathering import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
-__all__ = ["CutNetwork", "open_network", "padded"]
+__all__ = ["CutNetwork", "in_pieces", "open_network", "padded"]
 
 # Rows of one run of the suffix: enough for the matrix products to be worth it, few enough that
 # what is gathered for them stays small beside the features themselves.
@@ -69,7 +69,7 @@ class CutNetwork:
                 shared=shared,
             )
 
-        found = Features.joined(list(_in_pieces(len(images), cut.batch or len(images), run)))
+        found = Features.joined(list(in_pieces(len(images), cut.batch or len(images), run)))
         if not np.isfinite(found.attribute).all():
             sample, unit = np.argwhere(~np.isfinite(found.attribute))[0]
             or_wider = ", or use --precision float32" if self.precision == "fp16" else ""
@@ -141,7 +141,7 @@ class CutNetwork:
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
         rows_at_once = min(max(_ROW_BYTES // width, _FEWEST_ROWS), _MOST_ROWS)
-        return _in_pieces(len(sample), fixed or rows_at_once, run)
+        return in_pieces(len(sample), fixed or rows_at_once, run)
 
     def _resident_pieces(
         self, found: Features, rank: np.ndarray, rows: Rows
@@ -158,7 +158,7 @@ class CutNetwork:
             return self.resident.run_held({**feeds, **row}, [self.cut.scores])[self.cut.scores]
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
-        return _in_pieces(len(rows), max(_RESIDENT_BYTES // width, _FEWEST_ROWS), run)
+        return in_pieces(len(rows), max(_RESIDENT_BYTES // width, _FEWEST_ROWS), run)
 
 
 def open_network(
@@ -194,16 +194,23 @@ def open_network(
     return CutNetwork(cut, prefix, suffix, image, resident=rows, precision=precision)
 
 
-def _in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:
-    """``run`` over 0…total, in halves from where a piece does not fit into memory."""
+def in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:
+    """``run`` over 0…total, in halves from where a piece does not fit into memory.
+
+    Raises:
+        OutOfMemory: a piece of one does not fit either.
+    """
     start = 0
     while start < total:
         stop = min(start + size, total)
         try:
             yield run(slice(start, stop))
-        except OutOfMemory:
+        except (OutOfMemory, MemoryError) as error:
             if stop - start <= 1:
-                raise
+                raise OutOfMemory(
+                    f"{str(error) or 'out of memory'}; no smaller batch is possible, so free "
+                    "memory there, or run it elsewhere (--device)"
+                ) from error
             size = (stop - start + 1) // 2
         else:
             start = stop

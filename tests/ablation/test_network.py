@@ -122,8 +122,9 @@ def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatc
     np.testing.assert_array_equal(one.hits, other.hits)
 
 
+@pytest.mark.parametrize("error", [OutOfMemory, MemoryError])
 @pytest.mark.parametrize("resident", [False, True])
-def test_batches_shrink_until_they_fit(resident, tmp_path, monkeypatch):
+def test_batches_shrink_until_they_fit(resident, error, tmp_path, monkeypatch):
     network = opened("vgg16", tmp_path, resident=resident)
     expected = network.features(IMAGES)
     real_run, real_held = type(network.prefix).run, type(network.prefix).run_held
@@ -131,7 +132,7 @@ def test_batches_shrink_until_they_fit(resident, tmp_path, monkeypatch):
     def small_only(run):
         def limited(self, feeds, *arguments):
             if self.path.name == "prefix.onnx" and len(feeds["input"]) > 7:
-                raise OutOfMemory("too many")
+                raise error("too many")
             return run(self, feeds, *arguments)
 
         return limited
@@ -146,14 +147,15 @@ def test_batches_shrink_until_they_fit(resident, tmp_path, monkeypatch):
     )
 
 
-def test_not_even_one_fits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OutOfMemory("too many"), MemoryError()])
+def test_not_even_one_fits(error, tmp_path, monkeypatch):
     network = opened("vgg16", tmp_path, resident=False)
 
     def never(self, feeds, *arguments):
-        raise OutOfMemory("too many")
+        raise error
 
     monkeypatch.setattr(type(network.prefix), "run", never)
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(OutOfMemory, match=f"{str(error) or 'out of memory'}; no smaller batch"):
         network.features(IMAGES)
 
 
