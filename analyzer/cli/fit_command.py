@@ -1,5 +1,6 @@
 """``onnx-gap fit``"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def command(
       onnx-gap fit population/population.csv -o gap_model.json
       onnx-gap fit population.csv --features area -o gap_model.json
       onnx-gap fit population.csv --features extended -o extended.json
-      onnx-gap fit population.csv --trained-on "CIFAR-100" --architecture VGG16 -o vgg16.json
+      onnx-gap fit population.csv --trained-on CIFAR-100 -o vgg16.json
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
@@ -109,7 +110,6 @@ def command(
         margins=known.margins(),
         splits=splits,
         seed=seed,
-        coverage=coverage,
     )
     if plot is not None:
         from analyzer.audit import write_population_figure
@@ -128,7 +128,9 @@ def command(
     if scores.margins_obstacle:
         warn(scores.margins_obstacle)
     if as_json:
-        print_json({"gap_model": str(out), "sha256": gap_model.sha256, **scores.to_dict()})
+        of_the_file = {"gap_model": str(out), "sha256": gap_model.sha256}
+        measured = {"coverage": asdict(gap_model.coverage)}
+        print_json(of_the_file | scores.to_dict() | measured)
     else:
         _show(gap_model, scores)
         click.echo(f"{out}: written")

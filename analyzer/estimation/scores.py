@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from analyzer.estimation.fitting import checked_features, correlation
-from analyzer.estimation.intervals import MeasuredCoverage, measure_coverage
 from analyzer.estimation.least_squares import Fit, least_squares, ridge
 from analyzer.estimation.margins import margin_obstacle
 
@@ -82,7 +81,6 @@ class FitScores:
     both: FeatureScores
     zeta: FeatureScores
     kappa: FeatureScores
-    coverage: MeasuredCoverage
     area: FeatureScores | None = None  # of a ridge on the area under E_r; None without it
     extended: FeatureScores | None = None  # of a ridge on further features; None without them
     margins: FeatureScores | None = None  # of the margin-based estimate; None without margins
@@ -108,7 +106,6 @@ def fit_scores(
     margins: Mapping[str, np.ndarray] | None = None,
     splits: int = 100,
     seed: int = 0,
-    coverage: float = 0.9,
 ) -> FitScores:
     """Score Eq. 7 over a population, and what else may estimate the gap beside it.
 
@@ -121,7 +118,6 @@ def fit_scores(
             it was not measured.
         splits: number of random splits.
         seed: of the splits and the folds.
-        coverage: nominal coverage of the intervals whose coverage is measured.
 
     Raises:
         GapModelError: as :func:`analyzer.estimation.fit_gap_model`.
@@ -148,7 +144,6 @@ def fit_scores(
         both=both,
         zeta=zeta_alone,
         kappa=kappa_alone,
-        coverage=measure_coverage(features, target, coverage),
         **by_ridge,
         margins=scored,
         margins_obstacle=obstacle,

@@ -58,6 +58,10 @@ def test_extended_features_are_fitted_scored_and_applied(onnx_gap, extended, tmp
     shown = onnx_gap("fit", extended, "--features", "extended", "-o", out, "--splits", 5, "--json")
     assert shown.json["extended"]["out_of_fold_r"] > 0.9 > shown.json["both"]["out_of_fold_r"]
     assert len(shown.json["extended"]["split_ssr"]) == 5
+    interval = json.loads(out.read_text(encoding="utf-8"))["interval"]
+    assert shown.json["coverage"] == {
+        "nominal": 0.9, "student_t": None, "jackknife_plus": interval["measured_jackknife_plus"],
+    }  # fmt: skip
 
     arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 2, "--gap-model", out)
     audit = onnx_gap(*arguments, "--out", tmp_path / "audit", "--json").json

@@ -26,7 +26,6 @@ def test_perfect_line_scores_perfectly():
     assert max(scores.both.split_ssr) < 1e-20
     assert scores.both.split_r == pytest.approx([1] * 100)
     assert scores.zeta.out_of_fold_r2 < 0.99
-    assert scores.coverage.student_t == 1
 
 
 def test_noise_scores_nothing_out_of_fold():
@@ -103,4 +102,3 @@ def test_scores_are_json_values():
     assert value["both"]["features"] == ["zeta", "kappa"]
     assert value["both"]["split_ssr_max"] == max(scores.both.split_ssr)
     assert len(value["kappa"]["split_r"]) == 4
-    assert value["coverage"]["nominal"] == 0.9

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -107,6 +108,8 @@ def test_the_gap_model_and_its_scores_are_those_of_the_table(folder, tmp_path):
     scores = estimation.fit_scores(known.zeta, known.kappa, known.gap).to_dict()
     written = json.loads((folder / "fit.json").read_text())
     assert written["sha256"] == shipped.sha256
+    assert written["coverage"] == asdict(shipped.coverage)
+    assert again.coverage == shipped.coverage
     for name in ("zeta_r", "kappa_r"):
         assert written[name] == pytest.approx(scores[name])
     for name in ("fit_r", "out_of_fold_r", "split_ssr"):
