@@ -72,8 +72,9 @@ def command(
     Examples:
       onnx-gap audit zoo:digits-c40 --out audit-c40
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
-      onnx-gap audit model.onnx --data train.npz --keys x,y --gap-model gap_model.json --out audit
-      onnx-gap audit model.onnx --data train/ --gap-model gap_model.json --max-gap 0.2 --out audit
+      onnx-gap audit model.onnx --data train.npz --keys x,y --out audit
+      onnx-gap audit model.onnx --data train/ --gap-model gap.json --out audit
+      onnx-gap audit zoo:digits-c40 --max-gap 0.2 --out audit-c40
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
@@ -103,7 +104,7 @@ def command(
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
     yield "network", result.model.path
-    yield "data", f"{data.source}, {data.samples} samples of {len(result.classes)} classes"
+    yield "data", f"{data.source}, {data.samples:,} samples of {len(result.classes):,} classes"
     yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
     if result.rank != "l1":
         yield "ranking", f"units ranked by {result.rank}, not by activity as the method has it"
@@ -114,15 +115,15 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     else:
         yield (
             "gap",
-            f"{gap.estimate:.3f} estimated, {gap.coverage:.0%} interval {gap.low:.3f} "
-            f"to {gap.high:.3f} ({gap.gap_model_name})",
+            f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
+            f"to {gap.high:z.3f} ({gap.gap_model_name})",
         )
     if result.margins is not None:
         medians = ", ".join(f"{layer.q2:.2f}" for layer in result.margins.layers)
         layers = len(result.margins.layers)
         yield "margins", f"log of the median distance at {layers} layers: {medians}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
-    yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run} rows run"
+    yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
     if result.suspects:
         yield "suspects", f"{result.suspects} samples to look at: {out / 'suspects.csv'}"
     yield "report", str(out / "report.html")

@@ -57,7 +57,7 @@ def _show(found: "Comparison") -> None:
     print_table(
         ("", "before", "after", "difference"),
         [
-            (name, f"{change.before:.4f}", f"{change.after:.4f}", f"{change.difference:+.4f}")
+            (name, f"{change.before:z.4f}", f"{change.after:z.4f}", f"{change.difference:+z.4f}")
             for name, change in changes.items()
         ],
     )

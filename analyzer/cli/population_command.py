@@ -45,7 +45,7 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
     \b
     Examples:
       onnx-gap population manifest.csv --out population
-      onnx-gap population manifest.csv --preprocess cifar --jobs 4 --out population
+      onnx-gap population manifest.csv --preprocess cifar -j 4 --out population
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
     """
     from analyzer.audit import AuditRequest, audit_population, read_manifest

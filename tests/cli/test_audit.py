@@ -1,6 +1,7 @@
 """`onnx-gap audit`: results, limits, streams."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,17 @@ def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap,
     assert names == ["network", "data", "accuracy", "ζ", "κ", "gap", "time", "suspects", "report"]
     assert "somewhere/audit/report.html" in shown.out
     assert "60 samples of 10 classes" in shown.out
+
+
+def test_an_estimate_that_is_rounded_to_nothing_has_no_sign(onnx_gap):
+    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 5, "--out", "audit")
+    found = onnx_gap(*arguments, "--json").json["gap"]
+    found["estimate"] = -0.00004
+    record = json.loads(Path("audit/audit.json").read_text(encoding="utf-8"))
+    record["gap"] = found
+    Path("audit/audit.json").write_text(json.dumps(record), encoding="utf-8")
+    shown = onnx_gap(*arguments)
+    assert "gap       0.000 estimated" in shown.out
 
 
 def test_another_precision_than_float32_is_in_the_summary(onnx_gap, network, train):

@@ -72,6 +72,7 @@ def test_command_lines_in_the_pages_are_understood(page):
 def test_examples_in_help_are_understood():
     for name, command in ALL.items():
         for line in re.findall(r"^ +onnx-gap (.*)$", command.help, re.MULTILINE):
+            assert len(f"    onnx-gap {line}") <= 80, "broken in a terminal of 80 columns"
             words = shlex.split(line)
             inner = " ".join(words[:2]) if words[0] == "zoo" else words[0]
             assert inner == name or isinstance(command, click.Group)
