@@ -98,7 +98,8 @@ def transfer_figure(matrices: Sequence[Matrix]) -> "Figure":
         for axis, shifted in zip(row, (False, True), strict=True):
             after = f", shifted by {FEW} networks" if shifted else ""
             _draw_errors(axis, matrix.errors(shifted=shifted), names, highest)
-            axis.set_title(f"{matrix.features}{after}", loc="left", fontsize=10)
+            features = matrix.features.replace("E_r", "$E_r$")
+            axis.set_title(f"{features}{after}", loc="left", fontsize=10)
         row[0].set_ylabel("fitted on")
     for axis in axes[-1]:
         axis.set_xlabel("tried on")
