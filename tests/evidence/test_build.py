@@ -142,6 +142,42 @@ def test_every_score_is_that_of_scikit_learn_on_the_same_splits(name):
     np.testing.assert_allclose(numbers(cells[1]).reshape(-1, 2), tried, atol=0.006)
 
 
+@pytest.mark.parametrize("source", POPULATIONS)
+def test_transfer_is_that_of_a_line_fitted_elsewhere(source):
+    def both(name):
+        networks = reached(name)
+        features = [networks.numbers(column) for column in ("zeta", "kappa")]
+        return np.column_stack(features), networks.numbers("gap")
+
+    line = LinearRegression().fit(*both(source))
+    for target in POPULATIONS:
+        if target != source:
+            features, gap = both(target)
+            estimate = line.predict(features)
+            cells = re.search(
+                rf"^\| ζ and κ \| {source} \| {target} \| (\S+) \| (\S+) \|", PAGE, re.MULTILINE
+            )
+            wanted = pearsonr(estimate, gap).statistic, np.sqrt(np.mean((estimate - gap) ** 2))
+            assert numbers(" ".join(cells.groups())) == pytest.approx(wanted, abs=0.006), target
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_single_classes_are_those_of_the_table(name):
+    classes = read_table(EVIDENCE / f"classes-{name}.csv")
+    classes = classes.where(np.isin(classes.texts("network"), reached(name).texts("name")))
+    network = classes.texts("network")
+    columns = [classes.numbers(column) for column in ("zeta", "kappa", "gap")]
+    aside = [values.copy() for values in columns]
+    for one in set(network.tolist()):
+        for values in aside:
+            values[network == one] -= values[network == one].mean()
+    cells = re.search(rf"^\| {name} \| {len(classes)} \| (.*) \|$", PAGE, re.MULTILINE)[1]
+    found = numbers(cells)  # over all: ζ, κ, estimate; within networks likewise
+    for first, (zeta, kappa, gap) in ((0, columns), (3, aside)):
+        wanted = pearsonr(zeta, gap).statistic, pearsonr(kappa, gap).statistic
+        assert found[first : first + 2] == pytest.approx(wanted, abs=0.006)
+
+
 def test_the_readme_s_table_is_the_page_s():
     readme = (build.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
     table = re.search(r"^\| \|.*\n\|[ -|]+\n(?:\|.*\n)+", readme, re.MULTILINE)[0]
