@@ -1,9 +1,12 @@
 """One thing that a verification looked at."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Check", "check"]
+__all__ = ["Check", "check", "same"]
+
+_CLOSE = 1e-9  # the quantities are ratios of integers, so only printing can differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +24,8 @@ def check(name: str, wrong: Sequence[str], right: str) -> Check:
         return Check(name, True, right)
     further = f" ({len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
     return Check(name, False, wrong[0] + further)
+
+
+def same(said: float, found: float) -> bool:
+    """Whether a number of the record is what was found, but for printing."""
+    return math.isclose(said, found, rel_tol=_CLOSE, abs_tol=_CLOSE)

@@ -4,16 +4,13 @@ Fields keep the names of the file, so that :func:`to_dict` and :func:`from_dict`
 all of them. Fields may be added within a schema version; unknown ones are ignored on reading.
 """
 
-import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analyzer.audit.folder import AUDIT, read_json
+from analyzer.audit.record_json import decode, encode
 from analyzer.errors import AuditFolderError
 from analyzer.estimation.circumstances import Circumstances
 from analyzer.estimation.margins import MARGIN_FEATURES, margin_column
@@ -245,7 +242,7 @@ def to_dict(record: AuditRecord) -> dict[str, Any]:
     Raises:
         ValueError: a number is NaN or infinite; a record of such a result must not be written.
     """
-    value = _encode(record, "audit")
+    value = encode(record, "audit")
     return {"schema": value.pop("schema"), **value}
 
 
@@ -263,7 +260,7 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
             f"{file} has schema {value['schema']!r}, this version of onnx-gap reads {SCHEMA}; "
             "run the audit again with --fresh, or use the version that wrote it."
         )
-    record = _decode(AuditRecord, value, str(file), "")
+    record = decode(AuditRecord, value, str(file))
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     return record
@@ -278,72 +275,3 @@ def read_record(folder: str | Path) -> AuditRecord:
     """Read and check ``audit.json`` of an audit folder."""
     path = Path(folder) / AUDIT
     return from_dict(read_json(path), file=path)
-
-
-def _encode(value: Any, where: str) -> Any:
-    if is_dataclass(value):
-        return {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _encode(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):  # a numpy number
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}, which JSON does not have")
-    return value
-
-
-def _decode(kind: Any, value: Any, file: str, where: str) -> Any:
-    """``value`` of JSON as the annotated type ``kind``; ``where`` names the field."""
-    if is_dataclass(kind):
-        return _decode_record(kind, value, file, where)
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        return None if value is None else _decode(parts[0], value, file, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _wrong(file, where, "a list", value)
-        return tuple(_decode(parts[0], v, file, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise _wrong(file, where, "an object", value)
-        if parts[1] is Any:
-            return dict(value)
-        return {k: _decode(parts[1], v, file, f"{where}.{k}") for k, v in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _wrong(file, where, _KINDS[kind], value)
-    return value
-
-
-def _decode_record(kind: type, value: Any, file: str, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise _wrong(file, where, "an object", value)
-    annotations = _annotations(kind)
-    known = {}
-    for f in fields(kind):
-        path = f"{where}.{f.name}" if where else f.name
-        if f.name in value:
-            known[f.name] = _decode(annotations[f.name], value[f.name], file, path)
-        elif f.default is MISSING:
-            raise AuditFolderError(
-                f"{file} has no field '{path}'; run the audit again with --fresh."
-            )
-    return kind(**known)
-
-
-@cache
-def _annotations(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-_KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
-
-
-def _wrong(file: str, where: str, wanted: str, value: Any) -> AuditFolderError:
-    found = repr(value) if len(repr(value)) <= 40 else type(value).__name__
-    return AuditFolderError(f"{file}: '{where}' must be {wanted}, not {found}.")

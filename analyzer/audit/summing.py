@@ -24,8 +24,7 @@ def summed_up(
 ) -> record.AuditRecord:
     """The record of an audit that took ``seconds`` in all."""
     chance = request.chance_of(counted.classes)
-    names = subject.source.class_names or ()
-    name = lambda index: names[index] if index < len(names) else str(index)  # noqa: E731
+    class_name = subject.source.class_name
     quantities = [estimation.class_quantities(curve, chance) for curve in counted.curves]
     zeta, kappa = estimation.network_quantities(quantities)
     features = estimation.curve_features(counted.curves, counted.samples, chance)
@@ -33,7 +32,7 @@ def summed_up(
     classes = tuple(
         record.ClassRecord(
             index=item.class_index,
-            name=name(item.class_index),
+            name=class_name(item.class_index),
             samples=item.samples,
             accuracy=item.accuracy,
             n0=item.n0,
@@ -47,7 +46,7 @@ def summed_up(
     )
     filled = {item.class_index for item in quantities}
     empty = tuple(
-        record.EmptyClass(index=index, name=name(index))
+        record.EmptyClass(index=index, name=class_name(index))
         for index in range(counted.classes)
         if index not in filled
     )

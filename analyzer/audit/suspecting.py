@@ -30,8 +30,6 @@ def find_suspects(
     """The ``count`` most suspicious samples of a site of M = ``channels``, by name."""
     if not count:
         return ()
-    names = source.class_names or ()
-    name = lambda index: names[index] if index < len(names) else str(index)  # noqa: E731
     degree, predicted = suspicion(samples), samples.predicted
     found = []
     for rank, place in enumerate(most_suspicious(samples, count).tolist(), 1):
@@ -44,11 +42,11 @@ def find_suspects(
                 name=source.names[index],
                 index=index,
                 label=label,
-                label_name=name(label),
+                label_name=source.class_name(label),
                 predicted=says,
-                predicted_name=name(says),
+                predicted_name=source.class_name(says),
                 other=other,
-                other_name=name(other),
+                other_name=source.class_name(other),
                 score=survival / (channels + 1),
                 log_probability=float(samples.scores.log_probability[place]),
                 suspicion=float(degree[place]),

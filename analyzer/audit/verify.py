@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.checks import Check, check
+from analyzer.audit.checks import Check, check, same
 from analyzer.audit.folder import (
     CURVES,
     MARGINS,
@@ -27,8 +27,6 @@ from analyzer.estimation.quantities import class_quantities, network_quantities
 from analyzer.records import ClassCurves, SampleCounts
 
 __all__ = ["Check", "Verification", "verify"]
-
-_CLOSE = 1e-9  # relative; the quantities are ratios of integers, so only printing can differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[
         for q in found
         if q.class_index in said
         for name in ("accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached")
-        if not _same(getattr(said[q.class_index], name), getattr(q, name))
+        if not same(getattr(said[q.class_index], name), getattr(q, name))
     ]
     right = f"n0, n0_r, ζ, κ and accuracy of {len(found)} classes follow from the curves."
     yield check("quantities", wrong, right)
@@ -148,7 +146,7 @@ def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[
     wrong = [
         f"{symbol} of the network is {a} in audit.json, the classes give {b}."
         for symbol, a, b in (("ζ", record.zeta, zeta), ("κ", record.kappa, kappa))
-        if not _same(a, b)
+        if not same(a, b)
     ]
     right = f"ζ = {zeta:.6g} and κ = {kappa:.6g} are the averages over the classes."
     yield check("network", wrong, right)
@@ -163,7 +161,7 @@ def _features(
     wrong = [
         f"{name} is {record.features.get(name)} in audit.json, the counts give {value}."
         for name, value in found.items()
-        if not _same(record.features.get(name, math.nan), value)
+        if not same(record.features.get(name, math.nan), value)
     ]
     return check("features", wrong, f"{len(found)} features of the curves follow from the counts.")
 
@@ -173,7 +171,7 @@ def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
     accuracy = correct / sum(curve.samples for curve in curves)
     wrong = [f"The accuracy is {record.accuracy} in audit.json, the curves give {accuracy}."]
     right = f"The accuracy {accuracy:.6g} is that of the curves with nothing removed."
-    return check("accuracy", [] if _same(record.accuracy, accuracy) else wrong, right)
+    return check("accuracy", [] if same(record.accuracy, accuracy) else wrong, right)
 
 
 def _rows(record: AuditRecord) -> Check:
@@ -240,10 +238,6 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."
         for name in ("estimate", "low", "high", "coverage", "inside_range")
-        if not _same(getattr(record.gap, name), getattr(again, name))
+        if not same(getattr(record.gap, name), getattr(again, name))
     ]
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
-
-
-def _same(said: float, found: float) -> bool:
-    return math.isclose(said, found, rel_tol=_CLOSE, abs_tol=_CLOSE)

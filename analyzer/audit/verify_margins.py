@@ -1,17 +1,13 @@
 """Whether an audit's margins are described by the numbers that its record says."""
 
-import math
-
 import numpy as np
 
+from analyzer.audit.checks import same
 from analyzer.audit.folder import MARGINS
 from analyzer.audit.record import AuditRecord
 from analyzer.estimation.margins import MARGIN_FEATURES, margin_features
 
 __all__ = ["margin_faults"]
-
-_CLOSE = 1e-9
-
 
 def margin_faults(record: AuditRecord, distances: np.ndarray) -> list[str]:
     """What is wrong, in sentences.
@@ -40,8 +36,6 @@ def margin_faults(record: AuditRecord, distances: np.ndarray) -> list[str]:
             f"'{name}' at {layer.tensor!r} is {getattr(layer, name)} in audit.json, "
             f"{MARGINS} gives {getattr(found, name)}."
             for name in MARGIN_FEATURES
-            if not math.isclose(
-                getattr(layer, name), getattr(found, name), rel_tol=_CLOSE, abs_tol=_CLOSE
-            )
+            if not same(getattr(layer, name), getattr(found, name))
         ]
     return wrong

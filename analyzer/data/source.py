@@ -70,6 +70,11 @@ class Source:
         """The samples as one array (S, …), where they are held in memory."""
         return getattr(self.store, "array", None)
 
+    def class_name(self, index: int) -> str:
+        """The name of a class; its index where the data have none for it."""
+        names = self.class_names or ()
+        return names[index] if index < len(names) else str(index)
+
     def read(self, index: int) -> Sample:
         """Read and decode one sample.
 
