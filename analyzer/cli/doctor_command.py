@@ -1,6 +1,7 @@
 """``onnx-gap doctor``"""
 
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -10,12 +11,13 @@ from analyzer.cli.terminal import complain, print_facts, print_json
 from analyzer.cli.zoo_names import entry
 
 _TRIED = "zoo:digits-c0"
+_EXTRAS = {"parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
 
 
 @click.command("doctor", short_help="Say what this installation can do.")
 @json_option
 def command(as_json: bool) -> int:
-    """Say which versions are installed and where networks can run, and try an audit.
+    """Say what is installed and where networks can run, and try an audit.
 
     Exits with 1 if the audit of a small network of the zoo does not work.
 
@@ -33,13 +35,20 @@ def command(as_json: bool) -> int:
         complain(f"{error}; install onnx-gap anew: pip install --force-reinstall onnx-gap")
         return 1
     problem = _problem_of_an_audit()
+    extras = {name: find_spec(package) is not None for name, package in _EXTRAS.items()}
     if as_json:
-        print_json({"versions": versions, "devices": found, "audit": problem})
+        print_json({"versions": versions, "devices": found, "extras": extras, "audit": problem})
     else:
+        gpus = () if len(found) > 1 else (("cuda", "no GPU was found"),)
         print_facts(
             [
                 *versions.items(),
                 *((device, trouble or "ready") for device, trouble in found.items()),
+                *gpus,
+                *(
+                    (f"extra {name}", "installed" if there else f"pip install 'onnx-gap[{name}]'")
+                    for name, there in extras.items()
+                ),
                 (f"audit of {_TRIED}", problem or "works"),
             ]
         )

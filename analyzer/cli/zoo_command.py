@@ -1,11 +1,15 @@
 """``onnx-gap zoo``"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from analyzer.cli.options import PATH, out_folder
 from analyzer.cli.terminal import going_on_later, print_table, progress_bars
+
+if TYPE_CHECKING:
+    from model_zoo import ZooEntry
 
 
 @click.group("zoo", short_help="List the reference networks, train their populations.")
@@ -31,7 +35,7 @@ def list_entries() -> None:
 
     print_table(
         ("name", "kind", ""),
-        [(f"zoo:{entry.name}", entry.kind, entry.description) for entry in model_zoo.entries()],
+        [(f"zoo:{entry.name}", _kind(entry), entry.description) for entry in model_zoo.entries()],
     )
     click.echo()
     print_table(
@@ -41,6 +45,11 @@ def list_entries() -> None:
             for population in model_zoo.POPULATIONS.values()
         ],
     )
+
+
+def _kind(entry: "ZooEntry") -> str:
+    """What the name stands for; a network brings the gap model along, data lend it their name."""
+    return "data, gap model" if entry.kind == "data" and entry.gap_model else entry.kind
 
 
 @command.command("train", short_help="Train a population.")

@@ -1,6 +1,7 @@
 """`onnx-gap doctor`"""
 
 from analyzer import audit
+from analyzer.cli import doctor_command
 from analyzer.errors import DeviceError
 
 
@@ -18,6 +19,14 @@ def test_json(onnx_gap):
     assert (shown.code, shown.err) == (0, "")
     assert shown.json["devices"]["cpu"] is None
     assert shown.json["audit"] is None
+    assert shown.json["extras"].keys() == {"parquet", "zoo", "dask"}
+
+
+def test_extras_that_are_not_installed_are_told_with_their_command(onnx_gap, monkeypatch):
+    monkeypatch.setattr(doctor_command, "find_spec", lambda package: None)
+    shown = onnx_gap("doctor")
+    assert shown.code == 0
+    assert "extra parquet           pip install 'onnx-gap[parquet]'" in shown.out
 
 
 def test_an_audit_that_does_not_work_exits_with_1(onnx_gap, monkeypatch):

@@ -13,6 +13,8 @@ def test_list_names_all_that_can_be_named_and_trained(onnx_gap):
         assert f"zoo:{entry.name}" in first
     for name in model_zoo.POPULATIONS:
         assert name in first
+    kinds = {line.split()[0]: line.split("  ")[1:] for line in shown.out.splitlines() if line}
+    assert any("data, gap model" in cell for cell in kinds["zoo:digits"])
 
 
 @pytest.mark.parametrize("wrong", ["digits-c41", "digit-c40"])
