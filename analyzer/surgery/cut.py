@@ -42,6 +42,7 @@ def cut(
     Raises:
         ModelError: The class scores cannot be told among the outputs, or the folder is missing.
         SiteError: The scores do not depend on the site.
+        OutputError: the folder is read-only or full.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -196,6 +196,7 @@ def _rebuild_shape(
 
 
 def flatten_scores(graph: ir.Graph, plan: Plan) -> None:
+    """Make scores (N, K, 1, …) the output as (N, K), under the plan's name."""
     (scores,) = graph.outputs
     new = Insertion(graph, plan.scores)
     flat = new.op("Flatten", scores, axis=1, name=plan.scores)

@@ -37,6 +37,7 @@ def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> 
     Raises:
         ModelError: ``path`` is the network's own file, its folder does not exist, or the
             network already has a tensor called ``channel_mask``.
+        OutputError: it cannot be written there.
     """
     path = Path(path)
     if not path.parent.is_dir():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from analyzer.errors import OutputError
+
 __all__ = ["save"]
 
 _INLINE_LIMIT = 1 << 30  # bytes of weights; protobuf ends at 2 GiB
@@ -16,7 +18,20 @@ def save(model: ir.Model, path: Path) -> None:
     """Write ``model`` to ``path``; weights over 1 GiB go to ``<path>.data`` beside it.
 
     The folder of ``path`` must exist. A file already there is replaced as a whole.
+
+    Raises:
+        OutputError: the folder is read-only or full.
     """
+    try:
+        _save(model, path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
+            "can be written and has room."
+        ) from error
+
+
+def _save(model: ir.Model, path: Path) -> None:
     weights = sum(
         value.const_value.nbytes
         for graph in model.graphs()

@@ -1,5 +1,8 @@
 """`onnx-gap mask`"""
 
+import errno
+import tempfile
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -23,3 +26,14 @@ def test_a_network_of_the_zoo_at_another_site(onnx_gap):
     shown = onnx_gap("mask", "zoo:digits-c0", "--site", "relu_1", "--out", "masked.onnx")
     assert shown.code == 0
     assert "channel_mask [1 or N, 12] on relu_1" in shown.out
+
+
+def test_a_place_that_cannot_be_written_is_bad_input(onnx_gap, network, monkeypatch, tmp_path):
+    def full(**options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    shown = onnx_gap("mask", network, "-o", tmp_path / "masked.onnx")
+    assert shown.code == 2
+    assert "masked.onnx cannot be written: No space left on device." in shown.err
+    assert "Traceback" not in shown.err
