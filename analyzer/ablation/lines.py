@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["Lines", "RunRows", "lead_of"]
+__all__ = ["CELL_BYTES", "Lines", "RunRows", "lead_of"]
 
 RunRows = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Leads, float32 (R,), of rows given by sample, lowest rank kept, and rank behind the last kept."""
