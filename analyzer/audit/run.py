@@ -139,8 +139,11 @@ def _differences(found: record.AuditRecord, request: AuditRequest, subject: Subj
     with_chance = {"--chance": "chance"} if request.tolerance else {}
     for option, name in (_IN_THE_KEY | with_chance).items():
         differs[option] = found.settings.get(name, settings[name]) != settings[name]
-    for package, version in installed_versions().items():
-        differs[f"the version of {package}"] = found.versions.get(package) != version
+    now = installed_versions()
+    packages = dict.fromkeys([*now, *found.versions])
+    packages.pop("onnx-ad", None)  # makes margins, no counts
+    for package in packages:
+        differs[f"the version of {package}"] = found.versions.get(package) != now.get(package)
     return ", ".join(name for name, other in differs.items() if other) or "the training data"
 
 

@@ -25,7 +25,8 @@ _NAMES = (
 
 # Commands themselves return 0, or 1 where a limit that was asked for failed.
 _DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
-_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
+# What shells give a command that Ctrl-C ended, or that wrote to a pipe nobody reads.
+_INTERRUPTED, _UNREAD = 130, 141
 
 
 class _Subcommands(Mapping[str, click.Command]):
@@ -113,6 +114,8 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)
         return _INTERRUPTED
+    except SystemExit:  # click's answer to a pipe that nobody reads, with the code 1
+        return _UNREAD
     except Exception:
         traceback.print_exc()
         click.echo(

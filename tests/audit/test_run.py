@@ -13,6 +13,7 @@ from plain_way import plain_curves
 
 from analyzer.audit import AuditRequest, read_curves, read_record, read_samples, run_audit, verify
 from analyzer.audit import run as run_module
+from analyzer.audit.record import write_record
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.records import SampleCounts
 
@@ -280,6 +281,11 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
     np.savez(request.out.parent / "others.npz", images=images, labels=labels)
     with pytest.raises(AuditFolderError, match="differs in the training data; pass --fresh"):
         run_audit(replace(request, data=str(request.out.parent / "others.npz")))
+    older = read_record(request.out)
+    older = replace(older, key="", versions={**older.versions, "onnx": "1.0", "gone": "2.0"})
+    write_record(request.out, older)
+    with pytest.raises(AuditFolderError, match="in the version of onnx, the version of gone; "):
+        run_audit(request)
     run_audit(replace(other, fresh=True))
     assert max(item.samples for item in read_record(request.out).classes) == 1
 

@@ -63,3 +63,10 @@ def test_tables_line_up_and_put_numbers_to_the_right(capsys):
         "eleven  -10.25",
         "κ            –",
     ]
+
+
+def test_a_pipe_that_nobody_reads_is_no_failed_limit(spawn):
+    process = spawn("zoo", "list")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == ""
