@@ -55,17 +55,28 @@ def _draw_feature(
     levels = sorted({network.corruption for network in networks})
     for place, level in enumerate(levels):
         of_level = [network for network in networks if network.corruption == level]
-        means = []
-        for position, value in enumerate(values):
-            here = [network for network in of_level if network.setting[axis] == value]
-            means.append(np.mean([n.values[feature] for n in here]) if here else np.nan)
-            for network in here:
-                panel.scatter(
-                    position + 0.14 * (place - (len(levels) - 1) / 2), network.values[feature],
-                    s=26, marker=MARKERS[level], edgecolors=LEVELS[level], zorder=3,
-                    facecolors=LIGHT["card"] if network.batch_norm else LEVELS[level],
-                )  # fmt: skip
-        panel.plot(range(len(values)), means, color=LEVELS[level], linewidth=1.0)
+        for network in of_level:
+            position = values.index(network.setting[axis])
+            panel.scatter(
+                position + 0.14 * (place - (len(levels) - 1) / 2), network.values[feature],
+                s=26, marker=MARKERS[level], edgecolors=LEVELS[level], zorder=3,
+                facecolors=LIGHT["card"] if network.batch_norm else LEVELS[level],
+            )  # fmt: skip
+        for batch_norm, style in ((False, "-"), (True, "--")):
+            means = [
+                np.mean(found) if found else np.nan
+                for value in values
+                for found in [
+                    [
+                        n.values[feature]
+                        for n in of_level
+                        if n.batch_norm == batch_norm and n.setting[axis] == value
+                    ]
+                ]
+            ]
+            panel.plot(
+                range(len(values)), means, color=LEVELS[level], linewidth=1.0, linestyle=style
+            )
     panel.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     panel.set(ylim=(0, 1), xlim=(-0.5, len(values) - 0.5))
 
@@ -106,7 +117,7 @@ def _legend(
     for level in levels:
         axis.scatter(
             [], [], s=36, color=LEVELS[level], marker=MARKERS[level],
-            label=f"{level_name(level)} of the labels corrupted",
+            label=f"{level_name(level)} corrupted",
         )  # fmt: skip
     ink = LIGHT["ink"]
     axis.scatter([], [], s=36, color=ink, label=f"filled: {filled}")
