@@ -57,9 +57,10 @@ def test_each_run_alone_each_with_the_one_at_random_and_all(found):
     ]  # fmt: skip
     assert [trial.checkpoints for trial in found.trials] == [12, 12, 12, 24, 24, 36]
     assert found.count == 36
+    assert [trial.levels for trial in found.alone] == [(0.0,), (0.4,), (1.0,)]
     assert found.trial(0.4, 1.0).name == "40 % + 100 %"
-    assert not found.trial(0.0, 0.4, 1.0).others
-    assert np.isnan(found.trial(0.0, 0.4, 1.0).others_spread)
+    assert not found.together.others
+    assert np.isnan(found.together.others_spread)
 
 
 def test_where_a_run_leads_to_is_not_tried_on(found):

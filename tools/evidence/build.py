@@ -25,7 +25,13 @@ from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.estimation.analysis import FEWEST, r_interval
 from analyzer.writing import aside, write_text
 from model_zoo.shelf import GAP_MODEL, SHELF
-from tools.evidence import between_figures, population_figures
+from tools.evidence import between_figures, checkpoints, population_figures
+from tools.evidence.checkpoint_findings import (
+    FEATURES,
+    CheckpointFindings,
+    checkpoint_findings,
+    checkpoints_figure,
+)
 from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detections
 from tools.evidence.findings import Findings, population_findings
 from tools.evidence.levels import level_name
@@ -66,6 +72,7 @@ class Evidence:
     populations: tuple[Findings, ...]
     classes: tuple[ClassFindings, ...]  # of each population
     corrupted: Mapping[str, dict[str, tuple[Detection, ...]]]  # by population, batch norm on, off
+    checkpoints: tuple[CheckpointFindings, ...]  # of each population that there is a table of
     matrices: tuple[Matrix, ...]  # by choice of features; none for a single population
     regimes: tuple[Regime, ...]  # none without a table
     variations: Mapping[str, tuple[Variation, ...]]  # by the gap model, "shipped" or "line"
@@ -96,6 +103,10 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     named = dict(zip(names, populations, strict=True))
     return Evidence(
         populations=populations,
+        checkpoints=tuple(
+            checkpoint_findings(table, named[name])
+            for name, table in _tables(tables, "checkpoints", names)
+        ),
         corrupted={
             name: {
                 "without batch norm": detections(table, batch_norm=False),
@@ -151,6 +162,8 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
     for found in evidence.samples:
         yield f"{found.population}-samples", samples_figure(found)
     yield "learning", between_figures.learning_figure(evidence.populations)
+    if evidence.checkpoints:
+        yield "checkpoints", checkpoints_figure(evidence.checkpoints)
     yield "coverage", between_figures.coverage_figure(evidence.populations)
     for name, found in evidence.sensitivities.items():
         yield f"{name}-sensitivity", between_figures.sensitivity_figure(found)
@@ -197,6 +210,9 @@ def page_of(evidence: Evidence) -> str:
         turning_rows=list(zip(*evidence.turning.values(), strict=True)),
         sizes=_SIZES,
         confused=(SHARE, FRACTION),
+        checkpoint_features=list(FEATURES),
+        checkpoints_from=checkpoints.START,
+        checkpoints_to=checkpoints.ENOUGH,
         few=few,
         few_networks=FEW,
         paper_figures=_PAPER_FIGURES,

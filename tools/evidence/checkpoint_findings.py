@@ -78,6 +78,16 @@ class CheckpointFindings:
         return next(trial for trial in self.trials if trial.levels == levels)
 
     @property
+    def alone(self) -> tuple[Trial, ...]:
+        """Those of a single run."""
+        return tuple(trial for trial in self.trials if len(trial.levels) == 1)
+
+    @property
+    def together(self) -> Trial:
+        """That of all runs."""
+        return self.trial(*self.runs)
+
+    @property
     def count(self) -> int:
         """Checkpoints of all runs."""
         return sum(map(len, self.runs.values()))
@@ -170,7 +180,7 @@ def checkpoints_figure(found: Sequence[CheckpointFindings]) -> "Figure":
                 _draw_run(axis, getattr(run, name), run.gap, LEVELS[level])
             axis.set(xlabel=symbol, ylabel="gap")
         row[0].set_title(f"{one.population}: runs among networks", loc="left", fontsize=10)
-        told = one.trial(*one.runs).final[BOTH]
+        told = one.together.final[BOTH]
         _draw_networks(row[2], one, one.final.gap, np.array(told.estimate), alpha=0.8)
         row[2].axline((0, 0), slope=1, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
         row[2].set(xlabel="true gap of the networks", ylabel="estimated gap")
