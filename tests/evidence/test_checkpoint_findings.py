@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analyzer.estimation import CURVE_FEATURES, read_population
+from analyzer.estimation import AREA, CURVE_FEATURES, read_population
 from tools.evidence.checkpoint_findings import FEATURES, checkpoint_findings, checkpoints_figure
 from tools.evidence.tables import read_table, write_table
 
@@ -13,11 +13,11 @@ CHECKPOINTS = 12
 
 
 def networks(names, corruption, offset, seed):
-    """Rows whose gap is ζ − κ + offset; all further features are ζ, κ or nothing."""
+    """Rows whose gap is ζ − κ + offset; the area is ζ − κ, all further features are ζ or κ."""
     random = np.random.default_rng(seed)
     for name in names:
         zeta, kappa = random.uniform(0.5, 0.9), random.uniform(0.1, 0.4)
-        curves = dict.fromkeys(CURVE_FEATURES, zeta)
+        curves = dict.fromkeys(CURVE_FEATURES, zeta) | {AREA: zeta - kappa}
         yield {
             "name": name,
             "corruption": corruption,

@@ -94,14 +94,15 @@ def _draw_coverage(
 
 
 def sensitivity_figure(found: Sequence[Sensitivity]) -> "Figure":
-    """What ζ, κ and the estimate say of the gap under each choice of the audit, a row each."""
+    """What ζ, κ, the area and an estimate say of the gap under each choice, a row each."""
     figure, axes = plots.new_figure(size=(7.2, 0.8 + 0.24 * len(found)))
     axis = axes[0, 0]
     rows = np.arange(len(found))[::-1]
     series = (
-        ("out_of_fold_r", "estimate, out of fold", "D", LIGHT["descending"]),
+        ("out_of_fold_r", "estimate from ζ and κ, out of fold", "D", LIGHT["descending"]),
         ("zeta_r", "ζ", "o", LIGHT["ascending"]),
         ("kappa_r", "κ", "s", LIGHT["muted"]),
+        ("area_r", "area under E_r", "^", LIGHT["warn-line"]),
     )
     for name, label, marker, colour in series:
         told = [(getattr(one, name), row) for one, row in zip(found, rows, strict=True)]

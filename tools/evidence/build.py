@@ -42,6 +42,7 @@ from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
 from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path
 from tools.evidence.transfers import FEW, Matrix, few, transfer_figure, transfer_matrices
+from tools.evidence.turning_points import TurningPoint, turning_points
 from tools.evidence.variation_figures import features_figure, verdicts_figure
 from tools.evidence.variations import (
     POPULATION,
@@ -78,6 +79,7 @@ class Evidence:
     variations: Mapping[str, tuple[Variation, ...]]  # by the gap model, "shipped" or "line"
     samples: tuple[SampleFindings, ...]  # of each population that there is a table of
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
+    turning: Mapping[str, tuple[TurningPoint, ...]]  # by population
     paper: list[dict[str, str]]
 
 
@@ -124,6 +126,10 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
         ),
         sensitivities={
             name: sensitivities(table) for name, table in _tables(tables, "sensitivity", names)
+        },
+        turning={
+            name: turning_points(table, named[name])
+            for name, table in _tables(tables, "turning", names)
         },
         paper=read_table(tables / "paper.csv").rows(),
     )

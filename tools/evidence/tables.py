@@ -6,8 +6,9 @@
 ``classes-NAME.csv``      a row a class of a network: quantities, accuracies and gap of its own
 ``curves-NAME.csv``       two rows a network: both curves, averaged over the classes
 ``example-NAME.csv``      two rows a corruption level: both curves of one class, as counts
+``turning-NAME.csv``      a row a network: its turning points, looked for at several levels
 ``checkpoints-NAME.csv``  a row a checkpoint of a training run, as ``networks-NAME.csv``
-``sensitivity-NAME.csv``  a row an audit: ζ and κ of a network with one choice made otherwise
+``sensitivity-NAME.csv``  a row an audit: ζ, κ and area under E_r, one choice made otherwise
 ``samples-NAME.csv``      a row a network and score: how well it finds single wrong labels
 ``paper.csv``             what the paper reports
 ========================  ========================================================================
