@@ -298,7 +298,7 @@ def test_earlier_results_stay_as_they_are(refused, audit, network, train, class_
     folder = audit()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     sentence = refused(network, "--data", class_folders, "--out", folder)
-    assert "another network, other data or other settings; pass --fresh" in sentence
+    assert "holds an audit that differs in the preprocessing; pass --fresh" in sentence
     bad = class_folders / "9" / "f.png"
     bad.write_bytes(bad.read_bytes()[:40])
     sentence = refused(network, "--data", class_folders, *PLAIN, "--out", folder, "--fresh")

@@ -50,7 +50,8 @@ def manifest(tmp_path):
 
 def test_a_population_has_columns_of_the_features(onnx_gap, manifest, tmp_path):
     out = tmp_path / "population"
-    arguments = ("population", manifest, "--limit-per-class", 4, "--out", out)
+    declared = ("--mean", 0, "--std", 1)
+    arguments = ("population", manifest, *declared, "--limit-per-class", 4, "--out", out)
     assert onnx_gap(*arguments).code == 0
     assert read_population(out / "population.csv").margins() == {}
     shown = onnx_gap(*arguments, "--margins")

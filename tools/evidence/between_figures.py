@@ -99,10 +99,10 @@ def sensitivity_figure(found: Sequence[Sensitivity]) -> "Figure":
     axis = axes[0, 0]
     rows = np.arange(len(found))[::-1]
     series = (
-        ("out_of_fold_r", "estimate from ζ and κ, out of fold", "D", LIGHT["descending"]),
+        ("out_of_fold_r", "estimate, out of fold", "D", LIGHT["descending"]),
         ("zeta_r", "ζ", "o", LIGHT["ascending"]),
         ("kappa_r", "κ", "s", LIGHT["muted"]),
-        ("area_r", "area under E_r", "^", LIGHT["warn-line"]),
+        ("area_r", "area under $E_r$", "^", LIGHT["warn-line"]),
     )
     for name, label, marker, colour in series:
         told = [(getattr(one, name), row) for one, row in zip(found, rows, strict=True)]
@@ -117,7 +117,7 @@ def sensitivity_figure(found: Sequence[Sensitivity]) -> "Figure":
     axis.axvline(0, color=LIGHT["muted"], linewidth=0.9)
     axis.set_yticks(rows, [_choice_name(one) for one in found], fontsize=9)
     axis.set(xlim=(-1, 1), ylim=(-0.6, len(found) - 0.4), xlabel="r with the gap")
-    figure.legend(loc="outside lower center", ncols=3, **_LEGEND)
+    figure.legend(loc="outside lower center", ncols=4, **_LEGEND)
     return figure
 
 
