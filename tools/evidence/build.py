@@ -20,7 +20,6 @@ import numpy as np
 from PIL import Image
 
 from analyzer.audit import plots
-from analyzer.errors import AnalyzerError
 from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.estimation.analysis import FEWEST, r_interval
 from analyzer.writing import aside, write_text
@@ -32,6 +31,7 @@ from tools.evidence.checkpoint_findings import (
     checkpoint_findings,
     checkpoints_figure,
 )
+from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detections
 from tools.evidence.findings import Findings, population_findings
 from tools.evidence.levels import level_name
@@ -250,17 +250,13 @@ def _paper_error(row: Mapping[str, Any]) -> str:
     return number(float(np.sqrt(float(row["ssr"]) / int(row["held_out"]))), 2)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=Path, default=EVIDENCE, help="folder of the tables")
     parser.add_argument("--page", type=Path, default=PAGE, help="file to write")
     given = parser.parse_args(arguments)
-    try:
-        build(given.tables, given.page)
-    except AnalyzerError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    build(given.tables, given.page)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.results import MANIFEST, TRAIN_DATA
 from model_zoo.training import Material, find_population, material, one_thread
 from tools.evidence.collect import kept_cells
+from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ def _audited(population: Population, run: Path) -> Iterator[dict[str, str]]:
     yield from map(kept_cells, read_table(out / "population.csv").rows())
 
 
-def main(arguments: list[str] | None = None) -> int:
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -182,19 +184,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=EVIDENCE, help="takes the table")
     given = parser.parse_args(arguments)
-    try:
-        population = find_population(given.population)
-        study(
-            population,
-            chosen_recipes(population, given.recipes),
-            given.folder,
-            table_path(given.out, "checkpoints", population.name),
-            data=given.data,
-        )
-    except AnalyzerError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    population = find_population(given.population)
+    study(
+        population,
+        chosen_recipes(population, given.recipes),
+        given.folder,
+        table_path(given.out, "checkpoints", population.name),
+        data=given.data,
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
 from model_zoo.populations import labels_key
 from model_zoo.results import TRAIN_DATA, Result, read_result
+from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 from tools.evidence.turning_points import turning_cells
 
@@ -273,20 +274,16 @@ def _keep_summary(path: Path, row: dict[str, Any]) -> None:
     write_table(path, [rows[name] for name in POPULATIONS if name in rows])
 
 
-def main(arguments: list[str] | None = None) -> int:
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trained", type=Path, help="folder that `onnx-gap zoo train` wrote")
     parser.add_argument("audited", type=Path, help="folder that `onnx-gap population` wrote")
     parser.add_argument("--data", type=Path, help="folder of the data set")
     parser.add_argument("--out", type=Path, default=EVIDENCE, help="takes the tables")
     given = parser.parse_args(arguments)
-    try:
-        name = collect(given.trained, given.audited, given.out, data=given.data)
-    except AnalyzerError as error:
-        print(error, file=sys.stderr)
-        return 2
+    name = collect(given.trained, given.audited, given.out, data=given.data)
     print(f"{given.out}: the tables of {name}", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":

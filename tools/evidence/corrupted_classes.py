@@ -19,12 +19,12 @@ import numpy as np
 
 from analyzer.audit import AuditRequest, run_audit
 from analyzer.data import PreprocessOptions
-from analyzer.errors import AnalyzerError
 from analyzer.writing import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.training import Material, find_population, material, one_thread
 from tools.evidence.collect import right_by_class
+from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, table_path, write_table
 
 __all__ = ["Detection", "confused", "detections", "study"]
@@ -157,7 +157,8 @@ def _found(values: np.ndarray, wrong: np.ndarray) -> float:
     return float(wrong[np.argsort(-values, kind="stable")[: wrong.sum()]].mean())
 
 
-def main(arguments: list[str] | None = None) -> int:
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -167,13 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--out", type=Path, default=EVIDENCE, help="takes the table")
     given = parser.parse_args(arguments)
-    try:
-        population = find_population(given.population)
-        study(population, given.folder, given.out, data=given.data, networks=given.networks)
-    except AnalyzerError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    population = find_population(given.population)
+    study(population, given.folder, given.out, data=given.data, networks=given.networks)
 
 
 if __name__ == "__main__":

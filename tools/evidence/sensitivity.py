@@ -37,9 +37,10 @@ from analyzer import surgery
 from analyzer.audit import AuditRecord, AuditRequest, Member, read_manifest, run_audit
 from analyzer.cli.terminal import print_table, progress_bars
 from analyzer.data import PreprocessOptions
-from analyzer.errors import AnalyzerError, DataError
+from analyzer.errors import DataError
 from analyzer.estimation import AREA
 from analyzer.records import Progress
+from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sensitivity_findings import HEADER, sensitivities
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 
@@ -228,7 +229,8 @@ def _sites(model: Path) -> Iterator[_Choice]:
             yield _Choice(kind, str(number), changes)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -244,23 +246,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     name = given.name or given.manifest.resolve().parent.name
     out = given.out or table_path(EVIDENCE, "sensitivity", name)
-    try:
-        with progress_bars() as progress:
-            table = study(
-                given.manifest,
-                out,
-                population=name,
-                variations=given.variations,
-                networks=given.networks,
-                limit_per_class=given.limit_per_class,
-                jobs=given.jobs,
-                progress=progress,
-            )
-        print_table(HEADER, [found.cells() for found in sensitivities(table)])
-    except AnalyzerError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    with progress_bars() as progress:
+        table = study(
+            given.manifest,
+            out,
+            population=name,
+            variations=given.variations,
+            networks=given.networks,
+            limit_per_class=given.limit_per_class,
+            jobs=given.jobs,
+            progress=progress,
+        )
+    print_table(HEADER, [found.cells() for found in sensitivities(table)])
 
 
 if __name__ == "__main__":

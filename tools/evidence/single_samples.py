@@ -28,6 +28,7 @@ from analyzer.writing import sha256
 from model_zoo.populations import labels_key
 from model_zoo.results import IMAGES, MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
+from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sample_findings import HEADER, sample_findings
 from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured, suspicions
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
@@ -152,7 +153,8 @@ def _rounded(value: float | None) -> float | str:
     return "" if value is None else round(value, 6)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -163,18 +165,13 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not has_cleanlab():
         warn("cleanlab is not installed, so its scores are left out: pip install cleanlab")
-    try:
-        name = _networks(given.population)[0].conditions["population"]
-        table = given.out or table_path(EVIDENCE, "samples", name)
-        with progress_bars() as progress:
-            found = study(
-                given.population, given.audits, table, limit=given.limit, progress=progress
-            )
-        print_table(HEADER, [finding.cells() for finding in sample_findings(found).findings])
-    except AnalyzerError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    name = _networks(given.population)[0].conditions["population"]
+    table = given.out or table_path(EVIDENCE, "samples", name)
+    with progress_bars() as progress:
+        found = study(
+            given.population, given.audits, table, limit=given.limit, progress=progress
+        )
+    print_table(HEADER, [finding.cells() for finding in sample_findings(found).findings])
 
 
 if __name__ == "__main__":
