@@ -48,12 +48,8 @@ def _first_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates of a line through the first split's networks, and which were held out."""
     fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
-    if features == "paper":
-        fit, columns = least_squares, [population.zeta, population.kappa]
-    else:
-        chosen = population.area() if features == "area" else population.extended()
-        fit, columns = ridge, list(chosen.values())
-    points = np.column_stack(columns)
+    fit = least_squares if features == "paper" else ridge
+    points = np.column_stack(list(population.columns(features).values()))
     tested = np.zeros(len(population), dtype=bool)
     tested[held_out] = True
     return fit(points[fitted_on], population.gap[fitted_on]).predict(points), tested

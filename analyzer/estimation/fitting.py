@@ -173,8 +173,7 @@ def fit_population(
     }
     if features == "paper":
         return fit_gap_model(known.zeta, known.kappa, known.gap, **words)
-    columns = known.area() if features == "area" else known.extended()
-    return fit_extended(columns, known.gap, **words)
+    return fit_extended(known.columns(features), known.gap, **words)
 
 
 def checked_features(

@@ -109,6 +109,16 @@ class Population:
         """Whether a feature is known of all networks."""
         return feature in self.features and bool(np.isfinite(self.features[feature]).all())
 
+    def columns(self, features: str) -> dict[str, np.ndarray]:
+        """The columns of a gap model: of ζ and κ ("paper"), :meth:`area` or :meth:`extended`.
+
+        Raises:
+            GapModelError: as those.
+        """
+        if features == "paper":
+            return {"zeta": self.zeta, "kappa": self.kappa}
+        return self.area() if features == "area" else self.extended()
+
     def area(self) -> dict[str, np.ndarray]:
         """The column of a gap model through the area under E_r alone.
 
