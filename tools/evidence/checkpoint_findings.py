@@ -25,7 +25,7 @@ from analyzer.estimation import (
 from analyzer.estimation.analysis import Agreement, Transfer, agreement, transfer
 from analyzer.estimation.fitting import checked_features
 from analyzer.estimation.intervals import lines_without_each
-from tools.evidence.findings import BOTH, Findings
+from tools.evidence.findings import BOTH, UNDER, Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["FEATURES", "CheckpointFindings", "Trial", "checkpoint_findings", "checkpoints_figure"]
 
 FEATURES: Mapping[str, str] = MappingProxyType(
-    {BOTH: "paper", "area under E_r": "area", "curves and margins": "extended"}
+    {BOTH: "paper", UNDER: "area", "curves and margins": "extended"}
 )
 """Choices of features, by the name they have on the page, as :func:`fit_population` takes them."""
 
@@ -153,14 +153,8 @@ def _trial(
 
 
 def _left_out(population: Population, label: str) -> Agreement:
-    fit = ridge
-    match FEATURES[label]:
-        case "paper":
-            columns, fit = {"zeta": population.zeta, "kappa": population.kappa}, least_squares
-        case "area":
-            columns = population.area()
-        case _:
-            columns = population.extended()
+    fit = least_squares if FEATURES[label] == "paper" else ridge
+    columns = population.columns(FEATURES[label])
     features, gap = checked_features(columns, population.gap, fit=fit)
     *_, residuals = lines_without_each(features, gap, fit)
     return agreement(gap - residuals, gap)
