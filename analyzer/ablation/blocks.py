@@ -1,8 +1,8 @@
-"""Whole curves of a class where the suffix is one matrix product: units added block by block.
+"""Curves where the suffix is one matrix product: units added block by block.
 
 A class leads the label by a sum over units. The sums at the ends of blocks of units come from one
-matrix product; how far a lead can move in between is bounded, and only where that leaves the
-answer open are the units of a block added one by one.
+matrix product, and another bounds how far each lead can move in between. Only where that leaves
+open whether a class draws level, are the units of a block added to that class's lead one by one.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["Blocks"]
 
 _UNITS = 16  # in a block
-_PAIRS_AT_ONCE = 1024  # of block and sample that are looked into
+_RIVALS_AT_ONCE = 8192  # leads that are followed from unit to unit
 _ROUNDING = 1e-4  # of a block's reach: more than its sums can be off
 
 
@@ -26,7 +26,7 @@ class Blocks:
     values: np.ndarray  # float32 (B, C, U, P), features in the order of adding
     leads: np.ndarray  # float32 (B, U, P, K - 1), what each adds to a class's lead
     shares: np.ndarray  # float32 (B, C, K - 1), what each block adds
-    reach: np.ndarray  # float32 (B, C), the most by which a lead can move within a block
+    reach: np.ndarray  # float32 (B, C, K - 1), all that its units add, each taken as positive
 
     @classmethod
     def of(cls, values: np.ndarray, weights: np.ndarray, label: int) -> "Blocks":
@@ -34,18 +34,18 @@ class Blocks:
         samples, units, positions = values.shape
         leads = np.delete(weights - weights[:, :, label : label + 1], label, axis=2)
         count = -(-units // _UNITS)
-        missing = count * _UNITS - units
-        values = np.pad(values, ((0, 0), (0, missing), (0, 0)))
-        leads = np.pad(leads, ((0, missing), (0, 0), (0, 0)))
+        if missing := count * _UNITS - units:
+            values = np.pad(values, ((0, 0), (0, missing), (0, 0)))
+            leads = np.pad(leads, ((0, missing), (0, 0), (0, 0)))
         values = np.moveaxis(values.reshape(samples, count, _UNITS, positions), 1, 0)
         leads = leads.reshape(count, _UNITS, positions, -1)
         flat = values.reshape(count, samples, -1)
-        largest = np.abs(leads).max(axis=3, initial=0).reshape(count, -1, 1)
+        product = leads.reshape(count, flat.shape[2], -1)
         return cls(
             values=values,
             leads=leads,
-            shares=flat @ leads.reshape(count, flat.shape[2], -1),
-            reach=(np.abs(flat) @ largest)[:, :, 0],
+            shares=flat @ product,
+            reach=np.abs(flat) @ np.abs(product),
         )
 
     def reversed(self) -> "Blocks":
@@ -57,8 +57,8 @@ class Blocks:
     def right_as_added(self, bias: np.ndarray, label: int) -> np.ndarray:
         """Whether the label is named, as units are added one by one.
 
-        Between the ends of a block a lead moves by no more than ``reach``, and from the nearer
-        end by no more than half of it.
+        A lead that goes from a to b within a block whose units add r in all, each taken as
+        positive, stays between (a + b - r) / 2 and (a + b + r) / 2.
 
         Args:
             bias: float32 (K - 1,), the leads of the empty network.
@@ -71,36 +71,43 @@ class Blocks:
         sums[0] = bias
         for block, share in enumerate(self.shares):
             np.add(sums[block], share, out=sums[block + 1])
-        right_at = _named(sums, label)  # (B + 1, C)
-        worst = sums.max(axis=2)
-        moved = self.reach * (0.5 + _ROUNDING)
-        sure = np.maximum(worst[:-1], worst[1:]) + moved < 0
-        unsure = ~sure & (np.minimum(worst[:-1], worst[1:]) - moved <= 0)
-        inside = np.repeat(sure[:, :, None], self.leads.shape[1], axis=2)  # (B, C, U)
-        blocks, samples = np.nonzero(unsure)
-        for start in range(0, len(blocks), _PAIRS_AT_ONCE):
-            pairs = slice(start, start + _PAIRS_AT_ONCE)
-            inside[blocks[pairs], samples[pairs]] = self._look_inside(
-                sums[:-1], blocks[pairs], samples[pairs], label
-            )
-        inside[:, :, -1] = right_at[1:]
-        inside = np.moveaxis(inside, 0, 1).reshape(right_at.shape[1], -1)
-        return np.concatenate([right_at[0][:, None], inside], axis=1)
+        both = sums[:-1] + sums[1:]
+        reach = self.reach * (1 + _ROUNDING)
+        rivals = both >= -reach  # (B, C, K - 1): those that may draw level
+        wrong = (both > reach).any(axis=2)  # (B, C): throughout the block
+        right = np.repeat(~wrong[:, :, None], _UNITS, axis=2)  # (B, C, U): but for the rivals
+        pairs, classes = np.divmod(np.flatnonzero(rivals & ~wrong[:, :, None]), rivals.shape[2])
+        for start in range(0, len(pairs), _RIVALS_AT_ONCE):
+            some = slice(start, start + _RIVALS_AT_ONCE)
+            block, sample = np.divmod(pairs[some], right.shape[1])
+            level = self._draws_level(sums, block, sample, classes[some], label)
+            first = np.flatnonzero(np.diff(pairs[some], prepend=-1))  # of a pair's rivals
+            right[block[first], sample[first]] &= ~np.logical_or.reduceat(level, first)
+        right[:, :, -1] = _named(sums[1:], label)
+        right = np.moveaxis(right, 0, 1).reshape(right.shape[1], -1)
+        return np.concatenate([_named(sums[0], label)[:, None], right], axis=1)
 
-    def _look_inside(
-        self, sums: np.ndarray, blocks: np.ndarray, samples: np.ndarray, label: int
+    def _draws_level(
+        self,
+        sums: np.ndarray,
+        block: np.ndarray,
+        sample: np.ndarray,
+        rival: np.ndarray,
+        label: int,
     ) -> np.ndarray:
-        """Whether the label is named behind each unit of a block, bool (pairs, U)."""
-        leads = sums[blocks, samples]  # (pairs, K - 1)
-        values = self.values[blocks, samples]  # (pairs, U, P)
-        right = np.empty(values.shape[:2], dtype=bool)
-        for unit in range(values.shape[1]):
-            for position in range(values.shape[2]):
-                added = self.leads[blocks, unit, position]
-                added *= values[:, unit, position, None]
-                leads += added
-            right[:, unit] = _named(leads, label)
-        return right
+        """Whether rivals keep the label from being named behind each unit of a block, bool (R, U).
+
+        Args:
+            sums: float32 (B + 1, C, K - 1), leads at the ends of blocks.
+            block, sample, rival: int64 (R,).
+        """
+        leads = np.einsum(
+            "rup,rup->ru", self.leads[block, :, :, rival], self.values[block, sample]
+        )
+        leads[:, 0] += sums[block, sample, rival]
+        for unit in range(1, leads.shape[1]):  # numpy's own accumulate goes row by row
+            leads[:, unit] += leads[:, unit - 1]
+        return (leads > 0) | ((leads == 0) & (rival < label)[:, None])
 
 
 def _named(leads: np.ndarray, label: int) -> np.ndarray:

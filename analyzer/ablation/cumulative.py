@@ -125,7 +125,8 @@ class _Ablation:
         """Images in one run of the prefix, and bytes of features that a sample takes."""
         for batch in self.load(self.indices, 1):
             if len(batch.indices):
-                images = self.network.cut.batch or images_at_once(batch.images.nbytes)
+                fixed, device = self.network.cut.batch, self.network.prefix.device
+                images = fixed or images_at_once(batch.images.nbytes, device)
                 return images, self.network.features(batch.images).nbytes
         return 1, 1  # not one can be read: all that is left is to name them
 

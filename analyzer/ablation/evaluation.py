@@ -50,7 +50,7 @@ def accuracy(
         raise DataError("not one of the test samples can be read")
     label_of = dict(zip(samples.indices.tolist(), samples.labels.tolist(), strict=True))
     correct = total = asked = 0
-    size = fixed or images_at_once(first[0].nbytes)
+    size = fixed or images_at_once(first[0].nbytes, session.device)
     for batch in samples.load(samples.indices, size):
         asked += size
         if count := len(batch.indices):

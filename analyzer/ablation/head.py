@@ -5,9 +5,7 @@ removal and least active first for the descending one. So each row costs one uni
 nothing is ever subtracted, and rounding stays that of one summation.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +46,6 @@ class Head:
     bias: np.ndarray  # float32 (D,)
     tail: Session | None  # z → scores; None where z ranks the classes as the scores do
     tail_input: str
-    threads: int
 
     def right_everywhere(self, found: Features, order: np.ndarray, label: int) -> np.ndarray:
         """Whether samples of one class are given their label, for every n of both orders.
@@ -64,10 +61,8 @@ class Head:
         """
         blocks = Blocks.of(self._by_unit(found)[:, order], self.weights[order], label)
         bias = np.delete(self.bias - self.bias[label], label)
-        with ThreadPoolExecutor(min(self.threads, 2)) as pool:
-            from_top, from_bottom = pool.map(
-                lambda these: these.right_as_added(bias, label), (blocks, blocks.reversed())
-            )
+        from_top = blocks.right_as_added(bias, label)
+        from_bottom = blocks.reversed().right_as_added(bias, label)
         # n removed are M - n added; the block filled up comes last from the top, first from below.
         units = len(order)
         filled = from_top.shape[1] - 1 - units
@@ -239,5 +234,4 @@ def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
         tail=head.tail
         and open_session(head.tail, device, threads=threads, custom_ops=cut.custom_ops),
         tail_input=head.tail_input,
-        threads=threads or os.cpu_count() or 1,
     )

@@ -46,7 +46,7 @@ def test_right_everywhere_is_what_each_row_says(seed, samples, outer, units, inn
     found, by_unit, weights, bias = made_up(
         random, samples=samples, outer=outer, units=units, inner=inner, width=classes
     )
-    head = Head("features", outer, inner, weights, bias, None, "", threads=2)
+    head = Head("features", outer, inner, weights, bias, None, "")
     order, label = random.permutation(units), int(random.integers(classes))
     right = head.right_everywhere(found, order, label)
     for sample in range(samples):
@@ -78,7 +78,7 @@ def test_classes_is_what_each_row_says(positions, sums_bytes, most_rows, tmp_pat
     found, by_unit, weights, bias = made_up(
         random, samples=9, outer=outer, units=11, inner=inner, width=6
     )
-    head = Head("features", outer, inner, weights, bias, tail, "z", threads=1)
+    head = Head("features", outer, inner, weights, bias, tail, "z")
     order = random.permutation(11)
     rows = necessary_rows(found.active[:, order], share_empty=True)
     named = head.classes(found, order, rows)

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import onnxruntime
 import torch
@@ -52,9 +53,9 @@ class Row:
     active: float  # share of (sample, unit) pairs with a map that is not all zero
     rows_possible: int
     rows_run: int
-    pass_seconds: float
-    prefix_seconds: float
-    sweep_seconds: float
+    pass_seconds: tuple[float, ...]  # of each pair of a pass and an audit, in turn
+    prefix_seconds: tuple[float, ...]
+    sweep_seconds: tuple[float, ...]
     reference_seconds: float
     reference_part: float  # share of the samples that reference and hooks were run on
     hooks_seconds: float
@@ -62,6 +63,17 @@ class Row:
     near_ties: int  # reference rows whose two highest scores lie within 1e-5 of the scale
     asked: Asked
     estimated: Estimated | None
+
+    @property
+    def audit_seconds(self) -> tuple[float, ...]:
+        """Prefix and sweep of each pair."""
+        return tuple(map(sum, zip(self.prefix_seconds, self.sweep_seconds, strict=True)))
+
+    @property
+    def of_pass(self) -> tuple[float, ...]:
+        """Prefix and sweep ÷ the pass before them, in rising order."""
+        pairs = zip(self.audit_seconds, self.pass_seconds, strict=True)
+        return tuple(sorted(audit / alone for audit, alone in pairs))
 
 
 def machine() -> str:
@@ -78,23 +90,23 @@ def machine() -> str:
 def sweeps_table(rows: Sequence[Row]) -> str:
     header = (
         "case", "S × M", "active", "counts differing (near ties)", "pass", "prefix + sweep",
-        "÷ pass", "sweep", "reference ÷ sweep", "hooks ÷ (prefix + sweep)", "asked",
+        "÷ pass (least, most)", "sweep", "reference ÷ sweep", "hooks ÷ (prefix + sweep)", "asked",
     )  # fmt: skip
     lines = []
     for row in rows:
-        whole = row.prefix_seconds + row.sweep_seconds
+        audit, sweep = median(row.audit_seconds), median(row.sweep_seconds)
         lines.append(
             (
                 row.case,
                 f"{row.samples} × {row.units}",
                 f"{row.active:.0%}",
                 f"{row.differing} ({row.near_ties})",
-                f"{row.pass_seconds:.1f} s",
-                f"{whole:.1f} s",
-                f"**{whole / row.pass_seconds:.2f}**",
-                f"{row.sweep_seconds:.1f} s",
-                f"**{row.reference_seconds / row.sweep_seconds:.1f} ×**",
-                f"{row.hooks_seconds / whole:.0f} ×",
+                f"{median(row.pass_seconds):.1f} s",
+                f"{audit:.1f} s",
+                _spread(row.of_pass),
+                f"{sweep:.1f} s",
+                f"**{row.reference_seconds / sweep:.1f} ×**",
+                f"{row.hooks_seconds / audit:.0f} ×",
                 "; ".join(_asked(row.asked)),
             )
         )
@@ -139,11 +151,17 @@ def whole_table(found: Whole) -> str:
         f"{found.rows_run} of {found.rows_possible}",
         f"{found.process_median:.2f} s",
         f"{found.imports_median:.2f} s",
-        f"**{found.ratio:.2f}** ({found.ratios[0]:.2f}, {found.ratios[-1]:.2f})",
+        _spread(found.ratios),
         str(len(found.ratios)),
         f"< {found.asked:g} × imports",
     )
     return _table(header, [line])
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    """Median, least and most of ratios in rising order."""
+    range_of = f" ({ratios[0]:.2f}, {ratios[-1]:.2f})" if len(ratios) > 1 else ""
+    return f"**{median(ratios):.2f}**{range_of}"
 
 
 def _asked(asked: Asked) -> Iterator[str]:

@@ -57,11 +57,6 @@ class Whole:
     def imports_median(self) -> float:
         return statistics.median(self.imports_seconds)
 
-    @property
-    def ratio(self) -> float:
-        """The median over the pairs."""
-        return statistics.median(self.ratios)
-
 
 def measure_whole(pairs: int, *, asked: float) -> Whole:
     """Times audit and imports in turn, and holds the audit's counts against the reference way."""
