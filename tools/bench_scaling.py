@@ -133,7 +133,8 @@ def plot(rows: dict[str, list[dict[str, float]]], path: Path) -> None:
     axes[1, 0].set_ylim(0, 1.1 * peak)
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, MB")
-    axes[0, 0].legend()
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=110)
 
 
