@@ -24,6 +24,7 @@ __all__ = ["Cell", "cells", "of_classes", "study"]
 
 _AUDITED = 50  # images a class, at most, that ζ, κ and margins are taken from
 _OWN = ("zeta", "kappa")
+_MARGIN_LAYERS = 4  # the images and three layers
 _LONGER = {"cycle": 40, "most": 120}
 _CONV6 = {"architecture": "conv6", "step": 0.6} | _LONGER  # the form of glyphs-vgg
 
@@ -163,6 +164,8 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     """Train the cell's network, export it and audit the file."""
     from analyzer import data as images
     from analyzer.audit import AuditRequest, run_audit
+    from analyzer.errors import ModelError
+    from analyzer.estimation import MARGIN_FEATURES, margin_column
     from model_zoo import export, fitting
 
     name = "-".join(str(value) for value in asdict(cell).values())
@@ -177,19 +180,22 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
         model, stored = folder / f"{name}.onnx", folder / f"{name}.npz"
         export.export(fit.network, fitting.as_input(train.images[:64]), model)
     write_arrays(stored, {"images": train.images, "labels": train.labels.astype(np.uint8)})
-    audit = run_audit(
-        AuditRequest(
-            model=model,
-            data=str(stored),
-            out=folder / name,
-            preprocess=images.PreprocessOptions(**population.data_set.preprocessing),
-            limit_per_class=_AUDITED,
-            threads=1,
-            seed=0,
-            margins=True,
-        )
+    request = AuditRequest(
+        model=model,
+        data=str(stored),
+        out=folder / name,
+        preprocess=images.PreprocessOptions(**population.data_set.preprocessing),
+        limit_per_class=_AUDITED,
+        threads=1,
+        seed=0,
+        margins=True,
     )
+    try:
+        audit = run_audit(request)
+    except ModelError:  # a layer died, is the same for every sample: no margins there
+        audit = run_audit(replace(request, margins=False))
     further = {name: value for name, value in audit.values().items() if name not in _OWN}
+    margins = (margin_column(*of) for of in product(range(_MARGIN_LAYERS), MARGIN_FEATURES))
     return {
         "epochs": fit.epochs,
         "train_accuracy": round(fit.train_accuracy, 4),
@@ -198,6 +204,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
         **{name: round(getattr(audit, name), 4) for name in _OWN},
         "processor_seconds": round(seconds),
         **audit.circumstances.to_cells(),
+        **dict.fromkeys(margins, ""),
         **{name: f"{value:.6g}" for name, value in further.items()},
     }
 

@@ -88,7 +88,8 @@ def _described(graph: MarginGraph, tally: ablation.MarginTally) -> Margins:
         if not total:
             raise ModelError(
                 f"the tensor {layer.tensor!r} is the same for every sample, so distances there "
-                "cannot be compared with anything; audit the network without --margins"
+                "cannot be compared with anything; audit the network without --margins, and with a "
+                "gap model that takes none (zoo:digits)"
             )
     read = ~np.isnan(tally.margin)
     if not (tally.margin[read] > 0).any():

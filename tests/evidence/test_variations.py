@@ -114,9 +114,23 @@ def test_what_is_warned_of_is_told_apart(table, gap_model):
         "nothing": (1, 1.0),
         "features outside": (1, 1.0),
         "circumstances outside": (2, 0.0),
+        NOT_REACHED: (0, None),
     }
     (silent,) = (one for one in verdicts([few]) if one.said == "nothing")
     assert (silent.networks, silent.rmse, silent.covered, silent.r) == (0, None, None, None)
+
+
+def test_what_was_not_trained_far_enough_stands_apart(table, gap_model):
+    found = variations(
+        table(network(0.5, 0.5), network(0.0, 0.5, train_accuracy=0.01, batch_norm=False)),
+        gap_model,
+    )
+    said = {one.said: one.networks for one in verdicts(found)}
+    assert said == {
+        "nothing": 1, "features outside": 0, "circumstances outside": 0, NOT_REACHED: 1
+    }  # fmt: skip
+    assert [len(level) for level in found[1].sorted_by(batch_norm=False)] == [1, 0, 0]
+    assert [len(level) for level in found[1].sorted_by(batch_norm=True)] == [0, 0, 0]
 
 
 def test_warnings_are_judged_by_the_error(table, gap_model):

@@ -53,7 +53,9 @@ def test_cycles_have_as_many_steps_however_few_images():
             assert (cell.cycle * images, cell.most * images) == (100_000, 300_000)
 
 
-def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
+@pytest.fixture
+def data(tmp_path):
+    """A folder with two images of noise of each character, the same to train and to test on."""
     generator = np.random.default_rng(0)
     arrays = {"labels": np.repeat(np.arange(100, dtype=np.uint8), 2)}
     arrays["images"] = generator.integers(256, size=(200, 32, 32), dtype=np.uint8)
@@ -61,16 +63,20 @@ def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
         f"{half}_{name}": array for half in ("train", "test") for name, array in arrays.items()
     }
     np.savez(tmp_path / GLYPHS, **stored)
+    return tmp_path
+
+
+def test_study_goes_on_where_it_was(torch, monkeypatch, data):
     few = [
         regime.Cell(level, images_per_class=2, architecture="narrow6-small", most=20, **smaller)
         for level, smaller in ((0.0, {}), (1.0, {"classes": 20, "width": 64}))
     ]
-    table = tmp_path / "table.csv"
+    table = data / "table.csv"
     monkeypatch.setattr(regime, "cells", lambda: iter(few[:1]))
-    regime.study(tmp_path, table, tmp_path / "networks")
+    regime.study(data, table, data / "networks")
     (first,) = rows(table)
     monkeypatch.setattr(regime, "cells", lambda: iter(few))
-    regime.study(tmp_path, table, tmp_path / "networks")
+    regime.study(data, table, data / "networks")
     again, second = rows(table)
     assert again == first
     assert second["corruption"] == "1.0"
@@ -79,3 +85,31 @@ def test_study_goes_on_where_it_was(torch, monkeypatch, tmp_path):
     assert (second["audited_channels"], second["audited_given"]) == ("64", "40")
     assert float(second["curve_area_ascending"]) > 0
     assert second["margin_3_upper"]
+
+
+def test_a_network_with_a_dead_layer_is_kept_without_margins(torch, monkeypatch, data):
+    from model_zoo import fitting
+
+    trained = fitting.fit
+
+    def then_dies(*given, **named):
+        fit = trained(*given, **named)
+        with torch.no_grad():
+            for weights in fit.network.parameters():
+                weights.zero_()
+        return fit
+
+    monkeypatch.setattr(fitting, "fit", then_dies)
+    few = [
+        regime.Cell(0.0, images_per_class=2, architecture="narrow6-small", most=1, seed=seed)
+        for seed in (1, 2)
+    ]
+    monkeypatch.setattr(regime, "cells", lambda: iter(few[:1]))
+    table = data / "table.csv"
+    regime.study(data, table, data / "networks")
+    monkeypatch.setattr(fitting, "fit", trained)
+    monkeypatch.setattr(regime, "cells", lambda: iter(few))
+    regime.study(data, table, data / "networks")
+    dead, alive = rows(table)
+    assert not dead["margin_3_upper"]
+    assert alive["margin_3_upper"]

@@ -45,6 +45,7 @@ from tools.evidence.transfers import FEW, Matrix, few, transfer_figure, transfer
 from tools.evidence.turning_points import TurningPoint, turning_points
 from tools.evidence.variation_figures import features_figure, verdicts_figure
 from tools.evidence.variations import (
+    CORRUPTIONS,
     POPULATION,
     WORSE,
     Variation,
@@ -211,6 +212,7 @@ def page_of(evidence: Evidence) -> str:
         seed_noise=SEED,
         own_setting=own_setting(),
         worse=WORSE,
+        corruptions=CORRUPTIONS,
         said_of_variations=verdicts(evidence.variations.get("shipped", ())),
         judged_variations=judgement(evidence.variations["shipped"]) if evidence.regimes else None,
         turning_rows=list(zip(*evidence.turning.values(), strict=True)),

@@ -148,7 +148,7 @@ def regimes_figure(found: Sequence[Regime]) -> "Figure":
             ):
                 axis.scatter(
                     value, row, s=42, marker=MARKERS[level], edgecolors=LEVELS[level], zorder=3,
-                    facecolors=LEVELS[level] if reached else LIGHT["card"],
+                    facecolors=LEVELS[level] if reached else LIGHT["card"], clip_on=False,
                 )  # fmt: skip
         axis.set(xlim=(0, 1), ylim=(-0.6, len(found) - 0.4))
         axis.set_title(title, loc="left", fontsize=10)

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["features_figure", "verdicts_figure"]
 
 _COLUMNS = 4  # panels side by side
+_HIGHEST = 1.4  # estimate that a panel shows
 _FEATURES = {"zeta": "ζ", "kappa": "κ", "curve_area_ascending": "area under $E_r$"}
 _TITLES = {
     "classes": "classes",
     "width": "channels of the site",
     "enough": "training accuracy to stop at",
     "images_per_class": "images a class",
-    "step": "learning rate / (1 − momentum)",
+    "step": "learning rate /\n(1 − momentum)",
 }
 
 
@@ -84,13 +85,13 @@ def _draw_feature(
 def verdicts_figure(found: Sequence[Variation]) -> "Figure":
     """Estimates and their intervals against true gaps, a panel a setting; hollow where warned."""
     rows = -(-len(found) // _COLUMNS)
-    figure, axes = plots.new_figure(rows, _COLUMNS, size=(3.1, 2.9))
+    figure, axes = plots.new_figure(rows, _COLUMNS, size=(3.2, 2.9))
     for axis, one in zip(axes.flat, found, strict=False):
         axis.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle="--", linewidth=1.0)
         for network in one.networks:
             _draw_network(axis, network)
         axis.set_title(f"{one.name}: error {one.estimate.rmse:.2f}", loc="left", fontsize=9)
-        axis.set(xlim=(-0.05, 1.1), ylim=(-0.3, 1.3))
+        axis.set(xlim=(-0.05, 1.1), ylim=(-0.3, _HIGHEST), yticks=(0, 0.5, 1))
     for axis in axes.flat[len(found) :]:
         axis.set_visible(False)
     for axis in axes.flat[max(0, len(found) - _COLUMNS) : len(found)]:
@@ -103,6 +104,12 @@ def verdicts_figure(found: Sequence[Variation]) -> "Figure":
 
 def _draw_network(axis: "Axes", network: Network) -> None:
     colour, estimated = LEVELS[network.corruption], network.estimated
+    if estimated.estimate > _HIGHEST:
+        axis.annotate(
+            f"{estimated.estimate:.1f} ↑", (network.gap, _HIGHEST), ha="left", va="top",
+            color=colour, fontsize=9,
+        )  # fmt: skip
+        return
     axis.vlines(network.gap, estimated.low, estimated.high, color=colour, linewidth=0.9)
     axis.scatter(
         network.gap, estimated.estimate, s=36, marker=MARKERS[network.corruption],

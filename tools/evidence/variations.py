@@ -19,6 +19,7 @@ from tools.evidence.tables import Table
 
 __all__ = [
     "AXES",
+    "CORRUPTIONS",
     "NOT_REACHED",
     "POPULATION",
     "WORSE",
@@ -43,6 +44,9 @@ AXES: Mapping[str, str] = MappingProxyType(
     }
 )
 """What was varied, and how it is said."""
+
+CORRUPTIONS = (0.0, 0.4, 1.0)
+"""What the networks of every setting were trained on."""
 
 NOT_REACHED = "not trained as far as asked"
 WORSE = 1.5
@@ -124,6 +128,13 @@ class Variation:
         """ζ, κ or a further feature, float64 (N,)."""
         return np.array([network.values[name] for network in self.networks])
 
+    def sorted_by(self, batch_norm: bool) -> tuple[tuple[Network, ...], ...]:
+        """The networks with batch norm, or those without, by corruption: 0, 0.4 and 1."""
+        return tuple(
+            tuple(n for n in self.networks if (n.batch_norm, n.corruption) == (batch_norm, level))
+            for level in CORRUPTIONS
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -139,13 +150,13 @@ def variations(table: Table, gap_model: GapModel) -> tuple[Variation, ...]:
     """The gap model's own setting first, then by what was varied, last what was not trained so far.
 
     Args:
-        table: docs/regime.csv.
+        table: docs/regime.csv; rows with empty cells are left out.
         gap_model: what its networks are held against.
     """
     networks = [
         _network(row, gap_model)
         for row in table.rows()
-        if row["architecture"] in _FORMS and row.get("audited_accuracy")
+        if row["architecture"] in _FORMS and all(row.values())
     ]
     own = own_setting()
     grouped: dict[_Varied, list[Network]] = {}
@@ -163,12 +174,16 @@ def variations(table: Table, gap_model: GapModel) -> tuple[Variation, ...]:
 
 
 def verdicts(found: Iterable[Variation]) -> tuple[Verdict, ...]:
-    """Errors of the networks of all variations, by what was said of them."""
+    """Errors of the networks of all variations, by what was said of them.
+
+    Those that were not trained as far as asked stand apart, whatever was said.
+    """
     networks = [network for variation in found for network in variation.networks]
     kinds: dict[str, Callable[[Network], bool]] = {
-        "nothing": lambda n: not n.warned,
-        "features outside": lambda n: n.by_features and not n.by_circumstances,
-        "circumstances outside": lambda n: n.by_circumstances,
+        "nothing": lambda n: n.reached and not n.warned,
+        "features outside": lambda n: n.reached and n.by_features and not n.by_circumstances,
+        "circumstances outside": lambda n: n.reached and n.by_circumstances,
+        NOT_REACHED: lambda n: not n.reached,
     }
     return tuple(
         _verdict(said, [network for network in networks if belongs(network)])
