@@ -245,6 +245,8 @@ def _conditions(population: Population, prepared: Material) -> dict[str, Any]:
             "cycle": population.cycle,
             "enough": population.enough,
             "bfloat16": population.bfloat16,
+            "gives_way": population.gives_way,
+            "trial": population.trial,
         }
     return conditions
 

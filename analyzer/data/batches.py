@@ -16,6 +16,7 @@ from analyzer.errors import DataError
 __all__ = ["Batch", "Skipped", "batches"]
 
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
+_NOT_FINITE = "it holds values that are not finite numbers"
 _AHEAD = 2  # batches prepared beyond the one in use
 
 
@@ -104,7 +105,7 @@ def _begin(
         np.empty((len(indices), 32), np.uint8),
     )
     if _needs_no_geometry(source, preprocessing):
-        tasks = [pool.submit(_fill_from_array, source.array, preprocessing, batch)]
+        tasks = [pool.submit(_fill_from_array, source, preprocessing, batch, skip_bad)]
     else:
         tasks = [
             pool.submit(_fill, source, preprocessing, batch, slice(start, start + _CHUNK), skip_bad)
@@ -128,13 +129,28 @@ def _needs_no_geometry(source: Source, preprocessing: Preprocessing) -> bool:
     return preprocessing.as_stored or preprocessing.keeps(*source.array.shape[1:3])
 
 
-def _fill_from_array(array: np.ndarray, preprocessing: Preprocessing, batch: Batch) -> tuple:
+def _fill_from_array(
+    source: Source, preprocessing: Preprocessing, batch: Batch, skip_bad: bool
+) -> list[Skipped]:
     """Make a whole batch from rows of an array at once."""
-    rows = np.ascontiguousarray(array[batch.indices])
+    rows = np.ascontiguousarray(source.array[batch.indices])
+    skipped = []
+    for slot in np.flatnonzero(~_finite(rows)):
+        index = int(batch.indices[slot])
+        if not skip_bad:
+            raise DataError(source.unreadable(index, DataError(_NOT_FINITE)))
+        skipped.append(Skipped(index, source.names[index], _NOT_FINITE))
     preprocessing.finish(rows, batch.images)
     for slot, row in enumerate(rows):
         batch.digests[slot] = np.frombuffer(digest(row), np.uint8)
-    return ()
+    return skipped
+
+
+def _finite(samples: np.ndarray) -> np.ndarray:
+    """Whether all values of each sample are finite numbers, bool (B,)."""
+    if samples.dtype.kind in "biu":
+        return np.ones(len(samples), bool)
+    return np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
 
 
 def _fill(

@@ -172,6 +172,23 @@ def test_skip_bad_goes_on_and_names_them(folder_and_preprocessing):
     assert last.digests[3].tobytes() == source.read(last.indices[3]).digest
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_belong_to_a_sample(network_input, dtype, wrong):
+    stored = np.random.default_rng(0).random((5, 3, 6, 6)).astype(dtype)
+    stored[3, 1, 2, 4] = wrong
+    source = arrays(stored)
+    declared = network_input("N", 3, 6, 6)
+    preprocessing = resolve_preprocessing(source, declared, PreprocessOptions())
+    with pytest.raises(DataError, match=r"^3 in data cannot be read \(.*not finite.*--skip-bad"):
+        list(batches(source, preprocessing, range(5), 2))
+    made = list(batches(source, preprocessing, range(5), 2, skip_bad=True))
+    assert [batch.indices.tolist() for batch in made] == [[0, 1], [2], [4]]
+    assert [len(batch.images) for batch in made] == [2, 1, 1]
+    ((bad,),) = (batch.skipped for batch in made if batch.skipped)
+    assert (bad.index, bad.name) == (3, "3")
+
+
 def test_images_of_differing_sizes_name_the_option(
     folder_and_preprocessing, picture, encoded, network_input
 ):
