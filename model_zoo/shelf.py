@@ -100,6 +100,6 @@ def _read_shelf(index: Path) -> list[ZooEntry]:
 
 def _describe(network: Mapping[str, Any]) -> str:
     return (
-        f"trained with {network['corruption']:.0%} of the labels drawn at random; accuracy "
-        f"{network['train_accuracy']:.3f} in training, {network['test_accuracy']:.3f} in test"
+        f"{network['corruption']:.0%} random labels, "
+        f"accuracy {network['train_accuracy']:.0%}, test {network['test_accuracy']:.0%}"
     )
