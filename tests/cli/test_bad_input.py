@@ -1,6 +1,7 @@
 """Bad input: one clear sentence that names the culprit and the way out, exit 2, no trace."""
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -123,10 +124,18 @@ def test_an_image_size_that_only_running_shows(refused, train, tmp_path, network
     assert "--img-size" in sentence
 
 
-def test_activity_that_is_not_a_number(against_network, save, digits):
-    images = np.full((60, 1, 8, 8), np.nan, np.float32)
+def test_values_that_are_not_finite(against_network, save, digits):
+    images = np.zeros((60, 1, 8, 8), np.float32)
+    images[7, 0, 3, 3] = np.nan
     sentence = against_network("--data", save(images=images, labels=digits["labels"]))
-    assert "activity nan" in sentence
+    assert sentence.startswith("Error: 7 in ")
+    assert "--skip-bad" in sentence
+
+
+def test_activity_that_overflows(against_network, save, digits):
+    images = np.full((60, 1, 8, 8), 3e38, np.float32)
+    sentence = against_network("--data", save(images=images, labels=digits["labels"]))
+    assert re.search(r"activity (nan|-?inf)", sentence)
 
 
 @pytest.mark.parametrize("damage", [40, 0])
