@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from analyzer.writing import aside
+from analyzer.files import aside
 
 __all__ = ["export"]
 

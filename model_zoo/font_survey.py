@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.writing import write_text
+from analyzer.files import write_text
 from model_zoo.fonts import InstalledFont, installed_fonts, shape
 from model_zoo.glyphs import CORE, FONTS
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import AnalyzerError, DataError
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 from model_zoo.datasets import GLYPHS
 from model_zoo.fonts import InstalledFont, installed_fonts, shape
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from analyzer.writing import aside
+from analyzer.files import aside
 
 __all__ = ["write_half"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
 from model_zoo.populations import Population, Recipe
 from model_zoo.training import material, one_thread
@@ -165,7 +165,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     from analyzer import data as images
     from analyzer.audit import AuditRequest, run_audit
     from analyzer.errors import ModelError
-    from analyzer.estimation import MARGIN_FEATURES, margin_column
+    from analyzer.measures import MARGIN_FEATURES, margin_column
     from model_zoo import export, fitting
 
     name = "-".join(str(value) for value in asdict(cell).values())

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
-from analyzer.writing import sha256, write_arrays, write_json, write_text
+from analyzer.files import sha256, write_arrays, write_json, write_text
 from model_zoo.populations import Recipe, labels_key
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
-from analyzer.writing import aside, sha256, write_json
+from analyzer.files import aside, sha256, write_json
 from model_zoo.populations import Recipe, labels_key, level, recipes
 from model_zoo.results import IMAGES, TRAIN_DATA, Result, read_result
 from model_zoo.shelf import INDEX, SHELF

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
+from analyzer.files import sha256
 from analyzer.records import Progress
-from analyzer.writing import sha256
 from model_zoo.datasets import Split, corrupt, stratified
 from model_zoo.populations import POPULATIONS, Population, Recipe, labels_key, recipes
 from model_zoo.results import (

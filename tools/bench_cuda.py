@@ -36,7 +36,8 @@ from onnx import TensorProto, helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analyzer import ablation, surgery
+from analyzer import runtime, surgery
+from analyzer.measures import ablation
 from analyzer.records import Cut
 from tools.bench.vgg16 import Shape, images_of, write_vgg16
 from tools.bench.ways import Counts, by_reference, in_memory
@@ -174,7 +175,7 @@ def measured(
 
 def unit_order_of(network: ablation.CutNetwork, images: np.ndarray) -> np.ndarray:
     """The order of the units for images of one class."""
-    return ablation.unit_order(network.features(images).attribute.mean(axis=0, dtype=np.float64))
+    return ablation.order_units(network.features(images).attribute.mean(axis=0, dtype=np.float64))
 
 
 def peak(device: str, precision: str, folder: Path) -> float:
@@ -188,7 +189,7 @@ def peak(device: str, precision: str, folder: Path) -> float:
     path = folder / "peak.onnx"
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, path)
-    session = ablation.open_session(path, device, tf32=precision == "tf32")
+    session = runtime.open_session(path, device, tf32=precision == "tf32")
     random = np.random.default_rng(0)
     feeds = {
         name: session.hold(random.standard_normal((size, size), np.float32).astype(dtype))
@@ -222,15 +223,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda:0", help="cpu, cuda:N, or several GPUs")
     parser.add_argument(
-        "--precision", nargs="+", choices=ablation.PRECISIONS, help="default: all of them"
+        "--precision", nargs="+", choices=runtime.PRECISIONS, help="default: all of them"
     )
     parser.add_argument("--small", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--most-seconds", type=float, help="of the whole job in float32")
     parser.add_argument("--json", type=Path, help="also write the rows there")
     options = parser.parse_args()
-    devices = ablation.named_devices(options.device)
+    devices = runtime.named_devices(options.device)
     chosen = options.precision or [
-        one for one in ablation.PRECISIONS if one != "tf32" or devices != ("cpu",)
+        one for one in runtime.PRECISIONS if one != "tf32" or devices != ("cpu",)
     ]
     shape = SMALL if options.small else PAPER
     images, labels = images_of(shape)
@@ -248,7 +249,7 @@ def main() -> int:
             mine = cut
             if precision == "fp16":
                 (folder / precision).mkdir()
-                half = surgery.rewritten(loaded, folder / precision, ablation.in_float16)
+                half = surgery.rewritten(loaded, folder / precision, runtime.in_float16)
                 mine = surgery.cut(half, site, folder / precision)
             job = Job(mine, precision, devices, images, labels, operations, shape.classes)
             began = time.perf_counter()

@@ -34,7 +34,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analyzer import ablation, estimation, surgery
+from analyzer import surgery
+from analyzer.measures import ablation
 from tools.bench import networks, whole
 from tools.bench.tables import (
     Asked,
@@ -166,8 +167,8 @@ def estimate(
         classes=case.with_samples, off=tally.off, cost=tally.cost, guessed=tally.guessed
     )
     found, wanted = (
-        estimation.network_quantities(
-            estimation.class_quantities(curve, tolerance.chance) for curve in counts.class_curves()
+        ablation.network_quantities(
+            ablation.class_quantities(curve, tolerance.chance) for curve in counts.class_curves()
         )
         for counts in (tally, exact)
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzer.audit.folder import prepare_folder, read_arrays
 from analyzer.errors import AuditFolderError
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 
 __all__ = ["Checkpoint", "key_of"]
 

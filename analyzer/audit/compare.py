@@ -7,7 +7,7 @@ from typing import Any
 
 from analyzer.audit.record import AuditRecord, ClassRecord, read_record
 
-__all__ = ["Change", "ClassChange", "Comparison", "compare"]
+__all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Comparison:
         }
 
 
-def compare(before: str | Path, after: str | Path, *, tolerance: float = 0.01) -> Comparison:
+def compare_audits(before: str | Path, after: str | Path, *, tolerance: float = 0.01) -> Comparison:
     """Compare the audit in folder ``after`` with the one in folder ``before``.
 
     Args:

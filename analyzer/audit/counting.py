@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import ablation, data, estimation, surgery
+from analyzer import data, runtime, surgery
 from analyzer.audit import folder, record
 from analyzer.audit.checkpoint import Checkpoint
 from analyzer.audit.opening import open_checked
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject
 from analyzer.errors import DataError
+from analyzer.measures import ablation
 from analyzer.records import ClassCurves, Progress, SampleCounts
 
 __all__ = ["Counted", "count", "counted_before", "samples_of"]
@@ -93,7 +94,7 @@ def count(
     if request.tolerance:
         tolerance = ablation.Tolerance(
             asked=request.tolerance,
-            chance=estimation.chance_fraction(request.chance_of(classes)),
+            chance=ablation.chance_fraction(request.chance_of(classes)),
             seed=request.seed,
             classes=len(np.unique(samples.labels)),
             samples=len(samples.labels),
@@ -137,13 +138,13 @@ def count(
 
 def samples_of(
     request: AuditRequest, subject: Subject, few: int
-) -> tuple[ablation.Samples, np.ndarray]:
+) -> tuple[runtime.Samples, np.ndarray]:
     """The samples as the network takes them, and up to ``few`` images (B, …) of them.
 
     Raises:
         DataError: not one of them can be read.
     """
-    samples = ablation.Samples(
+    samples = runtime.Samples(
         indices=subject.indices,
         labels=subject.labels,
         load=lambda indices, size: data.batches(

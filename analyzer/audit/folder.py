@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AuditFolderError
+from analyzer.files import write_arrays
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
-from analyzer.writing import write_arrays
 
 __all__ = [
     "AUDIT",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import ablation, estimation, surgery
+from analyzer import measures, runtime, surgery
 from analyzer.audit import record
 from analyzer.audit.checkpoint import Checkpoint
 from analyzer.audit.counting import samples_of
@@ -59,13 +59,13 @@ def measure_margins(
     """
     kept = checkpoint.read(subject.key, "margins")
     samples, _ = samples_of(request, subject, 1)
-    tally = ablation.MarginTally.start(len(samples.labels), graph)
+    tally = measures.MarginTally.start(len(samples.labels), graph)
     if kept is not None:
         tally.restore(kept)
-    device, *_ = ablation.named_devices(request.device)
+    device, *_ = runtime.named_devices(request.device)
     while tally.at < len(samples.labels):
         try:
-            ablation.measure_margins(
+            measures.measure_margins(
                 graph,
                 samples,
                 tally,
@@ -74,7 +74,7 @@ def measure_margins(
                 save=lambda tally: checkpoint.write(subject.key, tally.arrays(), "margins"),
                 progress=progress,
             )
-        except ablation.OutOfMemory:
+        except runtime.OutOfMemory:
             tried = graph.batch
             graph = margin_graph(request, subject, checkpoint.folder, max(tried // 2, 1))
             if graph.batch == tried:
@@ -82,7 +82,7 @@ def measure_margins(
     return _described(graph, tally)
 
 
-def _described(graph: MarginGraph, tally: ablation.MarginTally) -> Margins:
+def _described(graph: MarginGraph, tally: measures.MarginTally) -> Margins:
     variation = tally.total_variation
     for layer, total in zip(graph.layers, variation, strict=True):
         if not total:
@@ -97,11 +97,11 @@ def _described(graph: MarginGraph, tally: ablation.MarginTally) -> Margins:
             "not one of the samples is classified as its label, so there are no margins to "
             "describe; check the preprocessing and the order of the classes"
         )
-    distances = estimation.normalized_margins(tally.margin[read], tally.squares[read], variation)
+    distances = measures.normalized_margins(tally.margin[read], tally.squares[read], variation)
     layers = []
     for layer, total, seen in zip(graph.layers, variation, distances.T, strict=True):
-        found = estimation.margin_features(seen)
-        numbers = {name: getattr(found, name) for name in estimation.MARGIN_FEATURES}
+        found = measures.compute_margin_features(seen)
+        numbers = {name: getattr(found, name) for name in measures.MARGIN_FEATURES}
         layers.append(
             record.MarginLayerRecord(
                 tensor=layer.tensor,

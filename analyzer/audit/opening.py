@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import ablation, surgery
+from analyzer import runtime, surgery
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject
 from analyzer.errors import ModelError
+from analyzer.measures import ablation
 from analyzer.records import Cut
 
 __all__ = ["Opened", "in_precision", "open_checked"]
@@ -54,7 +55,7 @@ def open_checked(
         half = in_precision(subject.network, request.precision, folder)
         cut = surgery.cut(half, subject.site, half.path.parent, output=request.output)
     networks, notes, moved = [], [], 0.0
-    for device in ablation.named_devices(request.device):
+    for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
         if network.prefix.note:
             say(network.prefix.note)
@@ -90,7 +91,7 @@ def in_precision(network: surgery.Network, precision: str, folder: Path) -> surg
         return network
     place = folder / "float16"
     place.mkdir()
-    return surgery.rewritten(network, place, ablation.in_float16)
+    return surgery.rewritten(network, place, runtime.in_float16)
 
 
 class _InFloat32:

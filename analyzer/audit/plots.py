@@ -12,8 +12,8 @@ import numpy as np
 
 from analyzer.audit.palette import LIGHT
 from analyzer.errors import AuditFolderError
+from analyzer.files import aside
 from analyzer.records import ClassCurves, ClassQuantities
-from analyzer.writing import aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

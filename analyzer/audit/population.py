@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import ablation, data, estimation, surgery
+from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import prepare_folder
 from analyzer.audit.opening import in_precision
 from analyzer.audit.request import AuditRequest
@@ -214,9 +214,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
     }
-    return member.name, _Row(
-        {**result.values(), **values}, result.circumstances, result.warnings
-    )
+    return member.name, _Row({**result.values(), **values}, result.circumstances, result.warnings)
 
 
 def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:
@@ -234,17 +232,17 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
         member.test_data, keys=member.test_keys or request.keys, classes=request.classes
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
-    samples = ablation.Samples(
+    samples = runtime.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
         load=lambda indices, size: data.batches(
             source, preprocessing, indices, size, skip_bad=request.skip_bad
         ),
     )
-    device, *_ = ablation.named_devices(request.device)
+    device, *_ = runtime.named_devices(request.device)
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
-        return ablation.accuracy(
+        return runtime.accuracy(
             surgery.runnable(converted, Path(scratch)),
             samples,
             network.info.inputs[0],

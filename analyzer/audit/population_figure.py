@@ -43,9 +43,7 @@ def write_population_figure(
     return plots.save_figure(figure, path)
 
 
-def _first_split(
-    population: Population, seed: int, features: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _first_split(population: Population, seed: int, features: str) -> tuple[np.ndarray, np.ndarray]:
     """Estimates of a line through the first split's networks, and which were held out."""
     fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
     fit = least_squares if features == "paper" else ridge

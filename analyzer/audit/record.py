@@ -13,8 +13,8 @@ from analyzer.audit.folder import AUDIT, read_json
 from analyzer.audit.record_json import decode, encode
 from analyzer.errors import AuditFolderError
 from analyzer.estimation.circumstances import Circumstances
-from analyzer.estimation.margins import MARGIN_FEATURES, margin_column
-from analyzer.writing import write_json
+from analyzer.files import write_json
+from analyzer.measures.margin_features import MARGIN_FEATURES, margin_column
 
 __all__ = [
     "SCHEMA",

@@ -23,8 +23,8 @@ from analyzer.audit.rankings import RankingWords, words_for
 from analyzer.audit.record import AuditRecord, ClassRecord, read_record
 from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
 from analyzer.errors import AuditFolderError
+from analyzer.files import write_text
 from analyzer.records import ClassCurves
-from analyzer.writing import write_text
 
 __all__ = ["Page", "Panel", "html_of", "page_of", "render_report"]
 

@@ -31,11 +31,11 @@ class AuditRequest:
     classes: Path | None = None  # list of class names
     chance: float | None = None  # None: 1 / number of classes
     limit_per_class: int | None = None
-    rank: str = "l1"  # what units are ranked by, one of analyzer.ablation.RANKS
+    rank: str = "l1"  # what units are ranked by, one of analyzer.measures.ablation.RANKS
     seed: int = 0  # of the limit per class, and of random orders
     skip_bad: bool = False
     device: str = "auto"  # or several GPUs, separated by commas
-    precision: str = "float32"  # one of analyzer.ablation.PRECISIONS
+    precision: str = "float32"  # one of analyzer.runtime.PRECISIONS
     memory: int = _MEMORY  # bytes that features may take
     threads: int = 0  # of one operator; 0: all cores
     gap_model: Path | None = None

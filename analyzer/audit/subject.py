@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from analyzer import ablation, data, estimation, surgery
+from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.checkpoint import key_of
 from analyzer.audit.request import AuditRequest
 from analyzer.audit.versions import installed_versions
 from analyzer.errors import DataError
+from analyzer.measures import ablation
 from analyzer.records import FurtherInput, NetworkInfo, Site
 
 __all__ = ["Subject", "find_subject", "open_network"]
@@ -45,7 +46,7 @@ def find_subject(request: AuditRequest) -> Subject:
         AnalyzerError: something does not exist, is damaged, or does not fit.
     """
     if request.chance is not None:
-        estimation.chance_fraction(request.chance)  # refused now rather than after the sweep
+        ablation.chance_fraction(request.chance)  # refused now rather than after the sweep
     if not 0 <= request.tolerance < 1:
         raise DataError(
             f"the tolerance of ζ and κ is {request.tolerance}; give a number from 0 (exact) to "
@@ -55,12 +56,12 @@ def find_subject(request: AuditRequest) -> Subject:
         raise DataError(
             f"units cannot be ranked by {request.rank!r}; choose one of {', '.join(ablation.RANKS)}"
         )
-    if request.precision not in ablation.PRECISIONS:
+    if request.precision not in runtime.PRECISIONS:
         raise DataError(
             f"there is no precision {request.precision!r}; choose one of "
-            f"{', '.join(ablation.PRECISIONS)}"
+            f"{', '.join(runtime.PRECISIONS)}"
         )
-    ablation.named_devices(request.device)  # refused before anything is read
+    runtime.named_devices(request.device)  # refused before anything is read
     network, further = open_network(request.model, request)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output

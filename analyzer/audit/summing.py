@@ -11,6 +11,7 @@ from analyzer.audit.request import AuditRequest
 from analyzer.audit.subject import Subject
 from analyzer.audit.suspecting import how_many
 from analyzer.audit.versions import installed_versions
+from analyzer.measures import ablation
 
 __all__ = ["some_of", "summed_up"]
 
@@ -25,9 +26,9 @@ def summed_up(
     """The record of an audit that took ``seconds`` in all."""
     chance = request.chance_of(counted.classes)
     class_name = subject.source.class_name
-    quantities = [estimation.class_quantities(curve, chance) for curve in counted.curves]
-    zeta, kappa = estimation.network_quantities(quantities)
-    features = estimation.curve_features(counted.curves, counted.samples, chance)
+    quantities = [ablation.class_quantities(curve, chance) for curve in counted.curves]
+    zeta, kappa = ablation.network_quantities(quantities)
+    features = ablation.compute_curve_features(counted.curves, counted.samples, chance)
     accuracy = float(counted.samples.correct.mean())
     classes = tuple(
         record.ClassRecord(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from analyzer import data
 from analyzer.audit.suspects import Suspect
-from analyzer.estimation import most_suspicious, suspicion
+from analyzer.audit.suspicion import most_suspicious, suspicion
 from analyzer.records import SampleCounts
 
 __all__ = ["find_suspects", "how_many", "pictures_of"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzer.audit.folder import read_arrays
 from analyzer.errors import AuditFolderError
-from analyzer.writing import write_arrays, write_text
+from analyzer.files import write_arrays, write_text
 
 __all__ = [
     "SUSPECTS",
@@ -45,7 +45,7 @@ class Suspect:
     other_name: str
     score: float  # (ascending − descending) / (M + 1)
     log_probability: float
-    suspicion: float  # see analyzer.estimation.suspicion
+    suspicion: float  # see analyzer.audit.suspicion
 
     @property
     def probability(self) -> float:

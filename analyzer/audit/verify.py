@@ -21,12 +21,12 @@ from analyzer.audit.suspects import read_suspects
 from analyzer.audit.verify_margins import margin_faults
 from analyzer.audit.verify_samples import sample_checks
 from analyzer.errors import AnalyzerError
-from analyzer.estimation.curve_features import curve_features
 from analyzer.estimation.gap_model_file import read_gap_model
-from analyzer.estimation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.curve_features import compute_curve_features
+from analyzer.measures.ablation.quantities import class_quantities, network_quantities
 from analyzer.records import ClassCurves, SampleCounts
 
-__all__ = ["Check", "Verification", "verify"]
+__all__ = ["Check", "Verification", "verify_audit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Verification:
         }
 
 
-def verify(
+def verify_audit(
     folder: str | Path,
     *,
     model: str | Path | None = None,
@@ -157,7 +157,7 @@ def _features(
 ) -> Check | str:
     if record.features is None:
         return "The audit is older than the features of the curves, which were not checked."
-    found = curve_features(curves, samples, record.chance)
+    found = compute_curve_features(curves, samples, record.chance)
     wrong = [
         f"{name} is {record.features.get(name)} in audit.json, the counts give {value}."
         for name, value in found.items()

@@ -5,9 +5,10 @@ import numpy as np
 from analyzer.audit.checks import same
 from analyzer.audit.folder import MARGINS
 from analyzer.audit.record import AuditRecord
-from analyzer.estimation.margins import MARGIN_FEATURES, margin_features
+from analyzer.measures.margin_features import MARGIN_FEATURES, compute_margin_features
 
 __all__ = ["margin_faults"]
+
 
 def margin_faults(record: AuditRecord, distances: np.ndarray) -> list[str]:
     """What is wrong, in sentences.
@@ -31,7 +32,7 @@ def margin_faults(record: AuditRecord, distances: np.ndarray) -> list[str]:
                 f"{said.samples} are classified correctly in audit.json."
             )
             continue
-        found = margin_features(distances[:, number])
+        found = compute_margin_features(distances[:, number])
         wrong += [
             f"'{name}' at {layer.tensor!r} is {getattr(layer, name)} in audit.json, "
             f"{MARGINS} gives {getattr(found, name)}."

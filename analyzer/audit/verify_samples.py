@@ -8,7 +8,7 @@ from analyzer.audit.checks import Check, check
 from analyzer.audit.folder import CURVES, SAMPLES
 from analyzer.audit.record import AuditRecord
 from analyzer.audit.suspects import SUSPECTS, Suspect
-from analyzer.estimation.suspicion import most_suspicious
+from analyzer.audit.suspicion import most_suspicious
 from analyzer.records import ClassCurves, SampleCounts
 
 __all__ = ["sample_checks"]

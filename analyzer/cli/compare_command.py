@@ -36,9 +36,9 @@ def command(before: Path, after: Path, tolerance: float, as_json: bool) -> int:
       onnx-gap compare audit-v1 audit-v2
       onnx-gap compare audit-v1 audit-v2 --tolerance 0.02 --json
     """
-    from analyzer.audit import compare
+    from analyzer.audit import compare_audits
 
-    found = compare(before, after, tolerance=tolerance)
+    found = compare_audits(before, after, tolerance=tolerance)
     if as_json:
         print_json(found.to_dict())
     else:

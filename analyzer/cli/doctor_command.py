@@ -27,8 +27,8 @@ def command(as_json: bool) -> int:
       onnx-gap doctor --json
     """
     try:
-        from analyzer.ablation import devices
         from analyzer.audit import installed_versions
+        from analyzer.runtime import devices
 
         versions, found = installed_versions(), devices()
     except ImportError as error:

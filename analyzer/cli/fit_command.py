@@ -90,6 +90,7 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
+    from analyzer.measures import ablation
 
     table = estimation.read_population(population)
     known = table.with_gap()
@@ -105,7 +106,7 @@ def command(
         known.zeta,
         known.kappa,
         known.gap,
-        area=known.area() if known.measured(estimation.AREA) else None,
+        area=known.area() if known.measured(ablation.AREA) else None,
         extended=known.extended() if features == "extended" else None,
         margins=known.margins(),
         splits=splits,

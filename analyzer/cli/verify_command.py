@@ -30,10 +30,10 @@ def command(folder: Path, model: str | None, gap_model: str | None, as_json: boo
       onnx-gap verify audit
       onnx-gap verify audit --model model.onnx --gap-model zoo:digits
     """
-    from analyzer.audit import read_record, verify
+    from analyzer.audit import read_record, verify_audit
 
     record = read_record(folder)
-    found = verify(
+    found = verify_audit(
         folder,
         model=network_path(model) if model else _in_zoo(record.model.path, network_path),
         gap_model=gap_model_path(gap_model)

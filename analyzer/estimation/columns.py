@@ -6,46 +6,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from analyzer.errors import GapModelError
+from analyzer.measures.features import SYMBOLS
 
 __all__ = [
-    "AREA",
-    "CURVE_FEATURES",
-    "MARGIN_PREFIX",
-    "SYMBOLS",
     "Range",
     "checked_columns",
-    "is_feature",
     "number_or_none",
 ]
 
 Range = tuple[float, float]
 """Least and greatest of a column."""
-
-SYMBOLS = {"zeta": "ζ", "kappa": "κ"}
-"""What sentences call a column, where that is not its name."""
-
-CURVE_FEATURES = (
-    "curve_n0",
-    "curve_n0_r",
-    "curve_area_descending",
-    "curve_area_ascending",
-    "score_q10",
-    "score_q25",
-    "score_q50",
-    "score_q75",
-    "score_q90",
-)
-"""More of the curves than ζ and κ, as :func:`analyzer.estimation.curve_features` gives it."""
-
-AREA = "curve_area_ascending"
-"""The one of them that follows the gap best by itself: the mean of E_r over n = 0…M."""
-
-MARGIN_PREFIX = "margin_"
-
-
-def is_feature(column: str) -> bool:
-    """Whether a column holds a feature of the networks, measured like ζ and κ, not a recipe."""
-    return column in CURVE_FEATURES or column.startswith(MARGIN_PREFIX)
 
 
 def checked_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CircumstanceRanges
-from analyzer.estimation.columns import SYMBOLS, Range, checked_columns
+from analyzer.estimation.columns import Range, checked_columns
 from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import (
     check_coverage,
@@ -18,6 +18,7 @@ from analyzer.estimation.intervals import (
 )
 from analyzer.estimation.least_squares import Fit, LinearFit, least_squares, ridge
 from analyzer.estimation.population import Population
+from analyzer.measures.features import SYMBOLS
 
 __all__ = [
     "FEATURE_SETS",

@@ -13,8 +13,10 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CircumstanceRanges, Circumstances
-from analyzer.estimation.columns import MARGIN_PREFIX, SYMBOLS, Range
+from analyzer.estimation.columns import Range
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends
+from analyzer.measures.features import SYMBOLS
+from analyzer.measures.margin_features import MARGIN_PREFIX
 from analyzer.records import GapEstimate
 
 __all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut"]
@@ -97,7 +99,7 @@ class GapModel:
 
         Args:
             values: of the network, at least those in ``features``: "zeta" and "kappa" (Eq. 6),
-                or what :func:`analyzer.estimation.curve_features` gives.
+                or what :func:`analyzer.measures.ablation.compute_curve_features` gives.
             rank: what the units were ranked by for them.
             circumstances: of the network; None where they are not known. They are held against
                 the population's where the gap model says those.

@@ -13,11 +13,11 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CircumstanceRanges
-from analyzer.estimation.columns import is_feature
 from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
 from analyzer.estimation.json_fields import Fields, is_number
-from analyzer.writing import write_bytes
+from analyzer.files import write_bytes
+from analyzer.measures.features import is_feature
 
 __all__ = ["SCHEMA", "read_gap_model", "write_gap_model"]
 

@@ -18,14 +18,11 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CIRCUMSTANCES, Circumstances
-from analyzer.estimation.columns import (
-    AREA,
-    CURVE_FEATURES,
-    MARGIN_PREFIX,
-    is_feature,
-    number_or_none,
-)
-from analyzer.writing import write_bytes
+from analyzer.estimation.columns import number_or_none
+from analyzer.files import write_bytes
+from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
+from analyzer.measures.features import is_feature
+from analyzer.measures.margin_features import MARGIN_PREFIX
 
 __all__ = ["RANK", "Population", "read_population", "write_population"]
 

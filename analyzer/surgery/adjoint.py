@@ -93,9 +93,7 @@ def _differentiated(proto: onnx.ModelProto, inputs: Sequence[str]) -> onnx.Model
 def _add_probe(graph: ir.Graph, name: str) -> str:
     """Add a graph input to the tensor, for all of its readers; the input's name."""
     value = find_value(graph, name)
-    probe = ir.val(
-        unique_name(graph, f"{name}_probe"), dtype=value.dtype, shape=value.shape.copy()
-    )
+    probe = ir.val(unique_name(graph, f"{name}_probe"), dtype=value.dtype, shape=value.shape.copy())
     node = ir.node("Add", [value, probe])
     (probed,) = node.outputs
     probed.name = unique_name(graph, f"{name}_probed")

@@ -61,9 +61,7 @@ def trace(graph: ir.Graph) -> Flow:
     return Flow(tuple(images) or tuple(inputs), position, axis, convolution)
 
 
-def bottlenecks(
-    graph: ir.Graph, sources: tuple[ir.Value, ...], output: ir.Value
-) -> list[ir.Value]:
+def bottlenecks(graph: ir.Graph, sources: tuple[ir.Value, ...], output: ir.Value) -> list[ir.Value]:
     """The values through which every path of data from ``sources`` to ``output`` passes.
 
     In topological order, without the sources. In that order a value is bypassed exactly when
@@ -88,9 +86,7 @@ def bottlenecks(
     return found
 
 
-def _channel_axis(
-    node: ir.Node, output: ir.Value, axis: dict[ir.Value, int]
-) -> int | None:
+def _channel_axis(node: ir.Node, output: ir.Value, axis: dict[ir.Value, int]) -> int | None:
     """The channel axis of a node's output, from those of its inputs."""
     shape = dimensions(output)
     if shape is None:

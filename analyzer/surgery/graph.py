@@ -107,9 +107,7 @@ def readers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
     return [n for n in nodes if not (data and is_op(n, *_SHAPE_READERS))]
 
 
-def depending(
-    graph: ir.Graph, sources: Iterable[ir.Value], *, data: bool = True
-) -> set[ir.Value]:
+def depending(graph: ir.Graph, sources: Iterable[ir.Value], *, data: bool = True) -> set[ir.Value]:
     """``sources`` and every value of ``graph`` that depends on them.
 
     With ``data`` (default) only through elements; otherwise also through shapes.

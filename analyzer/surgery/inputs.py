@@ -91,9 +91,7 @@ def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> FurtherIn
         array = array[None]
     fits = array.ndim == len(shape) and all(
         have == want or (any_size and axis > 0)
-        for axis, (have, want, any_size) in enumerate(
-            zip(array.shape, shape, free, strict=True)
-        )
+        for axis, (have, want, any_size) in enumerate(zip(array.shape, shape, free, strict=True))
     )
     if not fits:
         raise ModelError(

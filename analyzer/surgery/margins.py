@@ -184,9 +184,7 @@ def _squares(graph: ir.Graph, stem: str, gradient: ir.Value, batch: int) -> ir.V
     """The squared norm of each sample's gradient, float32 (B,)."""
     new = Insertion(graph, f"{stem}_gradient")
     flat = new.op("Reshape", _float(new, gradient, gradient.dtype), new.constant([batch, -1]))
-    squares = new.op(
-        "ReduceSumSquare", flat, new.constant([1]), keepdims=0, name=f"{stem}_squares"
-    )
+    squares = new.op("ReduceSumSquare", flat, new.constant([1]), keepdims=0, name=f"{stem}_squares")
     new.insert(after=gradient)
     return squares
 

@@ -108,9 +108,7 @@ def apply_mask(
     return masked
 
 
-def _spread(
-    new: Insertion, keep: ir.Value, layout: Layout, channels: int, rank: int
-) -> ir.Value:
+def _spread(new: Insertion, keep: ir.Value, layout: Layout, channels: int, rank: int) -> ir.Value:
     """Bring a mask (rows, M) to a shape that broadcasts over the tensor."""
     if layout.plain and rank == 2:
         return keep

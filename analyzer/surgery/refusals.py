@@ -48,9 +48,7 @@ def refuse_training(path: Path, model: ir.Model) -> None:
 def _trains(node: ir.Node) -> bool:
     if is_op(node, "BatchNormalization"):
         # Up to opset 13 the running statistics were outputs, given in training only.
-        return bool(attribute(node, "training_mode", 0)) or any(
-            v.name for v in node.outputs[1:]
-        )
+        return bool(attribute(node, "training_mode", 0)) or any(v.name for v in node.outputs[1:])
     if is_op(node, "Dropout") and len(node.inputs) > 2 and node.inputs[2] is not None:
         mode = constant(node.inputs[2])
         ratio = constant(node.inputs[1])

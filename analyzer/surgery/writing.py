@@ -68,6 +68,4 @@ def _hold_in_memory(model: ir.Model) -> None:
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 tensor = value.const_value
-                value.const_value = ir.Tensor(
-                    tensor.numpy(), dtype=tensor.dtype, name=tensor.name
-                )
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)

@@ -22,8 +22,8 @@ from analyzer.audit.record import (
     SiteRecord,
     write_record,
 )
-from analyzer.estimation.curve_features import curve_features
-from analyzer.estimation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.curve_features import compute_curve_features
+from analyzer.measures.ablation.quantities import class_quantities, network_quantities
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 DIGEST = hashlib.sha256(b"something").hexdigest()
@@ -147,7 +147,7 @@ def made_up_audit(
         empty_classes=empty_classes,
         skipped=skipped,
         created="2025-11-23T15:20:25Z",
-        features=curve_features(curves, samples, chance),
+        features=compute_curve_features(curves, samples, chance),
     )
     write_record(folder, record)
     write_curves(folder, curves)

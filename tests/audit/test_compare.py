@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from analyzer.audit.compare import compare
+from analyzer.audit.compare import compare_audits
 from analyzer.audit.record import read_record, write_record
 
 
@@ -20,7 +20,7 @@ def change(make_audit, gap_record):
 
 
 def test_an_audit_is_not_worse_than_itself(audit):
-    comparison = compare(audit, audit)
+    comparison = compare_audits(audit, audit)
     assert not comparison.worse
     assert comparison.zeta.difference == 0
     assert len(comparison.classes) == 10
@@ -40,24 +40,24 @@ def test_an_audit_is_not_worse_than_itself(audit):
 )
 def test_worse_is_a_higher_zeta_or_a_lower_kappa(change, audit, name, difference, said):
     before, after = change(**{name: getattr(read_record(audit), name) + difference})
-    comparison = compare(before, after)
+    comparison = compare_audits(before, after)
     assert comparison.worse == (said is not None)
     assert getattr(comparison, name).difference == pytest.approx(difference)
     if said:
         assert comparison.reasons[0].startswith(said)
-        assert not compare(before, after, tolerance=0.05).worse
+        assert not compare_audits(before, after, tolerance=0.05).worse
 
 
 def test_a_higher_gap_is_worse(change, gap_record):
     before, after = change(gap=dataclasses.replace(gap_record, estimate=0.5))
-    comparison = compare(before, after)
+    comparison = compare_audits(before, after)
     assert comparison.gap.difference == pytest.approx(0.09)
     assert comparison.reasons == ("The estimated gap rose by 0.0900, from 0.4100 to 0.5000.",)
 
 
 def test_gaps_of_different_models_are_not_compared(change, gap_record):
     before, after = change(gap=dataclasses.replace(gap_record, estimate=0.9, gap_model="1" * 64))
-    comparison = compare(before, after)
+    comparison = compare_audits(before, after)
     assert comparison.gap is None
     assert not comparison.worse
     assert any("different gap models" in warning for warning in comparison.warnings)
@@ -72,7 +72,7 @@ def test_what_the_audits_do_not_share_is_said(change, audit):
         site=dataclasses.replace(record.site, tensor="other", channels=32),
         classes=(dataclasses.replace(record.classes[0], name="renamed"), *record.classes[1:9]),
     )
-    said = " ".join(compare(before, after).warnings)
+    said = " ".join(compare_audits(before, after).warnings)
     for part in (
         "different samples",
         "preprocessed differently",
@@ -87,7 +87,7 @@ def test_what_the_audits_do_not_share_is_said(change, audit):
 
 
 def test_to_dict_is_strict_json(change):
-    value = compare(*change(zeta=0.9)).to_dict()
+    value = compare_audits(*change(zeta=0.9)).to_dict()
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert value["worse"] is True
     assert value["zeta"]["after"] == 0.9
@@ -96,5 +96,5 @@ def test_to_dict_is_strict_json(change):
 
 def test_audits_by_other_rankings_do_not_mean_the_same(change):
     before, after = change(settings={"rank": "random"})
-    (sentence,) = (s for s in compare(before, after).warnings if "ranked" in s)
+    (sentence,) = (s for s in compare_audits(before, after).warnings if "ranked" in s)
     assert "by l1 in the first audit, by random in the second" in sentence

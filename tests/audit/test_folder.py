@@ -17,8 +17,8 @@ from analyzer.audit.folder import (
     write_samples,
 )
 from analyzer.errors import AuditFolderError
+from analyzer.files import write_arrays, write_json
 from analyzer.records import ClassCurves, SampleCounts
-from analyzer.writing import write_arrays, write_json
 
 
 def test_prepare_folder_makes_parents_and_leaves_them_empty(tmp_path):

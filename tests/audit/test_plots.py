@@ -6,7 +6,7 @@ import pytest
 from analyzer.audit import plots
 from analyzer.audit.folder import read_curves
 from analyzer.errors import AuditFolderError
-from analyzer.estimation.quantities import class_quantities
+from analyzer.measures.ablation.quantities import class_quantities
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from analyzer.audit.folder import AUDIT, read_json
 from analyzer.audit.record import SCHEMA, AuditRecord, from_dict, read_record, to_dict
 from analyzer.errors import AuditFolderError
-from analyzer.writing import write_json
+from analyzer.files import write_json
 
 CONTRACT = {
     "": "schema model data site settings accuracy zeta kappa classes gap device versions seconds "

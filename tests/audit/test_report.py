@@ -11,7 +11,7 @@ from analyzer.audit.folder import AUDIT, CURVES, REPORT, read_arrays, read_json
 from analyzer.audit.record import EmptyClass, GapRecord, read_record, write_record
 from analyzer.audit.report import render_report
 from analyzer.errors import AuditFolderError
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 
 VOID = {"meta", "br", "path", "circle", "rect"}  # no end tag: HTML's own, or closed with "/>"
 

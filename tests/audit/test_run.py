@@ -11,7 +11,14 @@ import onnxruntime as ort
 import pytest
 from plain_way import plain_curves
 
-from analyzer.audit import AuditRequest, read_curves, read_record, read_samples, run_audit, verify
+from analyzer.audit import (
+    AuditRequest,
+    read_curves,
+    read_record,
+    read_samples,
+    run_audit,
+    verify_audit,
+)
 from analyzer.audit import run as run_module
 from analyzer.audit.record import write_record
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
@@ -103,7 +110,7 @@ def check_against_the_plain_way(request: AuditRequest) -> None:
         np.testing.assert_array_equal(samples.correct, plain.correct)
     check_scores(request, samples)
     assert result.accuracy == pytest.approx(plain.correct.mean())
-    assert verify(request.out).passed
+    assert verify_audit(request.out).passed
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "older"])
@@ -216,7 +223,7 @@ def test_audit_of_a_network_fixed_to_one_image(request_for):
 
 @pytest.mark.parametrize("rank", ["l1", "selectivity", "random"])
 def test_little_memory_changes_nothing(rank, request_for, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=60, rank=rank)
     run_audit(request)
     run_audit(replace(request, out=tmp_path / "small", memory=1))
@@ -236,9 +243,9 @@ class Stopped(BaseException):
 def test_an_interrupted_audit_goes_on_to_the_same_bits(
     rank, stage, after, request_for, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
+    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, rank=rank)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)
@@ -297,7 +304,7 @@ def test_a_finished_audit_is_not_counted_again(request_for, monkeypatch):
     after = run_audit(replace(request, chance=0.5))
     assert after.key == before.key
     assert after.chance == 0.5
-    assert verify(request.out).passed
+    assert verify_audit(request.out).passed
 
 
 def test_a_label_outside_the_network_leaves_nothing_behind(request_for):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer import ablation
-from analyzer.audit import AuditRequest, read_record, run_audit, verify
+from analyzer import runtime
+from analyzer.audit import AuditRequest, read_record, run_audit, verify_audit
 from analyzer.errors import DeviceError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -30,12 +30,12 @@ def request_for(tmp_path):
 @pytest.fixture
 def processors(monkeypatch):
     """Lets "cuda:0,cuda:1,…" mean as many processors."""
-    real = ablation.named_devices
+    real = runtime.named_devices
 
     def named(requested: str) -> tuple[str, ...]:
         return ("cpu",) * len(real(requested))
 
-    monkeypatch.setattr(ablation, "named_devices", named)
+    monkeypatch.setattr(runtime, "named_devices", named)
 
 
 def assert_same_files(one: Path, other: Path) -> None:
@@ -48,7 +48,7 @@ def assert_same_files(one: Path, other: Path) -> None:
 def test_several_devices_leave_the_files_of_one(
     name, precision, request_for, tmp_path, monkeypatch, processors
 ):
-    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
     request = request_for(name, precision=precision)
     one = run_audit(replace(request, device="cpu"))
     several = replace(request, out=tmp_path / "several", device="cuda:0,cuda:1,cuda:2")
@@ -60,7 +60,7 @@ def test_several_devices_leave_the_files_of_one(
         one.zeta, one.kappa, one.data, one.classes,
     )  # fmt: skip
     assert found.seconds.prefix + found.seconds.sweep <= found.seconds.total
-    assert verify(several.out).passed
+    assert verify_audit(several.out).passed
 
 
 def test_devices_without_a_class_are_not_named(request_for, processors):
@@ -76,9 +76,9 @@ class Stopped(BaseException):
 def test_an_interrupted_audit_goes_on_on_all_devices(
     stage, request_for, tmp_path, monkeypatch, processors
 ):
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
+    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
     request = request_for(device="cuda:0,cuda:1", memory=1)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)
@@ -98,7 +98,7 @@ def test_an_interrupted_audit_goes_on_on_all_devices(
 
 
 def test_a_device_that_cannot_be_had_is_named(request_for, monkeypatch):
-    monkeypatch.setattr("analyzer.ablation.gpus.gpu_count", lambda: 0)
+    monkeypatch.setattr("analyzer.runtime.devices.gpu_count", lambda: 0)
     request = request_for(device="cuda:0,cuda:1")
     with pytest.raises(DeviceError, match=r"--device cuda:0: .*--device cpu"):
         run_audit(request)

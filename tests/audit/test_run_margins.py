@@ -8,13 +8,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from analyzer import ablation
-from analyzer.audit import AuditRequest, counting, folder, margins, run_audit, verify
+from analyzer import runtime
+from analyzer.audit import AuditRequest, counting, folder, margins, run_audit, verify_audit
 from analyzer.audit import run as run_module
 from analyzer.errors import DataError, ModelError
-from analyzer.estimation import MARGIN_FEATURES, write_gap_model
+from analyzer.estimation import write_gap_model
 from analyzer.estimation.fitting import fit_extended
-from analyzer.estimation.margins import margin_features
+from analyzer.measures import MARGIN_FEATURES, margin_pass
+from analyzer.measures.margin_features import compute_margin_features
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = ("audit.json", "curves.npz", "samples.npz", "margins.npz")
@@ -67,7 +68,7 @@ def test_the_record_describes_what_is_kept_of_every_sample(asked):
     assert distance.shape == (S, 4)
     assert result.margins.samples == (distance[:, 0] > 0).sum()
     for number, layer in enumerate(result.margins.layers):
-        described = margin_features(distance[:, number])
+        described = compute_margin_features(distance[:, number])
         assert all(getattr(layer, f) == getattr(described, f) for f in MARGIN_FEATURES)
         assert layer.total_variation == variation[number]
     flat = np.load(asked.data)["images"].reshape(S, -1).astype(np.float64)
@@ -111,7 +112,7 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
-    monkeypatch.setattr(ablation.margins, "_CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
     write = margins.surgery.write_margins
     monkeypatch.setattr(
         margins.surgery, "write_margins", lambda *a, **o: write(*a, **{**o, "most": 8})
@@ -132,7 +133,7 @@ def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch)
 
 
 def test_a_batch_that_does_not_fit_is_halved(asked, monkeypatch):
-    run = ablation.Session.run
+    run = runtime.Session.run
     sizes = []
 
     def small(self, feeds, outputs=None):
@@ -140,10 +141,10 @@ def test_a_batch_that_does_not_fit_is_halved(asked, monkeypatch):
         if "label" in feeds:
             sizes.append(size)
             if size > 10:
-                raise ablation.OutOfMemory("too large")
+                raise runtime.OutOfMemory("too large")
         return run(self, feeds, outputs)
 
-    monkeypatch.setattr(ablation.Session, "run", small)
+    monkeypatch.setattr(runtime.Session, "run", small)
     assert run_audit(asked).margins.samples > 0
     assert sizes == [128, 64, 32, 16, 8, 8, 8, 8]
 
@@ -169,14 +170,14 @@ def test_labels_that_are_never_right_have_no_margins(asked, tmp_path):
 
 def test_verification_tells_numbers_that_do_not_follow(asked):
     run_audit(asked)
-    found = {check.name: check for check in verify(asked.out).checks}
+    found = {check.name: check for check in verify_audit(asked.out).checks}
     assert found["margins"].passed
     record = json.loads((asked.out / "audit.json").read_bytes())
     record["margins"]["layers"][2]["q2"] += 1e-3
     (asked.out / "audit.json").write_text(json.dumps(record))
-    found = {check.name: check for check in verify(asked.out).checks}
+    found = {check.name: check for check in verify_audit(asked.out).checks}
     assert not found["margins"].passed
     assert "'q2' at '/features/features.18/Relu_output_0'" in found["margins"].sentence
     with np.load(asked.out / "margins.npz") as kept:
         folder.write_margins(asked.out, kept["distance"][1:], kept["total_variation"])
-    assert "29, 4" in {c.name: c for c in verify(asked.out).checks}["margins"].sentence
+    assert "29, 4" in {c.name: c for c in verify_audit(asked.out).checks}["margins"].sentence

@@ -10,19 +10,20 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from analyzer import ablation, surgery
+from analyzer import surgery
 from analyzer.audit import (
     AuditRequest,
     Member,
     audit_population,
-    compare,
+    compare_audits,
     read_curves,
     read_record,
     run_audit,
-    verify,
+    verify_audit,
 )
 from analyzer.audit.facts import facts_of
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError, ModelError
+from analyzer.measures import ablation
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"
@@ -77,7 +78,7 @@ def test_float16_differs_from_float32_at_near_ties_alone(name, request_for, tmp_
     half = replace(request, out=tmp_path / "half", precision="fp16")
     found = run_audit(half)
     assert found.rows.possible == exact.rows.possible
-    assert verify(half.out).passed
+    assert verify_audit(half.out).passed
     near = near_ties(request, tmp_path / "again")
     same_order = {
         one.class_index
@@ -106,9 +107,9 @@ def test_the_precision_is_named_wherever_a_result_is_read(request_for, tmp_path)
     assert not any("Counted in" in w for w in exact.warnings)
     assert ("precision", "fp16") in dict(facts_of(found))["Run"]
     assert said in (half.out / "report.html").read_text(encoding="utf-8")
-    warnings = compare(request.out, half.out).warnings
+    warnings = compare_audits(request.out, half.out).warnings
     assert any("first audit was counted in float32, the second in fp16" in w for w in warnings)
-    assert not any("counted in" in w for w in compare(half.out, half.out).warnings)
+    assert not any("counted in" in w for w in compare_audits(half.out, half.out).warnings)
 
 
 def test_precisions_are_never_mixed(request_for):
@@ -125,9 +126,9 @@ def test_precisions_are_never_mixed(request_for):
 
 
 def test_an_interrupted_audit_is_not_gone_on_with_in_another_precision(request_for, monkeypatch):
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.ablation.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
+    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
     request = request_for(VGG16)
 
     class Stopped(BaseException):
@@ -257,14 +258,14 @@ def test_verify_finds_a_precision_that_cannot_be(request_for):
     for said, sentence in (("fp16", "float32 was asked for"), ("tf32", "No processor has TF32")):
         written["device"]["precision"] = said
         path.write_text(json.dumps(written), encoding="utf-8")
-        (failed,) = [check for check in verify(request.out).checks if not check.passed]
+        (failed,) = [check for check in verify_audit(request.out).checks if not check.passed]
         assert failed.name == "precision"
         written["settings"]["precision"] = "tf32"
         assert sentence in failed.sentence
     del written["device"]["precision"], written["settings"]["precision"]
     path.write_text(json.dumps(written), encoding="utf-8")
     assert read_record(request.out).device.precision == "float32"
-    assert verify(request.out).passed
+    assert verify_audit(request.out).passed
 
 
 def test_test_accuracy_is_measured_in_the_precision_of_the_audit(request_for, tmp_path):

@@ -7,7 +7,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from analyzer.audit import AuditRequest, compare, read_curves, read_record, run_audit, verify
+from analyzer.audit import (
+    AuditRequest,
+    compare_audits,
+    read_curves,
+    read_record,
+    run_audit,
+    verify_audit,
+)
 from analyzer.errors import AuditFolderError, DataError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -50,11 +57,11 @@ def test_estimates_lie_as_near_the_exact_ones_as_they_say(asked, rank, request_f
     assert found.accuracy == exact.accuracy
     assert any("estimates" in sentence for sentence in found.warnings)
     assert not any("estimates" in sentence for sentence in exact.warnings)
-    assert verify(request.out).passed
+    assert verify_audit(request.out).passed
 
 
 def test_an_interrupted_estimate_goes_on_to_the_same_bits(request_for, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.ablation.cumulative._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     request = request_for(VGG16, tolerance=0.2)
     whole = run_audit(replace(request, out=tmp_path / "whole"))
 
@@ -117,6 +124,6 @@ def test_a_comparison_says_which_audit_is_an_estimate(request_for, tmp_path):
     request = request_for(VGG16, tolerance=0.2)
     run_audit(request)
     run_audit(replace(request, out=tmp_path / "exact", tolerance=0.0))
-    said = [w for w in compare(tmp_path / "exact", request.out).warnings if "estimate" in w]
+    said = [w for w in compare_audits(tmp_path / "exact", request.out).warnings if "estimate" in w]
     assert len(said) == 1
     assert said[0].startswith("The second audit")

@@ -9,7 +9,14 @@ import pytest
 from cli_commands import SHELF
 from PIL import Image
 
-from analyzer.audit import AuditRequest, read_record, read_samples, render_report, run_audit, verify
+from analyzer.audit import (
+    AuditRequest,
+    read_record,
+    read_samples,
+    render_report,
+    run_audit,
+    verify_audit,
+)
 from analyzer.audit import run as run_module
 from analyzer.audit.folder import SAMPLES, read_arrays
 from analyzer.audit.record import write_record
@@ -24,7 +31,7 @@ from analyzer.audit.suspects import (
 )
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 
 WRONG = (0, 70)  # places of wrong labels among the samples of the fixture
 
@@ -87,7 +94,7 @@ def test_wrong_labels_of_a_folder_come_first(request_, folders):
         here = place[one.index]
         assert one.label == samples.label[here]
         assert one.log_probability == pytest.approx(samples.scores.log_probability[here], rel=1e-5)
-    assert verify(request_.out).passed
+    assert verify_audit(request_.out).passed
 
 
 def test_the_report_shows_their_pictures_without_the_data(request_):
@@ -192,6 +199,6 @@ def test_a_changed_list_is_found(request_):
     thumbnails = read_thumbnails(request_.out)
     for changed in (found[:-1], [replace(found[0], label=9 - found[0].label), *found[1:]]):
         write_suspects(request_.out, changed, thumbnails)
-        failed = [one.name for one in verify(request_.out).checks if not one.passed]
+        failed = [one.name for one in verify_audit(request_.out).checks if not one.passed]
         assert failed == ["suspects"]
     assert read_record(request_.out).suspects == 20

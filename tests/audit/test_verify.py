@@ -6,10 +6,10 @@ import pytest
 
 from analyzer.audit.folder import CURVES, SAMPLES, read_arrays
 from analyzer.audit.record import GapRecord, read_record, write_record
-from analyzer.audit.verify import verify
+from analyzer.audit.verify import verify_audit
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import fit_gap_model, write_gap_model
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 
 
 def failed(verification) -> dict[str, str]:
@@ -17,7 +17,7 @@ def failed(verification) -> dict[str, str]:
 
 
 def test_an_honest_folder_passes(audit):
-    verification = verify(audit)
+    verification = verify_audit(audit)
     assert verification.passed
     assert failed(verification) == {}
     assert [sentence.split(":")[0] for sentence in verification.not_checked] == [
@@ -38,7 +38,7 @@ def test_an_honest_folder_passes(audit):
 )
 def test_a_changed_number_is_found(audit, fields, check):
     write_record(audit, dataclasses.replace(read_record(audit), **fields))
-    assert list(failed(verify(audit))) == [check]
+    assert list(failed(verify_audit(audit))) == [check]
 
 
 @pytest.mark.parametrize("field", ["accuracy", "n0", "n0_r", "zeta", "kappa"])
@@ -48,19 +48,19 @@ def test_a_changed_class_is_found(audit, field):
     changed = dataclasses.replace(entry, **{field: getattr(entry, field) * 2 + 1})
     classes = (*record.classes[:4], changed, *record.classes[5:])
     write_record(audit, dataclasses.replace(record, classes=classes))
-    sentence = failed(verify(audit))["quantities"]
+    sentence = failed(verify_audit(audit))["quantities"]
     assert sentence.startswith(f"Class 4: {field} is ")
 
 
 def test_changed_chance_is_found(audit):
     write_record(audit, dataclasses.replace(read_record(audit), chance=0.6))
-    assert "quantities" in failed(verify(audit))
+    assert "quantities" in failed(verify_audit(audit))
 
 
 def test_a_class_that_is_gone_is_found(audit):
     arrays = read_arrays(audit / CURVES)
     write_arrays(audit / CURVES, {name: array[1:] for name, array in arrays.items()})
-    found = failed(verify(audit))
+    found = failed(verify_audit(audit))
     assert "Class 0 has 40 samples in audit.json and none in curves.npz" in found["classes"]
     assert "samples" in found
 
@@ -69,7 +69,7 @@ def test_a_changed_curve_is_found(audit):
     arrays = read_arrays(audit / CURVES)
     arrays["descending"][3, 5] -= 1
     write_arrays(audit / CURVES, arrays)
-    found = failed(verify(audit))
+    found = failed(verify_audit(audit))
     assert {"quantities", "samples"} <= set(found)
     assert found["samples"].startswith("Class 3: 'descending' adds up to")
 
@@ -80,7 +80,7 @@ def test_a_changed_sample_is_found(audit):
     arrays["descending"][1] = 99
     arrays["correct"][2] ^= True
     write_arrays(audit / SAMPLES, arrays)
-    found = failed(verify(audit))
+    found = failed(verify_audit(audit))
     assert {"samples", "sample counts", "score", "scores", "features"} == set(found)
     assert "(2 more like it)" in found["samples"]
 
@@ -91,26 +91,26 @@ def test_samples_of_no_class_are_found(audit):
     longer["label"][-1] = 77
     longer["index"][-1] += 1
     write_arrays(audit / SAMPLES, longer)
-    assert set(failed(verify(audit))) == {"samples", "features"}
+    assert set(failed(verify_audit(audit))) == {"samples", "features"}
 
 
 def test_impossible_rows_are_found(audit):
     record = read_record(audit)
     rows = dataclasses.replace(record.rows, run=record.rows.possible + 1)
     write_record(audit, dataclasses.replace(record, rows=rows))
-    assert list(failed(verify(audit))) == ["rows"]
+    assert list(failed(verify_audit(audit))) == ["rows"]
 
 
 def test_changed_feature_is_found(audit):
     record = read_record(audit)
     changed = {**record.features, "score_q50": 0.125}
     write_record(audit, dataclasses.replace(record, features=changed))
-    assert "score_q50 is 0.125 in audit.json" in failed(verify(audit))["features"]
+    assert "score_q50 is 0.125 in audit.json" in failed(verify_audit(audit))["features"]
 
 
 def test_audit_from_before_there_were_features_is_verified_without(audit):
     write_record(audit, dataclasses.replace(read_record(audit), features=None))
-    verification = verify(audit)
+    verification = verify_audit(audit)
     assert verification.passed
     assert any("older than the features" in sentence for sentence in verification.not_checked)
 
@@ -140,7 +140,7 @@ def test_the_gap_is_worked_out_anew(make_audit, gap_model):
     line, path = gap_model
     folder = make_audit()
     estimated(folder, line)
-    verification = verify(folder, gap_model=path)
+    verification = verify_audit(folder, gap_model=path)
     assert verification.passed
     assert verification.checks[-1].name == "gap"
 
@@ -153,12 +153,12 @@ def test_a_changed_gap_is_found(make_audit, gap_model, changed, said):
     line, path = gap_model
     folder = make_audit()
     estimated(folder, line, **changed)
-    assert said in failed(verify(folder, gap_model=path))["gap"]
+    assert said in failed(verify_audit(folder, gap_model=path))["gap"]
 
 
 def test_a_gap_model_that_is_none_is_refused(audit, tmp_path):
     with pytest.raises(AnalyzerError, match="cannot be read"):
-        verify(audit, gap_model=tmp_path / "none.json")
+        verify_audit(audit, gap_model=tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_changed_score_of_a_sample_is_found(audit, name, value):
     place = int(np.flatnonzero(arrays["correct"])[0])
     arrays[name][place] = value
     write_arrays(audit / SAMPLES, arrays)
-    assert list(failed(verify(audit))) == ["scores"]
+    assert list(failed(verify_audit(audit))) == ["scores"]
 
 
 def test_samples_of_early_versions_pass_without_scores(audit):
@@ -177,4 +177,4 @@ def test_samples_of_early_versions_pass_without_scores(audit):
     for name in ("log_probability", "margin", "other", "index"):
         del arrays[name]
     write_arrays(audit / SAMPLES, arrays)
-    assert verify(audit).passed
+    assert verify_audit(audit).passed

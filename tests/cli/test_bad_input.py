@@ -216,7 +216,7 @@ def test_data_that_are_missing_or_not_named(against_network, network, tmp_path):
 
 
 def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
-    monkeypatch.setattr("analyzer.ablation.gpus.gpu_count", lambda: 0)
+    monkeypatch.setattr("analyzer.runtime.devices.gpu_count", lambda: 0)
     sentence = against_network("--data", train, "--device", "cuda")
     assert "no NVIDIA GPU" in sentence or "no CUDA provider" in sentence
     assert "--device cpu" in sentence

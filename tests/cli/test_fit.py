@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cli_commands import SHELF
 
-from analyzer.estimation import CURVE_FEATURES, read_population, write_population
+from analyzer.estimation import read_population, write_population
+from analyzer.measures.ablation import CURVE_FEATURES
 
 TABLE = SHELF / "population.csv"
 

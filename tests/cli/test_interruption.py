@@ -13,7 +13,7 @@ FILES = [
 # The same command, except that it stops for a while after each of its many checkpoints.
 SLOW = """
 import sys, time
-from analyzer.ablation import cumulative
+from analyzer.measures.ablation import sweep as cumulative
 from analyzer.audit.checkpoint import Checkpoint
 from analyzer.cli import main
 

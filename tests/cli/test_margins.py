@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cli_commands import SHELF
 
-from analyzer.estimation import MARGIN_FEATURES, margin_column, read_population, write_population
+from analyzer.estimation import read_population, write_population
+from analyzer.measures import MARGIN_FEATURES, margin_column
 
 TABLE = SHELF / "population.csv"
 COLUMNS = [margin_column(layer, feature) for layer in range(4) for feature in MARGIN_FEATURES]

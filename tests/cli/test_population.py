@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from analyzer.audit.record import read_record
-from analyzer.estimation import CURVE_FEATURES, read_population
+from analyzer.estimation import read_population
+from analyzer.measures.ablation import CURVE_FEATURES
 
 
 @pytest.fixture

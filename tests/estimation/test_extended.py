@@ -6,7 +6,6 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import (
-    CURVE_FEATURES,
     Population,
     draw_splits,
     fit_population,
@@ -17,6 +16,7 @@ from analyzer.estimation import (
     score_features,
     write_gap_model,
 )
+from analyzer.measures.ablation import CURVE_FEATURES
 
 WORDS = {"name": "m", "data": "digits", "architecture": "CNN"}
 

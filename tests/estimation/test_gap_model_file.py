@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError, OutputError
-from analyzer.estimation import (
-    CircumstanceRanges,
-    fit_gap_model,
-    read_gap_model,
-    write_gap_model,
-)
+from analyzer.estimation import CircumstanceRanges, fit_gap_model, read_gap_model, write_gap_model
 
 REMOVED = object()
 

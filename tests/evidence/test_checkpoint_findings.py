@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analyzer.estimation import AREA, CURVE_FEATURES, read_population
+from analyzer.estimation import read_population
+from analyzer.measures.ablation import AREA, CURVE_FEATURES
 from tools.evidence.checkpoint_findings import FEATURES, checkpoint_findings, checkpoints_figure
 from tools.evidence.tables import read_table, write_table
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import CURVE_FEATURES, read_population
+from analyzer.estimation import read_population
+from analyzer.measures.ablation import CURVE_FEATURES
 from model_zoo import POPULATIONS
 from tools.evidence import checkpoints
 from tools.evidence.checkpoints import Kept, chosen_recipes, study

@@ -11,7 +11,7 @@ from cli_commands import SHELF
 from analyzer.audit import AuditRequest, run_audit
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import AREA
+from analyzer.measures.ablation import AREA
 from tools.evidence import sensitivity
 from tools.evidence.sensitivity import VARIATIONS, main, study
 from tools.evidence.sensitivity_findings import sensitivities

@@ -7,7 +7,7 @@ import pytest
 from cli_commands import SHELF
 
 from analyzer.errors import AnalyzerError
-from analyzer.writing import sha256
+from analyzer.files import sha256
 from model_zoo import POPULATIONS, recipes
 from model_zoo.results import TRAIN_DATA, Result, write_manifest, write_result
 from tools.evidence import sample_scores, single_samples

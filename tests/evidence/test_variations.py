@@ -3,13 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyzer.estimation import (
-    CIRCUMSTANCES,
-    CURVE_FEATURES,
-    Circumstances,
-    Population,
-    fit_population,
-)
+from analyzer.estimation import CIRCUMSTANCES, Circumstances, Population, fit_population
+from analyzer.measures.ablation import CURVE_FEATURES
 from tools.evidence.tables import EVIDENCE, read_table
 from tools.evidence.variation_figures import features_figure, verdicts_figure
 from tools.evidence.variations import (

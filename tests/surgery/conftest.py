@@ -16,9 +16,7 @@ def _run(path, feeds):
     """Run without graph optimization: fused kernels round differently in whole and in parts."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [v.name for v in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 

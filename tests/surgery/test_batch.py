@@ -67,8 +67,10 @@ def test_sum_over_the_batch_is_never_called_free(write, mixer):
 
 
 def test_allowzero_is_switched_off_where_zero_copies(write, run, tmp_path):
-    text = BAKED.replace("[B,", "[1,").replace("{B,", "{1,").replace(
-        "Reshape(", "Reshape<allowzero=1>("
+    text = (
+        BAKED.replace("[B,", "[1,")
+        .replace("{B,", "{1,")
+        .replace("Reshape(", "Reshape<allowzero=1>(")
     )
     network = surgery.load(write(text))
     assert surgery.cut(network, surgery.default_site(network), tmp_path).batch is None

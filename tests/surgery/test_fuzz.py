@@ -204,9 +204,7 @@ def random_network(random):
         [helper.make_tensor_value_info(x, TensorProto.FLOAT, [batch, classes])],
         weights,
     )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
-    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def session(path):

@@ -51,17 +51,21 @@ LINEAR = {
     "convolution": (f"{MEAN} z = Conv(p, c, b)  scores = Flatten(z)", False),
     "convolution to the scores": (f"{MEAN} scores = Conv(p, c, b)", False),
     "convolution padded as before": (
-        f'{MEAN} z = Conv<auto_pad="SAME_UPPER">(p, c)  scores = Flatten(z)', False
+        f'{MEAN} z = Conv<auto_pad="SAME_UPPER">(p, c)  scores = Flatten(z)',
+        False,
     ),
     "convolution and softmax": (
-        f"{MEAN} z = Conv(p, c, b)  s = Softmax<axis=1>(z)  scores = Flatten(s)", False
+        f"{MEAN} z = Conv(p, c, b)  s = Softmax<axis=1>(z)  scores = Flatten(s)",
+        False,
     ),
     "convolution and softmax of one each": (
-        f"{MEAN} z = Conv(p, c, b)  s = Softmax(z)  scores = Flatten(s)", True
+        f"{MEAN} z = Conv(p, c, b)  s = Softmax(z)  scores = Flatten(s)",
+        True,
     ),
     "two convolutions": (f"{MEAN} z = Conv(p, c, b)  r = Relu(z)  scores = Conv(r, e)", True),
     "kernel as large as the map": (
-        "z = Conv(a, d, b)  r = Relu(z)  g = Flatten(r)  scores = Gemm<transB=1>(g, u)", True
+        "z = Conv(a, d, b)  r = Relu(z)  g = Flatten(r)  scores = Gemm<transB=1>(g, u)",
+        True,
     ),
     "sigmoid": (f"{POOLED} z = Gemm<transB=1>(g, v, b)  scores = Sigmoid(z)", True),
 }

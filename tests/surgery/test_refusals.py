@@ -83,7 +83,7 @@ def test_custom_operator_is_taken_as_it_is_with_its_library(custom, tmp_path):
 
 
 def test_library_that_cannot_be_loaded_is_named(custom, tmp_path):
-    from analyzer.ablation import open_session
+    from analyzer.runtime import open_session
 
     library = tmp_path / "ops.so"
     library.write_bytes(b"no library")

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from analyzer import ablation
+from analyzer import runtime
 
 __all__ = ["Shape", "images_of", "write_vgg16"]
 
@@ -46,7 +46,7 @@ def write_vgg16(shape: Shape, images: np.ndarray, labels: np.ndarray, path: Path
     """Write the network; its last layer is fitted on the processor to some of the images."""
     chosen = np.linspace(0, len(labels) - 1, min(_FITTED, len(labels))).astype(int)
     onnx.save(_network(shape, None), path)
-    session = ablation.open_session(path, "cpu")
+    session = runtime.open_session(path, "cpu")
     parts = [
         session.run({"images": images[chosen[i : i + _AT_ONCE]]})[0]
         for i in range(0, len(chosen), _AT_ONCE)

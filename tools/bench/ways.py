@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer import ablation
+from analyzer import runtime
+from analyzer.measures import ablation
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +42,8 @@ class Counts:
 
 def one_pass(model: Path, images: np.ndarray) -> float:
     """Seconds of the original network over the images, once, in a session that has run nothing."""
-    session = ablation.open_session(model, "cpu")
-    size = ablation.images_at_once(images[0].nbytes, "cpu")
+    session = runtime.open_session(model, "cpu")
+    size = runtime.images_at_once(images[0].nbytes, "cpu")
     began = time.perf_counter()
     for start in range(0, len(images), size):
         session.run({"images": images[start : start + size]})
@@ -79,7 +80,7 @@ def active_share(network: ablation.CutNetwork, images: np.ndarray) -> float:
     return float(np.concatenate(some).mean())
 
 
-def in_memory(images: np.ndarray, labels: np.ndarray) -> ablation.Samples:
+def in_memory(images: np.ndarray, labels: np.ndarray) -> runtime.Samples:
     """Samples that need no reading."""
     digests = np.zeros((len(images), 32), dtype=np.uint8)
 
@@ -88,7 +89,7 @@ def in_memory(images: np.ndarray, labels: np.ndarray) -> ablation.Samples:
             part = indices[start : start + size]
             yield _Batch(part, images[part], digests[part], ())
 
-    return ablation.Samples(np.arange(len(labels)), labels, load)
+    return runtime.Samples(np.arange(len(labels)), labels, load)
 
 
 def by_reference(

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import model_zoo
-from analyzer import ablation, data, surgery
+from analyzer import data, surgery
+from analyzer.measures import ablation
 from tools.bench.ways import Counts, by_reference
 
 __all__ = ["NETWORK", "Whole", "measure_whole"]

@@ -22,7 +22,7 @@ from PIL import Image
 from analyzer.audit import plots
 from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.estimation.analysis import FEWEST, r_interval
-from analyzer.writing import aside, write_text
+from analyzer.files import aside, write_text
 from model_zoo.shelf import GAP_MODEL, SHELF
 from tools.evidence import between_figures, checkpoints, population_figures
 from tools.evidence.checkpoint_findings import (
@@ -136,9 +136,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     )
 
 
-def _variations(
-    settings: Path, named: Mapping[str, Findings]
-) -> dict[str, tuple[Variation, ...]]:
+def _variations(settings: Path, named: Mapping[str, Findings]) -> dict[str, tuple[Variation, ...]]:
     """By the gap model that ships, and by the paper's line through the same networks."""
     table = read_table(settings)
     line = fit_population(

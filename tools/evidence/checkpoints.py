@@ -25,7 +25,7 @@ import numpy as np
 from analyzer.audit import AuditRequest, audit_population, read_manifest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.results import MANIFEST, TRAIN_DATA

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from analyzer import ablation, surgery
+from analyzer import runtime, surgery
 from analyzer.audit import AuditRecord, read_curves, read_record, read_samples
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import curve_features
+from analyzer.files import sha256
+from analyzer.measures.ablation import compute_curve_features
 from analyzer.records import ClassCurves
-from analyzer.writing import sha256
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
 from model_zoo.populations import labels_key
@@ -131,7 +131,7 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
         tested=tested,
         right=right,
         wrong_labels=wrong / np.maximum(np.bincount(given, minlength=classes), 1),
-        features=curve_features(curves, read_samples(folder), audit.chance),
+        features=compute_curve_features(curves, read_samples(folder), audit.chance),
     )
 
 
@@ -147,7 +147,7 @@ def right_by_class(model: Path, test: Split, classes: int) -> tuple[np.ndarray, 
 def class_scores(model: Path, images: np.ndarray) -> np.ndarray:
     """The logits (S, K) that a network of the zoo gives to uint8 images (S, H, W)."""
     image = surgery.load(model).info.inputs[0].name
-    session = ablation.open_session(model, threads=1)
+    session = runtime.open_session(model, threads=1)
     pixels = images[:, None].astype(np.float32) / 255
     batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
     return np.concatenate([session.run({image: batch})[0] for batch in batches])

@@ -19,7 +19,7 @@ import numpy as np
 
 from analyzer.audit import AuditRequest, run_audit
 from analyzer.data import PreprocessOptions
-from analyzer.writing import write_arrays
+from analyzer.files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.training import Material, find_population, material, one_thread

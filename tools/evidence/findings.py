@@ -11,9 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.estimation import (
-    AREA,
-    CURVE_FEATURES,
-    MARGIN_PREFIX,
     FeatureScores,
     LinearFit,
     Population,
@@ -33,7 +30,9 @@ from analyzer.estimation.analysis import (
     coverage_curve,
     learning_curve,
 )
-from analyzer.estimation.margins import margin_obstacle
+from analyzer.measures import MARGIN_PREFIX
+from analyzer.measures.ablation import AREA, CURVE_FEATURES
+from analyzer.measures.margin_features import margin_obstacle
 from tools.evidence.slices import Slice, slices
 from tools.evidence.tables import Table, read_table, table_path
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation import FeatureScores, class_quantities
+from analyzer.estimation import FeatureScores
+from analyzer.measures.ablation import class_quantities
 from analyzer.records import ClassCurves
 from tools.evidence.findings import BOTH, Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name

@@ -38,7 +38,7 @@ from analyzer.audit import AuditRecord, AuditRequest, Member, read_manifest, run
 from analyzer.cli.terminal import print_table, progress_bars
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError
-from analyzer.estimation import AREA
+from analyzer.measures.ablation import AREA
 from analyzer.records import Progress
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sensitivity_findings import HEADER, sensitivities

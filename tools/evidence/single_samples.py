@@ -23,8 +23,8 @@ from analyzer.audit import AuditRequest, read_record, read_samples, run_audit
 from analyzer.cli.terminal import print_table, progress_bars, warn
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
+from analyzer.files import sha256
 from analyzer.records import Progress, SampleCounts
-from analyzer.writing import sha256
 from model_zoo.populations import labels_key
 from model_zoo.results import IMAGES, MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
@@ -168,9 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     name = _networks(given.population)[0].conditions["population"]
     table = given.out or table_path(EVIDENCE, "samples", name)
     with progress_bars() as progress:
-        found = study(
-            given.population, given.audits, table, limit=given.limit, progress=progress
-        )
+        found = study(given.population, given.audits, table, limit=given.limit, progress=progress)
     print_table(HEADER, [finding.cells() for finding in sample_findings(found).findings])
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation import CURVE_FEATURES, Population, fit_population
+from analyzer.estimation import Population, fit_population
 from analyzer.estimation.analysis import Transfer, transfer
+from analyzer.measures.ablation import CURVE_FEATURES
 from tools.evidence.findings import BOTH, UNDER, Findings
 
 if TYPE_CHECKING:

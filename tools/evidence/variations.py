@@ -11,8 +11,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analyzer.estimation import CURVE_FEATURES, Circumstances, GapModel
+from analyzer.estimation import Circumstances, GapModel
 from analyzer.estimation.analysis import Agreement, agreement
+from analyzer.measures.ablation import CURVE_FEATURES
 from analyzer.records import GapEstimate
 from model_zoo import POPULATIONS
 from tools.evidence.tables import Table

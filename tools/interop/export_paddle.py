@@ -15,6 +15,7 @@ CLASSES = 10
 IMAGES = 12
 VERSION = f"paddle2onnx {paddle2onnx.__version__} (PaddlePaddle {paddle.__version__})"
 
+
 def small_cnn():
     """Small enough for a fixture."""
     layers = paddle.nn

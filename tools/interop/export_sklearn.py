@@ -61,9 +61,7 @@ def main():
         "sklearn relu": partial(build, "relu", True),
         "sklearn tanh": partial(build, "tanh", True),
     }
-    export_all(
-        arguments.folder, cells, arguments.wanted, Cell("scikit-learn", "MLP", VERSION)
-    )
+    export_all(arguments.folder, cells, arguments.wanted, Cell("scikit-learn", "MLP", VERSION))
 
 
 if __name__ == "__main__":

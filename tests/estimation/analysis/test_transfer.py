@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.estimation import CURVE_FEATURES, Population, fit_population
+from analyzer.estimation import Population, fit_population
 from analyzer.estimation.analysis import transfer, transfer_matrix
 from analyzer.estimation.analysis.transfer import Flags
+from analyzer.measures.ablation import CURVE_FEATURES
 
 
 def make_population(networks=30, *, seed=0, slope=0.6, shift=0.0, noise=0.02, least=0.1, most=0.6):

@@ -1,0 +1,310 @@
+"""Cumulative unit ablation (§3.1 of the paper) over labelled samples, class by class.
+
+The samples are worked off sorted by class, in groups of whole classes whose features fit into
+memory. For each group the prefix runs once per sample; then the unit order of its classes is
+known, and the rows of the sweep are run chunk by chunk. A class too large for memory is read
+twice: once for its unit order, once chunk by chunk for the sweep. Every chunk ends in a state from
+which an interrupted run goes on to the same integers.
+
+A ranking that compares classes is known once all of them were read: then all groups are read
+before the first is swept, and once more for the sweep where not everything fits into memory.
+
+With a tolerance the classes are worked off one by one, and one that fits into memory is a chunk.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from analyzer.measures.ablation.baseline_scores import whole_scores
+from analyzer.measures.ablation.cut_network import CutNetwork
+from analyzer.measures.ablation.evaluations import Rows, necessary_rows
+from analyzer.measures.ablation.interpolated_curves import CELL_BYTES, lead_of
+from analyzer.measures.ablation.suffix_features import Features
+from analyzer.measures.ablation.sweep_state import Tally
+from analyzer.measures.ablation.tolerance import Tolerance, estimate_class
+from analyzer.measures.ablation.unit_order import Ranking
+from analyzer.records import Progress
+from analyzer.runtime.samples import Batch, Samples, images_at_once
+
+__all__ = ["BY_L1_NORM", "ablate"]
+
+_CHUNK_CELLS = 1 << 18  # samples × units in one chunk of the sweep
+_CHUNK_SHARE = 8  # of the memory, at most one in so many parts
+_CHECKPOINT_SECONDS = 5.0
+BY_L1_NORM = Ranking()
+
+
+def ablate(
+    network: CutNetwork,
+    samples: Samples,
+    tally: Tally,
+    *,
+    memory: int,
+    save: Callable[[Tally], None],
+    progress: Progress,
+    tolerance: Tolerance | None = None,
+    ranking: Ranking = BY_L1_NORM,
+) -> Tally:
+    """Goes on from ``tally`` until every sample is counted, and returns it.
+
+    Args:
+        memory: bytes that features may take.
+        save: called with the tally in a state that a later call can go on from.
+        progress: told of the stages "network" and "sweep", in samples.
+        tolerance: estimate the counts, to this tolerance; None for exact ones.
+        ranking: what the units of a class are ranked by.
+
+    Raises:
+        ModelError: see :meth:`CutNetwork.features`.
+        DataError: a label lies outside the network's classes, or see :meth:`Ranking.orders`.
+    """
+    _Ablation(network, samples, tally, memory, save, progress, tolerance, ranking).run()
+    save(tally)
+    return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one batch of the prefix gave."""
+
+    places: np.ndarray  # int64 (B,)
+    features: Features
+
+
+class _Ablation:
+    """One call of :func:`ablate`; places are positions in the sequence sorted by class."""
+
+    def __init__(
+        self,
+        network: CutNetwork,
+        samples: Samples,
+        tally: Tally,
+        memory: int,
+        save: Callable[[Tally], None],
+        progress: Progress,
+        tolerance: Tolerance | None,
+        ranking: Ranking,
+    ):
+        self.network, self.tally, self.load = network, tally, samples.load
+        self.memory, self.save, self.progress = memory, save, progress
+        self.ranking = ranking
+        # Whole curves cost a matrix product: there is nothing to gain from fewer rows.
+        linear = network.head is not None and network.head.tail is None
+        self.tolerance = None if linear else tolerance
+        sequence = samples.sequence()
+        self.indices, self.labels = samples.indices[sequence], samples.labels[sequence]
+        self.saved = time.monotonic()
+        self.batch, self.bytes_per_sample = self._measured()
+        chunk = min(
+            _CHUNK_CELLS // tally.order.shape[1],
+            memory // (_CHUNK_SHARE * self.bytes_per_sample),  # a chunk is copied together
+        )
+        self.chunk = max(chunk // self.batch, 1) * self.batch
+
+    def run(self) -> None:
+        groups = [(start, stop) for start, stop in self._groups() if stop > self.tally.swept]
+        together = [groups] if self.ranking.compares_classes else [[group] for group in groups]
+        for ranked in filter(None, together):
+            kept = self._rank_units(ranked)
+            for start, stop in ranked:
+                self._sweep_group(start, stop, kept)
+
+    def _sweep_group(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
+        """Counts what is left of a group, chunk by chunk."""
+        estimate = self._can_estimate(stop - start)
+        chunk = stop - start if estimate else self.chunk
+        for at in range(max(start, self.tally.swept), stop, chunk):
+            self._sweep(at, min(at + chunk, stop), kept, estimate=estimate)
+            self._save_now_and_then()
+
+    def _measured(self) -> tuple[int, int]:
+        """Images in one run of the prefix, and bytes of features that a sample takes."""
+        for batch in self.load(self.indices, 1):
+            if len(batch.indices):
+                fixed, device = self.network.cut.batch, self.network.prefix.device
+                images = fixed or images_at_once(batch.images.nbytes, device)
+                return images, self.network.features(batch.images).nbytes
+        return 1, 1  # not one can be read: all that is left is to name them
+
+    def _groups(self) -> Iterator[tuple[int, int]]:
+        """Ranges of places: whole classes whose features fit into memory together."""
+        limit = 0 if self.tolerance else max(self.memory // self.bytes_per_sample, 1)
+        ends = np.flatnonzero(np.diff(self.labels, append=-1)) + 1
+        start = last = 0
+        for end in ends.tolist():
+            if end - start > limit and last > start:
+                yield start, last
+                start = last
+            last = end
+        yield start, last
+
+    def _features(self, start: int, stop: int) -> Iterator[tuple[int, Batch, _Known | None]]:
+        """Runs the prefix batch by batch: the batch's first place, the batch, its features.
+
+        None for those of a batch of which nothing could be read.
+        """
+        place_of = dict(zip(self.indices[start:stop].tolist(), range(start, stop), strict=True))
+        at = start
+        for batch in self.load(self.indices[start:stop], self.batch):
+            began = time.perf_counter()
+            places = np.array([place_of[index] for index in batch.indices.tolist()], dtype=np.int64)
+            known = None
+            if len(places):
+                known = _Known(places, self.network.features(batch.images))
+                self.tally.prefix_seconds += time.perf_counter() - began
+            yield at, batch, known
+            at += self.batch
+
+    def _rank_units(self, groups: list[tuple[int, int]]) -> dict[int, _Known]:
+        """The unit order of the classes of groups; gives what the sweep needs if that fits."""
+        tally, kept = self.tally, {}
+        start, stop = groups[0][0], groups[-1][1]
+        if tally.ordered >= stop:
+            return kept
+        keep = (stop - start) * self.bytes_per_sample <= self.memory
+        first, last = self.labels[start], self.labels[stop - 1]
+        attribute = np.zeros((last - first + 1, tally.order.shape[1]))  # float64: sums over samples
+        tally.samples[first : last + 1] = 0
+        tally.read[start:stop] = False
+        for group in groups:
+            for at, batch, known in self._features(*group):
+                if batch.skipped:
+                    reasons = [f"{unread.name}: {unread.reason}" for unread in batch.skipped]
+                    tally.skipped = np.append(tally.skipped, reasons)
+                if known is not None:
+                    classes = self.labels[known.places]
+                    np.add.at(attribute, classes - first, known.features.attribute)
+                    np.add.at(tally.samples, classes, 1)
+                    tally.read[known.places] = True
+                    tally.digests[known.places] = batch.digests
+                    if keep:
+                        kept[at] = known
+                self.progress("network", min(at + self.batch, group[1]), len(self.labels))
+        present = np.unique(self.labels[start:stop][tally.read[start:stop]])
+        mean = attribute[present - first] / tally.samples[present, None]
+        tally.order[present] = self.ranking.orders(mean, present)
+        tally.ordered = stop
+        return kept
+
+    def _sweep(self, start: int, stop: int, kept: dict[int, _Known], *, estimate: bool) -> None:
+        """Runs the rows of the samples from ``start`` to ``stop`` and counts them."""
+        tally = self.tally
+        if kept:
+            known = [kept.pop(at) for at in range(start, stop, self.batch) if at in kept]
+        else:
+            found = (known for _, _, known in self._features(start, stop))
+            known = [part for part in found if part is not None]
+        began = time.perf_counter()
+        for part in known:
+            self._look_at_the_whole(part.places, part.features)
+        if not estimate:
+            for places, found in self._together(known):
+                if self.network.head is None:
+                    self._count_by_suffix(places, found)
+                else:
+                    self._count_by_head(places, found)
+        elif known:
+            self._estimate(list(self._together(known)))
+        tally.swept = stop
+        tally.sweep_seconds += time.perf_counter() - began
+        self.progress("sweep", stop, len(self.labels))
+
+    def _look_at_the_whole(self, places: np.ndarray, found: Features) -> None:
+        """Keeps what the scores say with nothing removed: one row a sample, not counted as such."""
+        nothing_removed = np.ones(found.active.shape, dtype=np.float32)
+        scores = self.network.scores(found, nothing_removed)
+        self.tally.add_scores(places, whole_scores(scores, self.labels[places]))
+
+    def _together(self, known: list[_Known]) -> Iterator[tuple[np.ndarray, Features]]:
+        """Places and features, of all batches in one unless they lie on a device."""
+        if any(part.features.held for part in known):
+            yield from ((part.places, part.features) for part in known)
+        elif known:
+            places = np.concatenate([part.places for part in known])
+            yield places, Features.joined([part.features for part in known])
+
+    def _count_by_head(self, places: np.ndarray, found: Features) -> None:
+        """Counts samples of a network whose suffix begins with a matrix product, by class."""
+        head, labels = self.network.head, self.labels[places]
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True):
+            mine, label = found.piece(slice(start, stop)), int(labels[start])
+            order = self.tally.order[label]
+            if head.tail is None:
+                right = head.right_everywhere(mine, order, label)
+                self.tally.add_everywhere(places[start:stop], label, right)
+            else:
+                rows = necessary_rows(mine.active[:, order], share_empty=True)
+                named = head.classes(mine, order, rows)
+                self.tally.add(places[start:stop], labels[start:stop], rows, named)
+
+    def _count_by_suffix(self, places: np.ndarray, found: Features) -> None:
+        """Counts samples by running the suffix for every row in which something changes."""
+        labels = self.labels[places]
+        order = self.tally.order[labels]  # (C, M)
+        rows = necessary_rows(
+            np.take_along_axis(found.active, order, axis=1), share_empty=self._share_empty
+        )
+        named = self.network.classes(found, _ranks(order), rows)
+        self.tally.add(places, labels, rows, named)
+
+    @property
+    def _share_empty(self) -> bool:
+        """Whether all samples look alike with every unit removed."""
+        return set(self.network.cut.side) <= set(self.network.cut.shared)
+
+    def _can_estimate(self, samples: int) -> bool:
+        """Whether a class of so many samples is estimated: one too large for memory is exact."""
+        units = self.tally.order.shape[1]
+        size = self.bytes_per_sample + 2 * (units + 1) * CELL_BYTES
+        return self.tolerance is not None and samples * size <= self.memory
+
+    def _estimate(self, parts: list[tuple[np.ndarray, Features]]) -> None:
+        """Counts the samples of a class as well as the tolerance asks."""
+        network, tally = self.network, self.tally
+        places = np.concatenate([part for part, _ in parts])
+        label = int(self.labels[places[0]])
+        order, judge = tally.order[label], partial(lead_of, label=label)
+        rank = _ranks(order)
+        starts = np.cumsum([0, *(len(part) for part, _ in parts)])
+
+        def run(sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+            leads = np.empty(len(sample), dtype=np.float32)
+            for start, stop, (_, found) in zip(starts, starts[1:], parts, strict=False):
+                mine = np.flatnonzero((sample >= start) & (sample < stop))
+                if not len(mine):
+                    continue
+                rows = Rows.asked(sample[mine] - start, low[mine], high[mine])
+                if network.head is not None and network.head.pays(rows):
+                    leads[mine] = network.head.classes(found, order, rows, judge)
+                else:
+                    ranks = np.broadcast_to(rank, found.active.shape)
+                    leads[mine] = network.classes(found, ranks, rows, judge)
+            return leads
+
+        number = np.count_nonzero(tally.samples[: label + 1])
+        estimate = estimate_class(
+            np.concatenate([found.active for _, found in parts])[:, order],
+            run,
+            label,
+            self.tolerance,
+            self.tolerance.allowance(number, tally.cost),
+            share_empty=self._share_empty,
+        )
+        tally.add_estimate(places, label, estimate)
+
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
+            self.save(self.tally)
+            self.saved = time.monotonic()
+
+
+def _ranks(order: np.ndarray) -> np.ndarray:
+    """The rank of each channel, of orders (…, M)."""
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(order.shape[-1])[None, :], axis=-1)
+    return rank

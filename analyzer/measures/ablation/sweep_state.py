@@ -1,0 +1,229 @@
+"""The counts an ablation has gathered so far: all that a resumed run needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from analyzer.errors import AuditFolderError
+from analyzer.measures.ablation.baseline_scores import WholeScores, sample_scores
+from analyzer.measures.ablation.evaluations import Rows
+from analyzer.measures.ablation.tolerance import Estimate
+from analyzer.records import ClassCurves, SampleCounts
+
+__all__ = ["Tally"]
+
+ORDERS = 2  # 0 descending, 1 ascending
+_DIGEST = 32  # bytes of a sha256
+_OF_SCORES = tuple(item.name for item in fields(WholeScores))
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts of S samples in K classes at a site of M channels.
+
+    A sample is addressed by its place in the sequence that is worked off, which is sorted by
+    class.
+    """
+
+    order: np.ndarray  # int64 (K, M): channels by descending unit attribute, -1 if not yet known
+    curves: np.ndarray  # int64 (2, K, M + 1): correct counts, descending and ascending
+    samples: np.ndarray  # int64 (K,): samples that were read
+    hits: np.ndarray  # int32 (2, S): at how many n a sample is classified as its label
+    correct: np.ndarray  # bool (S,): with nothing removed
+    own: np.ndarray  # float32 (S,): this and the next four as in WholeScores
+    best: np.ndarray  # float32 (S,)
+    other: np.ndarray  # int32 (S,)
+    log_softmax: np.ndarray  # float32 (S,)
+    adds_up: np.ndarray  # bool (S,)
+    read: np.ndarray  # bool (S,): False where the sample was skipped as unreadable
+    digests: np.ndarray  # uint8 (S, 32): sha256 of what was read
+    skipped: np.ndarray  # str: a sentence for each sample that was skipped
+    ordered: int = 0  # samples before this place have their unit order
+    swept: int = 0  # samples before this place are counted
+    possible: int = 0  # rows the plain way would have run for them
+    run: int = 0  # rows run
+    guessed: int = 0  # answers within the tolerance that were not run
+    drawn: int = 0  # answers that were drawn to be run, to audit the guesses
+    off: float = 0.0  # sum over the classes of how far ζ_j can be off
+    cost: float = 0.0  # of the wrong guesses found by audits, in all classes
+    prefix_seconds: float = 0.0
+    sweep_seconds: float = 0.0
+
+    @classmethod
+    def start(cls, samples: int, classes: int, channels: int) -> "Tally":
+        """Nothing counted yet."""
+        return cls(
+            order=np.full((classes, channels), -1, dtype=np.int64),
+            curves=np.zeros((ORDERS, classes, channels + 1), dtype=np.int64),
+            samples=np.zeros(classes, dtype=np.int64),
+            hits=np.zeros((ORDERS, samples), dtype=np.int32),
+            correct=np.zeros(samples, dtype=bool),
+            own=np.zeros(samples, dtype=np.float32),
+            best=np.zeros(samples, dtype=np.float32),
+            other=np.zeros(samples, dtype=np.int32),
+            log_softmax=np.zeros(samples, dtype=np.float32),
+            adds_up=np.zeros(samples, dtype=bool),
+            read=np.ones(samples, dtype=bool),
+            digests=np.zeros((samples, _DIGEST), dtype=np.uint8),
+            skipped=np.empty(0, dtype=np.str_),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Tally"]) -> "Tally":
+        """The counts of stretches of the sequence that follow one another, counted side by side.
+
+        Of the times, those of the part that took longest.
+        """
+        longest = max(parts, key=lambda part: part.prefix_seconds + part.sweep_seconds)
+
+        def put_together(name: str, axis: int = 0) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts], axis=axis)
+
+        def added(name: str) -> Any:
+            return sum(getattr(part, name) for part in parts)
+
+        return cls(
+            order=np.maximum.reduce([part.order for part in parts]),
+            curves=added("curves"),
+            samples=added("samples"),
+            hits=put_together("hits", axis=1),
+            correct=put_together("correct"),
+            **{name: put_together(name) for name in _OF_SCORES},
+            read=put_together("read"),
+            digests=put_together("digests"),
+            skipped=put_together("skipped"),
+            ordered=added("ordered"),
+            swept=added("swept"),
+            possible=added("possible"),
+            run=added("run"),
+            guessed=added("guessed"),
+            drawn=added("drawn"),
+            off=added("off"),
+            cost=added("cost"),
+            prefix_seconds=longest.prefix_seconds,
+            sweep_seconds=longest.sweep_seconds,
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything by name, for a checkpoint."""
+        return {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
+
+    def restored(self, arrays: Mapping[str, np.ndarray]) -> "Tally":
+        """The tally of a checkpoint of the same shapes as this one.
+
+        Raises:
+            AuditFolderError: the checkpoint is one of another size.
+        """
+        for name, own in self.arrays().items():
+            if name not in arrays or (name != "skipped" and arrays[name].shape != own.shape):
+                raise AuditFolderError(
+                    f"the unfinished audit there does not fit ({name!r}); use --fresh to start anew"
+                )
+        return Tally(
+            **{
+                name: arrays[name] if own.ndim else own.dtype.type(arrays[name]).item()
+                for name, own in self.arrays().items()
+            }
+        )
+
+    def add(
+        self, places: np.ndarray, labels: np.ndarray, rows: Rows, predicted: np.ndarray
+    ) -> None:
+        """Counts what a chunk of samples was classified as.
+
+        Args:
+            places: int64 (C,), of the samples in the sequence.
+            labels: int64 (C,).
+            rows: what was run for them.
+            predicted: int64 (R,), the class that each row was given.
+        """
+        classes, length = len(self.samples), self.curves.shape[2]
+        right = predicted[rows.row] == labels[rows.answered]  # (A,)
+        order = rows.ascending.astype(np.int64)
+
+        # A stretch first…last of right answers is +1 where it begins and -1 behind its end.
+        cell = (order * classes + labels[rows.answered]) * (length + 1)
+        size = ORDERS * classes * (length + 1)
+        steps = np.bincount((cell + rows.first)[right], minlength=size)
+        steps -= np.bincount((cell + rows.last + 1)[right], minlength=size)
+        self.curves += steps.reshape(ORDERS, classes, length + 1).cumsum(axis=2)[:, :, :length]
+
+        hits = np.bincount(
+            order * len(labels) + rows.answered,
+            weights=np.where(right, rows.last - rows.first + 1, 0),
+            minlength=ORDERS * len(labels),
+        )
+        self.hits[:, places] = hits.reshape(ORDERS, len(labels))
+        nothing_removed = (rows.first == 0) & ~rows.ascending
+        self.correct[places[rows.answered[nothing_removed]]] = right[nothing_removed]
+        self.possible += ORDERS * length * len(labels)
+        self.run += len(rows)
+
+    def add_scores(self, places: np.ndarray, scores: WholeScores) -> None:
+        """Keeps what the scores of samples, places int64 (C,), are with nothing removed."""
+        for name in _OF_SCORES:
+            getattr(self, name)[places] = getattr(scores, name)
+
+    def add_everywhere(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
+        """Counts samples of one class whose answers are known for every n.
+
+        Args:
+            places: int64 (C,), of the samples in the sequence.
+            label: their class.
+            right: bool (2, C, M + 1), whether each is classified as its label.
+        """
+        self._add(places, label, right)
+        self.run += right.size
+
+    def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
+        """Counts the samples of one class, places int64 (C,), as far as they are known."""
+        self._add(places, label, estimate.right)
+        self.run += estimate.rows
+        self.guessed += estimate.guessed
+        self.drawn += estimate.drawn
+        self.off += estimate.off
+        self.cost += estimate.cost
+
+    def _add(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
+        self.curves[:, label] += right.sum(axis=1)
+        self.hits[:, places] = right.sum(axis=2)
+        self.correct[places] = right[0, :, 0]
+        self.possible += right.size
+
+    def class_curves(self) -> tuple[ClassCurves, ...]:
+        """The curves of every class that has samples."""
+        return tuple(
+            ClassCurves(
+                class_index=int(index),
+                samples=int(self.samples[index]),
+                order=self.order[index],
+                descending=self.curves[0, index],
+                ascending=self.curves[1, index],
+            )
+            for index in np.flatnonzero(self.samples)
+        )
+
+    def sample_counts(
+        self, indices: np.ndarray, labels: np.ndarray, place: np.ndarray, kind: str
+    ) -> SampleCounts:
+        """Per sample that was read, in the order of the data.
+
+        Args:
+            indices: int64 (S,), of the samples in the data, ascending.
+            labels: int64 (S,), theirs.
+            place: int64 (S,), each sample's place in the sequence that was worked off.
+            kind: how the network tells the class, see :class:`analyzer.records.Answer`.
+        """
+        read = self.read[place]
+        place, labels = place[read], labels[read]
+        kept = WholeScores(**{name: getattr(self, name)[place] for name in _OF_SCORES})
+        return SampleCounts(
+            label=labels,
+            correct=self.correct[place],
+            descending=self.hits[0, place],
+            ascending=self.hits[1, place],
+            index=indices[read],
+            scores=sample_scores(kept, labels, kind),
+        )

@@ -1,0 +1,141 @@
+"""Options, declared once: fields of a dataclass that carry what the command line says of them.
+
+A field made with :func:`option` is all that a new option takes: the command line, the settings in
+``audit.json`` and the identity of an audit follow from it.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "Option",
+    "identity_of",
+    "option",
+    "options_of",
+    "parse_assignment",
+    "parse_image_size",
+    "parse_names",
+    "parse_numbers",
+    "parse_size",
+    "settings_of",
+]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is said of an option, wherever it is asked for."""
+
+    help: str  # one sentence or two, for people
+    metavar: str = ""  # what stands for its value
+    flag: str = ""  # on the command line; "" for the field's name
+    choices: tuple[str, ...] = ()  # the values it can have
+    least: float = -math.inf  # bounds of a number
+    most: float = math.inf
+    open_ends: bool = False  # the bounds themselves are left out
+    parse: Callable[[str], Any] | None = None  # from a text, where the type does not say
+    repeated: bool = False  # may be given several times
+    show_default: bool = False
+    setting: bool = True  # listed among the settings of a result
+    identity: bool = False  # another value is another audit
+
+    def flag_of(self, name: str) -> str:
+        """The flag of the field ``name``."""
+        return self.flag or "--" + name.replace("_", "-")
+
+
+def option(default: Any, help: str, **details: Any) -> Any:
+    """A dataclass field that is an option; ``details`` are fields of :class:`Option`."""
+    return dataclasses.field(default=default, metadata={"option": Option(help=help, **details)})
+
+
+def options_of(kind: type) -> Mapping[str, Option]:
+    """The options that a dataclass declares, by field."""
+    return {
+        field.name: field.metadata["option"]
+        for field in dataclasses.fields(kind)
+        if "option" in field.metadata
+    }
+
+
+def settings_of(request: Any) -> dict[str, Any]:
+    """The options in force that a result lists, by name."""
+    return {
+        name: getattr(request, name)
+        for name, declared in options_of(type(request)).items()
+        if declared.setting
+    }
+
+
+def identity_of(request: Any) -> dict[str, Any]:
+    """The options in force that decide what is measured, by name."""
+    return {
+        name: getattr(request, name)
+        for name, declared in options_of(type(request)).items()
+        if declared.identity
+    }
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from "500M", "2G", "2GB" or a number.
+
+    Raises:
+        ValueError: it is none of these, or 0.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"{text!r} is not a size; write 500M, 2G or a number of bytes.")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas or blanks.
+
+    Raises:
+        ValueError: one of them is no number.
+    """
+    try:
+        return tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a list of numbers like 0.485,0.456,0.406.") from None
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """(height, width), from "224" or "224x160".
+
+    Raises:
+        ValueError: it is neither, or an edge is 0.
+    """
+    found = re.fullmatch(r"(\d+)(?:[x×,](\d+))?", text)
+    if found is None or 0 in (int(found[1]), int(found[2] or 1)):
+        raise ValueError(f"{text!r} is not an image size; write 224 or 224x160.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def parse_names(text: str) -> tuple[str, str]:
+    """Two names separated by a comma.
+
+    Raises:
+        ValueError: there are not two.
+    """
+    parts = tuple(part.strip() for part in text.split(","))
+    if len(parts) != 2 or not all(parts):
+        raise ValueError(f"{text!r} is not two names, as in images,labels.")
+    return parts[0], parts[1]
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """A name and what it is given, from "NAME=VALUE".
+
+    Raises:
+        ValueError: one of the two is missing.
+    """
+    name, _, given = text.partition("=")
+    if not name or not given:
+        raise ValueError(f"{text!r} does not give a name a value, as NAME=FILE.npy.")
+    return name, given

@@ -1,0 +1,122 @@
+"""Estimated curves: what is claimed of them is true, and T is kept."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_leads import KINDS, MadeUp
+
+from analyzer.measures.ablation.quantities import (
+    ascending_turning_point,
+    descending_turning_point,
+    kappa,
+    zeta,
+)
+from analyzer.measures.ablation.tolerance import Tolerance, estimate_class
+
+
+def quantities(right: np.ndarray, chance: Fraction) -> np.ndarray:
+    """(ζ_j, κ_j) of a class."""
+    samples, units = right.shape[1], right.shape[2] - 1
+    descending, ascending = right.sum(axis=1)
+    n0, _ = descending_turning_point(descending, samples, chance)
+    return np.array(
+        [
+            zeta(n0, ascending_turning_point(ascending), units),
+            kappa(descending, ascending, samples),
+        ]
+    )
+
+
+def estimated(kinds, asked, *, samples, units, seed, chance=Fraction(1, 10), active=0.7):
+    """Errors of ζ and κ, their bounds, share of the rows run; a class of each kind."""
+    tolerance = Tolerance(asked, chance, seed, len(kinds), samples * len(kinds), units)
+    off = cost = guessed = rows = 0
+    errors = []
+    for number, kind in enumerate(kinds, 1):
+        made = MadeUp(kind, samples=samples, units=units, seed=1000 * seed + number, active=active)
+        allowed = tolerance.allowance(number, cost)
+        estimate = estimate_class(
+            made.active, made.run, number, tolerance, allowed, share_empty=True
+        )
+        errors.append(quantities(estimate.right, chance) - quantities(made.right, chance))
+        off += estimate.off
+        cost += estimate.cost
+        guessed += estimate.guessed
+        rows += estimate.rows
+        assert estimate.rows == len(set(made.rows))
+        assert (estimate.guessed == 0) <= (estimate.right == made.right).all()
+    bounds = tolerance.bounds(classes=len(kinds), off=off, cost=cost, guessed=guessed)
+    possible = 2 * (units + 1) * samples * len(kinds)
+    return np.abs(np.mean(errors, axis=0)), np.array(bounds), rows / possible
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_are_kept_and_true(kind):
+    missed = 0
+    for seed in range(40):
+        error, bound, _ = estimated([kind] * 3, 0.02, samples=40, units=64, seed=seed)
+        assert (bound <= 0.02).all()
+        assert error[0] <= bound[0] + 1e-12  # for certain
+        missed += error[1] > bound[1]
+    assert missed <= 0.05 * 40
+
+
+def test_smooth_leads_cost_a_fraction_of_the_rows():
+    _, _, share = estimated(["monotone"] * 4, 0.01, samples=150, units=256, seed=0)
+    assert share < 1 / 6
+
+
+def test_the_smaller_the_tolerance_the_more_rows():
+    shares = [
+        estimated(["wandering"] * 2, asked, samples=60, units=128, seed=0)[2]
+        for asked in (0.05, 0.01, 0.002)
+    ]
+    assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tolerance_of_next_to_nothing_is_exact(kind):
+    error, bound, _ = estimated([kind] * 2, 1e-7, samples=20, units=32, seed=0)
+    assert not error.any()
+    assert not bound.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
+    asked=st.sampled_from([0.003, 0.01, 0.05, 0.3, 0.9]),
+    samples=st.integers(1, 30),
+    units=st.integers(1, 48),
+    seed=st.integers(0, 10**6),
+    active=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+)
+def test_any_class_is_estimated_within_the_tolerance(kinds, asked, samples, units, seed, active):
+    error, bound, share = estimated(
+        kinds, asked, samples=samples, units=units, seed=seed, active=active
+    )
+    assert (bound <= asked).all()
+    assert error[0] <= bound[0] + 1e-12
+    assert share <= 1
+
+
+def test_the_same_seed_runs_the_same_rows():
+    def rows(seed):
+        made = MadeUp("wandering", samples=50, units=96, seed=0)
+        tolerance = Tolerance(0.02, Fraction(1, 10), seed, 1, 50, 96)
+        allowed = tolerance.allowance(1, 0.0)
+        estimate_class(made.active, made.run, 0, tolerance, allowed, share_empty=True)
+        return made.rows
+
+    assert rows(1) == rows(1)
+    assert rows(1) != rows(2)
+
+
+def test_an_allowance_that_is_used_up_means_all_rows():
+    made = MadeUp("monotone", samples=30, units=64, seed=0)
+    tolerance = Tolerance(0.02, Fraction(1, 10), 0, 1, 30, 64)
+    estimate = estimate_class(made.active, made.run, 0, tolerance, 0.0, share_empty=True)
+    assert (estimate.guessed, estimate.off, estimate.cost) == (0, 0.0, 0.0)
+    np.testing.assert_array_equal(estimate.right, made.right)

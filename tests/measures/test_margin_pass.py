@@ -1,0 +1,136 @@
+"""One pass for margins: batches, unread samples, going on; and sums that keep their digits."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from analyzer import surgery
+from analyzer.errors import ModelError
+from analyzer.measures import MarginTally, measure_margins
+from analyzer.measures import margin_pass as margins
+from analyzer.records import MarginGraph, MarginLayer
+from analyzer.runtime import Samples
+
+S = 11
+TEXT = """
+<ir_version: 8, opset_import: ["" : 18]>
+net (float[N,2,3,3] x) => (float[N,4] y)
+{
+    f = Flatten(x)
+    t = Tanh(f)
+    y = Gemm<transB=1>(t, w)
+}
+"""
+
+
+def samples_of(images, labels, unread=()):
+    """Samples that are read from arrays; the indices of the data are every third number."""
+    indices = 3 * np.arange(len(labels))
+
+    def load(asked, size):
+        for start in range(0, len(asked), size):
+            found = np.array([i for i in asked[start : start + size] if i not in unread], int)
+            yield SimpleNamespace(indices=found, images=images[found // 3], skipped=())
+
+    return Samples(indices, labels, load)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(size=(S, 2, 3, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def labels():
+    return np.arange(S) % 4
+
+
+@pytest.fixture
+def graph_of(tmp_path):
+    """(batch) → the margins of a small network, in batches of that size."""
+    model = onnx.parser.parse_model(TEXT)
+    weights = np.random.default_rng(1).normal(size=(4, 18)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "network.onnx")
+    network = surgery.load(tmp_path / "network.onnx")
+    return lambda batch: surgery.write_margins(
+        network, tmp_path / f"margins-{batch}.onnx", (2, 3, 3), most=batch
+    )
+
+
+def measured(graph, samples, tally=None, **options):
+    tally = tally or MarginTally.start(len(samples.labels), graph)
+    assert measure_margins(graph, samples, tally, device="cpu", threads=1, **options) == "cpu"
+    return tally
+
+
+def test_batches_of_any_size_find_the_same(graph_of, images, labels):
+    whole = measured(graph_of(S), samples_of(images, labels))
+    flat = images.reshape(S, -1).astype(np.float64)
+    np.testing.assert_allclose(
+        whole.total_variation[:2],
+        [np.sqrt(values.var(axis=0).sum()) for values in (flat, np.tanh(flat))],
+        rtol=1e-6,
+    )
+    for batch in (1, 4, 16):
+        found = measured(graph_of(batch), samples_of(images, labels))
+        np.testing.assert_allclose(found.margin, whole.margin, rtol=1e-5)
+        np.testing.assert_allclose(found.squares, whole.squares, rtol=1e-5)
+        np.testing.assert_allclose(found.total_variation, whole.total_variation, rtol=1e-6)
+        assert (found.read, found.at) == (S, S)
+
+
+def test_samples_that_cannot_be_read_leave_no_trace(graph_of, images, labels):
+    unread = {0, 3 * 5, 3 * 6, 3 * 7, 3 * 8}  # a whole batch of four among them
+    found = measured(graph_of(4), samples_of(images, labels, unread))
+    kept = np.array([3 * i not in unread for i in range(S)])
+    only = measured(graph_of(4), samples_of(images[kept], labels[kept]))
+    np.testing.assert_array_equal(np.isnan(found.margin), ~kept)
+    np.testing.assert_allclose(found.margin[kept], only.margin, rtol=1e-6)
+    np.testing.assert_allclose(found.squares[kept], only.squares, rtol=1e-6)
+    np.testing.assert_allclose(found.total_variation, only.total_variation, rtol=1e-6)
+    assert found.read == only.read == S - 5
+
+
+def test_an_interrupted_pass_goes_on_to_the_same_bits(graph_of, images, labels, monkeypatch):
+    monkeypatch.setattr(margins, "_CHECKPOINT_SECONDS", -1)
+    graph, samples = graph_of(2), samples_of(images, labels)
+    whole = measured(graph, samples)
+    states = []
+
+    def save(tally):
+        states.append({name: array.copy() for name, array in tally.arrays().items()})
+        if len(states) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(graph, samples, save=save)
+    tally = MarginTally.start(S, graph)
+    tally.restore(states[-1])
+    assert tally.at == 6
+    done = []
+    measured(graph, samples, tally, progress=lambda *at: done.append(at))
+    assert done == [("margins", 8, S), ("margins", 10, S), ("margins", 11, S)]
+    for name, array in whole.arrays().items():
+        if name != "seconds":
+            np.testing.assert_array_equal(tally.arrays()[name], array)
+
+
+def test_the_spread_around_a_far_mean_keeps_its_digits():
+    layer = MarginLayer("x", "input", 5, "", "", "")
+    graph = MarginGraph(path="", image="", label="", share="", margin="", layers=(layer,), batch=7)
+    tally = MarginTally.start(7000, graph)
+    values = np.random.default_rng(0).normal(size=(7000, 5)) + 1e6
+    for part in np.split(values, 1000):
+        tally.add(0, part.mean(axis=0), float(part.var(axis=0).sum()), len(part))
+        tally.read += len(part)
+    exact = (values - 1e6).var(axis=0).sum()
+    assert tally.total_variation[0] == pytest.approx(np.sqrt(exact), rel=1e-9)
+
+
+def test_what_is_no_number_is_refused(graph_of, images, labels):
+    images[3, 0, 0, 0] = np.nan
+    with pytest.raises(ModelError, match="no finite numbers"):
+        measured(graph_of(4), samples_of(images, labels))

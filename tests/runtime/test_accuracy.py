@@ -1,0 +1,59 @@
+"""Plain accuracy, whatever the batches."""
+
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analyzer import runtime, surgery
+from analyzer.runtime.sessions import OutOfMemory
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+Batch = namedtuple("Batch", "indices images digests skipped")
+IMAGES = np.random.default_rng(0).normal(size=(10, 3, 32, 32)).astype(np.float32)
+UNREADABLE = 4
+
+
+def load(indices, size):
+    for start in range(0, len(indices), size):
+        part = indices[start : start + size]
+        part = part[part != UNREADABLE]
+        yield Batch(part, IMAGES[part], None, ())
+
+
+def measured(form: str) -> tuple[float, float]:
+    """The accuracy, and what it should be; every third label is wrong."""
+    network = surgery.load(FIXTURES / f"vgg16-dynamo-{form}.onnx")
+    (image,) = network.info.inputs
+    whole = runtime.open_session(network.path, "cpu")
+    size = image.fixed_batch or 1
+    named = [
+        whole.run({image.name: np.repeat(one[None], size, axis=0)})[0][0].argmax() for one in IMAGES
+    ]
+    labels = np.array(named) + (np.arange(len(IMAGES)) % 3 == 0)
+    samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
+    found = runtime.accuracy(
+        network.path, samples, image, surgery.answer(network, None), device="cpu"
+    )
+    readable = np.arange(len(IMAGES)) != UNREADABLE
+    return found, float((np.array(named) == labels)[readable].mean())
+
+
+@pytest.mark.parametrize("form", ["free", "fixed"])
+def test_accuracy_is_the_share_classified_as_their_label(form):
+    found, expected = measured(form)
+    assert found == expected
+
+
+def test_accuracy_takes_smaller_batches_where_memory_runs_out(monkeypatch):
+    run = runtime.Session.run
+
+    def limited(self, feeds, *arguments):
+        if len(feeds["input"]) > 2:
+            raise OutOfMemory("too many")
+        return run(self, feeds, *arguments)
+
+    monkeypatch.setattr(runtime.Session, "run", limited)
+    found, expected = measured("free")
+    assert found == expected
