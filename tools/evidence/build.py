@@ -108,7 +108,7 @@ PAGES = (
         lambda e: e.regimes,
     ),
     Page("regime", "In which settings do ζ and κ follow the gap?"),
-    Page("classes", "Do ζ and κ of a class show which classes are bad?"),
+    Page("classes", "Which classes generalize worst or have wrong labels?"),
     Page("samples", "Which training samples have wrong labels?", lambda e: e.samples),
     Page("reproduce", "How was this made, and how do I make it again?"),
 )
