@@ -1,17 +1,33 @@
-"""Where a result comes from, in words: network, data, site, settings, gap model and run."""
+"""Where a result comes from, in words: network, data, site, settings, gap model, run, versions."""
 
+import contextlib
+import importlib.metadata
+import platform
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from analyzer.audit.record import AuditRecord
+from analyzer.audit_record import AuditRecord
 
-__all__ = ["FactGroup", "facts_of"]
+__all__ = ["FactGroup", "installed_versions", "provenance_of"]
+
+_PACKAGES = ("onnx-gap", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
 
 FactGroup = tuple[str, tuple[tuple[str, str], ...]]
 """(heading, (name, value)…)"""
 
 
-def facts_of(record: AuditRecord) -> tuple[FactGroup, ...]:
+@cache
+def installed_versions(*others: str) -> Mapping[str, str]:
+    """Of Python, of the packages that every result depends on, and of ``others``."""
+    found = {"python": platform.python_version()}
+    for package in (*_PACKAGES, *others):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:
     """The facts behind ``record``, group by group."""
     model, data, site, gap = record.model, record.data, record.site, record.gap
     groups: list[tuple[str, dict[str, Any]]] = [
@@ -61,7 +77,7 @@ def facts_of(record: AuditRecord) -> tuple[FactGroup, ...]:
             {
                 "device": f"{record.device.used} (asked for: {record.device.requested})",
                 "precision": record.device.precision,
-                "rows run": f"{rows.run:,} of {rows.possible:,}{share}",
+                "evaluations run": f"{rows.run:,} of {rows.possible:,}{share}",
                 "prefix": _duration(record.seconds.prefix),
                 "sweep": _duration(record.seconds.sweep),
                 "in all": _duration(record.seconds.total),

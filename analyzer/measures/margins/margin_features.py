@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 __all__ = [
+    "LAYERS",
     "MARGIN_FEATURES",
     "MARGIN_PREFIX",
     "MarginFeatures",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 MARGIN_PREFIX = "margin_"
+LAYERS = 4  # at most: the images, and three by depth
 
 _FLOOR = 1e-6
 _FENCE = 1.5  # interquartile ranges
