@@ -109,7 +109,7 @@ def _exit_code(arguments: list[str] | None) -> int:
         error.show()
         return _BAD_INPUT
     except AnalyzerError as error:
-        complain(str(error))
+        complain(error.for_command_line())
         return _BAD_INPUT
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)

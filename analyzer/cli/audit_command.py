@@ -26,7 +26,7 @@ from analyzer.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import AuditRecord
+    from analyzer.audit_record import AuditRecord
 
 
 @click.command("audit", short_help="Audit a network on its training data.")

@@ -57,9 +57,10 @@ def command(as_json: bool) -> int:
 
 def _problem_of_an_audit() -> str | None:
     """Why the audit of a network that comes along does not work; None if it does."""
-    from analyzer.audit import AuditRequest, run_audit
+    from analyzer.audit import run_audit
     from analyzer.data import PreprocessOptions
     from analyzer.errors import AnalyzerError
+    from analyzer.request import AuditRequest
 
     tried = entry(_TRIED)
     with tempfile.TemporaryDirectory() as folder:

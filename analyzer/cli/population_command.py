@@ -48,7 +48,8 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
       onnx-gap population manifest.csv --preprocess cifar -j 4 --out population
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
     """
-    from analyzer.audit import AuditRequest, audit_population, read_manifest
+    from analyzer.audit import audit_population, read_manifest
+    from analyzer.request import AuditRequest
 
     members = read_manifest(manifest)
     template = AuditRequest(

@@ -52,7 +52,7 @@ def audit_request(
 
     A network of the zoo brings its own training data and gap model, unless others are named.
     """
-    from analyzer.audit import AuditRequest
+    from analyzer.request import AuditRequest
 
     path = network_path(model)
     network, samples = entry(model), entry(data or model)
