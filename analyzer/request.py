@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analyzer.data.options import PreprocessOptions
+from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.options import (
     option,
     parse_assignment,
@@ -195,7 +195,7 @@ class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions):
     """Everything that an audit is asked for."""
 
     model: Path
-    data: str
+    data: str | tuple[Any, Any]  # a path, or (images, labels)
     out: Path
     model_name: str = ""  # how the record names the network; "" for its path
     data_name: str = ""  # likewise

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import out_file, site_options
-from analyzer.cli.requests import network_path
+from analyzer.zoo_names import network_path
 from analyzer.cli.terminal import warn
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "measure_options",
     "out_file",
     "out_folder",
+    "request_options",
     "run_options",
     "site_options",
 ]
@@ -94,7 +95,7 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which samples are read, and how they are preprocessed."""
-    from analyzer.data.preprocessing_spec import PreprocessOptions
+    from analyzer.data.preprocessing_options import PreprocessOptions
     from analyzer.request import DataOptions
 
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
@@ -112,6 +113,16 @@ def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.request import MeasureOptions
 
     return declared_options(MeasureOptions)(function)
+
+
+def request_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a command line as :func:`analyzer.api.audit_request` takes them."""
+    from analyzer.data import PreprocessOptions
+
+    declared = options_of(PreprocessOptions)
+    preprocess = {name: given[name] for name in declared if given[name] is not None}
+    others = {name: value for name, value in given.items() if name not in declared}
+    return {**others, "preprocess": PreprocessOptions(**preprocess)}
 
 
 def _together(*options: Decorator) -> Decorator:
@@ -164,7 +175,7 @@ def _click_type(declared: Option, kind: Any) -> click.ParamType:
 
 
 def _without_none(hint: Any) -> Any:
-    """The type that an annotation allows besides None."""
+    """The first type that an annotation allows besides None."""
     if isinstance(hint, types.UnionType):
-        (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+        return next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return hint

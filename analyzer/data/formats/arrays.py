@@ -69,7 +69,10 @@ def from_arrays(
     Raises:
         DataError: shapes, types or lengths do not fit.
     """
-    images = np.asarray(images)
+    try:
+        images, labels = np.asarray(images), np.asarray(labels)
+    except ValueError as error:
+        raise DataError(f"The images or labels in {source} are no array ({error}).") from error
     labels = integer_labels(labels, source)
     if images.ndim < 2:
         raise DataError(

@@ -64,6 +64,7 @@ def test_arrays_are_identified_by_their_values():
         (None, None, "type NoneType"),
         ((IMAGES,), None, "type tuple are unknown; give a path, or two arrays"),
         (IMAGES, None, "type ndarray"),
+        (([[1], [1, 2]], [0, 1]), None, "images or labels in memory are no array"),
         ((IMAGES, [0]), None, "memory holds 2 images but 1 labels"),
         ((IMAGES, [0, 1]), ("x", "y"), "keys names arrays in a file"),
         ("a.npz", "xy", "keys is 'xy'"),
