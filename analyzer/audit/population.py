@@ -46,7 +46,7 @@ class _Row:
     """What an audit adds to a network's row of the table."""
 
     values: Mapping[str, float]
-    circumstances: estimation.Circumstances
+    circumstances: estimation.AuditConditions
     warnings: tuple[str, ...]
 
 
@@ -93,7 +93,7 @@ def audit_population(
     jobs: int = 1,
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
-) -> estimation.Population:
+) -> estimation.PopulationTable:
     """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
 
     What is finished is not run again. A network that fails does not keep the others from being
@@ -255,7 +255,9 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
         )
 
 
-def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> estimation.Population:
+def _table(
+    members: Sequence[Member], rows: Mapping[str, _Row], rank: str
+) -> estimation.PopulationTable:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
     found = dict.fromkeys(name for member in members for name in rows[member.name].values)
     features = [name for name in found if name not in measured]
@@ -269,8 +271,8 @@ def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> es
     audited = [rows[member.name].circumstances.to_cells() for member in members]
     # Last, because a table of another run may be the manifest.
     cells |= {estimation.RANK: (rank,) * len(members)}
-    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CIRCUMSTANCES}
-    return estimation.Population(
+    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
+    return estimation.PopulationTable(
         name=tuple(member.name for member in members),
         further=cells,
         features={name: column(name) for name in features},

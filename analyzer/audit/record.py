@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.folder import AUDIT, read_json
-from analyzer.audit.record_json import decode, encode
 from analyzer.errors import AuditFolderError
-from analyzer.estimation.circumstances import Circumstances
+from analyzer.estimation import AuditConditions
 from analyzer.files import write_json
+from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.margin_features import MARGIN_FEATURES, margin_column
 
 __all__ = [
@@ -219,9 +219,9 @@ class AuditRecord:
         return self.settings.get("rank", "l1")
 
     @property
-    def circumstances(self) -> Circumstances:
+    def circumstances(self) -> AuditConditions:
         """What a gap model holds against those of the networks it was fitted on."""
-        return Circumstances(
+        return AuditConditions(
             accuracy=self.accuracy,
             classes=len(self.classes),
             channels=self.site.channels,
@@ -260,7 +260,8 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
             f"{file} has schema {value['schema']!r}, this version of onnx-gap reads {SCHEMA}; "
             "run the audit again with --fresh, or use the version that wrote it."
         )
-    record = decode(AuditRecord, value, str(file))
+    source = JsonSource(str(file), AuditFolderError, "Run the audit again with --fresh.")
+    record = decode(AuditRecord, value, source)
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     return record

@@ -110,7 +110,7 @@ def _gap(
     request: AuditRequest, gap_model: estimation.GapModel, found: record.AuditRecord
 ) -> record.GapRecord:
     estimate = gap_model.estimate(
-        found.values(), rank=request.rank, circumstances=found.circumstances
+        found.values(), rank=request.rank, conditions=found.circumstances
     )
     return record.GapRecord(
         estimate=estimate.estimate,

@@ -21,7 +21,7 @@ from analyzer.audit.suspects import read_suspects
 from analyzer.audit.verify_margins import margin_faults
 from analyzer.audit.verify_samples import sample_checks
 from analyzer.errors import AnalyzerError
-from analyzer.estimation.gap_model_file import read_gap_model
+from analyzer.estimation import read_gap_model
 from analyzer.measures.ablation.curve_features import compute_curve_features
 from analyzer.measures.ablation.quantities import class_quantities, network_quantities
 from analyzer.records import ClassCurves, SampleCounts
@@ -233,7 +233,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(record.values(), circumstances=record.circumstances)
+    again = line.estimate(record.values(), conditions=record.circumstances)
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."

@@ -12,8 +12,7 @@ from analyzer import runtime
 from analyzer.audit import AuditRequest, counting, folder, margins, run_audit, verify_audit
 from analyzer.audit import run as run_module
 from analyzer.errors import DataError, ModelError
-from analyzer.estimation import write_gap_model
-from analyzer.estimation.fitting import fit_extended
+from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.measures import MARGIN_FEATURES, margin_pass
 from analyzer.measures.margin_features import compute_margin_features
 
@@ -101,7 +100,7 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
     features = random.normal(-2, 1, (2, 12))
     columns = {"margin_0_q1": features[0], "margin_3_q2": features[1]}
     words = {"name": "margins", "data": "none", "architecture": "none"}
-    fitted = fit_extended(columns, 0.5 - 0.1 * features.sum(axis=0), **words)
+    fitted = fit_gap_model(columns, 0.5 - 0.1 * features.sum(axis=0), fit=ridge, **words)
     write_gap_model(fitted, tmp_path / "gap_model.json")
     request = replace(asked, margins=False, gap_model=tmp_path / "gap_model.json")
     result = run_audit(request)

@@ -4,7 +4,7 @@ from scipy.stats import pearsonr
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import draw_splits, least_squares
-from analyzer.estimation.analysis import class_scores
+from tools.evidence.analysis import class_scores
 
 
 def make_classes(networks=12, classes=10, *, between=0.3, inside=0.0):

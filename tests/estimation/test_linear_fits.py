@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
+from sklearn.preprocessing import StandardScaler
 
-from analyzer.estimation.least_squares import PENALTIES, least_squares, ridge
+from analyzer.estimation.linear_fits import PENALTIES, least_squares, ridge
 
 
 @pytest.fixture
@@ -91,6 +92,24 @@ def test_ridge_is_that_of_scikit_learn_on_standardised_features(sample):
     assert fit.predict(features) == pytest.approx(theirs.predict((features - centre) / scale))
     assert fit.residuals == pytest.approx(target - fit.predict(features))
     assert 0 < fit.rank < 2
+
+
+@pytest.mark.parametrize(("networks", "count"), [(20, 2), (54, 9), (84, 29), (20, 29), (9, 9)])
+@pytest.mark.parametrize("noise", [0.01, 1.0])
+def test_ridge_chooses_and_fits_as_scikit_learn_does_by_leaving_one_out(networks, count, noise):
+    rng = np.random.default_rng(count)
+    features = rng.normal(3, [10.0 ** (k % 3) for k in range(count)], (networks, count))
+    target = features[:, 0] + noise * rng.normal(size=networks)
+    fit = ridge(features, target)
+    scaler = StandardScaler().fit(features)
+    alphas = np.sort(PENALTIES)[::-1] * networks  # α = N·λ; of equally good ones the largest
+    theirs = RidgeCV(alphas).fit(scaler.transform(features), target)
+    assert fit.penalty == pytest.approx(theirs.alpha_ / networks, rel=1e-12)
+    np.testing.assert_allclose(fit.coefficients * scaler.scale_, theirs.coef_, rtol=0, atol=1e-9)
+    new = rng.normal(3, 5, (4, count))
+    np.testing.assert_allclose(
+        fit.predict(new), theirs.predict(scaler.transform(new)), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_ridge_of_no_penalty_is_ordinary_least_squares(sample):

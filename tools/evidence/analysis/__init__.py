@@ -1,10 +1,9 @@
 """Does the estimate hold, and where does it not? Scores over whole populations, from their tables.
 
-Nothing here is needed to audit a network or to fit a gap model, so that the door of
-:mod:`analyzer.estimation` does not open this one.
+Nothing here is needed to audit a network or to fit a gap model.
 """
 
-from analyzer.estimation.analysis.agreement import (
+from tools.evidence.analysis.agreement import (
     FEWEST,
     Agreement,
     agreement,
@@ -13,19 +12,19 @@ from analyzer.estimation.analysis.agreement import (
     mean_agreement,
     r_interval,
 )
-from analyzer.estimation.analysis.classes import ClassScores, class_scores
-from analyzer.estimation.analysis.conditional_information import (
+from tools.evidence.analysis.classes import ClassScores, class_scores
+from tools.evidence.analysis.conditional_information import (
     ConditionalInformation,
     SetInformation,
     conditional_information,
 )
-from analyzer.estimation.analysis.coverage import (
+from tools.evidence.analysis.coverage import (
     CoveragePoint,
     IntervalCoverage,
     coverage_curve,
 )
-from analyzer.estimation.analysis.learning_curve import CurvePoint, learning_curve
-from analyzer.estimation.analysis.transfer import (
+from tools.evidence.analysis.learning_curve import CurvePoint, learning_curve
+from tools.evidence.analysis.transfer import (
     Flags,
     OffsetPoint,
     Transfer,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.estimation.fitting import checked_features
+from analyzer.estimation.feature_sets import checked_features
 from analyzer.estimation.intervals import (
     Ends,
     check_coverage,
@@ -18,7 +18,7 @@ from analyzer.estimation.intervals import (
     left_out_jackknife_plus,
     left_out_student_t,
 )
-from analyzer.estimation.least_squares import Fit, least_squares
+from analyzer.estimation.linear_fits import Fit, least_squares
 
 __all__ = ["CoveragePoint", "IntervalCoverage", "coverage_curve"]
 

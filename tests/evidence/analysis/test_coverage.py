@@ -3,9 +3,9 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import measure_coverage
-from analyzer.estimation.analysis import coverage_curve
 from analyzer.estimation.intervals import left_out_jackknife_plus, left_out_student_t
-from analyzer.estimation.least_squares import ridge
+from analyzer.estimation.linear_fits import ridge
+from tools.evidence.analysis import coverage_curve
 
 
 def make_population(networks=40, *, seed=0, noise=0.05):

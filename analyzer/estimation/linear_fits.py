@@ -34,7 +34,7 @@ class LinearFit:
     residuals: np.ndarray  # float64 (N,): target − prediction
     leverage: np.ndarray  # float64 (N,): diagonal of the hat matrix
     rank: float  # of the centred features, at most P; with a ridge, degrees of freedom it uses
-    penalty: float = 0.0  # of the ridge, a network and standardised feature
+    penalty: float = 0.0  # of the ridge, per network and standardised feature
 
     @property
     def degrees(self) -> float:
@@ -109,6 +109,9 @@ def ridge(
     Minimises Σ (y − ŷ)² + N·λ·Σ (c·s)², where s is a feature's standard deviation and c its
     coefficient. Of the penalties λ the one is taken that predicts each point best from all the
     others; of equally good ones the largest. A feature that is constant gets no coefficient.
+
+    The same line as scikit-learn's ``RidgeCV(alphas=N·λ, largest first)`` on standardised features,
+    all penalties at once: an interval takes a fit for each pair of networks left out.
 
     Args:
         features: float64 (N, P).

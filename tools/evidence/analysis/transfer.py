@@ -1,7 +1,7 @@
 """Does a gap model hold for a population that it was not fitted on, and does it say when not?
 
 Estimates for other data or another architecture may be off by the same amount throughout, and then
-a few networks of one's own whose gap is known mend them: the mean of their errors is the offset.
+a few networks of one's own whose gap is known correct them: the mean of their errors is the offset.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.analysis.agreement import Agreement, agreement
 from analyzer.estimation.fitting import fit_population
 from analyzer.estimation.gap_model import GapModel
-from analyzer.estimation.population import Population
+from analyzer.estimation.population_table import PopulationTable
 from analyzer.records import GapEstimate
+from tools.evidence.analysis.agreement import Agreement, agreement
 
 __all__ = ["Flags", "OffsetPoint", "Transfer", "transfer", "transfer_matrix"]
 
@@ -84,7 +84,7 @@ class Transfer:
     target: str  # what it is tried on; the same: each network by a fit to all the others
     estimate: tuple[float, ...]  # (N,), in the order of the table
     inside: tuple[bool, ...]  # (N,): inside the range of the population it was fitted on,
-    # in features, and in circumstances where both tables say them
+    # in features, and in the conditions of the audit where both tables say them
     plain: Agreement
     offset: float  # mean error, gap − estimate; taking it out leaves r and τ as they are
     shifted_rmse: float  # once the mean error of all the others is taken out of each estimate
@@ -95,7 +95,7 @@ class Transfer:
 
 def transfer(
     gap_model: GapModel,
-    target: Population,
+    target: PopulationTable,
     *,
     name: str = "",
     sizes: Sequence[int] = SIZES,
@@ -118,16 +118,14 @@ def transfer(
     """
     known = _known(target, name)
     estimates = [
-        gap_model.estimate(
-            known.values(row), rank=known.rank, circumstances=known.circumstances(row)
-        )
+        gap_model.estimate(known.values(row), rank=known.rank, conditions=known.conditions(row))
         for row in range(len(known))
     ]
     return _transfer(gap_model.name, name, estimates, known.gap, sizes, repetitions, seed)
 
 
 def transfer_matrix(
-    populations: Mapping[str, Population],
+    populations: Mapping[str, PopulationTable],
     *,
     features: str = "paper",
     coverage: float = 0.9,
@@ -151,7 +149,7 @@ def transfer_matrix(
     draws = {"sizes": sizes, "repetitions": repetitions, "seed": seed}
     known = {name: _known(population, name) for name, population in populations.items()}
 
-    def fitted(population: Population, name: str) -> GapModel:
+    def fitted(population: PopulationTable, name: str) -> GapModel:
         return fit_population(
             population, name=name, data=name, architecture="", coverage=coverage, features=features
         )
@@ -163,7 +161,7 @@ def transfer_matrix(
             fitted(networks.take(rows[rows != row]), name).estimate(
                 networks.values(row),
                 rank=networks.rank,
-                circumstances=networks.circumstances(row),
+                conditions=networks.conditions(row),
             )
             for row in rows.tolist()
         ]
@@ -180,7 +178,7 @@ def transfer_matrix(
     return tuple(found)
 
 
-def _known(population: Population, name: str) -> Population:
+def _known(population: PopulationTable, name: str) -> PopulationTable:
     known = population.with_gap()
     if not len(known):
         raise GapModelError(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.analysis import conditional_information
+from tools.evidence.analysis import conditional_information
 
 
 def make_grid(repeats=1, seed=0):

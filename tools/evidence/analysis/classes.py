@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.analysis.agreement import (
+from analyzer.estimation.cross_validation import draw_splits
+from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.linear_fits import least_squares
+from tools.evidence.analysis.agreement import (
     Agreement,
     agreement,
     agreement_within_levels,
 )
-from analyzer.estimation.fitting import checked_features
-from analyzer.estimation.least_squares import least_squares
-from analyzer.estimation.scores import draw_splits
 
 __all__ = ["ClassScores", "class_scores"]
 

@@ -1,10 +1,10 @@
-"""A population of networks: the table that a gap model is fitted on.
+"""The table of a population of networks, which a gap model is fitted on.
 
 A CSV file, a row a network: ``name, zeta, kappa, train_accuracy, test_accuracy, gap`` in any order;
-accuracies and gap are fractions and may be left empty where they are not known. Columns named as
-features of the curves, or beginning with ``margin_``, are numbers too, empty where not measured.
+accuracies and gap are fractions and may be left empty where they are not known. Columns named
+as features of a measure are numbers too, empty where not measured.
 Any further column is kept as text; all but those that say which files were audited, ``unit_rank``,
-what their units were ranked by, and the circumstances of the audit are hyperparameters.
+what their units were ranked by, and the conditions of the audit are hyperparameters.
 """
 
 import csv
@@ -17,14 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.circumstances import CIRCUMSTANCES, Circumstances
-from analyzer.estimation.columns import number_or_none
+from analyzer.estimation.applicability_domain import (
+    CONDITION_COLUMNS,
+    AuditConditions,
+    number_or_none,
+)
 from analyzer.files import write_bytes
-from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
 from analyzer.measures.features import is_feature
-from analyzer.measures.margin_features import MARGIN_PREFIX
 
-__all__ = ["RANK", "Population", "read_population", "write_population"]
+__all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
 
 BOUNDS = {
     "zeta": (0.0, 1.0),
@@ -40,7 +41,7 @@ GAP_TOLERANCE = 0.002  # accuracies in tables are often rounded to three digits
 
 
 @dataclass(frozen=True, slots=True)
-class Population:
+class PopulationTable:
     """N networks, their quantities and how well they generalize."""
 
     name: tuple[str, ...]  # N, no two alike
@@ -51,7 +52,7 @@ class Population:
     gap: np.ndarray  # float64 (N,), training − test accuracy, NaN where not known
     further: Mapping[str, tuple[str, ...]]  # further column -> N cells, as written
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
-    # feature of curves or margins -> float64 (N,), NaN where not measured
+    # further feature -> float64 (N,), NaN where not measured
 
     def __len__(self) -> int:
         return len(self.name)
@@ -59,7 +60,7 @@ class Population:
     @property
     def hyperparameters(self) -> dict[str, tuple[str, ...]]:
         """The further columns that describe how the networks were trained."""
-        own = (*FILES, RANK, *CIRCUMSTANCES)
+        own = (*FILES, RANK, *CONDITION_COLUMNS)
         return {name: cells for name, cells in self.further.items() if name not in own}
 
     @property
@@ -73,88 +74,61 @@ class Population:
         if len(named) > 1:
             raise GapModelError(
                 f"The population's units were ranked by {' and by '.join(named)}, so that ζ and κ "
-                "are not the same quantities throughout: audit all networks with the same --rank."
+                "are not the same quantities throughout: audit all networks with the same rank."
             )
         return named[0]
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> "Population":
+    def take(self, indices: Sequence[int] | np.ndarray) -> "PopulationTable":
         """The networks at ``indices``, in that order."""
-        indices = [int(i) for i in indices]
-        arrays = {name: getattr(self, name)[indices] for name in BOUNDS}
-        return Population(
-            name=tuple(self.name[i] for i in indices),
-            further={key: tuple(cells[i] for i in indices) for key, cells in self.further.items()},
-            features={key: values[indices] for key, values in self.features.items()},
+        rows = [int(i) for i in indices]
+        arrays = {name: getattr(self, name)[rows] for name in BOUNDS}
+        return PopulationTable(
+            name=tuple(self.name[i] for i in rows),
+            further={key: tuple(cells[i] for i in rows) for key, cells in self.further.items()},
+            features={key: values[rows] for key, values in self.features.items()},
             **arrays,
         )
 
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """All features, ζ and κ first: float64 (N,) each, NaN where not measured."""
+        return {"zeta": self.zeta, "kappa": self.kappa, **self.features}
+
+    def complete(self, features: Sequence[str]) -> dict[str, np.ndarray]:
+        """The columns of ``features``, once they are known of all networks.
+
+        Args:
+            features: names that :attr:`columns` has.
+
+        Raises:
+            GapModelError: a network lacks one; the message names both.
+        """
+        columns = {name: self.columns[name] for name in features}
+        for name, values in columns.items():
+            if not np.isfinite(values).all():
+                network = self.name[int(np.flatnonzero(~np.isfinite(values))[0])]
+                raise GapModelError(
+                    f"The network {network!r} has no {name}: measure it for all networks, or "
+                    "take the column out of the table."
+                )
+        return columns
+
     def values(self, row: int) -> dict[str, float]:
         """What was measured of one network, as :meth:`GapModel.estimate` takes it."""
-        columns = {"zeta": self.zeta, "kappa": self.kappa, **self.features}
-        return {name: float(values[row]) for name, values in columns.items()}
+        return {name: float(values[row]) for name, values in self.columns.items()}
 
-    def circumstances(self, row: int) -> Circumstances | None:
+    def conditions(self, row: int) -> AuditConditions | None:
         """Under which one network was audited; None where the table does not say.
 
         Raises:
             GapModelError: the table says it in part, or wrongly.
         """
-        cells = {name: self.further[name][row] for name in CIRCUMSTANCES if name in self.further}
-        return Circumstances.from_cells(cells, f"The network {self.name[row]!r}")
+        cells = {
+            name: self.further[name][row] for name in CONDITION_COLUMNS if name in self.further
+        }
+        return AuditConditions.from_cells(cells, f"The network {self.name[row]!r}")
 
-    def measured(self, feature: str) -> bool:
-        """Whether a feature is known of all networks."""
-        return feature in self.features and bool(np.isfinite(self.features[feature]).all())
-
-    def columns(self, features: str) -> dict[str, np.ndarray]:
-        """The columns of a gap model: of ζ and κ ("paper"), :meth:`area` or :meth:`extended`.
-
-        Raises:
-            GapModelError: as those.
-        """
-        if features == "paper":
-            return {"zeta": self.zeta, "kappa": self.kappa}
-        return self.area() if features == "area" else self.extended()
-
-    def area(self) -> dict[str, np.ndarray]:
-        """The column of a gap model through the area under E_r alone.
-
-        Raises:
-            GapModelError: there is no such column, or it lacks a network; the message names it.
-        """
-        return self._complete((AREA,), (AREA,))
-
-    def extended(self) -> dict[str, np.ndarray]:
-        """The columns of an extended gap model: all features of the curves, and of margins if any.
-
-        Raises:
-            GapModelError: a feature of the curves has no column, or a feature is missing for a
-                network; the message names it.
-        """
-        return self._complete(CURVE_FEATURES, tuple(self.features))
-
-    def _complete(self, needed: Sequence[str], taken: Sequence[str]) -> dict[str, np.ndarray]:
-        missing = [name for name in needed if name not in self.features]
-        if missing:
-            raise GapModelError(
-                f"The population has no column {missing[0]}, which such a gap model needs: "
-                "audit it again with this version's `onnx-gap population`."
-            )
-        columns = {name: self.features[name] for name in taken}
-        for feature, values in columns.items():
-            if not self.measured(feature):
-                network = self.name[int(np.flatnonzero(~np.isfinite(values))[0])]
-                raise GapModelError(
-                    f"The network {network!r} has no {feature}: measure it for all networks, or "
-                    "take the column out of the table."
-                )
-        return columns
-
-    def margins(self) -> dict[str, np.ndarray]:
-        """The columns of the margin-based estimate; empty where the table has none."""
-        return {name: v for name, v in self.features.items() if name.startswith(MARGIN_PREFIX)}
-
-    def with_gap(self) -> "Population":
+    def with_gap(self) -> "PopulationTable":
         """The networks whose gap is known: those that a gap model can be fitted on."""
         return self.take(np.flatnonzero(np.isfinite(self.gap)))
 
@@ -163,15 +137,15 @@ class Population:
         described: dict[str, list[float] | list[str]] = {}
         for name, cells in self.hyperparameters.items():
             given = sorted({cell for cell in cells if cell})
-            numbers = [number_or_none(cell) for cell in given]
-            if given and None not in numbers:
+            numbers = [n for n in map(number_or_none, given) if n is not None]
+            if given and len(numbers) == len(given):
                 described[name] = [min(numbers), max(numbers)]
             else:
                 described[name] = given
         return described
 
 
-def read_population(path: str | Path) -> Population:
+def read_population(path: str | Path) -> PopulationTable:
     """Read and check a population table.
 
     A gap that is left out is made from the two accuracies.
@@ -199,14 +173,14 @@ def read_population(path: str | Path) -> Population:
         rows = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise GapModelError(
-            f"{path}, line {reader.line_num}: not a line of CSV ({error}). Mend its quotes."
+            f"{path}, line {reader.line_num}: not a line of CSV ({error}). Correct its quotes."
         ) from error
     if not rows:
         raise GapModelError(f"The population {path} has no rows: add a row for each network.")
     return _from_rows(header, rows, path)
 
 
-def write_population(population: Population, path: str | Path) -> None:
+def write_population(population: PopulationTable, path: str | Path) -> None:
     """Write the table, whole or not at all; :func:`read_population` gives the same back.
 
     Raises:
@@ -243,11 +217,11 @@ def _check_header(header: list[str], path: Path) -> None:
             raise GapModelError(f"The population {path} has {what}: give each its own name.")
 
 
-def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> Population:
+def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> PopulationTable:
     names: dict[str, int] = {}
     features = [column for column in header if is_feature(column)]
     numbers: dict[str, list[float]] = {column: [] for column in (*BOUNDS, *features)}
-    further = {c: [] for c in header if c not in numbers and c != "name"}
+    further: dict[str, list[str]] = {c: [] for c in header if c not in numbers and c != "name"}
     for line, cells in rows:
         where = f"{path}, line {line}"
         if len(cells) != len(header):
@@ -271,10 +245,9 @@ def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path)
         for column, texts in further.items():
             texts.append(row[column])
     arrays = {column: np.array(values, dtype=np.float64) for column, values in numbers.items()}
-    texts = {column: tuple(cells) for column, cells in further.items()}
-    return Population(
+    return PopulationTable(
         name=tuple(names),
-        further=texts,
+        further={column: tuple(cells) for column, cells in further.items()},
         features={column: arrays.pop(column) for column in features},
         **arrays,
     )

@@ -4,7 +4,7 @@ from scipy.stats import kendalltau, pearsonr
 from sklearn.metrics import r2_score
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.analysis import (
+from tools.evidence.analysis import (
     FEWEST,
     agreement,
     agreement_by_level,

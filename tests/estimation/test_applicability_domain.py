@@ -5,10 +5,11 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import (
-    CIRCUMSTANCES,
-    CircumstanceRanges,
-    Circumstances,
-    Population,
+    CONDITION_COLUMNS,
+    FEATURE_SETS,
+    ApplicabilityDomain,
+    AuditConditions,
+    PopulationTable,
     fit_gap_model,
     fit_population,
     read_gap_model,
@@ -16,9 +17,9 @@ from analyzer.estimation import (
     write_gap_model,
     write_population,
 )
-from analyzer.estimation.analysis import transfer, transfer_matrix
+from tools.evidence.analysis import transfer, transfer_matrix
 
-TYPICAL = Circumstances(
+TYPICAL = AuditConditions(
     accuracy=0.99, classes=100, channels=256, samples=5000, given=5000, site="activation"
 )
 CELLS = TYPICAL.to_cells()
@@ -37,14 +38,14 @@ def make_population(networks=20, *, seed=0, **changed):
         )
     ]
     cells = [dataclasses.replace(audit, **changed).to_cells() for audit in audits]
-    return Population(
+    return PopulationTable(
         name=tuple(map(str, range(networks))),
         zeta=zeta,
         kappa=kappa,
         train_accuracy=unknown,
         test_accuracy=unknown,
         gap=zeta - 0.5 * kappa + 0.3 + rng.normal(0, 0.02, networks),
-        further={name: tuple(row[name] for row in cells) for name in CIRCUMSTANCES},
+        further={name: tuple(row[name] for row in cells) for name in CONDITION_COLUMNS},
     )
 
 
@@ -54,13 +55,13 @@ def gap_model():
 
 
 def estimated(gap_model, **changed):
-    circumstances = dataclasses.replace(TYPICAL, **changed)
+    conditions = dataclasses.replace(TYPICAL, **changed)
     centre = dict(zip(gap_model.features, gap_model.feature_means, strict=True))
-    return gap_model.estimate(centre, circumstances=circumstances)
+    return gap_model.estimate(centre, conditions=conditions)
 
 
 def test_ranges_are_those_of_the_networks(gap_model):
-    found = gap_model.fitted_on.circumstances
+    found = gap_model.fitted_on.domain
     assert found.accuracy == pytest.approx((0.97, 1.0))
     assert (found.classes, found.channels) == ((100, 100), (128, 256))
     assert (found.samples_per_class, found.given_per_class) == ((50, 50), (50, 50))
@@ -142,8 +143,9 @@ def test_without_circumstances_the_features_alone_decide(gap_model):
     zeta, kappa = gap_model.feature_means
     assert gap_model.estimate({"zeta": zeta, "kappa": kappa}).inside_range
     population = make_population()
-    plain = fit_gap_model(population.zeta, population.kappa, population.gap, name="old", **WORDS)
-    assert plain.fitted_on.circumstances is None
+    columns = FEATURE_SETS["paper"].columns(population)
+    plain = fit_gap_model(columns, population.gap, name="old", **WORDS)
+    assert plain.fitted_on.domain is None
     assert estimated(plain, accuracy=0.1, classes=2).inside_range
 
 
@@ -153,8 +155,8 @@ def test_they_come_back_from_the_files(gap_model, tmp_path):
     population = make_population()
     write_population(population, tmp_path / "population.csv")
     again = read_population(tmp_path / "population.csv")
-    assert again.circumstances(3) == population.circumstances(3)
-    assert again.circumstances(3).channels == 256
+    assert again.conditions(3) == population.conditions(3)
+    assert again.conditions(3).channels == 256
     assert fit_population(again, name="mine", **WORDS) == gap_model
 
 
@@ -168,12 +170,12 @@ def test_they_are_neither_hyperparameters_nor_features(tmp_path):
 
 def test_cells_are_those_of_spreadsheets_too():
     spreadsheet = {**CELLS, "audited_samples": "5000.0", "audited_accuracy": "0.990"}
-    assert Circumstances.from_cells(spreadsheet, "a") == TYPICAL
-    assert Circumstances.from_cells({**CELLS, "audited_given": "9000"}, "a").given_per_class == 90
+    assert AuditConditions.from_cells(spreadsheet, "a") == TYPICAL
+    assert AuditConditions.from_cells({**CELLS, "audited_given": "9000"}, "a").given_per_class == 90
     older = {name: cell for name, cell in CELLS.items() if name != "audited_given"}
-    assert Circumstances.from_cells(older, "a") == TYPICAL
-    assert Circumstances.from_cells({}, "a") is None
-    assert Circumstances.from_cells(dict.fromkeys(CELLS, ""), "a") is None
+    assert AuditConditions.from_cells(older, "a") == TYPICAL
+    assert AuditConditions.from_cells({}, "a") is None
+    assert AuditConditions.from_cells(dict.fromkeys(CELLS, ""), "a") is None
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,10 @@ def test_nothing_is_noted_unless_all_networks_say_it():
     population = make_population()
     cells = {name: ("", *texts[1:]) for name, texts in population.further.items()}
     population = dataclasses.replace(population, further=cells)
-    assert fit_population(population, name="m", **WORDS).fitted_on.circumstances is None
-    assert CircumstanceRanges.of([TYPICAL, None]) is None
-    assert CircumstanceRanges.of([TYPICAL]).classes == (100, 100)
+    assert fit_population(population, name="m", **WORDS).fitted_on.domain is None
+    assert ApplicabilityDomain.of([TYPICAL, None]) is None
+    assert ApplicabilityDomain.of([]) is None
+    assert ApplicabilityDomain.of([TYPICAL]).classes == (100, 100)
 
 
 def test_transfer_holds_them_against_each_other_where_both_tables_say_them(gap_model):

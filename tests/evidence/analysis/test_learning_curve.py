@@ -4,8 +4,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_squared_error
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.analysis import learning_curve
-from analyzer.estimation.least_squares import ridge
+from analyzer.estimation.linear_fits import ridge
+from tools.evidence.analysis import learning_curve
 
 
 def make_population(networks=40, *, noise=0.05):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError, OutputError
-from analyzer.estimation import read_population, write_population
+from analyzer.estimation import FEATURE_SETS, read_population, write_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 TABLE = """\
@@ -115,7 +115,7 @@ def test_what_units_were_ranked_by_is_no_hyperparameter(write):
     found = read_population(write(text.format("random", "random")))
     assert (found.rank, found.hyperparameters) == ("random", {})
     assert read_population(write(text.format("", "l1"))).rank == "l1"
-    with pytest.raises(GapModelError, match=r"ranked by l1 and by random.*the same --rank"):
+    with pytest.raises(GapModelError, match=r"ranked by l1 and by random.*the same rank"):
         assert read_population(write(text.format("", "random"))).rank
 
 
@@ -143,8 +143,9 @@ def test_extended_columns_are_all_of_the_curves_and_what_margins_there_are(write
     header = ",".join(["name,zeta,kappa,gap", *CURVE_FEATURES, "margin_output_q2"])
     row = "a,0.4,0.5,0.2" + ",0.5" * 9 + ",1.5\n"
     population = read_population(write(f"{header}\n{row}"))
-    assert list(population.extended()) == [*CURVE_FEATURES, "margin_output_q2"]
+    extended = FEATURE_SETS["extended"]
+    assert list(extended.columns(population)) == [*CURVE_FEATURES, "margin_output_q2"]
     with pytest.raises(GapModelError, match="'a' has no margin_output_q2"):
-        read_population(write(f"{header}\n{row}".replace("1.5", ""))).extended()
+        extended.columns(read_population(write(f"{header}\n{row}".replace("1.5", ""))))
     with pytest.raises(GapModelError, match="no column curve_n0, which such"):
-        read_population(write(TABLE)).extended()
+        extended.columns(read_population(write(TABLE)))

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.estimation import Population, fit_population
-from analyzer.estimation.analysis import transfer, transfer_matrix
-from analyzer.estimation.analysis.transfer import Flags
+from analyzer.estimation import PopulationTable, fit_population
 from analyzer.measures.ablation import CURVE_FEATURES
+from tools.evidence.analysis import transfer, transfer_matrix
+from tools.evidence.analysis.transfer import Flags
 
 
 def make_population(networks=30, *, seed=0, slope=0.6, shift=0.0, noise=0.02, least=0.1, most=0.6):
@@ -15,7 +15,7 @@ def make_population(networks=30, *, seed=0, slope=0.6, shift=0.0, noise=0.02, le
     features = {name: rng.uniform(0, 1, networks) for name in CURVE_FEATURES}
     features["curve_n0"], features["curve_n0_r"] = zeta, kappa
     unknown = np.full(networks, np.nan)
-    return Population(
+    return PopulationTable(
         name=tuple(map(str, range(networks))),
         zeta=zeta,
         kappa=kappa,

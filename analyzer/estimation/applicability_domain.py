@@ -1,33 +1,36 @@
-"""Circumstances of an audit, which a gap model takes for granted: it holds where they are alike.
+"""The applicability domain of a gap model: the conditions of the audits that it was fitted on.
 
-Nothing is estimated from them. What lies outside those of a gap model's own networks is named.
+Nothing is estimated from the conditions of an audit, but ζ and κ mean the same only where they are
+alike. What lies outside those of a gap model's own networks is named.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.columns import Range, number_or_none
 
-__all__ = ["CIRCUMSTANCES", "CircumstanceRanges", "Circumstances"]
+__all__ = ["CONDITION_COLUMNS", "ApplicabilityDomain", "AuditConditions", "Range", "number_or_none"]
+
+Range = tuple[float, float]
+"""Least and greatest."""
 
 ACCURACY_SLACK = 0.005
 """How far a training accuracy may lie beyond a range: training ends between two epochs, precision
-and batch norm's statistics move a sample here and there; none of it is another circumstance."""
+and batch norm's statistics move a sample here and there; none of it is another condition."""
 
 SAMPLES_FACTOR = 2.0
 """How far, as a factor, samples per class may: classes differ as much within a data set. With twice
 the images a class, networks with about the same ζ and κ had a gap smaller by 0.09 already, with
-four times by 0.14 (docs/REGIME.md): further away is another circumstance."""
+four times by 0.14 (docs/REGIME.md): further away is another condition."""
 
 _PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
-_RANGES = ("accuracy", "classes", "channels", "samples_per_class", "given_per_class")
 _NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """Of the audit of one network."""
+class AuditConditions:
+    """Under which one network was audited."""
 
     accuracy: float  # of all S samples, with nothing removed
     classes: int  # with samples
@@ -51,7 +54,7 @@ class Circumstances:
         return {_PREFIX + f.name: str(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
-    def from_cells(cls, cells: Mapping[str, str], where: str) -> "Circumstances | None":
+    def from_cells(cls, cells: Mapping[str, str], where: str) -> "AuditConditions | None":
         """What :meth:`to_cells` gave; None where all columns are missing or empty.
 
         Where only the samples that were given are not said, as in older tables, they are those
@@ -72,25 +75,24 @@ class Circumstances:
         site = given.pop("site")
         if not site:
             raise _wrong(where, "site", site, "the kind of a site")
-        numbers = {name: number_or_none(text) for name, text in given.items()}
-        for name, number in numbers.items():
-            if name == "accuracy":
-                wanted, right = "a fraction", number is not None and 0 <= number <= 1
-            else:
-                wanted = "a whole number of at least 1"
-                right = number is not None and number >= 1 and number.is_integer()
-            if not right:
-                raise _wrong(where, name, given[name], wanted)
-        accuracy = numbers.pop("accuracy")
-        return cls(accuracy=accuracy, site=site, **{k: int(v) for k, v in numbers.items()})
+        accuracy = number_or_none(given["accuracy"])
+        if accuracy is None or not 0 <= accuracy <= 1:
+            raise _wrong(where, "accuracy", given["accuracy"], "a fraction")
+        counts = {}
+        for name in ("classes", "channels", "samples", "given"):
+            number = number_or_none(given[name])
+            if number is None or number < 1 or not number.is_integer():
+                raise _wrong(where, name, given[name], "a whole number of at least 1")
+            counts[name] = int(number)
+        return cls(accuracy=accuracy, site=site, **counts)
 
 
-CIRCUMSTANCES = tuple(_PREFIX + f.name for f in fields(Circumstances))
+CONDITION_COLUMNS = tuple(_PREFIX + f.name for f in fields(AuditConditions))
 """Their columns in a population's table."""
 
 
 @dataclass(frozen=True, slots=True)
-class CircumstanceRanges:
+class ApplicabilityDomain:
     """Least and greatest of the networks that a gap model was fitted on."""
 
     accuracy: Range
@@ -101,20 +103,27 @@ class CircumstanceRanges:
     sites: tuple[str, ...]
 
     @classmethod
-    def of(cls, networks: Iterable[Circumstances | None]) -> "CircumstanceRanges | None":
-        """The ranges over at least one network; None unless the circumstances of all are known."""
-        known = list(networks)
-        if None in known:
+    def of(cls, networks: Iterable[AuditConditions | None]) -> "ApplicabilityDomain | None":
+        """The ranges over some networks; None unless the conditions of all are known."""
+        found = list(networks)
+        known = [network for network in found if network is not None]
+        if not known or len(known) < len(found):
             return None
-        ranges = {
-            name: (float(min(values)), float(max(values)))
-            for name in _RANGES
-            for values in [[getattr(network, name) for network in known]]
-        }
-        return cls(**ranges, sites=tuple(sorted({network.site for network in known})))
+        return cls(
+            accuracy=_range(network.accuracy for network in known),
+            classes=_range(network.classes for network in known),
+            channels=_range(network.channels for network in known),
+            samples_per_class=_range(network.samples_per_class for network in known),
+            given_per_class=_range(network.given_per_class for network in known),
+            sites=tuple(sorted({network.site for network in known})),
+        )
 
-    def outside(self, network: Circumstances, gap_model: str) -> Iterator[str]:
-        """A sentence for each circumstance of ``network`` that lies outside.
+    def ranges(self) -> dict[str, Range]:
+        """All ranges, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sites"}
+
+    def outside(self, network: AuditConditions, gap_model: str) -> Iterator[str]:
+        """A sentence for each condition of ``network`` that lies outside.
 
         Args:
             network: what was audited.
@@ -171,9 +180,23 @@ class CircumstanceRanges:
 
 def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
     return GapModelError(
-        f"{where}, column '{_PREFIX}{name}': {text!r} is not {wanted}. Write the table anew with "
-        f"`onnx-gap population`, or leave out its columns {_PREFIX}…"
+        f"{where}, column '{_PREFIX}{name}': {text!r} is not {wanted}. Audit the population "
+        f"again, or leave out its columns {_PREFIX}…."
     )
+
+
+def number_or_none(text: str) -> float | None:
+    """The finite number that a cell holds; None where it holds none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _range(values: Iterable[float]) -> Range:
+    found = [float(value) for value in values]
+    return min(found), max(found)
 
 
 def _inside(value: float, within: Range) -> bool:

@@ -1,23 +1,24 @@
-"""How well the gap is estimated over a population: the paper's protocol and beyond.
+"""Cross-validation: how well the gap is estimated over a population, by the paper's protocol and
+out of fold.
 
 The paper fits on 90 % of the networks and sums the squared errors on the other 10 %, over 100
 random splits. Out-of-fold scores use every network: ten folds, ten times over, each network
 estimated by a line that never saw it; a score is made per repetition and averaged. (Leaving one
 out at a time would need no repetitions, but its r is strongly negative when features say nothing.)
 All seeds are drawn before anything is fitted, and all features meet the same splits. A ridge
-chooses its penalty anew within the networks of each fit: those tested have no say in it.
+chooses its penalty again within the networks of each fit: those tested have no say in it.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analyzer.estimation.fitting import checked_features, correlation
-from analyzer.estimation.least_squares import Fit, least_squares, ridge
-from analyzer.measures.margin_features import margin_obstacle
+from analyzer.estimation.feature_sets import SCORED_SETS, checked_features, feature_set
+from analyzer.estimation.fitting import correlation
+from analyzer.estimation.linear_fits import Fit, least_squares
+from analyzer.json_codec import encode
 
 __all__ = [
     "FeatureScores",
@@ -66,87 +67,92 @@ class FeatureScores:
             "split_ssr_median": float(np.median(ssr)),
             "split_ssr_max": float(ssr.max()),
         }
-        return {**_json_values(dataclasses.asdict(self)), **summary}
+        return {**encode(self, "scores"), **summary}
 
 
 @dataclass(frozen=True, slots=True)
 class FitScores:
-    """Scores of Eq. 7 over a population, and of each quantity alone."""
+    """Scores of Eq. 7 over a population, and of other features beside it."""
 
     networks: int  # N
     held_out: int  # networks tested in each random split
     seed: int
     zeta_r: float  # Pearson of ζ and the gap
     kappa_r: float  # Pearson of κ and the gap
-    both: FeatureScores
-    zeta: FeatureScores
-    kappa: FeatureScores
-    area: FeatureScores | None = None  # of a ridge on the area under E_r; None without it
-    extended: FeatureScores | None = None  # of a ridge on further features; None without them
-    margins: FeatureScores | None = None  # of the margin-based estimate; None without margins
-    margins_obstacle: str = ""  # a sentence: why there are margins, but no scores of them
+    by_features: Mapping[str, FeatureScores | None]
+    # by the names of SCORED_SETS, in that order; None where one was not measured or not asked for
+    obstacles: Mapping[str, str]  # by the same names: why one was measured, but not scored
+
+    def __getitem__(self, features: str) -> FeatureScores:
+        """The scores of a feature set that was scored.
+
+        Raises:
+            KeyError: it was not.
+        """
+        found = self.by_features[features]
+        if found is None:
+            raise KeyError(features)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        by_features = {
-            name: getattr(self, name)
-            for name in ("both", "zeta", "kappa", "area", "extended", "margins")
+        """JSON values, a field for each feature set; "both" is the paper's."""
+        scores = {
+            {"paper": "both"}.get(name, name): found and found.to_dict()
+            for name, found in self.by_features.items()
         }
-        scores = {name: scores and scores.to_dict() for name, scores in by_features.items()}
-        return {**dataclasses.asdict(self), **scores}
+        obstacles = {
+            f"{name}_obstacle": self.obstacles.get(name, "")
+            for name, declared in SCORED_SETS.items()
+            if declared.obstacle
+        }
+        own = ("networks", "held_out", "seed", "zeta_r", "kappa_r")
+        return {**{name: getattr(self, name) for name in own}, **scores, **obstacles}
 
 
 def fit_scores(
-    zeta: np.ndarray,
-    kappa: np.ndarray,
+    columns: Mapping[str, np.ndarray],
     gap: np.ndarray,
     *,
-    area: Mapping[str, np.ndarray] | None = None,
-    extended: Mapping[str, np.ndarray] | None = None,
-    margins: Mapping[str, np.ndarray] | None = None,
+    features: str = "paper",
     splits: int = 100,
     seed: int = 0,
 ) -> FitScores:
     """Score Eq. 7 over a population, and what else may estimate the gap beside it.
 
     Args:
-        zeta: float ndarray of shape (N,).
-        kappa: float ndarray of shape (N,).
+        columns: feature -> float ndarray of shape (N,), NaN where it was not measured: "zeta",
+            "kappa", and those of other feature sets.
         gap: float ndarray of shape (N,).
-        area, extended: feature -> float ndarray of shape (N,), each for a ridge.
-        margins: feature -> float ndarray of shape (N,), for the margin-based estimate; NaN where
-            it was not measured.
+        features: a feature set that must be scored, by name. Of the others those are that are for
+            comparison, where they were measured.
         splits: number of random splits.
         seed: of the splits and the folds.
 
     Raises:
         GapModelError: as :func:`analyzer.estimation.fit_gap_model`.
     """
-    columns = {"zeta": zeta, "kappa": kappa}
-    features, target = checked_features(columns, gap)
+    asked = feature_set(features)
+    points, target = checked_features({name: columns[name] for name in ("zeta", "kappa")}, gap)
     drawn = draw_splits(len(target), splits=splits, seed=seed)
-    both, zeta_alone, kappa_alone = (
-        score_features({name: columns[name] for name in names}, target, drawn)
-        for names in (("zeta", "kappa"), ("zeta",), ("kappa",))
-    )
-    obstacle = margin_obstacle(margins, len(drawn.random[0][0])) if margins else ""
-    scored = score_features(margins, target, drawn) if margins and not obstacle else None
-    by_ridge = {
-        name: chosen and score_features(chosen, target, drawn, fit=ridge)
-        for name, chosen in (("area", area), ("extended", extended))
-    }
+    scores: dict[str, FeatureScores | None] = {}
+    obstacles: dict[str, str] = {}
+    for name, declared in SCORED_SETS.items():
+        scores[name] = None
+        if declared is not asked and not (declared.compared and declared.measured_in(columns)):
+            continue
+        chosen = {feature: columns[feature] for feature in declared.names(columns)}
+        if declared.obstacle and (why := declared.obstacle(chosen, len(drawn.random[0][0]))):
+            obstacles[name] = why
+        else:
+            scores[name] = score_features(chosen, target, drawn, fit=declared.fit)
     return FitScores(
         networks=len(target),
         held_out=len(drawn.random[0][1]),
         seed=seed,
-        zeta_r=correlation(features[:, 0], target),
-        kappa_r=correlation(features[:, 1], target),
-        both=both,
-        zeta=zeta_alone,
-        kappa=kappa_alone,
-        **by_ridge,
-        margins=scored,
-        margins_obstacle=obstacle,
+        zeta_r=correlation(points[:, 0], target),
+        kappa_r=correlation(points[:, 1], target),
+        by_features=scores,
+        obstacles=obstacles,
     )
 
 
@@ -236,7 +242,3 @@ def out_of_fold_estimates(
             line = fit(features[train], target[train])
             estimates[repetition, test] = line.predict(features[test])
     return estimates
-
-
-def _json_values(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
