@@ -129,15 +129,17 @@ def _decode_record(kind: type, value: Any, source: JsonSource, where: str) -> An
 
 
 def _decode_union(parts: tuple[Any, ...], value: Any, source: JsonSource, where: str) -> Any:
-    *first, last = [part for part in parts if part is not types.NoneType]
     if value is None and types.NoneType in parts:
         return None
-    for part in first:
+    kinds = [part for part in parts if part is not types.NoneType]
+    if len(kinds) == 1:
+        return decode(kinds[0], value, source, where)
+    for kind in kinds:
         try:
-            return decode(part, value, source, where)
+            return decode(kind, value, source, where)
         except AnalyzerError:
             continue
-    return decode(last, value, source, where)
+    raise source.wrong(where, " or ".join(map(_words, kinds)), value)
 
 
 def _decode_number(value: Any, source: JsonSource, where: str) -> float:
@@ -163,7 +165,15 @@ def _name(field: Field[Any]) -> str:
     return field.metadata.get(JSON_NAME, field.name)
 
 
-_KINDS = {int: "an integer", str: "a string", bool: "true or false"}
+_KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+_SEVERAL = {int: "integers", float: "numbers", str: "strings"}
+
+
+def _words(kind: Any) -> str:
+    """What a value of an annotation is called."""
+    if typing.get_origin(kind) in (tuple, Sequence):
+        return f"a list of {_SEVERAL.get(typing.get_args(kind)[0], 'values')}"
+    return _KINDS.get(kind, "an object")
 
 
 def _shown(value: Any) -> str:

@@ -66,7 +66,11 @@ def test_what_json_does_not_have_is_not_encoded(number):
         ("inner", {"pair": [1]}, "'inner.pair' must be a list of 2, not a list of 1"),
         ("inner", {"pair": [1, {}]}, "'inner.pair[1]' must be a number, not an object"),
         ("anything", 3, "'anything' must be an object, not 3"),
-        ("either", {"x": [1, None]}, "'either.x[0]' must be a string"),
+        (
+            "either",
+            {"x": [1, None]},
+            "'either.x' must be a list of numbers or a list of strings",
+        ),
         ("called", 1, "'called' must be true or false"),
         ("found", {"x": None}, "'found.x' must be a number, not None"),
     ],

@@ -109,9 +109,7 @@ def summed_up(
 def _gap(
     request: AuditRequest, gap_model: estimation.GapModel, found: record.AuditRecord
 ) -> record.GapRecord:
-    estimate = gap_model.estimate(
-        found.values(), rank=request.rank, conditions=found.circumstances
-    )
+    estimate = gap_model.estimate(found.values(), rank=request.rank, conditions=found.circumstances)
     return record.GapRecord(
         estimate=estimate.estimate,
         low=estimate.low,

@@ -6,7 +6,6 @@ choices of the command line follow from it. Which features there are, the measur
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
@@ -112,14 +111,12 @@ _DECLARED = (
     ),
 )
 
-FEATURE_SETS: Mapping[str, FeatureSet] = MappingProxyType(
-    {declared.name: declared for declared in _DECLARED if declared.fitted}
-)
+FEATURE_SETS: Mapping[str, FeatureSet] = {
+    declared.name: declared for declared in _DECLARED if declared.fitted
+}
 """Those that gap models are fitted on, by name."""
 
-SCORED_SETS: Mapping[str, FeatureSet] = MappingProxyType(
-    {declared.name: declared for declared in _DECLARED}
-)
+SCORED_SETS: Mapping[str, FeatureSet] = {declared.name: declared for declared in _DECLARED}
 """Those that are scored, in the order in which scores are shown; all of them."""
 
 

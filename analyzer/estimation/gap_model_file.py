@@ -203,8 +203,8 @@ def _check(file: _File, source: JsonSource) -> None:
             if name not in values:
                 raise source.missing(f"{field_name}.{name}")
     for field_name, value, least, most in _bounded(file):
-        if not least <= value <= most:
-            wanted = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+        if value is None or not least <= value <= most:
+            wanted = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
             raise source.wrong(field_name, f"a number {wanted}", value)
     for field_name, (low, high) in _ranges(file):
         if low > high:
@@ -228,7 +228,7 @@ def _check_features(features: tuple[str, ...], source: JsonSource) -> None:
             raise source.wrong(f"features[{number}]", wanted, name)
 
 
-def _bounded(file: _File) -> Iterator[tuple[str, float, float, float]]:
+def _bounded(file: _File) -> Iterator[tuple[str, float | None, float, float]]:
     """Fields, their numbers, and the least and greatest that each may be."""
     interval = file.interval
     yield "fitted_on.networks", file.fitted_on.networks, 1, math.inf
@@ -242,8 +242,7 @@ def _bounded(file: _File) -> Iterator[tuple[str, float, float, float]]:
         if share is not None:
             yield f"interval.{name}", share, 0, 1
     if interval.left_out is None:
-        quantile = math.nan if interval.t_quantile is None else interval.t_quantile
-        yield "interval.t_quantile", quantile, 0, math.inf
+        yield "interval.t_quantile", interval.t_quantile, 0, math.inf
     for name, scale in file.scales.items():
         yield f"scales.{name}", scale, 0, math.inf
 

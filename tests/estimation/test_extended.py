@@ -152,7 +152,7 @@ def test_gap_model_of_margins_asks_for_them(tmp_path):
     assert gap_model.takes_margins
     paper = fit_population(make_population(margins=True), **WORDS)
     assert not paper.takes_margins
-    with pytest.raises(GapModelError, match=r"needs margin_0_q1.*--margins"):
+    with pytest.raises(GapModelError, match=r"needs margin_0_q1.*audit with margins"):
         gap_model.estimate(make_population().values(0))
     written = write_gap_model(gap_model, tmp_path / "gap_model.json")
     assert read_gap_model(tmp_path / "gap_model.json") == written

@@ -142,7 +142,7 @@ def mean_agreement(found: Sequence[Agreement]) -> Agreement:
         tau=mean("tau"),
         r2=mean("r2"),
         rmse=float(np.sqrt(np.mean([one.rmse**2 for one in found]))),
-        bias=mean("bias"),
+        bias=float(np.mean([one.bias for one in found])),
     )
 
 

@@ -21,6 +21,7 @@ shuffled among the networks, and beside Î with that taken out as in adjusted mu
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,13 +61,12 @@ class ConditionalInformation:
     @property
     def worst(self) -> SetInformation:
         """The hyperparameters that leave least for the measure to tell."""
-        told = (found for found in self.sets if found.normalised is not None)
-        return min(told, key=lambda found: found.normalised)
+        return min(self.sets, key=lambda found: _or_infinite(found.normalised))
 
     @property
     def score(self) -> float:
         """The competition's score, in [0, 1] (there times 100)."""
-        return self.worst.normalised
+        return _or_infinite(self.worst.normalised)
 
 
 def conditional_information(
@@ -110,6 +110,11 @@ def conditional_information(
             for subset in itertools.combinations(codes, size)
         )
     )
+
+
+def _or_infinite(share: float | None) -> float:
+    """``share``; infinity where nothing is left to tell, which never is the least."""
+    return math.inf if share is None else share
 
 
 def _set_information(

@@ -146,7 +146,6 @@ def transfer_matrix(
     Raises:
         GapModelError: a population cannot be fitted or estimated.
     """
-    draws = {"sizes": sizes, "repetitions": repetitions, "seed": seed}
     known = {name: _known(population, name) for name, population in populations.items()}
 
     def fitted(population: PopulationTable, name: str) -> GapModel:
@@ -172,9 +171,18 @@ def transfer_matrix(
         for target, networks in known.items():
             if target == source:
                 own = left_out(source)
-                found.append(_transfer(source, source, own, networks.gap, **draws))
+                found.append(_transfer(source, source, own, networks.gap, sizes, repetitions, seed))
             else:
-                found.append(transfer(gap_model, networks, name=target, **draws))
+                found.append(
+                    transfer(
+                        gap_model,
+                        networks,
+                        name=target,
+                        sizes=sizes,
+                        repetitions=repetitions,
+                        seed=seed,
+                    )
+                )
     return tuple(found)
 
 
