@@ -37,7 +37,8 @@ class Option:
     choices: tuple[str, ...] = ()  # the values it can have
     least: float = -math.inf  # bounds of a number
     most: float = math.inf
-    open_ends: bool = False  # the bounds themselves are left out
+    open_least: bool = False  # the bound itself is left out
+    open_most: bool = False
     parse: Callable[[str], Any] | None = None  # from a text, where the type does not say
     repeated: bool = False  # may be given several times
     show_default: bool = False

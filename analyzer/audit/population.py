@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import prepare_folder
-from analyzer.audit.opening import in_precision
-from analyzer.audit.request import AuditRequest
+from analyzer.audit.inputs import open_network
+from analyzer.audit.result import some_of
 from analyzer.audit.run import run_audit
-from analyzer.audit.subject import open_network
-from analyzer.audit.summing import some_of
 from analyzer.errors import AnalyzerError, DataError
+from analyzer.files import prepare_folder
+from analyzer.measures.ablation.checked_network import in_precision
+from analyzer.measures.registry import feature_values
 from analyzer.records import Progress
+from analyzer.request import AuditRequest
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 
@@ -214,7 +215,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
     }
-    return member.name, _Row({**result.values(), **values}, result.circumstances, result.warnings)
+    return member.name, _Row(
+        {**feature_values(result), **values}, estimation.conditions_of(result), result.warnings
+    )
 
 
 def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:
@@ -227,7 +230,7 @@ def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[st
 
 
 def _test_accuracy(member: Member, request: AuditRequest) -> float:
-    network, further = open_network(member.model, request)
+    network, extra_inputs = open_network(member.model, request, request)
     source = data.open_data(
         member.test_data, keys=member.test_keys or request.keys, classes=request.classes
     )
@@ -247,7 +250,7 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
             samples,
             network.info.inputs[0],
             surgery.answer(network, request.output),
-            further=further if converted is network else (),  # bound in the converted file
+            further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
             device=device,
             threads=request.threads,

@@ -10,11 +10,12 @@ from analyzer.cli.options import (
     Number,
     data_options,
     json_option,
+    measure_options,
     out_folder,
+    request_options,
     run_options,
     site_options,
 )
-from analyzer.cli.requests import audit_request
 from analyzer.cli.terminal import (
     complain,
     going_on_later,
@@ -26,7 +27,7 @@ from analyzer.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import AuditRecord
+    from analyzer.audit_record import AuditRecord
 
 
 @click.command("audit", short_help="Audit a network on its training data.")
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @data_options
 @site_options
 @run_options
+@measure_options
 def command(
     model: str,
     data: str | None,
@@ -78,10 +80,11 @@ def command(
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
+    from analyzer.api import audit_request
     from analyzer.audit import run_audit, to_dict
 
     request = audit_request(
-        model, data, out, gap_model=gap_model, fresh=not resume, options=options
+        model, data, out, gap_model=gap_model, fresh=not resume, **request_options(options)
     )
     if max_gap is not None and request.gap_model is None:
         raise click.UsageError("--max-gap needs a gap model: name it with --gap-model.")
@@ -118,9 +121,10 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
             f"to {gap.high:z.3f} ({gap.gap_model_name})",
         )
-    if result.margins is not None:
-        medians = ", ".join(f"{layer.q2:.2f}" for layer in result.margins.layers)
-        layers = len(result.margins.layers)
+    margins = result.sections.get("margins")
+    if margins is not None:
+        medians = ", ".join(f"{layer.q2:.2f}" for layer in margins.layers)
+        layers = len(margins.layers)
         yield "margins", f"log of the median distance at {layers} layers: {medians}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"

@@ -8,6 +8,7 @@ from analyzer.estimation.applicability_domain import (
     CONDITION_COLUMNS,
     ApplicabilityDomain,
     AuditConditions,
+    conditions_of,
 )
 from analyzer.estimation.cross_validation import (
     FeatureScores,
@@ -45,6 +46,7 @@ __all__ = [
     "LinearFit",
     "MeasuredCoverage",
     "PopulationTable",
+    "conditions_of",
     "draw_splits",
     "fit_gap_model",
     "fit_population",

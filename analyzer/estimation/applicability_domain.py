@@ -8,9 +8,17 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from analyzer.audit_record import AuditRecord
 from analyzer.errors import GapModelError
 
-__all__ = ["CONDITION_COLUMNS", "ApplicabilityDomain", "AuditConditions", "Range", "number_or_none"]
+__all__ = [
+    "CONDITION_COLUMNS",
+    "ApplicabilityDomain",
+    "AuditConditions",
+    "Range",
+    "conditions_of",
+    "number_or_none",
+]
 
 Range = tuple[float, float]
 """Least and greatest."""
@@ -85,6 +93,18 @@ class AuditConditions:
                 raise _wrong(where, name, given[name], "a whole number of at least 1")
             counts[name] = int(number)
         return cls(accuracy=accuracy, site=site, **counts)
+
+
+def conditions_of(record: AuditRecord) -> AuditConditions:
+    """The conditions of an audit."""
+    return AuditConditions(
+        accuracy=record.accuracy,
+        classes=len(record.classes),
+        channels=record.site.channels,
+        samples=record.data.samples,
+        given=record.data.given,
+        site=record.site.kind,
+    )
 
 
 CONDITION_COLUMNS = tuple(_PREFIX + f.name for f in fields(AuditConditions))

@@ -17,7 +17,7 @@ from analyzer.estimation.intervals import (
 )
 from analyzer.estimation.linear_fits import Fit, least_squares
 from analyzer.estimation.population_table import PopulationTable
-from analyzer.measures.features import SYMBOLS
+from analyzer.measures.registry import SYMBOLS
 
 __all__ = ["correlation", "fit_gap_model", "fit_population"]
 

@@ -20,7 +20,7 @@ from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
 from analyzer.files import write_bytes
 from analyzer.json_codec import JsonSource, decode, encode
-from analyzer.measures.features import SYMBOLS, is_feature
+from analyzer.measures.registry import FEATURES
 
 __all__ = ["read_gap_model", "write_gap_model"]
 
@@ -223,7 +223,7 @@ def _check_features(features: tuple[str, ...], source: JsonSource) -> None:
     if not features or len(set(features)) != len(features):
         raise source.wrong("features", "names, at least one, each once", features)
     for number, name in enumerate(features):
-        if name not in SYMBOLS and not is_feature(name):
+        if name not in FEATURES:
             wanted = "a feature that this version of onnx-gap knows"
             raise source.wrong(f"features[{number}]", wanted, name)
 

@@ -23,7 +23,7 @@ from analyzer.estimation.applicability_domain import (
     number_or_none,
 )
 from analyzer.files import write_bytes
-from analyzer.measures.features import is_feature
+from analyzer.measures.registry import is_feature
 
 __all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
 

@@ -4,7 +4,7 @@ import pytest
 from analyzer.errors import DataError
 from analyzer.measures.ablation import class_quantities, network_quantities
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES, compute_curve_features
-from analyzer.records import ClassCurves, SampleCounts
+from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 # METHOD's tables worked by hand, as counts of ten samples; chance 0.1, M = 4.
 BY_HAND = (
@@ -25,7 +25,16 @@ def make_audit(pairs, samples=10):
     ]
     down, up = (np.concatenate([hit[order] for hit in hits]) for order in (0, 1))
     label = np.repeat(np.arange(len(pairs)), samples)
-    return curves, SampleCounts(label, down > 0, down.astype(np.int32), up.astype(np.int32))
+    nothing = np.zeros(len(label), dtype=np.float32)
+    counts = SampleCounts(
+        label=label,
+        correct=down > 0,
+        descending=down.astype(np.int32),
+        ascending=up.astype(np.int32),
+        index=np.arange(len(label)),
+        scores=SampleScores(nothing, nothing, nothing.astype(np.int32)),
+    )
+    return curves, counts
 
 
 def test_features_are_those_worked_out_by_hand():
