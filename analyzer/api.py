@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.results import Audit
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.records import Progress
+from analyzer.results import Audit
 from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_entry
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def audit_request(
         if declared.preset is None:
             given = {f.name: getattr(declared, f.name) for f in fields(declared)}
             given = {name: value for name, value in given.items() if value is not None}
-            declared = preprocess_options({**samples.preprocessing, **given})
+            declared = preprocess_options({**(samples.preprocessing or {}), **given})
     return AuditRequest(
         model=network_path(model),
         model_name="" if network is None else str(model),
@@ -133,7 +133,7 @@ def audit_request(
         gap_model=None if gap_model is None else gap_model_path(gap_model),
         gap_model_name="" if gap_model is None else str(gap_model),
         preprocess=declared,
-        **options,
+        **_coerced(options),
     )
 
 
@@ -232,7 +232,7 @@ def audit_population(
         data=members[0].train_data,
         out=Path(out),
         preprocess=preprocess_options(preprocess),
-        **options,
+        **_coerced(options),
     )
     return audit_all(members, template, Path(out), jobs=jobs, progress=progress, say=_warn)
 
@@ -334,6 +334,16 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
         return path_of(name)
     except AnalyzerError:
         return None
+
+
+def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
+    from analyzer.options import coerced
+    from analyzer.request import AuditRequest
+
+    try:
+        return coerced(AuditRequest, options)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _folder(audit: "str | Path | Audit") -> Path:

@@ -8,7 +8,6 @@ import click
 
 from analyzer.cli.options import json_option
 from analyzer.cli.terminal import complain, print_facts, print_json
-from analyzer.cli.zoo_names import entry
 
 _TRIED = "zoo:digits-c0"
 _EXTRAS = {"parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}

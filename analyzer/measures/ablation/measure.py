@@ -216,6 +216,13 @@ class Ablation(Measure[AblationResult]):
         """ζ, κ and more of the same curves."""
         return {"zeta": record.zeta, "kappa": record.kappa, **record.features}
 
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """ζ and κ, and what units were ranked by if not by activity."""
+        if record.rank != "l1":
+            yield "ranking", f"units ranked by {record.rank}, not by activity as the method has it"
+        yield "ζ", f"{record.zeta:.4f}"
+        yield "κ", f"{record.kappa:.4f}"
+
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""
         from analyzer.measures.ablation.verification import ablation_checks

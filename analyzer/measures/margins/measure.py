@@ -151,6 +151,13 @@ class Margins(Measure[MarginsResult]):
             for feature in MARGIN_FEATURES
         }
 
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """The median at each layer."""
+        if self.measured(record):
+            layers = record.sections[self.name].layers
+            medians = ", ".join(f"{layer.q2:.2f}" for layer in layers)
+            yield self.name, f"log of the median distance at {len(layers)} layers: {medians}"
+
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Whether the numbers of the record describe the distances of the file."""
         if self.measured(record):
