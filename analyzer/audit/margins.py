@@ -35,7 +35,7 @@ def margin_graph(
         AnalyzerError: its gradient cannot be had, or not one sample can be read.
     """
     _, images = samples_of(request, subject, 1)
-    return surgery.write_margins(
+    return surgery.write_margin_graph(
         subject.network,
         folder / "margins.onnx",
         images.shape[1:],

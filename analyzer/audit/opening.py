@@ -53,7 +53,7 @@ def open_checked(
     cut, rounded = in_float32.cut, request.precision != "float32"
     if request.precision == "fp16":
         half = in_precision(subject.network, request.precision, folder)
-        cut = surgery.cut(half, subject.site, half.path.parent, output=request.output)
+        cut = surgery.cut_network(half, subject.site, half.path.parent, output=request.output)
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
@@ -91,7 +91,7 @@ def in_precision(network: surgery.Network, precision: str, folder: Path) -> surg
         return network
     place = folder / "float16"
     place.mkdir()
-    return surgery.rewritten(network, place, runtime.in_float16)
+    return surgery.rewrite_network(network, place, runtime.in_float16)
 
 
 class _InFloat32:
@@ -99,10 +99,10 @@ class _InFloat32:
 
     def __init__(self, request: AuditRequest, subject: Subject, folder: Path, images: np.ndarray):
         self._request, self._subject, self._images = request, subject, images
-        self.cut = surgery.cut(subject.network, subject.site, folder, output=request.output)
+        self.cut = surgery.cut_network(subject.network, subject.site, folder, output=request.output)
         self._masked = folder / "masked.onnx"
         surgery.write_masked(subject.network, subject.site, self._masked)
-        self._original = surgery.runnable(subject.network, folder)
+        self._original = surgery.runnable_file(subject.network, folder)
 
     def check(self, network: ablation.CutNetwork) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
@@ -113,7 +113,7 @@ class _InFloat32:
             self._masked,
             self._images,
             fixed=subject.info.inputs[0].fixed_batch,
-            answer=surgery.answer(subject.network, request.output),
+            answer=surgery.find_answer(subject.network, request.output),
             further=subject.further,
             seed=request.seed,
         )

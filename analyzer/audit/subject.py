@@ -12,7 +12,7 @@ from analyzer.audit.request import AuditRequest
 from analyzer.audit.versions import installed_versions
 from analyzer.errors import DataError
 from analyzer.measures import ablation
-from analyzer.records import FurtherInput, NetworkInfo, Site
+from analyzer.records import ExtraInput, NetworkInfo, Site
 
 __all__ = ["Subject", "find_subject", "open_network"]
 
@@ -22,7 +22,7 @@ class Subject:
     """What is audited, found and checked before anything is written."""
 
     network: surgery.Network
-    further: tuple[FurtherInput, ...]  # what its further inputs are fed
+    further: tuple[ExtraInput, ...]  # what its further inputs are fed
     site: Site
     source: data.Source
     preprocessing: data.Preprocessing
@@ -91,14 +91,14 @@ def find_subject(request: AuditRequest) -> Subject:
 
 def open_network(
     model: Path, request: AuditRequest
-) -> tuple[surgery.Network, tuple[FurtherInput, ...]]:
+) -> tuple[surgery.Network, tuple[ExtraInput, ...]]:
     """The network in ``model`` with its further inputs bound to what the request gives them.
 
     Raises:
-        DataError, ModelError: as :func:`analyzer.surgery.load` and
+        DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load(model, custom_ops=request.custom_ops)
+    network = surgery.load_network(model, custom_ops=request.custom_ops)
     given = {name: data.read_value(text) for name, text in request.inputs}
     return surgery.bind_inputs(network, given)
 

@@ -113,7 +113,7 @@ def measure_margins(
                 {
                     graph.image: padded(batch.images, graph.batch),
                     graph.label: padded(samples.labels[places], graph.batch),
-                    graph.share: share,
+                    graph.weight: share,
                 }
             )
             named = dict(zip(session.outputs, found, strict=True))

@@ -113,9 +113,9 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
     monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
-    write = margins.surgery.write_margins
+    write = margins.surgery.write_margin_graph
     monkeypatch.setattr(
-        margins.surgery, "write_margins", lambda *a, **o: write(*a, **{**o, "most": 8})
+        margins.surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8})
     )
     run_audit(replace(asked, out=tmp_path / "in pieces"))
 
@@ -153,7 +153,7 @@ def test_a_network_without_gradient_is_refused_before_the_sweep(asked, no_counti
     def refuse(*arguments, **options):
         raise ModelError("no gradient")
 
-    monkeypatch.setattr(margins.surgery, "write_margins", refuse)
+    monkeypatch.setattr(margins.surgery, "write_margin_graph", refuse)
     with pytest.raises(ModelError, match="no gradient"):
         run_audit(asked)
     assert not asked.out.exists()

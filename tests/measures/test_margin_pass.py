@@ -54,8 +54,8 @@ def graph_of(tmp_path):
     weights = np.random.default_rng(1).normal(size=(4, 18)).astype(np.float32)
     model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
     onnx.save(model, tmp_path / "network.onnx")
-    network = surgery.load(tmp_path / "network.onnx")
-    return lambda batch: surgery.write_margins(
+    network = surgery.load_network(tmp_path / "network.onnx")
+    return lambda batch: surgery.write_margin_graph(
         network, tmp_path / f"margins-{batch}.onnx", (2, 3, 3), most=batch
     )
 
