@@ -162,9 +162,9 @@ def inspect_network(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
-    return surgery.outline(network, found, output=output)
+    return surgery.outline_network(network, found, output=output)
 
 
 def write_masked(
@@ -192,7 +192,7 @@ def write_masked(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
     return Path(out)

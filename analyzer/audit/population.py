@@ -246,10 +246,10 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
         return runtime.accuracy(
-            surgery.runnable(converted, Path(scratch)),
+            surgery.runnable_file(converted, Path(scratch)),
             samples,
             network.info.inputs[0],
-            surgery.answer(network, request.output),
+            surgery.find_answer(network, request.output),
             further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
             device=device,

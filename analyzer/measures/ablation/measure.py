@@ -113,7 +113,7 @@ class Ablation(Measure[AblationResult]):
         )
         place = np.empty(len(samples.labels), dtype=np.int64)
         place[samples.sequence()] = np.arange(len(place))
-        answer = surgery.answer(subject.network, request.output)
+        answer = surgery.find_answer(subject.network, request.output)
         counts = tally.sample_counts(samples.indices, samples.labels, place, answer.kind)
         read = place[tally.read[place]]
         return AblationResult(

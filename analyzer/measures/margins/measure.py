@@ -188,7 +188,7 @@ def _graph(job: Job, most: int | None = None) -> MarginGraph:
     images = job.subject.samples(skip_bad=job.request.skip_bad).spread(1)
     if images is None:
         raise job.subject.nothing_read()
-    return surgery.write_margins(
+    return surgery.write_margin_graph(
         job.subject.network,
         job.scratch / "margins.onnx",
         images.shape[1:],
