@@ -12,7 +12,7 @@ from analyzer.errors import DataError
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.options import identity_of, options_of
-from analyzer.records import FurtherInput
+from analyzer.records import ExtraInput
 from analyzer.request import AuditRequest, DataOptions, SiteOptions
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
@@ -61,14 +61,14 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
 
 def open_network(
     model: Path, site: SiteOptions, data_options: DataOptions
-) -> tuple[surgery.Network, tuple[FurtherInput, ...]]:
+) -> tuple[surgery.Network, tuple[ExtraInput, ...]]:
     """The network in ``model`` with its extra inputs bound to the values they are given.
 
     Raises:
-        DataError, ModelError: as :func:`analyzer.surgery.load` and
+        DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load(model, custom_ops=site.custom_ops)
+    network = surgery.load_network(model, custom_ops=site.custom_ops)
     given = {name: data.read_value(text) for name, text in data_options.inputs}
     return surgery.bind_inputs(network, given)
 

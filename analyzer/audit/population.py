@@ -203,9 +203,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
         if test is None and member.test_data is not None:
-            test = _test_accuracy(member, request)
+            test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, str(error)
+        return member.name, error.message
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
@@ -229,27 +229,27 @@ def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[st
     return found
 
 
-def _test_accuracy(member: Member, request: AuditRequest) -> float:
+def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
     network, extra_inputs = open_network(member.model, request, request)
     source = data.open_data(
-        member.test_data, keys=member.test_keys or request.keys, classes=request.classes
+        test_data, keys=member.test_keys or request.keys, classes=request.classes
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     samples = runtime.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
-        load=lambda indices, size: data.batches(
-            source, preprocessing, indices, size, skip_bad=request.skip_bad
+        load=lambda indices, batch_size: data.batches(
+            source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
         ),
     )
     device, *_ = runtime.named_devices(request.device)
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
         return runtime.accuracy(
-            surgery.runnable(converted, Path(scratch)),
+            surgery.runnable_file(converted, Path(scratch)),
             samples,
             network.info.inputs[0],
-            surgery.answer(network, request.output),
+            surgery.find_answer(network, request.output),
             further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
             device=device,

@@ -11,9 +11,9 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import numpy as np
 
@@ -72,6 +72,9 @@ class Suspect:
         return math.exp(self.log_probability)
 
 
+_COLUMNS = get_type_hints(Suspect)
+
+
 def write_suspects(
     folder: Path, suspects: Sequence[Suspect], pictures: Mapping[int, bytes]
 ) -> None:
@@ -92,9 +95,8 @@ def write_suspects(
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    columns = [field.name for field in fields(Suspect)]
-    writer.writerow(columns)
-    writer.writerows([_cell(getattr(suspect, name)) for name in columns] for suspect in suspects)
+    writer.writerow(_COLUMNS)
+    writer.writerows([_cell(getattr(suspect, name)) for name in _COLUMNS] for suspect in suspects)
     write_text(folder / SUSPECTS, text.getvalue())
 
 
@@ -109,8 +111,7 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return tuple(
-            Suspect(**{field.name: field.type(row[field.name]) for field in fields(Suspect)})
-            for row in rows
+            Suspect(**{name: kind(row[name]) for name, kind in _COLUMNS.items()}) for row in rows
         )
     except FileNotFoundError:
         return ()

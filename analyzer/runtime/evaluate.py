@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import DataError
-from analyzer.records import Answer, FurtherInput, Progress, TensorInfo
+from analyzer.records import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import classes_of
 from analyzer.runtime.samples import Samples, images_at_once
@@ -21,7 +21,7 @@ def accuracy(
     image: TensorInfo,
     answer: Answer,
     *,
-    further: tuple[FurtherInput, ...] = (),
+    further: tuple[ExtraInput, ...] = (),
     custom_ops: Path | None = None,
     device: str = "auto",
     threads: int = 0,
@@ -68,7 +68,7 @@ def _classes(
     images: np.ndarray,
     image: TensorInfo,
     answer: Answer,
-    further: tuple[FurtherInput, ...],
+    further: tuple[ExtraInput, ...],
     piece: slice,
 ) -> np.ndarray:
     """The classes, int64 (B',), that a piece of images (B, …) is given."""

@@ -113,10 +113,8 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
     monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
-    write = surgery.write_margins
-    monkeypatch.setattr(
-        surgery, "write_margins", lambda *a, **o: write(*a, **{**o, "most": 8})
-    )
+    write = surgery.write_margin_graph
+    monkeypatch.setattr(surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8}))
     run_audit(replace(asked, out=tmp_path / "in pieces"))
 
     def interrupt(stage, done, total):
@@ -153,7 +151,7 @@ def test_a_network_without_gradient_is_refused_before_the_sweep(asked, no_counti
     def refuse(*arguments, **options):
         raise ModelError("no gradient")
 
-    monkeypatch.setattr(surgery, "write_margins", refuse)
+    monkeypatch.setattr(surgery, "write_margin_graph", refuse)
     with pytest.raises(ModelError, match="no gradient"):
         run_audit(asked)
     assert not asked.out.exists()

@@ -111,7 +111,9 @@ def test_changed_feature_is_found(audit):
 
 def test_the_features_that_an_audit_recorded_are_verified(audit):
     record = read_record(audit)
-    write_record(audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]}))
+    write_record(
+        audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]})
+    )
     assert verify_audit(audit).passed
     write_record(audit, dataclasses.replace(record, features={"later": 0.5}))
     assert "later is 0.5 in audit.json" in failed(verify_audit(audit))["features"]

@@ -48,7 +48,7 @@ def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
     cut, rounded = in_float32.cut, request.precision != "float32"
     if request.precision == "fp16":
         converted = in_precision(subject.network, request.precision, job.scratch)
-        cut = surgery.cut(converted, subject.site, converted.path.parent, output=request.output)
+        cut = surgery.cut_network(converted, subject.site, converted.path.parent, output=request.output)
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
@@ -87,7 +87,7 @@ def in_precision(network: surgery.Network, precision: str, folder: Path) -> surg
         return network
     place = folder / "float16"
     place.mkdir()
-    return surgery.rewritten(network, place, runtime.in_float16)
+    return surgery.rewrite_network(network, place, runtime.in_float16)
 
 
 class _InFloat32:
@@ -96,10 +96,10 @@ class _InFloat32:
     def __init__(self, job: Job, images: np.ndarray):
         self._job, self._images = job, images
         network, site, output = job.subject.network, job.subject.site, job.request.output
-        self.cut = surgery.cut(network, site, job.scratch, output=output)
+        self.cut = surgery.cut_network(network, site, job.scratch, output=output)
         self._masked = job.scratch / "masked.onnx"
         surgery.write_masked(network, site, self._masked)
-        self._original = surgery.runnable(network, job.scratch)
+        self._original = surgery.runnable_file(network, job.scratch)
 
     def check(self, network: CutNetwork) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
@@ -110,7 +110,7 @@ class _InFloat32:
             self._masked,
             self._images,
             fixed=subject.network.info.inputs[0].fixed_batch,
-            answer=surgery.answer(subject.network, request.output),
+            answer=surgery.find_answer(subject.network, request.output),
             further=subject.extra_inputs,
             seed=request.seed,
         )

@@ -13,7 +13,7 @@ from analyzer.measures.ablation.suffix_features import Features
 from analyzer.records import Cut
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.sessions import Held, Session, open_session
-from analyzer.surgery.gathering import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.surgery.gathering_suffix import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = ["CutNetwork", "open_network"]
 
@@ -44,24 +44,24 @@ class CutNetwork:
             OutOfMemory: not even one image fits.
         """
         cut = self.cut
-        names = (cut.features, *cut.side)
-        outputs = (*names, cut.attribute, cut.active)
+        names = (cut.features, *cut.skip_inputs)
+        outputs = (*names, cut.activity, cut.active)
 
         def run(piece: slice) -> Features:
             batch = images[piece]
             feeds = {self.image: padded(batch, cut.batch)}
             if self.resident is not None:
-                stay = set(names) - set(cut.shared)
+                stay = set(names) - set(cut.shared_inputs)
                 named = self.prefix.run_held(feeds, outputs, stay)
             else:
                 named = dict(zip(outputs, self.prefix.run(feeds, outputs), strict=True))
-            shared = {name: named.pop(name) for name in cut.shared}
+            shared = {name: named.pop(name) for name in cut.shared_inputs}
             whole = {
                 name: value if isinstance(value, Held) else value[: len(batch)]
                 for name, value in named.items()
             }
             return Features(
-                attribute=whole.pop(cut.attribute),
+                attribute=whole.pop(cut.activity),
                 active=whole.pop(cut.active),
                 values=whole,
                 shared=shared,

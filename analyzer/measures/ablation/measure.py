@@ -113,7 +113,7 @@ class Ablation(Measure[AblationResult]):
         )
         place = np.empty(len(samples.labels), dtype=np.int64)
         place[samples.sequence()] = np.arange(len(place))
-        answer = surgery.answer(subject.network, request.output)
+        answer = surgery.find_answer(subject.network, request.output)
         counts = tally.sample_counts(samples.indices, samples.labels, place, answer.kind)
         read = place[tally.read[place]]
         return AblationResult(
@@ -215,6 +215,13 @@ class Ablation(Measure[AblationResult]):
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
         """ζ, κ and more of the same curves."""
         return {"zeta": record.zeta, "kappa": record.kappa, **record.features}
+
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """ζ and κ, and what units were ranked by if not by activity."""
+        if record.rank != "l1":
+            yield "ranking", f"units ranked by {record.rank}, not by activity as the method has it"
+        yield "ζ", f"{record.zeta:.4f}"
+        yield "κ", f"{record.kappa:.4f}"
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""

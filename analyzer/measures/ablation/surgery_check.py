@@ -6,7 +6,7 @@ import numpy as np
 
 from analyzer.errors import ModelError
 from analyzer.measures.ablation.cut_network import CutNetwork
-from analyzer.records import Answer, FurtherInput
+from analyzer.records import Answer, ExtraInput
 from analyzer.runtime.batching import padded
 from analyzer.runtime.predictions import scores_of
 from analyzer.runtime.sessions import Session, open_session
@@ -30,7 +30,7 @@ def check_surgery(
     *,
     fixed: int | None,
     answer: Answer,
-    further: tuple[FurtherInput, ...] = (),
+    further: tuple[ExtraInput, ...] = (),
     seed: int,
 ) -> int:
     """Compares the cut network with the whole one on a few images.
@@ -116,7 +116,7 @@ def _in_batches(
     feeds: dict[str, np.ndarray],
     fixed: int | None,
     answer: Answer,
-    further: tuple[FurtherInput, ...] = (),
+    further: tuple[ExtraInput, ...] = (),
 ) -> np.ndarray:
     """Scores (B, K) or labels (B, 1) of the whole network, in batches of the size it takes."""
     count = len(next(iter(feeds.values())))

@@ -107,13 +107,13 @@ def measure_margins(
         chunk = slice(tally.at, tally.at + graph.batch)
         if count := len(batch.indices):
             places = tally.at + np.flatnonzero(np.isin(samples.indices[chunk], batch.indices))
-            share = np.zeros(graph.batch, dtype=np.float32)
-            share[:count] = 1 / count
+            weight = np.zeros(graph.batch, dtype=np.float32)
+            weight[:count] = 1 / count
             found = session.run(
                 {
                     graph.image: padded(batch.images, graph.batch),
                     graph.label: padded(samples.labels[places], graph.batch),
-                    graph.share: share,
+                    graph.weight: weight,
                 }
             )
             named = dict(zip(session.outputs, found, strict=True))

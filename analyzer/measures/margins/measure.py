@@ -151,6 +151,13 @@ class Margins(Measure[MarginsResult]):
             for feature in MARGIN_FEATURES
         }
 
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """The median at each layer."""
+        if self.measured(record):
+            layers = record.sections[self.name].layers
+            medians = ", ".join(f"{layer.q2:.2f}" for layer in layers)
+            yield self.name, f"log of the median distance at {len(layers)} layers: {medians}"
+
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Whether the numbers of the record describe the distances of the file."""
         if self.measured(record):
@@ -181,7 +188,7 @@ def _graph(job: Job, most: int | None = None) -> MarginGraph:
     images = job.subject.samples(skip_bad=job.request.skip_bad).spread(1)
     if images is None:
         raise job.subject.nothing_read()
-    return surgery.write_margins(
+    return surgery.write_margin_graph(
         job.subject.network,
         job.scratch / "margins.onnx",
         images.shape[1:],

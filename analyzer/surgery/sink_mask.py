@@ -1,17 +1,131 @@
-"""The operators that a mask may sink past: each works on every channel apart and turns a removed
-channel into a removed one, to the bit."""
+"""Sinking the mask: moving the cut past operators that keep removed channels at zero.
 
-from collections.abc import Callable
+An operator may be passed when it works on every channel apart and turns a channel of zeros
+into zeros, to the bit. Masking after it is then the same as masking before it, but what is
+cached per sample and what is run per evaluation both get smaller. Whether an activation is such
+an operator stands in the table of :mod:`analyzer.surgery.activations`, for all others here.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from analyzer.surgery.graph import attribute, axes_of, constant, dimensions, is_op
+from analyzer.surgery.activations import Activation, single_activation
+from analyzer.surgery.graph import (
+    attribute,
+    axes_of,
+    constant,
+    consumers,
+    dimensions,
+    is_op,
+    operand,
+    size_of,
+)
 from analyzer.surgery.layout import Layout, move
-from analyzer.surgery.removed import zero_point
+from analyzer.surgery.mask import zero_point
 
-__all__ = ["follow"]
+__all__ = ["Sunk", "sink", "sinks_to"]
+
+
+@dataclass(frozen=True)
+class Sunk:
+    """How far down a mask may be applied with the same result."""
+
+    value: ir.Value  # the tensor to mask instead
+    layout: Layout
+    passed: tuple[str, ...]  # the operators between the site and it
+
+
+def sink(
+    value: ir.Value,
+    layout: Layout,
+    channels: int,
+    *,
+    alive: set[ir.Value],
+    activations: dict[ir.Value, Activation],
+) -> Sunk:
+    """Find the tensor below ``value`` where masking is the same and cheapest.
+
+    Args:
+        value: The site's tensor.
+        layout: Where it keeps its channels.
+        channels: M.
+        alive: The values that the scores depend on through data; other consumers do not count.
+        activations: The graph's activations, so that decomposed ones can be passed as one.
+
+    Returns:
+        The furthest tensor whose size per sample is least.
+    """
+    best = Sunk(value, layout, ())
+    for here in _steps(value, layout, channels, alive, activations):
+        if here.value.is_graph_output():
+            break  # the scores themselves are the suffix's to make
+        if _size(here.value) <= _size(best.value):
+            best = here
+    return best
+
+
+def sinks_to(
+    value: ir.Value,
+    layout: Layout,
+    channels: int,
+    goals: set[ir.Value],
+    *,
+    alive: set[ir.Value],
+    activations: dict[ir.Value, Activation],
+) -> bool:
+    """Whether one of ``goals`` is the same channels, each by itself, as ``value``."""
+    steps = _steps(value, layout, channels, alive, activations)
+    return value in goals or any(s.value in goals and s.layout.plain for s in steps)
+
+
+def _steps(
+    value: ir.Value,
+    layout: Layout,
+    channels: int,
+    alive: set[ir.Value],
+    activations: dict[ir.Value, Activation],
+) -> Iterator[Sunk]:
+    """Every tensor below ``value`` that a mask may sink to, one after the other."""
+    by_input = {a.input: a for a in activations.values() if len(a.nodes) > 1}
+    here = Sunk(value, layout, ())
+    while True:
+        nodes = [n for n in consumers(here.value) if any(v in alive for v in n.outputs)]
+        activation = by_input.get(here.value)
+        if activation is not None and activation.keeps_zero and set(nodes) <= set(activation.nodes):
+            here = Sunk(activation.output, here.layout, (*here.passed, activation.name))
+        elif len(nodes) == 1:
+            (node,) = nodes
+            moved = _follow(node, here.value, here.layout, channels)
+            if moved is None:
+                return
+            here = Sunk(node.outputs[0], moved, (*here.passed, node.op_type))
+        else:
+            return
+        yield here
+
+
+def _size(value: ir.Value) -> float:
+    """Elements per sample; infinite when not known, so that unknown sizes compare equal."""
+    size = size_of(value, first_axis=1)
+    return np.inf if size is None else size
+
+
+def _follow(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layout | None:
+    """Where the channels of ``value`` are in the output of ``node``.
+
+    None where a removed channel may come out as something else, or the channels mix.
+    """
+    if zero_point(value) != 0 and not is_op(node, *_FOR_ANY_ZERO):
+        return None
+    at = _At(node, value, layout, channels)
+    activation = single_activation(node)
+    if activation is not None:
+        return _elementwise(at) if activation.keeps_zero else None
+    rule = _RULES.get(node.op_type) if is_op(node, node.op_type) else None
+    return None if rule is None else rule(at)
 
 
 @dataclass(frozen=True)
@@ -40,7 +154,7 @@ def _first_input(at: _At) -> bool:
 
 
 def _only_first_output(at: _At) -> bool:
-    """No further output, such as pooling indices or a dropout mask, is read."""
+    """No other output, such as pooling indices or a dropout mask, is read."""
     return all(not v.uses() and not v.is_graph_output() for v in at.node.outputs[1:])
 
 
@@ -51,22 +165,6 @@ def _elementwise(at: _At) -> Layout | None:
 def _cast(at: _At) -> Layout | None:
     kind = ir.DataType(attribute(at.node, "to", 0))
     return at.layout if kind.is_floating_point() or kind.is_integer() else None
-
-
-def _clip(at: _At) -> Layout | None:
-    """Zero stays zero between bounds on either side of it."""
-    if not _first_input(at):
-        return None
-    bounds = []
-    for index, name in ((1, "min"), (2, "max")):
-        given = at.node.inputs[index] if len(at.node.inputs) > index else None
-        if given is None:
-            bounds.append(attribute(at.node, name, 0.0))
-        elif (array := constant(given)) is not None:
-            bounds.append(float(array.reshape(())))
-        else:
-            return None
-    return at.layout if bounds[0] <= 0 <= bounds[1] else None
 
 
 def _scale(at: _At) -> Layout | None:
@@ -133,7 +231,7 @@ def _rearrange(at: _At) -> Layout | None:
 
 def _depthwise(at: _At) -> Layout | None:
     """A convolution of every channel by itself, one to one, without bias."""
-    weight = constant(at.node.inputs[1])
+    weight = constant(operand(at.node, 1))
     bias = at.node.inputs[2] if len(at.node.inputs) > 2 else None
     if weight is None or not at.spatial or not _first_input(at):
         return None
@@ -161,7 +259,7 @@ def _pad(at: _At) -> Layout | None:
 
 def _quantize(at: _At) -> Layout | None:
     """Zero becomes the zero point, which is the zero of what follows; and the other way."""
-    scale = constant(at.node.inputs[1])
+    scale = constant(operand(at.node, 1))
     if scale is None or scale.size != 1 or not scale > 0 or not _first_input(at):
         return None
     return None if zero_point(at.node.outputs[0]) is None else at.layout
@@ -169,7 +267,7 @@ def _quantize(at: _At) -> Layout | None:
 
 def _dequantize(at: _At) -> Layout | None:
     """The code for zero becomes zero, where it is the one that is subtracted."""
-    scale = constant(at.node.inputs[1])
+    scale = constant(operand(at.node, 1))
     point = constant(at.node.inputs[2]) if len(at.node.inputs) > 2 else np.zeros(1)
     if scale is None or scale.size != 1 or point is None or not _first_input(at):
         return None
@@ -184,8 +282,7 @@ _FOR_ANY_ZERO = (
 
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(
-        ("Abs", "Celu", "Elu", "Erf", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Mish",
-         "PRelu", "Relu", "Selu", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu"),
+        ("Abs", "Erf", "Identity", "Sqrt"),
         _elementwise,
     ),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), _pool),
@@ -198,21 +295,9 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"), _rearrange),
     **dict.fromkeys(("Div", "Mul"), _scale),
     "Cast": _cast,
-    "Clip": _clip,
     "Conv": _depthwise,
     "DequantizeLinear": _dequantize,
     "Dropout": _dropout,
     "Pad": _pad,
     "QuantizeLinear": _quantize,
 }  # fmt: skip
-
-
-def follow(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layout | None:
-    """Where the channels of ``value`` are in the output of ``node``.
-
-    None where a removed channel may come out as something else, or the channels mix.
-    """
-    rule = _RULES.get(node.op_type) if is_op(node, node.op_type) else None
-    if rule is None or (zero_point(value) != 0 and not is_op(node, *_FOR_ANY_ZERO)):
-        return None
-    return rule(_At(node, value, layout, channels))

@@ -1,4 +1,4 @@
-"""Which input takes the images, and giving the others a constant value."""
+"""Which input takes the images, and giving the network's extra inputs a constant value."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,30 +7,30 @@ import numpy as np
 import onnx_ir as ir
 
 from analyzer.errors import ModelError
-from analyzer.records import FurtherInput, TensorInfo
-from analyzer.surgery.blame import blames_file
-from analyzer.surgery.editing import Insertion
-from analyzer.surgery.flow import trace
-from analyzer.surgery.graph import find_value
+from analyzer.records import ExtraInput, TensorInfo
+from analyzer.surgery.graph import get_value
+from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.layout import trace
 from analyzer.surgery.network import Network
 from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["bind_inputs"]
 
 
-@blames_file
+@reports_invalid_file
 def bind_inputs(
     network: Network, given: Mapping[str, np.ndarray]
-) -> tuple[Network, tuple[FurtherInput, ...]]:
+) -> tuple[Network, tuple[ExtraInput, ...]]:
     """A network whose only input takes the images.
 
     Args:
         network: The network as it was loaded.
-        given: Constants for its further inputs, by name: scalars fill the whole tensor, arrays
+        given: Constants for its extra inputs, by name: scalars fill the whole tensor, arrays
             have its shape, with or without the batch axis.
 
     Returns:
-        The bound network, and what the original's further inputs are to be fed. An input that
+        The bound network, and what the original's extra inputs are to be fed. An input that
         nothing reads is fed zeros.
 
     Raises:
@@ -40,20 +40,20 @@ def bind_inputs(
     image = _image(network)
     for name in given:
         if name == image.name or name not in inputs:
-            further = ", ".join(n for n in inputs if n != image.name) or "none"
+            others = ", ".join(n for n in inputs if n != image.name) or "none"
             raise ModelError(
-                f"{network.path} has no further input called {name!r} that could be given a "
-                f"value: {image.name} takes the images, the others are: {further}."
+                f"{network.path} has no extra input called {name!r} that could be given a "
+                f"value: {image.name} takes the images, the others are: {others}."
             )
     if len(inputs) == 1:
         return network, ()
     model = network.model.clone()
-    fed: list[FurtherInput] = []
+    fed: list[ExtraInput] = []
     missing = []
     for name, info in inputs.items():
-        value = find_value(model.graph, name)
         if name == image.name:
             continue
+        value = get_value(model.graph, name)
         if name in given:
             fed.append(_fitted(info, given[name], image))
         elif value.uses() or value.is_graph_output():
@@ -65,10 +65,10 @@ def bind_inputs(
             f"{network.path} takes more than images. Give each of these a value with "
             f"--input NAME=FILE.npy or --input NAME=NUMBER: {'; '.join(missing)}."
         )
-    for further in fed:
-        _replace(model.graph, further, image)
-    info = replace(network.info, inputs=(image,))
-    return replace(network, info=info, model=infer_shapes(model)), tuple(fed)
+    for extra in fed:
+        _bind(model.graph, extra, image)
+    bound = replace(network.info, inputs=(image,))
+    return replace(network, info=bound, model=infer_shapes(model)), tuple(fed)
 
 
 def _image(network: Network) -> TensorInfo:
@@ -77,7 +77,7 @@ def _image(network: Network) -> TensorInfo:
     return next(info for info in network.info.inputs if info.name in names)
 
 
-def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> FurtherInput:
+def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> ExtraInput:
     """``value`` in the input's type and shape, 1 for the batch and for sizes not known."""
     shape = [d if isinstance(d, int) else 1 for d in info.shape]
     per_image = bool(shape and image.shape) and info.shape[0] == image.shape[0]
@@ -98,21 +98,21 @@ def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> FurtherIn
             f"The value given with --input {info.name} has the shape {list(value.shape)}, but the "
             f"input takes {list(info.shape)}."
         )
-    return FurtherInput(info.name, array, per_image)
+    return ExtraInput(info.name, array, per_image)
 
 
-def _replace(graph: ir.Graph, further: FurtherInput, image: TensorInfo) -> None:
+def _bind(graph: ir.Graph, extra: ExtraInput, image: TensorInfo) -> None:
     """Let a constant, repeated for every image, take the place of an input."""
-    value = find_value(graph, further.name)
+    value = get_value(graph, extra.name)
     graph.inputs.remove(value)
-    value.name = f"{further.name}_unbound"
-    new = Insertion(graph, further.name)
-    constant = new.constant(further.value)
-    if further.per_image:
-        shape = new.op("Shape", find_value(graph, image.name))
+    value.name = f"{extra.name}_unbound"
+    new = GraphBuilder(graph, extra.name)
+    constant = new.constant(extra.value)
+    if extra.per_image:
+        shape = new.op("Shape", get_value(graph, image.name))
         count = new.op("Gather", shape, new.constant([0]), axis=0)
-        rest = new.constant(np.array(further.value.shape[1:], np.int64))
+        rest = new.constant(np.array(extra.value.shape[1:], np.int64))
         shape = new.op("Concat", count, rest, axis=0)
-        constant = new.op("Expand", constant, shape, name=further.name)
+        constant = new.op("Expand", constant, shape, name=extra.name)
     value.replace_all_uses_with(constant)
-    new.insert(after=None)
+    new.insert_first()

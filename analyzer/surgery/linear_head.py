@@ -14,20 +14,23 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.records import LinearHead
-from analyzer.surgery.editing import Insertion
+from analyzer.surgery.cut_plan import Plan
 from analyzer.surgery.graph import (
+    ancestors,
     attribute,
     constant,
+    consumers,
     dimensions,
-    find_value,
+    get_value,
     is_op,
-    leading_to,
-    readers,
+    name_of,
+    operand,
+    shape_of,
 )
-from analyzer.surgery.halves import flatten_scores, imported
+from analyzer.surgery.graph_builder import GraphBuilder, replace_with_input
 from analyzer.surgery.layout import Layout
-from analyzer.surgery.plan import Plan
-from analyzer.surgery.writing import save
+from analyzer.surgery.model_files import save_model
+from analyzer.surgery.outputs import flatten_scores
 
 __all__ = ["write_linear_head"]
 
@@ -55,21 +58,21 @@ def write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead |
     Returns:
         None when the suffix begins otherwise, or reads anything but the masked features.
     """
-    if plan.side or plan.shapes:
+    if plan.skip_inputs or plan.shapes:
         return None
     graph = model.graph
-    found = _product(graph, find_value(graph, plan.tensor), plan.layout)
+    found = _product(graph, get_value(graph, plan.tensor), plan.layout)
     if found is None:
         return None
     units, layout = plan.site.channels, found.layout
-    weights = found.weights.reshape(layout.outer, units, layout.inner, -1)
-    weights = np.moveaxis(weights, 1, 0).reshape(units, layout.outer * layout.inner, -1)
+    apart = found.weights.reshape(layout.outer, units, layout.inner, -1)
+    weights = np.moveaxis(apart, 1, 0).reshape(units, layout.outer * layout.inner, -1)
     np.save(folder / "weights.npy", np.ascontiguousarray(weights))
     np.save(folder / "bias.npy", found.bias)
     tail, name = None, ""
     if not _ranks_classes(found.value, graph.outputs[0]):
         tail, name = folder / "tail.onnx", f"{found.value.name}_running"
-        save(_tail(model, plan, found.value.name, name), tail)
+        save_model(_tail(model, plan, name_of(found.value), name), tail)
     return LinearHead(
         weights=folder / "weights.npy",
         bias=folder / "bias.npy",
@@ -82,7 +85,7 @@ def write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead |
 
 def _product(graph: ir.Graph, value: ir.Value, layout: Layout) -> _Product | None:
     """The matrix product that alone reads ``value``, with the bias added behind it."""
-    node = _only_reader(graph, value)
+    node = _only_consumer(graph, value)
     if node is None or value.dtype != ir.DataType.FLOAT or node.inputs[0] is not value:
         return None
     if is_op(node, "Conv"):
@@ -104,7 +107,7 @@ def _product(graph: ir.Graph, value: ir.Value, layout: Layout) -> _Product | Non
         if weights is None or weights.ndim != 2:
             return None
         product = node.outputs[0]
-        after = _only_reader(graph, product)
+        after = _only_consumer(graph, product)
         if after is not None and is_op(after, "Add") and not product.is_graph_output():
             other = after.inputs[1 if after.inputs[0] is product else 0]
             bias = constant(other)
@@ -135,7 +138,7 @@ def _bias(node: ir.Node) -> np.ndarray | float | None:
 
 
 def _checked(
-    value: ir.Value, layout: Layout, weights: np.ndarray, bias: np.ndarray | float
+    value: ir.Value, layout: Layout, weights: np.ndarray, bias: np.ndarray | np.floating | float
 ) -> _Product | None:
     if np.size(bias) not in (1, weights.shape[1]):
         return None
@@ -143,10 +146,10 @@ def _checked(
     return _Product(value, layout, np.asarray(weights, np.float32), np.ascontiguousarray(bias))
 
 
-def _only_reader(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
+def _only_consumer(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
     """The one node on the way to the scores that reads ``value``."""
-    alive = leading_to(graph, graph.outputs)
-    nodes = [node for node in readers(value) if any(v in alive for v in node.outputs)]
+    alive = ancestors(graph, graph.outputs)
+    nodes = [node for node in consumers(value) if any(v in alive for v in node.outputs)]
     return nodes[0] if len(nodes) == 1 else None
 
 
@@ -156,15 +159,15 @@ def _ranks_classes(value: ir.Value, scores: ir.Value) -> bool:
         node = scores.producer()
         if not is_op(node, "Softmax", "LogSoftmax", *_SAME_ELEMENTS):
             return False
-        shape, before = dimensions(scores), dimensions(node.inputs[0])
+        shape, before = dimensions(scores) or (), dimensions(operand(node)) or ()
         # (N, K) or (N, K, 1, …), so that the elements stay where they are.
-        if any(one is None or len(one) < 2 or set(one[2:]) > {1} for one in (shape, before)):
+        if any(len(one) < 2 or set(one[2:]) > {1} for one in (shape, before)):
             return False
         if shape[1] != before[1]:
             return False
         if not is_op(node, *_SAME_ELEMENTS) and attribute(node, "axis", -1) % len(shape) != 1:
             return False
-        scores = node.inputs[0]
+        scores = operand(node)
     return True
 
 
@@ -172,16 +175,16 @@ def _tail(model: ir.Model, plan: Plan, tensor: str, name: str) -> ir.Model:
     """``tensor``, now an input (N, D) called ``name`` → class scores."""
     model = model.clone()
     graph = model.graph
-    z = imported(graph, tensor, name)
+    z = replace_with_input(graph, get_value(graph, tensor), name)
     if plan.flatten:
-        flatten_scores(graph, plan)
-    shape = dimensions(z)
+        flatten_scores(graph, plan.scores)
+    shape = shape_of(z)
     if len(shape) > 2:
         z.name = f"{name}_spread"
         flat = ir.val(name, dtype=z.dtype, shape=shape[:2])
-        new = Insertion(graph, name)
+        new = GraphBuilder(graph, name)
         z.replace_all_uses_with(new.op("Reshape", flat, new.constant([-1, *shape[1:]])))
-        new.insert(after=None)
+        new.insert_first()
         z = flat
     passes.RemoveUnusedNodesPass()(model)
     graph.inputs.clear()

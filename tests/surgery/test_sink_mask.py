@@ -65,7 +65,7 @@ STOPPED = [
 
 
 def network(write, body):
-    return surgery.load(write(TEXT.replace("BODY", body)))
+    return surgery.load_network(write(TEXT.replace("BODY", body)))
 
 
 def image():
@@ -109,7 +109,7 @@ def test_cut_goes_back_to_the_smallest_tensor(write, cut_and_compare):
     ],
 )
 def test_flattened_channels(write, cut_and_compare, operators, body, mask):
-    found = surgery.load(
+    found = surgery.load_network(
         write(f"""
         net (float[N,3,12,12] x) => (float[N,5] y)
         <float[4,3,3,3] w, float[400,5] v, float[4,5] u>

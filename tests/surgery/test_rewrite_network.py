@@ -24,7 +24,7 @@ NETWORK = """
 def network(tmp_path):
     onnx.save(onnx.parser.parse_model(NETWORK), tmp_path / "net.onnx")
     bound, _ = surgery.bind_inputs(
-        surgery.load(tmp_path / "net.onnx"), {"factor": np.array(2.0, np.float32)}
+        surgery.load_network(tmp_path / "net.onnx"), {"factor": np.array(2.0, np.float32)}
     )
     return bound
 
@@ -49,8 +49,8 @@ def double_and_turn_around(path):
 def test_the_new_network_is_what_the_tool_leaves(network, tmp_path):
     for name in ("same", "doubled"):
         (tmp_path / name).mkdir()
-    same = surgery.rewritten(network, tmp_path / "same", onnx.load)
-    doubled = surgery.rewritten(network, tmp_path / "doubled", double_and_turn_around)
+    same = surgery.rewrite_network(network, tmp_path / "same", onnx.load)
+    doubled = surgery.rewrite_network(network, tmp_path / "doubled", double_and_turn_around)
     assert doubled.path.parent == tmp_path / "doubled"
     assert [info.name for info in doubled.info.inputs] == ["x"]
     assert surgery.default_site(doubled).tensor == surgery.default_site(network).tensor
@@ -67,4 +67,4 @@ def test_what_is_no_network_is_refused(network, tmp_path):
         return proto
 
     with pytest.raises(ModelError, match="not a valid ONNX network"):
-        surgery.rewritten(network, tmp_path, cut_off)
+        surgery.rewrite_network(network, tmp_path, cut_off)

@@ -26,7 +26,7 @@ INFO = np.array([1.0, 2.0, 3.0, 4.0])
 
 @pytest.fixture
 def network(write):
-    return surgery.load(write(TEXT))
+    return surgery.load_network(write(TEXT))
 
 
 def test_missing_values_are_asked_for_by_name(network):
@@ -37,22 +37,22 @@ def test_missing_values_are_asked_for_by_name(network):
 @pytest.mark.parametrize("info", [INFO, INFO[None]])
 def test_bound_network_answers_as_the_original(network, info, run, tmp_path):
     given = {"info": info, "scale": np.asarray(2.0)}
-    bound, further = surgery.bind_inputs(network, given)
+    bound, extra = surgery.bind_inputs(network, given)
     assert [i.name for i in bound.info.inputs] == ["x"]
-    assert {f.name: (f.value.shape, f.per_image) for f in further} == {
+    assert {f.name: (f.value.shape, f.per_image) for f in extra} == {
         "info": ((1, 4), True),
         "scale": ((), False),
         "unread": ((1, 1, 1, 3), False),
     }
-    feeds = {"x": IMAGES, **{f.name: f.repeated(3) for f in further}}
+    feeds = {"x": IMAGES, **{f.name: f.repeated(3) for f in extra}}
     wanted = run(network.path, feeds)["y"]
     site = surgery.default_site(bound)
     assert site.tensor == "r"
     surgery.write_masked(bound, site, tmp_path / "masked.onnx")
     np.testing.assert_array_equal(run(tmp_path / "masked.onnx", {"x": IMAGES})["y"], wanted)
-    cut = surgery.cut(bound, site, tmp_path)
+    cut = surgery.cut_network(bound, site, tmp_path)
     made = run(cut.prefix, {"x": IMAGES})
-    passed = {name: made[name] for name in (cut.features, *cut.side)}
+    passed = {name: made[name] for name in (cut.features, *cut.skip_inputs)}
     mask = np.ones((1, 4), np.float32)
     np.testing.assert_array_equal(run(cut.suffix, {**passed, cut.mask: mask})["y"], wanted)
 
@@ -70,22 +70,22 @@ def test_value_that_does_not_fit_is_refused(network):
 
 @pytest.mark.parametrize("name", ["x", "inf"])
 def test_only_further_inputs_take_values(network, name):
-    with pytest.raises(ModelError, match=f"no further input called '{name}'"):
+    with pytest.raises(ModelError, match=f"no extra input called '{name}'"):
         surgery.bind_inputs(network, {name: INFO})
 
 
 def test_image_input_may_come_second(write):
     text = TEXT.replace("float[N,3,8,8] x, float[N,4] info", "float[N,4] info, float[N,3,8,8] x")
     bound, _ = surgery.bind_inputs(
-        surgery.load(write(text)), {"info": INFO, "scale": np.asarray(1.0)}
+        surgery.load_network(write(text)), {"info": INFO, "scale": np.asarray(1.0)}
     )
     assert [i.name for i in bound.info.inputs] == ["x"]
 
 
 def test_fixed_batch_is_freed_with_its_further_inputs(write, run, tmp_path):
-    network = surgery.load(write(TEXT.replace("[N,", "[2,")))
+    network = surgery.load_network(write(TEXT.replace("[N,", "[2,")))
     bound, _ = surgery.bind_inputs(network, {"info": INFO, "scale": np.asarray(1.0)})
-    cut = surgery.cut(bound, surgery.default_site(bound), tmp_path)
+    cut = surgery.cut_network(bound, surgery.default_site(bound), tmp_path)
     assert cut.batch is None
     prefix = ort.InferenceSession(cut.prefix, providers=["CPUExecutionProvider"])
     assert prefix.run([cut.features], {"x": IMAGES})[0].shape[0] == 3

@@ -23,7 +23,9 @@ DROPOUT = "d = Dropout(r)"
 
 
 def network(write, norm=NORM, dropout=DROPOUT, **options):
-    return surgery.load(write(TEXT.replace("NORM", norm).replace("DROPOUT", dropout), **options))
+    return surgery.load_network(
+        write(TEXT.replace("NORM", norm).replace("DROPOUT", dropout), **options)
+    )
 
 
 @pytest.mark.parametrize("inputs", ["r", "r, half", "r, half, no", "r, none, yes"])
@@ -71,15 +73,15 @@ def custom(tmp_path):
 
 def test_custom_operator_is_refused_by_name(custom):
     with pytest.raises(ModelError, match=r"operator Warp of the domain 'my\.ops'.*--custom-ops"):
-        surgery.load(custom)
+        surgery.load_network(custom)
 
 
 def test_custom_operator_is_taken_as_it_is_with_its_library(custom, tmp_path):
     library = tmp_path / "ops.so"
     with pytest.raises(ModelError, match=r"ops\.so does not exist"):
-        surgery.load(custom, custom_ops=library)
+        surgery.load_network(custom, custom_ops=library)
     library.write_bytes(b"no library")
-    assert surgery.load(custom, custom_ops=library).custom_ops == library
+    assert surgery.load_network(custom, custom_ops=library).custom_ops == library
 
 
 def test_library_that_cannot_be_loaded_is_named(custom, tmp_path):

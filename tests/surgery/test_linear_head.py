@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 from onnx import parser
 
-from analyzer.surgery import cut, load, named_site
+from analyzer.surgery import cut_network, load_network, named_site
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 WEIGHTS = {
@@ -26,7 +26,7 @@ def network(body: str, folder):
         array = random.normal(size=shape).astype(np.float32)
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     onnx.save(model, folder / "network.onnx")
-    return load(folder / "network.onnx")
+    return load_network(folder / "network.onnx")
 
 
 MEAN = "p = GlobalAveragePool(a)"
@@ -74,7 +74,7 @@ NOT_LINEAR = {
     "relu before the product": (
         "t = Tanh(a)  n = Neg(t)  s = Exp(n)  g = Flatten(s)  scores = Gemm(g, f)"
     ),
-    "two readers": "g = Flatten(a)  h = Gemm(g, f)  k = MatMul(g, f)  scores = Add(h, k)",
+    "two consumers": "g = Flatten(a)  h = Gemm(g, f)  k = MatMul(g, f)  scores = Add(h, k)",
     "convolution over positions": "z = Conv(a, c)  g = GlobalMaxPool(z)  scores = Flatten(g)",
     "convolution of padding": f"{MEAN} z = Conv<pads=[1,1,0,0]>(p, d)  scores = Flatten(z)",
     "convolution in groups": f"{MEAN} z = Conv<group=5>(p, apart)  scores = Flatten(z)",
@@ -86,7 +86,7 @@ NOT_LINEAR = {
 def test_head_and_tail_repeat_the_suffix(name, tmp_path):
     body, has_tail = LINEAR[name]
     loaded = network(body, tmp_path)
-    found = cut(loaded, named_site(loaded, "a"), tmp_path)
+    found = cut_network(loaded, named_site(loaded, "a"), tmp_path)
     assert found.head is not None
     assert (found.head.tail is not None) == has_tail
 
@@ -113,4 +113,4 @@ def test_head_and_tail_repeat_the_suffix(name, tmp_path):
 @pytest.mark.parametrize("name", NOT_LINEAR)
 def test_other_suffixes_have_no_head(name, tmp_path):
     loaded = network(NOT_LINEAR[name], tmp_path)
-    assert cut(loaded, named_site(loaded, "a"), tmp_path).head is None
+    assert cut_network(loaded, named_site(loaded, "a"), tmp_path).head is None

@@ -18,14 +18,18 @@ def margins_of(tmp_path, run):
     """(path, images, labels) → the graph's record, and its outputs by name; any images count."""
 
     def make(path, images, labels, **options):
-        network = surgery.load(path)
+        network = surgery.load_network(path)
         out = tmp_path / "margins.onnx"
-        graph = surgery.write_margins(
+        graph = surgery.write_margin_graph(
             network, out, images.shape[1:], **{"most": len(images), **options}
         )
         assert graph.batch == len(images)
         share = np.full(len(images), 1 / len(images), np.float32)
-        feeds = {graph.image: images, graph.label: np.asarray(labels, np.int64), graph.share: share}
+        feeds = {
+            graph.image: images,
+            graph.label: np.asarray(labels, np.int64),
+            graph.weight: share,
+        }
         return graph, run(out, feeds)
 
     return make
@@ -71,7 +75,7 @@ def test_samples_that_do_not_count_have_no_part_in_the_moments(write, margins_of
     graph, whole = margins_of(path, images[:4], [0, 1, 2, 3])
     graph, _ = margins_of(path, images, np.zeros(6))
     share = np.array([0.25] * 4 + [0, 0], np.float32)
-    feeds = {graph.image: images, graph.label: np.arange(6) % 4, graph.share: share}
+    feeds = {graph.image: images, graph.label: np.arange(6) % 4, graph.weight: share}
     made = run(graph.path, feeds)
     layer = graph.layers[0]
     for name in (layer.mean, layer.variance):
@@ -156,9 +160,11 @@ net (float[N,8,40,40] x) => (float[N,3] y)
 
 def test_pools_that_overlap_add_up_on_several_threads(write, tmp_path):
     path, images = write(OVERLAPPING), normal(8, 8, 40, 40)
-    graph = surgery.write_margins(surgery.load(path), tmp_path / "m.onnx", images.shape[1:], most=8)
+    graph = surgery.write_margin_graph(
+        surgery.load_network(path), tmp_path / "m.onnx", images.shape[1:], most=8
+    )
     share = np.full(8, 1 / 8, np.float32)
-    feeds = {graph.image: images, graph.label: np.arange(8) % 3, graph.share: share}
+    feeds = {graph.image: images, graph.label: np.arange(8) % 3, graph.weight: share}
     found = []
     for threads in (1, 8, 8, 8, 8):
         options = ort.SessionOptions()
@@ -180,8 +186,8 @@ def test_pools_that_overlap_add_up_on_several_threads(write, tmp_path):
     ],
 )
 def test_layers_are_activations_spread_over_the_depth(network, layers, tmp_path):
-    loaded = surgery.load(FIXTURES / f"{network}.onnx")
-    graph = surgery.write_margins(loaded, tmp_path / "m.onnx", (3, 32, 32), most=2)
+    loaded = surgery.load_network(FIXTURES / f"{network}.onnx")
+    graph = surgery.write_margin_graph(loaded, tmp_path / "m.onnx", (3, 32, 32), most=2)
     assert (graph.layers[0].tensor, graph.layers[0].operator) == ("input", "input")
     assert len(graph.layers) == 4
     for layer, name in zip(graph.layers[1:], layers, strict=True):
@@ -283,9 +289,9 @@ def test_networks_without_a_gradient_are_refused_by_the_operator(why, write, tmp
         "float[3,64] v, float s = {0.1}, uint8 p = {0}, int64[1] a = {1}, "
         "float[2,5] o = {0, 0, 0, 3, 3, 1, 0, 0, 3, 3}"
     )
-    network = surgery.load(write(text.replace("float[3,64] v", constants)))
+    network = surgery.load_network(write(text.replace("float[3,64] v", constants)))
     with pytest.raises(ModelError, match=r"Margins need the gradient of .*network\.onnx") as raised:
-        surgery.write_margins(network, tmp_path / "m.onnx", (2, 6, 6), most=2)
+        surgery.write_margin_graph(network, tmp_path / "m.onnx", (2, 6, 6), most=2)
     assert sentence in str(raised.value)
     assert str(raised.value).endswith("Audit it without --margins.")
 
@@ -294,15 +300,15 @@ def test_whole_numbers_as_images_are_refused(write, tmp_path):
     text = LINEAR.replace("float[N,2,3,3] x", "uint8[N,2,3,3] p").replace(
         "f = Flatten(x)", "x = Cast<to=1>(p)\n f = Flatten(x)"
     )
-    network = surgery.load(write(text))
+    network = surgery.load_network(write(text))
     with pytest.raises(ModelError, match="its images are uint8, not floating-point numbers"):
-        surgery.write_margins(network, tmp_path / "m.onnx", (2, 3, 3))
+        surgery.write_margin_graph(network, tmp_path / "m.onnx", (2, 3, 3))
 
 
 def test_a_batch_takes_no_more_than_the_memory(write, tmp_path):
-    network = surgery.load(write(FEW))
+    network = surgery.load_network(write(FEW))
     batches = [
-        surgery.write_margins(network, tmp_path / "m.onnx", (2, 6, 6), memory=memory).batch
+        surgery.write_margin_graph(network, tmp_path / "m.onnx", (2, 6, 6), memory=memory).batch
         for memory in (1, 20_000, 1 << 30)
     ]
     assert batches[0] == 1 < batches[1] < batches[2] == 128
@@ -316,10 +322,10 @@ def test_a_batch_that_was_fixed_gives_the_same(network, exporter, tmp_path, run)
     images = normal(2, 3, 32, 32)
     found = []
     for kind in ("free", "fixed"):
-        loaded = surgery.load(FIXTURES / f"{network}-{exporter}-{kind}.onnx")
-        graph = surgery.write_margins(loaded, tmp_path / "m.onnx", (3, 32, 32), most=2)
+        loaded = surgery.load_network(FIXTURES / f"{network}-{exporter}-{kind}.onnx")
+        graph = surgery.write_margin_graph(loaded, tmp_path / "m.onnx", (3, 32, 32), most=2)
         share = np.full(2, 0.5, np.float32)
-        feeds = {graph.image: images, graph.label: np.array([3, 4]), graph.share: share}
+        feeds = {graph.image: images, graph.label: np.array([3, 4]), graph.weight: share}
         made = run(graph.path, feeds)
         found.append([made[graph.margin], *(made[layer.squares] for layer in graph.layers)])
     for free, fixed in zip(*found, strict=True):

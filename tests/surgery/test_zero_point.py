@@ -9,7 +9,7 @@ from analyzer.audit import run_audit
 from analyzer.errors import SiteError
 from analyzer.request import AuditRequest
 
-ATTRIBUTE_STEPS = 0.05
+ACTIVITY_STEPS = 0.05
 
 QLINEAR = """
 net (float[N,3,8,8] x) => (float[N,5] y)
@@ -74,7 +74,7 @@ def feeds(count=3):
 
 
 def test_qlinear_convolution_is_cut_behind_its_pool(quantized, cut_and_compare, run):
-    network = surgery.load(quantized(QLINEAR))
+    network = surgery.load_network(quantized(QLINEAR))
     site = surgery.named_site(network, "c")
     assert (site.operator, site.channels) == ("QLinearConv", 4)
     cut = cut_and_compare(network, site, feeds())
@@ -87,23 +87,23 @@ def test_qlinear_convolution_is_cut_behind_its_pool(quantized, cut_and_compare, 
 
 
 def test_attribute_and_activity_are_measured_from_the_zero_point(quantized, run, tmp_path):
-    network = surgery.load(quantized(QLINEAR))
-    cut = surgery.cut(network, surgery.named_site(network, "m"), tmp_path)
+    network = surgery.load_network(quantized(QLINEAR))
+    cut = surgery.cut_network(network, surgery.named_site(network, "m"), tmp_path)
     assert cut.tensor == "h"
     made = run(cut.prefix, feeds())
-    steps = np.abs(made["h"]) / ATTRIBUTE_STEPS
-    np.testing.assert_allclose(made[cut.attribute], steps, atol=1e-3)
+    steps = np.abs(made["h"]) / ACTIVITY_STEPS
+    np.testing.assert_allclose(made[cut.activity], steps, atol=1e-3)
     np.testing.assert_array_equal(made[cut.active], made["h"] != 0)
 
 
 def test_hidden_units_of_a_quantized_product(quantized, cut_and_compare):
-    network = surgery.load(quantized(QLINEAR))
+    network = surgery.load_network(quantized(QLINEAR))
     cut_and_compare(network, surgery.named_site(network, "m"), feeds())
     cut_and_compare(network, surgery.named_site(network, "p"), feeds())
 
 
 def test_qdq_activation_sinks_through_its_quantization(quantized, cut_and_compare):
-    network = surgery.load(quantized(QDQ))
+    network = surgery.load_network(quantized(QDQ))
     site = surgery.default_site(network)
     assert (site.tensor, site.operator) == ("r", "Relu")
     cut = cut_and_compare(network, site, feeds())
@@ -124,9 +124,9 @@ net (float[N,3,8,8] x) => (float[N,4] y)
 
 
 def test_zero_point_per_channel_is_refused(write, tmp_path):
-    network = surgery.load(write(PER_CHANNEL))
+    network = surgery.load_network(write(PER_CHANNEL))
     with pytest.raises(SiteError, match="zero point is computed or differs"):
-        surgery.cut(network, surgery.named_site(network, "q", axis=1), tmp_path)
+        surgery.cut_network(network, surgery.named_site(network, "q", axis=1), tmp_path)
 
 
 @pytest.mark.parametrize(("text", "site"), [(QLINEAR, "c"), (QLINEAR, "m"), (QDQ, None)])

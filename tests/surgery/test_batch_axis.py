@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analyzer import surgery
-from analyzer.surgery.batch import free_batch
+from analyzer.surgery.batch_axis import free_batch
 
 BAKED = """
 net (float[B,3,8,8] x) => (float[B,5] y)
@@ -39,9 +39,9 @@ def image(samples):
 def test_batch_size_baked_into_reshape_is_freed(write, run, tmp_path, size, rest):
     text = BAKED.replace("{B, 144}", f"{{{size}, {rest}}}").replace("[B,", f"[{size},")
     path = write(text)
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     site = surgery.default_site(network)
-    cut = surgery.cut(network, site, tmp_path)
+    cut = surgery.cut_network(network, site, tmp_path)
     assert (cut.batch, cut.tensor, cut.warnings) == (None, "f", ())
     x = image(3 * size)
     made = run(cut.prefix, {"x": x})
@@ -51,7 +51,7 @@ def test_batch_size_baked_into_reshape_is_freed(write, run, tmp_path, size, rest
 
 
 def test_batch_that_takes_part_in_a_reshape_stays_fixed(write, cut_and_compare):
-    network = surgery.load(write(MIXED))
+    network = surgery.load_network(write(MIXED))
     cut = cut_and_compare(network, surgery.default_site(network), {"x": image(2)})
     assert cut.batch == 2
     assert "fixed to batches of 2 images" in cut.warnings[0]
@@ -62,7 +62,7 @@ def test_sum_over_the_batch_is_never_called_free(write, mixer):
     text = BAKED.replace("[B,", "[2,").replace("{B,", "{2,").replace("Relu(c)", mixer)
     if "Reduce" in mixer:
         text = text.replace("{2, 144}", "{1, 144}").replace("(float[2,5] y)", "(float[1,5] y)")
-    model = surgery.load(write(text)).model
+    model = surgery.load_network(write(text)).model
     assert free_batch(model, ("x",))[1] == 2
 
 
@@ -72,12 +72,12 @@ def test_allowzero_is_switched_off_where_zero_copies(write, run, tmp_path):
         .replace("{B,", "{1,")
         .replace("Reshape(", "Reshape<allowzero=1>(")
     )
-    network = surgery.load(write(text))
-    assert surgery.cut(network, surgery.default_site(network), tmp_path).batch is None
+    network = surgery.load_network(write(text))
+    assert surgery.cut_network(network, surgery.default_site(network), tmp_path).batch is None
 
 
 def test_free_network_is_left_as_it_is(write):
-    model = surgery.load(write(BAKED.replace("[B,", "[N,").replace("{B,", "{-1,"))).model
+    model = surgery.load_network(write(BAKED.replace("[B,", "[N,").replace("{B,", "{-1,"))).model
     freed, size = free_batch(model, ("x",))
     assert size is None
     assert [n.op_type for n in freed.graph] == [n.op_type for n in model.graph]

@@ -1,7 +1,8 @@
 import pytest
 
 from analyzer import surgery
-from analyzer.surgery.flow import bottlenecks, trace
+from analyzer.surgery.graph import dominators
+from analyzer.surgery.layout import trace
 
 TEXT = """
 net (float[N,3,8,8] x, float[N,2] extra) => (float[N,K] y)
@@ -22,7 +23,7 @@ net (float[N,3,8,8] x, float[N,2] extra) => (float[N,K] y)
 
 @pytest.fixture
 def graph(write):
-    return lambda text=TEXT: surgery.load(write(text)).model.graph
+    return lambda text=TEXT: surgery.load_network(write(text)).model.graph
 
 
 def names(values):
@@ -33,7 +34,7 @@ def test_bottlenecks_are_what_every_path_passes(graph):
     found = graph()
     flow = trace(found)
     assert names(flow.images) == ["x"]
-    passed = bottlenecks(found, flow.images, found.outputs[0])
+    passed = dominators(found, flow.images, found.outputs[0])
     assert names(passed) == ["c", "r", "k", "p", "f", "y"]
 
 
@@ -41,7 +42,7 @@ def test_shape_of_the_image_is_no_path_around(graph):
     text = TEXT.replace("f = Flatten(p)", "s = Shape(x) u = Cast<to=1>(s) m = ReduceMax(u) "
                         "q = Mul(p, m) f = Flatten(q)")  # fmt: skip
     found = graph(text)
-    passed = bottlenecks(found, trace(found).images, found.outputs[0])
+    passed = dominators(found, trace(found).images, found.outputs[0])
     assert "r" in names(passed)
 
 
