@@ -48,7 +48,9 @@ def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
     cut, rounded = in_float32.cut, request.precision != "float32"
     if request.precision == "fp16":
         converted = in_precision(subject.network, request.precision, job.scratch)
-        cut = surgery.cut_network(converted, subject.site, converted.path.parent, output=request.output)
+        cut = surgery.cut_network(
+            converted, subject.site, converted.path.parent, output=request.output
+        )
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
