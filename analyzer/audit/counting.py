@@ -81,14 +81,15 @@ def count(
     classes = opened.classes
     data.check_classes(subject.source, classes)
 
-    shares = ablation.deal(samples, len(opened.networks))
-    networks = opened.networks[: len(shares)]
-    tallies = [
-        ablation.Tally.start(len(share.labels), classes, subject.site.channels) for share in shares
+    shards = ablation.split_into_shards(samples, len(opened.networks))
+    networks = opened.networks[: len(shards)]
+    states = [
+        ablation.SweepState.start(len(shard.labels), classes, subject.site.channels)
+        for shard in shards
     ]
     if arrays is not None:
-        tallies = ablation.restored(tallies, arrays)
-        swept = sum(tally.swept for tally in tallies)
+        states = ablation.resumed_shards(states, arrays)
+        swept = sum(state.swept for state in states)
         say(f"going on after {swept} of {len(samples.labels)} samples")
     tolerance = None
     if request.tolerance:
@@ -100,33 +101,33 @@ def count(
             samples=len(samples.labels),
             channels=subject.site.channels,
         )
-    tally = ablation.ablate_shares(
+    ranking = ablation.Ranking(request.rank, request.seed)
+    ablation.sweep_shards(
         networks,
-        shares,
-        tallies,
-        memory=request.memory,
+        shards,
+        states,
+        ablation.SweepOptions(request.memory, tolerance, ranking),
         save=lambda arrays: checkpoint.write(subject.key, arrays),
         progress=progress,
-        tolerance=tolerance,
-        ranking=ablation.Ranking(request.rank, request.seed),
     )
+    state = ablation.SweepState.joined(states)
     place = np.empty(len(samples.labels), dtype=np.int64)
     place[samples.sequence()] = np.arange(len(place))
     answer = surgery.answer(subject.network, request.output)
-    counts = tally.sample_counts(samples.indices, samples.labels, place, answer.kind)
-    read = place[tally.read[place]]
+    counts = state.sample_counts(samples.indices, samples.labels, place, answer.kind)
+    read = place[state.read[place]]
     return Counted(
-        curves=tally.class_curves(),
+        curves=state.class_curves(),
         samples=counts,
         classes=classes,
         cut=opened.cut.tensor,
         device=",".join(network.prefix.device for network in networks),
-        data_sha256=data.combine_digests(tally.digests[read], counts.label),
-        rows=record.RowsRecord(possible=tally.possible, run=tally.run),
-        tolerance=tolerance and _kept_to(tolerance, tally),
-        prefix_seconds=tally.prefix_seconds,
-        sweep_seconds=tally.sweep_seconds,
-        skipped=tuple(tally.skipped.tolist()),
+        data_sha256=data.combine_digests(state.digests[read], counts.label),
+        rows=record.RowsRecord(possible=state.possible, run=state.run),
+        tolerance=tolerance and _kept_to(tolerance, state),
+        prefix_seconds=state.prefix_seconds,
+        sweep_seconds=state.sweep_seconds,
+        skipped=tuple(state.skipped.tolist()),
         warnings=(
             *subject.site.warnings,
             *opened.warnings,
@@ -160,17 +161,17 @@ def samples_of(
     return samples, images
 
 
-def _kept_to(tolerance: ablation.Tolerance, tally: ablation.Tally) -> record.ToleranceRecord:
+def _kept_to(tolerance: ablation.Tolerance, state: ablation.SweepState) -> record.ToleranceRecord:
     zeta, kappa = tolerance.bounds(
-        classes=int(np.count_nonzero(tally.samples)),
-        off=tally.off,
-        cost=tally.cost,
-        guessed=tally.guessed,
+        classes=int(np.count_nonzero(state.samples)),
+        off=state.off,
+        cost=state.cost,
+        guessed=state.guessed,
     )
     return record.ToleranceRecord(
         asked=tolerance.asked,
         zeta_bound=zeta,
         kappa_bound=kappa,
         confidence=ablation.CONFIDENCE,
-        rows_audited=tally.drawn,
+        rows_audited=state.drawn,
     )

@@ -107,15 +107,15 @@ class _InFloat32:
     def check(self, network: ablation.CutNetwork) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
         subject, request = self._subject, self._request
-        return ablation.check_surgery(
-            network,
+        original = runtime.WholeNetwork(
             self._original,
-            self._masked,
-            self._images,
-            fixed=subject.info.inputs[0].fixed_batch,
-            answer=surgery.answer(subject.network, request.output),
+            subject.info.inputs[0],
+            surgery.answer(subject.network, request.output),
             further=subject.further,
-            seed=request.seed,
+            custom_ops=network.cut.custom_ops,
+        )
+        return ablation.check_surgery(
+            network, original, self._masked, self._images, seed=request.seed
         )
 
 

@@ -242,13 +242,16 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
     device, *_ = runtime.named_devices(request.device)
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
-        return runtime.accuracy(
+        whole = runtime.WholeNetwork(
             surgery.runnable(converted, Path(scratch)),
-            samples,
             network.info.inputs[0],
             surgery.answer(network, request.output),
             further=further if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
+        )
+        return runtime.measure_accuracy(
+            whole,
+            samples,
             device=device,
             threads=request.threads,
             tf32=request.precision == "tf32",

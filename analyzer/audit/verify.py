@@ -22,9 +22,13 @@ from analyzer.audit.verify_margins import margin_faults
 from analyzer.audit.verify_samples import sample_checks
 from analyzer.errors import AnalyzerError
 from analyzer.estimation.gap_model_file import read_gap_model
-from analyzer.measures.ablation.curve_features import compute_curve_features
-from analyzer.measures.ablation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.quantities import (
+    class_quantities,
+    compute_curve_features,
+    network_quantities,
+)
 from analyzer.records import ClassCurves, SampleCounts
+from analyzer.runtime.devices import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]
 
@@ -194,7 +198,7 @@ def _precision(record: AuditRecord) -> Check:
         wrong.append(
             f"{asked} was asked for, and the device is said to have run {device.precision}."
         )
-    if device.precision == "tf32" and "cpu" in device.used:
+    if device.precision == "tf32" and lacks_tf32(device.used):
         wrong.append("No processor has TF32, and the device is said to have been one.")
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 

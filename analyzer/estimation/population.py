@@ -20,7 +20,7 @@ from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CIRCUMSTANCES, Circumstances
 from analyzer.estimation.columns import number_or_none
 from analyzer.files import write_bytes
-from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
+from analyzer.measures.ablation.quantities import AREA, CURVE_FEATURES
 from analyzer.measures.features import is_feature
 from analyzer.measures.margin_features import MARGIN_PREFIX
 

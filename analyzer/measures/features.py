@@ -1,6 +1,6 @@
 """The features that measures give a gap model: every name is registered once, in its own room."""
 
-from analyzer.measures.ablation.curve_features import CURVE_FEATURES
+from analyzer.measures.ablation.quantities import CURVE_FEATURES
 from analyzer.measures.margin_features import MARGIN_PREFIX
 
 __all__ = ["SYMBOLS", "is_feature"]

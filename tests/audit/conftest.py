@@ -22,8 +22,11 @@ from analyzer.audit.record import (
     SiteRecord,
     write_record,
 )
-from analyzer.measures.ablation.curve_features import compute_curve_features
-from analyzer.measures.ablation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.quantities import (
+    class_quantities,
+    compute_curve_features,
+    network_quantities,
+)
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 DIGEST = hashlib.sha256(b"something").hexdigest()
