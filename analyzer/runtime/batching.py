@@ -75,7 +75,7 @@ def images_at_once(image_bytes: int, device: str) -> int:
 
 
 def in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:
-    """``run`` over 0…total, in halves from where a piece does not fit into memory.
+    """``run`` over 0…total, in smaller pieces from where one does not fit into memory.
 
     Raises:
         OutOfMemory: a piece of one does not fit either.

@@ -45,7 +45,7 @@ def measure_accuracy(
 
     Args:
         device, threads, tf32: as for :func:`analyzer.runtime.open_session`.
-        progress: told of the stage "test", in samples.
+        progress: called for the stage "test", in samples.
 
     Raises:
         DataError: not one of the samples could be read.

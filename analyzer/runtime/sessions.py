@@ -32,7 +32,7 @@ class DeviceArray:
         return tuple(self.value.shape())
 
     def numpy(self) -> np.ndarray:
-        """Brings the array here."""
+        """Bring the array here."""
         return self.value.numpy()
 
 
@@ -98,7 +98,7 @@ class Session:
             return here, there
 
     def to_device(self, array: np.ndarray) -> DeviceArray:
-        """Brings an array to where the session runs."""
+        """Bring an array to where the session runs."""
         with self._explained({}):
             value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *self._memory)
         return DeviceArray(value, array.nbytes)
@@ -145,10 +145,11 @@ def open_session(
     opened = partial(_open, path, threads=threads, custom_ops=custom_ops, tf32=tf32)
     resort = PROVIDERS[-1]
     last, note = resort.device(0), None
-    tried = preferred_devices() if name == AUTO else (name,)
+    if name == AUTO:
+        tried = preferred_devices()
+    else:
+        tried = () if name == last else (name,)
     for device in tried:
-        if device == last:
-            break
         try:
             return opened(device)
         except DeviceError as error:

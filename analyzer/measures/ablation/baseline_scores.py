@@ -1,6 +1,6 @@
 """What the whole network says with nothing removed: its scores, and what they say of the labels.
 
-A network's scores may be logits or, behind a softmax, probabilities already; which, all samples
+A network's scores may be logits or, after a softmax, probabilities already; which, all samples
 together tell for certain. So what either reading needs is kept first, and read in the end.
 """
 
@@ -12,7 +12,7 @@ from analyzer.records import SampleScores
 
 __all__ = ["BaselineScores", "keep_scores", "sample_scores"]
 
-_SUM = 0.01  # by which the scores of a softmax may miss 1, for half precision's sake
+_SUM = 0.01  # by which the scores of a softmax may miss 1, for float16's sake
 _LEAST = np.finfo(np.float32).tiny  # of probabilities, where a softmax has run out of numbers
 _FAR = float(np.finfo(np.float32).max)
 

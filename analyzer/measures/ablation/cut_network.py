@@ -88,7 +88,7 @@ class CutNetwork:
     precision: str = "float32"  # one of PRECISIONS
 
     def features(self, images: np.ndarray) -> Features:
-        """Runs the prefix on images, shape (B, …).
+        """Run the prefix on images, shape (B, …).
 
         Raises:
             ModelError: the network refuses the images, or a unit's activity is not a number.
@@ -217,7 +217,7 @@ def open_network(
     resident: bool | None = None,
     precision: str = "float32",
 ) -> CutNetwork:
-    """Opens prefix and suffix; the suffix goes where the prefix went.
+    """Open prefix and suffix; the suffix goes where the prefix went.
 
     Args:
         cut: for "fp16", of a network that was converted (:func:`analyzer.runtime.in_float16`).

@@ -42,7 +42,7 @@ class Evaluations:
         return cls(sample, low, high, none, none, none.astype(bool), none, none)
 
     def masks(self, rank: np.ndarray) -> Callable[[slice], np.ndarray]:
-        """Gives the masks of a slice of the evaluations, float32 (…, M).
+        """Give the masks of a slice of the evaluations, float32 (…, M).
 
         Args:
             rank: int64 (S, M), the rank of each channel for each sample.

@@ -54,7 +54,7 @@ class InterpolatedCurves:
     """
 
     def __init__(self, active: np.ndarray, run: RunEvaluations, *, share_empty: bool):
-        """Runs the evaluations at both ends of every curve.
+        """Run the evaluations at both ends of every curve.
 
         Args:
             active: bool (C, M), units by rank that are not all zero for a sample.
@@ -80,7 +80,7 @@ class InterpolatedCurves:
         self.known = (last | (self._gone == 0)).reshape(shape)
         self.guess = margin.astype(np.float32).reshape(shape)
         self._before = np.empty_like(self._first)  # the next known cell to the left, or itself
-        self._behind = np.empty_like(self._first)  # and to the right
+        self._after = np.empty_like(self._first)  # and to the right
         self._interpolate(np.arange(len(self._gone)))
 
     @property
@@ -89,7 +89,7 @@ class InterpolatedCurves:
         return self.guess >= 0
 
     def learn(self, wanted: np.ndarray) -> np.ndarray:
-        """Runs the evaluations of wanted cells that are unknown, and guesses the rest again.
+        """Run the evaluations of wanted cells that are unknown, and guess the rest again.
 
         Args:
             wanted: bool (2, C, M + 1).
@@ -132,7 +132,7 @@ class InterpolatedCurves:
         return ((self._gone + np.tile(phase, 2)[:, None]) % spacing == 0).reshape(self.known.shape)
 
     def refine(self, doubt: float) -> None:
-        """Halves the gaps in which the answer changes or might change, down to single units.
+        """Halve the gaps in which the answer changes or might change, down to single units.
 
         Args:
             doubt: a gap might hide a change where the lower margin at its ends is less than so
@@ -165,16 +165,16 @@ class InterpolatedCurves:
         return values.reshape(self._gone.shape)
 
     def _interpolate(self, curves: np.ndarray) -> None:
-        """Guesses between known margins, straight in the number of active units gone."""
+        """Guess between known margins, straight in the number of active units gone."""
         known = self._flat(self.known)[curves]
         before = np.maximum.accumulate(np.where(known, self._cells, 0), axis=1)
-        behind = np.where(known, self._cells, self.units)[:, ::-1]
-        behind = np.minimum.accumulate(behind, axis=1)[:, ::-1]
-        self._before[curves], self._behind[curves] = before, behind
+        after = np.where(known, self._cells, self.units)[:, ::-1]
+        after = np.minimum.accumulate(after, axis=1)[:, ::-1]
+        self._before[curves], self._after[curves] = before, after
         at = (np.arange(len(curves)) * (self.units + 1))[:, None]
         margin, gone = self._flat(self.guess)[curves].ravel(), self._gone[curves].ravel()
-        left, right = margin[before + at], margin[behind + at]
-        since, span = gone[before + at], gone[behind + at]
+        left, right = margin[before + at], margin[after + at]
+        since, span = gone[before + at], gone[after + at]
         span -= since
         part = (self._gone[curves] - since) / np.maximum(span, 1, dtype=np.float32)
         self._flat(self.guess)[curves] = left + part.astype(np.float32) * (right - left)
@@ -184,18 +184,18 @@ class InterpolatedCurves:
         at = (np.arange(len(curves)) * (self.units + 1))[:, None]
         known, gone = self._flat(self.known)[curves], self._gone[curves]
         margin, flat = self._flat(self.guess)[curves], self._gone[curves].ravel()
-        before, behind = self._before[curves] + at, self._behind[curves] + at
-        left, right = margin.ravel()[before], margin.ravel()[behind]
+        before, after = self._before[curves] + at, self._after[curves] + at
+        left, right = margin.ravel()[before], margin.ravel()[after]
 
         # How far known margins lie from the straight line through their known neighbours.
         rough = np.zeros_like(margin)
-        a, b = flat[before[:, :-2]], flat[behind[:, 2:]]
+        a, b = flat[before[:, :-2]], flat[after[:, 2:]]
         part = (gone[:, 1:-1] - a) / np.maximum(b - a, 1, dtype=np.float32)
         straight = left[:, :-2] + part * (right[:, 2:] - left[:, :-2])
         rough[:, 1:-1] = np.where(known[:, 1:-1], np.abs(margin[:, 1:-1] - straight), 0)
 
-        around = np.maximum(rough.ravel()[before], rough.ravel()[behind])
+        around = np.maximum(rough.ravel()[before], rough.ravel()[after])
         near = np.minimum(np.abs(left), np.abs(right)) < doubt * around
         changes = (left >= 0) != (right >= 0)
-        middle = gone == (flat[before] + flat[behind]) // 2
+        middle = gone == (flat[before] + flat[after]) // 2
         return ~known & (changes | near) & middle

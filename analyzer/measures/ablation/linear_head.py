@@ -40,7 +40,7 @@ def first_of_highest(scores: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A linear head, open to run on the processor."""
+    """A linear head, open to run where running sums pay."""
 
     features: str  # name of the masked features
     outer: int
@@ -137,7 +137,7 @@ class _Pending:
     """Evaluations that gather their z until there are enough of them for the tail."""
 
     def __init__(self, tail: Session, tail_input: str, judge: Judge, z: np.ndarray):
-        """Gathers in ``z``, float32 (most at once, D)."""
+        """Gather in ``z``, float32 (most at once, D)."""
         self._tail, self._input, self._judge = tail, tail_input, judge
         self._z = z
         self._which = np.empty(len(z), dtype=np.int64)
@@ -180,7 +180,7 @@ class _Sums:
     def __init__(
         self, by_unit: np.ndarray, weights: np.ndarray, bias: np.ndarray, units: np.ndarray
     ):
-        """Adds the units; in float64, rounded to float32 once.
+        """Add the units; in float64, rounded to float32 once.
 
         Args:
             by_unit: float32 (M, C', P), features.
@@ -217,7 +217,7 @@ class _Sums:
             sample: int64 (R',), of the C' samples.
             before: int64 (M + 1,), how many of the A units have a rank below each.
             low: int64 (R',), lowest rank that is kept; 0 or
-            high: int64 (R',), the rank behind the last that is kept, is M.
+            high: int64 (R',), the rank after the last that is kept, is M.
             out: float32 (R', D), takes them.
         """
         length = self._added + 1
@@ -328,8 +328,8 @@ class _Blocks:
 
 def _named(excesses: np.ndarray, label: int) -> np.ndarray:
     """Whether no other class exceeds the label, and none before it draws level; (…, K - 1)."""
-    before, behind = excesses[..., :label], excesses[..., label:]
-    return (before.max(axis=-1, initial=-np.inf) < 0) & (behind.max(axis=-1, initial=-np.inf) <= 0)
+    before, after = excesses[..., :label], excesses[..., label:]
+    return (before.max(axis=-1, initial=-np.inf) < 0) & (after.max(axis=-1, initial=-np.inf) <= 0)
 
 
 def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:

@@ -46,7 +46,7 @@ def sweep_shards(
     save: Callable[[Mapping[str, np.ndarray]], None],
     progress: Progress,
 ) -> None:
-    """Resumes from the states, and changes them until every sample of every shard is counted.
+    """Resume from the states, and change them until every sample of every shard is counted.
 
     With a tolerance, what wrong guesses may cost is split too: estimates, unlike exact counts,
     can depend on the number of shards, within their bounds.
@@ -56,7 +56,7 @@ def sweep_shards(
         states: of the shards; :meth:`SweepState.joined` makes one of them.
         options: the memory is for all shards together.
         save: called with arrays from which :func:`resumed_shards` makes states to resume from.
-        progress: told of the stages "network" and "sweep", in samples of all shards.
+        progress: called for the stages "network" and "sweep", in samples of all shards.
 
     Raises:
         DeviceError: the ranking compares classes, and they are in different shards.
@@ -142,7 +142,7 @@ class _Common:
         }
 
     def save(self, number: int, state: SweepState) -> None:
-        """Saves what one shard has counted beside the last that the others had."""
+        """Save what one shard has counted beside the last that the others had."""
         with self._lock:
             self._kept[number] = _copied(state)
             self._save(
@@ -161,7 +161,7 @@ class _Common:
             self._progress(stage, sum(self._done[stage]), self._total)
 
     def stop(self) -> None:
-        """Brings every shard to a halt where it next reports how far it is."""
+        """Bring every shard to a halt where it next reports how far it is."""
         self._stopped.set()
 
 

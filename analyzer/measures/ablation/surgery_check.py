@@ -31,7 +31,7 @@ def check_surgery(
     *,
     seed: int,
 ) -> int:
-    """Compares the cut network with the whole one on a few images.
+    """Compare the cut network with the whole one on a few images.
 
     With nothing removed, prefix and suffix must give the original's scores; under random masks
     those of the masked original.
@@ -70,7 +70,7 @@ def check_surgery(
 def check_precision(
     network: CutNetwork, exact: CutNetwork, images: np.ndarray, *, seed: int
 ) -> float:
-    """Compares a cut network that rounds more than float32 with the one in float32.
+    """Compare a cut network that rounds more than float32 with the one in float32.
 
     Args:
         images: (B, …).

@@ -55,11 +55,11 @@ def ablate(
     save: Callable[[SweepState], None],
     progress: Progress,
 ) -> None:
-    """Resumes from ``state``, and changes it until every sample is counted.
+    """Resume from ``state``, and change it until every sample is counted.
 
     Args:
         save: called with the state now and then; a later call can resume from it.
-        progress: told of the stages "network" and "sweep", in samples.
+        progress: called for the stages "network" and "sweep", in samples.
 
     Raises:
         ModelError: see :meth:`CutNetwork.features`.
@@ -114,7 +114,7 @@ class _Ablation:
                 self._sweep_group(start, stop, kept)
 
     def _sweep_group(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
-        """Counts what is left of a group, chunk by chunk."""
+        """Count what is left of a group, chunk by chunk."""
         estimate = self._can_estimate(stop - start)
         chunk = stop - start if estimate else self.chunk
         for at in range(max(start, self.state.swept), stop, chunk):
@@ -143,7 +143,7 @@ class _Ablation:
         yield start, last
 
     def _features(self, start: int, stop: int) -> Iterator[tuple[int, Batch, _Known | None]]:
-        """Runs the prefix batch by batch: the batch's first place, the batch, its features.
+        """Run the prefix batch by batch: the batch's first place, the batch, its features.
 
         None for those of a batch of which nothing could be read.
         """
@@ -192,7 +192,7 @@ class _Ablation:
         return kept
 
     def _sweep(self, start: int, stop: int, kept: dict[int, _Known], *, estimate: bool) -> None:
-        """Runs the evaluations of the samples from ``start`` to ``stop`` and counts them."""
+        """Run the evaluations of the samples from ``start`` to ``stop`` and count them."""
         state = self.state
         if kept:
             known = [kept.pop(at) for at in range(start, stop, self.batch) if at in kept]
@@ -201,7 +201,7 @@ class _Ablation:
             known = [part for part in parts if part is not None]
         began = time.perf_counter()
         for part in known:
-            self._look_at_the_whole(part.places, part.features)
+            self._keep_baseline(part.places, part.features)
         if not estimate:
             for places, found in self._together(known):
                 if self.network.head is None:
@@ -214,8 +214,8 @@ class _Ablation:
         state.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
 
-    def _look_at_the_whole(self, places: np.ndarray, found: Features) -> None:
-        """Keeps what the scores say with nothing removed: one run a sample, not counted as such."""
+    def _keep_baseline(self, places: np.ndarray, found: Features) -> None:
+        """Keep what the scores say with nothing removed: one run a sample, not counted as such."""
         nothing_removed = np.ones(found.active.shape, dtype=np.float32)
         scores = self.network.scores(found, nothing_removed)
         self.state.add_scores(places, keep_scores(scores, self.labels[places]))
@@ -229,7 +229,7 @@ class _Ablation:
             yield places, Features.joined([part.features for part in known])
 
     def _count_by_head(self, head: Head, places: np.ndarray, found: Features) -> None:
-        """Counts samples of a network whose suffix begins with a matrix product, by class."""
+        """Count samples of a network whose suffix begins with a matrix product, by class."""
         labels, values = self.labels[places], found.arrays[head.features]
         starts = np.flatnonzero(np.diff(labels, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True):
@@ -244,7 +244,7 @@ class _Ablation:
                 self.state.add(places[mine], labels[mine], evaluations, named)
 
     def _count_by_suffix(self, places: np.ndarray, found: Features) -> None:
-        """Counts samples by running the suffix for every evaluation in which something changes."""
+        """Count samples by running the suffix for every evaluation in which something changes."""
         labels = self.labels[places]
         order = self.state.order[labels]  # (C, M)
         evaluations = necessary_evaluations(
@@ -265,7 +265,7 @@ class _Ablation:
         return self.tolerance is not None and samples * size <= self.memory
 
     def _estimate(self, tolerance: Tolerance, parts: list[tuple[np.ndarray, Features]]) -> None:
-        """Counts the samples of a class as well as the tolerance asks."""
+        """Count the samples of a class as well as the tolerance asks."""
         network, state = self.network, self.state
         places = np.concatenate([part for part, _ in parts])
         label = int(self.labels[places[0]])

@@ -137,7 +137,7 @@ class SweepState:
         evaluations: Evaluations,
         predicted: np.ndarray,
     ) -> None:
-        """Counts what a chunk of samples was classified as.
+        """Count what a chunk of samples was classified as.
 
         Args:
             places: int64 (C,), of the samples in the sequence.
@@ -168,12 +168,12 @@ class SweepState:
         self.run += len(evaluations)
 
     def add_scores(self, places: np.ndarray, scores: BaselineScores) -> None:
-        """Keeps what the scores of samples, places int64 (C,), are with nothing removed."""
+        """Keep what the scores of samples, places int64 (C,), are with nothing removed."""
         for name in _OF_SCORES:
             getattr(self, name)[places] = getattr(scores, name)
 
     def add_everywhere(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
-        """Counts samples of one class whose answers are known for every n.
+        """Count samples of one class whose answers are known for every n.
 
         Args:
             places: int64 (C,), of the samples in the sequence.
@@ -184,7 +184,7 @@ class SweepState:
         self.run += right.size
 
     def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
-        """Counts the samples of one class, places int64 (C,), as far as they are known."""
+        """Count the samples of one class, places int64 (C,), as far as they are known."""
         self._add(places, label, estimate.right)
         self.run += estimate.evaluations
         self.guessed += estimate.guessed

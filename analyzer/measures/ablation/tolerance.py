@@ -3,14 +3,14 @@
 Class by class:
 
 1. A few samples drawn at random, the guard, are run in full. They choose the coarsest grid that
-   would have told their answers.
+   would have shown their answers.
 2. All samples are run on that grid, then where the answer changes or might change between its
    points; the rest is interpolated (:mod:`analyzer.measures.ablation.interpolated_curves`).
 3. Evaluations are run until the class's turning points are known to within T, whatever those that
    were not run would say. At every n the count of a class lies between the samples known to be
    right and all but those known to be wrong; that bounds the turning points (Eq. 2 and 3).
 4. Cells (sample, order, n) are drawn at random from those not known, and run: the audit. Each
-   wrong guess found costs part of an allowance. A class that uses up its share goes back to 2
+   wrong guess found costs part of an allowance. A class that uses up its part goes back to 2
    with a finer grid, in the end with all evaluations.
 
 What is claimed:
@@ -20,8 +20,8 @@ What is claimed:
   audits, for any network and any data, with nothing assumed of how logit margins run between
   known ones. Write e_j for the share of wrong guesses in class j, counted so that |Δκ_j| ≤ e_j
   (a wrong guess moves one of the two curves by one sample at one n, and κ_j by at most
-  1 / (M·S_j)). For one cell drawn at random, wrong with probability p, E[exp(a·p − θ·wrong)] ≤ 1 with
-  a = 1 − exp(−θ). With as many draws in each class as make the sum of the a·p equal to λ·e_j,
+  1 / (M·S_j)). For one cell drawn at random, wrong with probability p, E[exp(a·p − θ·wrong)] ≤ 1
+  with a = 1 − exp(−θ). With as many draws in each class as make the sum of the a·p equal to λ·e_j,
   the product over all draws, whatever earlier draws led to, has an expectation of at most 1. So
   P(λ·Σ e_j ≥ ln 20 + θ × wrong guesses found) ≤ 1/20 (Markov). Audits that were broken off
   count with what they cost; κ of the network is off by at most Σ e_j / K.
@@ -133,7 +133,7 @@ def estimate_class(
     *,
     share_empty: bool,
 ) -> Estimate:
-    """Estimates the curves of one class.
+    """Estimate the curves of one class.
 
     Args:
         active: bool (C, M), units by rank that are not all zero for a sample.
@@ -173,7 +173,7 @@ def _guarded_spacing(
     random: np.random.Generator,
     tolerance: Tolerance,
 ) -> int:
-    """Runs the guard in full; which of the spacings would have told its answers."""
+    """Run the guard in full; which of the spacings would have shown its answers."""
     samples = len(active)
     size = min(max(-(-samples // _SAMPLES_A_GUARD), _FEWEST_GUARDS), samples)
     guard = np.sort(random.choice(samples, size, replace=False))
@@ -223,7 +223,7 @@ def bound_descending(
     possible = (low <= most) & (n <= (reached.argmax() if reached.any() else len(n)))
     if not reached.any():
         least = np.maximum(low, most + 1)  # if chance is nowhere reached
-        possible |= (least < _before(high, np.minimum)) & (least <= _behind(high, np.minimum))
+        possible |= (least < _before(high, np.minimum)) & (least <= _after(high, np.minimum))
 
     wanted_low, wanted_high = low.copy(), high.copy()
     if (count <= most).any():
@@ -251,7 +251,7 @@ def bound_ascending(
         slack: units that n0_r may be off.
     """
     inner, below, above = count[:-1], low[:-1], high[:-1]
-    possible = (above >= _before(below, np.maximum)) & (above > _behind(below, np.maximum))
+    possible = (above >= _before(below, np.maximum)) & (above > _after(below, np.maximum))
     point = len(inner) - 1 - int(inner[::-1].argmax())
     wanted_low, wanted_high = low.copy(), high.copy()
     wanted_low[point] = inner[point]
@@ -274,12 +274,12 @@ def _before(values: np.ndarray, best: np.ufunc) -> np.ndarray:
     return np.concatenate([[none], best.accumulate(values)[:-1]])
 
 
-def _behind(values: np.ndarray, best: np.ufunc) -> np.ndarray:
+def _after(values: np.ndarray, best: np.ufunc) -> np.ndarray:
     return _before(values[::-1], best)[::-1]
 
 
 def _settle(curves: InterpolatedCurves, tolerance: Tolerance) -> int:
-    """Runs evaluations until the turning points are known to within T; how far off they can be."""
+    """Run evaluations until the turning points are known to within T; how far off they can be."""
     samples = curves.known.shape[1]
     level = tolerance.chance
     most = samples * level.numerator // level.denominator
@@ -331,7 +331,7 @@ class _Audit:
 def _audit(
     curves: InterpolatedCurves, random: np.random.Generator, tolerance: Tolerance, allowed: float
 ) -> _Audit:
-    """Draws from the cells not known and runs them."""
+    """Draw from the cells not known and run them."""
     guesses = curves.right
     unknown = np.flatnonzero(~curves.known)
     # e_j = p × unknown cells / (M·S_j), and the draws together are to weigh λ·e_j.

@@ -109,10 +109,10 @@ def class_selectivity(mean: np.ndarray) -> np.ndarray:
         )
     # Sums of those before and of those after: taking a class from the sum of all would leave
     # rounding errors where the others are all zero.
-    behind = np.zeros((classes, *mean.shape[1:]))
-    behind[:-1] = np.cumsum(mean[:0:-1], axis=0, dtype=np.float64)[::-1]
-    before = np.zeros_like(behind)
+    after = np.zeros((classes, *mean.shape[1:]))
+    after[:-1] = np.cumsum(mean[:0:-1], axis=0, dtype=np.float64)[::-1]
+    before = np.zeros_like(after)
     before[1:] = np.cumsum(mean[:-1], axis=0, dtype=np.float64)
-    others = (before + behind) / (classes - 1)
+    others = (before + after) / (classes - 1)
     total = mean + others
     return np.divide(mean - others, total, out=np.zeros_like(total), where=total != 0)
