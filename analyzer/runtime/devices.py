@@ -56,9 +56,16 @@ def provider_of(device: str) -> tuple[Provider, int]:
                 return provider, 0
             if provider.numbered and number.isascii() and number.isdigit():
                 return provider, int(number)
+    kinds = [name for one in reversed(PROVIDERS) for name in _names(one)]
     raise DeviceError(
-        f"Unknown device {device!r}: use auto, cpu, cuda, cuda:N, or several GPUs as cuda:0,cuda:1."
+        f"Unknown device {device!r}: use {', '.join([AUTO, *kinds])}, or several GPUs separated by "
+        "commas."
     )
+
+
+def _names(provider: Provider) -> tuple[str, ...]:
+    """What names of a provider's devices look like."""
+    return (provider.kind, f"{provider.kind}:N") if provider.numbered else (provider.kind,)
 
 
 def preferred_devices() -> tuple[str, ...]:

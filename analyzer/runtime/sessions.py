@@ -145,10 +145,7 @@ def open_session(
     opened = partial(_open, path, threads=threads, custom_ops=custom_ops, tf32=tf32)
     resort = PROVIDERS[-1]
     last, note = resort.device(0), None
-    if name == AUTO:
-        tried = preferred_devices()
-    else:
-        tried = () if name == last else (name,)
+    tried = preferred_devices() if name == AUTO else {name} - {last}
     for device in tried:
         try:
             return opened(device)
