@@ -195,9 +195,8 @@ class SampleCounts:
     correct: np.ndarray  # bool (S,): with nothing removed
     descending: np.ndarray  # int32 (S,)
     ascending: np.ndarray  # int32 (S,)
-    # None in what was kept by versions that did not count them.
-    index: np.ndarray | None = None  # int64 (S,): place in the data
-    scores: SampleScores | None = None
+    index: np.ndarray  # int64 (S,): place in the data
+    scores: SampleScores
 
     @property
     def predicted(self) -> np.ndarray:

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import prepare_folder
-from analyzer.audit.opening import in_precision
-from analyzer.audit.request import AuditRequest
+from analyzer.audit.inputs import open_network
+from analyzer.audit.result import some_of
 from analyzer.audit.run import run_audit
-from analyzer.audit.subject import open_network
-from analyzer.audit.summing import some_of
 from analyzer.errors import AnalyzerError, DataError
+from analyzer.files import prepare_folder
+from analyzer.measures.ablation.checked_network import in_precision
+from analyzer.measures.registry import feature_values
 from analyzer.records import Progress
+from analyzer.request import AuditRequest
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 
@@ -202,9 +203,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
         if test is None and member.test_data is not None:
-            test = _test_accuracy(member, request)
+            test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, str(error)
+        return member.name, error.message
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
@@ -214,7 +215,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
     }
-    return member.name, _Row({**result.values(), **values}, result.circumstances, result.warnings)
+    return member.name, _Row(
+        {**feature_values(result), **values}, estimation.circumstances_of(result), result.warnings
+    )
 
 
 def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:
@@ -226,17 +229,17 @@ def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[st
     return found
 
 
-def _test_accuracy(member: Member, request: AuditRequest) -> float:
-    network, further = open_network(member.model, request)
+def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
+    network, extra_inputs = open_network(member.model, request, request)
     source = data.open_data(
-        member.test_data, keys=member.test_keys or request.keys, classes=request.classes
+        test_data, keys=member.test_keys or request.keys, classes=request.classes
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     samples = runtime.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
-        load=lambda indices, size: data.batches(
-            source, preprocessing, indices, size, skip_bad=request.skip_bad
+        load=lambda indices, batch_size: data.batches(
+            source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
         ),
     )
     device, *_ = runtime.named_devices(request.device)
@@ -246,7 +249,7 @@ def _test_accuracy(member: Member, request: AuditRequest) -> float:
             surgery.runnable(converted, Path(scratch)),
             network.info.inputs[0],
             surgery.answer(network, request.output),
-            further=further if converted is network else (),  # bound in the converted file
+            further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
         )
         return runtime.measure_accuracy(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import json_option, site_options
-from analyzer.cli.requests import network_path
 from analyzer.cli.terminal import print_facts, print_json, print_table, warn
+from analyzer.zoo_names import network_path
 
 if TYPE_CHECKING:
     from analyzer.records import Site

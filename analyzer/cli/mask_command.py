@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import out_file, site_options
-from analyzer.cli.requests import network_path
 from analyzer.cli.terminal import warn
+from analyzer.zoo_names import network_path
 
 
 @click.command("mask", short_help="Write a network with a channel mask as an extra input.")

@@ -5,7 +5,12 @@ estimating need numpy alone. Whether the estimates hold is asked in
 :mod:`analyzer.estimation.analysis`, a door of its own.
 """
 
-from analyzer.estimation.circumstances import CIRCUMSTANCES, CircumstanceRanges, Circumstances
+from analyzer.estimation.circumstances import (
+    CIRCUMSTANCES,
+    CircumstanceRanges,
+    Circumstances,
+    circumstances_of,
+)
 from analyzer.estimation.fitting import fit_gap_model, fit_population
 from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
@@ -38,6 +43,7 @@ __all__ = [
     "LinearFit",
     "MeasuredCoverage",
     "Population",
+    "circumstances_of",
     "draw_splits",
     "fit_gap_model",
     "fit_population",

@@ -6,10 +6,11 @@ Nothing is estimated from them. What lies outside those of a gap model's own net
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from analyzer.audit_record import AuditRecord
 from analyzer.errors import GapModelError
 from analyzer.estimation.columns import Range, number_or_none
 
-__all__ = ["CIRCUMSTANCES", "CircumstanceRanges", "Circumstances"]
+__all__ = ["CIRCUMSTANCES", "CircumstanceRanges", "Circumstances", "circumstances_of"]
 
 ACCURACY_SLACK = 0.005
 """How far a training accuracy may lie beyond a range: training ends between two epochs, precision
@@ -83,6 +84,18 @@ class Circumstances:
                 raise _wrong(where, name, given[name], wanted)
         accuracy = numbers.pop("accuracy")
         return cls(accuracy=accuracy, site=site, **{k: int(v) for k, v in numbers.items()})
+
+
+def circumstances_of(record: AuditRecord) -> Circumstances:
+    """What a gap model holds against those of the networks it was fitted on."""
+    return Circumstances(
+        accuracy=record.accuracy,
+        classes=len(record.classes),
+        channels=record.site.channels,
+        samples=record.data.samples,
+        given=record.data.given,
+        site=record.site.kind,
+    )
 
 
 CIRCUMSTANCES = tuple(_PREFIX + f.name for f in fields(Circumstances))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.measures.features import SYMBOLS
+from analyzer.measures.registry import SYMBOLS
 
 __all__ = [
     "Range",

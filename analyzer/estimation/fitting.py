@@ -18,7 +18,7 @@ from analyzer.estimation.intervals import (
 )
 from analyzer.estimation.least_squares import Fit, LinearFit, least_squares, ridge
 from analyzer.estimation.population import Population
-from analyzer.measures.features import SYMBOLS
+from analyzer.measures.registry import SYMBOLS
 
 __all__ = [
     "FEATURE_SETS",

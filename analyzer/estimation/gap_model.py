@@ -15,8 +15,8 @@ from analyzer.errors import GapModelError
 from analyzer.estimation.circumstances import CircumstanceRanges, Circumstances
 from analyzer.estimation.columns import Range
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends
-from analyzer.measures.features import SYMBOLS
-from analyzer.measures.margin_features import MARGIN_PREFIX
+from analyzer.measures.margins.margin_features import MARGIN_PREFIX
+from analyzer.measures.registry import SYMBOLS
 from analyzer.records import GapEstimate
 
 __all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut"]

@@ -17,7 +17,7 @@ from analyzer.estimation.gap_model import FEATURES, FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
 from analyzer.estimation.json_fields import Fields, is_number
 from analyzer.files import write_bytes
-from analyzer.measures.features import is_feature
+from analyzer.measures.registry import is_feature
 
 __all__ = ["SCHEMA", "read_gap_model", "write_gap_model"]
 

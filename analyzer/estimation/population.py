@@ -21,8 +21,8 @@ from analyzer.estimation.circumstances import CIRCUMSTANCES, Circumstances
 from analyzer.estimation.columns import number_or_none
 from analyzer.files import write_bytes
 from analyzer.measures.ablation.quantities import AREA, CURVE_FEATURES
-from analyzer.measures.features import is_feature
-from analyzer.measures.margin_features import MARGIN_PREFIX
+from analyzer.measures.margins.margin_features import MARGIN_PREFIX
+from analyzer.measures.registry import is_feature
 
 __all__ = ["RANK", "Population", "read_population", "write_population"]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.estimation.fitting import checked_features, correlation
 from analyzer.estimation.least_squares import Fit, least_squares, ridge
-from analyzer.measures.margin_features import margin_obstacle
+from analyzer.measures.margins.margin_features import margin_obstacle
 
 __all__ = [
     "FeatureScores",

@@ -11,18 +11,12 @@ import onnxruntime as ort
 import pytest
 from plain_way import plain_curves
 
-from analyzer.audit import (
-    AuditRequest,
-    read_curves,
-    read_record,
-    read_samples,
-    run_audit,
-    verify_audit,
-)
-from analyzer.audit import run as run_module
-from analyzer.audit.record import write_record
+from analyzer.audit import read_record, run_audit, verify_audit
+from analyzer.audit.folder import write_record
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
+from analyzer.measures.ablation import Ablation, read_curves, read_samples
 from analyzer.records import SampleCounts
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -145,7 +139,7 @@ def test_samples_that_are_left_out_keep_the_others_in_place(request_for):
     found = run_audit(request)
     samples = read_samples(request.out)
     assert len(samples.index) < 40
-    assert (found.circumstances.samples, found.circumstances.given) == (len(samples.index), 40)
+    assert (found.data.samples, found.data.given) == (len(samples.index), 40)
     assert (np.diff(samples.index) > 0).all()
     np.testing.assert_array_equal(samples.label, np.load(request.data)["labels"][samples.index])
 
@@ -282,7 +276,7 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
     other = replace(request, limit_per_class=1)
     with pytest.raises(AuditFolderError, match="differs in --limit-per-class; pass --fresh"):
         run_audit(other)
-    with pytest.raises(AuditFolderError, match="differs in --rank, --tolerance; pass --fresh"):
+    with pytest.raises(AuditFolderError, match="differs in --tolerance, --rank; pass --fresh"):
         run_audit(replace(request, rank="random", tolerance=0.1))
     images, labels = samples_for(request.model, 12, seed=1)
     np.savez(request.out.parent / "others.npz", images=images, labels=labels)
@@ -300,7 +294,7 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
 def test_a_finished_audit_is_not_counted_again(request_for, monkeypatch):
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
     before = run_audit(request)
-    monkeypatch.setattr(run_module, "count", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
     after = run_audit(replace(request, chance=0.5))
     assert after.key == before.key
     assert after.chance == 0.5

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from analyzer import runtime
-from analyzer.audit import AuditRequest, read_record, run_audit, verify_audit
+from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.errors import DeviceError
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

@@ -12,18 +12,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from analyzer import surgery
 from analyzer.audit import (
-    AuditRequest,
     Member,
     audit_population,
     compare_audits,
-    read_curves,
     read_record,
     run_audit,
     verify_audit,
 )
-from analyzer.audit.facts import facts_of
+from analyzer.audit.provenance import provenance_of
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.measures import ablation
+from analyzer.measures.ablation import read_curves
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"
@@ -105,7 +105,7 @@ def test_the_precision_is_named_wherever_a_result_is_read(request_for, tmp_path)
     (said,) = [w for w in found.warnings if "Counted in fp16" in w]
     assert "of their scale" in said
     assert not any("Counted in" in w for w in exact.warnings)
-    assert ("precision", "fp16") in dict(facts_of(found))["Run"]
+    assert ("precision", "fp16") in dict(provenance_of(found))["Run"]
     assert said in (half.out / "report.html").read_text(encoding="utf-8")
     warnings = compare_audits(request.out, half.out).warnings
     assert any("first audit was counted in float32, the second in fp16" in w for w in warnings)

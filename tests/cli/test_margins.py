@@ -9,7 +9,7 @@ import pytest
 from cli_commands import SHELF
 
 from analyzer.estimation import read_population, write_population
-from analyzer.measures import MARGIN_FEATURES, margin_column
+from analyzer.measures.margins import MARGIN_FEATURES, margin_column
 
 TABLE = SHELF / "population.csv"
 COLUMNS = [margin_column(layer, feature) for layer in range(4) for feature in MARGIN_FEATURES]

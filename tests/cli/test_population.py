@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from analyzer.audit.record import read_record
+from analyzer.audit.folder import read_record
 from analyzer.estimation import read_population
 from analyzer.measures.ablation import CURVE_FEATURES
 

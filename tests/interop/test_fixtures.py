@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, read_curves, run_audit
+from analyzer.audit import run_audit
 from analyzer.errors import AnalyzerError
+from analyzer.measures.ablation import read_curves
+from analyzer.request import AuditRequest
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "interop"
 FILES = sorted(FOLDER.glob("*.onnx"))

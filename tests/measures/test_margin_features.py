@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from analyzer.estimation import draw_splits, fit_scores, score_features
-from analyzer.measures import (
+from analyzer.measures.margins import (
     MARGIN_FEATURES,
     compute_margin_features,
     margin_column,
     normalized_margins,
 )
-from analyzer.measures.margin_features import margin_obstacle
+from analyzer.measures.margins.margin_features import margin_obstacle
 
 
 def test_distances_by_hand():

@@ -8,8 +8,8 @@ import pytest
 
 from analyzer import surgery
 from analyzer.errors import ModelError
-from analyzer.measures import MarginTally, measure_margins
-from analyzer.measures import margin_pass as margins
+from analyzer.measures.margins import MarginTally, measure_margins
+from analyzer.measures.margins import margin_pass as margins
 from analyzer.records import MarginGraph, MarginLayer
 from analyzer.runtime import Samples
 

@@ -12,8 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from plain_way import plain_curves
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, read_curves, run_audit
+from analyzer.audit import run_audit
 from analyzer.errors import AnalyzerError, ModelError
+from analyzer.measures.ablation import read_curves
+from analyzer.request import AuditRequest
 
 SAMPLES = 16
 HEADS = """

@@ -5,8 +5,9 @@ import onnx
 import pytest
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, run_audit
+from analyzer.audit import run_audit
 from analyzer.errors import SiteError
+from analyzer.request import AuditRequest
 
 ATTRIBUTE_STEPS = 0.05
 

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from analyzer import runtime, surgery
-from analyzer.audit import AuditRecord, read_curves, read_record, read_samples
+from analyzer.audit import read_record
+from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
-from analyzer.measures.ablation import compute_curve_features
+from analyzer.measures.ablation import compute_curve_features, read_curves, read_samples
 from analyzer.records import ClassCurves
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split

@@ -30,9 +30,9 @@ from analyzer.estimation.analysis import (
     coverage_curve,
     learning_curve,
 )
-from analyzer.measures import MARGIN_PREFIX
 from analyzer.measures.ablation import AREA, CURVE_FEATURES
-from analyzer.measures.margin_features import margin_obstacle
+from analyzer.measures.margins import MARGIN_PREFIX
+from analyzer.measures.margins.margin_features import margin_obstacle
 from tools.evidence.slices import Slice, slices
 from tools.evidence.tables import Table, read_table, table_path
 

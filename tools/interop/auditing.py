@@ -11,10 +11,12 @@ import onnx
 from cells import Cell, Own, read_own
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, read_curves, read_record, run_audit
-from analyzer.audit.record import SiteRecord
+from analyzer.audit import read_record, run_audit
+from analyzer.audit_record import SiteRecord
 from analyzer.errors import AnalyzerError
+from analyzer.measures.ablation import read_curves
 from analyzer.records import Site
+from analyzer.request import AuditRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session

@@ -1,5 +1,6 @@
 from .cut_network import CutNetwork, Features, open_network
 from .evaluations import Evaluations, necessary_evaluations
+from .measure import Ablation, AblationResult
 from .quantities import (
     AREA,
     CURVE_FEATURES,
@@ -8,6 +9,7 @@ from .quantities import (
     compute_curve_features,
     network_quantities,
 )
+from .result_files import read_curves, read_samples, write_curves, write_samples
 from .sharding import resumed_shards, split_into_shards, sweep_shards
 from .surgery_check import check_precision, check_surgery
 from .sweep import SweepOptions, ablate
@@ -20,6 +22,8 @@ __all__ = [
     "CONFIDENCE",
     "CURVE_FEATURES",
     "RANKS",
+    "Ablation",
+    "AblationResult",
     "CutNetwork",
     "Evaluations",
     "Features",
@@ -37,7 +41,11 @@ __all__ = [
     "network_quantities",
     "open_network",
     "order_units",
+    "read_curves",
+    "read_samples",
     "resumed_shards",
     "split_into_shards",
     "sweep_shards",
+    "write_curves",
+    "write_samples",
 ]

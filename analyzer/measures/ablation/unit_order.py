@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import DataError, ModelError
+from analyzer.request import RANKS
 
 __all__ = ["RANKS", "Ranking", "class_selectivity", "order_units"]
-
-RANKS = ("l1", "selectivity", "random")
 
 
 @dataclass(frozen=True, slots=True)

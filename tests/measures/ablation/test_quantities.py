@@ -16,7 +16,7 @@ from analyzer.measures.ablation.quantities import (
     kappa,
     zeta,
 )
-from analyzer.records import ClassCurves, SampleCounts
+from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 WORKED = [  # E, E_r, n0, n0_r, ζ, κ: ten samples, chance 0.1, M = 4
     ([10, 6, 1, 1, 1], [10, 10, 10, 9, 1], 2, 2, 0.5, 0.525),
@@ -260,7 +260,16 @@ def make_audit(pairs, samples=10):
     ]
     down, up = (np.concatenate([hit[order] for hit in hits]) for order in (0, 1))
     label = np.repeat(np.arange(len(pairs)), samples)
-    return curves, SampleCounts(label, down > 0, down.astype(np.int32), up.astype(np.int32))
+    nothing = np.zeros(len(label), dtype=np.float32)
+    counts = SampleCounts(
+        label=label,
+        correct=down > 0,
+        descending=down.astype(np.int32),
+        ascending=up.astype(np.int32),
+        index=np.arange(len(label)),
+        scores=SampleScores(nothing, nothing, nothing.astype(np.int32)),
+    )
+    return curves, counts
 
 
 def test_features_are_those_worked_out_by_hand():
