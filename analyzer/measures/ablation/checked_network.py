@@ -106,16 +106,14 @@ class _InFloat32:
     def check(self, network: CutNetwork) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
         subject, request = self._job.subject, self._job.request
-        return check_surgery(
-            network,
+        original = runtime.WholeNetwork(
             self._original,
-            self._masked,
-            self._images,
-            fixed=subject.network.info.inputs[0].fixed_batch,
-            answer=surgery.find_answer(subject.network, request.output),
+            subject.network.info.inputs[0],
+            surgery.find_answer(subject.network, request.output),
             further=subject.extra_inputs,
-            seed=request.seed,
+            custom_ops=network.cut.custom_ops,
         )
+        return check_surgery(network, original, self._masked, self._images, seed=request.seed)
 
 
 def _open(
