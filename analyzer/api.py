@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.results import Audit
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.records import Progress
+from analyzer.results import Audit
 from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_entry
 
 if TYPE_CHECKING:
     from analyzer.audit import Comparison, Verification
     from analyzer.data import PreprocessOptions
-    from analyzer.estimation import GapModel, Population
+    from analyzer.estimation import GapModel, PopulationTable
     from analyzer.request import AuditRequest
     from analyzer.surgery import Outline
 
@@ -123,7 +123,7 @@ def audit_request(
         if declared.preset is None:
             given = {f.name: getattr(declared, f.name) for f in fields(declared)}
             given = {name: value for name, value in given.items() if value is not None}
-            declared = preprocess_options({**samples.preprocessing, **given})
+            declared = preprocess_options({**(samples.preprocessing or {}), **given})
     return AuditRequest(
         model=network_path(model),
         model_name="" if network is None else str(model),
@@ -133,7 +133,7 @@ def audit_request(
         gap_model=None if gap_model is None else gap_model_path(gap_model),
         gap_model_name="" if gap_model is None else str(gap_model),
         preprocess=declared,
-        **options,
+        **_coerced(options),
     )
 
 
@@ -162,9 +162,9 @@ def inspect_network(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
-    return surgery.outline(network, found, output=output)
+    return surgery.outline_network(network, found, output=output)
 
 
 def write_masked(
@@ -192,7 +192,7 @@ def write_masked(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
     return Path(out)
@@ -206,7 +206,7 @@ def audit_population(
     jobs: int = 1,
     progress: Progress = _silent,
     **options: Any,
-) -> "Population":
+) -> "PopulationTable":
     """Audit every network of a manifest, and write ``out/population.csv``.
 
     Args:
@@ -232,13 +232,13 @@ def audit_population(
         data=members[0].train_data,
         out=Path(out),
         preprocess=preprocess_options(preprocess),
-        **options,
+        **_coerced(options),
     )
     return audit_all(members, template, Path(out), jobs=jobs, progress=progress, say=_warn)
 
 
 def fit_gap_model(
-    population: "str | Path | Population",
+    population: "str | Path | PopulationTable",
     out: str | Path | None = None,
     *,
     features: str = "paper",
@@ -252,7 +252,7 @@ def fit_gap_model(
     Args:
         population: its table, or the path of one.
         out: JSON file to write; None to write none.
-        features: "paper" for ζ and κ, "area" or "extended".
+        features: a name of :data:`analyzer.estimation.FEATURE_SETS`, e.g. "paper" for ζ and κ.
         name: what results call the gap model; by default the file's name.
         trained_on: the data of the population, for people who read results.
         architecture: likewise.
@@ -334,6 +334,16 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
         return path_of(name)
     except AnalyzerError:
         return None
+
+
+def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
+    from analyzer.options import coerced
+    from analyzer.request import AuditRequest
+
+    try:
+        return coerced(AuditRequest, options)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _folder(audit: "str | Path | Audit") -> Path:

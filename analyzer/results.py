@@ -78,7 +78,7 @@ class Audit:
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
-        """Correct counts ``descending`` and ``ascending``, int64 (K, M + 1), and what explains them.
+        """Correct counts ``descending`` and ``ascending``, int64 (K, M + 1), and their context.
 
         ``samples`` (K,), ``order`` (K, M) and ``class_index`` (K,), as ``curves.npz`` has them.
         """

@@ -11,14 +11,14 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.measure import Check, check
@@ -72,6 +72,9 @@ class Suspect:
         return math.exp(self.log_probability)
 
 
+_COLUMNS = get_type_hints(Suspect)
+
+
 def write_suspects(
     folder: Path, suspects: Sequence[Suspect], pictures: Mapping[int, bytes]
 ) -> None:
@@ -92,9 +95,8 @@ def write_suspects(
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    columns = [field.name for field in fields(Suspect)]
-    writer.writerow(columns)
-    writer.writerows([_cell(getattr(suspect, name)) for name in columns] for suspect in suspects)
+    writer.writerow(_COLUMNS)
+    writer.writerows([_cell(getattr(suspect, name)) for name in _COLUMNS] for suspect in suspects)
     write_text(folder / SUSPECTS, text.getvalue())
 
 
@@ -109,15 +111,14 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return tuple(
-            Suspect(**{field.name: field.type(row[field.name]) for field in fields(Suspect)})
-            for row in rows
+            Suspect(**{name: kind(row[name]) for name, kind in _COLUMNS.items()}) for row in rows
         )
     except FileNotFoundError:
         return ()
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise AuditFolderError(
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
-            "the audit again with --fresh."
+            f"the audit again with {parameter('fresh', True)}."
         ) from error
 
 

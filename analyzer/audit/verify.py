@@ -7,9 +7,10 @@ from typing import Any
 from analyzer.audit.folder import read_record
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit_record import AuditRecord
-from analyzer.estimation import circumstances_of, read_gap_model
+from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
+from analyzer.runtime.devices import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]
 
@@ -73,7 +74,7 @@ def _precision(record: AuditRecord) -> Check:
         wrong.append(
             f"{asked} was asked for, and the device is said to have run {device.precision}."
         )
-    if device.precision == "tf32" and "cpu" in device.used:
+    if device.precision == "tf32" and lacks_tf32(device.used):
         wrong.append("No processor has TF32, and the device is said to have been one.")
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
@@ -106,7 +107,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(feature_values(record), circumstances=circumstances_of(record))
+    again = line.estimate(feature_values(record), conditions=conditions_of(record))
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."

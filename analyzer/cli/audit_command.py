@@ -105,14 +105,14 @@ def command(
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
+    from analyzer.measures import MEASURES
+
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
     yield "network", result.model.path
     yield "data", f"{data.source}, {data.samples:,} samples of {len(result.classes):,} classes"
     yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
-    if result.rank != "l1":
-        yield "ranking", f"units ranked by {result.rank}, not by activity as the method has it"
-    yield "ζ", f"{result.zeta:.4f}"
-    yield "κ", f"{result.kappa:.4f}"
+    for measure in MEASURES:
+        yield from measure.summary(result)
     if gap is None:
         yield "gap", "not estimated: no gap model (--gap-model FILE|zoo:NAME)"
     else:
@@ -121,11 +121,6 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
             f"to {gap.high:z.3f} ({gap.gap_model_name})",
         )
-    margins = result.sections.get("margins")
-    if margins is not None:
-        medians = ", ".join(f"{layer.q2:.2f}" for layer in margins.layers)
-        layers = len(margins.layers)
-        yield "margins", f"log of the median distance at {layers} layers: {medians}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
     if result.suspects:
@@ -136,7 +131,7 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
 def _failures(
     result: "AuditRecord", max_gap: float | None, min_accuracy: float | None
 ) -> Iterator[str]:
-    if max_gap is not None and result.gap.estimate > max_gap:
+    if max_gap is not None and result.gap is not None and result.gap.estimate > max_gap:
         yield f"The estimated gap {result.gap.estimate:.4f} is over --max-gap {max_gap}."
     if min_accuracy is not None and result.accuracy < min_accuracy:
         yield f"The accuracy {result.accuracy:.4f} is under --min-accuracy {min_accuracy}."

@@ -1,4 +1,4 @@
-"""Options of the command line: those that :mod:`analyzer.request` declares, and a few of its own."""
+"""Options of the command line: those that :mod:`analyzer.request` declares, and some of its own."""
 
 import math
 import types

@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import DataError
-from analyzer.records import FurtherInput, Site
+from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.data import Preprocessing, Source
@@ -39,7 +39,7 @@ class Subject:
     """What is measured, found and checked before anything is written."""
 
     network: "Network"
-    extra_inputs: tuple[FurtherInput, ...]
+    extra_inputs: tuple[ExtraInput, ...]
     site: Site
     source: "Source"
     preprocessing: "Preprocessing"
@@ -59,8 +59,8 @@ class Subject:
         return Samples(
             indices=self.indices,
             labels=self.labels,
-            load=lambda indices, size: batches(
-                self.source, self.preprocessing, indices, size, skip_bad=skip_bad
+            load=lambda indices, batch_size: batches(
+                self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
             ),
         )
 
@@ -68,7 +68,7 @@ class Subject:
         """What is wrong where not one sample can be read."""
         first = self.source.names[int(self.indices[0])]
         return DataError(
-            f"not one of the samples of {self.source.source} can be read, {first} among them"
+            f"Not one of the samples of {self.source.source} can be read, {first} among them."
         )
 
 
@@ -166,6 +166,10 @@ class Measure(ABC, Generic[Result]):
     @abstractmethod
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
         """Its features, by name; empty where the audit does not have it."""
+
+    @abstractmethod
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """Its lines of what the command line prints: names and values."""
 
     @abstractmethod
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analyzer.audit.suspects import how_many
 from cli_commands import SHELF
 from PIL import Image
 
@@ -16,6 +15,7 @@ from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
     Suspect,
+    how_many,
     read_suspects,
     read_thumbnails,
     write_suspects,

@@ -111,7 +111,9 @@ def test_changed_feature_is_found(audit):
 
 def test_the_features_that_an_audit_recorded_are_verified(audit):
     record = read_record(audit)
-    write_record(audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]}))
+    write_record(
+        audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]})
+    )
     assert verify_audit(audit).passed
     write_record(audit, dataclasses.replace(record, features={"later": 0.5}))
     assert "later is 0.5 in audit.json" in failed(verify_audit(audit))["features"]
@@ -124,7 +126,8 @@ def gap_model(tmp_path):
     zeta, kappa = 0.2 + 0.5 * gap, 0.8 - 0.4 * gap
     zeta, kappa = (values + rng.normal(0, 0.03, 30) for values in (zeta, kappa))
     path = tmp_path / "gap_model.json"
-    fitted = fit_gap_model(zeta, kappa, gap, name="made up", data="nothing", architecture="none")
+    columns = {"zeta": zeta, "kappa": kappa}
+    fitted = fit_gap_model(columns, gap, name="made up", data="nothing", architecture="none")
     return write_gap_model(fitted, path), path
 
 
