@@ -7,7 +7,7 @@ report draws its own figures, does not pay for it. No pyplot: nothing global, no
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,7 +75,7 @@ DARK: Mapping[str, str] = MappingProxyType(
 )
 
 FORMATS = ("svg", "png", "pdf")
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
     "svg.hashsalt": "onnx-gap",  # the same figure gives the same bytes
     "font.size": 10,
@@ -95,8 +95,8 @@ _SETTINGS = {
     "ytick.major.size": 0,
 }
 # Legends and titles come after the axes are made, when the settings no longer hold.
-_LEGEND = {"frameon": False, "fontsize": 9}
-_TITLE = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
+_LEGEND: Any = {"frameon": False, "fontsize": 9}
+_TITLE: Any = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
 
 
 def new_figure(
@@ -338,7 +338,12 @@ def _draw_curves(
     axes.axhline(chance, color=LIGHT["muted"], linestyle=":", linewidth=1.2, label="chance")
     axes.plot(n, ascending, color=up, linestyle=(0, (5, 1.4)), label="least active removed first")
     axes.plot(n, descending, color=down, label="most active removed first")
-    marker = {"linestyle": "none", "markersize": 8, "markeredgecolor": white, "zorder": 4}
+    marker: dict[str, Any] = {
+        "linestyle": "none",
+        "markersize": 8,
+        "markeredgecolor": white,
+        "zorder": 4,
+    }
     marker["clip_on"] = False  # both lie on the edge at times
     axes.plot(n0, np.interp(n0, n, descending), "o", color=down, label="$n_0$", **marker)
     axes.plot(n0_r, np.interp(n0_r, n, ascending), "D", color=up, label="$n_0^r$", **marker)
