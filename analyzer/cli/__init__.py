@@ -75,7 +75,7 @@ def onnx_gap() -> None:
     """Tell how well a trained classifier generalizes, from its ONNX file and its training data.
 
     \b
-    A first look, with a network and data that come along:
+    A first look, with a bundled network and its data:
       onnx-gap audit zoo:digits-c40 --out audit-c40
     Your own:
       onnx-gap inspect model.onnx

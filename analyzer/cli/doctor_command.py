@@ -31,7 +31,7 @@ def command(as_json: bool) -> int:
 
         versions, found = installed_versions(), list_devices()
     except ImportError as error:
-        complain(f"{error}; install onnx-gap anew: pip install --force-reinstall onnx-gap")
+        complain(f"{error}; reinstall onnx-gap: pip install --force-reinstall onnx-gap")
         return 1
     problem = _problem_of_an_audit()
     extras = {name: find_spec(package) is not None for name, package in _EXTRAS.items()}
