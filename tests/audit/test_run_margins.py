@@ -114,7 +114,9 @@ def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch)
     run_audit(replace(asked, out=tmp_path / "at once"))
     monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
     write = surgery.write_margin_graph
-    monkeypatch.setattr(surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8}))
+    monkeypatch.setattr(
+        surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8})
+    )
     run_audit(replace(asked, out=tmp_path / "in pieces"))
 
     def interrupt(stage, done, total):
