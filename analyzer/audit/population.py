@@ -245,13 +245,16 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
     device, *_ = runtime.named_devices(request.device)
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
-        return runtime.accuracy(
+        whole = runtime.WholeNetwork(
             surgery.runnable_file(converted, Path(scratch)),
-            samples,
             network.info.inputs[0],
             surgery.find_answer(network, request.output),
             further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
+        )
+        return runtime.measure_accuracy(
+            whole,
+            samples,
             device=device,
             threads=request.threads,
             tf32=request.precision == "tf32",

@@ -10,6 +10,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
+from analyzer.runtime.devices import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]
 
@@ -73,7 +74,7 @@ def _precision(record: AuditRecord) -> Check:
         wrong.append(
             f"{asked} was asked for, and the device is said to have run {device.precision}."
         )
-    if device.precision == "tf32" and "cpu" in device.used:
+    if device.precision == "tf32" and lacks_tf32(device.used):
         wrong.append("No processor has TF32, and the device is said to have been one.")
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 

@@ -27,9 +27,9 @@ def command(as_json: bool) -> int:
     """
     try:
         from analyzer.audit import installed_versions
-        from analyzer.runtime import devices
+        from analyzer.runtime import list_devices
 
-        versions, found = installed_versions(), devices()
+        versions, found = installed_versions(), list_devices()
     except ImportError as error:
         complain(f"{error}; install onnx-gap anew: pip install --force-reinstall onnx-gap")
         return 1

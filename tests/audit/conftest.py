@@ -21,8 +21,11 @@ from analyzer.audit_record import (
     SecondsRecord,
     SiteRecord,
 )
-from analyzer.measures.ablation.curve_features import compute_curve_features
-from analyzer.measures.ablation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.quantities import (
+    class_quantities,
+    compute_curve_features,
+    network_quantities,
+)
 from analyzer.measures.ablation.result_files import write_curves, write_samples
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
 

@@ -128,7 +128,7 @@ def test_precisions_are_never_mixed(request_for):
 def test_an_interrupted_audit_is_not_gone_on_with_in_another_precision(request_for, monkeypatch):
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
     request = request_for(VGG16)
 
     class Stopped(BaseException):
@@ -308,5 +308,5 @@ def test_a_network_that_float16_makes_another_is_refused(tmp_path):
         model=tmp_path / "far.onnx", data=str(tmp_path / "train.npz"), out=tmp_path / "audit"
     )
     run_audit(request)
-    with pytest.raises(AnalyzerError, match="in fp16 a score moves by"):
+    with pytest.raises(AnalyzerError, match="In fp16 a score moves by"):
         run_audit(replace(request, out=tmp_path / "half", precision="fp16"))

@@ -216,11 +216,11 @@ def test_data_that_are_missing_or_not_named(against_network, network, tmp_path):
 
 
 def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.devices.gpu_count", lambda: 0)
+    monkeypatch.setattr("analyzer.runtime.providers.cuda.Cuda.count", lambda self: 0)
     sentence = against_network("--data", train, "--device", "cuda")
     assert "no NVIDIA GPU" in sentence or "no CUDA provider" in sentence
     assert "--device cpu" in sentence
-    assert "unknown device 'gpu'" in against_network("--data", train, "--device", "gpu")
+    assert "Unknown device 'gpu'" in against_network("--data", train, "--device", "gpu")
     sentence = against_network("--data", train, "--device", "cuda:1,cuda:0")
     assert "--device cuda:1" in sentence
     assert "'cpu' is none" in against_network("--data", train, "--device", "cuda:0,cpu")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from analyzer.measures.margins.margin_features import margin_obstacle
 
 from analyzer.estimation import (
     FeatureScores,
@@ -22,8 +21,9 @@ from analyzer.estimation import (
     ridge,
     score_features,
 )
-from analyzer.measures.margins import MARGIN_PREFIX
 from analyzer.measures.ablation import AREA, CURVE_FEATURES
+from analyzer.measures.margins import MARGIN_PREFIX
+from analyzer.measures.margins.margin_features import margin_obstacle
 from tools.evidence.analysis import (
     ConditionalInformation,
     CoveragePoint,

@@ -48,7 +48,9 @@ def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
     cut, rounded = in_float32.cut, request.precision != "float32"
     if request.precision == "fp16":
         converted = in_precision(subject.network, request.precision, job.scratch)
-        cut = surgery.cut_network(converted, subject.site, converted.path.parent, output=request.output)
+        cut = surgery.cut_network(
+            converted, subject.site, converted.path.parent, output=request.output
+        )
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
@@ -104,16 +106,14 @@ class _InFloat32:
     def check(self, network: CutNetwork) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
         subject, request = self._job.subject, self._job.request
-        return check_surgery(
-            network,
+        original = runtime.WholeNetwork(
             self._original,
-            self._masked,
-            self._images,
-            fixed=subject.network.info.inputs[0].fixed_batch,
-            answer=surgery.find_answer(subject.network, request.output),
+            subject.network.info.inputs[0],
+            surgery.find_answer(subject.network, request.output),
             further=subject.extra_inputs,
-            seed=request.seed,
+            custom_ops=network.cut.custom_ops,
         )
+        return check_surgery(network, original, self._masked, self._images, seed=request.seed)
 
 
 def _open(

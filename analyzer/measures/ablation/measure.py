@@ -15,10 +15,11 @@ from analyzer.audit_record import (
     SiteRecord,
     ToleranceRecord,
 )
-from analyzer.measures.ablation.curve_features import CURVE_FEATURES, compute_curve_features
 from analyzer.measures.ablation.quantities import (
+    CURVE_FEATURES,
     chance_fraction,
     class_quantities,
+    compute_curve_features,
     network_quantities,
 )
 from analyzer.measures.ablation.result_files import (
@@ -33,6 +34,8 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection
 from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
+    from analyzer.measures.ablation.sweep_state import SweepState
+    from analyzer.measures.ablation.tolerance import Tolerance
     from analyzer.request import MeasureOptions
 
 __all__ = ["Ablation", "AblationResult"]
@@ -84,12 +87,14 @@ class Ablation(Measure[AblationResult]):
         classes, channels = checked.classes, subject.site.channels
         data.check_classes(subject.source, classes)
 
-        shares = ablation.deal(samples, len(checked.on_devices))
-        networks = checked.on_devices[: len(shares)]
-        tallies = [ablation.Tally.start(len(share.labels), classes, channels) for share in shares]
+        shards = ablation.split_into_shards(samples, len(checked.on_devices))
+        networks = checked.on_devices[: len(shards)]
+        states = [
+            ablation.SweepState.start(len(shard.labels), classes, channels) for shard in shards
+        ]
         if saved is not None:
-            tallies = ablation.restored(tallies, saved)
-            swept = sum(tally.swept for tally in tallies)
+            states = ablation.resumed_shards(states, saved)
+            swept = sum(state.swept for state in states)
             job.say(f"going on after {swept} of {len(samples.labels)} samples")
         tolerance = None
         if request.tolerance:
@@ -101,33 +106,33 @@ class Ablation(Measure[AblationResult]):
                 samples=len(samples.labels),
                 channels=channels,
             )
-        tally = ablation.ablate_shares(
+        ranking = ablation.Ranking(request.rank, request.seed)
+        ablation.sweep_shards(
             networks,
-            shares,
-            tallies,
-            memory=request.memory,
+            shards,
+            states,
+            ablation.SweepOptions(request.memory, tolerance, ranking),
             save=job.save,
             progress=job.progress,
-            tolerance=tolerance,
-            ranking=ablation.Ranking(request.rank, request.seed),
         )
+        state = ablation.SweepState.joined(states)
         place = np.empty(len(samples.labels), dtype=np.int64)
         place[samples.sequence()] = np.arange(len(place))
         answer = surgery.find_answer(subject.network, request.output)
-        counts = tally.sample_counts(samples.indices, samples.labels, place, answer.kind)
-        read = place[tally.read[place]]
+        counts = state.sample_counts(samples.indices, samples.labels, place, answer.kind)
+        read = place[state.read[place]]
         return AblationResult(
-            curves=tally.class_curves(),
+            curves=state.class_curves(),
             samples=counts,
             classes=classes,
             cut=checked.cut.tensor,
             device=",".join(network.prefix.device for network in networks),
-            data_sha256=data.combine_digests(tally.digests[read], counts.label),
-            rows=RowsRecord(possible=tally.possible, run=tally.run),
-            tolerance=tolerance and _bounds(tolerance, tally),
-            prefix_seconds=tally.prefix_seconds,
-            sweep_seconds=tally.sweep_seconds,
-            skipped=tuple(tally.skipped.tolist()),
+            data_sha256=data.combine_digests(state.digests[read], counts.label),
+            rows=RowsRecord(possible=state.possible, run=state.run),
+            tolerance=_bounds(tolerance, state) if tolerance else None,
+            prefix_seconds=state.prefix_seconds,
+            sweep_seconds=state.sweep_seconds,
+            skipped=tuple(state.skipped.tolist()),
             warnings=(
                 *subject.site.warnings,
                 *checked.warnings,
@@ -236,19 +241,19 @@ class Ablation(Measure[AblationResult]):
         return report_section(folder, record)
 
 
-def _bounds(tolerance: Any, tally: Any) -> ToleranceRecord:
+def _bounds(tolerance: "Tolerance", state: "SweepState") -> ToleranceRecord:
     from analyzer.measures.ablation import CONFIDENCE
 
     zeta, kappa = tolerance.bounds(
-        classes=int(np.count_nonzero(tally.samples)),
-        off=tally.off,
-        cost=tally.cost,
-        guessed=tally.guessed,
+        classes=int(np.count_nonzero(state.samples)),
+        off=state.off,
+        cost=state.cost,
+        guessed=state.guessed,
     )
     return ToleranceRecord(
         asked=tolerance.asked,
         zeta_bound=zeta,
         kappa_bound=kappa,
         confidence=CONFIDENCE,
-        rows_audited=tally.drawn,
+        rows_audited=state.drawn,
     )

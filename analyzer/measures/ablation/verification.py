@@ -9,8 +9,11 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays
-from analyzer.measures.ablation.curve_features import compute_curve_features
-from analyzer.measures.ablation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.quantities import (
+    class_quantities,
+    compute_curve_features,
+    network_quantities,
+)
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
 from analyzer.measures.measure import Check, check, same
 from analyzer.records import ClassCurves, SampleCounts

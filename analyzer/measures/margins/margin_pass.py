@@ -13,8 +13,7 @@ import numpy as np
 
 from analyzer.errors import ModelError
 from analyzer.records import MarginGraph, Progress
-from analyzer.runtime.batching import padded
-from analyzer.runtime.samples import Samples
+from analyzer.runtime.batching import Samples, padded
 from analyzer.runtime.sessions import open_session
 
 __all__ = ["MarginTally", "measure_margins"]
