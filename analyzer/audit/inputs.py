@@ -8,7 +8,7 @@ import numpy as np
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import key_of
 from analyzer.audit.provenance import installed_versions
-from analyzer.errors import DataError
+from analyzer.errors import DataError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.options import identity_of, options_of
@@ -83,13 +83,14 @@ def _check_options(request: AuditRequest) -> None:
         chance_fraction(request.chance)
     if not 0 <= request.tolerance < 1:
         raise DataError(
-            f"the tolerance of ζ and κ is {request.tolerance}; give a number from 0 (exact) to "
-            "below 1, for example 0.01"
+            f"The {parameter('tolerance')} of ζ and κ is {request.tolerance}; give a number from 0 "
+            "(exact) to below 1, for example 0.01."
         )
     for name, declared in options_of(AuditRequest).items():
         value = getattr(request, name)
         if declared.choices and value not in declared.choices:
             raise DataError(
-                f"{name} cannot be {value!r}; choose one of {', '.join(declared.choices)}"
+                f"{parameter(name)} cannot be {value!r}; choose one of "
+                f"{', '.join(declared.choices)}."
             )
     runtime.named_devices(request.device)

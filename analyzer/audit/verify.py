@@ -84,9 +84,9 @@ def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
     if model is None and not path.is_file():
         return f"The network was not compared: {path} is not there; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
-    from analyzer.surgery import load
+    from analyzer.surgery import load_network
 
-    found = load(path).info.sha256
+    found = load_network(path).info.sha256
     wrong = f"{path} has SHA-256 {found}, the audit is of {record.model.sha256}."
     right = f"{path} is the network that was audited."
     return check("model", [] if found == record.model.sha256 else [wrong], right)

@@ -68,7 +68,7 @@ class Subject:
         """What is wrong where not one sample can be read."""
         first = self.source.names[int(self.indices[0])]
         return DataError(
-            f"not one of the samples of {self.source.source} can be read, {first} among them"
+            f"Not one of the samples of {self.source.source} can be read, {first} among them."
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import runtime, surgery
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.cut_network import CutNetwork, open_network
 from analyzer.measures.ablation.surgery_check import check_precision, check_surgery
 from analyzer.measures.measure import Job, Subject
@@ -132,4 +132,6 @@ def _open(
     except ModelError as error:
         if precision == "float32":
             raise
-        raise ModelError(f"in {precision}: {error}; or use --precision float32") from error
+        raise ModelError(
+            f"In {precision}: {error.message} Or use {parameter('precision', 'float32')}."
+        ) from error

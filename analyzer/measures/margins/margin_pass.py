@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.records import MarginGraph, Progress
 from analyzer.runtime.batching import Samples, padded
 from analyzer.runtime.sessions import open_session
@@ -136,13 +136,13 @@ def _check(tally: MarginTally, places: np.ndarray, graph: MarginGraph) -> None:
     """Raises ModelError where something is no number."""
     if not np.isfinite(tally.margin[places]).all():
         raise ModelError(
-            "two scores of an image are no finite numbers, so there is no margin between them; "
-            "check the preprocessing, or audit the network without --margins"
+            "Two logits of an image are not finite numbers, so there is no margin between them. "
+            f"Check the preprocessing, or audit the network without {parameter('margins')}."
         )
     bad = ~np.isfinite(tally.squares[places]).all(axis=0) | ~np.isfinite(tally.spread)
     if bad.any():
         raise ModelError(
-            f"the values or gradients at {graph.layers[int(bad.argmax())].tensor!r} are no finite "
-            "numbers for an image, so its margin cannot be told; check the preprocessing, or "
-            "audit the network without --margins"
+            f"The values or gradients at {graph.layers[int(bad.argmax())].tensor!r} are not "
+            "finite numbers for an image, so its margin is unknown. Check the preprocessing, or "
+            f"audit the network without {parameter('margins')}."
         )
