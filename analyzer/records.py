@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total) as long work goes on; ``total`` is fixed within a stage."""
+"""Called with (stage, done, total) as long work proceeds; ``total`` is fixed within a stage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def audit_population(
         template: the options, the same for every network.
         jobs: networks audited at once, by joblib; the caller's ``joblib.parallel_config`` picks
             another backend than processes on this machine.
-        progress: told of the stage "networks".
+        progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
 
     Raises:

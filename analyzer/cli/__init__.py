@@ -75,7 +75,7 @@ def onnx_gap() -> None:
     """Tell how well a trained classifier generalizes, from its ONNX file and its training data.
 
     \b
-    A first look, with a network and data that come along:
+    A first look, with a bundled network and its data:
       onnx-gap audit zoo:digits-c40 --out audit-c40
     Your own:
       onnx-gap inspect model.onnx
@@ -103,7 +103,7 @@ def _flags() -> dict[str, str]:
     from analyzer.options import options_of
     from analyzer.request import AuditRequest
 
-    declared = options_of(AuditRequest) | options_of(PreprocessOptions)
+    declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
     return {name: one.flag for name, one in declared.items() if one.flag}
 
 

@@ -18,12 +18,16 @@ from analyzer.measures.registry import SYMBOLS, is_feature
 
 __all__ = [
     "FEATURE_SETS",
+    "LARGEST",
     "SCORED_SETS",
     "FeatureSet",
     "checked_columns",
     "checked_features",
     "feature_set",
 ]
+
+LARGEST = 1e100
+"""No number is further from 0: what is squared and summed of such is finite."""
 
 MIN_NETWORKS = 4  # three coefficients, and one network to tell how well they fit
 
@@ -135,7 +139,8 @@ def checked_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The columns as float64 ndarrays of shape (N,), N at least 1.
 
     Raises:
-        GapModelError: shapes that differ or are not (N,), or values that are not finite.
+        GapModelError: shapes that differ or are not (N,), or values that are not finite, or so far
+            from 0 that their squares are not.
     """
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
     shapes = {values.shape for values in arrays.values()}
@@ -145,8 +150,9 @@ def checked_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             "give one number per network for each."
         )
     for name, values in arrays.items():
-        if not np.isfinite(values).all():
-            network = int(np.flatnonzero(~np.isfinite(values))[0])
+        usable = np.abs(values) <= LARGEST
+        if not usable.all():
+            network = int(np.flatnonzero(~usable)[0])
             raise GapModelError(
                 f"The {SYMBOLS.get(name, name)} of network {network + 1} of {len(values)} is "
                 f"{values[network]}: leave it out or measure it."

@@ -16,6 +16,7 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import Range
+from analyzer.estimation.feature_sets import LARGEST
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
 from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
 from analyzer.files import write_bytes
@@ -26,9 +27,6 @@ __all__ = ["read_gap_model", "write_gap_model"]
 
 SCHEMA = 1
 """Version of the file; grows when a field changes its meaning or goes away."""
-
-LARGEST = 1e100
-"""No number of a file is further from 0: what is squared and summed of such is finite."""
 
 
 def write_gap_model(gap_model: GapModel, path: str | Path) -> GapModel:

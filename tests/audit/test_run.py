@@ -258,7 +258,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_bits(
     said = []
     run_audit(request, say=said.append)
     if stage == "sweep":
-        assert any("going on after" in sentence for sentence in said)
+        assert any("Resuming after" in sentence for sentence in said)
     assert (request.out / "curves.npz").read_bytes() == (whole.out / "curves.npz").read_bytes()
     assert (request.out / "samples.npz").read_bytes() == (whole.out / "samples.npz").read_bytes()
     one, other = read_record(request.out), read_record(whole.out)

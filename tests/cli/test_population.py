@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analyzer.audit.folder import read_record
-from analyzer.estimation import read_population
+from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation import CURVE_FEATURES
 
 
@@ -48,7 +48,7 @@ def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
     table = read_population(out / "population.csv")
     assert table.hyperparameters == {"width": ("48", "48")}
     conditions = table.conditions(0)
-    assert conditions == read_record(out / "audits" / "a").circumstances
+    assert conditions == conditions_of(read_record(out / "audits" / "a"))
     assert (conditions.classes, conditions.accuracy) == (10, 1.0)
 
     before = (out / "audits" / "a" / "samples.npz").read_bytes()

@@ -63,6 +63,7 @@ def test_population_is_fitted_where_its_gap_is_known():
         (ZETA, KAPPA[:5], GAP, r"zeta, kappa, gap have shapes \(6,\), \(5,\), \(6,\)"),
         (ZETA, np.append(KAPPA[:5], np.nan), GAP, "κ of network 6 of 6 is nan"),
         (ZETA, KAPPA, np.append(np.inf, GAP[1:]), "gap of network 1 of 6 is inf"),
+        (np.append(1e308, ZETA[1:]), KAPPA, GAP, r"ζ of network 1 of 6 is 1e\+308"),
         (np.full(6, 0.3), KAPPA, GAP, "ζ of all 6 networks is 0.3"),
         (ZETA, KAPPA, np.full(6, 0.3), "gap of all 6 networks is 0.3"),
         (ZETA, 1 - ZETA, GAP, "ζ and κ lie on one line"),

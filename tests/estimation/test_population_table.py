@@ -121,13 +121,13 @@ def test_what_units_were_ranked_by_is_no_hyperparameter(write):
 
 def test_features_are_numbers_and_no_hyperparameters(write, tmp_path):
     text = """\
-name,depth,zeta,kappa,gap,curve_n0,margin_input_q1
+name,depth,zeta,kappa,gap,curve_n0,margin_0_q1
 a,3,0.4,0.5,0.2,0.5,-7
 b,4,0.4,0.5,,,
 """
     population = read_population(write(text))
-    assert list(population.features) == ["curve_n0", "margin_input_q1"]
-    assert population.features["margin_input_q1"][0] == -7
+    assert list(population.features) == ["curve_n0", "margin_0_q1"]
+    assert population.features["margin_0_q1"][0] == -7
     assert np.isnan(population.features["curve_n0"][1])
     assert population.hyperparameters == {"depth": ("3", "4")}
     assert population.with_gap().features["curve_n0"].tolist() == [0.5]
@@ -140,12 +140,12 @@ b,4,0.4,0.5,,,
 
 
 def test_extended_columns_are_all_of_the_curves_and_what_margins_there_are(write):
-    header = ",".join(["name,zeta,kappa,gap", *CURVE_FEATURES, "margin_output_q2"])
+    header = ",".join(["name,zeta,kappa,gap", *CURVE_FEATURES, "margin_3_q2"])
     row = "a,0.4,0.5,0.2" + ",0.5" * 9 + ",1.5\n"
     population = read_population(write(f"{header}\n{row}"))
     extended = FEATURE_SETS["extended"]
-    assert list(extended.columns(population)) == [*CURVE_FEATURES, "margin_output_q2"]
-    with pytest.raises(GapModelError, match="'a' has no margin_output_q2"):
+    assert list(extended.columns(population)) == [*CURVE_FEATURES, "margin_3_q2"]
+    with pytest.raises(GapModelError, match="'a' has no margin_3_q2"):
         extended.columns(read_population(write(f"{header}\n{row}".replace("1.5", ""))))
     with pytest.raises(GapModelError, match="no column curve_n0, which such"):
         extended.columns(read_population(write(TABLE)))

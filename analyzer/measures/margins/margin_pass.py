@@ -86,11 +86,11 @@ def measure_margins(
     save: Callable[[MarginTally], None] = lambda tally: None,
     progress: Progress = lambda stage, done, total: None,
 ) -> str:
-    """Goes on from ``tally`` until every sample is done.
+    """Measure, from ``tally`` on, until every sample is done.
 
     Args:
-        save: called with the tally now and then, in a state that a later call can go on from.
-        progress: told of the stage "margins", in samples.
+        save: called now and then with the tally, in a state that a later call can resume.
+        progress: called with the stage "margins", in samples.
 
     Returns:
         The device that the graph ran on.
