@@ -42,22 +42,21 @@ def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int 
         A clone with a free batch axis and None; or a plain clone and the batch size that the
         network stays fixed to.
     """
-    fixed = model.clone()
+    freed = model.clone()
     sizes = {
         shape[0]
         for name in images
-        if (shape := dimensions(find_value(fixed.graph, name))) and isinstance(shape[0], int)
+        if (shape := dimensions(find_value(freed.graph, name))) and isinstance(shape[0], int)
     }
     if not sizes:
-        return fixed, None
+        return freed, None
     (size, *others) = sizes
-    freed = model.clone()
     graph = freed.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     sources = [v for v in inputs if (dimensions(v) or (None,))[0] == size]
     flowing = descendants(graph, sources) & ancestors(graph, graph.outputs)
     if others or not all(_batch_first(v, size) for v in flowing):
-        return fixed, size
+        return freed, size
     for node in graph:
         if is_op(node, "Reshape") and node.inputs[0] in flowing:
             _free_reshape(graph, node, size)
@@ -68,7 +67,7 @@ def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int 
         value.shape = ir.Shape([BATCH, *rest]) if value in sources else None
     freed = infer_shapes(freed)
     if any((dimensions(v) or (None,))[0] != BATCH for v in flowing):
-        return fixed, size
+        return model.clone(), size
     return freed, None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from analyzer.records import Cut
-from analyzer.surgery.graph_builder import GraphBuilder, redirect
+from analyzer.surgery.graph_builder import GraphBuilder, redirect, set_type
 from analyzer.surgery.model_files import save_model
 
 __all__ = ["HIGH", "LOW", "RANK", "SAMPLE", "write_gathering_suffix"]
@@ -48,7 +48,7 @@ def write_gathering_suffix(cut: Cut) -> Path:
         else:
             uses = value.uses()
             gathered = new.op("Gather", value, sample, axis=0)
-            gathered.dtype, gathered.shape = value.dtype, value.shape
+            set_type(gathered, value.dtype, value.shape)
             redirect(uses, gathered)
             inputs.append(value)
     new.insert_first()

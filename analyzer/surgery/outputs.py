@@ -17,7 +17,7 @@ from analyzer.surgery.graph import (
     operand,
     shape_of,
 )
-from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.graph_builder import GraphBuilder, set_type
 from analyzer.surgery.layout import trace
 from analyzer.surgery.network import Network
 
@@ -78,7 +78,7 @@ def make_scores(graph: ir.Graph) -> None:
     never = new.constant(np.zeros((1, 1), bool))
     threshold = new.constant(np.array([[_THRESHOLDS[kind]]], dtype_of(value).numpy()))
     scores = new.op("Concat", new.op("Where", never, column, threshold), column, axis=1)
-    scores.dtype, scores.shape = value.dtype, ir.Shape([(dimensions(value) or (None,))[0], 2])
+    set_type(scores, value.dtype, ir.Shape([(dimensions(value) or (None,))[0], 2]))
     new.insert_after(value)
     _set_output(graph, scores)
 
@@ -114,7 +114,7 @@ def flatten_scores(graph: ir.Graph, name: str) -> None:
     (scores,) = graph.outputs
     new = GraphBuilder(graph, name)
     flat = new.op("Flatten", scores, axis=1, name=name)
-    flat.dtype, flat.shape = scores.dtype, ir.Shape(shape_of(scores)[:2])
+    set_type(flat, scores.dtype, ir.Shape(shape_of(scores)[:2]))
     new.insert_after(scores)
     _set_output(graph, flat)
 
