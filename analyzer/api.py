@@ -20,7 +20,7 @@ from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_en
 if TYPE_CHECKING:
     from analyzer.audit import Comparison, Verification
     from analyzer.data import PreprocessOptions
-    from analyzer.estimation import GapModel, Population
+    from analyzer.estimation import GapModel, PopulationTable
     from analyzer.request import AuditRequest
     from analyzer.surgery import Outline
 
@@ -162,9 +162,9 @@ def inspect_network(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
-    return surgery.outline(network, found, output=output)
+    return surgery.outline_network(network, found, output=output)
 
 
 def write_masked(
@@ -192,7 +192,7 @@ def write_masked(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
     return Path(out)
@@ -206,7 +206,7 @@ def audit_population(
     jobs: int = 1,
     progress: Progress = _silent,
     **options: Any,
-) -> "Population":
+) -> "PopulationTable":
     """Audit every network of a manifest, and write ``out/population.csv``.
 
     Args:
@@ -238,7 +238,7 @@ def audit_population(
 
 
 def fit_gap_model(
-    population: "str | Path | Population",
+    population: "str | Path | PopulationTable",
     out: str | Path | None = None,
     *,
     features: str = "paper",
@@ -252,7 +252,7 @@ def fit_gap_model(
     Args:
         population: its table, or the path of one.
         out: JSON file to write; None to write none.
-        features: "paper" for ζ and κ, "area" or "extended".
+        features: a name of :data:`analyzer.estimation.FEATURE_SETS`, e.g. "paper" for ζ and κ.
         name: what results call the gap model; by default the file's name.
         trained_on: the data of the population, for people who read results.
         architecture: likewise.

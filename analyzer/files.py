@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import AuditFolderError, OutputError
+from analyzer.errors import AuditFolderError, OutputError, parameter
 
 __all__ = [
     "RUN_AGAIN",
@@ -31,7 +31,7 @@ __all__ = [
     "write_text",
 ]
 
-RUN_AGAIN = "Run the audit again with --fresh."
+RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 
 
 @contextmanager

@@ -241,18 +241,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_vgg16(shape, images, labels, folder / "vgg16.onnx")
-        loaded = surgery.load(folder / "vgg16.onnx")
+        loaded = surgery.load_network(folder / "vgg16.onnx")
         site = surgery.default_site(loaded)
-        cut = surgery.cut(loaded, site, folder)
-        sizes = surgery.outline(loaded, site)
+        cut = surgery.cut_network(loaded, site, folder)
+        sizes = surgery.outline_network(loaded, site)
         operations = (sizes.prefix_operations, sizes.suffix_operations)
         plain = ablation.open_network(cut, "images", "cpu")
         for precision in chosen:
             mine = cut
             if precision == "fp16":
                 (folder / precision).mkdir()
-                half = surgery.rewritten(loaded, folder / precision, runtime.in_float16)
-                mine = surgery.cut(half, site, folder / precision)
+                half = surgery.rewrite_network(loaded, folder / precision, runtime.in_float16)
+                mine = surgery.cut_network(half, site, folder / precision)
             job = Job(mine, precision, devices, images, labels, operations, shape.classes)
             began = time.perf_counter()
             rows += measure(job, plain, folder)

@@ -108,8 +108,8 @@ def measure(case: Case) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         networks.export(network, images, folder / "network.onnx")
-        loaded = surgery.load(folder / "network.onnx")
-        cut = surgery.cut(loaded, surgery.default_site(loaded), folder)
+        loaded = surgery.load_network(folder / "network.onnx")
+        cut = surgery.cut_network(loaded, surgery.default_site(loaded), folder)
         arrays = images.numpy()
         passes, audits = [], []
         for _ in range(case.pairs):

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit.record_json import decode, encode
 from analyzer.audit_record import SCHEMA, AuditRecord
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import prepare_folder, read_arrays, read_json, write_arrays, write_json
+from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
 
 __all__ = [
@@ -73,15 +73,17 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     if value["schema"] != SCHEMA:
         raise AuditFolderError(
             f"{file} has schema {value['schema']!r}, this version of onnx-gap reads {SCHEMA}; "
-            "run the audit again with --fresh, or use the version that wrote it."
+            f"run the audit again with {parameter('fresh', True)}, or use the version that "
+            "wrote it."
         )
+    source = JsonSource(str(file), AuditFolderError, "Run the audit again with --fresh.")
     sections = {
-        name: decode(section, value[name], str(file), name)
+        name: decode(section, value[name], source, name)
         for name, section in _SECTIONS.items()
         if value.get(name) is not None
     }
     top = {name: item for name, item in value.items() if name != "sections"}
-    record: AuditRecord = decode(AuditRecord, {**top, "sections": sections}, str(file))
+    record: AuditRecord = decode(AuditRecord, {**top, "sections": sections}, source)
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     return record
@@ -147,7 +149,8 @@ class UnfinishedAudit:
         if str(arrays.pop("key", "")) != key:
             raise AuditFolderError(
                 f"{self.folder.parent} holds an unfinished audit of another network, other data "
-                "or other settings; pass --fresh to drop it, or name another --out"
+                f"or other settings; pass {parameter('fresh', True)} to drop it, or name another "
+                f"{parameter('out')}."
             )
         return arrays
 

@@ -8,11 +8,11 @@ import numpy as np
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import key_of
 from analyzer.audit.provenance import installed_versions
-from analyzer.errors import DataError
+from analyzer.errors import DataError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.options import identity_of, options_of
-from analyzer.records import FurtherInput
+from analyzer.records import ExtraInput
 from analyzer.request import AuditRequest, DataOptions, SiteOptions
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
@@ -61,14 +61,14 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
 
 def open_network(
     model: Path, site: SiteOptions, data_options: DataOptions
-) -> tuple[surgery.Network, tuple[FurtherInput, ...]]:
+) -> tuple[surgery.Network, tuple[ExtraInput, ...]]:
     """The network in ``model`` with its extra inputs bound to the values they are given.
 
     Raises:
-        DataError, ModelError: as :func:`analyzer.surgery.load` and
+        DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load(model, custom_ops=site.custom_ops)
+    network = surgery.load_network(model, custom_ops=site.custom_ops)
     given = {name: data.read_value(text) for name, text in data_options.inputs}
     return surgery.bind_inputs(network, given)
 
@@ -83,13 +83,14 @@ def _check_options(request: AuditRequest) -> None:
         chance_fraction(request.chance)
     if not 0 <= request.tolerance < 1:
         raise DataError(
-            f"the tolerance of ζ and κ is {request.tolerance}; give a number from 0 (exact) to "
-            "below 1, for example 0.01"
+            f"The {parameter('tolerance')} of ζ and κ is {request.tolerance}; give a number from 0 "
+            "(exact) to below 1, for example 0.01."
         )
     for name, declared in options_of(AuditRequest).items():
         value = getattr(request, name)
         if declared.choices and value not in declared.choices:
             raise DataError(
-                f"{name} cannot be {value!r}; choose one of {', '.join(declared.choices)}"
+                f"{parameter(name)} cannot be {value!r}; choose one of "
+                f"{', '.join(declared.choices)}."
             )
     runtime.named_devices(request.device)

@@ -47,7 +47,7 @@ class _Row:
     """What an audit adds to a network's row of the table."""
 
     values: Mapping[str, float]
-    circumstances: estimation.Circumstances
+    circumstances: estimation.AuditConditions
     warnings: tuple[str, ...]
 
 
@@ -66,22 +66,22 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
             reader = csv.DictReader(file, strict=True)
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
-        raise DataError(f"the manifest {path} cannot be read: {error.strerror}") from error
+        raise DataError(f"The manifest {path} cannot be read: {error.strerror}.") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"the manifest {path} is not a CSV file: {error}") from error
+        raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
     missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
-            f"the manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}"
+            f"The manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}."
         )
     if not rows:
-        raise DataError(f"the manifest {path} names no network; add a row for each")
+        raise DataError(f"The manifest {path} names no network; add a row for each.")
     base = path.resolve().parent
     members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
     seen: set[str] = set()
     for member in members:
         if member.name in seen:
-            raise DataError(f"the manifest {path} names {member.name!r} twice; names are folders")
+            raise DataError(f"The manifest {path} names {member.name!r} twice; names are folders.")
         seen.add(member.name)
     return members
 
@@ -94,7 +94,7 @@ def audit_population(
     jobs: int = 1,
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
-) -> estimation.Population:
+) -> estimation.PopulationTable:
     """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
 
     What is finished is not run again. A network that fails does not keep the others from being
@@ -104,7 +104,7 @@ def audit_population(
         template: the options, the same for every network.
         jobs: networks audited at once, by joblib; the caller's ``joblib.parallel_config`` picks
             another backend than processes on this machine.
-        progress: told of the stage "networks".
+        progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
 
     Raises:
@@ -134,8 +134,8 @@ def audit_population(
     if failures:
         raise AnalyzerError(
             f"{len(failures)} of {len(members)} networks could not be audited "
-            f"({', '.join(failures)}); mend or remove their rows, then run the same command "
-            "again: the audits that are done are kept"
+            f"({', '.join(failures)}); fix or remove their rows, then run the same command "
+            "again: the audits that are done are kept."
         )
     population = _table(members, rows, template.rank)
     estimation.write_population(population, out / "population.csv")
@@ -145,14 +145,14 @@ def audit_population(
 def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
     cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
     if None in row:
-        raise DataError(f"{where} has more cells than the header; quote cells that hold commas")
+        raise DataError(f"{where} has more cells than the header; quote cells that hold commas.")
     for name in _REQUIRED:
         if not cells[name]:
-            raise DataError(f"{where}: the column {name!r} is empty")
+            raise DataError(f"{where}: the column {name!r} is empty.")
     if not _SAFE_NAME.fullmatch(cells["name"]):
         raise DataError(
             f"{where}: the name {cells['name']!r} becomes a folder; use letters, digits, '.', "
-            "'_' and '-'"
+            "'_' and '-'."
         )
     return Member(
         name=cells["name"],
@@ -173,7 +173,7 @@ def _keys(text: str, where: str) -> tuple[str, str] | None:
         return None
     parts = tuple(part.strip() for part in text.split(","))
     if len(parts) != 2:
-        raise DataError(f"{where}: the keys {text!r} must name images and labels, as images,labels")
+        raise DataError(f"{where}: the keys {text!r} must be two names, as images,labels.")
     return parts
 
 
@@ -183,7 +183,7 @@ def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
     try:
         return float(cells[name])
     except ValueError:
-        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number") from None
+        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.") from None
 
 
 def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
@@ -216,7 +216,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "gap": unknown if gap is None else gap,
     }
     return member.name, _Row(
-        {**feature_values(result), **values}, estimation.circumstances_of(result), result.warnings
+        {**feature_values(result), **values}, estimation.conditions_of(result), result.warnings
     )
 
 
@@ -246,9 +246,9 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
         whole = runtime.WholeNetwork(
-            surgery.runnable(converted, Path(scratch)),
+            surgery.runnable_file(converted, Path(scratch)),
             network.info.inputs[0],
-            surgery.answer(network, request.output),
+            surgery.find_answer(network, request.output),
             further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
         )
@@ -261,7 +261,9 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
         )
 
 
-def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> estimation.Population:
+def _table(
+    members: Sequence[Member], rows: Mapping[str, _Row], rank: str
+) -> estimation.PopulationTable:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
     found = dict.fromkeys(name for member in members for name in rows[member.name].values)
     features = [name for name in found if name not in measured]
@@ -275,8 +277,8 @@ def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> es
     audited = [rows[member.name].circumstances.to_cells() for member in members]
     # Last, because a table of another run may be the manifest.
     cells |= {estimation.RANK: (rank,) * len(members)}
-    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CIRCUMSTANCES}
-    return estimation.Population(
+    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
+    return estimation.PopulationTable(
         name=tuple(member.name for member in members),
         further=cells,
         features={name: column(name) for name in features},

@@ -86,7 +86,7 @@ def make_record(
 
 def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditRecord) -> GapRecord:
     estimate = gap_model.estimate(
-        feature_values(found), rank=request.rank, circumstances=estimation.circumstances_of(found)
+        feature_values(found), rank=request.rank, conditions=estimation.conditions_of(found)
     )
     return GapRecord(
         estimate=estimate.estimate,

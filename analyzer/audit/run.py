@@ -13,11 +13,11 @@ from analyzer.audit.report import render_report
 from analyzer.audit.result import make_record
 from analyzer.audit.suspects import SUSPECTS, find_suspects, pictures_of, write_suspects
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, DataError
+from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import prepare_folder
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.options import identity_of, options_of
+from analyzer.options import identity_of
 from analyzer.records import Progress
 from analyzer.request import AuditRequest
 
@@ -53,7 +53,7 @@ def run_audit(
         for measure in MEASURES:
             if measure.measured(finished):
                 request = measure.asked_for(request)
-        say(f"{out} holds the counts of this audit already; --fresh counts anew")
+        say(f"{out} holds the counts of this audit already; --fresh counts them again")
         if _says_the_same(finished, request, inputs):
             return finished
     wanted = [measure for measure in MEASURES if measure.wanted(request)]
@@ -170,7 +170,7 @@ def _finished(request: AuditRequest, subject: Subject) -> AuditRecord | None:
         differences = _differences(found, request, subject)
         raise AuditFolderError(
             f"{request.out} holds an audit that differs in {differences}; "
-            "pass --fresh to replace it, or name another --out"
+            f"pass {parameter('fresh', True)} to replace it, or name another {parameter('out')}."
         )
     return found
 
@@ -183,10 +183,10 @@ def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) ->
         "the site": (found.site.tensor, found.site.axis) != (site.tensor, site.axis),
         "the preprocessing": found.data.preprocessing != subject.preprocessing.to_dict(),
     }
-    settings, declared = request.settings(), options_of(AuditRequest)
+    settings = request.settings()
     names = [*identity_of(request), *(["chance"] if request.tolerance else [])]
     for name in names:
-        differs[declared[name].flag_of(name)] = found.settings.get(name) != settings[name]
+        differs[parameter(name)] = found.settings.get(name) != settings[name]
     now = installed_versions()
     packages = dict.fromkeys([*now, *found.versions])
     packages.pop("onnx-ad", None)  # makes margins, no counts

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, get_type_hints
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.measure import Check, check
@@ -118,7 +118,7 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise AuditFolderError(
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
-            "the audit again with --fresh."
+            f"the audit again with {parameter('fresh', True)}."
         ) from error
 
 

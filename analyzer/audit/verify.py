@@ -7,7 +7,7 @@ from typing import Any
 from analyzer.audit.folder import read_record
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit_record import AuditRecord
-from analyzer.estimation import circumstances_of, read_gap_model
+from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.runtime.devices import lacks_tf32
@@ -82,11 +82,11 @@ def _precision(record: AuditRecord) -> Check:
 def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
-        return f"The network was not compared: {path} is not there; name it with --model."
+        return f"The network was not compared: {path} does not exist; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
-    from analyzer.surgery import load
+    from analyzer.surgery import load_network
 
-    found = load(path).info.sha256
+    found = load_network(path).info.sha256
     wrong = f"{path} has SHA-256 {found}, the audit is of {record.model.sha256}."
     right = f"{path} is the network that was audited."
     return check("model", [] if found == record.model.sha256 else [wrong], right)
@@ -98,7 +98,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     path = Path(record.gap.gap_model_name if gap_model is None else gap_model)
     if gap_model is None and not path.is_file():
         return (
-            f"The estimated gap was not worked out anew: {path} is not there; name the gap model "
+            f"The estimated gap was not checked: {path} does not exist; name the gap model "
             "with --gap-model."
         )
     line = read_gap_model(path)
@@ -107,7 +107,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(feature_values(record), circumstances=circumstances_of(record))
+    again = line.estimate(feature_values(record), conditions=conditions_of(record))
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."

@@ -75,7 +75,7 @@ def onnx_gap() -> None:
     """Tell how well a trained classifier generalizes, from its ONNX file and its training data.
 
     \b
-    A first look, with a network and data that come along:
+    A first look, with a bundled network and its data:
       onnx-gap audit zoo:digits-c40 --out audit-c40
     Your own:
       onnx-gap inspect model.onnx
@@ -97,6 +97,16 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _flags() -> dict[str, str]:
+    """The flags of parameters that are not called like their flag."""
+    from analyzer.data import PreprocessOptions
+    from analyzer.options import options_of
+    from analyzer.request import AuditRequest
+
+    declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
+    return {name: one.flag for name, one in declared.items() if one.flag}
+
+
 def _exit_code(arguments: list[str] | None) -> int:
     try:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
@@ -105,7 +115,7 @@ def _exit_code(arguments: list[str] | None) -> int:
         error.show()
         return _BAD_INPUT
     except AnalyzerError as error:
-        complain(error.for_command_line())
+        complain(error.for_command_line(_flags()))
         return _BAD_INPUT
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)

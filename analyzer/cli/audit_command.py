@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume/--fresh",
     default=True,
-    help="Go on with what the folder holds (the default), or start anew and replace it.",
+    help="Resume what the folder holds (the default), or start again and replace it.",
 )
 @json_option
 @data_options
@@ -67,8 +67,8 @@ def command(
     Removes the channels of the last convolution's activation one after the other, most active
     first and least active first, and counts what is still classified right, class by class.
     Leaves audit.json, curves.npz, samples.npz, suspects.csv and report.html in the folder --out.
-    Interrupted, the same command goes on where it was. A network of the zoo brings its training
-    data and gap model along.
+    Interrupted, the same command resumes where it was. A bundled network brings its training data
+    and gap model.
 
     \b
     Examples:

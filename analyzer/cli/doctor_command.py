@@ -10,7 +10,7 @@ from analyzer.cli.options import json_option
 from analyzer.cli.terminal import complain, print_facts, print_json
 
 _TRIED = "zoo:digits-c0"
-_EXTRAS = {"parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
+_EXTRAS = {"plot": "matplotlib", "parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
 
 
 @click.command("doctor", short_help="Say what this installation can do.")
@@ -31,7 +31,7 @@ def command(as_json: bool) -> int:
 
         versions, found = installed_versions(), list_devices()
     except ImportError as error:
-        complain(f"{error}; install onnx-gap anew: pip install --force-reinstall onnx-gap")
+        complain(f"{error}; reinstall onnx-gap: pip install --force-reinstall onnx-gap")
         return 1
     problem = _problem_of_an_audit()
     extras = {name: find_spec(package) is not None for name, package in _EXTRAS.items()}

@@ -34,7 +34,7 @@ def command(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)
     click.echo(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")

@@ -7,10 +7,10 @@ import click
 from analyzer.cli.options import PATH
 
 
-@click.command("report", short_help="Write the report of an audit folder anew.")
+@click.command("report", short_help="Write the report of an audit folder again.")
 @click.argument("folder", type=PATH)
 def command(folder: Path) -> None:
-    """Write report.html of the audit in FOLDER anew, from its other files.
+    """Write report.html of the audit in FOLDER again, from its other files.
 
     \b
     Example:

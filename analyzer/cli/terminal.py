@@ -45,7 +45,7 @@ def print_json(value: Any) -> None:
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Names and values below each other on standard output; a value may go on without a name."""
+    """Names and values below each other on standard output; a value may continue below, without a name."""
     width = max(len(name) for name, _ in facts) + 2
     for name, value in facts:
         click.echo(click.style(f"{name:<{width}}", bold=True) + value)
@@ -77,7 +77,7 @@ def going_on_later() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("Interrupted; the same command goes on where it was.") from None
+        raise KeyboardInterrupt("Interrupted; the same command resumes where it was.") from None
 
 
 @contextmanager

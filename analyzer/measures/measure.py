@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import DataError
-from analyzer.records import FurtherInput, Site
+from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.data import Preprocessing, Source
@@ -39,7 +39,7 @@ class Subject:
     """What is measured, found and checked before anything is written."""
 
     network: "Network"
-    extra_inputs: tuple[FurtherInput, ...]
+    extra_inputs: tuple[ExtraInput, ...]
     site: Site
     source: "Source"
     preprocessing: "Preprocessing"
@@ -68,7 +68,7 @@ class Subject:
         """What is wrong where not one sample can be read."""
         first = self.source.names[int(self.indices[0])]
         return DataError(
-            f"not one of the samples of {self.source.source} can be read, {first} among them"
+            f"Not one of the samples of {self.source.source} can be read, {first} among them."
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import DataError
-from analyzer.records import Answer, FurtherInput, Progress, TensorInfo
+from analyzer.records import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.runtime.batching import Samples, images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import open_session
 
@@ -22,7 +22,7 @@ class WholeNetwork:
     path: Path
     image: TensorInfo  # the input that takes the images
     answer: Answer  # the output that tells the class
-    further: tuple[FurtherInput, ...] = ()  # what the other inputs are fed
+    further: tuple[ExtraInput, ...] = ()  # what the other inputs are fed
     custom_ops: Path | None = None  # a library of custom operators that it uses
 
     def feeds(self, images: np.ndarray) -> dict[str, np.ndarray]:

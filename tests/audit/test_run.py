@@ -258,7 +258,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_bits(
     said = []
     run_audit(request, say=said.append)
     if stage == "sweep":
-        assert any("going on after" in sentence for sentence in said)
+        assert any("Resuming after" in sentence for sentence in said)
     assert (request.out / "curves.npz").read_bytes() == (whole.out / "curves.npz").read_bytes()
     assert (request.out / "samples.npz").read_bytes() == (whole.out / "samples.npz").read_bytes()
     one, other = read_record(request.out), read_record(whole.out)
@@ -330,7 +330,7 @@ def test_a_network_at_chance_is_called_one(request_for):
 def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):
     from analyzer import surgery
 
-    real = surgery.cut
+    real = surgery.cut_network
 
     def wrong(network, site, folder, *, output=None):
         """A suffix that takes the mask for its opposite."""
@@ -342,7 +342,7 @@ def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):
         onnx.save(proto, cut.suffix)
         return cut
 
-    monkeypatch.setattr(surgery, "cut", wrong)
+    monkeypatch.setattr(surgery, "cut_network", wrong)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
     with pytest.raises(ModelError, match="does not repeat the original"):
         run_audit(request)

@@ -92,7 +92,7 @@ def test_an_interrupted_audit_goes_on_on_all_devices(
         run_audit(request, progress=stop)
     said = []
     run_audit(request, say=said.append)
-    assert any(sentence.startswith("going on after") for sentence in said)
+    assert any(sentence.startswith("Resuming after") for sentence in said)
     assert_same_files(request.out, whole.out)
     assert read_record(request.out).rows == read_record(whole.out).rows
     assert not (request.out / ".unfinished").exists()

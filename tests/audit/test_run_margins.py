@@ -11,8 +11,7 @@ import pytest
 from analyzer import runtime, surgery
 from analyzer.audit import run_audit, verify_audit
 from analyzer.errors import DataError, ModelError
-from analyzer.estimation import write_gap_model
-from analyzer.estimation.fitting import fit_extended
+from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import write_arrays
 from analyzer.measures.ablation import Ablation
 from analyzer.measures.margins import MARGIN_FEATURES, Margins, margin_pass
@@ -102,7 +101,7 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
     features = random.normal(-2, 1, (2, 12))
     columns = {"margin_0_q1": features[0], "margin_3_q2": features[1]}
     words = {"name": "margins", "data": "none", "architecture": "none"}
-    fitted = fit_extended(columns, 0.5 - 0.1 * features.sum(axis=0), **words)
+    fitted = fit_gap_model(columns, 0.5 - 0.1 * features.sum(axis=0), fit=ridge, **words)
     write_gap_model(fitted, tmp_path / "gap_model.json")
     request = replace(asked, margins=False, gap_model=tmp_path / "gap_model.json")
     result = run_audit(request)
@@ -114,8 +113,10 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
     monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
-    write = surgery.write_margins
-    monkeypatch.setattr(surgery, "write_margins", lambda *a, **o: write(*a, **{**o, "most": 8}))
+    write = surgery.write_margin_graph
+    monkeypatch.setattr(
+        surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8})
+    )
     run_audit(replace(asked, out=tmp_path / "in pieces"))
 
     def interrupt(stage, done, total):
@@ -152,7 +153,7 @@ def test_a_network_without_gradient_is_refused_before_the_sweep(asked, no_counti
     def refuse(*arguments, **options):
         raise ModelError("no gradient")
 
-    monkeypatch.setattr(surgery, "write_margins", refuse)
+    monkeypatch.setattr(surgery, "write_margin_graph", refuse)
     with pytest.raises(ModelError, match="no gradient"):
         run_audit(asked)
     assert not asked.out.exists()

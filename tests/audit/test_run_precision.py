@@ -52,8 +52,8 @@ def request_for(tmp_path):
 def near_ties(request: AuditRequest, folder: Path) -> np.ndarray:
     """Rows whose best scores are nearer than NEAR of their scale, by sample (S,), both orders."""
     folder.mkdir()
-    loaded = surgery.load(request.model)
-    cut = surgery.cut(loaded, surgery.default_site(loaded), folder)
+    loaded = surgery.load_network(request.model)
+    cut = surgery.cut_network(loaded, surgery.default_site(loaded), folder)
     network = ablation.open_network(cut, loaded.info.inputs[0].name, "cpu")
     arrays = np.load(request.data)
     order = {curve.class_index: curve.order for curve in read_curves(request.out)}

@@ -74,7 +74,7 @@ def test_an_interrupted_estimate_goes_on_to_the_same_bits(request_for, tmp_path,
         run_audit(request, progress=stop)
     said = []
     result = run_audit(request, say=said.append)
-    assert any("going on after" in sentence for sentence in said)
+    assert any("Resuming after" in sentence for sentence in said)
     for file in ("curves.npz", "samples.npz"):
         assert (request.out / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert (result.rows, result.tolerance) == (whole.rows, whole.tolerance)

@@ -57,7 +57,7 @@ def test_the_same_command_goes_on_to_the_same_bits(spawn, onnx_gap, tmp_path, ki
         assert shown == ""
         if kill == signal.SIGINT:
             assert process.returncode == 130
-            assert said.strip() == "Interrupted; the same command goes on where it was."
+            assert said.strip() == "Interrupted; the same command resumes where it was."
         else:
             assert process.returncode == -kill
             assert said == ""

@@ -37,7 +37,7 @@ def test_counts_are_the_frameworks_own(path, tmp_path):
     np.savez(tmp_path / "data.npz", images=found["images"], labels=found["labels"])
     site = cell["site"]
     if cell["hidden"]:
-        listed = surgery.candidates(surgery.load(path))
+        listed = surgery.candidates(surgery.load_network(path))
         site = [s.tensor for s in listed if s.channels == cell["hidden"]][-1]
     request = AuditRequest(
         model=path, data=str(tmp_path / "data.npz"), out=tmp_path / "audit", site=site,

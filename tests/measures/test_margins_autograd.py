@@ -131,8 +131,8 @@ def test_margins_and_features_are_those_of_autograd(network, tmp_path):
             network, (torch.from_numpy(images[:2]),), str(path), dynamo=False, opset_version=17,
             input_names=["image"], dynamic_axes={"image": {0: "N"}},
         )  # fmt: skip
-    graph = surgery.write_margins(
-        surgery.load(path), tmp_path / "margins.onnx", images.shape[1:], most=8
+    graph = surgery.write_margin_graph(
+        surgery.load_network(path), tmp_path / "margins.onnx", images.shape[1:], most=8
     )
     assert len(graph.layers) == 4
     tally = MarginTally.start(S, graph)

@@ -58,8 +58,8 @@ def test_a_file_that_cannot_be_converted(tmp_path):
 
 @pytest.fixture
 def network(tmp_path):
-    loaded = surgery.load(FIXTURES / "vgg16-dynamo-free.onnx")
-    cut = surgery.cut(loaded, surgery.default_site(loaded), tmp_path)
+    loaded = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
+    cut = surgery.cut_network(loaded, surgery.default_site(loaded), tmp_path)
     return ablation.open_network(cut, "input", "cpu")
 
 

@@ -23,7 +23,7 @@ def load(indices, size):
 
 def measured(form: str) -> tuple[float, float]:
     """The accuracy, and what it should be; every third label is wrong."""
-    network = surgery.load(FIXTURES / f"vgg16-dynamo-{form}.onnx")
+    network = surgery.load_network(FIXTURES / f"vgg16-dynamo-{form}.onnx")
     (image,) = network.info.inputs
     whole = runtime.open_session(network.path, "cpu")
     size = image.fixed_batch or 1
@@ -32,7 +32,7 @@ def measured(form: str) -> tuple[float, float]:
     ]
     labels = np.array(named) + (np.arange(len(IMAGES)) % 3 == 0)
     samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
-    given = runtime.WholeNetwork(network.path, image, surgery.answer(network, None))
+    given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
     found = runtime.measure_accuracy(given, samples, device="cpu")
     readable = np.arange(len(IMAGES)) != UNREADABLE
     return found, float((np.array(named) == labels)[readable].mean())

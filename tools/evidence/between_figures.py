@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.palette import LIGHT
-from analyzer.estimation.analysis import IntervalCoverage
+from analyzer.audit.plots import LIGHT
+from tools.evidence.analysis import IntervalCoverage
 from tools.evidence.findings import BOTH, Findings
 from tools.evidence.sensitivity_findings import Sensitivity
 

@@ -147,7 +147,7 @@ def right_by_class(model: Path, test: Split, classes: int) -> tuple[np.ndarray, 
 
 def class_scores(model: Path, images: np.ndarray) -> np.ndarray:
     """The logits (S, K) that a network of the zoo gives to uint8 images (S, H, W)."""
-    image = surgery.load(model).info.inputs[0].name
+    image = surgery.load_network(model).info.inputs[0].name
     session = runtime.open_session(model, threads=1)
     pixels = images[:, None].astype(np.float32) / 255
     batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))

@@ -222,7 +222,7 @@ def _choices(member: Member, limit: int | None) -> Iterator[_Choice]:
 
 def _sites(model: Path) -> Iterator[_Choice]:
     """Each activation of a convolution and each raw convolution, numbered from the image on."""
-    network = surgery.load(model)
+    network = surgery.load_network(model)
     default = surgery.default_site(network).tensor
     for kind in ("activation", "convolution"):
         sites = [site for site in surgery.candidates(network) if site.kind == kind]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import runtime, surgery
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.cut_network import CutNetwork, open_network
 from analyzer.measures.ablation.surgery_check import check_precision, check_surgery
 from analyzer.measures.measure import Job, Subject
@@ -48,7 +48,9 @@ def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
     cut, rounded = in_float32.cut, request.precision != "float32"
     if request.precision == "fp16":
         converted = in_precision(subject.network, request.precision, job.scratch)
-        cut = surgery.cut(converted, subject.site, converted.path.parent, output=request.output)
+        cut = surgery.cut_network(
+            converted, subject.site, converted.path.parent, output=request.output
+        )
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
@@ -87,7 +89,7 @@ def in_precision(network: surgery.Network, precision: str, folder: Path) -> surg
         return network
     place = folder / "float16"
     place.mkdir()
-    return surgery.rewritten(network, place, runtime.in_float16)
+    return surgery.rewrite_network(network, place, runtime.in_float16)
 
 
 class _InFloat32:
@@ -96,10 +98,10 @@ class _InFloat32:
     def __init__(self, job: Job, images: np.ndarray):
         self._job, self._images = job, images
         network, site, output = job.subject.network, job.subject.site, job.request.output
-        self.cut = surgery.cut(network, site, job.scratch, output=output)
+        self.cut = surgery.cut_network(network, site, job.scratch, output=output)
         self._masked = job.scratch / "masked.onnx"
         surgery.write_masked(network, site, self._masked)
-        self._original = surgery.runnable(network, job.scratch)
+        self._original = surgery.runnable_file(network, job.scratch)
 
     def check(self, network: CutNetwork) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
@@ -107,7 +109,7 @@ class _InFloat32:
         original = runtime.WholeNetwork(
             self._original,
             subject.network.info.inputs[0],
-            surgery.answer(subject.network, request.output),
+            surgery.find_answer(subject.network, request.output),
             further=subject.extra_inputs,
             custom_ops=network.cut.custom_ops,
         )
@@ -130,4 +132,6 @@ def _open(
     except ModelError as error:
         if precision == "float32":
             raise
-        raise ModelError(f"in {precision}: {error}; or use --precision float32") from error
+        raise ModelError(
+            f"In {precision}: {error.message} Or use {parameter('precision', 'float32')}."
+        ) from error

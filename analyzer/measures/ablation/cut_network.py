@@ -15,7 +15,7 @@ from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest
 from analyzer.records import Cut
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
-from analyzer.surgery.gathering import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.surgery.gathering_suffix import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = ["CutNetwork", "Features", "open_network"]
 
@@ -95,9 +95,9 @@ class CutNetwork:
             OutOfMemory: not even one image fits.
         """
         cut = self.cut
-        names = (cut.features, *cut.side)
-        outputs = (*names, cut.attribute, cut.active)
-        stay = set(names) - set(cut.shared) if self.resident is not None else set()
+        names = (cut.features, *cut.skip_inputs)
+        outputs = (*names, cut.activity, cut.active)
+        stay = set(names) - set(cut.shared_inputs) if self.resident is not None else set()
 
         def run(piece: slice) -> Features:
             batch = images[piece]
@@ -107,9 +107,9 @@ class CutNetwork:
                 here, there = self.prefix.run_on_device(feeds, outputs, stay)
             else:
                 here = dict(zip(outputs, self.prefix.run(feeds, outputs), strict=True))
-            shared = {name: here.pop(name) for name in cut.shared}
+            shared = {name: here.pop(name) for name in cut.shared_inputs}
             mine = {name: value[: len(batch)] for name, value in here.items()}
-            activity, active = mine.pop(cut.attribute), mine.pop(cut.active)
+            activity, active = mine.pop(cut.activity), mine.pop(cut.active)
             return Features({**mine, **there}, shared, activity, active)
 
         found = Features.joined(list(in_pieces(len(images), cut.batch or len(images), run)))

@@ -95,7 +95,7 @@ class Ablation(Measure[AblationResult]):
         if saved is not None:
             states = ablation.resumed_shards(states, saved)
             swept = sum(state.swept for state in states)
-            job.say(f"going on after {swept} of {len(samples.labels)} samples")
+            job.say(f"Resuming after {swept} of {len(samples.labels)} samples")
         tolerance = None
         if request.tolerance:
             tolerance = ablation.Tolerance(
@@ -118,7 +118,7 @@ class Ablation(Measure[AblationResult]):
         state = ablation.SweepState.joined(states)
         place = np.empty(len(samples.labels), dtype=np.int64)
         place[samples.sequence()] = np.arange(len(place))
-        answer = surgery.answer(subject.network, request.output)
+        answer = surgery.find_answer(subject.network, request.output)
         counts = state.sample_counts(samples.indices, samples.labels, place, answer.kind)
         read = place[state.read[place]]
         return AblationResult(

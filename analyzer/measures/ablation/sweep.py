@@ -256,7 +256,7 @@ class _Ablation:
     @property
     def _share_empty(self) -> bool:
         """Whether all samples look alike with every unit removed."""
-        return set(self.network.cut.side) <= set(self.network.cut.shared)
+        return set(self.network.cut.skip_inputs) <= set(self.network.cut.shared_inputs)
 
     def _can_estimate(self, samples: int) -> bool:
         """Whether a class of so many samples is estimated: one too large for memory is exact."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.records import MarginGraph, Progress
 from analyzer.runtime.batching import Samples, padded
 from analyzer.runtime.sessions import open_session
@@ -86,11 +86,11 @@ def measure_margins(
     save: Callable[[MarginTally], None] = lambda tally: None,
     progress: Progress = lambda stage, done, total: None,
 ) -> str:
-    """Goes on from ``tally`` until every sample is done.
+    """Measure, from ``tally`` on, until every sample is done.
 
     Args:
-        save: called with the tally now and then, in a state that a later call can go on from.
-        progress: told of the stage "margins", in samples.
+        save: called now and then with the tally, in a state that a later call can resume.
+        progress: called with the stage "margins", in samples.
 
     Returns:
         The device that the graph ran on.
@@ -106,13 +106,13 @@ def measure_margins(
         chunk = slice(tally.at, tally.at + graph.batch)
         if count := len(batch.indices):
             places = tally.at + np.flatnonzero(np.isin(samples.indices[chunk], batch.indices))
-            share = np.zeros(graph.batch, dtype=np.float32)
-            share[:count] = 1 / count
+            weight = np.zeros(graph.batch, dtype=np.float32)
+            weight[:count] = 1 / count
             found = session.run(
                 {
                     graph.image: padded(batch.images, graph.batch),
                     graph.label: padded(samples.labels[places], graph.batch),
-                    graph.share: share,
+                    graph.weight: weight,
                 }
             )
             named = dict(zip(session.outputs, found, strict=True))
@@ -136,13 +136,13 @@ def _check(tally: MarginTally, places: np.ndarray, graph: MarginGraph) -> None:
     """Raises ModelError where something is no number."""
     if not np.isfinite(tally.margin[places]).all():
         raise ModelError(
-            "two scores of an image are no finite numbers, so there is no margin between them; "
-            "check the preprocessing, or audit the network without --margins"
+            "Two logits of an image are not finite numbers, so there is no margin between them. "
+            f"Check the preprocessing, or audit the network without {parameter('margins')}."
         )
     bad = ~np.isfinite(tally.squares[places]).all(axis=0) | ~np.isfinite(tally.spread)
     if bad.any():
         raise ModelError(
-            f"the values or gradients at {graph.layers[int(bad.argmax())].tensor!r} are no finite "
-            "numbers for an image, so its margin cannot be told; check the preprocessing, or "
-            "audit the network without --margins"
+            f"The values or gradients at {graph.layers[int(bad.argmax())].tensor!r} are not "
+            "finite numbers for an image, so its margin is unknown. Check the preprocessing, or "
+            f"audit the network without {parameter('margins')}."
         )

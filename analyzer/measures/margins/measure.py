@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, DataError, ModelError
+from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.margins.margin_features import (
     LAYERS,
@@ -188,7 +188,7 @@ def _graph(job: Job, most: int | None = None) -> MarginGraph:
     images = job.subject.samples(skip_bad=job.request.skip_bad).spread(1)
     if images is None:
         raise job.subject.nothing_read()
-    return surgery.write_margins(
+    return surgery.write_margin_graph(
         job.subject.network,
         job.scratch / "margins.onnx",
         images.shape[1:],
@@ -202,15 +202,15 @@ def _described(graph: MarginGraph, tally: "MarginTally") -> MarginsResult:
     for layer, total in zip(graph.layers, variation, strict=True):
         if not total:
             raise ModelError(
-                f"the tensor {layer.tensor!r} is the same for every sample, so distances there "
-                "cannot be compared with anything; audit the network without --margins, and with a "
-                "gap model that takes none (zoo:digits)"
+                f"The tensor {layer.tensor!r} is the same for every sample, so distances there "
+                "cannot be compared with anything. Audit the network without "
+                f"{parameter('margins')}, and with a gap model that takes none (zoo:digits)."
             )
     read = ~np.isnan(tally.margin)
     if not (tally.margin[read] > 0).any():
         raise DataError(
-            "not one of the samples is classified as its label, so there are no margins to "
-            "describe; check the preprocessing and the order of the classes"
+            "Not one of the samples is classified as its label, so there are no margins to "
+            "describe. Check the preprocessing and the order of the classes."
         )
     distances = normalized_margins(tally.margin[read], tally.squares[read], variation)
     layers = []

@@ -20,15 +20,15 @@ NETWORKS = ["vgg16", "vgg16_bn", "resnet34", "mobilenetv2", "densenet121", "mobi
 
 
 def opened(name: str, folder: Path, *, site: str | None = None, resident: bool):
-    loaded = surgery.load(FIXTURES / f"{name}-dynamo-free.onnx")
+    loaded = surgery.load_network(FIXTURES / f"{name}-dynamo-free.onnx")
     found = surgery.find_site(loaded, site, at="conv")
-    cut = surgery.cut(loaded, found, folder)
+    cut = surgery.cut_network(loaded, found, folder)
     return ablation.open_network(cut, "input", "cpu", resident=resident)
 
 
 def inner_convolution() -> str:
     """A convolution of ResNet34 with a shortcut around it, so that the suffix has skip inputs."""
-    loaded = surgery.load(FIXTURES / "resnet34-dynamo-free.onnx")
+    loaded = surgery.load_network(FIXTURES / "resnet34-dynamo-free.onnx")
     return [site for site in surgery.candidates(loaded) if site.kind == "convolution"][
         -2
     ].convolution

@@ -97,8 +97,9 @@ def cut_with_head(tmp_path, tail, size=(64, 1, 64)) -> Cut:
     head = LinearHead(tmp_path / "weights.npy", tmp_path / "bias.npy", 1, 1, tail, "z")
     site = Site("t", 1, 64, "activation", "Relu", None, (None, 64))
     return Cut(
-        prefix=tmp_path, suffix=tmp_path, site=site, tensor="t", features="t", side=(), shared=(),
-        attribute="a", active="b", mask="m", scores="s", batch=None, head=head,
+        prefix=tmp_path, suffix=tmp_path, site=site, tensor="t", features="t",
+        skip_inputs=(), shared_inputs=(), activity="a", active="b", mask="m", scores="s",
+        batch=None, head=head,
     )  # fmt: skip
 
 

@@ -49,8 +49,10 @@ def with_unreadable(*classes):
 
 @pytest.fixture
 def network(request, tmp_path):
-    loaded = surgery.load(FIXTURES / f"{getattr(request, 'param', 'vgg16')}-dynamo-free.onnx")
-    cut = surgery.cut(loaded, surgery.default_site(loaded), tmp_path)
+    loaded = surgery.load_network(
+        FIXTURES / f"{getattr(request, 'param', 'vgg16')}-dynamo-free.onnx"
+    )
+    cut = surgery.cut_network(loaded, surgery.default_site(loaded), tmp_path)
     return ablation.open_network(cut, "input", "cpu")
 
 
