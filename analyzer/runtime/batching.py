@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, parameter
 from analyzer.runtime.devices import provider_of
 
 __all__ = ["Batch", "Load", "OutOfMemory", "Samples", "images_at_once", "in_pieces", "padded"]
@@ -87,9 +87,10 @@ def in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[
             yield run(slice(start, stop))
         except (OutOfMemory, MemoryError) as error:
             if stop - start <= 1:
+                said = error.message if isinstance(error, AnalyzerError) else str(error)
                 raise OutOfMemory(
-                    f"{str(error).rstrip('.') or 'Out of memory'}. No smaller batch is possible: "
-                    "free memory there, or run it elsewhere (--device)."
+                    f"{said.rstrip('.') or 'Out of memory'}. No smaller batch is possible: free "
+                    f"memory there, or run it elsewhere ({parameter('device')})."
                 ) from error
             size = (stop - start + 1) // 2
         else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.cut_network import CutNetwork
 from analyzer.runtime.batching import padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
@@ -100,7 +100,8 @@ def check_precision(
     if moved > _MOST_ROUNDING:
         raise ModelError(
             f"In {network.precision} a score moves by {moved:.2g} of its scale from what it is in "
-            "float32, so this would be another network. Use --precision float32."
+            "float32, so this would be another network. Use "
+            f"{parameter('precision', 'float32')}."
         )
     return moved
 
@@ -132,8 +133,8 @@ def _in_batches(
         given = fixed or min(size, count - start)
         if len(found) != given:  # a Reshape can spread one image's values over several rows
             raise ModelError(
-                f"The network gives {len(found)} rows of scores for {given} images. Check the "
-                "image size and the layout of the preprocessing."
+                f"The network gives {len(found)} rows of scores for {given} images. Check "
+                f"{parameter('img_size')} and {parameter('layout')}."
             )
         parts.append(found)
     return scores_of(np.concatenate(parts)[:count], whole.answer.kind)
@@ -164,7 +165,7 @@ def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> 
         raise ModelError(
             f"The cut network does not repeat the original ({case}): class {where} scores "
             f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}. "
-            "Try another site, and please report this network."
+            f"Try another {parameter('site')}, and please report this network."
         )
 
 
@@ -177,5 +178,5 @@ def _compare_labels(expected: np.ndarray, actual: np.ndarray, case: str) -> None
         raise ModelError(
             f"The cut network does not repeat the original ({case}): an image is of class "
             f"{actual[moved[0]].argmax()} instead of {expected[moved[0]]}. "
-            "Try another site, and please report this network."
+            f"Try another {parameter('site')}, and please report this network."
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, parameter
 from analyzer.measures.ablation.baseline_scores import BaselineScores, sample_scores
 from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.tolerance import Estimate
@@ -122,7 +122,8 @@ class SweepState:
         for name, own in self.arrays().items():
             if name not in arrays or (name != "skipped" and arrays[name].shape != own.shape):
                 raise AuditFolderError(
-                    f"The unfinished audit there does not fit ({name!r}). Start it again (fresh)."
+                    f"The unfinished audit there does not fit ({name!r}). Use "
+                    f"{parameter('fresh', True)} to start again."
                 )
         found: dict[str, Any] = {
             name: arrays[name] if own.ndim else own.dtype.type(arrays[name]).item()
