@@ -104,7 +104,7 @@ def _recipe(population: Population, index: int) -> Recipe:
     )
 
 
-# docs/REGIME.md tells how the form and the learning rate were found.
+# docs/evidence/regime.md tells how the form and the learning rate were found.
 _MEMORISING: Mapping[str, Any] = MappingProxyType(
     {
         "architecture": "conv6",

@@ -30,7 +30,7 @@ and batch norm's statistics move a sample here and there; none of it is another 
 SAMPLES_FACTOR = 2.0
 """How far, as a factor, samples per class may: classes differ as much within a data set. With twice
 the images a class, networks with about the same ζ and κ had a gap smaller by 0.09 already, with
-four times by 0.14 (docs/REGIME.md): further away is another condition."""
+four times by 0.14 (docs/evidence/regime.md): further away is another condition."""
 
 _PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
 _NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others

@@ -10,6 +10,7 @@ import pytest
 from cli_commands import ROOT, commands
 
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
+from analyzer.measures import MEASURES
 
 ALL = commands()
 COMMANDS = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
@@ -53,9 +54,11 @@ def test_the_reference_names_no_option_that_there_is_not():
 
 
 def test_every_field_of_the_record_is_in_the_reference():
-    for record in (AuditRecord, ClassRecord, GapRecord, ToleranceRecord):
-        for field in fields(record):
-            assert f"`{field.name}`" in COMMANDS, field.name
+    sections = {measure.name: measure.section for measure in MEASURES if measure.section}
+    records = (AuditRecord, ClassRecord, GapRecord, ToleranceRecord, *sections.values())
+    names = {field.name for record in records for field in fields(record)} - {"sections"}
+    for name in names | sections.keys():
+        assert f"`{name}`" in COMMANDS, name
 
 
 @pytest.mark.parametrize("page", [TOUR, README], ids=["TOUR", "README"])

@@ -1,4 +1,4 @@
-"""docs/EVIDENCE.md against the committed tables."""
+"""docs/EVIDENCE.md and the pages behind it against the committed tables."""
 
 import re
 
@@ -14,7 +14,13 @@ from analyzer.estimation import draw_splits
 from tools.evidence import build
 from tools.evidence.tables import EVIDENCE, read_table
 
-PAGE = build.PAGE.read_text(encoding="utf-8")
+DOCS = EVIDENCE.parent
+PAGES = {
+    path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8")
+    for path in (DOCS / build.SUMMARY, *sorted(EVIDENCE.glob("*.md")))
+}
+ESTIMATES = PAGES["evidence/estimates.md"]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 POPULATIONS = read_table(EVIDENCE / "populations.csv").texts("name").tolist()
 NUMBER = re.compile(r"(?<![\w.])[−-]?\d+\.\d+")
 LAST_DIGITS = 0.0021  # of what is printed with two digits or more, for other versions of numpy
@@ -22,7 +28,7 @@ LAST_DIGITS = 0.0021  # of what is printed with two digits or more, for other ve
 
 @pytest.fixture(scope="module")
 def rebuilt():
-    return build.page_of(build.read_evidence())
+    return build.pages_of(build.read_evidence())
 
 
 def numbers(text):
@@ -30,9 +36,10 @@ def numbers(text):
 
 
 def row(population, features):
-    """A row of the page's first large table: a number by its column."""
-    header = re.search(r"^\| population \| estimated from \| (.*) \|$", PAGE, re.MULTILINE)[1]
-    cells = re.search(rf"^\| \*\*{population}\*\* \| {features} \| (.*) \|$", PAGE, re.MULTILINE)[1]
+    """A row of the table of all estimates: a number by its column."""
+    header = re.search(r"^\| population \| estimated from \| (.*) \|$", ESTIMATES, re.MULTILINE)[1]
+    mine = rf"^\| \*\*{population}\*\* \| {features} \| (.*) \|$"
+    cells = re.search(mine, ESTIMATES, re.MULTILINE)[1]
     named = dict(zip(header.split(" | "), cells.split(" | "), strict=True))
     low, high = numbers(named.pop("95 %"))
     found = {name: float(cell.replace("−", "-")) for name, cell in named.items()}
@@ -45,9 +52,14 @@ def reached(name):
     return networks.where(networks.texts("reached") == "True")
 
 
-def test_the_page_is_what_the_tables_say(rebuilt):
-    assert NUMBER.sub("#", rebuilt) == NUMBER.sub("#", PAGE)
-    np.testing.assert_allclose(numbers(rebuilt), numbers(PAGE), atol=LAST_DIGITS)
+def test_there_is_no_page_but_those_that_are_built(rebuilt):
+    assert rebuilt.keys() == PAGES.keys()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_what_the_tables_say(rebuilt, path):
+    assert NUMBER.sub("#", rebuilt[path]) == NUMBER.sub("#", PAGES[path])
+    np.testing.assert_allclose(numbers(rebuilt[path]), numbers(PAGES[path]), atol=LAST_DIGITS)
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
@@ -78,7 +90,8 @@ def test_the_headline_numbers_are_those_of_the_paper_s_protocol_done_plainly(nam
     assert found["r, out of fold"] == pytest.approx(np.mean(out_of_fold), abs=0.03)
     assert found["SSR: median"] == pytest.approx(np.median(ssr), rel=0.25)
     r = np.corrcoef(zeta, gap)[0, 1]
-    assert f"r(ζ, gap) = {r:.3f}".replace("-", "−") in PAGE.split(f"\n## {name}\n")[1]
+    section = PAGES["evidence/populations.md"].split(f"\n## {name}\n")[1].split("\n## ")[0]
+    assert f"r(ζ, gap) = {r:.3f}".replace("-", "−") in section
 
 
 def fit_by_scikit_learn(ridge, features, gap):
@@ -137,7 +150,7 @@ def test_every_score_is_that_of_scikit_learn_on_the_same_splits(name):
         assert row(name, label) == pytest.approx(wanted, rel=1e-4, abs=0.006), label
         if len(columns) > 1:
             tried.append((r, np.sqrt(np.mean((own - gap) ** 2))))
-    section = PAGE.split(f"\n### Slices of {name}\n")[1]
+    section = ESTIMATES.split(f"\n### Slices of {name}\n")[1]
     cells = re.search(r"^\| all \| \d+ (?:\| \S+ ){2}\| (.*) \| \S+ \|$", section, re.MULTILINE)
     np.testing.assert_allclose(numbers(cells[1]).reshape(-1, 2), tried, atol=0.006)
 
@@ -154,9 +167,8 @@ def test_transfer_is_that_of_a_line_fitted_elsewhere(source):
         if target != source:
             features, gap = both(target)
             estimate = line.predict(features)
-            cells = re.search(
-                rf"^\| ζ and κ \| {source} \| {target} \| (\S+) \| (\S+) \|", PAGE, re.MULTILINE
-            )
+            mine = rf"^\| ζ and κ \| {source} \| {target} \| (\S+) \| (\S+) \|"
+            cells = re.search(mine, PAGES["evidence/transfer.md"], re.MULTILINE)
             wanted = pearsonr(estimate, gap).statistic, np.sqrt(np.mean((estimate - gap) ** 2))
             assert numbers(" ".join(cells.groups())) == pytest.approx(wanted, abs=0.006), target
 
@@ -171,45 +183,77 @@ def test_single_classes_are_those_of_the_table(name):
     for one in set(network.tolist()):
         for values in aside:
             values[network == one] -= values[network == one].mean()
-    cells = re.search(rf"^\| {name} \| {len(classes)} \| (.*) \|$", PAGE, re.MULTILINE)[1]
+    mine = rf"^\| {name} \| {len(classes)} \| (.*) \|$"
+    cells = re.search(mine, PAGES["evidence/classes.md"], re.MULTILINE)[1]
     found = numbers(cells)  # over all: ζ, κ, estimate; within networks likewise
     for first, (zeta, kappa, gap) in ((0, columns), (3, aside)):
         wanted = pearsonr(zeta, gap).statistic, pearsonr(kappa, gap).statistic
         assert found[first : first + 2] == pytest.approx(wanted, abs=0.006)
 
 
-def test_the_readme_s_table_is_the_page_s():
-    readme = (build.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
-    table = re.search(r"^\| \|.*\n\|[ -|]+\n(?:\|.*\n)+", readme, re.MULTILINE)[0]
-    header, _, *lines = ([c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines())
-    labels = [
-        "ζ and κ", "margins", "margins, by ridge", "area under E_r", "more of the curves",
-        "curves and margins",
-    ]  # fmt: skip
-    for label, (_, *cells) in zip(labels, lines, strict=True):
-        for population, cell in zip(header[1:], cells, strict=True):
-            name = population.split(":")[0]
-            if f"| **{name}** | {label} |" in PAGE:
-                r = row(name, label)["r, out of fold"]
-                assert numbers(cell) == pytest.approx(r, abs=0.0051), (name, label)
-            else:
-                assert cell == "–"
+def test_the_summary_s_table_is_that_of_all_estimates():
+    for name in POPULATIONS:
+        cells = re.search(rf"^\| {name} \| (.*) \|$", PAGES[build.SUMMARY], re.MULTILINE)[1]
+        networks, zeta_kappa, _, best, *_ = cells.split(" | ")
+        assert int(networks) == len(reached(name))
+        for label, cell in (("ζ and κ", zeta_kappa), ("curves and margins", best)):
+            found = row(name, label)
+            wanted = [found["r, out of fold"], found["low"], found["high"]]
+            assert numbers(cell) == pytest.approx(wanted, abs=0.0051), (name, label)
+
+
+def test_the_readme_s_numbers_are_the_summary_s():
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    trust = readme.split("\n## How far to trust it\n")[1].split("\n## ")[0]
+    said = set(re.findall(r"\b\d[\d.]*\d\b", trust))
+    assert said
+    assert said <= set(re.findall(r"\b\d[\d.]*\d\b", PAGES[build.SUMMARY]))
+
+
+def test_the_summary_is_short_and_names_every_page():
+    words = [word for word in PAGES[build.SUMMARY].split() if word.strip("|-–")]
+    assert len(words) <= 950
+    linked = set(LINK.findall(PAGES[build.SUMMARY]))
+    assert {path for path in PAGES if path != build.SUMMARY} <= linked
+
+
+def test_every_link_leads_somewhere():
+    for path, text in PAGES.items():
+        for link in LINK.findall(text):
+            target, _, anchor = link.partition("#")
+            if target.startswith("https:"):
+                continue
+            file = ((DOCS / path).parent / target).resolve() if target else DOCS / path
+            assert file.exists(), (path, link)
+            if anchor:
+                lines = file.read_text(encoding="utf-8").splitlines()
+                headings = {
+                    re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+                    for line in lines
+                    if line.startswith("#")
+                }
+                assert anchor in headings, (path, link)
 
 
 def test_every_figure_is_there_and_none_is_left_over():
-    shown = set(re.findall(r"\]\(evidence/([\w-]+\.png)\)", PAGE))
+    shown = {
+        link.removeprefix("evidence/")
+        for text in PAGES.values()
+        for link in LINK.findall(text)
+        if link.endswith(".png")
+    }
     assert shown == {path.name for path in EVIDENCE.glob("*.png")}
 
 
 def test_every_population_has_its_section():
     for name in POPULATIONS:
-        assert f"\n## {name}\n" in PAGE
-        assert f"(#{name})" in PAGE
+        for page in ("populations", "estimates"):
+            assert f"\n## {name}\n" in PAGES[f"evidence/{page}.md"]
+        assert f"(#{name})" in PAGES["evidence/populations.md"]
 
 
 def test_no_number_is_typed_by_hand():
-    by_hand = [*build.TEMPLATES.glob("note-*"), *map(build.TEMPLATES.joinpath, build.BY_HAND)]
-    for path in by_hand:
+    for path in (build.TEMPLATES / "EVIDENCE.md.jinja", *build.TEMPLATES.glob("notes/*")):
         text = path.read_text(encoding="utf-8")
         code = r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|`[^`]*`|\]\([^)]*\)"
         words = re.sub(code, "", text, flags=re.DOTALL)

@@ -1,1 +1,1 @@
-"""The tables behind docs/EVIDENCE.md: collected from trained populations, then made into a page."""
+"""The tables behind docs/EVIDENCE.md: collected from trained populations, then made into pages."""

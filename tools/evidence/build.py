@@ -1,16 +1,16 @@
-"""Writes docs/EVIDENCE.md and its figures from the committed tables.
+"""Write docs/EVIDENCE.md, the pages behind it and their figures from the committed tables.
 
     python -m tools.evidence.build
 
-What has no table yet is left out of the page. Sentences that no table can write are in
-``templates/verdict.md.jinja``, ``templates/trust.md.jinja`` and ``templates/note-NAME.md.jinja``,
-a population each; they may use all that the page uses, and no number of their own.
+A page has one question. Its text is in ``templates/pages/NAME.md.jinja``, that of the summary in
+``templates/EVIDENCE.md.jinja``, and what there is to say of one population in
+``templates/notes/NAME.md.jinja``. A page without a table is left out.
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +58,9 @@ from tools.evidence.variations import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Evidence", "build", "page_of", "read_evidence"]
+__all__ = ["PAGES", "SUMMARY", "Evidence", "Page", "build", "pages_of", "read_evidence"]
 
-BY_HAND = ("verdict.md.jinja", "trust.md.jinja")
-PAGE = EVIDENCE.parent / "EVIDENCE.md"
+SUMMARY = "EVIDENCE.md"
 TEMPLATES = Path(__file__).parent / "templates"
 _SIZES = (4, 8, 16, 32, 64)  # of the learning curve that the page states
 _PAPER_FIGURES = {"mobilenet": "5A", "resnet34": "6A"}  # the others are VGG in form: 2A
@@ -84,8 +83,40 @@ class Evidence:
     paper: list[dict[str, str]]
 
 
-def build(tables: Path = EVIDENCE, page: Path = PAGE) -> None:
-    """Write the page, and its figures beside the tables.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One question, answered in ``evidence/NAME.md``."""
+
+    name: str
+    question: str
+    answerable: Callable[[Evidence], object] = lambda evidence: True
+
+
+PAGES = (
+    Page("populations", "Which networks were tried?"),
+    Page("estimates", "How well do estimates follow the true gap?"),
+    Page("turning-points", "Why do ζ and κ fall short?", lambda e: e.turning),
+    Page("controls", "Does the order of the units matter?", lambda e: e.sensitivities),
+    Page("sensitivity", "How much do the choices of an audit matter?", lambda e: e.sensitivities),
+    Page("intervals", "Do the intervals hold?"),
+    Page("network-count", "How many networks does a gap model need?"),
+    Page("checkpoints", "Can checkpoints replace networks?", lambda e: e.checkpoints),
+    Page("transfer", "Does a gap model hold for another population?", lambda e: e.matrices),
+    Page(
+        "other-settings",
+        "Does the bundled gap model hold beyond its own setting?",
+        lambda e: e.regimes,
+    ),
+    Page("regime", "In which settings do ζ and κ follow the gap?"),
+    Page("classes", "Which classes generalize worst or have wrong labels?"),
+    Page("samples", "Which training samples have wrong labels?", lambda e: e.samples),
+    Page("reproduce", "How was this made, and how do I make it again?"),
+)
+"""All pages behind the summary, in the order in which it lists them."""
+
+
+def build(tables: Path = EVIDENCE) -> None:
+    """Write the pages and their figures beside the tables, and the summary a folder above them.
 
     Raises:
         AnalyzerError: a table is missing or is not what it should be.
@@ -94,7 +125,8 @@ def build(tables: Path = EVIDENCE, page: Path = PAGE) -> None:
     evidence = read_evidence(tables)
     for name, figure in _figures(evidence):
         _save(figure, tables / f"{name}.png")
-    write_text(page, page_of(evidence))
+    for path, text in pages_of(evidence).items():
+        write_text(tables.parent / path, text)
 
 
 def read_evidence(tables: Path = EVIDENCE) -> Evidence:
@@ -191,8 +223,8 @@ def _save(figure: "Figure", path: Path) -> None:
         small.save(file, format="png", optimize=True)
 
 
-def page_of(evidence: Evidence) -> str:
-    """The text of the page."""
+def pages_of(evidence: Evidence) -> dict[str, str]:
+    """The text of the summary and of every page behind it, by path from the folder of docs."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -201,8 +233,10 @@ def page_of(evidence: Evidence) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": number, "percent": level_name}
-    text = environment.get_template("EVIDENCE.md.jinja").render(
+    pages = [page for page in PAGES if page.answerable(evidence)]
+    environment.globals |= dict(
         evidence=evidence,
+        pages=pages,
         populations=evidence.populations,
         named={findings.name: findings for findings in evidence.populations},
         fewest=FEWEST,
@@ -228,6 +262,15 @@ def page_of(evidence: Evidence) -> str:
         series=lambda values, digits=2: " / ".join(number(value, digits) for value in values),
         median=lambda values: float(np.median(values)),
     )
+    written = environment.get_template("written.jinja").render()
+    found = {SUMMARY: _tidy(environment.get_template(f"{SUMMARY}.jinja").render())}
+    for page in pages:
+        text = environment.get_template(f"pages/{page.name}.md.jinja").render()
+        found[f"evidence/{page.name}.md"] = _tidy(f"# {page.question}\n\n{written}\n\n{text}")
+    return found
+
+
+def _tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -254,9 +297,7 @@ def _paper_error(row: Mapping[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=Path, default=EVIDENCE, help="folder of the tables")
-    parser.add_argument("--page", type=Path, default=PAGE, help="file to write")
-    given = parser.parse_args(arguments)
-    build(given.tables, given.page)
+    build(parser.parse_args(arguments).tables)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
 )
 """Choices of features, by the name they have on the page, as :func:`fit_population` takes them."""
 
-_AT_RANDOM = 1.0  # corruption of labels that are all drawn anew: anyone can make a run with those
+_AT_RANDOM = 1.0  # corruption of labels that are all drawn at random: anyone can make such a run
 
 
 @dataclass(frozen=True, slots=True)

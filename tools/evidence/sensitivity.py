@@ -1,4 +1,4 @@
-"""How far ζ and κ, and what they say of the gap, hang on the choices that an audit makes.
+"""How far ζ and κ, and what they say of the gap, depend on the choices that an audit makes.
 
     python -m tools.evidence.sensitivity MANIFEST
 

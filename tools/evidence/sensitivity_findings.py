@@ -20,7 +20,7 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """All audits of a population under one choice; None is what cannot be told."""
+    """All audits of a population under one choice; None is what cannot be computed."""
 
     variation: str
     value: str

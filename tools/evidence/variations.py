@@ -1,7 +1,7 @@
 """What the shipped gap model says of networks varied from those it was fitted on.
 
 Rows of docs/regime.csv that are of the form of glyphs-vgg, with the circumstances of their audit;
-one thing is varied at a time. Estimates are made anew, so they and their warnings are those of the
+one thing is varied at a time. Estimates are made here, so they and their warnings are those of the
 code and the gap model as they stand.
 """
 

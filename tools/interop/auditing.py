@@ -146,8 +146,8 @@ def _against(
         swapped += int((curve.order != own.order[i]).sum())
         near += int(own.near[i])
     if not differing:
-        return True, True, f"pass: all {rows:,} rows as by {whose}"
-    said = f"{differing} of {rows:,} rows differ from {whose}"
+        return True, True, f"pass: all {rows:,} evaluations match {whose}"
+    said = f"{differing} of {rows:,} evaluations differ from {whose}"
     notes = [f"{near} nearly tie"] if near else []
     notes += [f"{swapped} ranks of nearly equal units are swapped"] if swapped else []
     passed = differing <= near + 2 * swapped
@@ -186,7 +186,7 @@ def _against_some(
                     right += int(found.reshape(-1).argmax() == curve.class_index)
                 differing += abs(right - int(counts[n]))
                 rows += len(mine)
-    said = f"{rows} rows at every {every}th n, {differing} differ from the plain way"
+    said = f"{rows} evaluations at every {every}th n, {differing} differ from the plain way"
     return not differing, False, f"{'FAIL' if differing else 'pass'}: {said}"
 
 

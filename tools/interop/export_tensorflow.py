@@ -103,8 +103,8 @@ def exported(network, path, exporter):
 
 GROUPED = (
     "TensorFlow runs grouped convolutions on a processor as a compiled function call, which "
-    "tf2onnx leaves in the file as it is: such a file is no ONNX network, and no runtime takes it. "
-    "Export grouped convolutions as one convolution a group and a concatenation."
+    "tf2onnx leaves in the file. Such a file is not an ONNX network, and no runtime accepts it. "
+    "Export a grouped convolution as one convolution for each group and a concatenation."
 )
 
 

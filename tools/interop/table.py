@@ -9,20 +9,22 @@ from auditing import Row
 
 __all__ = ["write_table"]
 
-_HEAD = """# Networks of every framework
+_HEAD = """# Which frameworks and networks work?
 
 Written by `python tools/interop --work FOLDER` on {date}, with {versions}. Do not edit.
 
-Each row is a network that its framework exported (at reduced input size and few classes, some
-of them with fewer channels, with random weights, batch norm calibrated), audited by `onnx-gap
-audit` on a few images of noise, and compared with the framework itself: there the site's output
-is masked by a forward hook, or by calling the network in two parts, once for every n, both
-orders and every class. A *row* below is one such answer. Answers may differ where two scores
-nearly tie, and where two units are so nearly equally active that the two runtimes rank them the
-other way round (apart by no more than 2e-4 of the most active unit's activity, which is
-checked); both are counted.
-Where a framework lets no one in, the comparison is with the plain way: the masked ONNX network
-run in full by onnxruntime, once for every n.
+Each row of the tables is a network that its framework exported: at reduced input size, with few
+classes and random weights, some with fewer channels, batch norm calibrated. `onnx-gap audit`
+audited it on a few images of noise, and the result was compared with the framework itself. There
+the site's output is masked by a forward hook, or by calling the network in two parts, once for
+every n, both orders and every class. An *evaluation* is one such masked run of one image.
+
+Two differences are allowed, and both are counted. Answers may differ where two logits nearly tie.
+And the two runtimes may rank two units the other way round where the units are almost equally
+active: apart by no more than 2e-4 of the most active unit's activity, which is checked.
+
+Where a framework has no hooks, the comparison is with the *plain way*: the masked ONNX network run
+in full by onnxruntime, once for every n.
 
 """
 _COLUMNS = ("network", "exporter", "opset", "site", "M", "the mask sinks past", "result")
