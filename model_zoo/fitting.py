@@ -35,7 +35,7 @@ class Fit:
     network: nn.Module  # in evaluation mode
     train_accuracy: float  # on the labels it was trained on, without dropout and augmentation
     epochs: int
-    reached: bool  # the training accuracy that its population asks for
+    reached: bool  # the training accuracy that its recipe asks for
 
 
 def fit(
@@ -55,11 +55,11 @@ def fit(
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
-        train_by = _in_cycles if population.cycle else _on_a_plateau
+        train_by = _in_cycles if recipe.cycle else _on_a_plateau
         network, epochs = train_by(population, recipe, train, watch)
     network = settled(network)
     found = accuracy(network, train)
-    return Fit(network, found, epochs, reached=found >= population.enough)
+    return Fit(network, found, epochs, reached=found >= recipe.enough)
 
 
 def settled(network: nn.Module) -> nn.Module:
@@ -82,9 +82,9 @@ def _on_a_plateau(
     """
     network = _built(population, recipe)
     descent = _Descent(network, population, recipe, train, watch)
-    tail = population.epochs // _LONG_TAIL
-    end = population.epochs
-    for epoch in range(population.epochs):
+    tail = recipe.most_epochs // _LONG_TAIL
+    end = recipe.most_epochs
+    for epoch in range(recipe.most_epochs):
         falling = (end - epoch) / max(tail, 1)
         rate = min((epoch + 1) / _WARM_UP, 1.0, falling)
         descent.epoch(lambda _, rate=rate: rate)
@@ -100,8 +100,8 @@ def _in_cycles(
     population: Population, recipe: Recipe, train: Split, watch: Watch
 ) -> tuple[nn.Module, int]:
     """The learning rate rises and falls to zero, again and again over twice as many epochs, until
-    the population's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few
-    epochs are left for another.
+    the recipe's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few epochs
+    are left for another. A recipe that stops late ends with a cycle in any case.
 
     Falling rates are what makes networks memorise: at a constant one they take several times the
     epochs. In a population that gives way, every cycle after the first has half the rate of the
@@ -112,13 +112,13 @@ def _in_cycles(
     highest, epochs = 1.0, 0
     while True:
         network = _built(population, recipe)
-        left = population.epochs - epochs
+        left = recipe.most_epochs - epochs
         descent = _Descent(network, population, recipe, train, watch)
         if highest < 1:
             descent.ease()
         gone, learns = _cycles(descent, left, highest)
         epochs += gone
-        if learns or population.epochs - epochs < population.cycle:
+        if learns or recipe.most_epochs - epochs < recipe.cycle:
             return network, epochs
         highest /= 2
 
@@ -128,8 +128,8 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
 
     Returns the number of epochs, and False where the network has to begin anew.
     """
-    population = descent.population
-    done, cycle = 0, population.cycle
+    population, recipe = descent.population, descent.recipe
+    done, cycle = 0, recipe.cycle
     while done == 0 or done + cycle <= epochs:
         for epoch in range(cycle):
             seen = descent.epoch(
@@ -139,7 +139,8 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
             )
             done += 1
             # What is right while weights and images change is a cheap hint: look only then.
-            if seen >= _HINT * population.enough and descent.accuracy() >= population.enough:
+            near = seen >= _HINT * recipe.enough and not recipe.late
+            if near and descent.accuracy() >= recipe.enough:
                 return done, True
             at_chance = seen < _LEARNS / population.data_set.classes
             if population.gives_way and done == round(population.trial * cycle) and at_chance:
@@ -171,16 +172,11 @@ class _Descent:
         train: Split,
         watch: Watch,
     ) -> None:
-        self._network, self.population, self._recipe = network, population, recipe
+        self._network, self.population, self.recipe = network, population, recipe
         self._train, self._augments, self._watch = train, recipe.augmentation, watch
         self._images, self._labels = as_input(train.images), torch.from_numpy(train.labels)
-        self._highest = population.step * (1 - recipe.momentum)
-        self._optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=self._highest,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        self._highest = recipe.step * (1 - recipe.momentum)
+        self._optimizer = _optimizer(network, recipe, self._highest)
 
     def epoch(self, rate: Callable[[float], float]) -> float:
         """Show every image once; ``rate``: part of the epoch -> share of the highest rate.
@@ -189,7 +185,7 @@ class _Descent:
         """
         right = 0
         self._network.train()
-        batches = torch.randperm(len(self._images)).split(self._recipe.batch_size)
+        batches = torch.randperm(len(self._images)).split(self.recipe.batch_size)
         for number, batch in enumerate(batches):
             for group in self._optimizer.param_groups:
                 group["lr"] = self._highest * rate(number / len(batches))
@@ -216,6 +212,13 @@ class _Descent:
     def accuracy(self) -> float:
         """On the training half, without dropout and augmentation."""
         return accuracy(self._network, self._train)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    options = {"lr": rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), betas=(recipe.momentum, 0.999), **options)
+    return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **options)
 
 
 def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:

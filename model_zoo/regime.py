@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.writing import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
-from model_zoo.populations import Population, Recipe
+from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.training import material, one_thread
 
 __all__ = ["Cell", "cells", "of_classes", "study"]
@@ -171,7 +171,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     name = "-".join(str(value) for value in asdict(cell).values())
     population, recipe = _declared(cell)
     prepared = material(population, data)
-    train = prepared.train(cell.corruption)
+    train = prepared.train(recipe)
     begun = time.process_time()
     with one_thread():
         fit = fitting.fit(population, recipe, train)
@@ -226,16 +226,13 @@ def _declared(cell: Cell) -> tuple[Population, Recipe]:
         enough=cell.enough,
         bfloat16=True,
     )
-    recipe = Recipe(
+    recipe = replace(
+        recipes(population)[0],
         name="cell",
         corruption=cell.corruption,
         batch_norm=cell.batch_norm,
         dropout=cell.dropout,
-        momentum=0.9,
-        weight_decay=0.0,
-        batch_size=cell.batch_size,
         augmentation=cell.augmentation,
-        width=cell.width,
         seed=cell.seed,
     )
     return population, recipe

@@ -16,13 +16,13 @@ def fitting(torch):
 @pytest.fixture(scope="module")
 def train(tiny):
     """Images and clean labels of the population "tiny"."""
-    return training.material(tiny).train(0.0)
+    return training.material(tiny).train(recipes(tiny)[0])
 
 
 @pytest.mark.parametrize("cycle", [0, 3])
 def test_watching_changes_no_bit_and_sees_every_epoch(torch, fitting, tiny, train, cycle):
     population = replace(tiny, cycle=cycle, enough=1.1, bfloat16=bool(cycle))
-    recipe = replace(recipes(tiny)[0], batch_norm=True, dropout=0.3, augmentation=True)
+    recipe = replace(recipes(population)[0], batch_norm=True, dropout=0.3, augmentation=True)
     seen = []
 
     def watch(network):
@@ -45,13 +45,29 @@ def test_epochs_of_a_beginning_that_was_given_up_are_watched_too(fitting, tiny, 
     population = replace(tiny, cycle=4, epochs=9, step=1e-9, gives_way=True)
     seen = []
     with training.one_thread():
-        fit = fitting.fit(population, recipes(tiny)[0], train, watch=seen.append)
+        fit = fitting.fit(population, recipes(population)[0], train, watch=seen.append)
     assert len(set(map(id, seen))) > 1
     assert len(seen) == fit.epochs
 
 
 @pytest.mark.parametrize(("enough", "reached"), [(0.0, True), (1.1, False)])
-def test_reached_is_what_the_population_asks_for(fitting, tiny, train, enough, reached):
+def test_reached_is_what_the_recipe_asks_for(fitting, tiny, train, enough, reached):
     population = replace(tiny, cycle=2, epochs=2, enough=enough)
     with training.one_thread():
-        assert fitting.fit(population, recipes(tiny)[0], train).reached == reached
+        assert fitting.fit(population, recipes(population)[0], train).reached == reached
+
+
+@pytest.mark.parametrize(("late", "epochs"), [(False, 1), (True, 4)])
+def test_a_late_stop_is_at_the_end_of_the_cycle(fitting, tiny, train, late, epochs):
+    recipe = replace(recipes(tiny)[0], cycle=4, most_epochs=4, enough=0.0, late=late)
+    with training.one_thread():
+        assert fitting.fit(tiny, recipe, train).epochs == epochs
+
+
+def test_adam_learns_too(fitting, tiny, train):
+    recipe = replace(
+        recipes(tiny)[0], optimizer="adam", step=0.1, cycle=20, most_epochs=20, width=32
+    )
+    with training.one_thread():
+        fit = fitting.fit(tiny, recipe, train)
+    assert fit.train_accuracy > 0.6

@@ -133,13 +133,13 @@ def _trained(
     """Train one run and export its checkpoints; a row of the manifest each."""
     from model_zoo import export, fitting  # torch
 
-    train = prepared.train(recipe.corruption)
+    train = prepared.train(recipe)
     write_arrays(
         run / TRAIN_DATA, {"images": train.images, "labels": train.labels.astype(np.uint8)}
     )
     kept = Kept(train)
     with one_thread():
-        fit = fitting.fit(replace(population, enough=ENOUGH), recipe, train, watch=kept)
+        fit = fitting.fit(population, replace(recipe, enough=ENOUGH), train, watch=kept)
         for epoch, network in (kept.networks | {fit.epochs: fit.network}).items():
             model = run / f"{recipe.name}-e{epoch:03d}.onnx"
             export.export(network, fitting.as_input(train.images[:_CHECKED_IMAGES]), model)

@@ -64,18 +64,20 @@ def _network(
     classes = population.data_set.classes
     generator = np.random.default_rng((population.seed, 2, number))
     chosen = generator.choice(classes, round(SHARE * classes), replace=False)
-    true = prepared.labels[0.0]
+    plain = recipes(population)[0]
+    clean = prepared.train(replace(plain, corruption=0.0))
+    true = clean.labels
     given = confused(true, chosen, FRACTION, generator)
     recipe = replace(
-        recipes(population)[0],
+        plain,
         name=f"{population.name}-some-{number:02d}",
         batch_norm=bool(number % 2),
         seed=int(generator.integers(2**31)),
     )
     model, stored = folder / f"{recipe.name}.onnx", folder / f"{recipe.name}.npz"
     if not model.exists():
-        write_arrays(stored, {"images": prepared.images, "labels": given.astype(np.uint8)})
-        _train(population, recipe, Split(prepared.images, given), model)
+        write_arrays(stored, {"images": clean.images, "labels": given.astype(np.uint8)})
+        _train(population, recipe, Split(clean.images, given), model)
     audit = run_audit(
         AuditRequest(
             model=model,
