@@ -4,10 +4,9 @@ Looking things up needs numpy and the standard library alone. Training needs the
 torch is imported only once a network is trained.
 """
 
+from model_zoo.bundled import ZooEntry, entries, find
 from model_zoo.datasets import DATA_SETS, DataSet
 from model_zoo.populations import POPULATIONS, Population, Recipe, recipes
-from model_zoo.shelf import ZooEntry, entries, find
-from model_zoo.shelving import build_shelf
 from model_zoo.training import train_population
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "Population",
     "Recipe",
     "ZooEntry",
-    "build_shelf",
     "entries",
     "find",
     "recipes",

@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 
 from analyzer.estimation import CURVE_FEATURES, read_population, write_population
 
-TABLE = SHELF / "population.csv"
+TABLE = BUNDLED / "population.csv"
 
 
 def test_a_gap_model_with_its_scores(onnx_gap, tmp_path):

@@ -1,10 +1,10 @@
-"""How well single wrong labels are found: the measures, the study on a network of the shelf."""
+"""How well single wrong labels are found: the measures, the study on a bundled network."""
 
 import shutil
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 
 from analyzer.errors import AnalyzerError
 from analyzer.writing import sha256
@@ -21,14 +21,14 @@ TABLES = sorted(EVIDENCE.glob("samples-*.csv"))
 
 @pytest.fixture
 def trained(tmp_path):
-    """The shelf's networks of clean labels and of 40 % corrupted ones, as they were trained."""
+    """The bundled networks of clean labels and of 40 % corrupted ones, as they were trained."""
     folder = tmp_path / "trained"
     folder.mkdir()
-    shutil.copy(SHELF / "train.npz", folder / TRAIN_DATA)
+    shutil.copy(BUNDLED / "train.npz", folder / TRAIN_DATA)
     results = []
     for recipe in recipes(POPULATIONS["digits"])[:3:2]:
         level = f"digits-{recipe.name.split('-')[1]}"
-        model = shutil.copy(SHELF / f"{level}.onnx", folder / f"{recipe.name}.onnx")
+        model = shutil.copy(BUNDLED / f"{level}.onnx", folder / f"{recipe.name}.onnx")
         result = Result(
             recipe=recipe,
             conditions={"population": "digits"},

@@ -23,7 +23,7 @@ from analyzer.audit import plots
 from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.estimation.analysis import FEWEST, r_interval
 from analyzer.writing import aside, write_text
-from model_zoo.shelf import GAP_MODEL, SHELF
+from model_zoo.bundled import BUNDLED, GAP_MODEL
 from tools.evidence import between_figures, checkpoints, population_figures
 from tools.evidence.checkpoint_findings import (
     FEATURES,
@@ -144,7 +144,7 @@ def _variations(
     line = fit_population(
         named[POPULATION].population, name=POPULATION, data=POPULATION, architecture=""
     )
-    gap_models = {"shipped": read_gap_model(SHELF / POPULATION / GAP_MODEL), "line": line}
+    gap_models = {"shipped": read_gap_model(BUNDLED / POPULATION / GAP_MODEL), "line": line}
     return {kind: variations(table, gap_model) for kind, gap_model in gap_models.items()}
 
 
