@@ -29,7 +29,7 @@ _ROWS = 500  # of the distances held at a time
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images and labels of one half. S samples."""
+    """Images and labels of one split. S samples."""
 
     images: np.ndarray  # uint8 (S, H, W), 0 to 255
     labels: np.ndarray  # int64 (S,)
@@ -46,7 +46,7 @@ class DataSet:
     name: str
     classes: int  # K
     size: int  # of the images: size × size pixels
-    read: Callable[[Path | None], tuple[Split, Split]]  # folder -> training and test half
+    read: Callable[[Path | None], tuple[Split, Split]]  # folder -> training and test split
     rotation: float  # of the augmentation: degrees, at most, either way
     shift: float  # pixels, at most, either way
     flip: bool  # left and right
@@ -145,10 +145,10 @@ def _read_fashion_mnist(folder: Path | None) -> tuple[Split, Split]:
             f"Fashion-MNIST is not at {folder}: install Debian's package dataset-fashion-mnist, "
             "or name a folder that holds its four IDX files with --data"
         )
-    return _idx_half(open_data(f"{folder}#train")), _idx_half(open_data(f"{folder}#test"))
+    return _idx_split(open_data(f"{folder}#train")), _idx_split(open_data(f"{folder}#test"))
 
 
-def _idx_half(source) -> Split:
+def _idx_split(source) -> Split:
     images = np.stack([source.read(index).image for index in range(len(source))])
     return Split(images, source.labels)
 
@@ -159,26 +159,26 @@ def _read_glyphs(folder: Path | None) -> tuple[Split, Split]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             train, test = (
-                Split(stored[f"{half}_images"], stored[f"{half}_labels"].astype(np.int64))
-                for half in ("train", "test")
+                Split(stored[f"{split}_images"], stored[f"{split}_labels"].astype(np.int64))
+                for split in ("train", "test")
             )
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is not there; draw it with `python -m model_zoo.glyphs FOLDER`, and name the "
-            "folder with --data"
+            f"{path} does not exist; draw it with `python -m model_zoo.glyphs FOLDER`, and name "
+            "the folder with --data"
         ) from error
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}); draw it anew") from error
+        raise DataError(f"{path} cannot be read ({error}); draw it again") from error
     return train, test
 
 
 def _read_small_glyphs(folder: Path | None) -> tuple[Split, Split]:
     """The same at 16 × 16: means of 2 × 2 pixels."""
     train, test = _read_glyphs(folder)
-    return _halved(train), _halved(test)
+    return _at_half_size(train), _at_half_size(test)
 
 
-def _halved(split: Split) -> Split:
+def _at_half_size(split: Split) -> Split:
     count, height, width = split.images.shape
     blocks = split.images.reshape(count, height // 2, 2, width // 2, 2)
     return Split(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8), split.labels)

@@ -210,7 +210,7 @@ class _Descent:
                 module.p = 0.0
 
     def accuracy(self) -> float:
-        """On the training half, without dropout and augmentation."""
+        """On the training split, without dropout and augmentation."""
         return accuracy(self._network, self._train)
 
 

@@ -63,7 +63,7 @@ class Population:
 
     name: str
     data_set: DataSet
-    train_samples: int  # of the data set's training half, drawn by class shares; the most of any
+    train_samples: int  # of the data set's training split, drawn by class shares; the most of any
     architecture: str  # a name in model_zoo.networks.ARCHITECTURES
     widths: tuple[int, ...]
     batch_sizes: tuple[int, ...]  # the paper's 128, 256, 512, scaled to the number of images

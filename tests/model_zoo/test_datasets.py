@@ -82,13 +82,13 @@ def test_stratified_can_take_all():
     assert stratified(labels, 4, np.random.default_rng(0)).tolist() == [0, 1, 2, 3]
 
 
-def test_digits_halves_are_disjoint_and_complete():
+def test_digits_splits_are_disjoint_and_complete():
     train, test = DATA_SETS["digits"].read(None)
     assert (len(train.labels), len(test.labels)) == (1300, 497)
     assert train.images.dtype == np.uint8
     assert train.images.shape[1:] == (8, 8)
     assert train.images.max() == 255
-    shares = [np.bincount(half.labels) / len(half.labels) for half in (train, test)]
+    shares = [np.bincount(split.labels) / len(split.labels) for split in (train, test)]
     assert shares[0] == pytest.approx(shares[1], abs=0.01)
 
 

@@ -1,6 +1,6 @@
 """The regime study: in which settings do ζ and κ follow the gap, and what is estimated from them?
 
-``python -m model_zoo.regime DATA TABLE FOLDER`` trains and audits the cells that TABLE lacks, in
+``python -m tools.regime_study DATA TABLE FOLDER`` trains and audits the cells that TABLE lacks, in
 the order of :func:`cells`, and appends a row as each is done. Needs the extra ``zoo``.
 """
 
