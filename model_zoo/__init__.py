@@ -6,14 +6,14 @@ torch is imported only once a network is trained.
 
 from model_zoo.bundled import ZooEntry, entries, find
 from model_zoo.datasets import DATA_SETS, DataSet
-from model_zoo.populations import POPULATIONS, Population, Recipe, recipes
+from model_zoo.populations import POPULATIONS, PopulationSpec, Recipe, recipes
 from model_zoo.training import train_population
 
 __all__ = [
     "DATA_SETS",
     "POPULATIONS",
     "DataSet",
-    "Population",
+    "PopulationSpec",
     "Recipe",
     "ZooEntry",
     "entries",

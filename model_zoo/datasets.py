@@ -60,9 +60,9 @@ class DataSet:
 def corrupt(
     labels: np.ndarray, fraction: float, *, classes: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """The labels (int64 (S,)) with that fraction of them drawn anew, uniformly from all classes.
+    """The labels (int64 (S,)) with that fraction of them redrawn, uniformly from all classes.
 
-    A label that is drawn anew may stay what it was, so 1 − fraction · (1 − 1/K) of them are
+    A redrawn label may stay what it was, so 1 − fraction · (1 − 1/K) of them are
     expected to stay the same.
     """
     chosen = generator.permutation(len(labels))[: round(fraction * len(labels))]

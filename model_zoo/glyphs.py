@@ -178,7 +178,7 @@ def installed_fonts() -> tuple[InstalledFont, ...]:
     """All TrueType and OpenType fonts that fontconfig finds, one a file name, by file name.
 
     Raises:
-        DataError: ``fc-list`` is not there.
+        DataError: ``fc-list`` is not installed.
     """
     command = shutil.which("fc-list")
     if command is None:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from model_zoo.populations import Population, Recipe
+from model_zoo.populations import PopulationSpec, Recipe
 
 __all__ = ["ARCHITECTURES", "Architecture", "build"]
 
@@ -239,9 +239,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         "mobilenet": Architecture(_mobilenet(_MOBILENET), hidden=()),
         # Fewer blocks, and a pool in front of them, to train in half a minute.
-        "mobilenet-small": Architecture(
-            _mobilenet(_MOBILENET_SMALL, nn.MaxPool2d(2)), hidden=()
-        ),
+        "mobilenet-small": Architecture(_mobilenet(_MOBILENET_SMALL, nn.MaxPool2d(2)), hidden=()),
         "resnet34": Architecture(_resnet(_RESNET34), hidden=()),
         "resnet10-small": Architecture(_resnet(_RESNET10, nn.MaxPool2d(2)), hidden=()),
         # VGG in form, shallower and deeper than "vgg".
@@ -273,7 +271,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 )
 
 
-def build(population: Population, recipe: Recipe) -> nn.Sequential:
+def build(population: PopulationSpec, recipe: Recipe) -> nn.Sequential:
     """The untrained network; its weights are drawn from torch's own generator, seeded before.
 
     It maps images, float32 (N, 1, H, W), to one score per class, (N, K).

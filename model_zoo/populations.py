@@ -1,7 +1,7 @@
 """Populations, declared: which networks are trained on what.
 
-A further population is one more :class:`Population` in :data:`POPULATIONS`, with its data set in
-:mod:`model_zoo.datasets` and its architecture in :mod:`model_zoo.networks`.
+To add a population, add a :class:`PopulationSpec` to :data:`POPULATIONS`, its data set to
+:mod:`model_zoo.datasets` and its architecture to :mod:`model_zoo.networks`.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from model_zoo.datasets import DATA_SETS, DataSet
 __all__ = [
     "CORRUPTIONS",
     "POPULATIONS",
-    "Population",
+    "PopulationSpec",
     "Recipe",
     "images_key",
     "labels_key",
@@ -37,7 +37,7 @@ class Recipe:
 
     name: str
     train_samples: int
-    corruption: float  # fraction of the training labels drawn anew, or mistaken
+    corruption: float  # fraction of the training labels that are redrawn, or mistaken
     architecture: str  # a name in model_zoo.networks.ARCHITECTURES
     width: int  # channels of the last convolution layer
     batch_norm: bool
@@ -56,9 +56,12 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Population:
-    """Networks trained on one data set: by recipes drawn at random around one architecture, or, in
-    a population that is designed, by those that ``designed`` lists.
+class PopulationSpec:
+    """A population to be trained, not one that was: which networks on which data. (Networks whose
+    features and gaps are known are an ``analyzer.estimation.Population``.)
+
+    Recipes are drawn at random around one architecture, or, in a designed population, listed in
+    ``designed``.
     """
 
     name: str
@@ -116,7 +119,7 @@ def level(corruption: float) -> str:
     return f"c{round(100 * corruption)}"
 
 
-def recipes(population: Population) -> tuple[Recipe, ...]:
+def recipes(population: PopulationSpec) -> tuple[Recipe, ...]:
     """The recipes of all its networks; the first N do not depend on how many follow.
 
     The corruption levels take turns. The first networks of each have plain recipes, the same for
@@ -127,7 +130,7 @@ def recipes(population: Population) -> tuple[Recipe, ...]:
     return tuple(make(population, index) for index in range(population.networks))
 
 
-def _recipe(population: Population, index: int) -> Recipe:
+def _recipe(population: PopulationSpec, index: int) -> Recipe:
     turn, place = divmod(index, len(population.corruptions))
     corruption = population.corruptions[place]
     generator = np.random.default_rng((population.seed, index))
@@ -157,7 +160,7 @@ def _recipe(population: Population, index: int) -> Recipe:
     )
 
 
-def _designed_recipe(population: Population, index: int) -> Recipe:
+def _designed_recipe(population: PopulationSpec, index: int) -> Recipe:
     own = population.designed[index]
     generator = np.random.default_rng((population.seed, index))
     return Recipe(
@@ -171,7 +174,7 @@ def _designed_recipe(population: Population, index: int) -> Recipe:
     )
 
 
-def _plain(population: Population, batch_norm: bool) -> dict[str, Any]:
+def _plain(population: PopulationSpec, batch_norm: bool) -> dict[str, Any]:
     """A plain recipe, but for name, corruption and seed."""
     return {
         "train_samples": population.train_samples,
@@ -331,7 +334,7 @@ _CONFUSABLE: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-POPULATIONS: Mapping[str, Population] = MappingProxyType(
+POPULATIONS: Mapping[str, PopulationSpec] = MappingProxyType(
     {
         population.name: population
         for population in (
@@ -339,7 +342,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             # layers and no pool behind the last convolution, ζ rises from clean to corrupted
             # labels both with and without batch norm (steeply up to 0.2 to 0.4, little beyond);
             # in the others it stays or falls in the networks with batch norm.
-            Population(
+            PopulationSpec(
                 name="digits",
                 data_set=DATA_SETS["digits"],
                 train_samples=1300,
@@ -351,11 +354,11 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 step=0.5,
                 seed=20,
             ),
-            Population(name="fashion-vgg", networks=24, seed=21, **_FASHION),
-            Population(name="glyphs-vgg", networks=84, seed=22, **_GLYPHS),
+            PopulationSpec(name="fashion-vgg", networks=24, seed=21, **_FASHION),
+            PopulationSpec(name="glyphs-vgg", networks=84, seed=22, **_GLYPHS),
             # Without batch norm its 26 convolutions stayed at chance or stopped at half of what
             # was to be memorised, in four of six trials; with it, they take long to leave chance.
-            Population(
+            PopulationSpec(
                 name="glyphs-mobilenet",
                 networks=24,
                 seed=23,
@@ -364,13 +367,13 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 trial=1.0,
                 **_GLYPHS | {"architecture": "mobilenet"},
             ),
-            Population(
+            PopulationSpec(
                 name="glyphs-resnet",
                 networks=24,
                 seed=24,
                 **_GLYPHS | {"architecture": "resnet34"},
             ),
-            Population(
+            PopulationSpec(
                 name="digits-labels",
                 data_set=DATA_SETS["digits"],
                 architecture="bottleneck",
@@ -381,9 +384,9 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 seed=25,
                 **_LABELS | {"train_samples": 1300},
             ),
-            Population(name="fashion-labels", seed=26, **_FASHION | _LABELS),
-            Population(name="glyphs-labels", seed=27, **_GLYPHS | _LABELS),
-            Population(
+            PopulationSpec(name="fashion-labels", seed=26, **_FASHION | _LABELS),
+            PopulationSpec(name="glyphs-labels", seed=27, **_GLYPHS | _LABELS),
+            PopulationSpec(
                 name="digits-clean",
                 data_set=DATA_SETS["digits"],
                 train_samples=1300,
@@ -403,7 +406,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 ),
                 **_CLEAN,
             ),
-            Population(
+            PopulationSpec(
                 name="fashion-clean",
                 data_set=DATA_SETS["fashion-mnist"],
                 train_samples=10_000,
@@ -423,12 +426,12 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 ),
                 **_CLEAN,
             ),
-            Population(
+            PopulationSpec(
                 name="glyphs-clean",
                 data_set=DATA_SETS["glyphs-16"],
                 train_samples=10_000,
                 architecture="vgg",
-                widths=(64,),
+                widths=(32,),
                 batch_sizes=(16, 32, 64),
                 networks=36,
                 seed=30,
@@ -438,12 +441,12 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     30,
                     shown=20_000,
                     architecture=("vgg3", "vgg", "vgg8"),
-                    width=(32, 64, 96),
+                    width=(24, 32, 48),
                     batch_size=(16, 32, 64),
                 ),
                 **_CLEAN,
             ),
-            Population(
+            PopulationSpec(
                 name="fashion-resnet",
                 architecture="resnet10-small",
                 widths=(48, 64),
@@ -452,7 +455,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 **_FASHION_SMALL,
             ),
             # With batch norm only, as glyphs-mobilenet.
-            Population(
+            PopulationSpec(
                 name="fashion-mobilenet",
                 architecture="mobilenet-small",
                 widths=(96, 128),
@@ -463,7 +466,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 trial=1.0,
                 **_FASHION_SMALL,
             ),
-            Population(
+            PopulationSpec(
                 name="digits-confusable",
                 data_set=DATA_SETS["digits"],
                 train_samples=1300,
@@ -475,7 +478,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 seed=33,
                 **_CONFUSABLE | {"gives_way": False},
             ),
-            Population(
+            PopulationSpec(
                 name="fashion-confusable",
                 data_set=DATA_SETS["fashion-mnist"],
                 train_samples=1500,
@@ -487,7 +490,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 seed=34,
                 **_CONFUSABLE,
             ),
-            Population(
+            PopulationSpec(
                 name="glyphs-confusable",
                 data_set=DATA_SETS["glyphs-16"],
                 train_samples=1500,
@@ -501,7 +504,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             ),
             # The hyperparameters of that task, not its networks: fewer images, narrower early
             # convolutions, and a learning rate that rises and falls.
-            Population(
+            PopulationSpec(
                 name="fashion-task8",
                 data_set=DATA_SETS["fashion-mnist"],
                 train_samples=500,

@@ -20,20 +20,20 @@ from analyzer.errors import AnalyzerError
 from analyzer.records import Progress
 from analyzer.writing import sha256
 from model_zoo.datasets import Split, corrupt, corrupt_alike, stratified
-from model_zoo.populations import (
-    POPULATIONS,
-    Population,
-    Recipe,
-    images_key,
-    labels_key,
-    recipes,
-)
-from model_zoo.results import (
+from model_zoo.population_folder import (
     Result,
     keep_data,
     read_result,
     write_manifest,
     write_result,
+)
+from model_zoo.populations import (
+    POPULATIONS,
+    PopulationSpec,
+    Recipe,
+    images_key,
+    labels_key,
+    recipes,
 )
 
 __all__ = ["Material", "find_population", "material", "one_thread", "train_population"]
@@ -79,15 +79,16 @@ def train_population(
     """Train, test and export the networks of a population that ``out`` does not hold yet.
 
     Every network is kept as soon as it is done, so an interrupted run loses at most the networks
-    in work; the same call goes on. The results do not depend on ``processes``.
+    in progress; the same call resumes. The results do not depend on ``processes``.
 
     Args:
         name: one of :data:`model_zoo.POPULATIONS`.
-        out: folder of the networks, made if needed; :mod:`model_zoo.results` says what it holds.
+        out: folder of the networks, made if needed; :mod:`model_zoo.population_folder` says what
+            is in it.
         processes: networks trained at a time, one thread each.
         limit: train the first ``limit`` networks only; they are the same with every limit.
         samples: training images, instead of the population's own number.
-        data: folder of the data set, where it does not come with a package.
+        data: folder of the data set, where no package holds it.
         float32: train in float32 what is declared in bfloat16: a tenth of the time on a processor
             without instructions for it. The networks are other ones then.
         progress: told ("train", networks done, networks asked for).
@@ -127,7 +128,7 @@ def train_population(
         ) from error
 
 
-def find_population(name: str) -> Population:
+def find_population(name: str) -> PopulationSpec:
     """The declared population of that name.
 
     Raises:
@@ -139,12 +140,12 @@ def find_population(name: str) -> Population:
     raise AnalyzerError(f"there is no population {name!r}; did you mean {' or '.join(near)}?")
 
 
-def material(population: Population, folder: Path | None = None) -> Material:
+def material(population: PopulationSpec, folder: Path | None = None) -> Material:
     """The images and labels that a population's seed decides.
 
     Args:
         population: what to prepare.
-        folder: of the data set, where it does not come with a package.
+        folder: of the data set, where no package holds it.
 
     Raises:
         DataError: the data set cannot be read.
@@ -165,7 +166,7 @@ def material(population: Population, folder: Path | None = None) -> Material:
     return Material(images, labels, test)
 
 
-def _all_labels(population: Population, clean: Split) -> dict[float, np.ndarray]:
+def _all_labels(population: PopulationSpec, clean: Split) -> dict[float, np.ndarray]:
     """The labels of every corruption level."""
     # The clean ones are kept whatever the levels: they tell which samples of the others are wrong.
     labels = {0.0: clean.labels}
@@ -180,7 +181,7 @@ def _all_labels(population: Population, clean: Split) -> dict[float, np.ndarray]
 
 
 def _train(
-    population: Population,
+    population: PopulationSpec,
     prepared: Material,
     folder: Path,
     processes: int,
@@ -212,7 +213,7 @@ def _train(
 
 
 def _train_one(
-    population: Population,
+    population: PopulationSpec,
     recipe: Recipe,
     conditions: Mapping[str, Any],
     train: Split,
@@ -220,19 +221,19 @@ def _train_one(
     folder: Path,
 ) -> Result:
     """Train one network and keep it. Runs in a worker."""
-    from model_zoo import export, fitting
+    from model_zoo import onnx_export, optimization
 
     begun = time.perf_counter()
     with one_thread():
-        fit = fitting.fit(population, recipe, train)
+        fit = optimization.train_network(population, recipe, train)
         path = folder / f"{recipe.name}.onnx"
-        export.export(fit.network, fitting.as_input(train.images[:_CHECKED_IMAGES]), path)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:_CHECKED_IMAGES]), path)
         result = Result(
             recipe=recipe,
             conditions=conditions,
             sha256=sha256(path),
             train_accuracy=fit.train_accuracy,
-            test_accuracy=fitting.accuracy(fit.network, test),
+            test_accuracy=optimization.accuracy(fit.network, test),
             epochs=fit.epochs,
             reached=fit.reached,
             seconds=round(time.perf_counter() - begun, 1),
@@ -253,7 +254,7 @@ def _finished(folder: Path, recipe: Recipe, conditions: Mapping[str, Any]) -> Re
     return result
 
 
-def _conditions(population: Population, prepared: Material) -> dict[str, Any]:
+def _conditions(population: PopulationSpec, prepared: Material) -> dict[str, Any]:
     """What decides a network besides its recipe."""
     content = hashlib.sha256()
     for array in prepared.arrays().values():

@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.writing import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
-from model_zoo.populations import Population, Recipe, recipes
+from model_zoo.populations import PopulationSpec, Recipe, recipes
 from model_zoo.training import material, one_thread
 
 __all__ = ["Cell", "cells", "of_classes", "study"]
@@ -166,7 +166,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     from analyzer.audit import AuditRequest, run_audit
     from analyzer.errors import ModelError
     from analyzer.estimation import MARGIN_FEATURES, margin_column
-    from model_zoo import export, fitting
+    from model_zoo import onnx_export, optimization
 
     name = "-".join(str(value) for value in asdict(cell).values())
     population, recipe = _declared(cell)
@@ -174,11 +174,11 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     train = prepared.train(recipe)
     begun = time.process_time()
     with one_thread():
-        fit = fitting.fit(population, recipe, train)
+        fit = optimization.train_network(population, recipe, train)
         seconds = time.process_time() - begun
-        test_accuracy = fitting.accuracy(fit.network, prepared.test)
+        test_accuracy = optimization.accuracy(fit.network, prepared.test)
         model, stored = folder / f"{name}.onnx", folder / f"{name}.npz"
-        export.export(fit.network, fitting.as_input(train.images[:64]), model)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
     write_arrays(stored, {"images": train.images, "labels": train.labels.astype(np.uint8)})
     request = AuditRequest(
         model=model,
@@ -209,9 +209,9 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _declared(cell: Cell) -> tuple[Population, Recipe]:
+def _declared(cell: Cell) -> tuple[PopulationSpec, Recipe]:
     data_set = DATA_SETS["glyphs" if cell.size == 32 else "glyphs-16"]
-    population = Population(
+    population = PopulationSpec(
         name="regime",
         data_set=of_classes(data_set, cell.classes, cell.seed - 1),
         train_samples=cell.classes * cell.images_per_class,

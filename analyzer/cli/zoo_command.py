@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group("zoo", short_help="List the reference networks, train their populations.")
 def command() -> None:
-    """Reference networks: what comes along, and how to train the populations behind it.
+    """Reference networks: what is bundled, and how to train the populations behind it.
 
     \b
     Examples:
@@ -48,7 +48,7 @@ def list_entries() -> None:
 
 
 def _kind(entry: "ZooEntry") -> str:
-    """What the name stands for; a network brings the gap model along, data lend it their name."""
+    """What the name stands for; a network has the gap model with it, data lend it their name."""
     return "data, gap model" if entry.kind == "data" and entry.gap_model else entry.kind
 
 
@@ -71,7 +71,7 @@ def _kind(entry: "ZooEntry") -> str:
     help="Training images.  [default: as many as the population has]",
 )
 @click.option(
-    "--data", type=PATH, metavar="DIR", help="Folder of the data set, if it does not come along."
+    "--data", type=PATH, metavar="DIR", help="Folder of the data set, if it is not bundled."
 )
 @click.option(
     "--float32",

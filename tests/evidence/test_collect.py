@@ -15,7 +15,7 @@ from analyzer.estimation import CURVE_FEATURES, read_population
 from analyzer.writing import sha256, write_arrays
 from model_zoo import POPULATIONS, recipes
 from model_zoo.datasets import DataSet, Split
-from model_zoo.results import Result, write_manifest, write_result
+from model_zoo.population_folder import Result, write_manifest, write_result
 from tools.evidence import collect as collecting
 from tools.evidence.tables import read_table
 

@@ -9,7 +9,7 @@ from cli_commands import BUNDLED
 from analyzer.errors import AnalyzerError
 from analyzer.writing import sha256
 from model_zoo import POPULATIONS, recipes
-from model_zoo.results import TRAIN_DATA, Result, write_manifest, write_result
+from model_zoo.population_folder import TRAIN_DATA, Result, write_manifest, write_result
 from tools.evidence import sample_scores, single_samples
 from tools.evidence.sample_findings import sample_findings, samples_figure
 from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured

@@ -25,7 +25,7 @@ from analyzer.records import ClassCurves
 from analyzer.writing import sha256
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
-from model_zoo.results import TRAIN_DATA, Result, read_result
+from model_zoo.population_folder import TRAIN_DATA, Result, read_result
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 from tools.evidence.turning_points import turning_cells

@@ -21,7 +21,7 @@ from analyzer.audit import AuditRequest, run_audit
 from analyzer.data import PreprocessOptions
 from analyzer.writing import write_arrays
 from model_zoo.datasets import Split
-from model_zoo.populations import Population, Recipe, recipes
+from model_zoo.populations import PopulationSpec, Recipe, recipes
 from model_zoo.training import Material, find_population, material, one_thread
 from tools.evidence.collect import right_by_class
 from tools.evidence.commands import ending_in_a_sentence
@@ -45,7 +45,7 @@ def confused(
 
 
 def study(
-    population: Population, folder: Path, out: Path, *, data: Path | None, networks: int
+    population: PopulationSpec, folder: Path, out: Path, *, data: Path | None, networks: int
 ) -> None:
     """Train and audit the networks that ``folder`` lacks, and write the table."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def study(
 
 
 def _network(
-    population: Population, prepared: Material, folder: Path, number: int
+    population: PopulationSpec, prepared: Material, folder: Path, number: int
 ) -> Iterator[dict[str, Any]]:
     """The classes of one network, trained if it has to be."""
     classes = population.data_set.classes
@@ -104,12 +104,12 @@ def _network(
         }
 
 
-def _train(population: Population, recipe: Recipe, train: Split, path: Path) -> None:
-    from model_zoo import export, fitting  # torch
+def _train(population: PopulationSpec, recipe: Recipe, train: Split, path: Path) -> None:
+    from model_zoo import onnx_export, optimization  # torch
 
     with one_thread():
-        fit = fitting.fit(population, recipe, train)
-        export.export(fit.network, fitting.as_input(train.images[:64]), path)
+        fit = optimization.train_network(population, recipe, train)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), path)
 
 
 @dataclass(frozen=True, slots=True)

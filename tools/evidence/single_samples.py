@@ -25,7 +25,7 @@ from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.records import Progress, SampleCounts
 from analyzer.writing import sha256
-from model_zoo.results import MANIFEST, TRAIN_DATA, Result, read_result
+from model_zoo.population_folder import MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sample_findings import HEADER, sample_findings

@@ -114,7 +114,7 @@ def read_result(folder: Path, name: str) -> Result | None:
 
 
 def keep_data(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``train.npz``, or see that the one there holds the same.
+    """Write ``train.npz``, or check that the one that exists holds the same.
 
     Raises:
         AnalyzerError: it holds something else.
