@@ -36,14 +36,14 @@ from model_zoo.populations import (
     recipes,
 )
 
-__all__ = ["Material", "find_population", "material", "one_thread", "train_population"]
+__all__ = ["PopulationData", "find_population", "one_thread", "population_data", "train_population"]
 
 _NEEDED = ("torch", "onnxscript")
 _CHECKED_IMAGES = 64  # on which an exported network must agree with torch
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class PopulationData:
     """What a population is trained and tested on: training sets of one size or of several."""
 
     images: Mapping[int, np.ndarray]  # by number of samples: uint8 (S, H, W), to train
@@ -115,7 +115,7 @@ def train_population(
         population = replace(population, train_samples=samples)
     if float32:
         population = replace(population, bfloat16=False)
-    prepared = material(population, None if data is None else Path(data))
+    prepared = population_data(population, None if data is None else Path(data))
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def find_population(name: str) -> PopulationSpec:
     raise AnalyzerError(f"there is no population {name!r}; did you mean {' or '.join(near)}?")
 
 
-def material(population: PopulationSpec, folder: Path | None = None) -> Material:
+def population_data(population: PopulationSpec, folder: Path | None = None) -> PopulationData:
     """The images and labels that a population's seed decides.
 
     Args:
@@ -163,7 +163,7 @@ def material(population: PopulationSpec, folder: Path | None = None) -> Material
         draw = np.random.default_rng((population.seed, 0))
         part = train.take(stratified(train.labels, samples, draw))
         images[samples], labels[samples] = part.images, _all_labels(population, part)
-    return Material(images, labels, test)
+    return PopulationData(images, labels, test)
 
 
 def _all_labels(population: PopulationSpec, clean: Split) -> dict[float, np.ndarray]:
@@ -182,7 +182,7 @@ def _all_labels(population: PopulationSpec, clean: Split) -> dict[float, np.ndar
 
 def _train(
     population: PopulationSpec,
-    prepared: Material,
+    prepared: PopulationData,
     folder: Path,
     processes: int,
     limit: int | None,
@@ -254,7 +254,7 @@ def _finished(folder: Path, recipe: Recipe, conditions: Mapping[str, Any]) -> Re
     return result
 
 
-def _conditions(population: PopulationSpec, prepared: Material) -> dict[str, Any]:
+def _conditions(population: PopulationSpec, prepared: PopulationData) -> dict[str, Any]:
     """What decides a network besides its recipe."""
     content = hashlib.sha256()
     for array in prepared.arrays().values():

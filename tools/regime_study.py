@@ -18,7 +18,7 @@ import numpy as np
 from analyzer.writing import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
 from model_zoo.populations import PopulationSpec, Recipe, recipes
-from model_zoo.training import material, one_thread
+from model_zoo.training import one_thread, population_data
 
 __all__ = ["Cell", "cells", "of_classes", "study"]
 
@@ -170,7 +170,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
 
     name = "-".join(str(value) for value in asdict(cell).values())
     population, recipe = _declared(cell)
-    prepared = material(population, data)
+    prepared = population_data(population, data)
     train = prepared.train(recipe)
     begun = time.process_time()
     with one_thread():

@@ -16,7 +16,7 @@ def optimization(torch):
 @pytest.fixture(scope="module")
 def train(tiny):
     """Images and clean labels of the population "tiny"."""
-    return training.material(tiny).train(recipes(tiny)[0])
+    return training.population_data(tiny).train(recipes(tiny)[0])
 
 
 @pytest.mark.parametrize("cycle", [0, 3])

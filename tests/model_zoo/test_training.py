@@ -34,7 +34,7 @@ def test_train_population_writes_networks_data_and_manifest(trained, tiny):
 
 def test_the_clean_labels_are_kept_whatever_the_levels():
     population = POPULATIONS["digits-labels"]
-    arrays = training.material(population).arrays()
+    arrays = training.population_data(population).arrays()
     keys = ["labels_c0", "labels_c1", "labels_c2", "labels_c5", "labels_c10", "labels_c20"]
     assert list(arrays) == ["images", *keys]
     wrong = [np.mean(arrays[key] != arrays["labels_c0"]) for key in keys]
@@ -65,7 +65,7 @@ def test_the_sizes_of_a_design_stay_as_they_are(torch, tiny, tmp_path):
 
 
 def test_confusable_labels_are_kept_beside_the_clean_ones():
-    arrays = training.material(POPULATIONS["digits-confusable"]).arrays()
+    arrays = training.population_data(POPULATIONS["digits-confusable"]).arrays()
     wrong = [np.sum(arrays[key] != arrays["labels_c0"]) for key in arrays if key != "images"]
     assert wrong == [0, 13, 26, 65, 130, 260]
 

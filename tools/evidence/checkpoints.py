@@ -29,7 +29,7 @@ from analyzer.writing import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.population_folder import MANIFEST, TRAIN_DATA
 from model_zoo.populations import PopulationSpec, Recipe, recipes
-from model_zoo.training import Material, find_population, material, one_thread
+from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import kept_cells
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
@@ -115,7 +115,7 @@ def study(
     Raises:
         AnalyzerError: the data cannot be read, or a checkpoint cannot be audited.
     """
-    prepared = material(population, data)
+    prepared = population_data(population, data)
     rows: list[dict[str, str]] = []
     for recipe in chosen:
         run = folder / recipe.name
@@ -128,7 +128,7 @@ def study(
 
 
 def _trained(
-    population: PopulationSpec, recipe: Recipe, prepared: Material, run: Path
+    population: PopulationSpec, recipe: Recipe, prepared: PopulationData, run: Path
 ) -> Iterator[dict[str, object]]:
     """Train one run and export its checkpoints; a row of the manifest each."""
     from model_zoo import onnx_export, optimization  # torch

@@ -22,7 +22,7 @@ from analyzer.data import PreprocessOptions
 from analyzer.writing import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.populations import PopulationSpec, Recipe, recipes
-from model_zoo.training import Material, find_population, material, one_thread
+from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import right_by_class
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, table_path, write_table
@@ -49,7 +49,7 @@ def study(
 ) -> None:
     """Train and audit the networks that ``folder`` lacks, and write the table."""
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = material(population, data)
+    prepared = population_data(population, data)
     rows: list[dict[str, Any]] = []
     for number in range(networks):
         rows += _network(population, prepared, folder, number)
@@ -58,7 +58,7 @@ def study(
 
 
 def _network(
-    population: PopulationSpec, prepared: Material, folder: Path, number: int
+    population: PopulationSpec, prepared: PopulationData, folder: Path, number: int
 ) -> Iterator[dict[str, Any]]:
     """The classes of one network, trained if it has to be."""
     classes = population.data_set.classes
