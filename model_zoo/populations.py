@@ -196,7 +196,13 @@ def _plain(population: PopulationSpec, batch_norm: bool) -> dict[str, Any]:
 
 
 def _scarce(
-    sizes: tuple[int, ...], networks: int, seed: int, *, shown: int, **choices: tuple
+    sizes: tuple[int, ...],
+    networks: int,
+    seed: int,
+    *,
+    shown: int,
+    epochs: tuple[int, int] = (4, 60),
+    **choices: tuple,
 ) -> tuple[Mapping[str, Any], ...]:
     """The design of a clean population: the numbers of training images take turns, the rest of
     each recipe is drawn at random.
@@ -205,7 +211,8 @@ def _scarce(
         sizes: numbers of training images.
         networks: how many.
         seed: of what is drawn.
-        shown: images that a cycle shows, whatever the number of images; from 4 to 60 epochs.
+        shown: images that a cycle shows, whatever the number of images.
+        epochs: of a cycle, at least and at most.
         choices: by field of the recipe, beside those that all clean populations vary.
     """
     fields: dict[str, tuple] = {
@@ -220,7 +227,7 @@ def _scarce(
         turn, place = divmod(index, len(sizes))
         generator = np.random.default_rng((seed, index))
         drawn = {field: of[generator.integers(len(of))] for field, of in fields.items()}
-        cycle = min(max(shown // sizes[place], 4), 60)
+        cycle = min(max(shown // sizes[place], epochs[0]), epochs[1])
         designed.append(
             {
                 "name": f"n{sizes[place]}-{turn:02d}",
@@ -429,20 +436,24 @@ POPULATIONS: Mapping[str, PopulationSpec] = MappingProxyType(
             PopulationSpec(
                 name="glyphs-clean",
                 data_set=DATA_SETS["glyphs-16"],
-                train_samples=10_000,
+                train_samples=5000,
                 architecture="vgg",
-                widths=(32,),
+                widths=(48,),
                 batch_sizes=(16, 32, 64),
-                networks=36,
+                networks=35,
                 seed=30,
                 designed=_scarce(
-                    (300, 600, 1200, 2500, 5000, 10_000),
-                    36,
+                    (300, 600, 1200, 2500, 5000),
+                    35,
                     30,
-                    shown=20_000,
+                    shown=40_000,
+                    epochs=(8, 80),
                     architecture=("vgg3", "vgg", "vgg8"),
-                    width=(24, 32, 48),
+                    width=(32, 48, 64),
                     batch_size=(16, 32, 64),
+                    # A hundred classes: with more of either, many learn nothing.
+                    dropout=(0.0, 0.1, 0.2),
+                    weight_decay=(0.0, 1e-4, 1e-3),
                 ),
                 **_CLEAN,
             ),

@@ -31,7 +31,7 @@ def trained(tmp_path):
         model = shutil.copy(BUNDLED / f"{level}.onnx", folder / f"{recipe.name}.onnx")
         result = Result(
             recipe=recipe,
-            conditions={"population": "digits"},
+            conditions={"population": "digits", "train_samples": recipe.train_samples},
             sha256=sha256(model),
             train_accuracy=1.0,
             test_accuracy=0.7,
