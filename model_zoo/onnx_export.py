@@ -39,6 +39,8 @@ def export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
     _forget_origin(model)
     onnx.checker.check_model(model, full_check=True)

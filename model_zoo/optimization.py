@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,14 +66,17 @@ def train_network(
 
 def settled(network: nn.Module) -> nn.Module:
     """The network itself, in evaluation mode and in the order of memory that is exported."""
-    return network.to(memory_format=torch.contiguous_format).eval()
+    # The stubs of torch lack this form of `to`.
+    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def _built(population: PopulationSpec, recipe: Recipe) -> nn.Module:
     from model_zoo.networks import build
 
     network = build(population, recipe)
-    return network.to(memory_format=torch.channels_last) if population.bfloat16 else network
+    if not population.bfloat16:
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _on_a_plateau(
@@ -87,7 +92,7 @@ def _on_a_plateau(
     for epoch in range(recipe.most_epochs):
         falling = (end - epoch) / max(tail, 1)
         rate = min((epoch + 1) / _WARM_UP, 1.0, falling)
-        descent.epoch(lambda _, rate=rate: rate)
+        descent.epoch(partial(_constant, rate))
         if epoch + 1 < end - tail and accuracy(network, train) >= ENOUGH:
             tail = min(_TAIL, tail)
             end = epoch + 1 + tail
@@ -132,11 +137,7 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
     done, cycle = 0, recipe.cycle
     while done == 0 or done + cycle <= epochs:
         for epoch in range(cycle):
-            seen = descent.epoch(
-                lambda part, epoch=epoch, cycle=cycle, highest=highest: (
-                    highest * _rate((epoch + part) / cycle)
-                )
-            )
+            seen = descent.epoch(partial(_in_cycle, highest, epoch, cycle))
             done += 1
             # What is right while weights and images change is a cheap hint: look only then.
             near = seen >= _HINT * recipe.enough and not recipe.late
@@ -152,6 +153,16 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
             highest /= 2
             descent.ease()
     return done, True
+
+
+def _constant(rate: float, _: float) -> float:
+    """The same rate in every part of an epoch."""
+    return rate
+
+
+def _in_cycle(highest: float, epoch: int, cycle: int, part: float) -> float:
+    """The rate when ``part`` of the epoch has gone by."""
+    return highest * _rate((epoch + part) / cycle)
 
 
 def _rate(done: float) -> float:
@@ -215,7 +226,7 @@ class _Descent:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    options = {"lr": rate, "weight_decay": recipe.weight_decay}
+    options: Any = {"lr": rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adam":
         return torch.optim.Adam(network.parameters(), betas=(recipe.momentum, 0.999), **options)
     return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **options)
@@ -234,7 +245,7 @@ def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:
         torch.stack([angle.cos() * mirror, -angle.sin(), shift[0]], dim=1),
         torch.stack([angle.sin() * mirror, angle.cos(), shift[1]], dim=1),
     ]
-    grid = functional.affine_grid(torch.stack(rows, dim=1), images.shape, align_corners=False)
+    grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 

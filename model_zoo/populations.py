@@ -161,7 +161,7 @@ def _recipe(population: PopulationSpec, index: int) -> Recipe:
 
 
 def _designed_recipe(population: PopulationSpec, index: int) -> Recipe:
-    own = population.designed[index]
+    own = dict(population.designed[index])
     generator = np.random.default_rng((population.seed, index))
     return Recipe(
         **_plain(population, population.plain[0])
@@ -235,13 +235,13 @@ def _scarce(
                 "cycle": cycle,
                 "most_epochs": cycle,
             }
-            | _STOPS[drawn.pop("stop")]
+            | dict(_STOPS[drawn.pop("stop")])
             | drawn
         )
     return tuple(designed)
 
 
-_STOPS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+_STOPS: MappingProxyType[str, Mapping[str, Any]] = MappingProxyType(
     {
         "early": {"enough": 0.85},
         "usual": {},
@@ -271,7 +271,7 @@ def _task8() -> tuple[Mapping[str, Any], ...]:
 
 
 # docs/evidence/regime.md tells how the form and the learning rate were found.
-_MEMORISING: Mapping[str, Any] = MappingProxyType(
+_MEMORISING: Any = MappingProxyType(
     {
         "architecture": "conv6",
         "batch_sizes": (16, 32, 64),
@@ -283,13 +283,13 @@ _MEMORISING: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-_GLYPHS: Mapping[str, Any] = _MEMORISING | {
+_GLYPHS: Any = _MEMORISING | {
     "data_set": DATA_SETS["glyphs-16"],
     "train_samples": 2500,
     "widths": (256,),
 }
 
-_FASHION: Mapping[str, Any] = _MEMORISING | {
+_FASHION: Any = _MEMORISING | {
     "data_set": DATA_SETS["fashion-mnist"],
     "train_samples": 3000,
     "widths": (128,),
@@ -297,7 +297,7 @@ _FASHION: Mapping[str, Any] = _MEMORISING | {
 
 # For finding single corrupted labels: as many of them as real data sets have, and networks trained
 # until they have memorised nearly all of them.
-_LABELS: Mapping[str, Any] = MappingProxyType(
+_LABELS: Any = MappingProxyType(
     {
         "train_samples": 5000,
         "networks": 10,
@@ -310,12 +310,10 @@ _LABELS: Mapping[str, Any] = MappingProxyType(
 
 # The gap comes from few images and from the recipe; all labels are true. Float, so that networks
 # train as fast on a processor without bfloat16.
-_CLEAN: Mapping[str, Any] = MappingProxyType(
-    {"step": 0.3, "epochs": 120, "cycle": 40, "corruptions": (0.0,)}
-)
+_CLEAN: Any = MappingProxyType({"step": 0.3, "epochs": 120, "cycle": 40, "corruptions": (0.0,)})
 
 # Small ones, trained on few images, so that a network takes half a minute.
-_FASHION_SMALL: Mapping[str, Any] = MappingProxyType(
+_FASHION_SMALL: Any = MappingProxyType(
     {
         "data_set": DATA_SETS["fashion-mnist"],
         "train_samples": 600,
@@ -329,7 +327,7 @@ _FASHION_SMALL: Mapping[str, Any] = MappingProxyType(
 )
 
 # As people err: a label is mistaken for one of a class that looks alike.
-_CONFUSABLE: Mapping[str, Any] = MappingProxyType(
+_CONFUSABLE: Any = MappingProxyType(
     {
         "networks": 10,
         "cycle": 30,

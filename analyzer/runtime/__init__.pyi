@@ -1,4 +1,4 @@
-from .batching import Batch, Load, OutOfMemory, Samples, images_at_once
+from .batching import Load, OutOfMemory, Samples, images_at_once
 from .devices import lacks_tf32, list_devices, named_devices
 from .precision import PRECISIONS, in_float16
 from .predictions import WholeNetwork, measure_accuracy
@@ -6,7 +6,6 @@ from .sessions import DeviceArray, Session, open_session
 
 __all__ = [
     "PRECISIONS",
-    "Batch",
     "DeviceArray",
     "Load",
     "OutOfMemory",

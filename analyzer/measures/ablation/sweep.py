@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 
+from analyzer.data import Batch
 from analyzer.measures.ablation.baseline_scores import keep_scores
 from analyzer.measures.ablation.cut_network import CutNetwork, Features
 from analyzer.measures.ablation.evaluations import Evaluations, necessary_evaluations
@@ -28,7 +29,7 @@ from analyzer.measures.ablation.sweep_state import SweepState
 from analyzer.measures.ablation.tolerance import Tolerance, estimate_class
 from analyzer.measures.ablation.unit_order import Ranking
 from analyzer.records import Progress
-from analyzer.runtime.batching import Batch, Samples, images_at_once
+from analyzer.runtime.batching import Samples, images_at_once
 
 __all__ = ["SweepOptions", "ablate"]
 
