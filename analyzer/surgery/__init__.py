@@ -3,6 +3,7 @@
 Nothing here sees data or runs a network. A :class:`Network` is never changed.
 """
 
+from analyzer.surgery.activation_outputs import write_activation_outputs
 from analyzer.surgery.cut import cut
 from analyzer.surgery.inputs import bind_inputs
 from analyzer.surgery.margins import write_margins
@@ -27,6 +28,7 @@ __all__ = [
     "outline",
     "rewritten",
     "runnable",
+    "write_activation_outputs",
     "write_margins",
     "write_masked",
 ]

@@ -1,4 +1,4 @@
-"""The layers that margins are measured at."""
+"""The layers that a network is looked at from: those of margins, and all there are by depth."""
 
 import onnx_ir as ir
 
@@ -8,7 +8,7 @@ from analyzer.surgery.graph import find_value, is_op
 from analyzer.surgery.network import Network
 from analyzer.surgery.survey import Survey
 
-__all__ = ["spread_layers"]
+__all__ = ["layers_by_depth", "spread_layers"]
 
 _HIDDEN = 3  # besides the images
 _REARRANGING = (
@@ -19,11 +19,8 @@ _REARRANGING = (
 def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, str]:
     """The images, and three activations evenly spread over the depth.
 
-    Candidates are the activations that every path from the images to the scores passes, in
-    topological order, without the scores themselves; where those are fewer than three, any
-    tensors that every path passes, but for what only rearranges another one. Of A candidates,
-    counted from 1, the nearest to a quarter, half and three quarters of A + 1 are taken; all of
-    them where there are no more than three.
+    Of A candidates of :func:`layers_by_depth`, counted from 1, the nearest to a quarter, half and
+    three quarters of A + 1 are taken; all of them where there are no more than three.
 
     Args:
         network: the network.
@@ -33,6 +30,27 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
     Returns:
         The operator (or decomposed activation) that makes each tensor, by the tensor's name, by
         depth; "input" for the images.
+    """
+    operators = layers_by_depth(network, graph, image)
+    candidates = list(operators)
+    chosen = {image: "input"}
+    for value in candidates if len(candidates) <= _HIDDEN else _spread(candidates):
+        chosen[value.name] = operators[value]
+    return chosen
+
+
+def layers_by_depth(network: Network, graph: ir.Graph, image: str) -> dict[ir.Value, str]:
+    """The tensors that a network's view of an image can be read from, by depth.
+
+    The activations that every path from the images to the scores passes, in topological order,
+    without the scores themselves; where those are fewer than three, any tensors that every path
+    passes, but for what only rearranges another one.
+
+    Args:
+        network, graph, image: as for :func:`spread_layers`.
+
+    Returns:
+        The operator (or decomposed activation) that makes each tensor.
     """
     activations = find_activations(graph)
     survey = Survey(network, graph, trace(graph), activations)
@@ -45,11 +63,11 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
     candidates = [v for v in passed if survey.activated(v)]
     if len(candidates) < _HIDDEN:
         candidates = [v for v in passed if not is_op(v.producer(), *_REARRANGING)]
-    chosen = {image: "input"}
-    for value in candidates if len(candidates) <= _HIDDEN else _spread(candidates):
+    operators = {}
+    for value in candidates:
         activation = activations.get(value)
-        chosen[value.name] = activation.name if activation else value.producer().op_type
-    return chosen
+        operators[value] = activation.name if activation else value.producer().op_type
+    return operators
 
 
 def _spread(candidates: list[ir.Value]) -> list[ir.Value]:
