@@ -35,8 +35,8 @@ from analyzer.records import Progress
 
 __all__ = [
     "INTERPOLATION_FEATURES",
-    "PARTNERS",
     "MIXING_WEIGHTS",
+    "PARTNERS",
     "Interpolation",
     "InterpolationState",
     "MixingPlan",
@@ -212,7 +212,9 @@ def plan_mixing(
         place=place,
         label=label,
         partner=_partners(label, chosen, _others(digests[place], label, seed), partners),
-        weight=np.array([1.0, *MIXING_WEIGHTS[:-1], *[MIXING_WEIGHTS[-1]] * (partners // 2), *MIXING_WEIGHTS]),
+        weight=np.array(
+            [1.0, *MIXING_WEIGHTS[:-1], *[MIXING_WEIGHTS[-1]] * (partners // 2), *MIXING_WEIGHTS]
+        ),
         sample_weight=class_weights(labels, read, part),
     )
 
@@ -356,6 +358,8 @@ def _block(plan: MixingPlan, rows: np.ndarray, at: int, images: SampleImages, me
 
 def read_interpolation(plan: MixingPlan, state: InterpolationState) -> Interpolation:
     """What the answers say of each sample, of a plan that has been run to its end."""
+    if state.at < len(plan.rows):
+        raise ValueError("the interpolation has not been run to its end")
     named, partner, label = state.named, plan.partner, plan.label
     own = named == label[:, None]
     asked = partner >= 0

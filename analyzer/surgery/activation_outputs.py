@@ -11,7 +11,7 @@ from analyzer.surgery.bare import bare
 from analyzer.surgery.blame import blames_file
 from analyzer.surgery.editing import Insertion
 from analyzer.surgery.fixed import fix_sizes, size_of
-from analyzer.surgery.graph import constant, find_value, is_op
+from analyzer.surgery.graph import constant, is_op
 from analyzer.surgery.logits import make_logits
 from analyzer.surgery.margin_layers import layers_by_depth
 from analyzer.surgery.network import Network
@@ -57,19 +57,17 @@ def write_activation_outputs(
     shape = (batch or 1, *image_shape)
     tensors = _tensors(network, model, image, shape, answer(network, output).kind)
     graph = model.graph
-    images = ActivationLayer("images", image, "input", None)
-    layers = [images]
-    made: dict[str, str] = {}
-    for name, (tensor, operator) in _at_depths(tensors).items():
-        if tensor not in made:
-            made[tensor] = _as_float(graph, find_value(graph, tensor)).name
-        layers.append(ActivationLayer(name, tensor, operator, made[tensor]))
-    if made:
+    values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
+    layers = [ActivationLayer("images", image, "input", None)]
+    outputs: dict[str, ir.Value] = {}
+    for name, (tensor, operator) in _at_depths(tensors, image).items():
+        if tensor != image and tensor not in outputs:
+            outputs[tensor] = _as_float(graph, values[tensor])
+        output_name = outputs[tensor].name if tensor in outputs else None
+        layers.append(ActivationLayer(name, tensor, operator, output_name))
+    if outputs:
         graph.outputs.clear()
-        graph.outputs.extend(find_value(graph, name) for name in made.values())
-    else:
-        names = [(name, image, "input", None) for name in _DEPTHS]
-        layers += [ActivationLayer(*one) for one in names]
+        graph.outputs.extend(outputs.values())
     passes.RemoveUnusedNodesPass()(model)
     save(model, path)
     return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops)
@@ -86,7 +84,7 @@ def _tensors(
     logits = _up_to_logits(sized.graph)
     found = layers_by_depth(network, sized.graph, image)
     return [
-        (value.name, operator)
+        (str(value.name), operator)
         for value, operator in found.items()
         if value not in logits and (size_of(value) or shape[0] + 1) > shape[0]
     ]
@@ -105,11 +103,11 @@ def _up_to_logits(graph: ir.Graph) -> set[ir.Value]:
     return found
 
 
-def _at_depths(tensors: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """One of them for each depth."""
+def _at_depths(tensors: list[tuple[str, str]], image: str) -> dict[str, tuple[str, str]]:
+    """One of them for each depth; the images where there is none."""
     count = len(tensors)
     if not count:
-        return {}
+        return dict.fromkeys(_DEPTHS, (image, "input"))
     # To the nearest, a half upwards: (A + 1) · k / 3, counted from 1.
     places = {k: min(max((2 * k * (count + 1) + 3) // 6, 1), count) for k in _DEPTHS.values()}
     return {name: tensors[places[k] - 1] for name, k in _DEPTHS.items()}
