@@ -155,7 +155,7 @@ class Interpolation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResponseCurves:
-    """Of a network, by λ; NaN where no sample has such a partner."""
+    """Of a network, by λ; NaN where no sample has such a partner, or none is named its label."""
 
     accuracy: float  # A(1), nothing mixed
     same: np.ndarray  # float64 (5,): A_same(λ) / A(1)
@@ -406,21 +406,19 @@ def response_curves(found: Interpolation) -> ResponseCurves:
     weight = found.weight
 
     def relative(counts: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        return np.array(
-            [
-                _mean(_share(count, of), weight) / _mean(found.correct, weight * (of > 0))
-                for count, of in zip(counts.T, asked.T, strict=True)
-            ]
-        )
+        values = []
+        for count, of in zip(counts.T, asked.T, strict=True):
+            accuracy = _mean(found.correct, weight * (of > 0))
+            values.append(_mean(_share(count, of), weight) / accuracy if accuracy else np.nan)
+        return np.array(values)
 
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return ResponseCurves(
-            accuracy=_mean(found.correct, weight),
-            same=relative(found.same, found.same_asked),
-            other=relative(found.other, found.other_asked),
-            third=relative(found.third, found.other_asked),
-            hold_mean=_mean(found.hold, weight),
-        )
+    return ResponseCurves(
+        accuracy=_mean(found.correct, weight),
+        same=relative(found.same, found.same_asked),
+        other=relative(found.other, found.other_asked),
+        third=relative(found.third, found.other_asked),
+        hold_mean=_mean(found.hold, weight),
+    )
 
 
 def interpolation_features(curves: ResponseCurves) -> dict[str, float]:

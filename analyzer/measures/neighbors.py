@@ -339,8 +339,12 @@ def nearest_neighbors(
         np.partition(np.take_along_axis(near, candidates, axis=1), -place, axis=1)[:, -place]
         for place in (most, min(count, most))
     )
-    exact = np.einsum(
-        "bd,bcd->bc", vectors[asked].astype(np.float64), vectors[candidates].astype(np.float64)
+    # Row by row, within the processor's caches.
+    exact = np.array(
+        [
+            vectors[near_by].astype(np.float64) @ vectors[row].astype(np.float64)
+            for row, near_by in zip(asked, candidates, strict=True)
+        ]
     )
     found = np.full((len(asked), count), -1, np.int32)
     best = _best(_rounded(exact), np.take_along_axis(same, candidates, axis=1), ranks[candidates])
