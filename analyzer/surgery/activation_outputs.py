@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
@@ -16,6 +17,7 @@ from analyzer.surgery.logits import make_logits
 from analyzer.surgery.margin_layers import layers_by_depth
 from analyzer.surgery.network import Network
 from analyzer.surgery.outputs import answer
+from analyzer.surgery.removed import zero_point
 from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.writing import save
 
@@ -114,10 +116,13 @@ def _at_depths(tensors: list[tuple[str, str]], image: str) -> dict[str, tuple[st
 
 
 def _as_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """The value in float32; of a quantized tensor the distance to what stands for zero."""
     if value.dtype == ir.DataType.FLOAT:
         return value
     new = Insertion(graph, f"{value.name}_activation")
-    cast = new.op("Cast", value, to=ir.DataType.FLOAT.value)
-    cast.dtype, cast.shape = ir.DataType.FLOAT, value.shape
+    found = new.op("Cast", value, to=ir.DataType.FLOAT.value)
+    if zero := zero_point(value):
+        found = new.op("Sub", found, new.constant(np.array(zero, np.float32)))
+    found.dtype, found.shape = ir.DataType.FLOAT, value.shape
     new.insert(after=value)
-    return cast
+    return found

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from samples_in_memory import opened, predictor
 
@@ -357,6 +358,37 @@ def test_a_network_of_fixed_batches_answers_as_the_free_one(network):
         of_network(FIXTURES / f"{network}-{f}.onnx", images, labels) for f in ("free", "fixed")
     ]
     equal(*found)
+
+
+WHOLE_NUMBERS = """
+<ir_version: 8, opset_import: ["" : 18]>
+net (uint8[N,2,3,3] p) => (float[N,4] y)
+<float s = {2.0}, uint8 z = {3}>
+{
+    x = Cast<to=1>(p)
+    q = QuantizeLinear(x, s, z)
+    d = DequantizeLinear(q, s, z)
+    f = Flatten(d)
+    y = Gemm<transB=1>(f, w)
+}
+"""
+
+
+def test_a_network_of_whole_numbers_gets_rounded_mixtures(tmp_path):
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(4, 18)).astype(np.float32)
+    model = onnx.parser.parse_model(WHOLE_NUMBERS)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    path = tmp_path / "whole.onnx"
+    onnx.save(model, path)
+    images, labels = random.integers(0, 256, (32, *SHAPE)).astype(np.uint8), np.arange(32) % 4
+    found = of_network(path, images, labels)
+    for i, label in enumerate(labels):
+        others = [j for j in range(32) if labels[j] == label and j != i]
+        halves = np.rint((images[i] + images[others].astype(np.float64)) / 2)
+        scores = np.round(halves / 2).clip(-3, 252).reshape(7, -1) @ weights.T
+        assert found.same[i, -1] == (scores.argmax(axis=1) == label).sum()
+    assert 0 < found.hold.mean() < 1
 
 
 def test_images_with_channels_last_are_mixed_like_others():

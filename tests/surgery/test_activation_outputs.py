@@ -134,6 +134,29 @@ def test_activations_in_half_precision_come_in_float32(write, activations_of):
         np.testing.assert_allclose(made[layer.output], wanted, rtol=0.02, atol=2e-3)
 
 
+QUANTIZED = """
+net (uint8[N,4,5,5] p) => (float[N,3] y)
+<float s = {0.5}, uint8 z = {128}, uint8[4,4,3,3] w, float[3,4] v>
+{
+    c = QLinearConv(p, s, z, w, s, z, s, z)
+    d = QLinearConv(c, s, z, w, s, z, s, z)
+    x = DequantizeLinear(d, s, z)
+    g = GlobalAveragePool(x)
+    f = Flatten(g)
+    y = Gemm<transB=1>(f, v)
+}
+"""
+
+
+def test_a_quantized_network_has_activations_in_float32_too(write, activations_of):
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 5)).astype(np.uint8)
+    graph, made = activations_of(write(QUANTIZED), images)
+    assert [layer.tensor for layer in graph.layers] == ["p", "c", "d", "x", "g"]
+    assert {values.dtype for values in made.values()} == {np.dtype(np.float32)}
+    d, x = (made[graph.layers[number].output] for number in (2, 3))
+    np.testing.assert_array_equal(x, d / 2)  # less the zero point
+
+
 def test_the_network_is_not_changed(write, tmp_path):
     network = surgery.load(write(chain(4)))
     before = [v.name for v in network.model.graph.outputs], len(network.model.graph)
