@@ -1,15 +1,16 @@
 """Tells how well a trained classifier generalizes from its ONNX file and its training data.
 
-Its doors, in the direction of the data:
+>>> import analyzer
+>>> audit = analyzer.audit_network("zoo:digits-c40", out="audit-c40")
+>>> audit.zeta, audit.gap.estimate, audit.classes[0]["name"]
 
-``analyzer.surgery``
-    finds the site, inserts the mask, cuts the graph
-``analyzer.data``
-    labelled samples and their declared preprocessing
-``analyzer.ablation``
-    cumulative unit ablation: correct counts per class
-``analyzer.estimation``
-    ζ, κ and the gap model
-``analyzer.audit``
-    the folder that people keep; :func:`analyzer.audit.run_audit` does it all
+The parts behind it, in the direction of the data: :mod:`analyzer.surgery` finds the site, inserts
+the mask and cuts the graph; :mod:`analyzer.data` reads labelled samples; :mod:`analyzer.runtime`
+runs networks; :mod:`analyzer.measures` looks at a network, one room a measure;
+:mod:`analyzer.estimation` fits and applies gap models; :mod:`analyzer.audit` makes the folder that
+people keep.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,12 @@
 """The errors a caller can act on.
 
-Every one of them is a sentence that names the culprit and the way out. They know nothing of
-the command line; :mod:`analyzer.cli` turns them into exit code 2 in one place.
+Each is a sentence or two: what was wrong, where, what to do. They know nothing of the command
+line but that its flags are named after parameters; :mod:`analyzer.cli` turns them into exit code 2
+in one place.
 """
+
+import re
+from collections.abc import Mapping
 
 __all__ = [
     "AnalyzerError",
@@ -13,11 +17,49 @@ __all__ = [
     "ModelError",
     "OutputError",
     "SiteError",
+    "parameter",
 ]
+
+# "shift out" and "shift in": the characters that ASCII has to mark a stretch of other text.
+_OPEN, _CLOSE = "\x0e", "\x0f"
+_MARKED = re.compile(f"{_OPEN}(\\w+)(?:=([^{_CLOSE}]*))?{_CLOSE}")
+
+
+def parameter(name: str, value: object = None) -> str:
+    """A parameter to be named in the message of an error, with a value it has or should have.
+
+    ``parameter("img_size", 8)`` reads "img_size=8" to a caller of the library and "--img-size 8"
+    to a user of the command line; ``parameter("skip_bad", True)`` reads "skip_bad=True" and
+    "--skip-bad".
+    """
+    return f"{_OPEN}{name}{'' if value is None else f'={value}'}{_CLOSE}"
 
 
 class AnalyzerError(Exception):
-    """Bad input of any kind: the caller can mend it."""
+    """Bad input of any kind: the caller can fix it.
+
+    Args:
+        message: full sentences, in which :func:`parameter` names parameters.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(_MARKED.sub(_as_argument, message))
+        self.message = message
+        """With the parameters still marked: for messages made of this one."""
+
+    def for_command_line(self, flags: Mapping[str, str] | None = None) -> str:
+        """The message with flags instead of parameters.
+
+        Args:
+            flags: of parameters whose flag is not their name with dashes.
+        """
+
+        def as_flag(found: re.Match[str]) -> str:
+            name, value = found.groups()
+            flag = (flags or {}).get(name) or "--" + name.replace("_", "-")
+            return flag if value in (None, "True") else f"{flag} {value}"
+
+        return _MARKED.sub(as_flag, self.message)
 
 
 class ModelError(AnalyzerError):
@@ -33,7 +75,7 @@ class DataError(AnalyzerError):
 
 
 class DeviceError(AnalyzerError):
-    """The device that was asked for cannot be had."""
+    """The requested device is unavailable."""
 
 
 class GapModelError(AnalyzerError):
@@ -46,3 +88,8 @@ class AuditFolderError(AnalyzerError):
 
 class OutputError(AnalyzerError):
     """A result cannot be written."""
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    name, value = found.groups()
+    return name if value is None else f"{name}={value}"

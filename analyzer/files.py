@@ -4,17 +4,34 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analyzer.errors import OutputError
+from analyzer.errors import AuditFolderError, OutputError, parameter
 
-__all__ = ["aside", "sha256", "write_arrays", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "RUN_AGAIN",
+    "aside",
+    "check_names",
+    "integers",
+    "prepare_folder",
+    "read_arrays",
+    "read_json",
+    "sha256",
+    "write_arrays",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 
 
 @contextmanager
@@ -79,3 +96,96 @@ def sha256(path: str | Path) -> str:
     """The file's sha256 as hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prepare_folder(folder: str | Path) -> Path:
+    """Make ``folder`` (and its parents) if needed and show that files can be written in it.
+
+    Raises:
+        AuditFolderError: it is a file, or cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise AuditFolderError(
+            f"{folder} is a file, not a folder; name another place for the audit."
+        ) from None
+    except OSError as error:
+        raise AuditFolderError(
+            f"{folder} cannot be written: {error.strerror or error}. "
+            "Name a folder that exists or can be made, with room and write permission."
+        ) from error
+    return folder
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        AuditFolderError: there is no such file, or it is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise AuditFolderError(f"{path} is not valid JSON: {error}. {RUN_AGAIN}") from None
+
+
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays ``names`` (all when None) of an ``.npz`` file; pickles are never loaded.
+
+    Raises:
+        AuditFolderError: there is no such file, it is damaged, or lacks one of ``names``.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files if names is None else names
+            check_names(path, names, archive.files)
+            return {name: archive[name] for name in names}
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+        raise AuditFolderError(
+            f"{path} is damaged or not an .npz file of plain arrays. {RUN_AGAIN}"
+        ) from None
+
+
+def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:
+    """Raise an AuditFolderError unless the file has all arrays ``names``."""
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise AuditFolderError(
+            f"{path} has no array '{missing[0]}' (it has: {', '.join(present)}); "
+            "it was not written by an audit."
+        )
+
+
+def integers(path: Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:
+    """The array ``name`` of a file, of whole numbers with ``rank`` dimensions.
+
+    Raises:
+        AuditFolderError: it is something else.
+    """
+    array = arrays[name]
+    if array.dtype.kind not in "iub" or array.ndim != rank:
+        raise AuditFolderError(
+            f"{path}: '{name}' is {array.dtype} of shape {array.shape}; "
+            f"integers with {rank} dimension(s) were expected."
+        )
+    return array
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _unreadable(path: Path, error: OSError) -> AuditFolderError:
+    if isinstance(error, FileNotFoundError):
+        return AuditFolderError(f"{path} does not exist; name a folder that an audit has written.")
+    return AuditFolderError(f"{path} cannot be read: {error.strerror or error}.")

@@ -5,14 +5,17 @@ A field made with :func:`option` is all that a new option takes: the command lin
 """
 
 import dataclasses
+import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 __all__ = [
     "Option",
+    "coerced",
     "identity_of",
     "option",
     "options_of",
@@ -37,7 +40,8 @@ class Option:
     choices: tuple[str, ...] = ()  # the values it can have
     least: float = -math.inf  # bounds of a number
     most: float = math.inf
-    open_ends: bool = False  # the bounds themselves are left out
+    open_least: bool = False  # the bound itself is left out
+    open_most: bool = False
     parse: Callable[[str], Any] | None = None  # from a text, where the type does not say
     repeated: bool = False  # may be given several times
     show_default: bool = False
@@ -61,6 +65,35 @@ def options_of(kind: type) -> Mapping[str, Option]:
         for field in dataclasses.fields(kind)
         if "option" in field.metadata
     }
+
+
+def coerced(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the options of a dataclass hold them: texts read, paths made of texts.
+
+    Raises:
+        TypeError: ``kind`` has no option of a name; those that are near are named.
+        ValueError: a text cannot be read.
+    """
+    hints, declared = get_type_hints(kind), options_of(kind)
+    for name in values:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise TypeError(f"There is no option {name!r}{hint}")
+    return {
+        name: _coerced(value, declared.get(name), hints[name]) for name, value in values.items()
+    }
+
+
+def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if declared is None or not isinstance(value, str):
+        return value
+    if declared.parse is not None:
+        parsed = declared.parse(value)
+        return (parsed,) if declared.repeated else parsed
+    return Path(value) if Path in (hint, *get_args(hint)) and str not in get_args(hint) else value
 
 
 def settings_of(request: Any) -> dict[str, Any]:

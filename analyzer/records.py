@@ -16,7 +16,7 @@ __all__ = [
     "ClassCurves",
     "ClassQuantities",
     "Cut",
-    "FurtherInput",
+    "ExtraInput",
     "GapEstimate",
     "LinearHead",
     "MarginGraph",
@@ -48,7 +48,7 @@ class TensorInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class FurtherInput:
+class ExtraInput:
     """What an input is fed that takes no images: the same for every image."""
 
     name: str
@@ -116,10 +116,10 @@ class LinearHead:
 class Cut:
     """A network cut at its site into two ONNX files; plain data, so that it travels to workers.
 
-    The prefix maps the network's own inputs to ``features``, every value of ``side``,
-    ``attribute`` and ``active``. The suffix maps ``features``, ``side`` and ``mask`` to
-    ``scores``. Both have a free batch axis, the first of every value except those named in
-    ``shared``, which do not depend on the sample.
+    The prefix maps the network's own inputs to ``features``, ``skip_inputs``, ``activity`` and
+    ``active``. The suffix maps ``features``, ``skip_inputs`` and ``mask`` to ``scores``. Both
+    have a free batch axis, the first of every value except those named in ``shared_inputs``,
+    which do not depend on the sample.
     """
 
     prefix: Path
@@ -127,9 +127,9 @@ class Cut:
     site: Site
     tensor: str  # original name of the tensor that is cut; differs from site.tensor when sunk
     features: str
-    side: tuple[str, ...]  # further values that the suffix reads but does not make
-    shared: tuple[str, ...]  # those of ``side`` without a batch axis
-    attribute: str  # prefix output, float32 (N, M): Σ_xy |U_i(x, y)| at the site
+    skip_inputs: tuple[str, ...]  # values that bypass the cut into the suffix
+    shared_inputs: tuple[str, ...]  # those of ``skip_inputs`` without a batch axis
+    activity: str  # prefix output, float32 (N, M): Σ_xy |U_i(x, y)| at the site
     active: str  # prefix output, bool (N, M): the unit's map at the cut is not all zero
     mask: str  # suffix input, float32 (N or 1, M): 1 keep, 0 remove
     scores: str  # suffix output (N, K)
@@ -153,7 +153,7 @@ class MarginLayer:
 
 @dataclass(frozen=True, slots=True)
 class MarginGraph:
-    """A network that tells the margins of its own answers; plain data.
+    """A network that computes the margins of its own answers; plain data.
 
     f are its class scores, before a final softmax or sigmoid; i is the label, j the class with
     the highest score of the others.
@@ -162,7 +162,7 @@ class MarginGraph:
     path: Path
     image: str  # input (B, …)
     label: str  # input, int64 (B,)
-    share: str  # input, float32 (B,): 1 / number of samples that count, 0 for those that do not
+    weight: str  # input, float32 (B,): 1 / number of samples that count, 0 for those that do not
     margin: str  # output, float32 (B,): f_i − f_j
     layers: tuple[MarginLayer, ...]  # the images first, then by depth
     batch: int  # B
@@ -196,7 +196,7 @@ class ClassCurves:
 
     class_index: int
     samples: int
-    order: np.ndarray  # int64 (M,): channels by descending unit attribute
+    order: np.ndarray  # int64 (M,): channels by descending activity
     descending: np.ndarray  # int64 (M + 1,): correct with the n most active removed
     ascending: np.ndarray  # int64 (M + 1,): correct with the n least active removed
 
@@ -218,9 +218,8 @@ class SampleCounts:
     correct: np.ndarray  # bool (S,): with nothing removed
     descending: np.ndarray  # int32 (S,)
     ascending: np.ndarray  # int32 (S,)
-    # None in what was kept by versions that did not count them.
-    index: np.ndarray | None = None  # int64 (S,): place in the data
-    scores: SampleScores | None = None
+    index: np.ndarray  # int64 (S,): place in the data
+    scores: SampleScores
 
     @property
     def predicted(self) -> np.ndarray:

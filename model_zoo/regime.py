@@ -163,9 +163,10 @@ def _append(table: Path, row: dict) -> None:
 def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     """Train the cell's network, export it and audit the file."""
     from analyzer import data as images
-    from analyzer.audit import AuditRequest, run_audit
+    from analyzer.audit import run_audit
     from analyzer.errors import ModelError
-    from analyzer.measures import MARGIN_FEATURES, margin_column
+    from analyzer.measures.margins import MARGIN_FEATURES, margin_column
+    from analyzer.request import AuditRequest
     from model_zoo import export, fitting
 
     name = "-".join(str(value) for value in asdict(cell).values())

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from analyzer.measures.sample_images import SampleImages
-from analyzer.runtime.predictions import classes_of
-from analyzer.runtime.samples import Samples
+from analyzer.runtime.batching import Samples
 
 
 def samples_of(images, labels, unread=(), reads=None):
@@ -31,15 +30,3 @@ def samples_of(images, labels, unread=(), reads=None):
 
 def opened(images, labels, *, memory=1 << 30, **options):
     return SampleImages.open(samples_of(images, labels, **options), memory=memory)
-
-
-def predictor(session, image, answer):
-    """What a network names, batches filled up to the size it is fixed to."""
-
-    def predict(images):
-        fixed = image.fixed_batch or len(images)
-        batch = np.concatenate([images, np.repeat(images[-1:], fixed - len(images), axis=0)])
-        answers = session.run({image.name: batch}, [answer.output])[0]
-        return classes_of(answers[: len(images)], answer.kind)
-
-    return predict

@@ -99,22 +99,24 @@ class Job:
 
     def count(
         self, networks: Sequence[ablation.CutNetwork], chosen: np.ndarray | slice
-    ) -> tuple[ablation.Tally, float]:
-        """The tally of some of the samples, and the seconds it took."""
+    ) -> tuple[ablation.SweepState, float]:
+        """The counts of some of the samples, and the seconds it took."""
         samples = in_memory(self.images[chosen], self.labels[chosen])
-        shares = ablation.deal(samples, len(networks))
+        shards = ablation.split_into_shards(samples, len(networks))
         units = self.cut.site.channels
-        tallies = [ablation.Tally.start(len(share.labels), self.classes, units) for share in shares]
+        states = [
+            ablation.SweepState.start(len(shard.labels), self.classes, units) for shard in shards
+        ]
         began = time.perf_counter()
-        tally = ablation.ablate_shares(
-            networks[: len(shares)],
-            shares,
-            tallies,
-            memory=MEMORY,
+        ablation.sweep_shards(
+            networks[: len(shards)],
+            shards,
+            states,
+            ablation.SweepOptions(memory=MEMORY),
             save=lambda arrays: None,
             progress=lambda stage, done, total: None,
         )
-        return tally, time.perf_counter() - began
+        return ablation.SweepState.joined(states), time.perf_counter() - began
 
 
 def measure(job: Job, plain: ablation.CutNetwork, folder: Path) -> list[Row]:
@@ -153,19 +155,19 @@ def measured(
         (checked.order[label] != unit_order_of(plain, images[labels == label])).sum()
         for label in classes
     )
-    tally, seconds = job.count(networks, slice(None))
+    state, seconds = job.count(networks, slice(None))
     return Row(
         device=",".join(job.devices),
         precision=job.precision,
         threads=len(networks),
-        accuracy=float(tally.correct.mean()),
-        prefix_seconds=tally.prefix_seconds,
-        sweep_seconds=tally.sweep_seconds,
+        accuracy=float(state.correct.mean()),
+        prefix_seconds=state.prefix_seconds,
+        sweep_seconds=state.sweep_seconds,
         seconds=seconds,
-        rows_possible=tally.possible,
-        rows_run=tally.run,
+        rows_possible=state.possible,
+        rows_run=state.run,
         prefix_operations=2 * job.operations[0] * len(job.labels),
-        sweep_operations=2 * job.operations[1] * tally.run,
+        sweep_operations=2 * job.operations[1] * state.run,
         peak=top,
         differing=int(differing),
         near_ties=reference.near_ties,
@@ -175,7 +177,7 @@ def measured(
 
 def unit_order_of(network: ablation.CutNetwork, images: np.ndarray) -> np.ndarray:
     """The order of the units for images of one class."""
-    return ablation.order_units(network.features(images).attribute.mean(axis=0, dtype=np.float64))
+    return ablation.order_units(network.features(images).activity.mean(axis=0, dtype=np.float64))
 
 
 def peak(device: str, precision: str, folder: Path) -> float:
@@ -192,13 +194,13 @@ def peak(device: str, precision: str, folder: Path) -> float:
     session = runtime.open_session(path, device, tf32=precision == "tf32")
     random = np.random.default_rng(0)
     feeds = {
-        name: session.hold(random.standard_normal((size, size), np.float32).astype(dtype))
+        name: session.to_device(random.standard_normal((size, size), np.float32).astype(dtype))
         for name in "ab"
     }
     best = np.inf
     for _ in range(PEAK_RUNS):
         began = time.perf_counter()
-        session.run_held(feeds, ["y"], ["y"])
+        session.run_on_device(feeds, ["y"], ["y"])
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best
 
@@ -239,18 +241,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_vgg16(shape, images, labels, folder / "vgg16.onnx")
-        loaded = surgery.load(folder / "vgg16.onnx")
+        loaded = surgery.load_network(folder / "vgg16.onnx")
         site = surgery.default_site(loaded)
-        cut = surgery.cut(loaded, site, folder)
-        sizes = surgery.outline(loaded, site)
+        cut = surgery.cut_network(loaded, site, folder)
+        sizes = surgery.outline_network(loaded, site)
         operations = (sizes.prefix_operations, sizes.suffix_operations)
         plain = ablation.open_network(cut, "images", "cpu")
         for precision in chosen:
             mine = cut
             if precision == "fp16":
                 (folder / precision).mkdir()
-                half = surgery.rewritten(loaded, folder / precision, runtime.in_float16)
-                mine = surgery.cut(half, site, folder / precision)
+                half = surgery.rewrite_network(loaded, folder / precision, runtime.in_float16)
+                mine = surgery.cut_network(half, site, folder / precision)
             job = Job(mine, precision, devices, images, labels, operations, shape.classes)
             began = time.perf_counter()
             rows += measure(job, plain, folder)

@@ -108,31 +108,31 @@ def measure(case: Case) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         networks.export(network, images, folder / "network.onnx")
-        loaded = surgery.load(folder / "network.onnx")
-        cut = surgery.cut(loaded, surgery.default_site(loaded), folder)
+        loaded = surgery.load_network(folder / "network.onnx")
+        cut = surgery.cut_network(loaded, surgery.default_site(loaded), folder)
         arrays = images.numpy()
         passes, audits = [], []
         for _ in range(case.pairs):
             passes.append(one_pass(folder / "network.onnx", arrays))
             opened = ablation.open_network(cut, "images", "cpu")
-            tally = ours(opened, arrays, labels)
-            audits.append((tally.prefix_seconds, tally.sweep_seconds))
+            state = ours(opened, arrays, labels)
+            audits.append((state.prefix_seconds, state.sweep_seconds))
         chosen = labels < (case.referenced or case.with_samples)
-        reference: Counts = by_reference(opened, arrays[chosen], labels[chosen], tally.order)
-        hooks = by_hooks(network, images[chosen], tally.order[0])
+        reference: Counts = by_reference(opened, arrays[chosen], labels[chosen], state.order)
+        hooks = by_hooks(network, images[chosen], state.order[0])
         part = float(chosen.mean())
         differing = int(
-            np.abs(tally.curves[:, labels[chosen].min() : labels[chosen].max() + 1]
+            np.abs(state.curves[:, labels[chosen].min() : labels[chosen].max() + 1]
                    - reference.curves).sum()
         )  # fmt: skip
         return Row(
             case=case.name,
             samples=len(labels),
             units=cut.site.channels,
-            accuracy=float(tally.correct.mean()),
+            accuracy=float(state.correct.mean()),
             active=active_share(opened, arrays),
-            rows_possible=tally.possible,
-            rows_run=tally.run,
+            rows_possible=state.possible,
+            rows_run=state.run,
             pass_seconds=tuple(passes),
             prefix_seconds=tuple(prefix for prefix, _ in audits),
             sweep_seconds=tuple(sweep for _, sweep in audits),
@@ -142,7 +142,7 @@ def measure(case: Case) -> Row:
             differing=differing,
             near_ties=reference.near_ties,
             asked=case.asked,
-            estimated=case.tolerance and estimate(case, opened, arrays, labels, tally),
+            estimated=case.tolerance and estimate(case, opened, arrays, labels, state),
         )
 
 
@@ -151,7 +151,7 @@ def estimate(
     network: ablation.CutNetwork,
     images: np.ndarray,
     labels: np.ndarray,
-    exact: ablation.Tally,
+    exact: ablation.SweepState,
 ) -> Estimated:
     """The sweep once more, with the case's tolerance."""
     tolerance = ablation.Tolerance(
@@ -162,21 +162,21 @@ def estimate(
         samples=len(labels),
         channels=network.cut.site.channels,
     )
-    tally = ours(network, images, labels, tolerance)
+    state = ours(network, images, labels, tolerance)
     zeta_bound, kappa_bound = tolerance.bounds(
-        classes=case.with_samples, off=tally.off, cost=tally.cost, guessed=tally.guessed
+        classes=case.with_samples, off=state.off, cost=state.cost, guessed=state.guessed
     )
     found, wanted = (
         ablation.network_quantities(
             ablation.class_quantities(curve, tolerance.chance) for curve in counts.class_curves()
         )
-        for counts in (tally, exact)
+        for counts in (state, exact)
     )
     return Estimated(
         tolerance=case.tolerance,
-        sweep_seconds=tally.sweep_seconds,
-        rows_run=tally.run,
-        rows_audited=tally.drawn,
+        sweep_seconds=state.sweep_seconds,
+        rows_run=state.run,
+        rows_audited=state.drawn,
         zeta_bound=zeta_bound,
         kappa_bound=kappa_bound,
         zeta_error=abs(found[0] - wanted[0]),

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.record import AuditRecord, ClassRecord, read_record
+from analyzer.audit.folder import read_record
+from analyzer.audit_record import AuditRecord, ClassRecord
 
 __all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit.palette import LIGHT
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import aside
 from analyzer.records import ClassCurves, ClassQuantities
 
@@ -64,10 +64,17 @@ def new_figure(
 
     Returns:
         (figure, axes), axes an object ndarray of shape (rows, columns).
-    """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
+    Raises:
+        AnalyzerError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise AnalyzerError(
+            "Figures need matplotlib, which is not installed: pip install 'onnx-gap[plot]'."
+        ) from None
     with rc_context(_SETTINGS):
         figure = Figure(
             figsize=(size[0] * columns, size[1] * rows),

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import prepare_folder
-from analyzer.audit.opening import in_precision
-from analyzer.audit.request import AuditRequest
+from analyzer.audit.inputs import open_network
+from analyzer.audit.result import some_of
 from analyzer.audit.run import run_audit
-from analyzer.audit.subject import open_network
-from analyzer.audit.summing import some_of
 from analyzer.errors import AnalyzerError, DataError
+from analyzer.files import prepare_folder
+from analyzer.measures.ablation.checked_network import in_precision
+from analyzer.measures.registry import feature_values
 from analyzer.records import Progress
+from analyzer.request import AuditRequest
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 
@@ -46,7 +47,7 @@ class _Row:
     """What an audit adds to a network's row of the table."""
 
     values: Mapping[str, float]
-    circumstances: estimation.Circumstances
+    circumstances: estimation.AuditConditions
     warnings: tuple[str, ...]
 
 
@@ -65,22 +66,22 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
             reader = csv.DictReader(file, strict=True)
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
-        raise DataError(f"the manifest {path} cannot be read: {error.strerror}") from error
+        raise DataError(f"The manifest {path} cannot be read: {error.strerror}.") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"the manifest {path} is not a CSV file: {error}") from error
+        raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
     missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
-            f"the manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}"
+            f"The manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}."
         )
     if not rows:
-        raise DataError(f"the manifest {path} names no network; add a row for each")
+        raise DataError(f"The manifest {path} names no network; add a row for each.")
     base = path.resolve().parent
     members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
     seen: set[str] = set()
     for member in members:
         if member.name in seen:
-            raise DataError(f"the manifest {path} names {member.name!r} twice; names are folders")
+            raise DataError(f"The manifest {path} names {member.name!r} twice; names are folders.")
         seen.add(member.name)
     return members
 
@@ -93,7 +94,7 @@ def audit_population(
     jobs: int = 1,
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
-) -> estimation.Population:
+) -> estimation.PopulationTable:
     """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
 
     What is finished is not run again. A network that fails does not keep the others from being
@@ -133,8 +134,8 @@ def audit_population(
     if failures:
         raise AnalyzerError(
             f"{len(failures)} of {len(members)} networks could not be audited "
-            f"({', '.join(failures)}); mend or remove their rows, then run the same command "
-            "again: the audits that are done are kept"
+            f"({', '.join(failures)}); fix or remove their rows, then run the same command "
+            "again: the audits that are done are kept."
         )
     population = _table(members, rows, template.rank)
     estimation.write_population(population, out / "population.csv")
@@ -144,14 +145,14 @@ def audit_population(
 def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
     cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
     if None in row:
-        raise DataError(f"{where} has more cells than the header; quote cells that hold commas")
+        raise DataError(f"{where} has more cells than the header; quote cells that hold commas.")
     for name in _REQUIRED:
         if not cells[name]:
-            raise DataError(f"{where}: the column {name!r} is empty")
+            raise DataError(f"{where}: the column {name!r} is empty.")
     if not _SAFE_NAME.fullmatch(cells["name"]):
         raise DataError(
             f"{where}: the name {cells['name']!r} becomes a folder; use letters, digits, '.', "
-            "'_' and '-'"
+            "'_' and '-'."
         )
     return Member(
         name=cells["name"],
@@ -172,7 +173,7 @@ def _keys(text: str, where: str) -> tuple[str, str] | None:
         return None
     parts = tuple(part.strip() for part in text.split(","))
     if len(parts) != 2:
-        raise DataError(f"{where}: the keys {text!r} must name images and labels, as images,labels")
+        raise DataError(f"{where}: the keys {text!r} must be two names, as images,labels.")
     return parts
 
 
@@ -182,7 +183,7 @@ def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
     try:
         return float(cells[name])
     except ValueError:
-        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number") from None
+        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.") from None
 
 
 def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
@@ -202,9 +203,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
         if test is None and member.test_data is not None:
-            test = _test_accuracy(member, request)
+            test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, str(error)
+        return member.name, error.message
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
@@ -214,7 +215,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
     }
-    return member.name, _Row({**result.values(), **values}, result.circumstances, result.warnings)
+    return member.name, _Row(
+        {**feature_values(result), **values}, estimation.conditions_of(result), result.warnings
+    )
 
 
 def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:
@@ -226,36 +229,41 @@ def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[st
     return found
 
 
-def _test_accuracy(member: Member, request: AuditRequest) -> float:
-    network, further = open_network(member.model, request)
+def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
+    network, extra_inputs = open_network(member.model, request, request)
     source = data.open_data(
-        member.test_data, keys=member.test_keys or request.keys, classes=request.classes
+        test_data, keys=member.test_keys or request.keys, classes=request.classes
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     samples = runtime.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
-        load=lambda indices, size: data.batches(
-            source, preprocessing, indices, size, skip_bad=request.skip_bad
+        load=lambda indices, batch_size: data.batches(
+            source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
         ),
     )
     device, *_ = runtime.named_devices(request.device)
     with tempfile.TemporaryDirectory() as scratch:
         converted = in_precision(network, request.precision, Path(scratch))
-        return runtime.accuracy(
-            surgery.runnable(converted, Path(scratch)),
-            samples,
+        whole = runtime.WholeNetwork(
+            surgery.runnable_file(converted, Path(scratch)),
             network.info.inputs[0],
-            surgery.answer(network, request.output),
-            further=further if converted is network else (),  # bound in the converted file
+            surgery.find_answer(network, request.output),
+            further=extra_inputs if converted is network else (),  # bound in the converted file
             custom_ops=request.custom_ops,
+        )
+        return runtime.measure_accuracy(
+            whole,
+            samples,
             device=device,
             threads=request.threads,
             tf32=request.precision == "tf32",
         )
 
 
-def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> estimation.Population:
+def _table(
+    members: Sequence[Member], rows: Mapping[str, _Row], rank: str
+) -> estimation.PopulationTable:
     measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
     found = dict.fromkeys(name for member in members for name in rows[member.name].values)
     features = [name for name in found if name not in measured]
@@ -269,8 +277,8 @@ def _table(members: Sequence[Member], rows: Mapping[str, _Row], rank: str) -> es
     audited = [rows[member.name].circumstances.to_cells() for member in members]
     # Last, because a table of another run may be the manifest.
     cells |= {estimation.RANK: (rank,) * len(members)}
-    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CIRCUMSTANCES}
-    return estimation.Population(
+    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
+    return estimation.PopulationTable(
         name=tuple(member.name for member in members),
         further=cells,
         features={name: column(name) for name in features},

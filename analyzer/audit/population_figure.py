@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.estimation import FitScores, Population, draw_splits, least_squares, ridge
+from analyzer.estimation import FEATURE_SETS, FitScores, PopulationTable, draw_splits
 
 __all__ = ["write_population_figure"]
 
 
 def write_population_figure(
-    population: Population, scores: FitScores, path: str | Path, *, features: str = "paper"
+    population: PopulationTable, scores: FitScores, path: str | Path, *, features: str = "paper"
 ) -> Path:
     """Draw (ζ, κ), the gap against each, estimates, and the SSR over the splits.
 
@@ -31,7 +31,7 @@ def write_population_figure(
     plots.draw_population(axes[0, 0], population.zeta, population.kappa, gap)
     plots.draw_gap_against(axes[0, 1], population.zeta, gap, symbol="ζ")
     plots.draw_gap_against(axes[0, 2], population.kappa, gap, symbol="κ")
-    shown = {"paper": scores.both, "area": scores.area, "extended": scores.extended}[features]
+    shown = scores[features]
     estimated, tested = _first_split(population, scores.seed, features)
     plots.draw_estimates(axes[1, 0], estimated, gap, tested=tested)
     axes[1, 0].set_title("the first of the random splits", fontsize=10)
@@ -43,11 +43,14 @@ def write_population_figure(
     return plots.save_figure(figure, path)
 
 
-def _first_split(population: Population, seed: int, features: str) -> tuple[np.ndarray, np.ndarray]:
+def _first_split(
+    population: PopulationTable, seed: int, features: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Estimates of a line through the first split's networks, and which were held out."""
     fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
-    fit = least_squares if features == "paper" else ridge
-    points = np.column_stack(list(population.columns(features).values()))
+    chosen = FEATURE_SETS[features]
+    points = np.column_stack(list(chosen.columns(population).values()))
     tested = np.zeros(len(population), dtype=bool)
     tested[held_out] = True
-    return fit(points[fitted_on], population.gap[fitted_on]).predict(points), tested
+    line = chosen.fit(points[fitted_on], population.gap[fitted_on])
+    return line.predict(points), tested

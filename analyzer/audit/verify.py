@@ -1,30 +1,16 @@
-"""Does an audit folder hold together? Everything that follows from its counts, worked out anew."""
+"""Does an audit folder hold together? Everything that follows from its counts, worked out again."""
 
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.checks import Check, check, same
-from analyzer.audit.folder import (
-    CURVES,
-    MARGINS,
-    SAMPLES,
-    read_arrays,
-    read_curves,
-    read_margins,
-    read_samples,
-)
-from analyzer.audit.record import AuditRecord, read_record
-from analyzer.audit.suspects import read_suspects
-from analyzer.audit.verify_margins import margin_faults
-from analyzer.audit.verify_samples import sample_checks
-from analyzer.errors import AnalyzerError
-from analyzer.estimation.gap_model_file import read_gap_model
-from analyzer.measures.ablation.curve_features import compute_curve_features
-from analyzer.measures.ablation.quantities import class_quantities, network_quantities
-from analyzer.records import ClassCurves, SampleCounts
+from analyzer.audit.folder import read_record
+from analyzer.audit.suspects import suspect_checks
+from analyzer.audit_record import AuditRecord
+from analyzer.estimation import conditions_of, read_gap_model
+from analyzer.measures.measure import Check, check, same
+from analyzer.measures.registry import MEASURES, feature_values
+from analyzer.runtime.devices import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]
 
@@ -55,7 +41,7 @@ def verify_audit(
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
 ) -> Verification:
-    """Work out anew what ``audit.json`` says, from ``curves.npz`` and ``samples.npz``.
+    """Work out again what ``audit.json`` says, from the files beside it.
 
     Args:
         folder: audit folder.
@@ -67,26 +53,12 @@ def verify_audit(
         ModelError: ``model`` was given and is not a readable network.
         GapModelError: ``gap_model`` was given and is not one.
     """
+    folder = Path(folder)
     record = read_record(folder)
-    curves = read_curves(folder)
-    samples = read_samples(folder)
-    score = read_arrays(Path(folder) / SAMPLES, ("score",))["score"]
-    checks = [
-        _classes(record, curves),
-        _ends(curves),
-        *_quantities(record, curves),
-        _accuracy(record, curves),
-        *sample_checks(record, curves, samples, score, read_suspects(folder)),
-        _rows(record),
-        _precision(record),
-        *_margins(record, folder),
-    ]
+    checks = [one for measure in MEASURES for one in measure.checks(folder, record)]
+    checks += [*suspect_checks(folder, record), _precision(record)]
     not_checked = []
-    for one in (
-        _features(record, curves, samples),
-        _model(record, model),
-        _gap(record, gap_model),
-    ):
+    for one in (_model(record, model), _gap(record, gap_model)):
         if isinstance(one, Check):
             checks.append(one)
         else:
@@ -94,115 +66,17 @@ def verify_audit(
     return Verification(tuple(checks), tuple(not_checked))
 
 
-def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
-    said = {entry.index: entry.samples for entry in record.classes}
-    found = {curve.class_index: curve.samples for curve in curves}
-    wrong = [
-        f"Class {index} has {said.get(index, 'no')} samples in audit.json and "
-        f"{found.get(index, 'none')} in {CURVES}."
-        for index in sorted(said.keys() | found.keys())
-        if said.get(index) != found.get(index)
-    ]
-    channels = len(curves[0].order)
-    if channels != record.site.channels:
-        wrong.append(f"{CURVES} has {channels} channels, audit.json {record.site.channels}.")
-    total = sum(found.values())
-    if total != record.data.samples:
-        wrong.append(f"{CURVES} counts {total} samples, audit.json {record.data.samples}.")
-    return check(
-        "classes", wrong, f"{len(found)} classes, {total} samples and {channels} channels agree."
-    )
-
-
-def _ends(curves: Sequence[ClassCurves]) -> Check:
-    wrong = [
-        f"The curves of class {curve.class_index} differ with {what} removed: "
-        f"{curve.descending[n]} and {curve.ascending[n]} correct."
-        for curve in curves
-        for n, what in ((0, "nothing"), (-1, "every unit"))
-        if curve.descending[n] != curve.ascending[n]
-    ]
-    return check("ends", wrong, "The two curves of each class start and end alike.")
-
-
-def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[Check]:
-    said = {entry.index: entry for entry in record.classes}
-    try:
-        found = [class_quantities(curve, record.chance) for curve in curves]
-    except AnalyzerError as error:
-        yield Check("quantities", False, str(error))
-        return
-    wrong = [
-        f"Class {q.class_index}: {name} is {getattr(said[q.class_index], name)} in audit.json, "
-        f"the curves give {getattr(q, name)}."
-        for q in found
-        if q.class_index in said
-        for name in ("accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached")
-        if not same(getattr(said[q.class_index], name), getattr(q, name))
-    ]
-    right = f"n0, n0_r, ζ, κ and accuracy of {len(found)} classes follow from the curves."
-    yield check("quantities", wrong, right)
-    zeta, kappa = network_quantities(found)
-    wrong = [
-        f"{symbol} of the network is {a} in audit.json, the classes give {b}."
-        for symbol, a, b in (("ζ", record.zeta, zeta), ("κ", record.kappa, kappa))
-        if not same(a, b)
-    ]
-    right = f"ζ = {zeta:.6g} and κ = {kappa:.6g} are the averages over the classes."
-    yield check("network", wrong, right)
-
-
-def _features(
-    record: AuditRecord, curves: Sequence[ClassCurves], samples: SampleCounts
-) -> Check | str:
-    if record.features is None:
-        return "The audit is older than the features of the curves, which were not checked."
-    found = compute_curve_features(curves, samples, record.chance)
-    wrong = [
-        f"{name} is {record.features.get(name)} in audit.json, the counts give {value}."
-        for name, value in found.items()
-        if not same(record.features.get(name, math.nan), value)
-    ]
-    return check("features", wrong, f"{len(found)} features of the curves follow from the counts.")
-
-
-def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
-    correct = sum(int(curve.descending[0]) for curve in curves)
-    accuracy = correct / sum(curve.samples for curve in curves)
-    wrong = [f"The accuracy is {record.accuracy} in audit.json, the curves give {accuracy}."]
-    right = f"The accuracy {accuracy:.6g} is that of the curves with nothing removed."
-    return check("accuracy", [] if same(record.accuracy, accuracy) else wrong, right)
-
-
-def _rows(record: AuditRecord) -> Check:
-    # METHOD's curves have M + 1 values of n in each of two orders.
-    possible = 2 * record.data.samples * (record.site.channels + 1)
-    rows = record.rows
-    wrong = []
-    if rows.possible != possible:
-        wrong.append(f"rows.possible is {rows.possible}, samples and channels give {possible}.")
-    if not 0 <= rows.run <= rows.possible:
-        wrong.append(f"{rows.run} rows were run of {rows.possible} possible ones.")
-    return check("rows", wrong, f"{rows.run} of {rows.possible} rows were run.")
-
-
 def _precision(record: AuditRecord) -> Check:
     device = record.device
-    asked = record.settings.get("precision", "float32")  # audits from before there was a choice
+    asked = record.settings["precision"]
     wrong = []
     if asked != device.precision:
         wrong.append(
             f"{asked} was asked for, and the device is said to have run {device.precision}."
         )
-    if device.precision == "tf32" and "cpu" in device.used:
+    if device.precision == "tf32" and lacks_tf32(device.used):
         wrong.append("No processor has TF32, and the device is said to have been one.")
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
-
-
-def _margins(record: AuditRecord, folder: str | Path) -> Iterator[Check]:
-    if record.margins is not None:
-        right = f"The five numbers of {len(record.margins.layers)} layers follow from {MARGINS}."
-        yield check("margins", margin_faults(record, read_margins(folder)), right)
 
 
 def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
@@ -210,9 +84,9 @@ def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
     if model is None and not path.is_file():
         return f"The network was not compared: {path} is not there; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
-    from analyzer.surgery import load
+    from analyzer.surgery import load_network
 
-    found = load(path).info.sha256
+    found = load_network(path).info.sha256
     wrong = f"{path} has SHA-256 {found}, the audit is of {record.model.sha256}."
     right = f"{path} is the network that was audited."
     return check("model", [] if found == record.model.sha256 else [wrong], right)
@@ -233,7 +107,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(record.values(), circumstances=record.circumstances)
+    again = line.estimate(feature_values(record), conditions=conditions_of(record))
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."

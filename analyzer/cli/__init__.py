@@ -4,7 +4,6 @@ Subcommands are imported when they are named, and what they need when they run, 
 pays for the others. Results go to standard output, everything else to standard error.
 """
 
-import contextlib
 import gc
 import importlib
 import io
@@ -52,12 +51,9 @@ class _InOrderOfUse(click.Group):
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
-    from importlib import metadata
+    from analyzer.version import __version__
 
-    version = "(run from its sources, not installed)"
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        version = metadata.version("onnx-gap")
-    click.echo(f"onnx-gap {version}")
+    click.echo(f"onnx-gap {__version__}")
     context.exit()
 
 
@@ -101,6 +97,16 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _flags() -> dict[str, str]:
+    """The flags of parameters that are not called like their flag."""
+    from analyzer.data import PreprocessOptions
+    from analyzer.options import options_of
+    from analyzer.request import AuditRequest
+
+    declared = options_of(AuditRequest) | options_of(PreprocessOptions)
+    return {name: one.flag for name, one in declared.items() if one.flag}
+
+
 def _exit_code(arguments: list[str] | None) -> int:
     try:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
@@ -109,7 +115,7 @@ def _exit_code(arguments: list[str] | None) -> int:
         error.show()
         return _BAD_INPUT
     except AnalyzerError as error:
-        complain(str(error))
+        complain(error.for_command_line(_flags()))
         return _BAD_INPUT
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)

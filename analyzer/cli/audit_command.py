@@ -10,11 +10,12 @@ from analyzer.cli.options import (
     Number,
     data_options,
     json_option,
+    measure_options,
     out_folder,
+    request_options,
     run_options,
     site_options,
 )
-from analyzer.cli.requests import audit_request
 from analyzer.cli.terminal import (
     complain,
     going_on_later,
@@ -26,7 +27,7 @@ from analyzer.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import AuditRecord
+    from analyzer.audit_record import AuditRecord
 
 
 @click.command("audit", short_help="Audit a network on its training data.")
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @data_options
 @site_options
 @run_options
+@measure_options
 def command(
     model: str,
     data: str | None,
@@ -78,10 +80,11 @@ def command(
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
+    from analyzer.api import audit_request
     from analyzer.audit import run_audit, to_dict
 
     request = audit_request(
-        model, data, out, gap_model=gap_model, fresh=not resume, options=options
+        model, data, out, gap_model=gap_model, fresh=not resume, **request_options(options)
     )
     if max_gap is not None and request.gap_model is None:
         raise click.UsageError("--max-gap needs a gap model: name it with --gap-model.")
@@ -102,14 +105,14 @@ def command(
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
+    from analyzer.measures import MEASURES
+
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
     yield "network", result.model.path
     yield "data", f"{data.source}, {data.samples:,} samples of {len(result.classes):,} classes"
     yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
-    if result.rank != "l1":
-        yield "ranking", f"units ranked by {result.rank}, not by activity as the method has it"
-    yield "ζ", f"{result.zeta:.4f}"
-    yield "κ", f"{result.kappa:.4f}"
+    for measure in MEASURES:
+        yield from measure.summary(result)
     if gap is None:
         yield "gap", "not estimated: no gap model (--gap-model FILE|zoo:NAME)"
     else:
@@ -118,10 +121,6 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
             f"to {gap.high:z.3f} ({gap.gap_model_name})",
         )
-    if result.margins is not None:
-        medians = ", ".join(f"{layer.q2:.2f}" for layer in result.margins.layers)
-        layers = len(result.margins.layers)
-        yield "margins", f"log of the median distance at {layers} layers: {medians}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
     if result.suspects:
@@ -132,7 +131,7 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
 def _failures(
     result: "AuditRecord", max_gap: float | None, min_accuracy: float | None
 ) -> Iterator[str]:
-    if max_gap is not None and result.gap.estimate > max_gap:
+    if max_gap is not None and result.gap is not None and result.gap.estimate > max_gap:
         yield f"The estimated gap {result.gap.estimate:.4f} is over --max-gap {max_gap}."
     if min_accuracy is not None and result.accuracy < min_accuracy:
         yield f"The accuracy {result.accuracy:.4f} is under --min-accuracy {min_accuracy}."

@@ -8,10 +8,9 @@ import click
 
 from analyzer.cli.options import json_option
 from analyzer.cli.terminal import complain, print_facts, print_json
-from analyzer.cli.zoo_names import entry
 
 _TRIED = "zoo:digits-c0"
-_EXTRAS = {"parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
+_EXTRAS = {"plot": "matplotlib", "parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
 
 
 @click.command("doctor", short_help="Say what this installation can do.")
@@ -28,9 +27,9 @@ def command(as_json: bool) -> int:
     """
     try:
         from analyzer.audit import installed_versions
-        from analyzer.runtime import devices
+        from analyzer.runtime import list_devices
 
-        versions, found = installed_versions(), devices()
+        versions, found = installed_versions(), list_devices()
     except ImportError as error:
         complain(f"{error}; install onnx-gap anew: pip install --force-reinstall onnx-gap")
         return 1
@@ -56,22 +55,14 @@ def command(as_json: bool) -> int:
 
 
 def _problem_of_an_audit() -> str | None:
-    """Why the audit of a network that comes along does not work; None if it does."""
-    from analyzer.audit import AuditRequest, run_audit
-    from analyzer.data import PreprocessOptions
+    """Why the audit of a bundled network does not work; None if it does."""
+    from analyzer.api import audit_request
+    from analyzer.audit import run_audit
     from analyzer.errors import AnalyzerError
 
-    tried = entry(_TRIED)
     with tempfile.TemporaryDirectory() as folder:
-        request = AuditRequest(
-            model=tried.model,
-            data=str(tried.data),
-            keys=tried.keys,
-            preprocess=PreprocessOptions(**tried.preprocessing),
-            out=Path(folder) / "audit",
-        )
         try:
-            run_audit(request)
+            run_audit(audit_request(_TRIED, None, Path(folder) / "audit"))
         except AnalyzerError as error:
-            return str(error)
+            return error.for_command_line()
     return None

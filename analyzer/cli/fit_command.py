@@ -13,16 +13,39 @@ if TYPE_CHECKING:
     from analyzer.estimation import FeatureScores, FitScores, GapModel
 
 
+class _FeatureSetOption(click.Option):
+    """An option whose choices and help are the library's, imported where they are needed."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from analyzer.estimation import FEATURE_SETS
+
+        *first, last = [declared.description for declared in FEATURE_SETS.values()]
+        self.help = f"What estimates the gap: {', '.join(first)}, or {last}."
+        return super().get_help_record(ctx)
+
+
+class _FeatureSetName(click.Choice):
+    """The name of a feature set."""
+
+    def __init__(self) -> None:
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        from analyzer.estimation import FEATURE_SETS
+
+        return tuple(FEATURE_SETS)
+
+
 @click.command("fit", short_help="Fit a gap model on an audited population.")
 @click.argument("population", type=PATH)
 @out_file("The gap model to write, as JSON.")
 @click.option(
     "--features",
-    type=click.Choice(("paper", "area", "extended")),
+    cls=_FeatureSetOption,
+    type=_FeatureSetName(),
     default="paper",
     show_default=True,
-    help="What estimates the gap: ζ and κ, the area under E_r, or all features of the curves that "
-    "the table has, and of margins if any.",
 )
 @click.option(
     "--name", metavar="NAME", help="What results call the gap model.  [default: the file's name]"
@@ -90,7 +113,6 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
-    from analyzer.measures import ablation
 
     table = estimation.read_population(population)
     known = table.with_gap()
@@ -103,12 +125,9 @@ def command(
         features=features,
     )
     scores = estimation.fit_scores(
-        known.zeta,
-        known.kappa,
+        known.columns,
         known.gap,
-        area=known.area() if known.measured(ablation.AREA) else None,
-        extended=known.extended() if features == "extended" else None,
-        margins=known.margins(),
+        features=features,
         splits=splits,
         seed=seed,
     )
@@ -120,14 +139,14 @@ def command(
     if len(known) < len(table):
         left_out = len(table) - len(known)
         warn(f"{left_out} of {len(table)} networks have no known gap and were left out")
-    if gap_model.fitted_on.circumstances is None:
+    if gap_model.fitted_on.domain is None:
         warn(
             f"{population} does not say of all networks under which circumstances they were "
-            f"audited ({estimation.CIRCUMSTANCES[0]} and the like): audits will not warn about "
+            f"audited ({estimation.CONDITION_COLUMNS[0]} and the like): audits will not warn about "
             "networks outside them. `onnx-gap population` writes them down"
         )
-    if scores.margins_obstacle:
-        warn(scores.margins_obstacle)
+    for obstacle in scores.obstacles.values():
+        warn(obstacle)
     if as_json:
         of_the_file = {"gap_model": str(out), "sha256": gap_model.sha256}
         measured = {"coverage": asdict(gap_model.coverage)}
@@ -138,6 +157,8 @@ def command(
 
 
 def _show(gap_model: "GapModel", scores: "FitScores") -> None:
+    from analyzer.estimation import SCORED_SETS
+
     if gap_model.left_out is None:
         a, b = gap_model.coefficients
         click.echo(
@@ -147,12 +168,12 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
         _show_features(gap_model)
     click.echo(f"r(ζ, gap) {scores.zeta_r:+.3f}, r(κ, gap) {scores.kappa_r:+.3f}\n")
     header = ("features", "r", "out of fold: r", "τ", "R²", "SSR: mean", "median", "largest")
-    rows = {"ζ and κ": scores.both, "ζ alone": scores.zeta, "κ alone": scores.kappa}
-    further = {
-        "area under E_r": scores.area, "extended": scores.extended, "margins": scores.margins,
-    }  # fmt: skip
-    rows |= {name: found for name, found in further.items() if found is not None}
-    print_table(header, [(name, *_cells(found)) for name, found in rows.items()])
+    rows = [
+        (SCORED_SETS[name].label, *_cells(found))
+        for name, found in scores.by_features.items()
+        if found is not None
+    ]
+    print_table(header, rows)
     coverage = gap_model.coverage
     share = coverage.student_t if gap_model.left_out is None else coverage.jackknife_plus
     measured = (
@@ -161,7 +182,7 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
         else f"covered {share:.0%} of networks left out one at a time"
     )
     click.echo(
-        f"\nSSR over {len(scores.both.split_ssr)} splits with {scores.held_out} of "
+        f"\nSSR over {len(scores['paper'].split_ssr)} splits with {scores.held_out} of "
         f"{scores.networks} networks held out\n"
         f"the {coverage.nominal:.0%} interval {measured}"
     )

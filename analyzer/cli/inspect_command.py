@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import json_option, site_options
-from analyzer.cli.requests import network_path
 from analyzer.cli.terminal import print_facts, print_json, print_table, warn
+from analyzer.zoo_names import network_path
 
 if TYPE_CHECKING:
     from analyzer.records import Site
@@ -42,7 +42,7 @@ def command(
     from analyzer import surgery
     from analyzer.errors import SiteError
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     try:
         chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
     except SiteError:
@@ -50,7 +50,7 @@ def command(
         if worth_choosing and not as_json:
             _print_sites(worth_choosing)  # the way out that the error names
         raise
-    found = surgery.outline(network, chosen, output=output)
+    found = surgery.outline_network(network, chosen, output=output)
     if as_json:
         result = asdict(found)
         result["info"]["path"] = model
@@ -95,7 +95,7 @@ def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
     yield "", f"{site.operator} after {site.convolution}" if site.convolution else site.operator
     sinks = f"the mask sinks past {', '.join(found.passed)}" if found.passed else "the site itself"
     yield "cut", f"{found.cut} ({sinks})"
-    yield "side inputs", ", ".join(found.side) or "none"
+    yield "side inputs", ", ".join(found.skip_inputs) or "none"
     if found.batch is not None:
         yield "batch", f"fixed to {found.batch}"
     prefix, suffix = found.prefix_operations, found.suffix_operations

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import out_file, site_options
-from analyzer.cli.requests import network_path
 from analyzer.cli.terminal import warn
+from analyzer.zoo_names import network_path
 
 
 @click.command("mask", short_help="Write a network with a channel mask as an extra input.")
@@ -34,7 +34,7 @@ def command(
     """
     from analyzer import surgery
 
-    network = surgery.load(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)
     click.echo(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")

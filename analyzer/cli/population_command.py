@@ -8,8 +8,15 @@ from typing import Any
 
 import click
 
-from analyzer.cli.options import PATH, data_options, out_folder, run_options, site_options
-from analyzer.cli.requests import shared_settings
+from analyzer.cli.options import (
+    PATH,
+    data_options,
+    measure_options,
+    out_folder,
+    request_options,
+    run_options,
+    site_options,
+)
 from analyzer.cli.terminal import going_on_later, progress_bars, warn
 
 
@@ -33,6 +40,7 @@ from analyzer.cli.terminal import going_on_later, progress_bars, warn
 @data_options
 @site_options
 @run_options
+@measure_options
 def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: Any) -> None:
     """Audit every network of MANIFEST, a CSV file with a row a network.
 
@@ -48,7 +56,8 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
       onnx-gap population manifest.csv --preprocess cifar -j 4 --out population
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
     """
-    from analyzer.audit import AuditRequest, audit_population, read_manifest
+    from analyzer.audit import audit_population, read_manifest
+    from analyzer.request import AuditRequest
 
     members = read_manifest(manifest)
     template = AuditRequest(
@@ -56,7 +65,7 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
         data=members[0].train_data,
         out=out,
         threads=max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else 0,
-        **shared_settings(options),
+        **request_options(options),
     )
     with _workers(dask), going_on_later(), progress_bars() as progress:
         population = audit_population(

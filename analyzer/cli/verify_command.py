@@ -1,15 +1,11 @@
 """``onnx-gap verify``"""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from analyzer.cli.options import PATH, json_option
-from analyzer.cli.requests import gap_model_path, network_path
 from analyzer.cli.terminal import print_json
-from analyzer.cli.zoo_names import is_zoo_name
-from analyzer.errors import AnalyzerError
 
 
 @click.command("verify", short_help="Check that an audit folder is whole and true.")
@@ -30,16 +26,9 @@ def command(folder: Path, model: str | None, gap_model: str | None, as_json: boo
       onnx-gap verify audit
       onnx-gap verify audit --model model.onnx --gap-model zoo:digits
     """
-    from analyzer.audit import read_record, verify_audit
+    from analyzer.api import verify_audit
 
-    record = read_record(folder)
-    found = verify_audit(
-        folder,
-        model=network_path(model) if model else _in_zoo(record.model.path, network_path),
-        gap_model=gap_model_path(gap_model)
-        if gap_model
-        else _in_zoo(record.gap.gap_model_name if record.gap else "", gap_model_path),
-    )
+    found = verify_audit(folder, model=model, gap_model=gap_model)
     if as_json:
         print_json(found.to_dict())
     else:
@@ -49,13 +38,3 @@ def command(folder: Path, model: str | None, gap_model: str | None, as_json: boo
         for sentence in found.not_checked:
             click.echo(f"       {sentence}")
     return 0 if found.passed else 1
-
-
-def _in_zoo(name: str, path_of: Callable[[str], Path]) -> Path | None:
-    """The file that ``zoo:NAME`` in a record means; None for other names, and where it is gone."""
-    if not is_zoo_name(name):
-        return None
-    try:
-        return path_of(name)
-    except (AnalyzerError, click.UsageError):
-        return None

@@ -1,4 +1,4 @@
-"""Decoding image files: always 8 bits a channel, gray or RGB, the same on every machine.
+"""Images decoded, always to 8 bits a channel, gray or RGB, the same everywhere; and thumbnails.
 
 What trainers' pipelines do with odd files is followed where they agree (``convert("RGB")``):
 palettes are looked up, CMYK is converted, alpha is dropped and not composited. 16-bit gray keeps
@@ -7,13 +7,17 @@ rotated by their EXIF tag only where asked for, as torchvision and timm do not.
 """
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from analyzer.errors import DataError
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "decode"]
+if TYPE_CHECKING:
+    from analyzer.data.source import Source
+
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "decode", "thumbnail"]
 
 # Only formats that are decoded in this process: Pillow's EPS plugin, say, starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
@@ -25,6 +29,9 @@ EXTENSIONS = frozenset(
     )
 )
 MAX_PIXELS = 178_956_970  # Pillow's own bound for refusing, twice its bound for warning
+_THUMBNAIL = 96  # pixels, at most, either way
+_THUMBNAIL_COLOURS = 128
+_FEW_PIXELS = 48 * 48  # below, a palette saves nothing
 
 
 def decode(data: bytes, *, exif: bool = False) -> Image.Image:
@@ -38,10 +45,10 @@ def decode(data: bytes, *, exif: bool = False) -> Image.Image:
         an image of mode "L" or "RGB", fully loaded.
 
     Raises:
-        DataError: not an image, damaged, or too large; the sentence gives the reason only.
+        DataError: not an image, damaged, or too large; the message gives the reason only.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(
                 f"{image.width}×{image.height} pixels, more than {MAX_PIXELS}"
@@ -59,6 +66,25 @@ def decode(data: bytes, *, exif: bool = False) -> Image.Image:
     except Exception as error:
         # Damaged files make Pillow's plugins raise anything from SyntaxError to struct.error.
         raise DataError(f"damaged image: {error or type(error).__name__}") from error
+
+
+def thumbnail(source: "Source", index: int) -> bytes | None:
+    """A sample as a small PNG file; None where it is not an image but floats of unknown range.
+
+    Raises:
+        DataError: the sample cannot be read; the message names it.
+    """
+    pixels = source.read(index).image
+    if pixels.dtype != np.uint8:
+        return None
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = image.convert("L" if image.mode in ("L", "LA") else "RGB")
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    if image.mode == "RGB" and image.width * image.height > _FEW_PIXELS:
+        image = image.quantize(_THUMBNAIL_COLOURS)
+    png = io.BytesIO()
+    image.save(png, "PNG", optimize=True)
+    return png.getvalue()
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -1,15 +1,111 @@
-"""Class indices of samples: read, made from names, checked, drawn."""
+"""Labels: class indices of samples, read or made from names by a class list, checked, drawn."""
 
-from collections.abc import Sequence
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from analyzer.data.classes import ClassList, index_names
-from analyzer.data.names import natural_key
-from analyzer.data.source import Source
-from analyzer.errors import DataError
+from analyzer.data.source import Source, natural_key
+from analyzer.errors import DataError, parameter
 
-__all__ = ["check_classes", "integer_labels", "labels_of_values", "limit_per_class"]
+__all__ = [
+    "ClassList",
+    "check_classes",
+    "index_names",
+    "integer_labels",
+    "labels_of_values",
+    "limit_per_class",
+    "read_classes",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """The names of a network's classes by index."""
+
+    path: str
+    names: tuple[str, ...]
+    index: Mapping[str, int]
+
+
+def read_classes(path: str | Path) -> ClassList:
+    """Read a class list.
+
+    Text: a name a line, the line's number is the index. JSON: a list of names, {name: index} or
+    {index: name}, also below "id2label", "label_names" or "class_names"; or {index: [id, name]}
+    as Keras writes it. CSV: rows of name and index in either order, with or without a head
+    (timm's class maps).
+
+    Raises:
+        DataError: unreadable, empty, a name or an index twice, or an index left out.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in (".pkl", ".pickle"):
+        raise DataError(f"{path} is a pickle, which can run code. Write the class list as text.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"The class list {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"The class list {path} is not UTF-8 text ({error.reason}).") from error
+    if suffix == ".json":
+        names = _from_json(text, path)
+    elif suffix in (".csv", ".tsv"):
+        names = _from_rows(text, path, "\t" if suffix == ".tsv" else ",")
+    else:
+        names = [line.strip() for line in text.splitlines()]
+        while names and not names[-1]:
+            names.pop()
+        if "" in names:
+            raise DataError(f"Line {names.index('') + 1} of the class list {path} is empty.")
+    if not names:
+        raise DataError(f"The class list {path} names no class.")
+    first_index = {name: index for index, name in reversed(list(enumerate(names)))}
+    return ClassList(str(path), tuple(names), first_index)
+
+
+def index_names(
+    found: Sequence[str], classes: ClassList | None, where: str
+) -> tuple[list[int], tuple[str, ...], str]:
+    """Class indices of the names found in the data.
+
+    Args:
+        found: distinct names in natural order.
+        classes: the network's class list, if given.
+        where: what to call the data in errors.
+
+    Returns:
+        the index of each name, the class names by index, and how the indices came about:
+        "classes" or "order". In the list, words may follow the name ("n01440764 tench").
+        Where all names are numbers and the list has none of them, a name is the index itself.
+
+    Raises:
+        DataError: a name that the list does not have, or has twice.
+    """
+    if classes is None:
+        return list(range(len(found))), tuple(found), "order"
+    index = classes.index
+    if not any(name in index for name in found):
+        index = {name.split()[0]: i for name, i in index.items() if name.split()}
+    unknown = [name for name in found if name not in index]
+    if len(unknown) == len(found) and all(
+        name.isdecimal() and int(name) < len(classes.names) for name in found
+    ):
+        return [int(name) for name in found], classes.names, "classes"
+    if unknown:
+        raise DataError(
+            f"The class {unknown[0]!r} of {where} is not in the class list {classes.path} (which "
+            f"begins with {classes.names[0]!r}); {len(unknown)} of {len(found)} classes are not."
+        )
+    for name in found:
+        if classes.names.count(name) > 1:
+            raise DataError(f"The class list {classes.path} has {name!r} twice.")
+    indices = [index[name] for name in found]
+    return indices, classes.names, "classes"
 
 
 def integer_labels(values: object, where: str) -> np.ndarray:
@@ -23,27 +119,28 @@ def integer_labels(values: object, where: str) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
-            f"the labels in {where} have shape {labels.shape}; one class index a sample is "
-            "wanted (take the argmax of one-hot rows)"
+            f"The labels in {where} have shape {labels.shape}; one class index a sample is "
+            "wanted. Take the argmax of one-hot rows."
         )
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all():
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iub":
         raise DataError(
-            f"the labels in {where} are {labels.dtype}, not integers; store class indices 0, 1, …"
+            f"The labels in {where} are {labels.dtype}, not integers. Store class indices 0, 1, …"
+            " instead."
         )
     labels = labels.astype(np.int64)
     if labels.size and labels.min() < 0:
         index = int(np.argmin(labels))
         raise DataError(
-            f"the label of sample {index} in {where} is {labels[index]}; class indices start at 0 "
-            "(drop the samples without a label)"
+            f"The label of sample {index} in {where} is {labels[index]}, but class indices start "
+            "at 0. Drop the samples without a label."
         )
     return labels
 
 
 def labels_of_values(
-    values: Sequence[object], classes: ClassList | None, where: str
+    values: Sequence[int | str | None], classes: ClassList | None, where: str
 ) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
     """Labels of samples whose classes are given as numbers, or as names of classes.
 
@@ -61,7 +158,7 @@ def labels_of_values(
     """
     missing = [i for i, value in enumerate(values) if value is None or value == ""]
     if missing:
-        raise DataError(f"sample {missing[0]} in {where} has no label")
+        raise DataError(f"Sample {missing[0]} in {where} has no label.")
     distinct = {value: str(value).strip() for value in set(values)}
     if all(_is_number(text) for text in distinct.values()):
         numbers = {value: int(text) for value, text in distinct.items()}
@@ -85,18 +182,18 @@ def check_classes(source: Source, classes: int) -> None:
     if source.indexing == "order" and source.class_names and len(source.class_names) != classes:
         raise DataError(
             f"{source.source} has {len(source.class_names)} classes but the network has "
-            f"{classes}, so the order of names cannot tell their indices; pass the network's "
-            "own class list with --classes FILE"
+            f"{classes}, so their indices are not the order of their names. Pass the network's "
+            f"own class list with {parameter('classes', 'FILE')}."
         )
     highest = int(source.labels.max())
     if highest >= classes:
         index = int(np.argmax(source.labels))
-        question = "is this the data that the network was trained on?"
+        question = "Is this the data that the network was trained on?"
         if highest == classes and source.labels.min() == 1:
-            question = "they begin with 1: subtract 1 from all, if class 1 is the network's first"
+            question = "They begin with 1: subtract 1 from all if class 1 is the network's first."
         raise DataError(
-            f"sample {source.names[index]} of {source.source} has label {highest}, outside the "
-            f"network's {classes} classes (0 to {classes - 1}); {question}"
+            f"Sample {source.names[index]} of {source.source} has label {highest}, outside the "
+            f"network's {classes} classes (0 to {classes - 1}). {question}"
         )
 
 
@@ -106,7 +203,9 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
     A class's draw depends only on the seed, the class and its number of samples.
     """
     if limit < 1:
-        raise DataError(f"a limit of {limit} samples per class leaves nothing; pass at least 1")
+        raise DataError(
+            f"{parameter('limit_per_class', limit)} leaves no samples; at least 1 is wanted."
+        )
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)
     chosen = []
@@ -120,3 +219,43 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
 
 def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
+
+
+def _from_json(text: str, path: Path) -> list[str]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"The class list {path} is not JSON ({error}).") from error
+    if isinstance(content, dict):
+        nested = (content.get(key) for key in ("id2label", "label_names", "class_names"))
+        content = next((value for value in nested if isinstance(value, list | dict)), content)
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return content
+    if isinstance(content, dict):
+        return _by_index(list(content.items()), path)
+    raise DataError(f"The class list {path} is neither a list of names nor a mapping.")
+
+
+def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    if any(len(row) < 2 for row in rows):
+        raise DataError(f"The class list {path} has rows of one column; name and index are wanted.")
+    if rows and not any(cell.strip().isdecimal() for cell in rows[0][:2]):
+        rows = rows[1:]
+    return _by_index([(row[0].strip(), row[1].strip()) for row in rows], path)
+
+
+def _by_index(pairs: Sequence[tuple[object, object]], path: Path) -> list[str]:
+    """Names by index from pairs of name and index, in whichever order they are."""
+    for flip in (False, True):
+        named = [(value, key) if flip else (key, value) for key, value in pairs]
+        names = {int(str(i)): _words(name) for name, i in named if str(i).isdecimal()}
+        if sorted(names) == list(range(len(pairs))):
+            return [names[i] for i in range(len(pairs))]
+    raise DataError(
+        f"The class list {path} does not give each index from 0 to {len(pairs) - 1} to one name."
+    )
+
+
+def _words(name: object) -> str:
+    return " ".join(map(str, name)) if isinstance(name, list) else str(name)

@@ -1,25 +1,33 @@
 """A source of labelled samples: labels known up front, samples read one by one when asked for."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+import re
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from analyzer.data import images
-from analyzer.errors import DataError
+from analyzer.errors import DataError, parameter
 
 __all__ = [
+    "CompactNames",
+    "NumberedNames",
     "Sample",
     "Source",
     "Store",
     "combine_digests",
     "digest",
     "file_state",
+    "natural_key",
     "reason_of",
 ]
+
+_DIGITS = re.compile(r"(\d+)")
 
 
 class Store(Protocol):
@@ -44,7 +52,7 @@ class Sample:
 class Source:
     """Labelled samples. S samples; reading is thread-safe and in any order."""
 
-    source: str  # where they come from, for the record: a path with "#half" where there are halves
+    source: str  # where they come from, for the record: a path, with "#split" where there are some
     kind: str  # "folder", "npz", "idx", "cifar10", "cifar100", "parquet", "tar", "manifest", …
     labels: np.ndarray  # int64 (S,)
     names: Sequence[str]  # S names: path inside the source, or number
@@ -54,12 +62,12 @@ class Source:
     exif: bool = False  # rotate by the EXIF tag unless the preprocessing says otherwise
     warnings: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not len(self.labels):
-            raise DataError(f"{self.source} holds no samples")
+            raise DataError(f"{self.source} holds no samples.")
         if len(self.names) != len(self.labels):
             raise DataError(
-                f"{self.source} holds {len(self.names)} samples but {len(self.labels)} labels"
+                f"{self.source} holds {len(self.names)} samples but {len(self.labels)} labels."
             )
 
     def __len__(self) -> int:
@@ -79,22 +87,23 @@ class Source:
         """Read and decode one sample.
 
         Raises:
-            DataError: the sample cannot be read; the sentence names it.
+            DataError: the sample cannot be read; the message names it.
         """
         try:
             stored = self.store.stored(index)
-            image = stored
             if isinstance(stored, bytes):
                 image = np.asarray(images.decode(stored, exif=self.exif))
+            else:
+                image = stored
         except (OSError, DataError) as error:
-            raise DataError(self.unreadable(index, error)) from error
+            raise DataError(self.unreadable(index, reason_of(error))) from error
         return Sample(image, digest(stored))
 
-    def unreadable(self, index: int, error: Exception) -> str:
-        """The sentence for a sample that cannot be read."""
+    def unreadable(self, index: int, reason: str) -> str:
+        """The message about a sample that cannot be read."""
         return (
-            f"{self.names[index]} in {self.source} cannot be read ({reason_of(error)}); "
-            "mend or remove it, or pass --skip-bad to go on without such samples"
+            f"{self.names[index]} in {self.source} cannot be read ({reason}). Fix or remove it, "
+            f"or pass {parameter('skip_bad', True)} to leave such samples out."
         )
 
     def fingerprint(self) -> str:
@@ -136,3 +145,69 @@ def file_state(path: Path) -> str:
     """Name, size and time of change of a file: the part it has in a fingerprint."""
     stat = path.stat()
     return f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Key that sorts runs of digits by their value: "2" before "10", "a2" before "a10".
+
+    Names that differ only in leading zeros ("1", "01") keep a fixed order by their text.
+    """
+    parts = _DIGITS.split(name)
+    key = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+    return (*key, (-1, 0, name))
+
+
+class CompactNames(Sequence[str]):
+    """Strings in one block of bytes: about 30 bytes a path instead of 100.
+
+    Made for file names, so bytes that are not UTF-8 survive as the file system's own do.
+    """
+
+    __slots__ = ("_block", "_ends")
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._block = bytearray()
+        self._ends = array("q", [0])
+        self.extend(names)
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Put further names after those that are there."""
+        for name in names:
+            self._block += os.fsencode(name)
+            self._ends.append(len(self._block))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"name {index} of {count}")
+        index %= count
+        return os.fsdecode(bytes(self._block[self._ends[index] : self._ends[index + 1]]))
+
+    def block(self) -> bytes:
+        """All names as bytes with their ends: what a fingerprint is made of."""
+        return bytes(self._block) + self._ends.tobytes()
+
+
+class NumberedNames(Sequence[str]):
+    """The names of samples that have none: "0", "1", … after an optional prefix."""
+
+    __slots__ = ("_count", "_prefix")
+
+    def __init__(self, count: int, prefix: str = "") -> None:
+        self._count = count
+        self._prefix = prefix
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(f"name {index} of {self._count}")
+        return f"{self._prefix}{index % self._count}"

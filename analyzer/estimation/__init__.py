@@ -1,23 +1,16 @@
-"""From correct counts to ζ and κ, and from those to an estimated generalization gap.
+"""From ζ, κ and other features of a network to an estimate of its generalization gap.
 
-scipy and scikit-learn are imported only where a gap model is fitted or scored; measuring and
-estimating need numpy alone. Whether the estimates hold is asked in
-:mod:`analyzer.estimation.analysis`, a door of its own.
+scipy and scikit-learn are imported only where a gap model is fitted or scored; reading one and
+estimating need numpy alone.
 """
 
-from analyzer.estimation.circumstances import CIRCUMSTANCES, CircumstanceRanges, Circumstances
-from analyzer.estimation.fitting import fit_gap_model, fit_population
-from analyzer.estimation.gap_model import FittedOn, GapModel
-from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
-from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
-from analyzer.estimation.least_squares import LinearFit, least_squares, ridge
-from analyzer.estimation.population import (
-    RANK,
-    Population,
-    read_population,
-    write_population,
+from analyzer.estimation.applicability_domain import (
+    CONDITION_COLUMNS,
+    ApplicabilityDomain,
+    AuditConditions,
+    conditions_of,
 )
-from analyzer.estimation.scores import (
+from analyzer.estimation.cross_validation import (
     FeatureScores,
     FitScores,
     draw_splits,
@@ -25,19 +18,35 @@ from analyzer.estimation.scores import (
     out_of_fold_estimates,
     score_features,
 )
+from analyzer.estimation.feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
+from analyzer.estimation.fitting import fit_gap_model, fit_population
+from analyzer.estimation.gap_model import FittedOn, GapModel
+from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
+from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
+from analyzer.estimation.linear_fits import LinearFit, least_squares, ridge
+from analyzer.estimation.population_table import (
+    RANK,
+    PopulationTable,
+    read_population,
+    write_population,
+)
 
 __all__ = [
-    "CIRCUMSTANCES",
+    "CONDITION_COLUMNS",
+    "FEATURE_SETS",
     "RANK",
-    "CircumstanceRanges",
-    "Circumstances",
+    "SCORED_SETS",
+    "ApplicabilityDomain",
+    "AuditConditions",
     "FeatureScores",
+    "FeatureSet",
     "FitScores",
     "FittedOn",
     "GapModel",
     "LinearFit",
     "MeasuredCoverage",
-    "Population",
+    "PopulationTable",
+    "conditions_of",
     "draw_splits",
     "fit_gap_model",
     "fit_population",

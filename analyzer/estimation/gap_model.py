@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.circumstances import CircumstanceRanges, Circumstances
-from analyzer.estimation.columns import Range
+from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends
-from analyzer.measures.features import SYMBOLS
-from analyzer.measures.margin_features import MARGIN_PREFIX
+from analyzer.json_codec import JSON_NAME
+from analyzer.measures.margins.margin_features import MARGIN_PREFIX
+from analyzer.measures.registry import SYMBOLS
 from analyzer.records import GapEstimate
 
-__all__ = ["FEATURES", "FittedOn", "GapModel", "LeftOut"]
+__all__ = ["FittedOn", "GapModel", "LeftOut"]
 
-FEATURES = ("zeta", "kappa")
 _NAMED_SINGLY = 3  # features outside their ranges: with more, one sentence names them all
 
 
@@ -32,10 +31,11 @@ class FittedOn:
     networks: int
     data: str  # e.g. "digits, 10 classes"
     architecture: str  # e.g. "small convolutional networks"
-    recipe: Mapping[str, Sequence[float] | Sequence[str]] = field(default_factory=dict)
+    recipe: Mapping[str, Sequence[float] | Sequence[str]]
     # hyperparameter -> [least, greatest], or the texts in use
-    rank: str = "l1"  # what the units were ranked by in its audits
-    circumstances: CircumstanceRanges | None = None  # None: not known of all networks
+    rank: str = "l1"  # what the units were ranked by in its audits; older files do not say
+    domain: ApplicabilityDomain | None = field(default=None, metadata={JSON_NAME: "circumstances"})
+    # None: the conditions of the audits are not known of all networks
 
     def __str__(self) -> str:
         ranked = "" if self.rank == "l1" else f"; units ranked by {self.rank}"
@@ -88,36 +88,36 @@ class GapModel:
         values: Mapping[str, float],
         *,
         rank: str = "l1",
-        circumstances: Circumstances | None = None,
+        conditions: AuditConditions | None = None,
     ) -> GapEstimate:
         """The estimated generalization gap, with its prediction interval.
 
         The estimate is not clipped. ``inside_range`` is False when a feature lies outside its
         range in the population, their combination is further from the population's centre
-        (by leverage) than any of its networks, or a circumstance is unlike all of theirs. The
-        first warning is always the caution.
+        (by leverage) than any of its networks, or a condition of its audit is unlike all of
+        theirs. The first warning is always the caution.
 
         Args:
             values: of the network, at least those in ``features``: "zeta" and "kappa" (Eq. 6),
                 or what :func:`analyzer.measures.ablation.compute_curve_features` gives.
             rank: what the units were ranked by for them.
-            circumstances: of the network; None where they are not known. They are held against
-                the population's where the gap model says those.
+            conditions: of the network's audit; None where they are not known. They are held
+                against the population's where the gap model says those.
 
         Raises:
             GapModelError: a feature is missing, or not a finite number.
         """
         point = np.array([self._value(name, values) for name in self.features])
-        offset = point - self.feature_means
+        offset = point - np.array(self.feature_means)
         scatter = np.array(self.inverse_scatter)
         # 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄)
-        leverage = 1 / self.fitted_on.networks + offset @ scatter @ offset
-        estimate = float(point @ self.coefficients + self.intercept)
+        leverage = float(1 / self.fitted_on.networks + offset @ scatter @ offset)
+        estimate = float(point @ np.array(self.coefficients) + self.intercept)
         low, high = self._interval(point, estimate, leverage)
-        fitted = self.fitted_on.circumstances
+        domain = self.fitted_on.domain
         outside = self._outside(point.tolist(), leverage)
-        if fitted is not None and circumstances is not None:
-            outside = [*fitted.outside(circumstances, self.name), *outside]
+        if domain is not None and conditions is not None:
+            outside = [*domain.outside(conditions, self.name), *outside]
         return GapEstimate(
             estimate=estimate,
             low=low,
@@ -133,7 +133,7 @@ class GapModel:
         return any(name.startswith(MARGIN_PREFIX) for name in self.features)
 
     def _not_measured(self, name: str) -> GapModelError:
-        way_out = "audit with --margins" if name.startswith(MARGIN_PREFIX) else "audit it again"
+        way_out = "audit with margins" if name.startswith(MARGIN_PREFIX) else "audit it again"
         return GapModelError(
             f"The gap model {self.name!r} needs {SYMBOLS.get(name, name)}, which is not measured: "
             f"{way_out}, or take a gap model without it."
@@ -152,9 +152,11 @@ class GapModel:
 
     def _interval(self, point: np.ndarray, estimate: float, leverage: float) -> tuple[float, float]:
         if self.left_out is None:
+            assert self.t_quantile is not None  # one of the two always is
             half = self.t_quantile * math.sqrt(self.residual_variance * (1 + leverage))
             return estimate - half, estimate + half
-        predictions = np.array(self.left_out.coefficients) @ point + self.left_out.intercepts
+        predictions = np.array(self.left_out.coefficients) @ point
+        predictions += np.array(self.left_out.intercepts)
         residuals = np.array(self.left_out.residuals)
         ends = jackknife_plus_ends(predictions[np.newaxis], residuals, self.coverage.nominal)
         low, high = (float(end[0]) for end in ends)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.least_squares import Fit, least_squares
+from analyzer.estimation.linear_fits import Fit, least_squares
 
 __all__ = [
     "Ends",
@@ -48,7 +48,11 @@ class MeasuredCoverage:
 
 
 def check_coverage(coverage: float) -> None:
-    """Raises a GapModelError unless ``coverage`` can be the nominal coverage of an interval."""
+    """Refuse what cannot be the nominal coverage of an interval.
+
+    Raises:
+        GapModelError: ``coverage`` is not in (0, 1).
+    """
     if not 0 < coverage < 1:
         raise GapModelError(
             f"The coverage of the interval is {coverage}: give a number between 0 and 1, "
@@ -56,7 +60,7 @@ def check_coverage(coverage: float) -> None:
         )
 
 
-def student_t_quantile(coverage: float, degrees: int) -> float:
+def student_t_quantile(coverage: float, degrees: float) -> float:
     """The t with P(|T| <= t) = ``coverage`` for ``degrees`` degrees of freedom."""
     from scipy.special import stdtrit  # not paid for when a gap model is only applied
 
@@ -78,7 +82,7 @@ def jackknife_plus(
         target: float64 (N,).
         new: float64 (Q, P), where to predict.
         coverage: nominal coverage, in (0, 1).
-        fit: how a line is fitted, anew without each point; a penalty is chosen anew as well.
+        fit: how a line is fitted, again without each point; a penalty is chosen again as well.
 
     Returns:
         (low, high), float64 (Q,) each.
@@ -192,7 +196,7 @@ def left_out_jackknife_plus(
         features: float64 (N, P).
         target: float64 (N,).
         coverages: nominal, in (0, 1).
-        fit: how a line is fitted, anew without each pair of points.
+        fit: how a line is fitted, again without each pair of points.
 
     Returns:
         For each coverage (low, high), float64 (N,) each; None where the others are too few for a
@@ -216,7 +220,7 @@ def covers(ends: Ends, target: np.ndarray) -> np.ndarray:
 
 
 def fewest_points(coverage: float) -> int:
-    """The number of points from which on a jackknife+ interval is finite."""
+    """The least number of points for which a jackknife+ interval is finite."""
     return math.ceil(coverage / (1 - coverage) - 1e-9)
 
 

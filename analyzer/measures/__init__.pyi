@@ -1,22 +1,17 @@
-from .margin_features import (
-    MARGIN_FEATURES,
-    MARGIN_PREFIX,
-    MarginFeatures,
-    compute_margin_features,
-    margin_column,
-    margin_obstacle,
-    normalized_margins,
-)
-from .margin_pass import MarginTally, measure_margins
+from .measure import Check, Job, Measure, ReportSection, Subject, check, same
+from .registry import FEATURES, MEASURES, SYMBOLS, feature_values, is_feature
 
 __all__ = [
-    "MARGIN_FEATURES",
-    "MARGIN_PREFIX",
-    "MarginFeatures",
-    "MarginTally",
-    "compute_margin_features",
-    "margin_column",
-    "margin_obstacle",
-    "measure_margins",
-    "normalized_margins",
+    "FEATURES",
+    "MEASURES",
+    "SYMBOLS",
+    "Check",
+    "Job",
+    "Measure",
+    "ReportSection",
+    "Subject",
+    "check",
+    "feature_values",
+    "is_feature",
+    "same",
 ]

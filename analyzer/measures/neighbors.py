@@ -27,8 +27,7 @@ from analyzer.measures.sample_images import (
     content_ranks,
 )
 from analyzer.records import ActivationGraph, Progress
-from analyzer.runtime.batching import in_pieces, padded
-from analyzer.runtime.samples import images_at_once
+from analyzer.runtime.batching import images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import open_session
 
 __all__ = [

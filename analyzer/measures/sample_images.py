@@ -12,7 +12,7 @@ import numpy as np
 
 from analyzer.errors import DataError
 from analyzer.records import Progress
-from analyzer.runtime.samples import Samples
+from analyzer.runtime.batching import Samples
 
 __all__ = [
     "PartSize",

@@ -1,22 +1,8 @@
-"""Running networks with onnxruntime: devices, sessions, precision, and batches that fit."""
+"""Running networks with onnxruntime: devices, sessions, precision, and batches that fit.
 
-from analyzer.runtime.devices import devices, named_devices
-from analyzer.runtime.evaluate import accuracy
-from analyzer.runtime.precision import PRECISIONS, in_float16
-from analyzer.runtime.samples import Batch, Load, Samples, images_at_once
-from analyzer.runtime.sessions import OutOfMemory, Session, open_session
+Names are imported when they are first asked for: reading an audit needs no onnxruntime.
+"""
 
-__all__ = [
-    "PRECISIONS",
-    "Batch",
-    "Load",
-    "OutOfMemory",
-    "Samples",
-    "Session",
-    "accuracy",
-    "devices",
-    "images_at_once",
-    "in_float16",
-    "named_devices",
-    "open_session",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,19 +1,19 @@
-"""Devices by the names people give them, and the GPUs that NVIDIA's driver sees."""
-
-import ctypes
-import re
-import sys
-
-import onnxruntime as ort
+"""Devices by the names that people give them."""
 
 from analyzer.errors import DeviceError
+from analyzer.runtime.providers import PROVIDERS, Provider
 
-__all__ = ["CUDA", "check_gpu", "devices", "gpu_count", "named_devices"]
+__all__ = [
+    "AUTO",
+    "lacks_tf32",
+    "list_devices",
+    "named_devices",
+    "preferred_devices",
+    "provider_of",
+]
 
-CUDA = "CUDAExecutionProvider"
-_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-_COMPUTE_CAPABILITY_MAJOR = 75  # as cuDeviceGetAttribute numbers it
-_FIRST_WITH_TF32 = 8  # Ampere
+AUTO = "auto"
+"""Asks for the first device that networks really run on."""
 
 
 def named_devices(requested: str) -> tuple[str, ...]:
@@ -26,87 +26,67 @@ def named_devices(requested: str) -> tuple[str, ...]:
     names = tuple(_named(name.strip()) for name in requested.split(","))
     if len(names) > 1:
         for number, name in enumerate(names):
-            if not name.startswith("cuda:"):
+            if name == AUTO or not provider_of(name)[0].numbered:
                 raise DeviceError(
-                    f"--device {requested}: only GPUs share an audit, and {name!r} is none; name "
-                    "GPUs alone, as cuda:0,cuda:1"
+                    f"--device {requested}: only GPUs share an audit, and {name!r} is none. Name "
+                    "GPUs alone, as cuda:0,cuda:1."
                 )
             if name in names[:number]:
-                raise DeviceError(f"--device {requested} names {name} twice; name each GPU once")
+                raise DeviceError(f"--device {requested} names {name} twice. Name each GPU once.")
     return names
 
 
 def _named(name: str) -> str:
-    found = re.fullmatch(r"(auto|cpu)|cuda(?::(\d+))?", name)
-    if found is None:
-        raise DeviceError(
-            f"unknown device {name!r}; use auto, cpu, cuda, cuda:N, or several GPUs as "
-            "cuda:0,cuda:1"
-        )
-    return found[1] or f"cuda:{int(found[2] or 0)}"
+    if name == AUTO:
+        return name
+    provider, index = provider_of(name)
+    return provider.device(index)
 
 
-def devices() -> dict[str, str | None]:
+def provider_of(device: str) -> tuple[Provider, int]:
+    """The execution provider of a device, and the device's number; "cuda" is "cuda:0".
+
+    Raises:
+        DeviceError: there is no device of that name.
+    """
+    kind, colon, number = device.partition(":")
+    for provider in PROVIDERS:
+        if kind == provider.kind:
+            if not colon:
+                return provider, 0
+            if provider.numbered and number.isascii() and number.isdigit():
+                return provider, int(number)
+    kinds = [name for one in reversed(PROVIDERS) for name in _names(one)]
+    raise DeviceError(
+        f"Unknown device {device!r}: use {', '.join([AUTO, *kinds])}, or several GPUs separated by "
+        "commas."
+    )
+
+
+def _names(provider: Provider) -> tuple[str, ...]:
+    """What names of a provider's devices look like."""
+    return (provider.kind, f"{provider.kind}:N") if provider.numbered else (provider.kind,)
+
+
+def preferred_devices() -> tuple[str, ...]:
+    """The devices of this machine that "auto" tries before the processor, in that order."""
+    return tuple(provider.device(0) for provider in PROVIDERS[:-1] if provider.count())
+
+
+def list_devices() -> dict[str, str | None]:
     """Each device of this machine, and why networks cannot run on it; None if they should."""
-    found: dict[str, str | None] = {"cpu": None}
-    for index in range(gpu_count()):
-        try:
-            check_gpu(index)
-            found[f"cuda:{index}"] = None
-        except DeviceError as error:
-            found[f"cuda:{index}"] = str(error)
+    found: dict[str, str | None] = {}
+    for provider in reversed(PROVIDERS):
+        for index in range(provider.count()):
+            try:
+                provider.check(index)
+                found[provider.device(index)] = None
+            except DeviceError as error:
+                found[provider.device(index)] = str(error)
     return found
 
 
-def check_gpu(index: int, *, tf32: bool = False) -> None:
-    """Loads the CUDA libraries, after a look at whether there is any use in it.
-
-    Args:
-        tf32: the GPU must have TF32.
-
-    Raises:
-        DeviceError: onnxruntime has no CUDA, there is no such GPU, or it has no TF32.
-    """
-    if CUDA not in ort.get_available_providers():
-        raise DeviceError(
-            "the installed onnxruntime has no CUDA provider "
-            "(pip uninstall onnxruntime, then pip install 'onnx-gap[cuda]')"
-        )
-    count = gpu_count()
-    if count == 0:
-        raise DeviceError("no NVIDIA GPU or driver was found")
-    if index >= count:
-        raise DeviceError(f"there is no GPU {index}, only {count}, numbered from 0")
-    if tf32 and (major := _compute_capability(index)) < _FIRST_WITH_TF32:
-        raise DeviceError(
-            f"the GPU has no TF32, which begins with compute capability {_FIRST_WITH_TF32} (its "
-            f"own is {major}); --precision float32 or fp16 runs on it"
-        )
-    ort.preload_dlls()
-
-
-def gpu_count() -> int:
-    """How many GPUs NVIDIA's driver sees; 0 without a driver."""
-    driver = _driver()
-    count = ctypes.c_int(0)
-    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
-def _compute_capability(index: int) -> int:
-    """The major number of a GPU's compute capability; 0 where the driver does not say."""
-    driver = _driver()
-    gpu, major = ctypes.c_int(0), ctypes.c_int(0)
-    if driver is None or driver.cuDeviceGet(ctypes.byref(gpu), index) != 0:
-        return 0
-    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, gpu)
-    return major.value
-
-
-def _driver() -> ctypes.CDLL | None:
-    try:
-        driver = ctypes.CDLL(_LIBRARY)
-    except OSError:
-        return None
-    return driver if driver.cuInit(0) == 0 else None
+def lacks_tf32(devices: str) -> bool:
+    """Whether one of the devices, separated by commas, is of a kind that has no TF32."""
+    kinds = {device.partition(":")[0] for device in devices.split(",")}
+    return any(provider.kind in kinds and not provider.has_tf32 for provider in PROVIDERS)

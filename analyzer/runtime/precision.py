@@ -18,26 +18,28 @@ PRECISIONS = ("float32", "tf32", "fp16")
 def in_float16(path: Path) -> Any:
     """The network at ``path`` in float16 but for its inputs and outputs, an ``onnx.ModelProto``.
 
-    By the converter that comes with onnxruntime. Operators without float16 keep float32 between
-    casts. Values beyond float16's range become its largest; small ones, its smallest above 0.
+    By the converter that is bundled with onnxruntime. Operators without float16 keep float32
+    between casts. Values beyond float16's range become its largest; small ones, its smallest above
+    0.
 
     Raises:
         ModelError: it has no weights in float32, or cannot be converted.
     """
     # Imported here: a tenth of a second that only float16 is worth.
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from analyzer.runtime.quiet_onnxruntime import load_float16_converter
 
+    convert = load_float16_converter()
     try:
-        model = convert_float_to_float16(str(path), keep_io_types=True, disable_shape_infer=True)
+        model = convert(str(path), keep_io_types=True, disable_shape_infer=True)
     except Exception as error:  # assertions and whatever onnx raises
         raise ModelError(
-            f"the network cannot be converted to float16 ({type(error).__name__}: {error}); use "
-            "--precision float32"
+            f"The network cannot be converted to float16 ({type(error).__name__}: {error}). Use "
+            "--precision float32."
         ) from error
     if not any(tensor.data_type == tensor.FLOAT16 for tensor in model.graph.initializer):
         raise ModelError(
-            "the network has no weights in float32 that could be converted to float16; use "
-            "--precision float32, which runs it as it is"
+            "The network has no weights in float32 that could be converted to float16. Use "
+            "--precision float32, which runs it as it is."
         )
     _drop_repeated_casts(model.graph)
     return model

@@ -4,31 +4,36 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
-from analyzer.errors import AnalyzerError, DeviceError, ModelError
-from analyzer.runtime.devices import CUDA, check_gpu, gpu_count, named_devices
+from analyzer.errors import DeviceError, ModelError
+from analyzer.runtime.batching import OutOfMemory
+from analyzer.runtime.devices import AUTO, named_devices, preferred_devices, provider_of
+from analyzer.runtime.providers import PROVIDERS, Provider
+from analyzer.runtime.quiet_onnxruntime import FATAL_ONLY, ort
 
-__all__ = ["Held", "OutOfMemory", "Session", "open_session"]
+__all__ = ["DeviceArray", "Session", "open_session"]
 
-# onnxruntime writes its own words to standard error; what matters comes back as exceptions.
-_FATAL_ONLY = 4
 _MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.IGNORECASE)
 
 
-class OutOfMemory(AnalyzerError):
-    """A batch did not fit into memory; a smaller one may."""
-
-
 @dataclass(frozen=True, slots=True)
-class Held:
+class DeviceArray:
     """An array that lies where a session runs."""
 
     value: ort.OrtValue = field(repr=False)
     nbytes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape())
+
+    def numpy(self) -> np.ndarray:
+        """Bring the array here."""
+        return self.value.numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,12 @@ class Session:
     """A network ready to run, and where it runs."""
 
     path: Path
-    device: str  # "cpu" or "cuda:N", as read back from onnxruntime
-    note: str | None  # why "auto" did not take a GPU that is there
+    device: str  # as named_devices names it, read back from onnxruntime
+    provider: Provider  # the device's
+    note: str | None  # why "auto" did not take a device that it prefers
     outputs: tuple[str, ...]
     tf32: bool  # products of float32 are of factors rounded to TF32
+    _memory: tuple[str, int]  # the device's, as onnxruntime's bindings name it
     _session: ort.InferenceSession = field(repr=False)
 
     def run(
@@ -54,65 +61,65 @@ class Session:
         with self._explained(feeds):
             return self._session.run(outputs, dict(feeds))
 
-    def run_held(
+    def run_on_device(
         self,
-        feeds: Mapping[str, "np.ndarray | Held"],
+        feeds: Mapping[str, np.ndarray | DeviceArray],
         outputs: Sequence[str],
-        held: Collection[str] = (),
-    ) -> "dict[str, np.ndarray | Held]":
+        stay: Collection[str] = (),
+    ) -> tuple[dict[str, np.ndarray], dict[str, DeviceArray]]:
         """As :meth:`run`, with inputs that lie on the device and outputs that stay there.
 
         Args:
-            held: those of the outputs that stay.
+            stay: those of the outputs that stay.
+
+        Returns:
+            The outputs that come here, and those that stay, by name.
         """
-        kind, index = _place(self.device)
         with self._explained(feeds):
             binding = self._session.io_binding()
             for name, value in feeds.items():
-                if isinstance(value, Held):
+                if isinstance(value, DeviceArray):
                     binding.bind_ortvalue_input(name, value.value)
                 else:
                     binding.bind_cpu_input(name, np.ascontiguousarray(value))
             for name in outputs:
-                if name in held:
-                    binding.bind_output(name, kind, index)
+                if name in stay:
+                    binding.bind_output(name, *self._memory)
                 else:
-                    binding.bind_output(name, "cpu")
+                    binding.bind_output(name)
             self._session.run_with_iobinding(binding)
-            found = binding.get_outputs()
-            return {
-                name: Held(value, value.tensor_size_in_bytes()) if name in held else value.numpy()
-                for name, value in zip(outputs, found, strict=True)
+            found = dict(zip(outputs, binding.get_outputs(), strict=True))
+            here = {name: value.numpy() for name, value in found.items() if name not in stay}
+            there = {
+                name: DeviceArray(value, value.tensor_size_in_bytes())
+                for name, value in found.items()
+                if name in stay
             }
+            return here, there
 
-    def hold(self, array: np.ndarray) -> Held:
-        """Brings an array to where the session runs."""
+    def to_device(self, array: np.ndarray) -> DeviceArray:
+        """Bring an array to where the session runs."""
         with self._explained({}):
-            value = ort.OrtValue.ortvalue_from_numpy(
-                np.ascontiguousarray(array), *_place(self.device)
-            )
-        return Held(value, array.nbytes)
+            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *self._memory)
+        return DeviceArray(value, array.nbytes)
 
     @contextmanager
-    def _explained(self, feeds: Mapping[str, "np.ndarray | Held"]) -> Iterator[None]:
+    def _explained(self, feeds: Mapping[str, np.ndarray | DeviceArray]) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # onnxruntime raises a family without a useful base
             if _MEMORY_WORDS.search(str(error)):
-                raise OutOfMemory(f"out of memory in {self.path.name}: {_line(error)}") from error
-            shapes = ", ".join(
-                f"{name} {tuple(value.value.shape() if isinstance(value, Held) else value.shape)}"
-                for name, value in feeds.items()
-            )
+                raise OutOfMemory(f"Out of memory in {self.path.name}: {_line(error)}.") from error
+            shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in feeds.items())
             raise ModelError(
-                f"the network refused its input ({shapes}): {_line(error)}; "
-                "check the image size (--img-size) and the layout (--layout)"
+                f"The network refused its input ({shapes}): {_line(error)}. Check the image size "
+                "and the layout of the preprocessing."
             ) from error
 
 
 def open_session(
     path: Path,
-    requested: str = "auto",
+    requested: str = AUTO,
     *,
     threads: int = 0,
     custom_ops: Path | None = None,
@@ -128,87 +135,79 @@ def open_session(
         tf32: let a GPU round the factors of products of float32 to TF32.
 
     Raises:
-        DeviceError: the name is none of these, or CUDA was asked for and cannot be had, or TF32
-            where there is none.
+        DeviceError: the name is none of these, or the device that was asked for is unavailable,
+            or TF32 where there is none.
         ModelError: onnxruntime cannot load the network.
     """
     name, *others = named_devices(requested)
     if others:
-        raise DeviceError(f"--device {requested}: this runs on one device; name {name} alone")
-    if name == "cpu" or (name == "auto" and not gpu_count()):
-        return _open(path, "cpu", None, threads, custom_ops, tf32)
-    device = "cuda:0" if name == "auto" else name
-    try:
-        return _open(path, device, None, threads, custom_ops, tf32)
-    except DeviceError as error:
-        if name == "auto" and not tf32:
-            note = f"there is a GPU, but {error}; ran on the CPU"
-            return _open(path, "cpu", note, threads, custom_ops, tf32)
-        way_out = "--device cpu --precision float32" if tf32 else "--device cpu"
-        raise DeviceError(
-            f"--device {device}: {error}; use {way_out} to run on the processor"
-        ) from error
+        raise DeviceError(f"--device {requested}: this runs on one device. Name {name} alone.")
+    opened = partial(_open, path, threads=threads, custom_ops=custom_ops, tf32=tf32)
+    resort = PROVIDERS[-1]
+    last, note = resort.device(0), None
+    tried = preferred_devices() if name == AUTO else {name} - {last}
+    for device in tried:
+        try:
+            return opened(device)
+        except DeviceError as error:
+            if name != AUTO or tf32:
+                way_out = f"--device {last} --precision float32" if tf32 else f"--device {last}"
+                raise DeviceError(
+                    f"--device {device}: {error} Use {way_out} to run on the {resort.device_noun}."
+                ) from error
+            note = (
+                f"The network ran on the {resort.device_noun}, although there is a "
+                f"{provider_of(device)[0].device_noun}. {error}"
+            )
+    return opened(last, note)
 
 
 def _open(
     path: Path,
     device: str,
-    note: str | None,
+    note: str | None = None,
+    *,
     threads: int,
     custom_ops: Path | None,
     tf32: bool,
 ) -> Session:
-    providers: list = ["CPUExecutionProvider"]
-    if device != "cpu":
-        index = device.removeprefix("cuda:")
-        check_gpu(int(index), tf32=tf32)
-        # TF32 keeps 10 of 23 bits of a product's factors: enough to change which class wins.
-        providers.insert(0, (CUDA, {"device_id": index, "use_tf32": str(int(tf32))}))
-    elif tf32:
-        raise DeviceError(
-            "--precision tf32 is for NVIDIA GPUs, and the network would run on the processor; use "
-            "--precision float32, or --device cuda where there is a GPU"
-        )
+    provider, index = provider_of(device)
+    provider.check(index, tf32=tf32)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _FATAL_ONLY
+    options.log_severity_level = FATAL_ONLY
     # Fused integer kernels round otherwise than the operators that the file names, and which are
-    # fused depends on what else reads a tensor: the halves would not repeat the whole.
+    # fused depends on what else reads a tensor: prefix and suffix would not repeat the whole.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    ort.set_default_logger_severity(_FATAL_ONLY)
     if custom_ops is not None:
         try:
             options.register_custom_ops_library(str(custom_ops))
         except Exception as error:
             raise ModelError(
-                f"onnxruntime cannot load the custom operators in {custom_ops}: {_line(error)}"
+                f"onnxruntime cannot load the custom operators in {custom_ops}: {_line(error)}."
             ) from error
+    providers = {provider.name: provider.session_options(index, tf32=tf32)}
+    providers.setdefault(PROVIDERS[-1].name, {})  # for operators that the device lacks
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        session = ort.InferenceSession(str(path), options, providers=list(providers.items()))
     except Exception as error:
         way_out = (
-            f"; on {device} it knows this operator for other types of elements only: export the "
-            "network in float32"
+            f" On {device} it knows this operator for other types of elements only: export the "
+            "network in float32."
             if "NOT_IMPLEMENTED" in str(error)
             else ""
         )
-        raise ModelError(f"onnxruntime cannot load {path.name}: {_line(error)}{way_out}") from error
-    if device != "cpu" and session.get_providers()[0] != CUDA:
-        raise DeviceError(
-            "onnxruntime could not load the CUDA libraries "
-            "(pip install 'onnx-gap[cuda]' brings them)"
-        )
+        raise ModelError(
+            f"onnxruntime cannot load {path.name}: {_line(error)}.{way_out}"
+        ) from error
+    if session.get_providers()[0] != provider.name:
+        raise DeviceError(provider.why_not_loaded())
     outputs = tuple(output.name for output in session.get_outputs())
-    return Session(Path(path), device, note, outputs, tf32, session)
-
-
-def _place(device: str) -> tuple[str, int]:
-    """A device as onnxruntime's bindings name it."""
-    kind, _, index = device.partition(":")
-    return kind, int(index or 0)
+    memory = provider.memory(index)
+    return Session(Path(path), device, provider, note, outputs, tf32, memory, session)
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error without onnxruntime's own prefix."""
+    """The first line of an error without onnxruntime's own prefix and without a full stop."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first).rstrip(" .")

@@ -4,31 +4,30 @@ Nothing here sees data or runs a network. A :class:`Network` is never changed.
 """
 
 from analyzer.surgery.activation_outputs import write_activation_outputs
-from analyzer.surgery.cut import cut
-from analyzer.surgery.inputs import bind_inputs
-from analyzer.surgery.margins import write_margins
+from analyzer.surgery.cut import cut_network
+from analyzer.surgery.extra_inputs import bind_inputs
+from analyzer.surgery.margin_graph import write_margin_graph
 from analyzer.surgery.mask import write_masked
-from analyzer.surgery.network import Network, load, runnable
-from analyzer.surgery.outline import Outline, outline
-from analyzer.surgery.outputs import answer
-from analyzer.surgery.rewriting import rewritten
+from analyzer.surgery.network import Network, load_network, rewrite_network, runnable_file
+from analyzer.surgery.outline import Outline, outline_network
+from analyzer.surgery.outputs import find_answer
 from analyzer.surgery.sites import candidates, default_site, find_site, named_site
 
 __all__ = [
     "Network",
     "Outline",
-    "answer",
     "bind_inputs",
     "candidates",
-    "cut",
+    "cut_network",
     "default_site",
+    "find_answer",
     "find_site",
-    "load",
+    "load_network",
     "named_site",
-    "outline",
-    "rewritten",
-    "runnable",
+    "outline_network",
+    "rewrite_network",
+    "runnable_file",
     "write_activation_outputs",
-    "write_margins",
+    "write_margin_graph",
     "write_masked",
 ]

@@ -8,18 +8,16 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.records import ActivationGraph, ActivationLayer
-from analyzer.surgery.bare import bare
-from analyzer.surgery.blame import blames_file
-from analyzer.surgery.editing import Insertion
-from analyzer.surgery.fixed import fix_sizes, size_of
-from analyzer.surgery.graph import constant, is_op
-from analyzer.surgery.logits import make_logits
-from analyzer.surgery.margin_layers import layers_by_depth
+from analyzer.surgery.batch_axis import fix_sizes
+from analyzer.surgery.graph import constant, dtype_of, get_value, is_op, name_of, size_of
+from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.margin_graph import layers_by_depth
+from analyzer.surgery.mask import zero_point
+from analyzer.surgery.model_files import save_model
 from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import answer
-from analyzer.surgery.removed import zero_point
+from analyzer.surgery.outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.shapes import infer_shapes
-from analyzer.surgery.writing import save
+from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["write_activation_outputs"]
 
@@ -30,7 +28,7 @@ _SAME_BUT_FOR_A_CONSTANT = (
 )  # fmt: skip
 
 
-@blames_file
+@reports_invalid_file
 def write_activation_outputs(
     network: Network,
     path: str | os.PathLike[str],
@@ -40,7 +38,7 @@ def write_activation_outputs(
 ) -> ActivationGraph:
     """Write a network whose outputs are the activations at four depths, in float32.
 
-    Of the layers that :func:`analyzer.surgery.margin_layers.layers_by_depth` finds, the first,
+    Of the layers that :func:`analyzer.surgery.margin_graph.layers_by_depth` finds, the first,
     the last before the scores, and of A layers, counted from 1, the nearest to a third and two
     thirds of A + 1. Layers of one number an image are left out. Where there are fewer than four,
     depths share one; where there is none, all are the images.
@@ -55,23 +53,22 @@ def write_activation_outputs(
         ModelError: The class scores cannot be told among the outputs.
     """
     path = Path(path)
-    model, (image, *_), batch = bare(network, output)
+    model, (image, *_), batch = reduce_to_scores(network, output)
     shape = (batch or 1, *image_shape)
-    tensors = _tensors(network, model, image, shape, answer(network, output).kind)
+    tensors = _tensors(network, model, image, shape, find_answer(network, output).kind)
     graph = model.graph
-    values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
     layers = [ActivationLayer("images", image, "input", None)]
     outputs: dict[str, ir.Value] = {}
     for name, (tensor, operator) in _at_depths(tensors, image).items():
         if tensor != image and tensor not in outputs:
-            outputs[tensor] = _as_float(graph, values[tensor])
+            outputs[tensor] = _as_float(graph, get_value(graph, tensor))
         output_name = outputs[tensor].name if tensor in outputs else None
         layers.append(ActivationLayer(name, tensor, operator, output_name))
     if outputs:
         graph.outputs.clear()
         graph.outputs.extend(outputs.values())
     passes.RemoveUnusedNodesPass()(model)
-    save(model, path)
+    save_model(model, path)
     return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops)
 
 
@@ -86,7 +83,7 @@ def _tensors(
     logits = _up_to_logits(sized.graph)
     found = layers_by_depth(network, sized.graph, image)
     return [
-        (str(value.name), operator)
+        (name_of(value), operator)
         for value, operator in found.items()
         if value not in logits and (size_of(value) or shape[0] + 1) > shape[0]
     ]
@@ -117,12 +114,12 @@ def _at_depths(tensors: list[tuple[str, str]], image: str) -> dict[str, tuple[st
 
 def _as_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
     """The value in float32; of a quantized tensor the distance to what stands for zero."""
-    if value.dtype == ir.DataType.FLOAT:
+    if dtype_of(value) == ir.DataType.FLOAT:
         return value
-    new = Insertion(graph, f"{value.name}_activation")
+    new = GraphBuilder(graph, f"{value.name}_activation")
     found = new.op("Cast", value, to=ir.DataType.FLOAT.value)
     if zero := zero_point(value):
         found = new.op("Sub", found, new.constant(np.array(zero, np.float32)))
     found.dtype, found.shape = ir.DataType.FLOAT, value.shape
-    new.insert(after=value)
+    new.insert_after(value)
     return found

@@ -3,41 +3,68 @@
 Shapes are not data. The output of ``Shape`` or ``Size`` does not change when the tensor's
 elements do, so dependence *through data* stops at them; exporters write ``x.view(x.size(0), -1)``
 as such a detour around every layer in between.
+
+Names, operands and shapes may be missing in a file that is not valid ONNX. The functions that
+promise one raise ``ValueError`` then, see :func:`analyzer.surgery.validation.reports_invalid_file`.
 """
 
 from collections.abc import Iterable, Iterator
+from math import prod
+from typing import Any, TypeGuard
 
 import numpy as np
 import onnx_ir as ir
 
 __all__ = [
+    "CONVOLUTIONS",
+    "Dimensions",
+    "UniqueNames",
+    "ancestors",
     "attribute",
     "axes_of",
     "constant",
-    "depending",
+    "consumers",
+    "descendants",
     "dimensions",
+    "dominators",
+    "dtype_of",
     "find_value",
+    "get_value",
     "is_op",
-    "leading_to",
+    "name_of",
     "names_of",
-    "readers",
+    "operand",
     "reads",
-    "unique_name",
+    "shape_of",
+    "size_of",
 ]
+
+Dimensions = tuple[int | str | None, ...]
+"""A shape as plain data: int fixed, str symbolic, None unknown."""
+
+CONVOLUTIONS = ("Conv", "ConvTranspose", "QLinearConv", "ConvInteger")
 
 _SHAPE_READERS = ("Shape", "Size")
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
-def is_op(node: ir.Node | None, *op_types: str) -> bool:
+def is_op(node: ir.Node | None, *op_types: str) -> TypeGuard[ir.Node]:
     """Whether ``node`` is one of these operators of the default domain."""
     return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
 
 
-def attribute(node: ir.Node, name: str, default):
+def attribute(node: ir.Node, name: str, default: Any) -> Any:
     """The value of a node's attribute, or ``default`` where it is absent."""
     attr = node.attributes.get(name)
     return default if attr is None else attr.value
+
+
+def operand(node: ir.Node, index: int = 0) -> ir.Value:
+    """The input of that index, which must be there."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise ValueError(f"{node.op_type} {node.name!r} has no input {index}")
+    return value
 
 
 def axes_of(node: ir.Node) -> list[int] | None:
@@ -68,11 +95,41 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy()
 
 
-def dimensions(value: ir.Value) -> tuple[int | str | None, ...] | None:
-    """The shape as plain data: int fixed, str symbolic, None unknown; None without a rank."""
-    if value.shape is None:
+def dimensions(value: ir.Value | None) -> Dimensions | None:
+    """The shape as plain data; None where not even the number of axes is known."""
+    if value is None or value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+def shape_of(value: ir.Value) -> Dimensions:
+    """The shape of a tensor whose number of axes is known."""
+    found = dimensions(value)
+    if found is None:
+        raise ValueError(f"the tensor {value.name!r} has an unknown number of axes")
+    return found
+
+
+def size_of(value: ir.Value | None, *, first_axis: int = 0) -> int | None:
+    """How many elements a tensor has along its axes from ``first_axis`` on; None where one of
+    those sizes is not a plain number."""
+    shape = dimensions(value)
+    sizes = [d for d in (shape or ())[first_axis:] if isinstance(d, int)]
+    return None if shape is None or len(sizes) < len(shape) - first_axis else prod(sizes)
+
+
+def dtype_of(value: ir.Value) -> ir.DataType:
+    """The element type, which must be known."""
+    if value.dtype is None:
+        raise ValueError(f"the tensor {value.name!r} has an unknown element type")
+    return value.dtype
+
+
+def name_of(value: ir.Value) -> str:
+    """The name of a value; the surgery meets none without."""
+    if value.name is None:
+        raise ValueError("a tensor has no name")
+    return value.name
 
 
 def find_value(graph: ir.Graph, name: str) -> ir.Value | None:
@@ -80,8 +137,16 @@ def find_value(graph: ir.Graph, name: str) -> ir.Value | None:
     return ir.convenience.create_value_mapping(graph, include_subgraphs=False).get(name)
 
 
+def get_value(graph: ir.Graph, name: str) -> ir.Value:
+    """The value of that name in ``graph`` itself, which must be there."""
+    value = find_value(graph, name)
+    if value is None:
+        raise ValueError(f"there is no tensor {name!r}")
+    return value
+
+
 def reads(node: ir.Node) -> Iterator[ir.Value]:
-    """Every value that ``node`` reads, those that its subgraphs capture included."""
+    """Every value of its graph that ``node`` reads, those that its subgraphs capture included."""
     yield from (v for v in node.inputs if v is not None)
     for attr in node.attributes.values():
         if attr.is_ref():
@@ -100,14 +165,15 @@ def reads(node: ir.Node) -> Iterator[ir.Value]:
             yield from (v for v in body.outputs if v not in made)
 
 
-def readers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
+def consumers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
     """The nodes that read ``value``, each once; with ``data`` those that read only its shape
     are left out."""
-    nodes = dict.fromkeys(use.node for use in value.uses())
-    return [n for n in nodes if not (data and is_op(n, *_SHAPE_READERS))]
+    return [n for n in value.consumers() if not (data and is_op(n, *_SHAPE_READERS))]
 
 
-def depending(graph: ir.Graph, sources: Iterable[ir.Value], *, data: bool = True) -> set[ir.Value]:
+def descendants(
+    graph: ir.Graph, sources: Iterable[ir.Value], *, data: bool = True
+) -> set[ir.Value]:
     """``sources`` and every value of ``graph`` that depends on them.
 
     With ``data`` (default) only through elements; otherwise also through shapes.
@@ -121,7 +187,7 @@ def depending(graph: ir.Graph, sources: Iterable[ir.Value], *, data: bool = True
     return reached
 
 
-def leading_to(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Value]:
+def ancestors(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Value]:
     """``targets`` and every value of ``graph`` that they depend on through data."""
     needed = set(targets)
     for node in reversed(graph):
@@ -130,14 +196,49 @@ def leading_to(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Value]:
     return needed
 
 
+def dominators(graph: ir.Graph, sources: Iterable[ir.Value], output: ir.Value) -> list[ir.Value]:
+    """The values through which every path of data from ``sources`` to ``output`` passes.
+
+    In topological order, without the sources. In that order a value is bypassed exactly when
+    an earlier value is still read later, so one sweep that keeps the furthest consumer of all
+    values seen so far finds them all.
+    """
+    sources = tuple(sources)
+    alive = descendants(graph, sources) & ancestors(graph, [output])
+    last_read: dict[ir.Value, int] = dict.fromkeys(alive, -1)
+    for index, node in enumerate(graph):
+        if any(v in alive for v in node.outputs):
+            for value in reads(node):
+                if value in alive and not is_op(node, *_SHAPE_READERS):
+                    last_read[value] = index
+    last_read[output] = len(graph)
+    found = []
+    furthest = max((last_read[v] for v in sources if v in alive), default=-1)
+    for index, node in enumerate(graph):
+        made = [v for v in node.outputs if v in alive]
+        if furthest <= index and len(made) == 1:
+            found.extend(made)
+        furthest = max([furthest, *(last_read[v] for v in made)])
+    return found
+
+
 def names_of(graph: ir.Graph) -> set[str]:
     """The names of all values of ``graph`` and its subgraphs; takes a while in a large one."""
-    return {v.name for v in ir.convenience.create_value_mapping(graph).values()}
+    return set(ir.convenience.create_value_mapping(graph))
 
 
-def unique_name(graph: ir.Graph, wanted: str) -> str:
-    """``wanted``, with underscores appended until no value of ``graph`` bears it."""
-    taken = names_of(graph)
-    while wanted in taken:
-        wanted += "_"
-    return wanted
+class UniqueNames:
+    """Names that no value of a graph bears, each given once."""
+
+    def __init__(self, graph: ir.Graph):
+        self._taken = names_of(graph)
+        self._numbers: dict[str, int] = {}
+
+    def give(self, wanted: str) -> str:
+        """``wanted``, with a number appended where that is taken."""
+        found = wanted
+        while found in self._taken:
+            self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            found = f"{wanted}_{self._numbers[wanted]}"
+        self._taken.add(found)
+        return found

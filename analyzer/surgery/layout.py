@@ -1,13 +1,28 @@
-"""Where a tensor keeps its channels, and where they go when it is reshaped or transposed."""
+"""Where tensors keep their channels: through one operator, and through a whole network."""
 
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
-from analyzer.surgery.graph import attribute, axes_of, dimensions, is_op
+from analyzer.surgery.graph import (
+    CONVOLUTIONS,
+    Dimensions,
+    attribute,
+    axes_of,
+    dimensions,
+    is_op,
+    operand,
+    reads,
+    size_of,
+)
 
-__all__ = ["Layout", "move"]
+__all__ = ["Flow", "Layout", "move", "trace"]
+
+_REDUCTIONS = (
+    "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2",
+    "ReduceSumSquare", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,48 @@ class Layout:
     @property
     def plain(self) -> bool:
         return self.outer == self.inner == 1
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What is known of every value of a graph that stems from an input."""
+
+    images: tuple[ir.Value, ...]  # the inputs that a convolution stems from, else all of them
+    axis: dict[ir.Value, int]  # channel axis, where it is known
+    convolution: dict[ir.Value, ir.Node]  # the nearest convolution it stems from
+
+
+def trace(graph: ir.Graph) -> Flow:
+    """Follow channels and convolutions from the inputs of ``graph`` to its outputs."""
+    inputs = [v for v in graph.inputs if not v.is_initializer()]
+    stem = {v: frozenset([v]) for v in inputs}  # the inputs a value depends on through data
+    images: dict[ir.Value, None] = {}
+    axis: dict[ir.Value, int] = {}
+    convolution: dict[ir.Value, ir.Node] = {}
+    place: dict[ir.Node, int] = {}
+    for index, node in enumerate(graph):
+        place[node] = index
+        varying = [] if is_op(node, "Shape", "Size") else [v for v in reads(node) if v in stem]
+        if not varying:
+            continue
+        origin = frozenset[ir.Value]().union(*(stem[v] for v in varying))
+        nearest: ir.Node | None
+        if is_op(node, *CONVOLUTIONS):
+            nearest = node
+            images.update(dict.fromkeys(stem.get(operand(node), ())))
+        else:
+            nearest = max(
+                (convolution[v] for v in varying if v in convolution),
+                key=place.__getitem__,
+                default=None,
+            )
+        for output in node.outputs:
+            stem[output] = origin
+            if nearest is not None:
+                convolution[output] = nearest
+            if (found := _channel_axis(node, output, axis)) is not None:
+                axis[output] = found
+    return Flow(tuple(images) or tuple(inputs), axis, convolution)
 
 
 def move(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layout | None:
@@ -51,6 +108,34 @@ def move(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layou
     if is_op(node, "Flatten", "Reshape"):
         return _reshaped(value, node.outputs[0], layout, channels)
     return None
+
+
+def _channel_axis(node: ir.Node, output: ir.Value, axis: dict[ir.Value, int]) -> int | None:
+    """The channel axis of a node's output, from those of its inputs."""
+    shape = dimensions(output)
+    if shape is None:
+        return None
+    if is_op(node, *CONVOLUTIONS, "Gemm"):
+        return 1
+    if is_op(node, "MatMul", "MatMulInteger", "QLinearMatMul") and len(shape) > 1:
+        return len(shape) - 1
+    known = [v for v in node.inputs if v is not None and v in axis]
+    if not known:
+        return None
+    value = known[0]
+    source = dimensions(value)
+    if is_op(node, "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Reshape"):
+        channels = source[axis[value]] if source else None
+        if not isinstance(channels, int):
+            return None
+        moved = move(node, value, Layout(axis[value]), channels)
+        return moved.axis if moved is not None and moved.plain else None
+    if is_op(node, *_REDUCTIONS) and (source is None or len(source) != len(shape)):
+        return None
+    # Broadcasting aligns axes at the end; everything else that keeps the rank keeps the axis.
+    ranked = [(v, dims) for v in known if (dims := dimensions(v))]
+    found = {len(shape) - len(dims) + axis[v] for v, dims in ranked}
+    return found.pop() if len(found) == 1 else None
 
 
 def _transposed(node: ir.Node, value: ir.Value, layout: Layout) -> Layout | None:
@@ -100,20 +185,23 @@ def _reshaped(before: ir.Value, after: ir.Value, layout: Layout, channels: int) 
     order, so the channels lie in the axis whose dimensions before multiply to a divisor of
     ``outside`` and whose dimensions after multiply to a divisor of ``inside``.
     """
-    source, target = dimensions(before), dimensions(after)
-    if not source or not target or len(target) < 2:
-        return None
-    sizes = source[1:]
-    if any(not isinstance(d, int) for d in sizes + target[1:]):
-        return None
-    if prod(sizes) != prod(target[1:]):
-        return None  # the batch axis takes part
-    outside = prod(source[1 : layout.axis]) * layout.outer
-    inside = prod(source[layout.axis + 1 :]) * layout.inner
-    for axis in range(1, len(target)):
-        lead, tail = prod(target[1:axis]), prod(target[axis + 1 :])
+    sizes, target = _sizes_per_sample(before), _sizes_per_sample(after)
+    if sizes is None or not target or prod(sizes) != prod(target):
+        return None  # also where the batch axis takes part
+    outside = prod(sizes[: layout.axis - 1]) * layout.outer
+    inside = prod(sizes[layout.axis :]) * layout.inner
+    for place, size in enumerate(target):
+        lead, tail = prod(target[:place]), prod(target[place + 1 :])
         if lead and tail and outside % lead == 0 and inside % tail == 0:
-            found = Layout(axis, outside // lead, inside // tail)
-            if found.outer * channels * found.inner == target[axis]:
+            found = Layout(place + 1, outside // lead, inside // tail)
+            if found.outer * channels * found.inner == size:
                 return found
     return None
+
+
+def _sizes_per_sample(value: ir.Value) -> list[int] | None:
+    """The sizes of a tensor's axes behind the batch; None where they are not all known."""
+    shape: Dimensions | None = dimensions(value)
+    if not shape or size_of(value, first_axis=1) is None:
+        return None
+    return [d for d in shape[1:] if isinstance(d, int)]

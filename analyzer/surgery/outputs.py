@@ -1,28 +1,50 @@
-"""Which output of a network tells the class, and how it tells it."""
+"""The output that tells the class: which it is, how it tells it, and its scores and logits."""
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import Answer
-from analyzer.surgery.editing import Insertion
-from analyzer.surgery.graph import attribute, dimensions, is_op
+from analyzer.surgery.batch_axis import free_batch
+from analyzer.surgery.graph import (
+    Dimensions,
+    attribute,
+    dimensions,
+    dtype_of,
+    is_op,
+    name_of,
+    operand,
+    shape_of,
+)
+from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.layout import trace
 from analyzer.surgery.network import Network
 
-__all__ = ["answer", "make_scores", "score_output"]
+__all__ = [
+    "find_answer",
+    "flatten_scores",
+    "format_shape",
+    "make_logits",
+    "make_scores",
+    "reduce_to_scores",
+    "score_output",
+]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 _BEHIND_ARGMAX = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+_RESHAPING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze")
+_FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
 
 
-def answer(network: Network, name: str | None = None) -> Answer:
+def find_answer(network: Network, name: str | None = None) -> Answer:
     """How the output called ``name``, or the one that looks like class scores, is to be read.
 
     Raises:
         ModelError: as :func:`score_output`.
     """
-    value = score_output(network, name)
-    return Answer(value.name, _kind(value))
+    value, kind = _find_output(network, name)
+    return Answer(name_of(value), kind)
 
 
 def score_output(network: Network, name: str | None = None) -> ir.Value:
@@ -34,22 +56,117 @@ def score_output(network: Network, name: str | None = None) -> ir.Value:
         ModelError: There is no such output, it does not tell classes, or several do and none
             was named.
     """
+    value, _ = _find_output(network, name)
+    return value
+
+
+def make_scores(graph: ir.Graph) -> None:
+    """Turn the only output of ``graph`` into class scores, where it tells the class otherwise.
+
+    Of labels, the scores that ``ArgMax`` was given; of a single score, its threshold beside
+    it: class 1 wins where it is higher.
+    """
+    (value,) = graph.outputs
+    kind = _kind(value)
+    if kind == "labels" and (ranked := _before_argmax(value)) is not None:
+        _set_output(graph, ranked)
+    if kind not in _THRESHOLDS:
+        return
+    new = GraphBuilder(graph, name_of(value))
+    column = new.op("Reshape", value, new.constant([-1, 1]))
+    # Where and not a product: the threshold stands whatever the score is.
+    never = new.constant(np.zeros((1, 1), bool))
+    threshold = new.constant(np.array([[_THRESHOLDS[kind]]], dtype_of(value).numpy()))
+    scores = new.op("Concat", new.op("Where", never, column, threshold), column, axis=1)
+    scores.dtype, scores.shape = value.dtype, ir.Shape([(dimensions(value) or (None,))[0], 2])
+    new.insert_after(value)
+    _set_output(graph, scores)
+
+
+def make_logits(graph: ir.Graph, kind: str) -> int | None:
+    """Let the only output of ``graph`` be what its final softmax or sigmoid is given, (N, K).
+
+    Margins are measured between such scores. A softmax leaves their order alone, but bends every
+    distance, and where it saturates there is none left. A single score gets its threshold beside
+    it.
+
+    Args:
+        graph: every shape known but for the batch.
+        kind: how its output tells the class, see :class:`analyzer.records.Answer`.
+
+    Returns:
+        K, the number of classes; None where the shapes do not tell it.
+    """
+    if kind == "labels":
+        make_scores(graph)
+    (value,) = graph.outputs
+    _set_output(graph, _before_squashing(value))
+    make_scores(graph)
+    (scores,) = graph.outputs
+    _, classes, *rest = dimensions(scores) or (None, None)
+    if rest:
+        flatten_scores(graph, f"{scores.name}_flatten")
+    return classes if isinstance(classes, int) else None
+
+
+def flatten_scores(graph: ir.Graph, name: str) -> None:
+    """Make the only output of ``graph``, scores (N, K, 1, …), (N, K) under that name."""
+    (scores,) = graph.outputs
+    new = GraphBuilder(graph, name)
+    flat = new.op("Flatten", scores, axis=1, name=name)
+    flat.dtype, flat.shape = scores.dtype, ir.Shape(shape_of(scores)[:2])
+    new.insert_after(scores)
+    _set_output(graph, flat)
+
+
+def reduce_to_scores(
+    network: Network, output: str | None
+) -> tuple[ir.Model, tuple[str, ...], int | None]:
+    """A clone with no output but the one that tells the class, freed of its batch size.
+
+    Returns:
+        The model, the names of its image inputs, and the batch size that the network could not
+        be freed from.
+
+    Raises:
+        ModelError: No output holds the class scores, or several might.
+    """
+    scores = score_output(network, output)
+    images = tuple(name_of(v) for v in trace(network.model.graph).images)
+    model, batch = free_batch(network.model, images)
+    graph = model.graph
+    model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.ClearMetadataAndDocStringPass()(model)
+    _set_output(graph, next(v for v in graph.outputs if v.name == scores.name))
+    return model, images, batch
+
+
+def format_shape(shape: Dimensions | None) -> str:
+    """A shape as messages show it."""
+    if shape is None:
+        return "(unknown shape)"
+    return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
+
+
+def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
+    """The output that tells the class, and its kind."""
     outputs = network.model.graph.outputs
-    listed = ", ".join(f"{v.name} {_shape(v)}" for v in outputs)
+    listed = ", ".join(f"{v.name} {format_shape(dimensions(v))}" for v in outputs)
     if name is not None:
         for value in outputs:
             if value.name == name:
-                if _kind(value) is None:
-                    raise ModelError(
-                        f"The output {name} of {network.path} has the shape {_shape(value)}, but "
-                        "class scores have one row per image and one column per class. Name "
-                        f"another output with --output: {listed}."
-                    )
-                return value
+                if (kind := _kind(value)) is not None:
+                    return value, kind
+                raise ModelError(
+                    f"The output {name} of {network.path} has the shape "
+                    f"{format_shape(dimensions(value))}, but class scores have one row per image "
+                    f"and one column per class. Name another output with --output: {listed}."
+                )
         raise ModelError(f"{network.path} has no output called {name}. It has: {listed}.")
-    kinds = {v: _kind(v) for v in outputs}
+    kinds = [(v, kind) for v in outputs if (kind := _kind(v)) is not None]
     for wanted in (("scores",), ("logit", "probability"), ("labels",)):
-        fitting = [v for v, kind in kinds.items() if kind in wanted]
+        fitting = [one for one in kinds if one[1] in wanted]
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
@@ -63,29 +180,9 @@ def score_output(network: Network, name: str | None = None) -> ir.Value:
     )
 
 
-def make_scores(graph: ir.Graph) -> None:
-    """Turn the only output of ``graph`` into class scores, where it tells the class otherwise.
-
-    Of labels, the scores that ``ArgMax`` was given; of a single score, its threshold beside
-    it: class 1 wins where it is higher.
-    """
-    (value,) = graph.outputs
-    kind = _kind(value)
-    if kind == "labels":
-        graph.outputs.clear()
-        graph.outputs.append(_before_argmax(value))
-    if kind not in _THRESHOLDS:
-        return
-    new = Insertion(graph, value.name)
-    column = new.op("Reshape", value, new.constant([-1, 1]))
-    # Where and not a product: the threshold stands whatever the score is.
-    never = new.constant(np.zeros((1, 1), bool))
-    threshold = new.constant(np.array([[_THRESHOLDS[kind]]], value.dtype.numpy()))
-    scores = new.op("Concat", new.op("Where", never, column, threshold), column, axis=1)
-    scores.dtype, scores.shape = value.dtype, ir.Shape([(dimensions(value) or (None,))[0], 2])
-    new.insert(after=value)
+def _set_output(graph: ir.Graph, value: ir.Value) -> None:
     graph.outputs.clear()
-    graph.outputs.append(scores)
+    graph.outputs.append(value)
 
 
 def _kind(value: ir.Value) -> str | None:
@@ -107,16 +204,40 @@ def _before_argmax(value: ir.Value) -> ir.Value | None:
     """The scores (N, K) that ``value`` holds the highest class of."""
     node = value.producer()
     while is_op(node, *_BEHIND_ARGMAX):
-        node = node.inputs[0].producer()
+        node = operand(node).producer()
     if not is_op(node, "ArgMax") or attribute(node, "select_last_index", 0):
         return None
-    scores = node.inputs[0]
+    scores = operand(node)
     shape = dimensions(scores)
     return scores if shape and len(shape) == 2 and attribute(node, "axis", 0) % 2 == 1 else None
 
 
-def _shape(value: ir.Value) -> str:
-    shape = dimensions(value)
-    if shape is None:
-        return "(unknown shape)"
-    return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
+def _before_squashing(value: ir.Value) -> ir.Value:
+    """What the last softmax or sigmoid between the scores and ``value`` is given."""
+    classes = _classes(value)
+    found = value
+    while True:
+        node = value.producer()
+        if is_op(node, "LogSoftmax", "Sigmoid", "Softmax"):
+            value = operand(node)
+            if _classes(value) != classes or not _over_classes(node, classes):
+                return found
+            found = value
+        elif is_op(node, *_RESHAPING):
+            value = operand(node)
+        else:
+            return found
+
+
+def _classes(value: ir.Value) -> list[int | str | None]:
+    """The sizes of a tensor's axes behind the batch, but those of size 1."""
+    return [d for d in (dimensions(value) or ())[1:] if d != 1]
+
+
+def _over_classes(node: ir.Node, classes: list[int | str | None]) -> bool:
+    if is_op(node, "Sigmoid") or not classes:
+        return True
+    shape = shape_of(operand(node))
+    # Up to opset 12 the axis was 1 by default; with (N, K) that is the last one too.
+    axis = attribute(node, "axis", 1 if len(shape) == 2 else -1)
+    return shape[axis] == classes[0]

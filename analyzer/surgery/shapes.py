@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.surgery.editing import Insertion
-from analyzer.surgery.graph import attribute, constant, dimensions, is_op
+from analyzer.surgery.graph import attribute, constant, dimensions, is_op, operand
+from analyzer.surgery.graph_builder import GraphBuilder
 
 __all__ = ["infer_shapes"]
 
@@ -29,17 +29,21 @@ def infer_shapes(model: ir.Model) -> ir.Model:
 
 
 def _settle_reshapes(graph: ir.Graph) -> bool:
-    """Replace computed targets by constants where they can be told; whether any was."""
-    known: dict[ir.Value, list[_Size]] = {}
-    settled = False
-    for node in tuple(graph):
+    """Replace computed targets by constants where they are known; whether any was."""
+    known: dict[ir.Value, list[_Size] | None] = {}
+    targets: dict[ir.Node, list[int]] = {}
+    for node in graph:
         if is_op(node, "Reshape") and constant(node.inputs[1]) is None:
-            target = _target(node, _sizes(node.inputs[1], known))
+            target = _target(node, _sizes(operand(node, 1), known))
             if target is not None:
-                new = Insertion(graph, f"{node.outputs[0].name}_shape")
-                node.replace_input_with(1, new.constant(target))
-                settled = True
-    return settled
+                targets[node] = target
+    if not targets:
+        return False
+    new = GraphBuilder(graph, "settled")
+    for node, target in targets.items():
+        new.stem = f"{node.outputs[0].name}_shape"
+        node.replace_input_with(1, new.constant(target))
+    return True
 
 
 def _target(node: ir.Node, sizes: list[_Size] | None) -> list[int] | None:
@@ -56,14 +60,14 @@ def _target(node: ir.Node, sizes: list[_Size] | None) -> list[int] | None:
     return target if target.count(-1) <= 1 else None
 
 
-def _sizes(value: ir.Value, known: dict[ir.Value, list[_Size]]) -> list[_Size] | None:
+def _sizes(value: ir.Value, known: dict[ir.Value, list[_Size] | None]) -> list[_Size] | None:
     """The elements of an integer tensor that is computed from shapes, flattened."""
     if value not in known:
         known[value] = _follow(value, known)
     return known[value]
 
 
-def _follow(value: ir.Value, known: dict[ir.Value, list[_Size]]) -> list[_Size] | None:
+def _follow(value: ir.Value, known: dict[ir.Value, list[_Size] | None]) -> list[_Size] | None:
     array = constant(value)
     if array is not None:
         small = array.size <= _LONGEST and np.issubdtype(array.dtype, np.integer)
@@ -75,11 +79,16 @@ def _follow(value: ir.Value, known: dict[ir.Value, list[_Size]]) -> list[_Size] 
             return None
         return list(shape[attribute(node, "start", 0) : attribute(node, "end", None)])
     if is_op(node, "Concat"):
-        parts = [_sizes(v, known) for v in node.inputs]
-        return None if None in parts else [size for part in parts for size in part]
+        joined: list[_Size] = []
+        for part in node.inputs:
+            sizes = None if part is None else _sizes(part, known)
+            if sizes is None:
+                return None
+            joined += sizes
+        return joined
     if not is_op(node, "Cast", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"):
         return None
-    source = _sizes(node.inputs[0], known)
+    source = _sizes(operand(node), known)
     if source is None or len(dimensions(node.inputs[0]) or ()) > 1:
         return None
     if is_op(node, "Gather"):
@@ -91,7 +100,8 @@ def _follow(value: ir.Value, known: dict[ir.Value, list[_Size]]) -> list[_Size] 
 
 
 def _slice(node: ir.Node, source: list[_Size]) -> list[_Size] | None:
-    starts, ends, steps = attribute(node, "starts", None), attribute(node, "ends", None), [1]
+    starts, ends = attribute(node, "starts", None), attribute(node, "ends", None)
+    steps: np.ndarray | None = np.ones(1, np.int64)
     if starts is None:
         starts, ends = constant(node.inputs[1]), constant(node.inputs[2])
         if len(node.inputs) > 4 and node.inputs[4] is not None:

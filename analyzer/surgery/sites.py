@@ -1,42 +1,222 @@
 """Choosing the tensor that is masked: by default, by name, or from a list of candidates."""
 
+import contextlib
 import difflib
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
 from analyzer.errors import SiteError
 from analyzer.records import Site
-from analyzer.surgery.blame import blames_file
-from analyzer.surgery.flow import CONVOLUTIONS, bottlenecks
-from analyzer.surgery.graph import constant, find_value, is_op
+from analyzer.surgery.activations import Activation, find_activations, is_gate
+from analyzer.surgery.graph import (
+    CONVOLUTIONS,
+    ancestors,
+    attribute,
+    constant,
+    consumers,
+    dimensions,
+    dominators,
+    find_value,
+    is_op,
+    name_of,
+    operand,
+    shape_of,
+)
+from analyzer.surgery.layout import Flow, Layout, trace
 from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import score_output
-from analyzer.surgery.survey import WAY_OUT, Survey, survey_of
+from analyzer.surgery.outputs import format_shape, score_output
+from analyzer.surgery.sink_mask import sinks_to
+from analyzer.surgery.validation import reports_invalid_file
 
-__all__ = ["candidates", "default_site", "find_site", "named_site"]
+__all__ = [
+    "Survey",
+    "candidates",
+    "default_site",
+    "find_site",
+    "named_site",
+    "survey_graph",
+    "survey_network",
+]
+
+_WAY_OUT = "`onnx-gap inspect` lists the tensors worth choosing; name one with --site"
+
+# Between a convolution and its activation: these keep every channel where it is.
+_PASSED = (
+    "Add", "BatchNormalization", "Cast", "DequantizeLinear", "Div", "Dropout",
+    "GroupNormalization", "Identity", "InstanceNormalization", "Mul", "QuantizeLinear", "Sub",
+    "Sum",
+)  # fmt: skip
 
 
-@blames_file
+@dataclass(frozen=True)
+class Survey:
+    """A network seen for its sites."""
+
+    network: Network
+    graph: ir.Graph
+    flow: Flow
+    activations: dict[ir.Value, Activation]
+    bearers: Counter[str | None]  # how many nodes have a name
+    _joined: dict[ir.Value, bool] = field(default_factory=dict)  # found by ``activated``
+
+    def spatial(self, value: ir.Value) -> bool:
+        """Spatial axes, a channel axis of known size, and a convolution above."""
+        shape = dimensions(value)
+        axis = self.flow.axis.get(value)
+        return (
+            value in self.flow.convolution
+            and shape is not None
+            and len(shape) >= 3
+            and axis is not None
+            and axis > 0
+            and isinstance(shape[axis], int)
+        )
+
+    def site(
+        self,
+        value: ir.Value,
+        kind: str,
+        *,
+        axis: int | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Site:
+        """The record of a site.
+
+        Raises:
+            SiteError: no axis of the tensor holds a known number of channels.
+        """
+        shape = dimensions(value)
+        rank = 0 if shape is None else len(shape)
+        if axis is None:
+            axis = self.flow.axis.get(value, 1 if rank == 2 else None)
+        if axis is not None and -rank <= axis < 0:
+            axis += rank
+        channels = shape[axis] if shape and axis is not None and 0 < axis < rank else None
+        if shape is None or axis is None or not isinstance(channels, int):
+            raise SiteError(self._no_channels(value, axis))
+        activation = self.activations.get(value)
+        node = value.producer()
+        convolution = self.flow.convolution.get(value)
+        return Site(
+            tensor=name_of(value),
+            axis=axis,
+            channels=channels,
+            kind=kind,
+            operator=activation.name if activation else node.op_type if node else "input",
+            convolution=None if convolution is None else self.label(convolution),
+            shape=shape,
+            warnings=warnings,
+        )
+
+    def label(self, node: ir.Node) -> str:
+        """The node's name, or that of its output where it has none or shares it."""
+        shared = self.bearers[node.name] > 1
+        return name_of(node.outputs[0]) if shared or not node.name else node.name
+
+    def activated(self, value: ir.Value) -> bool:
+        """Whether the tensor's channels are activated feature maps.
+
+        The output of an activation, or of a concatenation of nothing but such, as the branches
+        of Inception end.
+        """
+        activation = self.activations.get(value)
+        if activation is not None:
+            return not is_gate(activation)
+        if value not in self._joined:
+            self._joined[value] = self._joins_activated(value)
+        return self._joined[value]
+
+    def _joins_activated(self, value: ir.Value) -> bool:
+        node = value.producer()
+        if not is_op(node, "Concat"):
+            return False
+        rank = len(dimensions(value) or ())
+        if not rank or attribute(node, "axis", 0) % rank != self.flow.axis.get(value):
+            return False
+        return all(v is not None and self.activated(_undropped(v)) for v in node.inputs)
+
+    def holds_classes(self, value: ir.Value, axis: int, scores: ir.Value) -> bool:
+        """Whether the channels along ``axis`` are the class scores, at most pooled afterwards."""
+        goals = {scores}
+        while is_op(node := scores.producer(), "Identity", "LogSoftmax", "Sigmoid", "Softmax"):
+            scores = operand(node)
+            goals.add(scores)
+        channels = shape_of(value)[axis]
+        return isinstance(channels, int) and sinks_to(
+            value,
+            Layout(axis),
+            channels,
+            goals,
+            alive=ancestors(self.graph, goals),
+            activations=self.activations,
+        )
+
+    def activation_of(self, convolution: ir.Node) -> Activation:
+        """The activation that takes the output of ``convolution``.
+
+        Raises:
+            SiteError: It goes elsewhere first.
+        """
+        by_input: dict[ir.Value, Activation] = {}
+        for activation in self.activations.values():
+            by_input.setdefault(activation.input, activation)
+        value = convolution.outputs[0]
+        while value not in by_input:
+            nodes = consumers(value)
+            if len(nodes) != 1 or not is_op(nodes[0], *_PASSED):
+                into = " and ".join(dict.fromkeys(n.op_type for n in nodes)) or "nothing"
+                raise SiteError(
+                    f"The convolution {self.label(convolution)!r} of {self.network.path} has no "
+                    f"activation of its own: its output goes into {into}. Use --at conv for its "
+                    "raw output, or name a tensor with --site."
+                )
+            value = nodes[0].outputs[0]
+        return by_input[value]
+
+    def _no_channels(self, value: ir.Value, axis: int | None) -> str:
+        shape = dimensions(value)
+        where = f"The tensor {value.name!r} of {self.network.path}"
+        if shape is None:
+            return f"{where} has an unknown number of axes, so it cannot be masked. {_WAY_OUT}."
+        listed = format_shape(shape)
+        if axis is None:
+            return (
+                f"{where} has the shape {listed}, and which axis holds its channels is unknown. "
+                "Give it with --axis."
+            )
+        return (
+            f"{where} has the shape {listed}, so axis {axis} holds no known number of channels "
+            "(axis 0 is the batch). Give another with --axis."
+        )
+
+
+@reports_invalid_file
 def candidates(network: Network) -> tuple[Site, ...]:
     """The activations of convolutions and the raw convolutions, in topological order.
 
     A network without convolutions lists its activations of two axes or more instead: hidden
     units, which :func:`named_site` accepts by tensor name.
     """
-    survey = survey_of(network)
+    survey = survey_network(network)
     found = []
     for node in survey.graph:
         value = node.outputs[0]
         if survey.activated(value):
-            if survey.spatial(value) or not survey.flow.convolution:
-                found.append(survey.site(value, "activation"))
+            if not survey.spatial(value) and survey.flow.convolution:
+                continue
+            kind = "activation"
         elif is_op(node, *CONVOLUTIONS):
-            found.append(survey.site(value, "convolution"))
-    return tuple(site for site in found if site is not None)
+            kind = "convolution"
+        else:
+            continue
+        with contextlib.suppress(SiteError):  # whose channels are unknown is not worth choosing
+            found.append(survey.site(value, kind))
+    return tuple(found)
 
 
-@blames_file
+@reports_invalid_file
 def find_site(
     network: Network,
     name: str | None = None,
@@ -55,44 +235,45 @@ def find_site(
     return named_site(network, name, at=at, axis=axis, output=output)
 
 
-@blames_file
+@reports_invalid_file
 def default_site(network: Network, output: str | None = None) -> Site:
     """The last activation with spatial axes that every path from image to scores passes.
 
     Raises:
         SiteError: No tensor of the network qualifies.
-        ModelError: The output that holds the class scores cannot be told.
+        ModelError: No output holds the class scores, or several might.
     """
-    survey = survey_of(network)
+    survey = survey_network(network)
     scores = score_output(network, output)
     if not survey.flow.convolution:
         hidden = candidates(network)
         example = f" Its last hidden units are {hidden[-1].tensor!r}." if hidden else ""
         raise SiteError(
-            f"{network.path} has no convolution, so no default site. {WAY_OUT}.{example}"
+            f"{network.path} has no convolution, so no default site. {_WAY_OUT}.{example}"
         )
     passed = [
         v
-        for v in bottlenecks(survey.graph, survey.flow.images, scores)
+        for v in dominators(survey.graph, survey.flow.images, scores)
         if v is not scores and survey.spatial(v)
     ]
     if not passed:
         raise SiteError(
             f"No tensor of {network.path} with channels and spatial axes lies on every path from "
-            f"the image to {scores.name}. {WAY_OUT}."
+            f"the image to {scores.name}. {_WAY_OUT}."
         )
     activated = [v for v in passed if survey.activated(v)]
     if activated:
         warnings = _classes_as_units(survey, activated, scores)
         return survey.site(activated[-1], "activation", warnings=warnings)
+    site = survey.site(passed[-1], "tensor")
     warning = (
         f"No activation lies on every path from the image to {scores.name}; the default site "
-        f"{passed[-1].name} is the output of {passed[-1].producer().op_type}."
+        f"{site.tensor} is the output of {site.operator}."
     )
-    return survey.site(passed[-1], "tensor", warnings=(warning,))
+    return replace(site, warnings=(warning,))
 
 
-@blames_file
+@reports_invalid_file
 def named_site(
     network: Network,
     name: str,
@@ -108,19 +289,19 @@ def named_site(
         name: A convolution (its activated output is meant, through batch norm, bias and
             residual add), a tensor, or any other node (its first output).
         at: "activation", or "conv" for the raw output of a convolution.
-        axis: The channel axis, where it cannot be told or is not the one meant.
+        axis: The channel axis, where it is unknown or not the one meant.
         output: The output that holds the class scores; it must depend on the site.
 
     Raises:
-        SiteError: Nothing bears that name, or no channel axis of known size can be told.
-        ModelError: The output that holds the class scores cannot be told.
+        SiteError: Nothing bears that name, or it has no channel axis of known size.
+        ModelError: No output holds the class scores, or several might.
     """
-    survey = survey_of(network)
+    survey = survey_network(network)
     scores = score_output(network, output)
     nodes = [n for n in survey.graph if n.name == name]
     value = find_value(survey.graph, name)
     if len(nodes) > 1 and value is None:
-        outputs = ", ".join(n.outputs[0].name for n in nodes)
+        outputs = ", ".join(name_of(n.outputs[0]) for n in nodes)
         raise SiteError(
             f"{network.path} has {len(nodes)} nodes called {name!r}. Name the output of one "
             f"instead: {outputs}."
@@ -128,14 +309,14 @@ def named_site(
     if len(nodes) == 1 and is_op(nodes[0], *CONVOLUTIONS):
         (node,) = nodes
         if at == "conv":
-            return survey.site(node.outputs[0], "convolution", axis=axis, wanted=name)
+            return survey.site(node.outputs[0], "convolution", axis=axis)
         activation = survey.activation_of(node)
-        return survey.site(activation.output, "activation", axis=axis, wanted=name)
+        return survey.site(activation.output, "activation", axis=axis)
     if value is None and nodes:
         value = nodes[0].outputs[0]
     if value is None or constant(value) is not None:
         raise SiteError(_not_found(survey, name))
-    site = survey.site(value, "tensor", axis=axis, wanted=name)
+    site = survey.site(value, "tensor", axis=axis)
     if not survey.holds_classes(value, site.axis, scores):
         return site
     warning = (
@@ -143,6 +324,17 @@ def named_site(
         "remove a class."
     )
     return replace(site, warnings=(warning,))
+
+
+def survey_network(network: Network) -> Survey:
+    """Trace the flow of a network and find its activations."""
+    return survey_graph(network, network.model.graph)
+
+
+def survey_graph(network: Network, graph: ir.Graph) -> Survey:
+    """The same of ``graph``, which was made from the network."""
+    names = Counter(node.name for node in graph)
+    return Survey(network, graph, trace(graph), find_activations(graph), names)
 
 
 def _classes_as_units(
@@ -168,3 +360,10 @@ def _not_found(survey: Survey, name: str) -> str:
         f"{survey.network.path} has no node or tensor called {name!r}.{hint} `onnx-gap inspect` "
         "lists those worth choosing."
     )
+
+
+def _undropped(value: ir.Value) -> ir.Value:
+    """The tensor above operators that do nothing at inference."""
+    while is_op(node := value.producer(), "Dropout", "Identity"):
+        value = operand(node)
+    return value

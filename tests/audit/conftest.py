@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analyzer.audit.folder import write_curves, write_samples
-from analyzer.audit.record import (
+from analyzer.audit.folder import write_record
+from analyzer.audit_record import (
     AuditRecord,
     ClassRecord,
     DataRecord,
@@ -20,10 +20,13 @@ from analyzer.audit.record import (
     RowsRecord,
     SecondsRecord,
     SiteRecord,
-    write_record,
 )
-from analyzer.measures.ablation.curve_features import compute_curve_features
-from analyzer.measures.ablation.quantities import class_quantities, network_quantities
+from analyzer.measures.ablation.quantities import (
+    class_quantities,
+    compute_curve_features,
+    network_quantities,
+)
+from analyzer.measures.ablation.result_files import write_curves, write_samples
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 DIGEST = hashlib.sha256(b"something").hexdigest()
@@ -109,6 +112,7 @@ def made_up_audit(
             samples=int(labels.size),
             sha256=DIGEST,
             preprocessing={"img_size": [8, 8], "mean": [0.5], "std": [0.25], "crop_pct": None},
+            given=int(labels.size),
         ),
         site=SiteRecord(
             tensor="/features/13/Relu_output_0",
@@ -118,7 +122,14 @@ def made_up_audit(
             cut="/Flatten_output_0",
             operator="Relu",
         ),
-        settings={"seed": 0, "limit_per_class": None, "tolerance": 0.0, "precision": "float32"},
+        settings={
+            "seed": 0,
+            "limit_per_class": None,
+            "tolerance": 0.0,
+            "precision": "float32",
+            "rank": "l1",
+            "suspects": None,
+        },
         chance=chance,
         accuracy=float(descending[:, 0].mean()),
         zeta=zeta,

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from analyzer.audit.compare import compare_audits
-from analyzer.audit.record import read_record, write_record
+from analyzer.audit.folder import read_record, write_record
 
 
 @pytest.fixture

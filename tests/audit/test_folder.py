@@ -5,20 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer.audit.folder import (
+from analyzer.errors import AuditFolderError
+from analyzer.files import prepare_folder, read_arrays, read_json, write_arrays, write_json
+from analyzer.measures.ablation.result_files import (
     CURVES,
     SAMPLES,
-    prepare_folder,
-    read_arrays,
     read_curves,
-    read_json,
     read_samples,
     write_curves,
     write_samples,
 )
-from analyzer.errors import AuditFolderError
-from analyzer.files import write_arrays, write_json
-from analyzer.records import ClassCurves, SampleCounts
+from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 
 def test_prepare_folder_makes_parents_and_leaves_them_empty(tmp_path):
@@ -120,6 +117,8 @@ def test_samples_carry_their_score(tmp_path):
         correct=np.array([True, False]),
         descending=np.array([1, 0]),
         ascending=np.array([4, 2]),
+        index=np.array([3, 7]),
+        scores=SampleScores(np.zeros(2, np.float32), np.ones(2, np.float32), np.array([1, 0])),
     )
     write_samples(tmp_path, counts, channels=4)
     with np.load(tmp_path / SAMPLES) as arrays:
@@ -129,18 +128,6 @@ def test_samples_carry_their_score(tmp_path):
     found = read_samples(tmp_path)
     np.testing.assert_array_equal(found.ascending, counts.ascending)
     assert found.correct.dtype == bool
-
-
-def test_samples_of_early_versions_are_read_without_their_scores(audit):
-    arrays = read_arrays(audit / SAMPLES)
-    assert read_samples(audit).scores is not None
-    for name in ("log_probability", "margin", "other", "index"):
-        del arrays[name]
-    write_arrays(audit / SAMPLES, arrays)
-    found = read_samples(audit)
-    assert found.scores is None
-    assert found.index is None
-    assert len(found.label) == len(arrays["label"])
 
 
 def spoil(folder: Path, file: str, **arrays: np.ndarray) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from analyzer.audit import plots
-from analyzer.audit.folder import read_curves
 from analyzer.errors import AuditFolderError
 from analyzer.measures.ablation.quantities import class_quantities
+from analyzer.measures.ablation.result_files import read_curves
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from analyzer.audit.folder import AUDIT, read_json
-from analyzer.audit.record import SCHEMA, AuditRecord, from_dict, read_record, to_dict
+from analyzer.audit.folder import AUDIT, from_dict, read_record, to_dict
+from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError
-from analyzer.files import write_json
+from analyzer.files import read_json, write_json
 
 CONTRACT = {
     "": "schema model data site settings accuracy zeta kappa classes gap device versions seconds "

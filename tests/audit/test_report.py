@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from analyzer.audit.folder import AUDIT, CURVES, REPORT, read_arrays, read_json
-from analyzer.audit.record import EmptyClass, GapRecord, read_record, write_record
+from analyzer.audit.folder import AUDIT, REPORT, read_record, write_record
 from analyzer.audit.report import render_report
+from analyzer.audit_record import EmptyClass, GapRecord
 from analyzer.errors import AuditFolderError
-from analyzer.files import write_arrays
+from analyzer.files import read_arrays, read_json, write_arrays
+from analyzer.measures.ablation.result_files import CURVES
 
 VOID = {"meta", "br", "path", "circle", "rect"}  # no end tag: HTML's own, or closed with "/>"
 

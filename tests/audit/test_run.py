@@ -11,18 +11,12 @@ import onnxruntime as ort
 import pytest
 from plain_way import plain_curves
 
-from analyzer.audit import (
-    AuditRequest,
-    read_curves,
-    read_record,
-    read_samples,
-    run_audit,
-    verify_audit,
-)
-from analyzer.audit import run as run_module
-from analyzer.audit.record import write_record
+from analyzer.audit import read_record, run_audit, verify_audit
+from analyzer.audit.folder import write_record
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
+from analyzer.measures.ablation import Ablation, read_curves, read_samples
 from analyzer.records import SampleCounts
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -145,7 +139,7 @@ def test_samples_that_are_left_out_keep_the_others_in_place(request_for):
     found = run_audit(request)
     samples = read_samples(request.out)
     assert len(samples.index) < 40
-    assert (found.circumstances.samples, found.circumstances.given) == (len(samples.index), 40)
+    assert (found.data.samples, found.data.given) == (len(samples.index), 40)
     assert (np.diff(samples.index) > 0).all()
     np.testing.assert_array_equal(samples.label, np.load(request.data)["labels"][samples.index])
 
@@ -183,7 +177,7 @@ def test_selectivity_needs_two_classes_with_samples(request_for):
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", rank="selectivity")
     arrays = dict(np.load(request.data))
     np.savez(request.data, images=arrays["images"], labels=np.full(len(arrays["labels"]), 4))
-    with pytest.raises(DataError, match=r"only one class has samples.*--rank l1"):
+    with pytest.raises(DataError, match=r"only one class has samples.*rank units by l1"):
         run_audit(request)
     assert not request.out.exists()
 
@@ -223,7 +217,7 @@ def test_audit_of_a_network_fixed_to_one_image(request_for):
 
 @pytest.mark.parametrize("rank", ["l1", "selectivity", "random"])
 def test_little_memory_changes_nothing(rank, request_for, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=60, rank=rank)
     run_audit(request)
     run_audit(replace(request, out=tmp_path / "small", memory=1))
@@ -245,7 +239,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_bits(
 ):
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, rank=rank)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)
@@ -282,7 +276,7 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
     other = replace(request, limit_per_class=1)
     with pytest.raises(AuditFolderError, match="differs in --limit-per-class; pass --fresh"):
         run_audit(other)
-    with pytest.raises(AuditFolderError, match="differs in --rank, --tolerance; pass --fresh"):
+    with pytest.raises(AuditFolderError, match="differs in --tolerance, --rank; pass --fresh"):
         run_audit(replace(request, rank="random", tolerance=0.1))
     images, labels = samples_for(request.model, 12, seed=1)
     np.savez(request.out.parent / "others.npz", images=images, labels=labels)
@@ -300,7 +294,7 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
 def test_a_finished_audit_is_not_counted_again(request_for, monkeypatch):
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
     before = run_audit(request)
-    monkeypatch.setattr(run_module, "count", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
     after = run_audit(replace(request, chance=0.5))
     assert after.key == before.key
     assert after.chance == 0.5
@@ -336,7 +330,7 @@ def test_a_network_at_chance_is_called_one(request_for):
 def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):
     from analyzer import surgery
 
-    real = surgery.cut
+    real = surgery.cut_network
 
     def wrong(network, site, folder, *, output=None):
         """A suffix that takes the mask for its opposite."""
@@ -348,7 +342,7 @@ def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):
         onnx.save(proto, cut.suffix)
         return cut
 
-    monkeypatch.setattr(surgery, "cut", wrong)
+    monkeypatch.setattr(surgery, "cut_network", wrong)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
     with pytest.raises(ModelError, match="does not repeat the original"):
         run_audit(request)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from analyzer import runtime
-from analyzer.audit import AuditRequest, read_record, run_audit, verify_audit
+from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.errors import DeviceError
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -48,7 +49,7 @@ def assert_same_files(one: Path, other: Path) -> None:
 def test_several_devices_leave_the_files_of_one(
     name, precision, request_for, tmp_path, monkeypatch, processors
 ):
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
     request = request_for(name, precision=precision)
     one = run_audit(replace(request, device="cpu"))
     several = replace(request, out=tmp_path / "several", device="cuda:0,cuda:1,cuda:2")
@@ -78,7 +79,7 @@ def test_an_interrupted_audit_goes_on_on_all_devices(
 ):
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 4)
     request = request_for(device="cuda:0,cuda:1", memory=1)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)
@@ -98,7 +99,7 @@ def test_an_interrupted_audit_goes_on_on_all_devices(
 
 
 def test_a_device_that_cannot_be_had_is_named(request_for, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.devices.gpu_count", lambda: 0)
+    monkeypatch.setattr("analyzer.runtime.providers.cuda.Cuda.count", lambda self: 0)
     request = request_for(device="cuda:0,cuda:1")
     with pytest.raises(DeviceError, match=r"--device cuda:0: .*--device cpu"):
         run_audit(request)
@@ -107,6 +108,6 @@ def test_a_device_that_cannot_be_had_is_named(request_for, monkeypatch):
 
 def test_selectivity_wants_one_device(request_for, processors):
     request = request_for(device="cuda:0,cuda:1", rank="selectivity")
-    with pytest.raises(DeviceError, match="--rank selectivity compares all classes"):
+    with pytest.raises(DeviceError, match="ranking selectivity compares all classes"):
         run_audit(request)
     assert not request.out.exists()

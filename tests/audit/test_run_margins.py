@@ -8,14 +8,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from analyzer import runtime
-from analyzer.audit import AuditRequest, counting, folder, margins, run_audit, verify_audit
-from analyzer.audit import run as run_module
+from analyzer import runtime, surgery
+from analyzer.audit import run_audit, verify_audit
 from analyzer.errors import DataError, ModelError
-from analyzer.estimation import write_gap_model
-from analyzer.estimation.fitting import fit_extended
-from analyzer.measures import MARGIN_FEATURES, margin_pass
-from analyzer.measures.margin_features import compute_margin_features
+from analyzer.estimation import fit_gap_model, ridge, write_gap_model
+from analyzer.files import write_arrays
+from analyzer.measures.ablation import Ablation
+from analyzer.measures.margins import MARGIN_FEATURES, Margins, margin_pass
+from analyzer.measures.margins.margin_features import compute_margin_features
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = ("audit.json", "curves.npz", "samples.npz", "margins.npz")
@@ -47,7 +48,7 @@ def no_counting(monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("counted anew")
 
-    monkeypatch.setattr(run_module, "count", refuse)
+    monkeypatch.setattr(Ablation, "measure", refuse)
 
 
 def content(request):
@@ -66,8 +67,8 @@ def test_the_record_describes_what_is_kept_of_every_sample(asked):
     with np.load(asked.out / "samples.npz") as samples:
         np.testing.assert_array_equal(distance[:, 0] > 0, samples["correct"])
     assert distance.shape == (S, 4)
-    assert result.margins.samples == (distance[:, 0] > 0).sum()
-    for number, layer in enumerate(result.margins.layers):
+    assert result.sections["margins"].samples == (distance[:, 0] > 0).sum()
+    for number, layer in enumerate(result.sections["margins"].layers):
         described = compute_margin_features(distance[:, number])
         assert all(getattr(layer, f) == getattr(described, f) for f in MARGIN_FEATURES)
         assert layer.total_variation == variation[number]
@@ -79,21 +80,20 @@ def test_the_record_describes_what_is_kept_of_every_sample(asked):
     assert not (asked.out / "margins.npz").exists()
 
 
-def test_margins_are_added_to_a_finished_audit(asked, tmp_path, no_counting, monkeypatch):
-    with monkeypatch.context() as undone:
-        undone.setattr(run_module, "count", counting.count)
-        without = run_audit(replace(asked, margins=False))
-        run_audit(replace(asked, out=tmp_path / "at once"))
-    assert without.margins is None
+def test_margins_are_added_to_a_finished_audit(asked, tmp_path, monkeypatch):
+    without = run_audit(replace(asked, margins=False))
+    run_audit(replace(asked, out=tmp_path / "at once"))
+    assert "margins" not in without.sections
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
     run_audit(asked)
     assert content(asked) == content(replace(asked, out=tmp_path / "at once"))
     assert not (asked.out / ".unfinished").exists()
 
-    monkeypatch.setattr(run_module, "measure_margins", run_module.count)
+    monkeypatch.setattr(Margins, "measure", lambda *_: pytest.fail("measured again"))
     again = run_audit(asked)
     assert run_audit(replace(asked, margins=False)) == again  # what is known is not thrown away
     other = run_audit(replace(asked, margins=False, chance=0.2))
-    assert (other.margins, other.chance) == (again.margins, 0.2)
+    assert (other.sections, other.chance) == (again.sections, 0.2)
 
 
 def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
@@ -101,11 +101,11 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
     features = random.normal(-2, 1, (2, 12))
     columns = {"margin_0_q1": features[0], "margin_3_q2": features[1]}
     words = {"name": "margins", "data": "none", "architecture": "none"}
-    fitted = fit_extended(columns, 0.5 - 0.1 * features.sum(axis=0), **words)
+    fitted = fit_gap_model(columns, 0.5 - 0.1 * features.sum(axis=0), fit=ridge, **words)
     write_gap_model(fitted, tmp_path / "gap_model.json")
     request = replace(asked, margins=False, gap_model=tmp_path / "gap_model.json")
     result = run_audit(request)
-    first, *_, last = result.margins.layers
+    first, *_, last = result.sections["margins"].layers
     assert result.gap.estimate == pytest.approx(0.5 - 0.1 * (first.q1 + last.q2), abs=0.02)
     assert result.settings["margins"] is True
 
@@ -113,9 +113,9 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
     monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
-    write = margins.surgery.write_margins
+    write = surgery.write_margin_graph
     monkeypatch.setattr(
-        margins.surgery, "write_margins", lambda *a, **o: write(*a, **{**o, "most": 8})
+        surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8})
     )
     run_audit(replace(asked, out=tmp_path / "in pieces"))
 
@@ -145,7 +145,7 @@ def test_a_batch_that_does_not_fit_is_halved(asked, monkeypatch):
         return run(self, feeds, outputs)
 
     monkeypatch.setattr(runtime.Session, "run", small)
-    assert run_audit(asked).margins.samples > 0
+    assert run_audit(asked).sections["margins"].samples > 0
     assert sizes == [128, 64, 32, 16, 8, 8, 8, 8]
 
 
@@ -153,7 +153,7 @@ def test_a_network_without_gradient_is_refused_before_the_sweep(asked, no_counti
     def refuse(*arguments, **options):
         raise ModelError("no gradient")
 
-    monkeypatch.setattr(margins.surgery, "write_margins", refuse)
+    monkeypatch.setattr(surgery, "write_margin_graph", refuse)
     with pytest.raises(ModelError, match="no gradient"):
         run_audit(asked)
     assert not asked.out.exists()
@@ -179,5 +179,6 @@ def test_verification_tells_numbers_that_do_not_follow(asked):
     assert not found["margins"].passed
     assert "'q2' at '/features/features.18/Relu_output_0'" in found["margins"].sentence
     with np.load(asked.out / "margins.npz") as kept:
-        folder.write_margins(asked.out, kept["distance"][1:], kept["total_variation"])
+        arrays = {**kept, "distance": kept["distance"][1:]}
+    write_arrays(asked.out / "margins.npz", arrays)
     assert "29, 4" in {c.name: c for c in verify_audit(asked.out).checks}["margins"].sentence

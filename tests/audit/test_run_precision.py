@@ -12,18 +12,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from analyzer import surgery
 from analyzer.audit import (
-    AuditRequest,
     Member,
     audit_population,
     compare_audits,
-    read_curves,
     read_record,
     run_audit,
     verify_audit,
 )
-from analyzer.audit.facts import facts_of
+from analyzer.audit.provenance import provenance_of
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.measures import ablation
+from analyzer.measures.ablation import read_curves
+from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"
@@ -52,8 +52,8 @@ def request_for(tmp_path):
 def near_ties(request: AuditRequest, folder: Path) -> np.ndarray:
     """Rows whose best scores are nearer than NEAR of their scale, by sample (S,), both orders."""
     folder.mkdir()
-    loaded = surgery.load(request.model)
-    cut = surgery.cut(loaded, surgery.default_site(loaded), folder)
+    loaded = surgery.load_network(request.model)
+    cut = surgery.cut_network(loaded, surgery.default_site(loaded), folder)
     network = ablation.open_network(cut, loaded.info.inputs[0].name, "cpu")
     arrays = np.load(request.data)
     order = {curve.class_index: curve.order for curve in read_curves(request.out)}
@@ -105,7 +105,7 @@ def test_the_precision_is_named_wherever_a_result_is_read(request_for, tmp_path)
     (said,) = [w for w in found.warnings if "Counted in fp16" in w]
     assert "of their scale" in said
     assert not any("Counted in" in w for w in exact.warnings)
-    assert ("precision", "fp16") in dict(facts_of(found))["Run"]
+    assert ("precision", "fp16") in dict(provenance_of(found))["Run"]
     assert said in (half.out / "report.html").read_text(encoding="utf-8")
     warnings = compare_audits(request.out, half.out).warnings
     assert any("first audit was counted in float32, the second in fp16" in w for w in warnings)
@@ -128,7 +128,7 @@ def test_precisions_are_never_mixed(request_for):
 def test_an_interrupted_audit_is_not_gone_on_with_in_another_precision(request_for, monkeypatch):
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
     request = request_for(VGG16)
 
     class Stopped(BaseException):
@@ -308,5 +308,5 @@ def test_a_network_that_float16_makes_another_is_refused(tmp_path):
         model=tmp_path / "far.onnx", data=str(tmp_path / "train.npz"), out=tmp_path / "audit"
     )
     run_audit(request)
-    with pytest.raises(AnalyzerError, match="in fp16 a score moves by"):
+    with pytest.raises(AnalyzerError, match="In fp16 a score moves by"):
         run_audit(replace(request, out=tmp_path / "half", precision="fp16"))

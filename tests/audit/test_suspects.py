@@ -9,29 +9,21 @@ import pytest
 from cli_commands import SHELF
 from PIL import Image
 
-from analyzer.audit import (
-    AuditRequest,
-    read_record,
-    read_samples,
-    render_report,
-    run_audit,
-    verify_audit,
-)
-from analyzer.audit import run as run_module
-from analyzer.audit.folder import SAMPLES, read_arrays
-from analyzer.audit.record import write_record
-from analyzer.audit.suspecting import how_many
+from analyzer.audit import read_record, render_report, run_audit, verify_audit
+from analyzer.audit.folder import write_record
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
     Suspect,
+    how_many,
     read_suspects,
     read_thumbnails,
     write_suspects,
 )
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
-from analyzer.files import write_arrays
+from analyzer.measures.ablation import Ablation, read_samples
+from analyzer.request import AuditRequest
 
 WRONG = (0, 70)  # places of wrong labels among the samples of the fixture
 
@@ -119,7 +111,7 @@ def test_names_of_samples_are_escaped(audit):
 
 def test_another_number_is_listed_without_counting_anew(request_, monkeypatch):
     run_audit(request_)
-    monkeypatch.setattr(run_module, "count", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
     assert run_audit(replace(request_, suspects=30)).suspects == 30
     assert len(read_suspects(request_.out)) == 30
     assert len(read_thumbnails(request_.out)) == 24
@@ -130,19 +122,6 @@ def test_another_number_is_listed_without_counting_anew(request_, monkeypatch):
     assert "Samples to look at" not in page
     assert "<img" not in page
     assert run_audit(replace(request_, suspects=10**6)).suspects == 200
-
-
-def test_an_audit_of_an_early_version_lists_none_and_says_why(request_, monkeypatch):
-    run_audit(request_)
-    arrays = read_arrays(request_.out / SAMPLES)
-    for name in ("log_probability", "margin", "other", "index"):
-        del arrays[name]
-    write_arrays(request_.out / SAMPLES, arrays)
-    monkeypatch.setattr(run_module, "count", lambda *_: pytest.fail("counted again"))
-    said = []
-    assert run_audit(replace(request_, chance=0.2), say=said.append).suspects == 0
-    assert any("--fresh lists them" in sentence for sentence in said)
-    assert not (request_.out / SUSPECTS).exists()
 
 
 def test_samples_that_are_no_images_are_listed_without_pictures(tmp_path, request_):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analyzer.audit.suspicion import most_suspicious, ranks_within, suspicion
+from analyzer.audit.suspects import most_suspicious, ranks_within, suspicion
 from analyzer.records import SampleCounts, SampleScores
 
 

@@ -4,12 +4,13 @@ import json
 import numpy as np
 import pytest
 
-from analyzer.audit.folder import CURVES, SAMPLES, read_arrays
-from analyzer.audit.record import GapRecord, read_record, write_record
+from analyzer.audit.folder import read_record, write_record
 from analyzer.audit.verify import verify_audit
+from analyzer.audit_record import GapRecord
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import fit_gap_model, write_gap_model
-from analyzer.files import write_arrays
+from analyzer.files import read_arrays, write_arrays
+from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 
 
 def failed(verification) -> dict[str, str]:
@@ -108,11 +109,14 @@ def test_changed_feature_is_found(audit):
     assert "score_q50 is 0.125 in audit.json" in failed(verify_audit(audit))["features"]
 
 
-def test_audit_from_before_there_were_features_is_verified_without(audit):
-    write_record(audit, dataclasses.replace(read_record(audit), features=None))
-    verification = verify_audit(audit)
-    assert verification.passed
-    assert any("older than the features" in sentence for sentence in verification.not_checked)
+def test_the_features_that_an_audit_recorded_are_verified(audit):
+    record = read_record(audit)
+    write_record(
+        audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]})
+    )
+    assert verify_audit(audit).passed
+    write_record(audit, dataclasses.replace(record, features={"later": 0.5}))
+    assert "later is 0.5 in audit.json" in failed(verify_audit(audit))["features"]
 
 
 @pytest.fixture
@@ -122,7 +126,8 @@ def gap_model(tmp_path):
     zeta, kappa = 0.2 + 0.5 * gap, 0.8 - 0.4 * gap
     zeta, kappa = (values + rng.normal(0, 0.03, 30) for values in (zeta, kappa))
     path = tmp_path / "gap_model.json"
-    fitted = fit_gap_model(zeta, kappa, gap, name="made up", data="nothing", architecture="none")
+    columns = {"zeta": zeta, "kappa": kappa}
+    fitted = fit_gap_model(columns, gap, name="made up", data="nothing", architecture="none")
     return write_gap_model(fitted, path), path
 
 
@@ -170,11 +175,3 @@ def test_a_changed_score_of_a_sample_is_found(audit, name, value):
     arrays[name][place] = value
     write_arrays(audit / SAMPLES, arrays)
     assert list(failed(verify_audit(audit))) == ["scores"]
-
-
-def test_samples_of_early_versions_pass_without_scores(audit):
-    arrays = read_arrays(audit / SAMPLES)
-    for name in ("log_probability", "margin", "other", "index"):
-        del arrays[name]
-    write_arrays(audit / SAMPLES, arrays)
-    assert verify_audit(audit).passed

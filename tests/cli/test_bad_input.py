@@ -89,7 +89,7 @@ def test_a_label_outside_the_networks_classes(against_network, save, digits):
     labels = digits["labels"].copy()
     labels[7] = 12
     sentence = against_network("--data", save(images=digits["images"], labels=labels))
-    assert "sample 7 of" in sentence
+    assert "Sample 7 of" in sentence
     assert "has label 12, outside the network's 10 classes" in sentence
 
 
@@ -97,7 +97,7 @@ def test_a_label_below_zero(against_network, save, digits):
     labels = digits["labels"].copy()
     labels[7] = -1
     sentence = against_network("--data", save(images=digits["images"], labels=labels))
-    assert "the label of sample 7" in sentence
+    assert "The label of sample 7" in sentence
 
 
 def test_arrays_of_a_size_that_the_network_refuses(against_network, save, digits):
@@ -208,7 +208,7 @@ def test_npz_that_is_truncated_or_uneven(against_network, save, digits):
 
 
 def test_data_that_are_missing_or_not_named(against_network, network, tmp_path):
-    assert "there is no data at nowhere" in against_network("--data", "nowhere")
+    assert "There is no data at nowhere" in against_network("--data", "nowhere")
     assert "name them with --data" in against_network()
     sentence = against_network("--data", network)
     assert f"{network} is not a known kind of data" in sentence
@@ -216,11 +216,11 @@ def test_data_that_are_missing_or_not_named(against_network, network, tmp_path):
 
 
 def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.devices.gpu_count", lambda: 0)
+    monkeypatch.setattr("analyzer.runtime.providers.cuda.Cuda.count", lambda self: 0)
     sentence = against_network("--data", train, "--device", "cuda")
     assert "no NVIDIA GPU" in sentence or "no CUDA provider" in sentence
     assert "--device cpu" in sentence
-    assert "unknown device 'gpu'" in against_network("--data", train, "--device", "gpu")
+    assert "Unknown device 'gpu'" in against_network("--data", train, "--device", "gpu")
     sentence = against_network("--data", train, "--device", "cuda:1,cuda:0")
     assert "--device cuda:1" in sentence
     assert "'cpu' is none" in against_network("--data", train, "--device", "cuda:0,cpu")

@@ -9,7 +9,7 @@ import click
 import pytest
 from cli_commands import ROOT, commands
 
-from analyzer.audit.record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
+from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
 
 ALL = commands()
 COMMANDS = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")

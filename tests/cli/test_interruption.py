@@ -14,7 +14,7 @@ FILES = [
 SLOW = """
 import sys, time
 from analyzer.measures.ablation import sweep as cumulative
-from analyzer.audit.checkpoint import Checkpoint
+from analyzer.audit.folder import UnfinishedAudit as Checkpoint
 from analyzer.cli import main
 
 write = Checkpoint.write

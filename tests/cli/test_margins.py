@@ -9,7 +9,7 @@ import pytest
 from cli_commands import SHELF
 
 from analyzer.estimation import read_population, write_population
-from analyzer.measures import MARGIN_FEATURES, margin_column
+from analyzer.measures.margins import MARGIN_FEATURES, margin_column
 
 TABLE = SHELF / "population.csv"
 COLUMNS = [margin_column(layer, feature) for layer in range(4) for feature in MARGIN_FEATURES]
@@ -54,14 +54,14 @@ def test_a_population_has_columns_of_the_features(onnx_gap, manifest, tmp_path):
     declared = ("--mean", 0, "--std", 1)
     arguments = ("population", manifest, *declared, "--limit-per-class", 4, "--out", out)
     assert onnx_gap(*arguments).code == 0
-    assert read_population(out / "population.csv").margins() == {}
+    assert not set(COLUMNS) & set(read_population(out / "population.csv").features)
     shown = onnx_gap(*arguments, "--margins")
     assert (shown.code, shown.err) == (0, "")
     table = read_population(out / "population.csv")
-    assert list(table.margins()) == COLUMNS
+    assert [name for name in table.features if name.startswith("margin_")] == COLUMNS
     assert not set(COLUMNS) & set(table.hyperparameters)
     record = json.loads((out / "audits" / "c20" / "audit.json").read_text(encoding="utf-8"))
-    assert table.margins()["margin_2_q3"][1] == record["margins"]["layers"][2]["q3"]
+    assert table.features["margin_2_q3"][1] == record["margins"]["layers"][2]["q3"]
 
 
 @pytest.fixture

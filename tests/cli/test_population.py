@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from analyzer.audit.record import read_record
+from analyzer.audit.folder import read_record
 from analyzer.estimation import read_population
 from analyzer.measures.ablation import CURVE_FEATURES
 
@@ -47,9 +47,9 @@ def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
     assert {name: float(a[name]) for name in CURVE_FEATURES} == counted["features"]
     table = read_population(out / "population.csv")
     assert table.hyperparameters == {"width": ("48", "48")}
-    circumstances = table.circumstances(0)
-    assert circumstances == read_record(out / "audits" / "a").circumstances
-    assert (circumstances.classes, circumstances.accuracy) == (10, 1.0)
+    conditions = table.conditions(0)
+    assert conditions == read_record(out / "audits" / "a").circumstances
+    assert (conditions.classes, conditions.accuracy) == (10, 1.0)
 
     before = (out / "audits" / "a" / "samples.npz").read_bytes()
     assert onnx_gap(*arguments).code == 0

@@ -1,9 +1,13 @@
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzer.data import combine_digests, from_arrays, open_data
+from analyzer.data.source import CompactNames, NumberedNames, natural_key
 from analyzer.errors import DataError
 
 
@@ -65,8 +69,9 @@ def test_fingerprint_of_arrays_is_of_their_values():
 def test_an_unreadable_sample_is_named_with_the_way_out(class_folders):
     folder = class_folders({"a": 2})
     (folder / "a" / "1.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"a/1\.png in .* cannot be read .*--skip-bad"):
+    with pytest.raises(DataError, match=r"a/1\.png in .* cannot be read .*skip_bad=True") as caught:
         open_data(folder).read(1)
+    assert "or pass --skip-bad to leave" in caught.value.for_command_line()
 
 
 def test_a_file_that_went_away_is_named(class_folders):
@@ -76,3 +81,52 @@ def test_a_file_that_went_away_is_named(class_folders):
     with pytest.raises(DataError, match=r"a/1\.png"):
         source.read(1)
     assert source.fingerprint() != open_data(folder).fingerprint()
+
+
+names = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+
+
+def test_numbers_sort_by_value():
+    shuffled = ["10", "2", "a10", "a2", "1", "b", "A"]
+    assert sorted(shuffled, key=natural_key) == ["1", "2", "10", "A", "a2", "a10", "b"]
+
+
+@given(st.lists(st.integers(0, 10**6), unique=True))
+def test_plain_numbers_sort_as_numbers(numbers):
+    assert sorted(map(str, numbers), key=natural_key) == [str(n) for n in sorted(numbers)]
+
+
+@given(st.lists(names, unique=True))
+def test_order_does_not_depend_on_what_was_first(values):
+    assert sorted(values, key=natural_key) == sorted(reversed(values), key=natural_key)
+
+
+@given(names, names)
+def test_only_equal_names_have_equal_keys(a, b):
+    assert (natural_key(a) == natural_key(b)) == (a == b)
+
+
+@given(st.lists(names))
+def test_compact_names_are_the_names(values):
+    compact = CompactNames(values)
+    assert list(compact) == values
+    assert compact[::2] == values[::2]
+    assert list(pickle.loads(pickle.dumps(compact))) == values
+    assert [compact[i - len(values)] for i in range(len(values))] == values
+
+
+def test_compact_names_keep_bytes_that_are_no_text():
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    assert CompactNames([name])[0] == name
+
+
+@pytest.mark.parametrize("names", [CompactNames(["a"]), NumberedNames(1)])
+def test_no_name_beyond_the_end(names):
+    with pytest.raises(IndexError):
+        names[1]
+
+
+def test_numbered_names():
+    assert list(NumberedNames(3, "row ")) == ["row 0", "row 1", "row 2"]
+    assert NumberedNames(3)[1:] == ["1", "2"]
+    assert NumberedNames(3)[-1] == "2"

@@ -6,7 +6,8 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import (
-    Population,
+    FEATURE_SETS,
+    PopulationTable,
     draw_splits,
     fit_population,
     fit_scores,
@@ -29,7 +30,7 @@ def make_population(networks=40, *, seed=0, margins=False):
     n0, n0_r = features["curve_n0"], features["curve_n0_r"]
     gap = 0.4 * n0 - 0.1 * n0_r + 0.3 * features["score_q25"] + rng.normal(0, 0.02, networks)
     unknown = np.full(networks, np.nan)
-    return Population(
+    return PopulationTable(
         name=tuple(map(str, range(networks))),
         zeta=(n0 + 1 - n0_r) / 2,
         kappa=rng.uniform(0.2, 0.9, networks),
@@ -112,9 +113,9 @@ def test_gap_model_comes_back_as_it_was(gap_model, population, tmp_path):
     ("change", "message"),
     [
         (lambda c: c.update(features=["curve_n0", "curve_n0"]), "'features' must be names"),
-        (lambda c: c.update(features=["curve_depth"]), "'features' must be names"),
+        (lambda c: c.update(features=["curve_depth"]), "knows, not 'curve_depth'"),
         (lambda c: c.update(features=[]), "'features' must be names"),
-        (lambda c: c["scales"].pop("curve_n0"), "lacks the field 'scales.curve_n0'"),
+        (lambda c: c["scales"].pop("curve_n0"), "has no field 'scales.curve_n0'"),
         (lambda c: c.update(penalty=-1), "'penalty' must be a number of at least 0"),
         (lambda c: c["interval"].update(left_out=None), "'interval.t_quantile' must be a number"),
         (
@@ -123,7 +124,7 @@ def test_gap_model_comes_back_as_it_was(gap_model, population, tmp_path):
         ),
         (
             lambda c: c["interval"]["left_out"].pop("intercepts"),
-            "lacks the field 'interval.left_out.intercepts'",
+            "has no field 'interval.left_out.intercepts'",
         ),
         (
             lambda c: c["interval"]["left_out"]["residuals"].append(0),
@@ -151,7 +152,7 @@ def test_gap_model_of_margins_asks_for_them(tmp_path):
     assert gap_model.takes_margins
     paper = fit_population(make_population(margins=True), **WORDS)
     assert not paper.takes_margins
-    with pytest.raises(GapModelError, match=r"needs margin_0_q1.*--margins"):
+    with pytest.raises(GapModelError, match=r"needs margin_0_q1.*audit with margins"):
         gap_model.estimate(make_population().values(0))
     written = write_gap_model(gap_model, tmp_path / "gap_model.json")
     assert read_gap_model(tmp_path / "gap_model.json") == written
@@ -167,23 +168,20 @@ def test_constant_feature_is_no_harm(population):
 
 
 def test_extended_features_are_scored_beside_the_papers_on_the_same_splits(population):
-    scores = fit_scores(
-        population.zeta, population.kappa, population.gap, extended=population.extended(), splits=9
-    )
+    extended = FEATURE_SETS["extended"].columns(population)
+    scores = fit_scores(population.columns, population.gap, features="extended", splits=9)
     splits = draw_splits(40, splits=9)
-    assert scores.extended == score_features(
-        population.extended(), population.gap, splits, fit=ridge
-    )
-    assert scores.extended.out_of_fold_r > 0.98 > scores.both.out_of_fold_r
+    assert scores["extended"] == score_features(extended, population.gap, splits, fit=ridge)
+    assert scores["extended"].out_of_fold_r > 0.98 > scores["paper"].out_of_fold_r
     train, test = splits.random[3]
-    columns = np.column_stack(list(population.extended().values()))
+    columns = np.column_stack(list(extended.values()))
     line = ridge(columns[train], population.gap[train])
     error = line.predict(columns[test]) - population.gap[test]
-    assert scores.extended.split_ssr[3] == pytest.approx(error @ error)
+    assert scores["extended"].split_ssr[3] == pytest.approx(error @ error)
     assert scores.to_dict()["extended"]["features"] == list(CURVE_FEATURES)
-    plain = fit_scores(population.zeta, population.kappa, population.gap, splits=9)
+    plain = fit_scores(population.columns, population.gap, splits=9)
     assert plain.to_dict()["extended"] is None
-    assert plain.both == scores.both
+    assert plain["paper"] == scores["paper"]
 
 
 def test_gap_model_of_the_area_is_a_line_through_it(population):

@@ -2,16 +2,17 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.estimation import Population, fit_gap_model, fit_population
+from analyzer.estimation import PopulationTable, fit_gap_model, fit_population
 
 ZETA = np.array([0.1, 0.2, 0.4, 0.5, 0.7, 0.8])
 KAPPA = np.array([0.9, 0.7, 0.8, 0.6, 0.6, 0.3])
 GAP = 0.5 * ZETA - 0.25 * KAPPA + 0.3
+PAPER = {"zeta": ZETA, "kappa": KAPPA}
 WORDS = {"name": "m", "data": "d", "architecture": "a"}
 
 
 def test_line_is_found_again():
-    gap_model = fit_gap_model(ZETA, KAPPA, GAP, **WORDS)
+    gap_model = fit_gap_model(PAPER, GAP, **WORDS)
     assert gap_model.features == ("zeta", "kappa")
     assert gap_model.coefficients == pytest.approx((0.5, -0.25))
     assert gap_model.intercept == pytest.approx(0.3)
@@ -27,7 +28,7 @@ def test_noise_leaves_the_residual_variance_of_the_closed_form():
     # Balanced design: the noise is orthogonal to both features and to the constant.
     zeta, kappa = np.array([0.2, 0.2, 0.6, 0.6]), np.array([0.3, 0.7, 0.3, 0.7])
     gap = zeta - 0.5 * kappa + 0.5 + 0.01 * np.array([1, -1, -1, 1])
-    gap_model = fit_gap_model(zeta, kappa, gap, **WORDS)
+    gap_model = fit_gap_model({"zeta": zeta, "kappa": kappa}, gap, **WORDS)
     assert gap_model.coefficients == pytest.approx((1.0, -0.5))
     assert gap_model.residual_variance == pytest.approx(4 * 0.01**2)
     assert gap_model.max_leverage == pytest.approx(0.75)
@@ -36,7 +37,7 @@ def test_noise_leaves_the_residual_variance_of_the_closed_form():
 
 
 def test_population_is_fitted_where_its_gap_is_known():
-    population = Population(
+    population = PopulationTable(
         name=tuple("abcdefg"),
         zeta=np.append(ZETA, 0.99),
         kappa=np.append(KAPPA, 0.99),
@@ -52,7 +53,7 @@ def test_population_is_fitted_where_its_gap_is_known():
     assert gap_model.fitted_on.networks == 6
     assert gap_model.feature_ranges[0] == (0.1, 0.8)
     assert gap_model.fitted_on.recipe == {"momentum": [0.0, 0.9]}
-    assert gap_model == fit_gap_model(ZETA, KAPPA, GAP, recipe={"momentum": [0.0, 0.9]}, **WORDS)
+    assert gap_model == fit_gap_model(PAPER, GAP, recipe={"momentum": [0.0, 0.9]}, **WORDS)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +70,10 @@ def test_population_is_fitted_where_its_gap_is_known():
 )
 def test_population_that_cannot_be_fitted_is_refused(zeta, kappa, gap, message):
     with pytest.raises(GapModelError, match=message):
-        fit_gap_model(zeta, kappa, gap, **WORDS)
+        fit_gap_model({"zeta": zeta, "kappa": kappa}, gap, **WORDS)
 
 
 @pytest.mark.parametrize("coverage", [0, 1, 90, float("nan")])
 def test_coverage_outside_its_range_is_refused(coverage):
     with pytest.raises(GapModelError, match="coverage"):
-        fit_gap_model(ZETA, KAPPA, GAP, coverage=coverage, **WORDS)
+        fit_gap_model(PAPER, GAP, coverage=coverage, **WORDS)

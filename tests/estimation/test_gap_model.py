@@ -12,6 +12,12 @@ def network(zeta, kappa):
     return {"zeta": zeta, "kappa": kappa}
 
 
+def fitted_on(population, name="digits", **options):
+    zeta, kappa, gap = population
+    words = {"name": name, "data": "digits", "architecture": "small CNN"}
+    return fit_gap_model({"zeta": zeta, "kappa": kappa}, gap, **words, **options)
+
+
 @pytest.fixture(scope="module")
 def population():
     rng = np.random.default_rng(0)
@@ -22,7 +28,7 @@ def population():
 
 @pytest.fixture(scope="module")
 def gap_model(population):
-    return fit_gap_model(*population, name="digits", data="digits", architecture="small CNN")
+    return fitted_on(population)
 
 
 def test_estimate_inside_the_population_carries_the_caution_alone(gap_model):
@@ -96,9 +102,7 @@ def test_another_ranking_than_the_gap_models_is_named(gap_model, population):
     caution, sentence = other.warnings
     assert caution == gap_model.caution
     assert "ranked by random here, by l1 where the gap model 'digits' was fitted" in sentence
-    fitted = fit_gap_model(
-        *population, name="mine", data="digits", architecture="CNN", rank="random"
-    )
+    fitted = fitted_on(population, "mine", rank="random")
     assert "units ranked by random" in fitted.caution
     assert fitted.estimate(network(0.45, 0.725), rank="random").warnings == (fitted.caution,)
     assert "by l1 here, by random" in fitted.estimate(network(0.45, 0.725)).warnings[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError, OutputError
-from analyzer.estimation import CircumstanceRanges, fit_gap_model, read_gap_model, write_gap_model
+from analyzer.estimation import ApplicabilityDomain, fit_gap_model, read_gap_model, write_gap_model
 
 REMOVED = object()
 
@@ -16,15 +16,14 @@ def gap_model():
     rng = np.random.default_rng(0)
     zeta, kappa = rng.uniform(0, 1, (2, 12))
     return fit_gap_model(
-        zeta,
-        kappa,
+        {"zeta": zeta, "kappa": kappa},
         zeta - kappa + rng.normal(0, 0.1, 12),
         name="Ziffern",
         data="digits, 10 classes",
         architecture="CNN",
         recipe={"momentum": [0.0, 0.9], "optimizer": ["adam", "sgd"], "seed": []},
         rank="selectivity",
-        circumstances=CircumstanceRanges(
+        domain=ApplicabilityDomain(
             accuracy=(0.97, 1.0),
             classes=(10.0, 10.0),
             channels=(32.0, 64.0),
@@ -64,34 +63,43 @@ def test_unknown_fields_are_ignored(gap_model, tmp_path):
     ("field", "value", "message"),
     [
         ("schema", 2, "'schema' must be 1"),
-        ("schema", REMOVED, "lacks the field 'schema'"),
+        ("schema", REMOVED, "has no field 'schema'"),
         ("schema", True, "'schema' must be an integer"),
-        ("name", 3, "'name' must be a text"),
-        ("features", ["zeta", "depth"], "'features' must be"),
-        ("coefficients.kappa", REMOVED, "lacks the field 'coefficients.kappa'"),
-        ("coefficients.kappa", "1", "'coefficients.kappa' must be a finite number, not \"1\""),
+        ("name", 3, "'name' must be a string"),
+        ("features", ["zeta", "depth"], r"'features\[1\]' must be a feature .* knows, not 'depth'"),
+        ("features", "zeta", "'features' must be a list"),
+        ("features", [1], r"'features\[0\]' must be a string"),
+        ("coefficients.kappa", REMOVED, "has no field 'coefficients.kappa'"),
+        ("coefficients.kappa", "1", "'coefficients.kappa' must be a number, not '1'"),
         ("coefficients.zeta", float("nan"), "'coefficients.zeta' must be a finite number"),
-        ("coefficients", [1, 2], "'coefficients' .* not a JSON object"),
+        ("coefficients", [1, 2], "'coefficients' must be an object, not a list"),
         ("intercept", 10**400, "'intercept' must be a finite number"),
-        ("fitted_on.networks", 0, "'fitted_on.networks' must be an integer of at least 1"),
+        ("intercept", float("inf"), "'intercept' must be a finite number"),
+        ("intercept", 1e308, r"'intercept' must be a number from -1e\+100 to 1e\+100, not 1e\+308"),
+        ("residual_variance", 1e308, "'residual_variance' must be a number from"),
+        ("inverse_scatter", [[1e308, 0], [0, 1e308]], r"'inverse_scatter\[0\]\[0\]' must be"),
+        ("fitted_on.networks", 0, "'fitted_on.networks' must be a number of at least 1"),
         ("fitted_on.networks", 7.5, "'fitted_on.networks' must be an integer"),
-        ("fitted_on.rank", 1, "'fitted_on.rank' must be a text"),
-        ("fitted_on.circumstances", 3, "'fitted_on.circumstances' .* not a JSON object"),
+        ("fitted_on.rank", 1, "'fitted_on.rank' must be a string"),
+        ("fitted_on.circumstances", 3, "'fitted_on.circumstances' must be an object"),
         ("fitted_on.circumstances.classes", [9, 1], "'fitted_on.circumstances.classes' must be"),
-        ("fitted_on.circumstances.accuracy", REMOVED, "lacks the field 'fitted_on.circumstances"),
+        ("fitted_on.circumstances.accuracy", REMOVED, "has no field 'fitted_on.circumstances"),
         ("fitted_on.circumstances.sites", [], "'fitted_on.circumstances.sites' must be a list"),
         ("fitted_on.recipe", {"momentum": [0, None]}, "'fitted_on.recipe.momentum' must be"),
         ("fitted_on.recipe", {"momentum": 0.9}, "'fitted_on.recipe.momentum' must be"),
+        ("fitted_on.recipe", {"momentum": [0, 1, 2]}, "'fitted_on.recipe.momentum' must be"),
         ("ranges.zeta", [0.9, 0.1], r"'ranges.zeta' must be \[least, greatest\]"),
-        ("ranges.gap", [0.9], r"'ranges.gap' must be \[least, greatest\]"),
+        ("ranges.gap", [0.9], "'ranges.gap' must be a list of 2"),
         ("inverse_scatter", [[1, 0]], "'inverse_scatter' must be 2 rows of 2 numbers"),
         ("inverse_scatter", [[1, 0.5], [0, 1]], "'inverse_scatter' must be symmetric"),
         ("inverse_scatter", [[1, 2], [2, 1]], "'inverse_scatter' must be symmetric and positive"),
         ("residual_variance", -1e-9, "'residual_variance' must be a number of at least 0"),
         ("correlation", 1.1, "'correlation' must be a number from -1 to 1"),
         ("interval.coverage", 90, "'interval.coverage' must be a number from 0 to 1"),
-        ("interval.measured_student_t", "most", "'interval.measured_student_t' must be"),
-        ("interval.measured_jackknife_plus", REMOVED, "lacks the field 'interval.measured_jack"),
+        ("interval.measured_student_t", "most", "'interval.measured_student_t' must be a number"),
+        ("interval.measured_student_t", 1.5, "measured_student_t' must be a number from 0 to 1"),
+        ("interval.t_quantile", None, "'interval.t_quantile' must be a number of at least 0"),
+        ("interval.measured_jackknife_plus", REMOVED, "has no field 'interval.measured_jack"),
     ],
 )
 def test_field_that_is_wrong_is_named(gap_model, tmp_path, field, value, message):
@@ -119,7 +127,7 @@ def test_older_gap_models_say_neither_ranking_nor_circumstances(gap_model, tmp_p
     del content["fitted_on"]["rank"], content["fitted_on"]["circumstances"]
     path.write_text(json.dumps(content))
     fitted_on = read_gap_model(path).fitted_on
-    assert (fitted_on.rank, fitted_on.circumstances) == ("l1", None)
+    assert (fitted_on.rank, fitted_on.domain) == ("l1", None)
 
 
 def test_gap_models_from_before_a_limit_was_told_apart_had_none(gap_model, tmp_path):
@@ -128,7 +136,7 @@ def test_gap_models_from_before_a_limit_was_told_apart_had_none(gap_model, tmp_p
     content = json.loads(path.read_text())
     del content["fitted_on"]["circumstances"]["given_per_class"]
     path.write_text(json.dumps(content))
-    assert read_gap_model(path).fitted_on.circumstances.given_per_class == (50.0, 130.0)
+    assert read_gap_model(path).fitted_on.domain.given_per_class == (50.0, 130.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"\x80\x04K\x01.", b"[" * 100_000])
@@ -139,10 +147,20 @@ def test_file_that_is_no_json_is_refused(tmp_path, content):
         read_gap_model(path)
 
 
+@pytest.mark.parametrize("field", ["intercept", "features", "fitted_on", "ranges"])
+def test_value_that_is_deep_is_refused(gap_model, tmp_path, field):
+    path = tmp_path / "gap_model.json"
+    write_gap_model(gap_model, path)
+    content = json.loads(path.read_text()) | {field: "DEEP"}
+    path.write_text(json.dumps(content).replace('"DEEP"', "[" * 900 + "]" * 900))
+    with pytest.raises(GapModelError, match=rf"'{field}.*' must be .*, not a list of 1\."):
+        read_gap_model(path)
+
+
 def test_json_that_is_no_object_is_refused(tmp_path):
     path = tmp_path / "gap_model.json"
     path.write_text("[1, 2]")
-    with pytest.raises(GapModelError, match=r"gap_model\.json is not a JSON object"):
+    with pytest.raises(GapModelError, match=r"gap_model\.json must be an object, not a list"):
         read_gap_model(path)
 
 

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from analyzer.errors import GapModelError
 from analyzer.estimation import fit_gap_model, jackknife_plus, measure_coverage
 from analyzer.estimation.intervals import left_out_jackknife_plus, student_t_quantile
-from analyzer.estimation.least_squares import PENALTIES, least_squares, ridge
+from analyzer.estimation.linear_fits import PENALTIES, least_squares, ridge
 
 
 def make_population(networks, *, seed, noise=0.05):
@@ -36,7 +36,9 @@ def test_quantile_is_that_of_students_t():
 
 def test_student_t_interval_of_a_gap_model_is_the_textbooks():
     features, gap = make_population(15, seed=2)
-    gap_model = fit_gap_model(*features.T, gap, name="m", data="d", architecture="a", coverage=0.95)
+    columns = dict(zip(("zeta", "kappa"), features.T, strict=True))
+    words = {"name": "m", "data": "d", "architecture": "a"}
+    gap_model = fit_gap_model(columns, gap, coverage=0.95, **words)
     found = gap_model.estimate({"zeta": 0.3, "kappa": 0.8})
     low, high = student_t_interval(features, gap, np.array([0.3, 0.8]), 0.95)
     assert (found.low, found.high) == pytest.approx((low, high))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import read_population
+from analyzer.estimation import FEATURE_SETS, read_population
 from analyzer.measures.ablation import CURVE_FEATURES
 from model_zoo import POPULATIONS
 from tools.evidence import checkpoints
@@ -62,7 +62,8 @@ def test_a_run_is_trained_audited_and_tabled_once(torch, population, tmp_path, m
     assert (found.train_accuracy[:-1] >= checkpoints.START).any()
     np.testing.assert_allclose(found.gap, found.train_accuracy - found.test_accuracy, atol=2e-6)
     assert set(CURVE_FEATURES) < set(found.features)
-    assert all(np.isfinite(values).all() for values in found.extended().values())
+    extended = FEATURE_SETS["extended"].columns(found)
+    assert all(np.isfinite(values).all() for values in extended.values())
     # The audit sees the checkpoint with the accuracy that it was exported with.
     audited = np.array([float(cell) for cell in found.further["audited_accuracy"]])
     np.testing.assert_allclose(audited, found.train_accuracy, atol=0.011)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analyzer.estimation.analysis import agreement
+from tools.evidence.analysis import agreement
 from tools.evidence.slices import slices
 from tools.evidence.tables import Table
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyzer.estimation import CIRCUMSTANCES, Circumstances, Population, fit_population
+from analyzer.estimation import CONDITION_COLUMNS, AuditConditions, PopulationTable, fit_population
 from analyzer.measures.ablation import CURVE_FEATURES
 from tools.evidence.tables import EVIDENCE, read_table
 from tools.evidence.variation_figures import features_figure, verdicts_figure
@@ -15,7 +15,7 @@ from tools.evidence.variations import (
     verdicts,
 )
 
-OWN = Circumstances(
+OWN = AuditConditions(
     accuracy=0.97, classes=100, channels=256, samples=2500, given=2500, site="activation"
 )
 BASE = {
@@ -32,7 +32,7 @@ def gap_model():
     unknown = np.full(len(zeta), np.nan)
     further = {name: (cell,) * len(zeta) for name, cell in OWN.to_cells().items()}
     noise = 0.01 * np.resize([1, -1], len(zeta))
-    population = Population(
+    population = PopulationTable(
         name=tuple(map(str, range(len(zeta)))), zeta=zeta, kappa=kappa, gap=zeta + noise,
         train_accuracy=unknown, test_accuracy=unknown, further=further,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def test_networks_are_sorted_by_what_was_varied(table, gap_model):
             network(0.5, 0.5, train_accuracy=0.5),
             network(0.5, 0.5),
             network(0.5, 0.5, architecture="vgg16-small"),  # another form
-            network(0.5, 0.5) | dict.fromkeys(CIRCUMSTANCES, ""),  # from before they were kept
+            network(0.5, 0.5) | dict.fromkeys(CONDITION_COLUMNS, ""),  # from before they were kept
         ),
         gap_model,
     )

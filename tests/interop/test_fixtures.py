@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, read_curves, run_audit
+from analyzer.audit import run_audit
 from analyzer.errors import AnalyzerError
+from analyzer.measures.ablation import read_curves
+from analyzer.request import AuditRequest
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "interop"
 FILES = sorted(FOLDER.glob("*.onnx"))
@@ -35,7 +37,7 @@ def test_counts_are_the_frameworks_own(path, tmp_path):
     np.savez(tmp_path / "data.npz", images=found["images"], labels=found["labels"])
     site = cell["site"]
     if cell["hidden"]:
-        listed = surgery.candidates(surgery.load(path))
+        listed = surgery.candidates(surgery.load_network(path))
         site = [s.tensor for s in listed if s.channels == cell["hidden"]][-1]
     request = AuditRequest(
         model=path, data=str(tmp_path / "data.npz"), out=tmp_path / "audit", site=site,

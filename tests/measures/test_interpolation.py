@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from samples_in_memory import opened, predictor
+from samples_in_memory import opened
 
 from analyzer import runtime, surgery
 from analyzer.errors import AuditFolderError
@@ -22,7 +22,7 @@ from analyzer.measures.interpolation import (
     response_curves,
 )
 from analyzer.measures.sample_images import SampleImages
-from analyzer.runtime.samples import Samples
+from analyzer.runtime.batching import Samples
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHAPE = (2, 3, 3)
@@ -341,13 +341,17 @@ def test_an_odd_number_of_partners_is_refused():
         plan_mixing(opened(*made_up(4)), partners=3)
 
 
-def of_network(path, images, labels, **options):
-    network = surgery.load(path)
+def predictor(path):
+    network = surgery.load_network(path)
     (image,) = network.info.inputs
-    predict = predictor(runtime.open_session(path, "cpu"), image, surgery.answer(network))
-    return measured(
-        opened(images, labels), predict=predict, batch=image.fixed_batch or 16, **options
-    )
+    whole = runtime.WholeNetwork(path, image, surgery.find_answer(network))
+    return partial(runtime.name_classes, whole, runtime.open_session(path, "cpu")), image
+
+
+def of_network(path, images, labels):
+    predict, image = predictor(path)
+    batch = image.fixed_batch or 16
+    return measured(opened(images, labels), predict=predict, batch=batch)
 
 
 @pytest.mark.parametrize("network", ["vgg16-dynamo", "mobilenetv2-older"])
@@ -396,10 +400,7 @@ def test_images_with_channels_last_are_mixed_like_others():
     with np.load(path.with_suffix(".npz")) as arrays:
         images, labels = arrays["images"], arrays["labels"] % 3
     assert images.shape[1:] == (16, 16, 3)
-    network = surgery.load(path)
-    session = runtime.open_session(path, "cpu")
-    (image,) = network.info.inputs
-    one = predictor(session, image, surgery.answer(network))
+    one, _ = predictor(path)
     found = of_network(path, images, labels)
     for i, label in enumerate(labels):
         others = [j for j in range(len(labels)) if labels[j] == label and j != i]

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from analyzer.estimation import draw_splits, fit_scores, score_features
-from analyzer.measures import (
+from analyzer.measures.margins import (
     MARGIN_FEATURES,
     compute_margin_features,
     margin_column,
     normalized_margins,
 )
-from analyzer.measures.margin_features import margin_obstacle
+from analyzer.measures.margins.margin_features import margin_obstacle
 
 
 def test_distances_by_hand():
@@ -47,16 +47,16 @@ def test_the_estimate_is_scored_on_the_splits_of_the_others(columns):
     assert next(iter(columns)) == "margin_0_q1"
     rng = np.random.default_rng(1)
     gap = 0.4 + 0.1 * columns["margin_0_q1"] + 0.01 * rng.normal(size=60)
-    zeta, kappa = rng.random((2, 60))
-    scores = fit_scores(zeta, kappa, gap, margins=columns, splits=10, seed=3)
-    assert scores.margins == score_features(columns, gap, draw_splits(60, splits=10, seed=3))
-    assert scores.margins.out_of_fold_r > 0.98 > scores.both.out_of_fold_r
+    paper = dict(zip(("zeta", "kappa"), rng.random((2, 60)), strict=True))
+    scores = fit_scores({**paper, **columns}, gap, splits=10, seed=3)
+    assert scores["margins"] == score_features(columns, gap, draw_splits(60, splits=10, seed=3))
+    assert scores["margins"].out_of_fold_r > 0.98 > scores["paper"].out_of_fold_r
     assert scores.to_dict()["margins"]["features"] == list(columns)
-    assert fit_scores(zeta, kappa, gap, margins={}).margins is None
-    few = {name: values[:11] for name, values in columns.items()}
-    scores = fit_scores(zeta[:11], kappa[:11], gap[:11], margins=few)
-    assert scores.margins is None
-    assert "10 features need more than the 9 networks" in scores.margins_obstacle
+    assert fit_scores(paper, gap).by_features["margins"] is None
+    few = {name: values[:11] for name, values in {**paper, **columns}.items()}
+    scores = fit_scores(few, gap[:11])
+    assert scores.by_features["margins"] is None
+    assert "10 features need more than the 9 networks" in scores.obstacles["margins"]
 
 
 def test_features_that_are_missing_are_named(columns):

@@ -8,8 +8,8 @@ import pytest
 
 from analyzer import surgery
 from analyzer.errors import ModelError
-from analyzer.measures import MarginTally, measure_margins
-from analyzer.measures import margin_pass as margins
+from analyzer.measures.margins import MarginTally, measure_margins
+from analyzer.measures.margins import margin_pass as margins
 from analyzer.records import MarginGraph, MarginLayer
 from analyzer.runtime import Samples
 
@@ -54,8 +54,8 @@ def graph_of(tmp_path):
     weights = np.random.default_rng(1).normal(size=(4, 18)).astype(np.float32)
     model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
     onnx.save(model, tmp_path / "network.onnx")
-    network = surgery.load(tmp_path / "network.onnx")
-    return lambda batch: surgery.write_margins(
+    network = surgery.load_network(tmp_path / "network.onnx")
+    return lambda batch: surgery.write_margin_graph(
         network, tmp_path / f"margins-{batch}.onnx", (2, 3, 3), most=batch
     )
 
@@ -120,7 +120,7 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(graph_of, images, labels, 
 
 def test_the_spread_around_a_far_mean_keeps_its_digits():
     layer = MarginLayer("x", "input", 5, "", "", "")
-    graph = MarginGraph(path="", image="", label="", share="", margin="", layers=(layer,), batch=7)
+    graph = MarginGraph(path="", image="", label="", weight="", margin="", layers=(layer,), batch=7)
     tally = MarginTally.start(7000, graph)
     values = np.random.default_rng(0).normal(size=(7000, 5)) + 1e6
     for part in np.split(values, 1000):

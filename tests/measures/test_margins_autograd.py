@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from analyzer import measures, runtime, surgery
-from analyzer.measures.margin_pass import MarginTally, measure_margins
+from analyzer import runtime, surgery
+from analyzer.measures.margins.margin_pass import MarginTally, measure_margins
 
 torch = pytest.importorskip("torch")
 from margins_by_autograd import features, margins, module_of  # noqa: E402
@@ -131,8 +131,8 @@ def test_margins_and_features_are_those_of_autograd(network, tmp_path):
             network, (torch.from_numpy(images[:2]),), str(path), dynamo=False, opset_version=17,
             input_names=["image"], dynamic_axes={"image": {0: "N"}},
         )  # fmt: skip
-    graph = surgery.write_margins(
-        surgery.load(path), tmp_path / "margins.onnx", images.shape[1:], most=8
+    graph = surgery.write_margin_graph(
+        surgery.load_network(path), tmp_path / "margins.onnx", images.shape[1:], most=8
     )
     assert len(graph.layers) == 4
     tally = MarginTally.start(S, graph)
@@ -146,15 +146,15 @@ def test_margins_and_features_are_those_of_autograd(network, tmp_path):
     np.testing.assert_allclose(tally.margin, margin, rtol=1e-4, atol=1e-5 * scale)
     np.testing.assert_allclose(tally.squares, squares, rtol=2e-4)
     np.testing.assert_allclose(tally.total_variation, variation, rtol=1e-5)
-    ours = measures.normalized_margins(tally.margin, tally.squares, tally.total_variation)
+    ours = margins.normalized_margins(tally.margin, tally.squares, tally.total_variation)
     theirs = margin[:, None] / np.sqrt(1e-6 + squares) / variation
     for layer in range(4):
-        found = measures.compute_margin_features(ours[:, layer])
+        found = margins.compute_margin_features(ours[:, layer])
         np.testing.assert_allclose(list(vars_of(found)), features(theirs[:, layer]), atol=2e-4)
 
 
 def vars_of(found):
-    return (getattr(found, name) for name in measures.MARGIN_FEATURES)
+    return (getattr(found, name) for name in margins.MARGIN_FEATURES)
 
 
 def in_memory(images, labels):

@@ -56,7 +56,7 @@ def graph(tmp_path):
             onnx.numpy_helper.from_array(weights.astype(np.float32), name)
         )
     onnx.save(model, tmp_path / "network.onnx")
-    network = surgery.load(tmp_path / "network.onnx")
+    network = surgery.load_network(tmp_path / "network.onnx")
     return surgery.write_activation_outputs(network, tmp_path / "activations.onnx", SHAPE)
 
 
@@ -392,7 +392,7 @@ def test_a_network_of_fixed_batches_sees_as_the_free_one(network, tmp_path):
     images = np.random.default_rng(0).normal(size=(30, 3, 32, 32)).astype(np.float32)
     found = []
     for form in ("free", "fixed"):
-        loaded = surgery.load(FIXTURES / f"{network}-{form}.onnx")
+        loaded = surgery.load_network(FIXTURES / f"{network}-{form}.onnx")
         graph = surgery.write_activation_outputs(loaded, tmp_path / f"{form}.onnx", (3, 32, 32))
         found.append(measured(graph, opened(images, np.arange(30) % 3), batch=8))
     equal(*found)
@@ -402,7 +402,7 @@ def test_images_with_channels_last_are_seen_like_others(tmp_path):
     path = FIXTURES / "interop" / "tensorflow-keras-small-cnn.onnx"
     with np.load(path.with_suffix(".npz")) as arrays:
         images, labels = arrays["images"], arrays["labels"]
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     graph = surgery.write_activation_outputs(network, tmp_path / "a.onnx", images.shape[1:])
     found = measured(graph, opened(images, labels))
     wanted = search(unit_vectors(images.reshape(12, -1)))
@@ -434,7 +434,7 @@ def test_activations_are_those_of_forward_hooks(tmp_path):
     )  # fmt: skip
     with torch.no_grad():
         module(torch.from_numpy(images))
-    network = surgery.load(tmp_path / "n.onnx")
+    network = surgery.load_network(tmp_path / "n.onnx")
     graph = surgery.write_activation_outputs(network, tmp_path / "a.onnx", SHAPE)
     state = NeighborState(80)
     found = measured(graph, opened(images, labels), state=state)

@@ -105,7 +105,7 @@ def test_the_gap_model_and_its_scores_are_those_of_the_table(folder, tmp_path):
     assert again.coefficients == pytest.approx(shipped.coefficients)
     assert again.intercept == pytest.approx(shipped.intercept)
     known = population.with_gap()
-    scores = estimation.fit_scores(known.zeta, known.kappa, known.gap).to_dict()
+    scores = estimation.fit_scores(known.columns, known.gap).to_dict()
     written = json.loads((folder / "fit.json").read_text())
     assert written["sha256"] == shipped.sha256
     assert written["coverage"] == asdict(shipped.coverage)

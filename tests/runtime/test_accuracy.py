@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from analyzer import runtime, surgery
-from analyzer.runtime.sessions import OutOfMemory
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 Batch = namedtuple("Batch", "indices images digests skipped")
@@ -24,7 +23,7 @@ def load(indices, size):
 
 def measured(form: str) -> tuple[float, float]:
     """The accuracy, and what it should be; every third label is wrong."""
-    network = surgery.load(FIXTURES / f"vgg16-dynamo-{form}.onnx")
+    network = surgery.load_network(FIXTURES / f"vgg16-dynamo-{form}.onnx")
     (image,) = network.info.inputs
     whole = runtime.open_session(network.path, "cpu")
     size = image.fixed_batch or 1
@@ -33,9 +32,8 @@ def measured(form: str) -> tuple[float, float]:
     ]
     labels = np.array(named) + (np.arange(len(IMAGES)) % 3 == 0)
     samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
-    found = runtime.accuracy(
-        network.path, samples, image, surgery.answer(network, None), device="cpu"
-    )
+    given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
+    found = runtime.measure_accuracy(given, samples, device="cpu")
     readable = np.arange(len(IMAGES)) != UNREADABLE
     return found, float((np.array(named) == labels)[readable].mean())
 
@@ -51,7 +49,7 @@ def test_accuracy_takes_smaller_batches_where_memory_runs_out(monkeypatch):
 
     def limited(self, feeds, *arguments):
         if len(feeds["input"]) > 2:
-            raise OutOfMemory("too many")
+            raise runtime.OutOfMemory("too many")
         return run(self, feeds, *arguments)
 
     monkeypatch.setattr(runtime.Session, "run", limited)

@@ -43,11 +43,11 @@ def test_operators_without_float16_may_read_the_same_value(tmp_path):
     made = [name for node in found.graph.node for name in node.output]
     assert len(made) == len(set(made))
     x = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
-    half, whole = (
+    rounded, whole = (
         ort.InferenceSession(one.SerializeToString()).run(None, {"x": x})[0]
         for one in (found, proto)
     )
-    np.testing.assert_allclose(half, whole, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(rounded, whole, rtol=0.02, atol=0.02)
 
 
 def test_a_file_that_cannot_be_converted(tmp_path):
@@ -58,8 +58,8 @@ def test_a_file_that_cannot_be_converted(tmp_path):
 
 @pytest.fixture
 def network(tmp_path):
-    loaded = surgery.load(FIXTURES / "vgg16-dynamo-free.onnx")
-    cut = surgery.cut(loaded, surgery.default_site(loaded), tmp_path)
+    loaded = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
+    cut = surgery.cut_network(loaded, surgery.default_site(loaded), tmp_path)
     return ablation.open_network(cut, "input", "cpu")
 
 
@@ -87,18 +87,18 @@ def test_how_far_scores_move(network):
 @pytest.mark.parametrize("factor", [1.2, np.nan, np.inf])
 def test_another_network_is_refused(network, factor):
     far = moved_by(network, lambda scores: scores * np.float32(factor))
-    with pytest.raises(ModelError, match=r"in fp16 a score moves by .*--precision float32"):
+    with pytest.raises(ModelError, match=r"In fp16 a score moves by .*--precision float32"):
         ablation.check_precision(far, network, IMAGES, seed=0)
 
 
-def test_rows_that_float16_cannot_hold_are_refused(network):
-    half = replace(network, precision="fp16")
-    found = half.features(IMAGES)
+def test_scores_that_float16_cannot_hold_are_refused(network):
+    rounded = replace(network, precision="fp16")
+    found = rounded.features(IMAGES)
     rank = np.tile(np.arange(network.cut.site.channels), (len(IMAGES), 1))
     first = np.zeros(1, dtype=np.int64)
-    rows = ablation.Rows.asked(first, first, first + 1)
-    assert half.classes(found, rank, rows).shape == (1,)
+    evaluations = ablation.Evaluations.asked(first, first, first + 1)
+    assert rounded.classes(found, rank, evaluations).shape == (1,)
     found.values[network.cut.features][:] = np.inf
     with pytest.raises(ModelError, match="not finite in float16"):
-        half.classes(found, rank, rows)
-    network.classes(found, rank, rows)  # float32 says what the network says
+        rounded.classes(found, rank, evaluations)
+    network.classes(found, rank, evaluations)  # float32 says what the network says

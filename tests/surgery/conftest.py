@@ -80,7 +80,7 @@ def cut_and_compare(tmp_path):
     def compare(network, site, feeds, *, exact=True, output=None, rtol=1e-5):
         folder = tmp_path / "cut"
         folder.mkdir(exist_ok=True)
-        cut = surgery.cut(network, site, folder, output=output)
+        cut = surgery.cut_network(network, site, folder, output=output)
         masked = Path(tmp_path / "masked.onnx")
         surgery.write_masked(network, site, masked)
         onnx.checker.check_model(masked)
@@ -89,8 +89,8 @@ def cut_and_compare(tmp_path):
         original = _run(network.path, feeds)
         scores = output or cut.scores
         made = _run(cut.prefix, feeds)
-        passed = {name: made[name] for name in (cut.features, *cut.side)}
-        samples = len(made[cut.attribute])
+        passed = {name: made[name] for name in (cut.features, *cut.skip_inputs)}
+        samples = len(made[cut.activity])
         random = np.random.default_rng(1)
         masks = random.integers(0, 2, (samples, site.channels)).astype(np.float32)
         plain = _run(masked, feeds)

@@ -41,7 +41,7 @@ def activations_of(tmp_path, run):
     def make(path, images, **options):
         out = tmp_path / "activations.onnx"
         graph = surgery.write_activation_outputs(
-            surgery.load(path), out, images.shape[1:], **options
+            surgery.load_network(path), out, images.shape[1:], **options
         )
         assert [layer.name for layer in graph.layers] == NAMES
         return graph, run(out, {graph.image: images})
@@ -158,7 +158,7 @@ def test_a_quantized_network_has_activations_in_float32_too(write, activations_o
 
 
 def test_the_network_is_not_changed(write, tmp_path):
-    network = surgery.load(write(chain(4)))
+    network = surgery.load_network(write(chain(4)))
     before = [v.name for v in network.model.graph.outputs], len(network.model.graph)
     surgery.write_activation_outputs(network, tmp_path / "a.onnx", (4, 5, 5))
     assert ([v.name for v in network.model.graph.outputs], len(network.model.graph)) == before

@@ -44,7 +44,7 @@ net (float[N,3,8,8] x) => (float[N,5] y)
 
 @pytest.mark.parametrize("form", DECOMPOSED)
 def test_decomposed_form_is_one_activation(write, form):
-    network = surgery.load(write(TEXT.replace("ACTIVATION", DECOMPOSED[form])))
+    network = surgery.load_network(write(TEXT.replace("ACTIVATION", DECOMPOSED[form])))
     (activation,) = find_activations(network.model.graph).values()
     assert activation.name == form.split()[0].rstrip(",")
     assert (activation.input.name, activation.output.name) == ("c", "a")
@@ -55,7 +55,7 @@ def test_decomposed_form_is_one_activation(write, form):
 
 
 def test_decomposed_form_keeps_zeros_and_is_passed(write, cut_and_compare):
-    network = surgery.load(write(TEXT.replace("ACTIVATION", DECOMPOSED["GELU"])))
+    network = surgery.load_network(write(TEXT.replace("ACTIVATION", DECOMPOSED["GELU"])))
     site = surgery.named_site(network, "conv", at="conv")
     x = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
     assert cut_and_compare(network, site, {"x": x}).tensor == "f"
@@ -71,7 +71,7 @@ def test_decomposed_form_keeps_zeros_and_is_passed(write, cut_and_compare):
 )
 def test_other_products_are_no_activation(write, body):
     text = TEXT.replace("ACTIVATION", f"x0 = Conv(x, w) {body}")
-    network = surgery.load(write(text))
+    network = surgery.load_network(write(text))
     names = [a.name for a in find_activations(network.model.graph).values()]
     assert "SiLU" not in names
     assert all(name == "Sigmoid" for name in names)
@@ -83,6 +83,6 @@ def test_other_products_are_no_activation(write, body):
      "Celu(c)", "HardSwish(c)", "Mish(c)", "Softplus(c)", "Sigmoid(c)", "Tanh(c)", "Gelu(c)"],
 )  # fmt: skip
 def test_single_operators(write, call):
-    network = surgery.load(write(TEXT.replace("ACTIVATION", f"a = {call}"), opset=20))
+    network = surgery.load_network(write(TEXT.replace("ACTIVATION", f"a = {call}"), opset=20))
     site = surgery.default_site(network)
     assert (site.tensor, site.operator) == ("a", call.split("(")[0])

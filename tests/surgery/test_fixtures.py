@@ -29,7 +29,7 @@ pytestmark = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
 @pytest.fixture
 def network(path):
-    return surgery.load(path)
+    return surgery.load_network(path)
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_default_site_is_reached_by_the_name_of_its_convolution(path, network):
 
 
 def test_suffix_holds_nothing_but_the_classifier(path, network, tmp_path):
-    cut = surgery.cut(network, surgery.default_site(network), tmp_path)
-    assert cut.side == ()
+    cut = surgery.cut_network(network, surgery.default_site(network), tmp_path)
+    assert cut.skip_inputs == ()
     assert cut.batch is None
     assert cut.warnings == ()
     _, _, tail = SITES[path.stem.split("-")[0]]
@@ -70,7 +70,7 @@ def test_suffix_holds_nothing_but_the_classifier(path, network, tmp_path):
 
 def test_cut_answers_as_pytorch_with_a_hook(path, network, expected, tmp_path, run):
     x, mask, plain, masked = expected
-    cut = surgery.cut(network, surgery.default_site(network), tmp_path)
+    cut = surgery.cut_network(network, surgery.default_site(network), tmp_path)
     made = run(cut.prefix, {"input": x})
     for rows, wanted in ((mask, masked), (np.ones_like(mask[:1]), plain)):
         scores = run(cut.suffix, {cut.features: made[cut.features], cut.mask: rows})[cut.scores]

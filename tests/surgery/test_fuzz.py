@@ -28,13 +28,13 @@ IMAGE = (2, 3, 8, 8)
 def attempt(path, folder, random):
     """All of the surgery; returns what it was refused with, if it was."""
     try:
-        network = surgery.load(path)
+        network = surgery.load_network(path)
         network, _ = surgery.bind_inputs(network, {})
         listed = surgery.candidates(network)
         for name in (None, *[random.choice(listed).tensor for _ in range(bool(listed))]):
             site = surgery.find_site(network, name)
-            surgery.outline(network, site)
-            surgery.cut(network, site, folder)
+            surgery.outline_network(network, site)
+            surgery.cut_network(network, site, folder)
             surgery.write_masked(network, site, folder / "masked.onnx")
     except AnalyzerError as error:
         return str(error)
@@ -267,16 +267,16 @@ def test_random_networks_are_cut_right(folder):
 
 def compare(path, folder, random):
     """Suffix after prefix gives the masked network's scores for random masks."""
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     for site in (surgery.default_site(network), random.choice(surgery.candidates(network))):
-        cut = surgery.cut(network, site, folder)
+        cut = surgery.cut_network(network, site, folder)
         surgery.write_masked(network, site, folder / "masked.onnx")
         images = random.numbers.normal(size=IMAGE).astype(np.float32)
         prefix, masked = session(cut.prefix), session(folder / "masked.onnx")
         names = [v.name for v in prefix.get_outputs()]
         made = dict(zip(names, prefix.run(names, {"image": images}), strict=True))
         mask = random.numbers.integers(0, 2, (IMAGE[0], site.channels)).astype(np.float32)
-        passed = {name: made[name] for name in (cut.features, *cut.side)}
+        passed = {name: made[name] for name in (cut.features, *cut.skip_inputs)}
         scores = session(cut.suffix).run([cut.scores], {**passed, cut.mask: mask})[0]
         wanted = masked.run(None, {"image": images, "channel_mask": mask})[0]
         np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from analyzer.audit import AuditRequest, run_audit
+from analyzer.audit import run_audit
+from analyzer.request import AuditRequest
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("ONNX_GAP_SLOW"), reason="writes several GB; set ONNX_GAP_SLOW=1"

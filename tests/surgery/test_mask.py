@@ -24,7 +24,7 @@ def masked(write, tmp_path):
 
     def make(text=TEXT):
         path = write(text)
-        network = surgery.load(path)
+        network = surgery.load_network(path)
         file = tmp_path / "masked.onnx"
         surgery.write_masked(network, surgery.named_site(network, "r"), file)
         return path, file
@@ -78,12 +78,12 @@ def test_masked_network_stays_valid_and_describes_itself(masked):
 
 def test_masking_twice_and_over_oneself_is_refused(masked, write):
     path, file = masked()
-    network = surgery.load(file)
+    network = surgery.load_network(file)
     site = surgery.named_site(network, "r")
     with pytest.raises(ModelError, match="already has a tensor called channel_mask"):
         surgery.write_masked(network, site, file.with_name("twice.onnx"))
     with pytest.raises(ModelError, match="is the network itself"):
         surgery.write_masked(network, site, file)
     with pytest.raises(ModelError, match="does not exist"):
-        surgery.write_masked(surgery.load(path), site, file.parent / "no" / "masked.onnx")
+        surgery.write_masked(surgery.load_network(path), site, file.parent / "no" / "masked.onnx")
     assert not list(file.parent.glob(".*"))

@@ -7,7 +7,7 @@ import pytest
 
 from analyzer import surgery
 from analyzer.errors import ModelError
-from analyzer.surgery.blame import blames_file
+from analyzer.surgery.validation import reports_invalid_file
 
 TEXT = """
 net (float[N,3,H,W] x) => (float[N,4] y)
@@ -23,7 +23,7 @@ net (float[N,3,H,W] x) => (float[N,4] y)
 
 def test_info_says_what_the_file_says(write):
     path = write(TEXT)
-    info = surgery.load(path).info
+    info = surgery.load_network(path).info
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (info.path, info.bytes, info.opset) == (path, path.stat().st_size, 17)
     assert [(t.name, t.dtype, t.shape) for t in info.inputs] == [
@@ -41,7 +41,7 @@ def test_initializers_listed_as_inputs_are_weights(write, cut_and_compare):
     )
     model.ir_version = 3
     onnx.save(model, path)
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     assert [t.name for t in network.info.inputs] == ["x"]
     x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
     cut_and_compare(network, surgery.default_site(network), {"x": x})
@@ -50,7 +50,7 @@ def test_initializers_listed_as_inputs_are_weights(write, cut_and_compare):
 def test_external_data_is_found_hashed_and_kept(write, cut_and_compare):
     path = write(TEXT)
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     both = path.read_bytes() + path.with_name("w.bin").read_bytes()
     assert network.info.bytes == len(both)
     assert network.info.sha256 == hashlib.sha256(both).hexdigest()
@@ -77,7 +77,7 @@ def test_local_functions_are_inlined(tmp_path, cut_and_compare):
     """)
     path = tmp_path / "functions.onnx"
     onnx.save(model, path)
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     site = surgery.default_site(network)
     assert (site.operator, site.channels) == ("Relu", 3)
     x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
@@ -97,7 +97,7 @@ def test_what_is_not_onnx_is_refused(tmp_path, content, message):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=rf"broken\.onnx.*{message}"):
-        surgery.load(path)
+        surgery.load_network(path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
@@ -106,14 +106,14 @@ def test_truncated_file_is_refused(write, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ModelError, match=r"network\.onnx"):
-        surgery.load(path)
+        surgery.load_network(path)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(ModelError, match="does not exist"):
-        surgery.load(tmp_path / "none.onnx")
+        surgery.load_network(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="is a folder"):
-        surgery.load(tmp_path)
+        surgery.load_network(tmp_path)
 
 
 def test_invalid_graph_is_refused(write):
@@ -122,7 +122,7 @@ def test_invalid_graph_is_refused(write):
     model.graph.node[1].input[0] = "nothing"
     onnx.save(model, path)
     with pytest.raises(ModelError, match="not a valid ONNX network"):
-        surgery.load(path)
+        surgery.load_network(path)
 
 
 def test_missing_and_truncated_external_data_are_refused(write):
@@ -131,10 +131,10 @@ def test_missing_and_truncated_external_data_are_refused(write):
     data = path.with_name("w.bin")
     data.write_bytes(data.read_bytes()[:-8])
     with pytest.raises(ModelError, match=r"w\.bin.*truncated"):
-        surgery.load(path)
+        surgery.load_network(path)
     data.unlink()
     with pytest.raises(ModelError, match=r"'w\.bin', which is not beside it"):
-        surgery.load(path)
+        surgery.load_network(path)
 
 
 def test_custom_operator_is_refused_by_name(write):
@@ -144,7 +144,7 @@ def test_custom_operator_is_refused_by_name(write):
     model.opset_import.append(onnx.helper.make_opsetid("acme.ops", 1))
     onnx.save(model, path)
     with pytest.raises(ModelError, match=r"operator Relu of the domain 'acme\.ops'"):
-        surgery.load(path)
+        surgery.load_network(path)
 
 
 def test_weights_of_another_size_than_they_say_are_refused(write):
@@ -153,7 +153,7 @@ def test_weights_of_another_size_than_they_say_are_refused(write):
     model.graph.initializer[0].raw_data += bytes(4)
     onnx.save(model, path)
     with pytest.raises(ModelError, match="is damaged: the weights w of shape"):
-        surgery.load(path)
+        surgery.load_network(path)
 
 
 def test_what_only_the_full_check_finds_is_blamed_on_the_file(write):
@@ -162,28 +162,28 @@ def test_what_only_the_full_check_finds_is_blamed_on_the_file(write):
     model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
     onnx.save(model, path)
     with pytest.raises(ModelError, match=r"network\.onnx"):
-        surgery.default_site(surgery.load(path))
+        surgery.default_site(surgery.load_network(path))
 
 
 def test_defects_of_ours_are_not_blamed_on_a_valid_file(write):
-    @blames_file
+    @reports_invalid_file
     def stumble(network):
         raise KeyError("ours")
 
     with pytest.raises(KeyError):
-        stumble(surgery.load(write(TEXT)))
+        stumble(surgery.load_network(write(TEXT)))
 
 
 def test_runnable_copy_is_made_only_where_names_repeat(write, tmp_path):
     path = write(TEXT)
-    assert surgery.runnable(surgery.load(path), tmp_path) == path
+    assert surgery.runnable_file(surgery.load_network(path), tmp_path) == path
     model = onnx.load(path)
     for node in model.graph.node:
         node.name = "same"
     onnx.save(model, path)
-    copy = surgery.runnable(surgery.load(path), tmp_path)
+    copy = surgery.runnable_file(surgery.load_network(path), tmp_path)
     names = [node.name for node in onnx.load(copy).graph.node]
-    assert names == ["same", "same_", "same__", "same___"]
+    assert names == ["same", "same_2", "same_3", "same_4"]
 
 
 def test_a_producer_that_is_not_text_is_refused(tmp_path):
@@ -192,4 +192,4 @@ def test_a_producer_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "network.onnx"
     path.write_bytes(content.replace(b"pytorch", b"py\xc1orch", 1))
     with pytest.raises(ModelError, match="damaged: its producer_name is not text"):
-        surgery.load(path)
+        surgery.load_network(path)

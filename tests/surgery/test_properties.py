@@ -12,8 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from plain_way import plain_curves
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, read_curves, run_audit
+from analyzer.audit import run_audit
 from analyzer.errors import AnalyzerError, ModelError
+from analyzer.measures.ablation import read_curves
+from analyzer.request import AuditRequest
 
 SAMPLES = 16
 HEADS = """
@@ -167,7 +169,9 @@ def test_one_probability_counts_what_one_logit_counts(write, tmp_path):
 
 
 def test_labels_that_no_argmax_makes_are_refused(write):
-    network = surgery.load(write(head("int64[N,5] y", "z = MatMul(f, v) y = Cast<to=7>(z)")))
+    network = surgery.load_network(
+        write(head("int64[N,5] y", "z = MatMul(f, v) y = Cast<to=7>(z)"))
+    )
     with pytest.raises(ModelError, match=r"No output of .* has the shape of class scores"):
         surgery.default_site(network)
 
@@ -186,7 +190,7 @@ def test_output_chosen_among_several(write, tmp_path):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer_is_cut_and_audited(layer, write, cut_and_compare, tmp_path):
     path = write(LAYERS[layer])
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     site = surgery.default_site(network)
     assert (site.tensor, site.channels) == ("r", 4)
     images = images_for(path)
@@ -252,7 +256,7 @@ def converted(path, elem_type, to):
 
 def test_float16_is_audited(write, cut_and_compare, tmp_path):
     path = converted(write(LOGITS), TensorProto.FLOAT16, tmp_path / "half.onnx")
-    network = surgery.load(path)
+    network = surgery.load_network(path)
     images = images_for(path)
     site = surgery.default_site(network)
     cut_and_compare(network, site, {"x": images[:3]}, exact=False, rtol=1e-2)
@@ -280,8 +284,8 @@ def test_float64_is_cut_and_run_where_onnxruntime_can(write, tmp_path):
 def test_bfloat16_is_refused_where_onnxruntime_has_no_kernels(write, tmp_path):
     """The surgery knows bfloat16; the processor's kernels do not."""
     path = converted(write(LOGITS), TensorProto.BFLOAT16, tmp_path / "bf16.onnx")
-    network = surgery.load(path)
-    cut = surgery.cut(network, surgery.default_site(network), tmp_path)
+    network = surgery.load_network(path)
+    cut = surgery.cut_network(network, surgery.default_site(network), tmp_path)
     onnx.checker.check_model(cut.suffix)
     images = np.zeros((4, 3, 8, 8), np.float32)
     with pytest.raises(AnalyzerError, match=r"bfloat16|onnxruntime cannot load"):

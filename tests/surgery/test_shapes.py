@@ -31,7 +31,7 @@ BODIES = {
 
 @pytest.mark.parametrize("body", BODIES)
 def test_computed_reshape_target_is_settled_where_it_can_be_told(write, body):
-    graph = surgery.load(write(TEXT.replace("BODY", body))).model.graph
+    graph = surgery.load_network(write(TEXT.replace("BODY", body))).model.graph
     node = find_value(graph, "f").producer()
     target = constant(node.inputs[1])
     wanted = BODIES[body]

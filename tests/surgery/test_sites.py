@@ -81,7 +81,7 @@ net (float[N,3,8,8] x) => (float[N,5] y)
 
 @pytest.fixture
 def network(write):
-    return lambda text: surgery.load(write(text))
+    return lambda text: surgery.load_network(write(text))
 
 
 def image(*shape):
@@ -125,7 +125,7 @@ def test_gate_is_neither_default_nor_candidate(network):
 def test_squeeze_and_excitation_around_the_site(network, cut_and_compare):
     found = network(EXCITE)
     cut = cut_and_compare(found, surgery.default_site(found), {"x": image(3, 3, 8, 8)})
-    assert (cut.tensor, cut.side) == ("r", ())
+    assert (cut.tensor, cut.skip_inputs) == ("r", ())
 
 
 def test_without_activation_the_last_tensor_is_taken_with_a_warning(network):
@@ -139,7 +139,7 @@ def test_channels_are_followed_to_the_last_axis(network, cut_and_compare):
     site = surgery.default_site(found)
     assert (site.tensor, site.axis, site.channels) == ("r", 3, 4)
     cut = cut_and_compare(found, site, {"x": image(3, 8, 8, 3)})
-    assert (cut.tensor, cut.side) == ("f", ())
+    assert (cut.tensor, cut.skip_inputs) == ("f", ())
 
 
 def test_without_convolution_there_is_no_default(network):

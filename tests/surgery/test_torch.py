@@ -62,7 +62,7 @@ def exported(request, module, tmp_path_factory):
             module, (x,), path, dynamo=True, dynamic_shapes=shapes, external_data=False,
             opset_version=version, verbose=False, **names,
         )  # fmt: skip
-    return surgery.load(path)
+    return surgery.load_network(path)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -87,11 +87,11 @@ def test_masked_at_any_site_as_with_a_hook(exported, module, name, cut_and_compa
         wanted = module(x).numpy()
     hook.remove()
     made = run(cut.prefix, {"input": x.numpy()})
-    passed = {value: made[value] for value in (cut.features, *cut.side)}
+    passed = {value: made[value] for value in (cut.features, *cut.skip_inputs)}
     scores = run(cut.suffix, {**passed, cut.mask: mask})[cut.scores]
     np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-6)
     attribute = seen[0].abs().sum((2, 3)).numpy()
-    np.testing.assert_allclose(made[cut.attribute], attribute, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made[cut.activity], attribute, rtol=1e-4, atol=1e-5)
 
 
 def test_default_site_is_the_last_activation(exported):

@@ -55,22 +55,21 @@ def ours(
     images: np.ndarray,
     labels: np.ndarray,
     tolerance: ablation.Tolerance | None = None,
-) -> ablation.Tally:
+) -> ablation.SweepState:
     """An ablation by the package."""
     samples = in_memory(images, labels)
     classes = network.features(images[:1])
     classes = network.scores(classes, np.ones((1, network.cut.site.channels), np.float32)).shape[1]
-    tally = ablation.Tally.start(len(labels), classes, network.cut.site.channels)
+    state = ablation.SweepState.start(len(labels), classes, network.cut.site.channels)
     ablation.ablate(
         network,
         samples,
-        tally,
-        memory=2 << 30,
-        save=lambda tally: None,
+        state,
+        ablation.SweepOptions(memory=2 << 30, tolerance=tolerance),
+        save=lambda state: None,
         progress=lambda stage, done, total: None,
-        tolerance=tolerance,
     )
-    return tally
+    return state
 
 
 def active_share(network: ablation.CutNetwork, images: np.ndarray) -> float:

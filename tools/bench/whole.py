@@ -118,13 +118,13 @@ def _by_reference(folder: Path, order: np.ndarray) -> Counts:
         order: int64 (K, M), the channels of each class by descending unit attribute.
     """
     entry = model_zoo.find(NETWORK)
-    network = surgery.load(entry.model)
+    network = surgery.load_network(entry.model)
     source = data.open_data(entry.data, keys=entry.keys)
     preprocessing = data.resolve_preprocessing(
         source, network.info.inputs[0], data.PreprocessOptions(**(entry.preprocessing or {}))
     )
     everything = data.batches(source, preprocessing, np.arange(len(source)), len(source))
     images = np.concatenate([batch.images for batch in everything])
-    cut = surgery.cut(network, surgery.default_site(network), folder)
+    cut = surgery.cut_network(network, surgery.default_site(network), folder)
     opened = ablation.open_network(cut, network.info.inputs[0].name, "cpu")
     return by_reference(opened, images, source.labels, order)

@@ -7,7 +7,7 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation.analysis import IntervalCoverage
+from tools.evidence.analysis import IntervalCoverage
 from tools.evidence.findings import BOTH, Findings
 from tools.evidence.sensitivity_findings import Sensitivity
 

@@ -21,10 +21,10 @@ from PIL import Image
 
 from analyzer.audit import plots
 from analyzer.estimation import FeatureScores, fit_population, read_gap_model
-from analyzer.estimation.analysis import FEWEST, r_interval
 from analyzer.files import aside, write_text
 from model_zoo.shelf import GAP_MODEL, SHELF
 from tools.evidence import between_figures, checkpoints, population_figures
+from tools.evidence.analysis import FEWEST, r_interval
 from tools.evidence.checkpoint_findings import (
     FEATURES,
     CheckpointFindings,

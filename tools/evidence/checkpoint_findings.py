@@ -15,16 +15,15 @@ import numpy as np
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
 from analyzer.estimation import (
+    FEATURE_SETS,
     GapModel,
-    Population,
+    PopulationTable,
     fit_population,
-    least_squares,
     read_population,
-    ridge,
 )
-from analyzer.estimation.analysis import Agreement, Transfer, agreement, transfer
-from analyzer.estimation.fitting import checked_features
+from analyzer.estimation.feature_sets import checked_features
 from analyzer.estimation.intervals import lines_without_each
+from tools.evidence.analysis import Agreement, Transfer, agreement, transfer
 from tools.evidence.findings import BOTH, UNDER, Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
@@ -64,8 +63,8 @@ class CheckpointFindings:
     """Runs of one population; N networks of it that none of the runs leads to."""
 
     population: str
-    runs: Mapping[float, Population]  # corruption -> checkpoints, in the order of the epochs
-    final: Population  # N
+    runs: Mapping[float, PopulationTable]  # corruption -> checkpoints, in the order of the epochs
+    final: PopulationTable  # N
     corruption: np.ndarray  # float64 (N,), of theirs
     trials: tuple[Trial, ...]  # each run alone, each with the one at random, all
     own: Mapping[str, Agreement]  # of the N networks, each by a fit to all the others
@@ -133,14 +132,17 @@ def _choices(levels: Sequence[float]) -> list[tuple[float, ...]]:
 
 
 def _trial(
-    checkpoints: Population, corruption: np.ndarray, levels: tuple[float, ...], final: Population
+    checkpoints: PopulationTable,
+    corruption: np.ndarray,
+    levels: tuple[float, ...],
+    final: PopulationTable,
 ) -> Trial:
     fitted_on = np.isin(corruption, levels)
     source = checkpoints.take(np.flatnonzero(fitted_on))
     others = checkpoints.take(np.flatnonzero(~fitted_on))
     gap_models = {label: _fitted(source, label) for label in FEATURES}
 
-    def tried(target: Population) -> dict[str, Transfer]:
+    def tried(target: PopulationTable) -> dict[str, Transfer]:
         return {label: transfer(model, target, sizes=()) for label, model in gap_models.items()}
 
     return Trial(
@@ -152,15 +154,14 @@ def _trial(
     )
 
 
-def _left_out(population: Population, label: str) -> Agreement:
-    fit = least_squares if FEATURES[label] == "paper" else ridge
-    columns = population.columns(FEATURES[label])
-    features, gap = checked_features(columns, population.gap, fit=fit)
-    *_, residuals = lines_without_each(features, gap, fit)
+def _left_out(population: PopulationTable, label: str) -> Agreement:
+    chosen = FEATURE_SETS[FEATURES[label]]
+    features, gap = checked_features(chosen.columns(population), population.gap, fit=chosen.fit)
+    *_, residuals = lines_without_each(features, gap, chosen.fit)
     return agreement(gap - residuals, gap)
 
 
-def _fitted(population: Population, label: str) -> GapModel:
+def _fitted(population: PopulationTable, label: str) -> GapModel:
     return fit_population(population, name="", data="", architecture="", features=FEATURES[label])
 
 

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.audit import AuditRequest, audit_population, read_manifest
+from analyzer.audit import audit_population, read_manifest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_arrays
+from analyzer.request import AuditRequest
 from model_zoo.datasets import Split
 from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.results import MANIFEST, TRAIN_DATA

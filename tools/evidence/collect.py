@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from analyzer import runtime, surgery
-from analyzer.audit import AuditRecord, read_curves, read_record, read_samples
+from analyzer.audit import read_record
+from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
-from analyzer.measures.ablation import compute_curve_features
+from analyzer.measures.ablation import compute_curve_features, read_curves, read_samples
 from analyzer.records import ClassCurves
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
@@ -146,7 +147,7 @@ def right_by_class(model: Path, test: Split, classes: int) -> tuple[np.ndarray, 
 
 def class_scores(model: Path, images: np.ndarray) -> np.ndarray:
     """The logits (S, K) that a network of the zoo gives to uint8 images (S, H, W)."""
-    image = surgery.load(model).info.inputs[0].name
+    image = surgery.load_network(model).info.inputs[0].name
     session = runtime.open_session(model, threads=1)
     pixels = images[:, None].astype(np.float32) / 255
     batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))

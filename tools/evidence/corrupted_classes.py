@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit import AuditRequest, run_audit
+from analyzer.audit import run_audit
 from analyzer.data import PreprocessOptions
 from analyzer.files import write_arrays
+from analyzer.request import AuditRequest
 from model_zoo.datasets import Split
 from model_zoo.populations import Population, Recipe, recipes
 from model_zoo.training import Material, find_population, material, one_thread

@@ -13,7 +13,7 @@ import numpy as np
 from analyzer.estimation import (
     FeatureScores,
     LinearFit,
-    Population,
+    PopulationTable,
     draw_splits,
     least_squares,
     out_of_fold_estimates,
@@ -21,7 +21,10 @@ from analyzer.estimation import (
     ridge,
     score_features,
 )
-from analyzer.estimation.analysis import (
+from analyzer.measures.ablation import AREA, CURVE_FEATURES
+from analyzer.measures.margins import MARGIN_PREFIX
+from analyzer.measures.margins.margin_features import margin_obstacle
+from tools.evidence.analysis import (
     ConditionalInformation,
     CoveragePoint,
     CurvePoint,
@@ -30,9 +33,6 @@ from analyzer.estimation.analysis import (
     coverage_curve,
     learning_curve,
 )
-from analyzer.measures import MARGIN_PREFIX
-from analyzer.measures.ablation import AREA, CURVE_FEATURES
-from analyzer.measures.margin_features import margin_obstacle
 from tools.evidence.slices import Slice, slices
 from tools.evidence.tables import Table, read_table, table_path
 
@@ -83,7 +83,7 @@ class Findings:
     about: Mapping[str, str]  # its row of populations.csv
     everything: Table  # all networks
     networks: Table  # N
-    population: Population  # the same N
+    population: PopulationTable  # the same N
     classes: Table  # of those N
     curves: Table
     example: Table

@@ -34,12 +34,14 @@ from typing import Any
 import joblib
 
 from analyzer import surgery
-from analyzer.audit import AuditRecord, AuditRequest, Member, read_manifest, run_audit
+from analyzer.audit import Member, read_manifest, run_audit
+from analyzer.audit_record import AuditRecord
 from analyzer.cli.terminal import print_table, progress_bars
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError
 from analyzer.measures.ablation import AREA
 from analyzer.records import Progress
+from analyzer.request import AuditRequest
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sensitivity_findings import HEADER, sensitivities
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
@@ -220,7 +222,7 @@ def _choices(member: Member, limit: int | None) -> Iterator[_Choice]:
 
 def _sites(model: Path) -> Iterator[_Choice]:
     """Each activation of a convolution and each raw convolution, numbered from the image on."""
-    network = surgery.load(model)
+    network = surgery.load_network(model)
     default = surgery.default_site(network).tensor
     for kind in ("activation", "convolution"):
         sites = [site for site in surgery.candidates(network) if site.kind == kind]

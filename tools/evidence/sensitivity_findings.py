@@ -7,7 +7,7 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import draw_splits, score_features
-from analyzer.estimation.analysis import FEWEST, agreement, agreement_within_levels
+from tools.evidence.analysis import FEWEST, agreement, agreement_within_levels
 from tools.evidence.tables import Table
 
 __all__ = ["HEADER", "Sensitivity", "sensitivities"]

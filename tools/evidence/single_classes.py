@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation.analysis import Agreement, class_scores
+from tools.evidence.analysis import Agreement, class_scores
 from tools.evidence.findings import Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.numbers import number

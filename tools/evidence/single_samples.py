@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit import AuditRequest, read_record, read_samples, run_audit
+from analyzer.audit import read_record, run_audit
 from analyzer.cli.terminal import print_table, progress_bars, warn
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
+from analyzer.measures.ablation import read_samples
 from analyzer.records import Progress, SampleCounts
+from analyzer.request import AuditRequest
 from model_zoo.populations import labels_key
 from model_zoo.results import IMAGES, MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.estimation.analysis import (
+from tools.evidence.analysis import (
     Agreement,
     agreement,
     agreement_by_level,

@@ -11,9 +11,9 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.palette import LIGHT
-from analyzer.estimation import Population, fit_population
-from analyzer.estimation.analysis import Transfer, transfer
+from analyzer.estimation import PopulationTable, fit_population
 from analyzer.measures.ablation import CURVE_FEATURES
+from tools.evidence.analysis import Transfer, transfer
 from tools.evidence.findings import BOTH, UNDER, Findings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _matrix(populations: Sequence[Findings], label: str) -> Matrix:
     )
 
 
-def _curves_alone(population: Population) -> Population:
+def _curves_alone(population: PopulationTable) -> PopulationTable:
     """Without margin features: which layers they are of differs between architectures."""
     features = {name: population.features[name] for name in CURVE_FEATURES}
     return replace(population, features=features)

@@ -11,11 +11,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analyzer.estimation import Circumstances, GapModel
-from analyzer.estimation.analysis import Agreement, agreement
+from analyzer.estimation import AuditConditions, GapModel
 from analyzer.measures.ablation import CURVE_FEATURES
 from analyzer.records import GapEstimate
 from model_zoo import POPULATIONS
+from tools.evidence.analysis import Agreement, agreement
 from tools.evidence.tables import Table
 
 __all__ = [
@@ -223,10 +223,10 @@ def _verdict(said: str, networks: list[Network]) -> Verdict:
 def _network(row: Mapping[str, str], gap_model: GapModel) -> Network:
     measured = {"zeta", "kappa", *CURVE_FEATURES, *gap_model.features}
     values = {name: float(row[name]) for name in sorted(measured)}
-    circumstances = Circumstances.from_cells(row, f"a network of {row['architecture']}")
+    conditions = AuditConditions.from_cells(row, f"a network of {row['architecture']}")
     without = gap_model.estimate(values)
-    fitted = gap_model.fitted_on.circumstances
-    outside = [] if fitted is None else list(fitted.outside(circumstances, gap_model.name))
+    domain = gap_model.fitted_on.domain
+    outside = [] if domain is None else list(domain.outside(conditions, gap_model.name))
     return Network(
         setting={axis: float(row[axis]) for axis in AXES},
         corruption=float(row["corruption"]),
@@ -234,7 +234,7 @@ def _network(row: Mapping[str, str], gap_model: GapModel) -> Network:
         reached=float(row["train_accuracy"]) >= float(row["enough"]) - _ROUNDING,
         gap=float(row["gap"]),
         values=values,
-        estimated=gap_model.estimate(values, circumstances=circumstances),
+        estimated=gap_model.estimate(values, conditions=conditions),
         by_circumstances=bool(outside),
         by_features=not without.inside_range,
     )

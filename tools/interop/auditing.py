@@ -11,10 +11,12 @@ import onnx
 from cells import Cell, Own, read_own
 
 from analyzer import surgery
-from analyzer.audit import AuditRequest, read_curves, read_record, run_audit
-from analyzer.audit.record import SiteRecord
+from analyzer.audit import read_record, run_audit
+from analyzer.audit_record import SiteRecord
 from analyzer.errors import AnalyzerError
+from analyzer.measures.ablation import read_curves
 from analyzer.records import Site
+from analyzer.request import AuditRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session
@@ -53,12 +55,12 @@ def audited(place: Path, cell: Cell) -> Row:
 
 
 def _audited(place: Path, cell: Cell) -> Row:
-    network = surgery.load(place / "network.onnx")
+    network = surgery.load_network(place / "network.onnx")
     name = cell.site
     if cell.hidden:
         name = [s.tensor for s in surgery.candidates(network) if s.channels == cell.hidden][-1]
     site = surgery.find_site(network, name, at=cell.at, axis=cell.axis)
-    plan = surgery.outline(network, site)
+    plan = surgery.outline_network(network, site)
     out = place / "audit"
     shutil.rmtree(out, ignore_errors=True)
     request = AuditRequest(
@@ -113,10 +115,10 @@ def _activity(network: surgery.Network, site: Site, place: Path) -> np.ndarray:
         images, labels = arrays["images"], arrays["labels"]
     bound, _ = surgery.bind_inputs(network, {})
     with tempfile.TemporaryDirectory() as folder:
-        cut = surgery.cut(bound, site, folder)
+        cut = surgery.cut_network(bound, site, folder)
         prefix = session(onnx.load(cut.prefix))
         image = bound.info.inputs[0].name
-        (activity,) = prefix.run([cut.attribute], {image: images})
+        (activity,) = prefix.run([cut.activity], {image: images})
     return np.array([activity[labels == label].mean(axis=0) for label in np.unique(labels)])
 
 

@@ -1,16 +1,19 @@
-from .curve_features import AREA, CURVE_FEATURES, compute_curve_features
-from .cut_network import CutNetwork, open_network
-from .evaluations import Rows, necessary_rows
+from .cut_network import CutNetwork, Features, open_network
+from .evaluations import Evaluations, necessary_evaluations
+from .measure import Ablation, AblationResult
 from .quantities import (
+    AREA,
+    CURVE_FEATURES,
     chance_fraction,
     class_quantities,
+    compute_curve_features,
     network_quantities,
 )
-from .sharding import ablate_shares, deal, restored
-from .suffix_features import Features
+from .result_files import read_curves, read_samples, write_curves, write_samples
+from .sharding import resumed_shards, split_into_shards, sweep_shards
 from .surgery_check import check_precision, check_surgery
-from .sweep import ablate
-from .sweep_state import Tally
+from .sweep import SweepOptions, ablate
+from .sweep_state import SweepState
 from .tolerance import CONFIDENCE, Tolerance
 from .unit_order import RANKS, Ranking, order_units
 
@@ -19,23 +22,30 @@ __all__ = [
     "CONFIDENCE",
     "CURVE_FEATURES",
     "RANKS",
+    "Ablation",
+    "AblationResult",
     "CutNetwork",
+    "Evaluations",
     "Features",
     "Ranking",
-    "Rows",
-    "Tally",
+    "SweepOptions",
+    "SweepState",
     "Tolerance",
     "ablate",
-    "ablate_shares",
     "chance_fraction",
     "check_precision",
     "check_surgery",
     "class_quantities",
     "compute_curve_features",
-    "deal",
-    "necessary_rows",
+    "necessary_evaluations",
     "network_quantities",
     "open_network",
     "order_units",
-    "restored",
+    "read_curves",
+    "read_samples",
+    "resumed_shards",
+    "split_into_shards",
+    "sweep_shards",
+    "write_curves",
+    "write_samples",
 ]

@@ -1,6 +1,6 @@
-"""How sure a network is of samples with nothing removed: what its scores say of their labels.
+"""What the whole network says with nothing removed: its scores, and what they say of the labels.
 
-A network's scores may be logits or, behind a softmax, probabilities already; which, all samples
+A network's scores may be logits or, after a softmax, probabilities already; which, all samples
 together tell for certain. So what either reading needs is kept first, and read in the end.
 """
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from analyzer.records import SampleScores
 
-__all__ = ["WholeScores", "sample_scores", "whole_scores"]
+__all__ = ["BaselineScores", "keep_scores", "sample_scores"]
 
-_SUM = 0.01  # by which the scores of a softmax may miss 1, for half precision's sake
+_SUM = 0.01  # by which the scores of a softmax may miss 1, for float16's sake
 _LEAST = np.finfo(np.float32).tiny  # of probabilities, where a softmax has run out of numbers
 _FAR = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
-class WholeScores:
+class BaselineScores:
     """What is kept of the scores (C, K) of C samples with nothing removed."""
 
     own: np.ndarray  # float32 (C,): of the label
@@ -28,7 +28,7 @@ class WholeScores:
     adds_up: np.ndarray  # bool (C,): the scores are not negative and add up to 1
 
 
-def whole_scores(scores: np.ndarray, labels: np.ndarray) -> WholeScores:
+def keep_scores(scores: np.ndarray, labels: np.ndarray) -> BaselineScores:
     """What is kept of scores (C, K), for samples with labels int64 (C,).
 
     What is not a number counts as the lowest score; infinity, as the largest number there is.
@@ -40,7 +40,7 @@ def whole_scores(scores: np.ndarray, labels: np.ndarray) -> WholeScores:
     best = others.max(axis=1)
     top = np.maximum(own, best)
     log_softmax = own - top - np.log(np.exp(scores - top[:, None]).sum(axis=1))
-    return WholeScores(
+    return BaselineScores(
         own=own.astype(np.float32),
         best=best.astype(np.float32),
         other=others.argmax(axis=1).astype(np.int32),
@@ -49,7 +49,7 @@ def whole_scores(scores: np.ndarray, labels: np.ndarray) -> WholeScores:
     )
 
 
-def sample_scores(kept: WholeScores, labels: np.ndarray, kind: str) -> SampleScores:
+def sample_scores(kept: BaselineScores, labels: np.ndarray, kind: str) -> SampleScores:
     """Log-probability and margin of the labels of all samples; all numbers are finite.
 
     The log-probability is the log softmax of the label's score, or the logarithm of that score

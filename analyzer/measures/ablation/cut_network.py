@@ -1,4 +1,7 @@
-"""The two halves of a cut network as onnxruntime runs them, batch sizes bent to what fits."""
+"""A cut network as onnxruntime runs it: prefix, suffix, and what the one hands to the other.
+
+Batches shrink until they fit. On a device of its own, features stay where the prefix made them.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,21 +10,69 @@ from functools import partial
 import numpy as np
 
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.evaluations import Rows
+from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
-from analyzer.measures.ablation.suffix_features import Features
 from analyzer.records import Cut
 from analyzer.runtime.batching import in_pieces, padded
-from analyzer.runtime.sessions import Held, Session, open_session
-from analyzer.surgery.gathering import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.runtime.sessions import DeviceArray, Session, open_session
+from analyzer.surgery.gathering_suffix import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
-__all__ = ["CutNetwork", "open_network"]
+__all__ = ["CutNetwork", "Features", "open_network"]
 
-# Rows of one run of the suffix: enough for the matrix products to be worth it, few enough that
-# what is gathered for them stays small beside the features themselves.
-_ROW_BYTES = 32 << 20
-_FEWEST_ROWS, _MOST_ROWS = 16, 4096
+# Of one run of the suffix: enough for the matrix products to be worth it, few enough that what is
+# gathered for them stays small beside the features themselves.
+_RUN_BYTES = 32 << 20
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 16, 4096
 _RESIDENT_BYTES = 64 << 20  # the same on a device of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the prefix makes of B samples."""
+
+    values: dict[str, np.ndarray | DeviceArray]  # what the suffix reads of each sample, (B, …)
+    shared: dict[str, np.ndarray]  # what it reads besides, the same for every sample
+    activity: np.ndarray  # float32 (B, M): Σ_xy |U_i(x, y)| at the site
+    active: np.ndarray  # bool (B, M): the unit's map at the cut is not all zero
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.values.values()) + self.active.nbytes
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the values lie on a device; then samples stay together as they were run."""
+        return any(isinstance(value, DeviceArray) for value in self.values.values())
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The values, brought here where they lie on a device."""
+        return {
+            name: value.numpy() if isinstance(value, DeviceArray) else value
+            for name, value in self.values.items()
+        }
+
+    def piece(self, samples: slice) -> "Features":
+        """Those of some of the samples."""
+        return Features(
+            values={name: value[samples] for name, value in self.arrays.items()},
+            shared=self.shared,
+            activity=self.activity[samples],
+            active=self.active[samples],
+        )
+
+    @classmethod
+    def joined(cls, parts: "list[Features]") -> "Features":
+        """Those of several batches, one after the other; what lay on a device comes here for it."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = [part.arrays for part in parts]
+        return cls(
+            values={name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]},
+            shared=parts[0].shared,
+            activity=np.concatenate([part.activity for part in parts]),
+            active=np.concatenate([part.active for part in parts]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,44 +88,38 @@ class CutNetwork:
     precision: str = "float32"  # one of PRECISIONS
 
     def features(self, images: np.ndarray) -> Features:
-        """Runs the prefix on images, shape (B, …).
+        """Run the prefix on images, shape (B, …).
 
         Raises:
             ModelError: the network refuses the images, or a unit's activity is not a number.
             OutOfMemory: not even one image fits.
         """
         cut = self.cut
-        names = (cut.features, *cut.side)
-        outputs = (*names, cut.attribute, cut.active)
+        names = (cut.features, *cut.skip_inputs)
+        outputs = (*names, cut.activity, cut.active)
+        stay = set(names) - set(cut.shared_inputs) if self.resident is not None else set()
 
         def run(piece: slice) -> Features:
             batch = images[piece]
             feeds = {self.image: padded(batch, cut.batch)}
-            if self.resident is not None:
-                stay = set(names) - set(cut.shared)
-                named = self.prefix.run_held(feeds, outputs, stay)
+            there: dict[str, DeviceArray] = {}
+            if stay:
+                here, there = self.prefix.run_on_device(feeds, outputs, stay)
             else:
-                named = dict(zip(outputs, self.prefix.run(feeds, outputs), strict=True))
-            shared = {name: named.pop(name) for name in cut.shared}
-            whole = {
-                name: value if isinstance(value, Held) else value[: len(batch)]
-                for name, value in named.items()
-            }
-            return Features(
-                attribute=whole.pop(cut.attribute),
-                active=whole.pop(cut.active),
-                values=whole,
-                shared=shared,
-            )
+                here = dict(zip(outputs, self.prefix.run(feeds, outputs), strict=True))
+            shared = {name: here.pop(name) for name in cut.shared_inputs}
+            mine = {name: value[: len(batch)] for name, value in here.items()}
+            activity, active = mine.pop(cut.activity), mine.pop(cut.active)
+            return Features({**mine, **there}, shared, activity, active)
 
         found = Features.joined(list(in_pieces(len(images), cut.batch or len(images), run)))
-        if not np.isfinite(found.attribute).all():
-            sample, unit = np.argwhere(~np.isfinite(found.attribute))[0]
+        if not np.isfinite(found.activity).all():
+            sample, unit = np.argwhere(~np.isfinite(found.activity))[0]
             or_wider = ", or use --precision float32" if self.precision == "fp16" else ""
             raise ModelError(
-                f"unit {unit} of {cut.site.tensor!r} has the activity "
-                f"{found.attribute[sample, unit]} for an image, which cannot be ranked; check "
-                f"the preprocessing, or choose another site (--site){or_wider}"
+                f"Unit {unit} of {cut.site.tensor!r} has the activity "
+                f"{found.activity[sample, unit]} for an image, which cannot be ranked. Check "
+                f"the preprocessing, or choose another site{or_wider}."
             )
         return found
 
@@ -82,34 +127,35 @@ class CutNetwork:
         self,
         found: Features,
         rank: np.ndarray,
-        rows: Rows,
+        evaluations: Evaluations,
         judge: Judge = first_of_highest,
     ) -> np.ndarray:
-        """The class that the suffix gives to each row, the first of equally high ones.
+        """The class that the suffix gives in each evaluation, the first of equally high ones.
 
         Args:
             found: features of C samples.
             rank: int64 (C, M), the rank of each channel for each sample.
-            rows: the rows to run, R.
-            judge: what to say of rows instead, by their scores.
+            evaluations: to run, R.
+            judge: what to say of evaluations instead, by their scores.
 
         Returns:
             (R,), int64 for classes.
         """
         pieces = (
-            self._resident_pieces(found, rank, rows)
-            if found.held
-            else self._score_pieces(found, rows.sample, rows.masks(rank))
+            self._resident_pieces(found, rank, evaluations)
+            if found.on_device
+            else self._score_pieces(found, evaluations.sample, evaluations.masks(rank))
         )
         return np.concatenate([judge(self._within_range(scores)) for scores in pieces])
 
     def scores(self, found: Features, mask: np.ndarray) -> np.ndarray:
         """The scores (C, K) of C samples under one mask each, float32 (C, M)."""
         everyone = np.arange(len(found.active))
-        if found.held:
+        if found.on_device:
             # Rank 0 is kept, rank 1 removed.
-            rows = Rows.asked(everyone, np.zeros_like(everyone), np.ones_like(everyone))
-            return np.concatenate(list(self._resident_pieces(found, mask == 0, rows)))
+            nothing = np.zeros_like(everyone)
+            evaluations = Evaluations.asked(everyone, nothing, nothing + 1)
+            return np.concatenate(list(self._resident_pieces(found, mask == 0, evaluations)))
         return np.concatenate(list(self._score_pieces(found, everyone, mask.__getitem__)))
 
     def _within_range(self, scores: np.ndarray) -> np.ndarray:
@@ -120,43 +166,46 @@ class CutNetwork:
         """
         if self.precision == "fp16" and not np.isfinite(scores.sum(dtype=np.float64)):
             raise ModelError(
-                "a score is not finite in float16, whose numbers end at 65504; use --precision "
-                "float32"
+                "A score is not finite in float16, whose numbers end at 65504. Use --precision "
+                "float32."
             )
         return scores
 
     def _score_pieces(
         self, found: Features, sample: np.ndarray, mask: Callable[[slice], np.ndarray]
     ) -> Iterator[np.ndarray]:
-        fixed = self.cut.batch
+        fixed, arrays = self.cut.batch, found.arrays
 
         def run(piece: slice) -> np.ndarray:
-            rows = sample[piece]
-            feeds = {name: padded(value[rows], fixed) for name, value in found.values.items()}
+            mine = sample[piece]
+            feeds = {name: padded(value[mine], fixed) for name, value in arrays.items()}
             feeds |= found.shared
             feeds[self.cut.mask] = padded(mask(piece), fixed)
-            return self.suffix.run(feeds, [self.cut.scores])[0][: len(rows)]
+            return self.suffix.run(feeds, [self.cut.scores])[0][: len(mine)]
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
-        rows_at_once = min(max(_ROW_BYTES // width, _FEWEST_ROWS), _MOST_ROWS)
-        return in_pieces(len(sample), fixed or rows_at_once, run)
+        at_once = min(max(_RUN_BYTES // width, _FEWEST_AT_ONCE), _MOST_AT_ONCE)
+        return in_pieces(len(sample), fixed or at_once, run)
 
     def _resident_pieces(
-        self, found: Features, rank: np.ndarray, rows: Rows
+        self, found: Features, rank: np.ndarray, evaluations: Evaluations
     ) -> Iterator[np.ndarray]:
-        """Scores of rows of which only three integers go to the device, and K scores come back."""
-        feeds = {**found.values, **found.shared, RANK: self.resident.hold(rank.astype(np.int32))}
+        """Scores of evaluations: three integers each go to the device, and K scores come back."""
+        suffix = self.resident
+        assert suffix is not None  # or the features would not lie there
+        feeds = {**found.values, **found.shared, RANK: suffix.to_device(rank.astype(np.int32))}
 
         def run(piece: slice) -> np.ndarray:
-            row = {
-                SAMPLE: rows.sample[piece],
-                LOW: rows.low[piece].astype(np.int32),
-                HIGH: rows.high[piece].astype(np.int32),
+            some = {
+                SAMPLE: evaluations.sample[piece],
+                LOW: evaluations.low[piece].astype(np.int32),
+                HIGH: evaluations.high[piece].astype(np.int32),
             }
-            return self.resident.run_held({**feeds, **row}, [self.cut.scores])[self.cut.scores]
+            here, _ = suffix.run_on_device({**feeds, **some}, [self.cut.scores])
+            return here[self.cut.scores]
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
-        return in_pieces(len(rows), max(_RESIDENT_BYTES // width, _FEWEST_ROWS), run)
+        return in_pieces(len(evaluations), max(_RESIDENT_BYTES // width, _FEWEST_AT_ONCE), run)
 
 
 def open_network(
@@ -168,11 +217,12 @@ def open_network(
     resident: bool | None = None,
     precision: str = "float32",
 ) -> CutNetwork:
-    """Opens both halves; the suffix goes where the prefix went.
+    """Open prefix and suffix; the suffix goes where the prefix went.
 
     Args:
         cut: for "fp16", of a network that was converted (:func:`analyzer.runtime.in_float16`).
-        resident: keep features where they are made and run rows by reference; None: on a GPU.
+        resident: keep features where they are made and evaluate by reference; None: as the
+            device's execution provider has it.
         precision: one of :data:`analyzer.runtime.PRECISIONS`.
 
     Raises:
@@ -184,9 +234,9 @@ def open_network(
     prefix = opened(cut.prefix, device)
     suffix = opened(cut.suffix, prefix.device)
     if resident is None:
-        resident = prefix.device != "cpu"
+        resident = prefix.provider.keeps_features
     if not resident or cut.batch is not None:
         head = open_head(cut, prefix.device, threads=threads)
         return CutNetwork(cut, prefix, suffix, image, head, precision=precision)
-    rows = opened(write_gathering_suffix(cut), prefix.device)
-    return CutNetwork(cut, prefix, suffix, image, resident=rows, precision=precision)
+    gathering = opened(write_gathering_suffix(cut), prefix.device)
+    return CutNetwork(cut, prefix, suffix, image, resident=gathering, precision=precision)

@@ -1,9 +1,9 @@
-"""Which rows of the sweep have to be run.
+"""Which evaluations of the sweep have to be run.
 
-A row is (sample, order, n). Removing a unit whose map is all zero for a sample changes nothing,
-so along n the answer of a sample can change only where one of its active units goes. Each row
-that is run therefore answers for a stretch of n, and the stretches of a sample cover 0…M in
-both orders.
+An evaluation is one masked run of one sample: (sample, order, n). Removing a unit whose map is all
+zero for a sample changes nothing, so along n the answer of a sample can change only where one of
+its active units goes. Each evaluation that is run therefore answers for a stretch of n, and the
+stretches of a sample cover 0…M in both orders.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Rows", "necessary_rows"]
+__all__ = ["Evaluations", "necessary_evaluations"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of a sweep: R of them run, A answers drawn from them.
+class Evaluations:
+    """Evaluations of a sweep: R of them run, A answers drawn from them.
 
-    A row keeps the units with ``low`` ≤ rank < ``high``, rank 0 being the most active. An answer
-    says that row ``row`` stands for n = ``first`` … ``last`` of a sample in one order.
+    An evaluation keeps the units with ``low`` ≤ rank < ``high``, rank 0 being the most active. An
+    answer says that evaluation ``source`` stands for n = ``first`` … ``last`` of a sample in one
+    order.
     """
 
     sample: np.ndarray  # int64 (R,)
     low: np.ndarray  # int64 (R,)
     high: np.ndarray  # int64 (R,)
-    row: np.ndarray  # int64 (A,): which row answers
+    source: np.ndarray  # int64 (A,): which evaluation answers
     answered: np.ndarray  # int64 (A,): the sample it answers for
     ascending: np.ndarray  # bool (A,): in which order
     first: np.ndarray  # int64 (A,)
@@ -35,13 +36,13 @@ class Rows:
         return len(self.sample)
 
     @classmethod
-    def asked(cls, sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Rows":
-        """Rows from which no answers are drawn."""
+    def asked(cls, sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Evaluations":
+        """Evaluations from which no answers are drawn."""
         none = np.empty(0, dtype=np.int64)
         return cls(sample, low, high, none, none, none.astype(bool), none, none)
 
     def masks(self, rank: np.ndarray) -> Callable[[slice], np.ndarray]:
-        """Gives the masks of a slice of the rows, float32 (…, M).
+        """Give the masks of a slice of the evaluations, float32 (…, M).
 
         Args:
             rank: int64 (S, M), the rank of each channel for each sample.
@@ -55,14 +56,14 @@ class Rows:
         return mask
 
 
-def necessary_rows(active: np.ndarray, *, share_empty: bool) -> Rows:
-    """The rows to run for samples whose active units are known.
+def necessary_evaluations(active: np.ndarray, *, share_empty: bool) -> Evaluations:
+    """The evaluations to run for samples whose active units are known.
 
     Args:
         active: bool (S, M), units by rank: ``active[s, r]`` says that the unit of rank r has a
             map that is not all zero for sample s.
         share_empty: with every unit removed all samples look alike (the network reads nothing
-            but the masked tensor), so that one row answers for all of them.
+            but the masked tensor), so that one evaluation answers for all of them.
     """
     samples, units = active.shape
     everyone = np.arange(samples)
@@ -71,29 +72,30 @@ def necessary_rows(active: np.ndarray, *, share_empty: bool) -> Rows:
     descending = _stretches(active)
     ascending = _stretches(active[:, ::-1])
 
-    # With nothing removed: one row a sample, for both orders, up to its first active unit.
-    whole = Rows(
+    # With nothing removed: one a sample, for both orders, up to its first active unit.
+    whole = Evaluations(
         sample=everyone,
         low=np.zeros(samples, int),
         high=np.full(samples, units),
-        row=np.tile(everyone, 2),
+        source=np.tile(everyone, 2),
         answered=np.tile(everyone, 2),
         ascending=np.repeat([False, True], samples),
         first=np.zeros(2 * samples, int),
         last=np.concatenate([descending.begin, ascending.begin]),
     )
     some = _between(descending, ascending, units)
-    bare = np.flatnonzero(count)  # samples that have something to lose
-    shared = share_empty and len(bare) > 0
-    empty = Rows(
-        sample=bare[:1] if shared else bare,
-        low=np.zeros(1 if shared else len(bare), int),
-        high=np.zeros(1 if shared else len(bare), int),
-        row=np.zeros(2 * len(bare), int) if shared else np.tile(np.arange(len(bare)), 2),
-        answered=np.tile(bare, 2),
-        ascending=np.repeat([False, True], len(bare)),
-        first=np.concatenate([descending.end[bare], ascending.end[bare]]) + 1,
-        last=np.full(2 * len(bare), units),
+    changing = np.flatnonzero(count)  # samples that have something to lose
+    shared = share_empty and len(changing) > 0
+    runs = 1 if shared else len(changing)
+    empty = Evaluations(
+        sample=changing[:runs],
+        low=np.zeros(runs, int),
+        high=np.zeros(runs, int),
+        source=np.zeros(2 * len(changing), int) if shared else np.tile(np.arange(runs), 2),
+        answered=np.tile(changing, 2),
+        ascending=np.repeat([False, True], len(changing)),
+        first=np.concatenate([descending.end[changing], ascending.end[changing]]) + 1,
+        last=np.full(2 * len(changing), units),
     )
     return _joined(whole, some, empty)
 
@@ -118,28 +120,28 @@ def _stretches(active: np.ndarray) -> _Stretches:
     return _Stretches(begin, end, sample[:-1][same], rank[:-1][same] + 1, rank[1:][same])
 
 
-def _between(descending: _Stretches, ascending: _Stretches, units: int) -> Rows:
-    """Rows with some but not all of a sample's active units removed."""
-    rows = len(descending.sample)
-    return Rows(
+def _between(descending: _Stretches, ascending: _Stretches, units: int) -> Evaluations:
+    """Evaluations with some but not all of a sample's active units removed."""
+    count = len(descending.sample)
+    return Evaluations(
         sample=np.concatenate([descending.sample, ascending.sample]),
         low=np.concatenate([descending.first, np.zeros(len(ascending.sample), int)]),
-        high=np.concatenate([np.full(rows, units), units - ascending.first]),
-        row=np.arange(rows + len(ascending.sample)),
+        high=np.concatenate([np.full(count, units), units - ascending.first]),
+        source=np.arange(count + len(ascending.sample)),
         answered=np.concatenate([descending.sample, ascending.sample]),
-        ascending=np.repeat([False, True], [rows, len(ascending.sample)]),
+        ascending=np.repeat([False, True], [count, len(ascending.sample)]),
         first=np.concatenate([descending.first, ascending.first]),
         last=np.concatenate([descending.last, ascending.last]),
     )
 
 
-def _joined(*parts: Rows) -> Rows:
+def _joined(*parts: Evaluations) -> Evaluations:
     offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
-    return Rows(
+    return Evaluations(
         sample=np.concatenate([part.sample for part in parts]),
         low=np.concatenate([part.low for part in parts]),
         high=np.concatenate([part.high for part in parts]),
-        row=np.concatenate([part.row + at for part, at in zip(parts, offsets, strict=True)]),
+        source=np.concatenate([part.source + at for part, at in zip(parts, offsets, strict=True)]),
         answered=np.concatenate([part.answered for part in parts]),
         ascending=np.concatenate([part.ascending for part in parts]),
         first=np.concatenate([part.first for part in parts]),

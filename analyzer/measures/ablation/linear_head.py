@@ -1,8 +1,9 @@
 """Sweeps over suffixes that begin with a linear operator: z = Σ_i U_i·W_i + b.
 
-Units are added one by one from the empty network, most active first for the ascending order of
-removal and least active first for the descending one. So each row costs one unit's share of z,
-nothing is ever subtracted, and rounding stays that of one summation.
+Units are added from the empty network, most active first for the ascending order of removal and
+least active first for the descending one. So each evaluation costs what one unit adds to z, nothing
+is ever subtracted, and rounding stays that of one summation. Where the suffix is that operator
+alone, units are added block by block, and one by one only where it matters.
 """
 
 from collections.abc import Callable
@@ -10,34 +11,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.measures.ablation.blocks import Blocks
-from analyzer.measures.ablation.evaluations import Rows
-from analyzer.measures.ablation.suffix_features import Features
+from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.records import Cut, LinearHead
+from analyzer.runtime.devices import provider_of
 from analyzer.runtime.sessions import Session, open_session
 
 __all__ = ["Head", "Judge", "first_of_highest", "open_head"]
 
 _SUMS_BYTES = 2 << 20  # of z as units are added, kept small for the cache's sake
 _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
-_ROWS_BYTES = 8 << 20  # of z in one run of the tail
-_FEWEST_ROWS, _MOST_ROWS = 256, 4096
-# Rows × positions of a sample: its running sums cost memory traffic, a row alone a product.
+_TAIL_BYTES = 8 << 20  # of z in one run of the tail
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 256, 4096  # evaluations in one run of the tail
+# Evaluations × positions of a sample: its running sums cost memory traffic, one alone a product.
 _SUMS_WORTH = 512
-_WORTHWHILE = 1 << 14  # multiply-adds of the head; below, whole rows cost less than their sums
+_WORTHWHILE = 1 << 14  # multiply-adds of the head; below, running the suffix costs less than sums
+_UNITS = 16  # in a block
+_RIVALS_AT_ONCE = 8192  # excesses that are followed from unit to unit
+_ROUNDING = 1e-4  # of a block's reach: more than its sums can be off
 
 Judge = Callable[[np.ndarray], np.ndarray]
-"""What is kept of rows' scores (R, K): one number a row."""
+"""What is kept of the scores (R, K) of evaluations: one number each."""
 
 
 def first_of_highest(scores: np.ndarray) -> np.ndarray:
-    """int64 (R,): the class that each row is given."""
+    """int64 (R,): the class that each evaluation gives."""
     return scores.argmax(axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A linear head, open to run on the processor."""
+    """A linear head, open to run where running sums pay."""
 
     features: str  # name of the masked features
     outer: int
@@ -47,19 +50,19 @@ class Head:
     tail: Session | None  # z → scores; None where z ranks the classes as the scores do
     tail_input: str
 
-    def right_everywhere(self, found: Features, order: np.ndarray, label: int) -> np.ndarray:
+    def right_everywhere(self, values: np.ndarray, order: np.ndarray, label: int) -> np.ndarray:
         """Whether samples of one class are given their label, for every n of both orders.
 
         For heads without a tail: the whole curve of a class costs about one matrix product.
 
         Args:
-            found: features of C samples, all of class ``label``.
-            order: int64 (M,), the channels by descending unit attribute.
+            values: float32 (C, …), the features of C samples, all of class ``label``.
+            order: int64 (M,), the channels by descending activity.
 
         Returns:
             bool (2, C, M + 1): descending order of removal, ascending order of removal.
         """
-        blocks = Blocks.of(self._by_unit(found)[:, order], self.weights[order], label)
+        blocks = _Blocks.of(self._by_unit(values)[:, order], self.weights[order], label)
         bias = np.delete(self.bias - self.bias[label], label)
         from_top = blocks.right_as_added(bias, label)
         from_bottom = blocks.reversed().right_as_added(bias, label)
@@ -69,96 +72,105 @@ class Head:
         return np.stack([from_bottom[:, filled:][:, ::-1], from_top[:, units::-1]])
 
     def classes(
-        self, found: Features, order: np.ndarray, rows: Rows, judge: Judge = first_of_highest
+        self,
+        values: np.ndarray,
+        active: np.ndarray,
+        order: np.ndarray,
+        evaluations: Evaluations,
+        judge: Judge = first_of_highest,
     ) -> np.ndarray:
-        """The class that each row is given, by running sums and the tail.
+        """The class that each evaluation gives, by running sums and the tail.
 
         Args:
-            found: features of C samples, all of one class.
-            order: int64 (M,), the channels by descending unit attribute.
-            rows: the rows to run, R.
-            judge: what to say of rows instead, by their scores.
+            values: float32 (C, …), the features of C samples, all of one class.
+            active: bool (C, M), their units that are not all zero.
+            order: int64 (M,), the channels by descending activity.
+            evaluations: to run, R.
+            judge: what to say of evaluations instead, by their scores.
 
         Returns:
             (R,), int64 for classes.
         """
-        values = self._by_unit(found)  # (C, M, P)
+        tail = self.tail
+        assert tail is not None  # or right_everywhere would do
+        values = self._by_unit(values)  # (C, M, P)
         units, positions, width = self.weights.shape
-        by_sample = np.argsort(rows.sample, kind="stable")
+        by_sample = np.argsort(evaluations.sample, kind="stable")
         size = max(_SUMS_BYTES // (8 * units * width), min(positions, _FEWEST_SAMPLES))
         starts = range(0, len(values), size)
-        ends = np.searchsorted(rows.sample[by_sample], [start + size for start in starts])
-        waiting = _Waiting(self, min(max(_ROWS_BYTES // (4 * width), _FEWEST_ROWS), _MOST_ROWS))
+        ends = np.searchsorted(evaluations.sample[by_sample], [start + size for start in starts])
+        at_once = min(max(_TAIL_BYTES // (4 * width), _FEWEST_AT_ONCE), _MOST_AT_ONCE)
+        pending = _Pending(tail, self.tail_input, judge, np.empty((at_once, width), np.float32))
         first = 0
         for start, end in zip(starts, ends, strict=True):
             mine, first = by_sample[first:end], end
             piece = slice(start, start + size)
-            ranks = np.flatnonzero(found.active[piece][:, order].any(axis=0))  # (A,)
+            ranks = np.flatnonzero(active[piece][:, order].any(axis=0))  # (A,)
             by_unit = values[piece].transpose(1, 0, 2)  # (M, C', P)
             sums = _Sums(by_unit, self.weights, self.bias, order[ranks])
             before = np.searchsorted(ranks, np.arange(units + 1))  # active units of lower rank
             while len(mine):
-                part, mine = np.split(mine, [waiting.room])
-                sums.rows(
-                    rows.sample[part] - start,
+                part, mine = np.split(mine, [pending.room])
+                sums.write(
+                    evaluations.sample[part] - start,
                     before,
-                    rows.low[part],
-                    rows.high[part],
-                    out=waiting.take(part),
+                    evaluations.low[part],
+                    evaluations.high[part],
+                    out=pending.take(part),
                 )
-                waiting.run_if_full(judge)
-        return waiting.judged(judge, len(rows))
+                pending.run_if_full()
+        return pending.judged(len(evaluations))
 
-    def pays(self, rows: Rows) -> bool:
-        """Whether some rows cost less by running sums than one by one."""
+    def pays(self, evaluations: Evaluations) -> bool:
+        """Whether some evaluations cost less by running sums than one by one."""
         positions = self.weights.shape[1]
-        return len(rows) * positions >= _SUMS_WORTH * len(np.unique(rows.sample))
+        return len(evaluations) * positions >= _SUMS_WORTH * len(np.unique(evaluations.sample))
 
-    def _by_unit(self, found: Features) -> np.ndarray:
+    def _by_unit(self, values: np.ndarray) -> np.ndarray:
         """Features as (C, M, P)."""
         units, positions, _ = self.weights.shape
-        values = found.values[self.features].reshape(-1, self.outer, units, self.inner)
-        return np.moveaxis(values, 2, 1).reshape(-1, units, positions)
+        by_axes = values.reshape(-1, self.outer, units, self.inner)
+        return np.moveaxis(by_axes, 2, 1).reshape(-1, units, positions)
 
 
-class _Waiting:
-    """Rows that gather their z until there are enough of them for the tail."""
+class _Pending:
+    """Evaluations that gather their z until there are enough of them for the tail."""
 
-    def __init__(self, head: Head, most: int):
-        self._head = head
-        self._z = np.empty((most, head.weights.shape[2]), dtype=np.float32)
-        self._rows = np.empty(most, dtype=np.int64)
+    def __init__(self, tail: Session, tail_input: str, judge: Judge, z: np.ndarray):
+        """Gather in ``z``, float32 (most at once, D)."""
+        self._tail, self._input, self._judge = tail, tail_input, judge
+        self._z = z
+        self._which = np.empty(len(z), dtype=np.int64)
         self._count = 0
-        self._said: list[tuple[np.ndarray, np.ndarray]] = []  # of rows: which, and what
+        self._said: list[tuple[np.ndarray, np.ndarray]] = []  # which, and what of them
 
     @property
     def room(self) -> int:
-        return len(self._rows) - self._count
+        return len(self._which) - self._count
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Where the z of these rows, no more than there is room for, are to be written."""
-        piece = slice(self._count, self._count + len(rows))
-        self._rows[piece] = rows
-        self._count = piece.stop
+    def take(self, which: np.ndarray) -> np.ndarray:
+        """Where the z of these, no more than there is room for, are to be written."""
+        piece = slice(self._count, self._count + len(which))
+        self._which[piece] = which
+        self._count += len(which)
         return self._z[piece]
 
-    def run_if_full(self, judge: Judge) -> None:
+    def run_if_full(self) -> None:
         if not self.room:
-            self._run(judge)
+            self._run()
 
-    def judged(self, judge: Judge, count: int) -> np.ndarray:
-        """What is said of all rows, (count,), once they have all been taken."""
+    def judged(self, count: int) -> np.ndarray:
+        """What is said of all evaluations, (count,), once they have all been taken."""
         if self._count:
-            self._run(judge)
+            self._run()
         result = np.empty(count, dtype=self._said[0][1].dtype)
-        for rows, said in self._said:
-            result[rows] = said
+        for which, said in self._said:
+            result[which] = said
         return result
 
-    def _run(self, judge: Judge) -> None:
-        tail, name = self._head.tail, self._head.tail_input
-        scores = tail.run({name: self._z[: self._count]})[0]
-        self._said.append((self._rows[: self._count].copy(), judge(scores)))
+    def _run(self) -> None:
+        scores = self._tail.run({self._input: self._z[: self._count]})[0]
+        self._said.append((self._which[: self._count].copy(), self._judge(scores)))
         self._count = 0
 
 
@@ -168,7 +180,7 @@ class _Sums:
     def __init__(
         self, by_unit: np.ndarray, weights: np.ndarray, bias: np.ndarray, units: np.ndarray
     ):
-        """Adds the units; in float64, rounded to float32 once.
+        """Add the units; in float64, rounded to float32 once.
 
         Args:
             by_unit: float32 (M, C', P), features.
@@ -190,7 +202,7 @@ class _Sums:
             sums[:, added] = total
         self._sums = sums.reshape(-1, weights.shape[2])  # by order, units added, and sample
 
-    def rows(
+    def write(
         self,
         sample: np.ndarray,
         before: np.ndarray,
@@ -199,39 +211,148 @@ class _Sums:
         *,
         out: np.ndarray,
     ) -> None:
-        """z of rows that keep the most active or the least active units.
+        """z of evaluations that keep the most active or the least active units.
 
         Args:
             sample: int64 (R',), of the C' samples.
             before: int64 (M + 1,), how many of the A units have a rank below each.
             low: int64 (R',), lowest rank that is kept; 0 or
-            high: int64 (R',), the rank behind the last that is kept, is M.
+            high: int64 (R',), the rank after the last that is kept, is M.
             out: float32 (R', D), takes them.
         """
         length = self._added + 1
         kept = np.where(low == 0, before[high], length + self._added - before[low])
         place = kept * self._samples + sample
-        np.take(self._sums, place, axis=0, out=out, mode="clip")  # "raise" would copy once more
+        np.take(self._sums, place, axis=0, out=out, mode="clip")  # "raise" would copy once again
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """What units add to the other classes' excesses, in B blocks of U units.
+
+    A class's excess is its logit less the label's, a sum over units. The sums at the ends of blocks
+    come from one matrix product, and another bounds how far each excess can move in between. Only
+    where that leaves open whether a class draws level, are the units of a block added to that
+    class's excess one by one. The last block is filled up with units that add nothing.
+    """
+
+    values: np.ndarray  # float32 (B, C, U, P), features in the order of adding
+    excesses: np.ndarray  # float32 (B, U, P, K - 1), what each adds to a class's
+    added: np.ndarray  # float32 (B, C, K - 1), what each block adds
+    reach: np.ndarray  # float32 (B, C, K - 1), all that its units add, each taken as positive
+
+    @classmethod
+    def of(cls, values: np.ndarray, weights: np.ndarray, label: int) -> "_Blocks":
+        """Blocks of features (C, M, P) under weights (M, P, K), both in the order of adding."""
+        samples, units, positions = values.shape
+        excesses = np.delete(weights - weights[:, :, label : label + 1], label, axis=2)
+        count = -(-units // _UNITS)
+        if missing := count * _UNITS - units:
+            values = np.pad(values, ((0, 0), (0, missing), (0, 0)))
+            excesses = np.pad(excesses, ((0, missing), (0, 0), (0, 0)))
+        values = np.moveaxis(values.reshape(samples, count, _UNITS, positions), 1, 0)
+        excesses = excesses.reshape(count, _UNITS, positions, -1)
+        flat = values.reshape(count, samples, -1)
+        product = excesses.reshape(count, flat.shape[2], -1)
+        return cls(
+            values=values,
+            excesses=excesses,
+            added=flat @ product,
+            reach=np.abs(flat) @ np.abs(product),
+        )
+
+    def reversed(self) -> "_Blocks":
+        """The same units added in the reverse order."""
+        return _Blocks(
+            self.values[::-1, :, ::-1],
+            self.excesses[::-1, ::-1],
+            self.added[::-1],
+            self.reach[::-1],
+        )
+
+    def right_as_added(self, bias: np.ndarray, label: int) -> np.ndarray:
+        """Whether the label is named, as units are added one by one.
+
+        An excess that goes from a to b within a block whose units add r in all, each taken as
+        positive, stays between (a + b - r) / 2 and (a + b + r) / 2.
+
+        Args:
+            bias: float32 (K - 1,), the excesses of the empty network.
+            label: the class that is exceeded, whose own excess is left out.
+
+        Returns:
+            bool (C, B · U + 1), by units added.
+        """
+        sums = np.empty((len(self.added) + 1, *self.added.shape[1:]), dtype=np.float32)
+        sums[0] = bias
+        for number, added in enumerate(self.added):
+            np.add(sums[number], added, out=sums[number + 1])
+        both = sums[:-1] + sums[1:]
+        reach = self.reach * (1 + _ROUNDING)
+        rivals: np.ndarray = both >= -reach  # (B, C, K - 1): those that may draw level
+        wrong: np.ndarray = np.any(both > reach, axis=2)  # (B, C): throughout the block
+        right = np.repeat(~wrong[:, :, None], _UNITS, axis=2)  # (B, C, U): but for the rivals
+        pairs, classes = np.divmod(np.flatnonzero(rivals & ~wrong[:, :, None]), rivals.shape[2])
+        for start in range(0, len(pairs), _RIVALS_AT_ONCE):
+            some = slice(start, start + _RIVALS_AT_ONCE)
+            block, sample = np.divmod(pairs[some], right.shape[1])
+            level = self._draws_level(sums, block, sample, classes[some], label)
+            first = np.flatnonzero(np.diff(pairs[some], prepend=-1))  # of a pair's rivals
+            right[block[first], sample[first]] &= ~np.logical_or.reduceat(level, first)
+        right[:, :, -1] = _named(sums[1:], label)
+        right = np.moveaxis(right, 0, 1).reshape(right.shape[1], -1)
+        return np.concatenate([_named(sums[0], label)[:, None], right], axis=1)
+
+    def _draws_level(
+        self,
+        sums: np.ndarray,
+        block: np.ndarray,
+        sample: np.ndarray,
+        rival: np.ndarray,
+        label: int,
+    ) -> np.ndarray:
+        """Whether rivals keep the label from being named after each unit of a block, bool (R, U).
+
+        Args:
+            sums: float32 (B + 1, C, K - 1), excesses at the ends of blocks.
+            block, sample, rival: int64 (R,).
+        """
+        excess = np.einsum(
+            "rup,rup->ru", self.excesses[block, :, :, rival], self.values[block, sample]
+        )
+        excess[:, 0] += sums[block, sample, rival]
+        for unit in range(1, excess.shape[1]):  # numpy's own accumulate goes row by row
+            excess[:, unit] += excess[:, unit - 1]
+        return (excess > 0) | ((excess == 0) & (rival < label)[:, None])
+
+
+def _named(excesses: np.ndarray, label: int) -> np.ndarray:
+    """Whether no other class exceeds the label, and none before it draws level; (…, K - 1)."""
+    before, after = excesses[..., :label], excesses[..., label:]
+    return (before.max(axis=-1, initial=-np.inf) < 0) & (after.max(axis=-1, initial=-np.inf) <= 0)
 
 
 def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
     """The head of a cut network; None where it has none or it would not help.
 
-    On a GPU the whole product costs less than bringing the sums there.
+    Whether it helps on a device is for the device's execution provider to say.
     """
     head: LinearHead | None = cut.head
-    if head is None or device != "cpu" or cut.batch is not None:
+    provider, _ = provider_of(device)
+    if head is None or not provider.sums_linear_heads or cut.batch is not None:
         return None
     weights = np.load(head.weights)
     if head.tail is not None and weights.size < _WORTHWHILE:
         return None
+    tail = None
+    if head.tail is not None:
+        tail = open_session(head.tail, device, threads=threads, custom_ops=cut.custom_ops)
     return Head(
         features=cut.features,
         outer=head.outer,
         inner=head.inner,
         weights=weights,
         bias=np.load(head.bias),
-        tail=head.tail
-        and open_session(head.tail, device, threads=threads, custom_ops=cut.custom_ops),
+        tail=tail,
         tail_input=head.tail_input,
     )

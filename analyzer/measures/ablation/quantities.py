@@ -1,4 +1,6 @@
-"""The sparsity quantities of a class and of a network (Eq. 2 to 6), from correct counts.
+"""What the curves say of a class and of a network, from correct counts.
+
+The sparsity quantities (Eq. 2 to 6), and further features of the same curves.
 
 Every comparison and every sum is made on integers; ζ and κ are one division each, so that equal
 counts give equal quantities to the bit. The functions on arrays take any leading axes, so the
@@ -12,12 +14,15 @@ from fractions import Fraction
 import numpy as np
 
 from analyzer.errors import DataError
-from analyzer.records import ClassCurves, ClassQuantities
+from analyzer.records import ClassCurves, ClassQuantities, SampleCounts
 
 __all__ = [
+    "AREA",
+    "CURVE_FEATURES",
     "ascending_turning_point",
     "chance_fraction",
     "class_quantities",
+    "compute_curve_features",
     "descending_turning_point",
     "kappa",
     "network_quantities",
@@ -25,6 +30,27 @@ __all__ = [
 ]
 
 MAX_DENOMINATOR = 10**6
+
+# Features beyond ζ and κ. ζ adds up both turning points and κ the area between the curves. Kept
+# apart they say more: which of the two points moved, how high each curve runs. The sample score
+# says which samples the most active units carry: it is low for those that the network memorised.
+CURVE_FEATURES = (
+    "curve_n0",
+    "curve_n0_r",
+    "curve_area_descending",
+    "curve_area_ascending",
+    "score_q10",
+    "score_q25",
+    "score_q50",
+    "score_q75",
+    "score_q90",
+)
+"""More of the curves than ζ and κ, as :func:`compute_curve_features` gives it."""
+
+AREA = "curve_area_ascending"
+"""The one of them that follows the gap best by itself: the mean of E_r over n = 0…M."""
+
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def chance_fraction(chance: Fraction | float) -> Fraction:
@@ -68,8 +94,8 @@ def descending_turning_point(
     """
     level = chance_fraction(chance)
     most = np.asarray(samples, dtype=np.int64) * level.numerator // level.denominator
-    at_chance = descending <= most[..., np.newaxis]
-    reached = at_chance.any(axis=-1)
+    at_chance: np.ndarray = descending <= most[..., np.newaxis]
+    reached = np.any(at_chance, axis=-1)
     return np.where(reached, at_chance.argmax(axis=-1), descending.argmin(axis=-1)), reached
 
 
@@ -164,13 +190,50 @@ def network_quantities(classes: Iterable[ClassQuantities]) -> tuple[float, float
     Raises:
         DataError: no class has samples.
     """
-    measured = [quantities for quantities in classes if quantities.samples]
+    measured = list(classes)
+    zetas = [one.zeta for one in measured if one.zeta is not None]
+    kappas = [one.kappa for one in measured if one.kappa is not None]
+    if not zetas:
+        raise DataError("No class has any samples: the data are empty or all samples were skipped.")
+    return math.fsum(zetas) / len(zetas), math.fsum(kappas) / len(kappas)
+
+
+def compute_curve_features(
+    curves: Iterable[ClassCurves], samples: SampleCounts, chance: Fraction | float
+) -> dict[str, float]:
+    """The features of one network, by their names in ``CURVE_FEATURES``.
+
+    ``curve_n0`` and ``curve_n0_r`` are n0 / M and n0_r / M (Eq. 2, 3), ``curve_area_descending``
+    and ``curve_area_ascending`` the means of E and E_r over n = 0…M; all four are plain averages
+    over the classes with samples, like ζ and κ (Eq. 6). ``score_q10`` … ``score_q90`` are quantiles
+    over all samples of (ascending − descending) / (M + 1).
+
+    Args:
+        curves: of all classes, checked (:func:`class_quantities`).
+        samples: of the same audit.
+        chance: accuracy of guessing.
+
+    Raises:
+        DataError: no class has samples, or the chance level is not in [0, 1).
+    """
+    measured = [curve for curve in curves if curve.samples]
     if not measured:
         raise DataError("No class has any samples: the data are empty or all samples were skipped.")
-    return (
-        math.fsum(quantities.zeta for quantities in measured) / len(measured),
-        math.fsum(quantities.kappa for quantities in measured) / len(measured),
+    count = np.array([curve.samples for curve in measured])
+    descending = np.stack([curve.descending for curve in measured])  # (K, M + 1)
+    ascending = np.stack([curve.ascending for curve in measured])
+    values = descending.shape[1]
+    n0, _ = descending_turning_point(descending, count, chance)
+    n0_r = ascending_turning_point(ascending)
+    score = (samples.ascending.astype(np.float64) - samples.descending) / values
+    features = (
+        int(n0.sum()) / (len(measured) * (values - 1)),
+        int(n0_r.sum()) / (len(measured) * (values - 1)),
+        math.fsum(descending.sum(axis=1) / (count * values)) / len(measured),
+        math.fsum(ascending.sum(axis=1) / (count * values)) / len(measured),
+        *(float(quantile) for quantile in np.quantile(score, _QUANTILES)),
     )
+    return dict(zip(CURVE_FEATURES, features, strict=True))
 
 
 def _check(curves: ClassCurves, name: str) -> None:

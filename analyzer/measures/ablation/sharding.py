@@ -1,7 +1,7 @@
-"""One ablation on several devices: whole classes are dealt out, and all shares worked off at once.
+"""One sweep on several devices: each gets a shard of whole classes, and all are swept at once.
 
-A share is classes that follow one another, so that its counts are a stretch of the whole's. Each
-has a tally of its own, which no other thread writes to; only keeping and telling are common.
+A shard is classes that follow one another, so that its counts are a stretch of the whole's. Each
+has a state of its own, which no other thread writes to; only saving and reporting are common.
 """
 
 import threading
@@ -13,141 +13,138 @@ import numpy as np
 
 from analyzer.errors import DeviceError
 from analyzer.measures.ablation.cut_network import CutNetwork
-from analyzer.measures.ablation.sweep import BY_L1_NORM, ablate
-from analyzer.measures.ablation.sweep_state import Tally
-from analyzer.measures.ablation.tolerance import Tolerance
-from analyzer.measures.ablation.unit_order import Ranking
+from analyzer.measures.ablation.sweep import SweepOptions, ablate
+from analyzer.measures.ablation.sweep_state import SweepState
 from analyzer.records import Progress
-from analyzer.runtime.samples import Samples
+from analyzer.runtime.batching import Samples
 
-__all__ = ["ablate_shares", "deal", "restored"]
+__all__ = ["resumed_shards", "split_into_shards", "sweep_shards"]
 
 
-def deal(samples: Samples, shares: int) -> tuple[Samples, ...]:
-    """Whole classes to each share, about as many samples to each; fewer shares where classes end.
+def split_into_shards(samples: Samples, shards: int) -> tuple[Samples, ...]:
+    """Whole classes to each shard, about as many samples to each; fewer shards where classes end.
 
-    A class goes to the share that its middle falls into.
+    A class goes to the shard that its middle falls into.
     """
-    if shares == 1:
+    if shards == 1:
         return (samples,)
     _, number, count = np.unique(samples.labels, return_inverse=True, return_counts=True)
     middle = count.cumsum() - count / 2
-    share = (middle * shares / len(samples.labels)).astype(np.int64)[number]  # (S,)
+    shard = (middle * shards / len(samples.labels)).astype(np.int64)[number]  # (S,)
     return tuple(
-        replace(samples, indices=samples.indices[share == one], labels=samples.labels[share == one])
-        for one in np.unique(share)
+        replace(samples, indices=samples.indices[shard == one], labels=samples.labels[shard == one])
+        for one in np.unique(shard)
     )
 
 
-def ablate_shares(
+def sweep_shards(
     networks: Sequence[CutNetwork],
-    shares: Sequence[Samples],
-    tallies: Sequence[Tally],
+    shards: Sequence[Samples],
+    states: Sequence[SweepState],
+    options: SweepOptions,
     *,
-    memory: int,
     save: Callable[[Mapping[str, np.ndarray]], None],
     progress: Progress,
-    tolerance: Tolerance | None = None,
-    ranking: Ranking = BY_L1_NORM,
-) -> Tally:
-    """Goes on from the tallies until every sample of every share is counted; all in one tally.
+) -> None:
+    """Resume from the states, and change them until every sample of every shard is counted.
 
-    With a tolerance, what wrong guesses may cost is dealt out too: estimates, unlike exact counts,
-    can depend on the number of shares, within their bounds.
+    With a tolerance, what wrong guesses may cost is split too: estimates, unlike exact counts,
+    can depend on the number of shards, within their bounds.
 
     Args:
-        networks: the same one on each share's device.
-        tallies: of the shares; they are written to.
-        memory: bytes that features may take, of all shares together.
-        save: called with arrays from which :func:`restored` makes tallies to go on from.
-        progress: told of the stages "network" and "sweep", in samples of all shares.
-        tolerance, ranking: as in :func:`analyzer.measures.ablation.ablate`.
+        networks: the same one on each shard's device.
+        states: of the shards; :meth:`SweepState.joined` makes one of them.
+        options: the memory is for all shards together.
+        save: called with arrays from which :func:`resumed_shards` makes states to resume from.
+        progress: called for the stages "network" and "sweep", in samples of all shards.
 
     Raises:
-        DeviceError: the ranking compares classes, and they are in different shares.
-        ModelError, DataError: as :func:`ablate`; the first of any share, once
+        DeviceError: the ranking compares classes, and they are in different shards.
+        ModelError, DataError: as :func:`ablate`; the first of any shard, once
             the others have come to a halt.
     """
-    if len(shares) == 1:
-        return ablate(
-            networks[0],
-            shares[0],
-            tallies[0],
-            memory=memory,
-            save=lambda tally: save(tally.arrays()),
+    if len(shards) == 1:
+        (network,), (shard,), (state,) = networks, shards, states
+        ablate(
+            network,
+            shard,
+            state,
+            options,
+            save=lambda state: save(state.arrays()),
             progress=progress,
-            tolerance=tolerance,
-            ranking=ranking,
         )
-    if ranking.compares_classes:
+        return
+    if options.ranking.compares_classes:
         raise DeviceError(
-            f"--rank {ranking.by} compares all classes with each other, so one device has to see "
-            "them all; name a single one with --device"
+            f"The ranking {options.ranking.by} compares all classes with each other, so one device "
+            "has to see them all. Name a single device."
         )
-    common = _Common(tallies, sum(len(share.labels) for share in shares), save, progress)
+    tolerance = options.tolerance and replace(options.tolerance, shards=len(shards))
+    memory = max(options.memory // len(shards), 1)
+    own_options = replace(options, memory=memory, tolerance=tolerance)
+    common = _Common(states, sum(len(shard.labels) for shard in shards), save, progress)
 
     def work(number: int) -> None:
         ablate(
             networks[number],
-            shares[number],
-            tallies[number],
-            memory=max(memory // len(shares), 1),
-            save=lambda tally: common.save(number, tally),
-            progress=lambda stage, done, _: common.tell(number, stage, done),
-            tolerance=tolerance and replace(tolerance, shares=len(shares)),
-            ranking=ranking,
+            shards[number],
+            states[number],
+            own_options,
+            save=lambda state: common.save(number, state),
+            progress=lambda stage, done, _: common.report(number, stage, done),
         )
 
-    with ThreadPoolExecutor(len(shares), "share") as pool:
+    with ThreadPoolExecutor(len(shards), "shard") as pool:
         try:
-            for finished in as_completed([pool.submit(work, n) for n in range(len(shares))]):
+            for finished in as_completed([pool.submit(work, n) for n in range(len(shards))]):
                 finished.result()
-        except BaseException:  # a share failed, or somebody pressed Ctrl-C
+        except BaseException:  # a shard failed, or somebody pressed Ctrl-C
             common.stop()
             raise
-    return Tally.joined(tallies)
 
 
-def restored(tallies: Sequence[Tally], arrays: Mapping[str, np.ndarray]) -> list[Tally]:
-    """The tallies that :func:`ablate_shares` kept.
+def resumed_shards(
+    states: Sequence[SweepState], arrays: Mapping[str, np.ndarray]
+) -> list[SweepState]:
+    """The states that :func:`sweep_shards` saved, of the same shapes as ``states``.
 
     Raises:
-        AuditFolderError: the arrays are of other shares.
+        AuditFolderError: the arrays are of other shards.
     """
     return [
-        tally.restored(
-            {name: arrays[_key(name, n)] for name in tally.arrays() if _key(name, n) in arrays}
+        state.resumed(
+            {name: arrays[_key(name, n)] for name in state.arrays() if _key(name, n) in arrays}
         )
-        for n, tally in enumerate(tallies)
+        for n, state in enumerate(states)
     ]
 
 
 class _Stopped(Exception):
-    """Another share failed."""
+    """Another shard failed."""
 
 
 class _Common:
-    """What shares have in common, from whichever thread it is called."""
+    """What shards have in common, from whichever thread it is called."""
 
     def __init__(
         self,
-        tallies: Sequence[Tally],
+        states: Sequence[SweepState],
         total: int,
         save: Callable[[Mapping[str, np.ndarray]], None],
         progress: Progress,
     ):
         self._total, self._save, self._progress = total, save, progress
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self._kept = [_copied(tally) for tally in tallies]
+        self._kept = [_copied(state) for state in states]
         self._done = {
-            "network": [tally.ordered for tally in tallies],
-            "sweep": [tally.swept for tally in tallies],
+            "network": [state.ordered for state in states],
+            "sweep": [state.swept for state in states],
         }
 
-    def save(self, number: int, tally: Tally) -> None:
-        """Keeps what one share has counted beside the last that the others had."""
+    def save(self, number: int, state: SweepState) -> None:
+        """Save what one shard has counted beside the last that the others had."""
         with self._lock:
-            self._kept[number] = _copied(tally)
+            self._kept[number] = _copied(state)
             self._save(
                 {
                     _key(name, n): array
@@ -156,7 +153,7 @@ class _Common:
                 }
             )
 
-    def tell(self, number: int, stage: str, done: int) -> None:
+    def report(self, number: int, stage: str, done: int) -> None:
         if self._stopped.is_set():
             raise _Stopped
         with self._lock:
@@ -164,14 +161,14 @@ class _Common:
             self._progress(stage, sum(self._done[stage]), self._total)
 
     def stop(self) -> None:
-        """Brings every share to a halt where it next tells how far it is."""
+        """Bring every shard to a halt where it next reports how far it is."""
         self._stopped.set()
 
 
-def _copied(tally: Tally) -> dict[str, np.ndarray]:
-    return {name: array.copy() for name, array in tally.arrays().items()}
+def _copied(state: SweepState) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in state.arrays().items()}
 
 
-def _key(name: str, share: int) -> str:
-    """The first share is kept as the only one is."""
-    return f"{name}@{share}" if share else name
+def _key(name: str, shard: int) -> str:
+    """The first shard is saved as the only one is."""
+    return f"{name}@{shard}" if shard else name

@@ -1,20 +1,21 @@
 """The surgery checks itself on real images before a sweep is built on it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from analyzer.errors import ModelError
 from analyzer.measures.ablation.cut_network import CutNetwork
-from analyzer.records import Answer, FurtherInput
 from analyzer.runtime.batching import padded
-from analyzer.runtime.predictions import scores_of
+from analyzer.runtime.predictions import WholeNetwork, scores_of
 from analyzer.runtime.sessions import Session, open_session
 
 __all__ = ["check_precision", "check_surgery"]
 
 _MASKS = 3
-# Of the scores' scale: the halves may be compiled into other kernels than the whole.
+# Of the scores' scale: prefix and suffix may be compiled into other kernels than the whole.
 _TOLERANCE = 1e-3
 # Two scores nearer than this, of their scale, may change places by rounding alone.
 _NEAR_TIE = 1e-4
@@ -24,27 +25,21 @@ _MOST_ROUNDING = 0.1
 
 def check_surgery(
     network: CutNetwork,
-    original: Path,
+    original: WholeNetwork,
     masked: Path,
     images: np.ndarray,
     *,
-    fixed: int | None,
-    answer: Answer,
-    further: tuple[FurtherInput, ...] = (),
     seed: int,
 ) -> int:
-    """Compares the cut network with the whole one on a few images.
+    """Compare the cut network with the whole one on a few images.
 
     With nothing removed, prefix and suffix must give the original's scores; under random masks
     those of the masked original.
 
     Args:
         original: the network as it was given.
-        masked: the same with its mask in place.
+        masked: the same with its mask in place, and nothing further to feed.
         images: (B, …).
-        fixed: batch size that the original is fixed to.
-        answer: the original's output that tells the class.
-        further: what the original's further inputs are fed.
         seed: of the masks.
 
     Returns:
@@ -53,37 +48,36 @@ def check_surgery(
     Raises:
         ModelError: they differ, or the output is not one score per class.
     """
-    channels = network.cut.site.channels
+    channels, kind = network.cut.site.channels, original.answer.kind
     found = network.features(images)
 
-    whole = open_session(original, network.prefix.device, custom_ops=network.cut.custom_ops)
+    whole = _opened(original, network)
     actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
-    expected = _in_batches(whole, {network.image: images}, fixed, answer, further)
-    _compare(expected, actual, answer.kind, "with nothing removed")
+    expected = _in_batches(whole, original, images)
+    _compare(expected, actual, kind, "with nothing removed")
 
-    whole = open_session(masked, network.prefix.device, custom_ops=network.cut.custom_ops)
+    with_mask = replace(original, path=masked, further=())
+    whole = _opened(with_mask, network)
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
-        expected = _in_batches(
-            whole, {network.image: images, network.cut.mask: mask}, fixed, answer
-        )
+        expected = _in_batches(whole, with_mask, images, {network.cut.mask: mask})
         actual = network.scores(found, mask)
-        _compare(expected, actual, answer.kind, f"under random mask {number}")
+        _compare(expected, actual, kind, f"under random mask {number}")
     return actual.shape[1]
 
 
 def check_precision(
     network: CutNetwork, exact: CutNetwork, images: np.ndarray, *, seed: int
 ) -> float:
-    """Compares a cut network that rounds more than float32 with the one in float32.
+    """Compare a cut network that rounds more than float32 with the one in float32.
 
     Args:
         images: (B, …).
         seed: of the masks; one of them removes nothing.
 
     Returns:
-        By how much a score moves at most, as a share of its row's largest.
+        By how much a score moves at most, as a part of the image's largest.
 
     Raises:
         ModelError: that is too much to speak of the same network.
@@ -101,40 +95,48 @@ def check_precision(
         distance = np.where(np.isfinite(scores), distance, 0)
         scale = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1)
         with np.errstate(over="ignore"):
-            share = distance.max(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)
-        moved = max(moved, float(share.max()))
+            part = distance.max(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)
+        moved = max(moved, float(part.max()))
     if moved > _MOST_ROUNDING:
         raise ModelError(
-            f"in {network.precision} a score moves by {moved:.2g} of its scale from what it is in "
-            "float32, so this would be another network; use --precision float32"
+            f"In {network.precision} a score moves by {moved:.2g} of its scale from what it is in "
+            "float32, so this would be another network. Use --precision float32."
         )
     return moved
 
 
+def _opened(whole: WholeNetwork, network: CutNetwork) -> Session:
+    """A whole network on the device of a cut one."""
+    return open_session(whole.path, network.prefix.device, custom_ops=whole.custom_ops)
+
+
 def _in_batches(
-    whole: Session,
-    feeds: dict[str, np.ndarray],
-    fixed: int | None,
-    answer: Answer,
-    further: tuple[FurtherInput, ...] = (),
+    session: Session,
+    whole: WholeNetwork,
+    images: np.ndarray,
+    others: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Scores (B, K) or labels (B, 1) of the whole network, in batches of the size it takes."""
-    count = len(next(iter(feeds.values())))
+    """Scores (B, K) or labels (B, 1) of a whole network, in batches of the size it takes.
+
+    Args:
+        others: what else it is fed, by name, (B, …).
+    """
+    count, fixed = len(images), whole.image.fixed_batch
     size = fixed or count
     parts = []
     for start in range(0, count, size):
-        piece = {name: padded(value[start : start + size], fixed) for name, value in feeds.items()}
-        rows = len(next(iter(piece.values())))
-        piece |= {one.name: one.repeated(rows) for one in further}
-        found = whole.run(piece, [answer.output])[0]
+        piece = slice(start, start + size)
+        feeds = whole.feeds(images[piece])
+        feeds |= {name: padded(value[piece], fixed) for name, value in (others or {}).items()}
+        found = session.run(feeds, [whole.answer.output])[0]
         given = fixed or min(size, count - start)
-        if len(found) != given:  # a Reshape can deal one image's values out to several rows
+        if len(found) != given:  # a Reshape can spread one image's values over several rows
             raise ModelError(
-                f"the network gives {len(found)} rows of scores for {given} images; check the "
-                "image size (--img-size) and the layout (--layout)"
+                f"The network gives {len(found)} rows of scores for {given} images. Check the "
+                "image size and the layout of the preprocessing."
             )
         parts.append(found)
-    return scores_of(np.concatenate(parts)[:count], answer.kind)
+    return scores_of(np.concatenate(parts)[:count], whole.answer.kind)
 
 
 def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> None:
@@ -143,8 +145,8 @@ def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> 
         return
     if expected.shape != actual.shape:
         raise ModelError(
-            f"the cut network gives scores of shape {actual.shape} where the original gives "
-            f"{expected.shape} ({case}); this is a defect of the surgery, please report it"
+            f"The cut network gives scores of shape {actual.shape} where the original gives "
+            f"{expected.shape} ({case}). This is a defect of the surgery: please report it."
         )
     expected, actual = expected.astype(np.float64), actual.astype(np.float64)
     finite = np.where(np.isfinite(expected), np.abs(expected), 0)
@@ -160,20 +162,20 @@ def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> 
     if error[worst] > _TOLERANCE or moved.any():
         where = int(np.argmax(difference[worst]))
         raise ModelError(
-            f"the cut network does not repeat the original ({case}): class {where} scores "
-            f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}; "
-            "try another site (--site), and please report this network"
+            f"The cut network does not repeat the original ({case}): class {where} scores "
+            f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}. "
+            "Try another site, and please report this network."
         )
 
 
 def _compare_labels(expected: np.ndarray, actual: np.ndarray, case: str) -> None:
-    """Labels alone tell nothing of near ties but what the cut network's own scores say."""
+    """As for scores; labels say nothing of near ties, so the cut network's own scores must."""
     top = np.sort(actual, axis=1)
     clear = top[:, -1] - top[:, -2] > _NEAR_TIE * np.abs(actual).max(axis=1)
     moved = np.flatnonzero(clear & (expected != actual.argmax(axis=1)))
     if len(moved):
         raise ModelError(
-            f"the cut network does not repeat the original ({case}): an image is of class "
-            f"{actual[moved[0]].argmax()} instead of {expected[moved[0]]}; "
-            "try another site (--site), and please report this network"
+            f"The cut network does not repeat the original ({case}): an image is of class "
+            f"{actual[moved[0]].argmax()} instead of {expected[moved[0]]}. "
+            "Try another site, and please report this network."
         )

@@ -1,70 +1,72 @@
 """Cumulative unit ablation (§3.1 of the paper) over labelled samples, class by class.
 
-The samples are worked off sorted by class, in groups of whole classes whose features fit into
+The samples are processed sorted by class, in groups of whole classes whose features fit into
 memory. For each group the prefix runs once per sample; then the unit order of its classes is
-known, and the rows of the sweep are run chunk by chunk. A class too large for memory is read
+known, and the evaluations of the sweep are run chunk by chunk. A class too large for memory is read
 twice: once for its unit order, once chunk by chunk for the sweep. Every chunk ends in a state from
-which an interrupted run goes on to the same integers.
+which an interrupted run resumes to the same integers.
 
 A ranking that compares classes is known once all of them were read: then all groups are read
 before the first is swept, and once more for the sweep where not everything fits into memory.
 
-With a tolerance the classes are worked off one by one, and one that fits into memory is a chunk.
+With a tolerance the classes are processed one by one, and one that fits into memory is a chunk.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from analyzer.measures.ablation.baseline_scores import whole_scores
-from analyzer.measures.ablation.cut_network import CutNetwork
-from analyzer.measures.ablation.evaluations import Rows, necessary_rows
-from analyzer.measures.ablation.interpolated_curves import CELL_BYTES, lead_of
-from analyzer.measures.ablation.suffix_features import Features
-from analyzer.measures.ablation.sweep_state import Tally
+from analyzer.measures.ablation.baseline_scores import keep_scores
+from analyzer.measures.ablation.cut_network import CutNetwork, Features
+from analyzer.measures.ablation.evaluations import Evaluations, necessary_evaluations
+from analyzer.measures.ablation.interpolated_curves import CELL_BYTES, logit_margin
+from analyzer.measures.ablation.linear_head import Head
+from analyzer.measures.ablation.sweep_state import SweepState
 from analyzer.measures.ablation.tolerance import Tolerance, estimate_class
 from analyzer.measures.ablation.unit_order import Ranking
 from analyzer.records import Progress
-from analyzer.runtime.samples import Batch, Samples, images_at_once
+from analyzer.runtime.batching import Batch, Samples, images_at_once
 
-__all__ = ["BY_L1_NORM", "ablate"]
+__all__ = ["SweepOptions", "ablate"]
 
 _CHUNK_CELLS = 1 << 18  # samples × units in one chunk of the sweep
-_CHUNK_SHARE = 8  # of the memory, at most one in so many parts
+_CHUNK_PART = 8  # of the memory, at most one in so many parts
 _CHECKPOINT_SECONDS = 5.0
-BY_L1_NORM = Ranking()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """How a sweep is run."""
+
+    memory: int  # bytes that features may take
+    tolerance: Tolerance | None = None  # estimate the counts, to this tolerance; None: exact ones
+    ranking: Ranking = field(default_factory=Ranking)  # what the units of a class are ranked by
 
 
 def ablate(
     network: CutNetwork,
     samples: Samples,
-    tally: Tally,
+    state: SweepState,
+    options: SweepOptions,
     *,
-    memory: int,
-    save: Callable[[Tally], None],
+    save: Callable[[SweepState], None],
     progress: Progress,
-    tolerance: Tolerance | None = None,
-    ranking: Ranking = BY_L1_NORM,
-) -> Tally:
-    """Goes on from ``tally`` until every sample is counted, and returns it.
+) -> None:
+    """Resume from ``state``, and change it until every sample is counted.
 
     Args:
-        memory: bytes that features may take.
-        save: called with the tally in a state that a later call can go on from.
-        progress: told of the stages "network" and "sweep", in samples.
-        tolerance: estimate the counts, to this tolerance; None for exact ones.
-        ranking: what the units of a class are ranked by.
+        save: called with the state now and then; a later call can resume from it.
+        progress: called for the stages "network" and "sweep", in samples.
 
     Raises:
         ModelError: see :meth:`CutNetwork.features`.
         DataError: a label lies outside the network's classes, or see :meth:`Ranking.orders`.
     """
-    _Ablation(network, samples, tally, memory, save, progress, tolerance, ranking).run()
-    save(tally)
-    return tally
+    _Ablation(network, samples, state, options, save, progress).run()
+    save(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +84,29 @@ class _Ablation:
         self,
         network: CutNetwork,
         samples: Samples,
-        tally: Tally,
-        memory: int,
-        save: Callable[[Tally], None],
+        state: SweepState,
+        options: SweepOptions,
+        save: Callable[[SweepState], None],
         progress: Progress,
-        tolerance: Tolerance | None,
-        ranking: Ranking,
     ):
-        self.network, self.tally, self.load = network, tally, samples.load
-        self.memory, self.save, self.progress = memory, save, progress
-        self.ranking = ranking
-        # Whole curves cost a matrix product: there is nothing to gain from fewer rows.
+        self.network, self.state, self.load = network, state, samples.load
+        self.memory, self.ranking = options.memory, options.ranking
+        self.save, self.progress = save, progress
+        # Whole curves cost a matrix product: there is nothing to gain from fewer evaluations.
         linear = network.head is not None and network.head.tail is None
-        self.tolerance = None if linear else tolerance
+        self.tolerance = None if linear else options.tolerance
         sequence = samples.sequence()
         self.indices, self.labels = samples.indices[sequence], samples.labels[sequence]
         self.saved = time.monotonic()
         self.batch, self.bytes_per_sample = self._measured()
         chunk = min(
-            _CHUNK_CELLS // tally.order.shape[1],
-            memory // (_CHUNK_SHARE * self.bytes_per_sample),  # a chunk is copied together
+            _CHUNK_CELLS // state.order.shape[1],
+            self.memory // (_CHUNK_PART * self.bytes_per_sample),  # a chunk is copied together
         )
         self.chunk = max(chunk // self.batch, 1) * self.batch
 
     def run(self) -> None:
-        groups = [(start, stop) for start, stop in self._groups() if stop > self.tally.swept]
+        groups = [(start, stop) for start, stop in self._groups() if stop > self.state.swept]
         together = [groups] if self.ranking.compares_classes else [[group] for group in groups]
         for ranked in filter(None, together):
             kept = self._rank_units(ranked)
@@ -114,10 +114,10 @@ class _Ablation:
                 self._sweep_group(start, stop, kept)
 
     def _sweep_group(self, start: int, stop: int, kept: dict[int, _Known]) -> None:
-        """Counts what is left of a group, chunk by chunk."""
+        """Count what is left of a group, chunk by chunk."""
         estimate = self._can_estimate(stop - start)
         chunk = stop - start if estimate else self.chunk
-        for at in range(max(start, self.tally.swept), stop, chunk):
+        for at in range(max(start, self.state.swept), stop, chunk):
             self._sweep(at, min(at + chunk, stop), kept, estimate=estimate)
             self._save_now_and_then()
 
@@ -143,7 +143,7 @@ class _Ablation:
         yield start, last
 
     def _features(self, start: int, stop: int) -> Iterator[tuple[int, Batch, _Known | None]]:
-        """Runs the prefix batch by batch: the batch's first place, the batch, its features.
+        """Run the prefix batch by batch: the batch's first place, the batch, its features.
 
         None for those of a batch of which nothing could be read.
         """
@@ -155,151 +155,154 @@ class _Ablation:
             known = None
             if len(places):
                 known = _Known(places, self.network.features(batch.images))
-                self.tally.prefix_seconds += time.perf_counter() - began
+                self.state.prefix_seconds += time.perf_counter() - began
             yield at, batch, known
             at += self.batch
 
     def _rank_units(self, groups: list[tuple[int, int]]) -> dict[int, _Known]:
         """The unit order of the classes of groups; gives what the sweep needs if that fits."""
-        tally, kept = self.tally, {}
+        state = self.state
+        kept: dict[int, _Known] = {}
         start, stop = groups[0][0], groups[-1][1]
-        if tally.ordered >= stop:
+        if state.ordered >= stop:
             return kept
         keep = (stop - start) * self.bytes_per_sample <= self.memory
         first, last = self.labels[start], self.labels[stop - 1]
-        attribute = np.zeros((last - first + 1, tally.order.shape[1]))  # float64: sums over samples
-        tally.samples[first : last + 1] = 0
-        tally.read[start:stop] = False
+        activity = np.zeros((last - first + 1, state.order.shape[1]))  # float64: sums over samples
+        state.samples[first : last + 1] = 0
+        state.read[start:stop] = False
         for group in groups:
             for at, batch, known in self._features(*group):
                 if batch.skipped:
                     reasons = [f"{unread.name}: {unread.reason}" for unread in batch.skipped]
-                    tally.skipped = np.append(tally.skipped, reasons)
+                    state.skipped = np.append(state.skipped, reasons)
                 if known is not None:
                     classes = self.labels[known.places]
-                    np.add.at(attribute, classes - first, known.features.attribute)
-                    np.add.at(tally.samples, classes, 1)
-                    tally.read[known.places] = True
-                    tally.digests[known.places] = batch.digests
+                    np.add.at(activity, classes - first, known.features.activity)
+                    np.add.at(state.samples, classes, 1)
+                    state.read[known.places] = True
+                    state.digests[known.places] = batch.digests
                     if keep:
                         kept[at] = known
                 self.progress("network", min(at + self.batch, group[1]), len(self.labels))
-        present = np.unique(self.labels[start:stop][tally.read[start:stop]])
-        mean = attribute[present - first] / tally.samples[present, None]
-        tally.order[present] = self.ranking.orders(mean, present)
-        tally.ordered = stop
+        present = np.unique(self.labels[start:stop][state.read[start:stop]])
+        mean = activity[present - first] / state.samples[present, None]
+        state.order[present] = self.ranking.orders(mean, present)
+        state.ordered = stop
         return kept
 
     def _sweep(self, start: int, stop: int, kept: dict[int, _Known], *, estimate: bool) -> None:
-        """Runs the rows of the samples from ``start`` to ``stop`` and counts them."""
-        tally = self.tally
+        """Run the evaluations of the samples from ``start`` to ``stop`` and count them."""
+        state = self.state
         if kept:
             known = [kept.pop(at) for at in range(start, stop, self.batch) if at in kept]
         else:
-            found = (known for _, _, known in self._features(start, stop))
-            known = [part for part in found if part is not None]
+            parts = (part for _, _, part in self._features(start, stop))
+            known = [part for part in parts if part is not None]
         began = time.perf_counter()
         for part in known:
-            self._look_at_the_whole(part.places, part.features)
+            self._keep_baseline(part.places, part.features)
         if not estimate:
             for places, found in self._together(known):
                 if self.network.head is None:
                     self._count_by_suffix(places, found)
                 else:
-                    self._count_by_head(places, found)
-        elif known:
-            self._estimate(list(self._together(known)))
-        tally.swept = stop
-        tally.sweep_seconds += time.perf_counter() - began
+                    self._count_by_head(self.network.head, places, found)
+        elif known and self.tolerance is not None:
+            self._estimate(self.tolerance, list(self._together(known)))
+        state.swept = stop
+        state.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
 
-    def _look_at_the_whole(self, places: np.ndarray, found: Features) -> None:
-        """Keeps what the scores say with nothing removed: one row a sample, not counted as such."""
+    def _keep_baseline(self, places: np.ndarray, found: Features) -> None:
+        """Keep what the scores say with nothing removed: one run a sample, not counted as such."""
         nothing_removed = np.ones(found.active.shape, dtype=np.float32)
         scores = self.network.scores(found, nothing_removed)
-        self.tally.add_scores(places, whole_scores(scores, self.labels[places]))
+        self.state.add_scores(places, keep_scores(scores, self.labels[places]))
 
     def _together(self, known: list[_Known]) -> Iterator[tuple[np.ndarray, Features]]:
         """Places and features, of all batches in one unless they lie on a device."""
-        if any(part.features.held for part in known):
+        if any(part.features.on_device for part in known):
             yield from ((part.places, part.features) for part in known)
         elif known:
             places = np.concatenate([part.places for part in known])
             yield places, Features.joined([part.features for part in known])
 
-    def _count_by_head(self, places: np.ndarray, found: Features) -> None:
-        """Counts samples of a network whose suffix begins with a matrix product, by class."""
-        head, labels = self.network.head, self.labels[places]
+    def _count_by_head(self, head: Head, places: np.ndarray, found: Features) -> None:
+        """Count samples of a network whose suffix begins with a matrix product, by class."""
+        labels, values = self.labels[places], found.arrays[head.features]
         starts = np.flatnonzero(np.diff(labels, prepend=-1))
         for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True):
-            mine, label = found.piece(slice(start, stop)), int(labels[start])
-            order = self.tally.order[label]
+            mine, label = slice(start, stop), int(labels[start])
+            order, active = self.state.order[label], found.active[mine]
             if head.tail is None:
-                right = head.right_everywhere(mine, order, label)
-                self.tally.add_everywhere(places[start:stop], label, right)
+                right = head.right_everywhere(values[mine], order, label)
+                self.state.add_everywhere(places[mine], label, right)
             else:
-                rows = necessary_rows(mine.active[:, order], share_empty=True)
-                named = head.classes(mine, order, rows)
-                self.tally.add(places[start:stop], labels[start:stop], rows, named)
+                evaluations = necessary_evaluations(active[:, order], share_empty=True)
+                named = head.classes(values[mine], active, order, evaluations)
+                self.state.add(places[mine], labels[mine], evaluations, named)
 
     def _count_by_suffix(self, places: np.ndarray, found: Features) -> None:
-        """Counts samples by running the suffix for every row in which something changes."""
+        """Count samples by running the suffix for every evaluation in which something changes."""
         labels = self.labels[places]
-        order = self.tally.order[labels]  # (C, M)
-        rows = necessary_rows(
+        order = self.state.order[labels]  # (C, M)
+        evaluations = necessary_evaluations(
             np.take_along_axis(found.active, order, axis=1), share_empty=self._share_empty
         )
-        named = self.network.classes(found, _ranks(order), rows)
-        self.tally.add(places, labels, rows, named)
+        named = self.network.classes(found, _ranks(order), evaluations)
+        self.state.add(places, labels, evaluations, named)
 
     @property
     def _share_empty(self) -> bool:
         """Whether all samples look alike with every unit removed."""
-        return set(self.network.cut.side) <= set(self.network.cut.shared)
+        return set(self.network.cut.skip_inputs) <= set(self.network.cut.shared_inputs)
 
     def _can_estimate(self, samples: int) -> bool:
         """Whether a class of so many samples is estimated: one too large for memory is exact."""
-        units = self.tally.order.shape[1]
+        units = self.state.order.shape[1]
         size = self.bytes_per_sample + 2 * (units + 1) * CELL_BYTES
         return self.tolerance is not None and samples * size <= self.memory
 
-    def _estimate(self, parts: list[tuple[np.ndarray, Features]]) -> None:
-        """Counts the samples of a class as well as the tolerance asks."""
-        network, tally = self.network, self.tally
+    def _estimate(self, tolerance: Tolerance, parts: list[tuple[np.ndarray, Features]]) -> None:
+        """Count the samples of a class as well as the tolerance asks."""
+        network, state = self.network, self.state
         places = np.concatenate([part for part, _ in parts])
         label = int(self.labels[places[0]])
-        order, judge = tally.order[label], partial(lead_of, label=label)
+        order, judge = state.order[label], partial(logit_margin, label=label)
         rank = _ranks(order)
         starts = np.cumsum([0, *(len(part) for part, _ in parts)])
 
         def run(sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-            leads = np.empty(len(sample), dtype=np.float32)
+            margins = np.empty(len(sample), dtype=np.float32)
             for start, stop, (_, found) in zip(starts, starts[1:], parts, strict=False):
                 mine = np.flatnonzero((sample >= start) & (sample < stop))
                 if not len(mine):
                     continue
-                rows = Rows.asked(sample[mine] - start, low[mine], high[mine])
-                if network.head is not None and network.head.pays(rows):
-                    leads[mine] = network.head.classes(found, order, rows, judge)
+                asked = Evaluations.asked(sample[mine] - start, low[mine], high[mine])
+                head = network.head
+                if head is not None and head.pays(asked):
+                    values = found.arrays[head.features]
+                    margins[mine] = head.classes(values, found.active, order, asked, judge)
                 else:
                     ranks = np.broadcast_to(rank, found.active.shape)
-                    leads[mine] = network.classes(found, ranks, rows, judge)
-            return leads
+                    margins[mine] = network.classes(found, ranks, asked, judge)
+            return margins
 
-        number = np.count_nonzero(tally.samples[: label + 1])
+        number = int(np.count_nonzero(state.samples[: label + 1]))
         estimate = estimate_class(
             np.concatenate([found.active for _, found in parts])[:, order],
             run,
             label,
-            self.tolerance,
-            self.tolerance.allowance(number, tally.cost),
+            tolerance,
+            tolerance.allowance(number, state.cost),
             share_empty=self._share_empty,
         )
-        tally.add_estimate(places, label, estimate)
+        state.add_estimate(places, label, estimate)
 
     def _save_now_and_then(self) -> None:
         if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
-            self.save(self.tally)
+            self.save(self.state)
             self.saved = time.monotonic()
 
 

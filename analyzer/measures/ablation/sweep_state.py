@@ -1,4 +1,4 @@
-"""The counts an ablation has gathered so far: all that a resumed run needs."""
+"""The counts of a sweep so far: all that a run needs to resume."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -7,32 +7,31 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AuditFolderError
-from analyzer.measures.ablation.baseline_scores import WholeScores, sample_scores
-from analyzer.measures.ablation.evaluations import Rows
+from analyzer.measures.ablation.baseline_scores import BaselineScores, sample_scores
+from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.tolerance import Estimate
 from analyzer.records import ClassCurves, SampleCounts
 
-__all__ = ["Tally"]
+__all__ = ["SweepState"]
 
 ORDERS = 2  # 0 descending, 1 ascending
 _DIGEST = 32  # bytes of a sha256
-_OF_SCORES = tuple(item.name for item in fields(WholeScores))
+_OF_SCORES = tuple(item.name for item in fields(BaselineScores))
 
 
 @dataclass(slots=True)
-class Tally:
+class SweepState:
     """Running counts of S samples in K classes at a site of M channels.
 
-    A sample is addressed by its place in the sequence that is worked off, which is sorted by
-    class.
+    A sample is addressed by its place in the sequence that is processed, which is sorted by class.
     """
 
-    order: np.ndarray  # int64 (K, M): channels by descending unit attribute, -1 if not yet known
+    order: np.ndarray  # int64 (K, M): channels by descending activity, -1 if not yet known
     curves: np.ndarray  # int64 (2, K, M + 1): correct counts, descending and ascending
     samples: np.ndarray  # int64 (K,): samples that were read
     hits: np.ndarray  # int32 (2, S): at how many n a sample is classified as its label
     correct: np.ndarray  # bool (S,): with nothing removed
-    own: np.ndarray  # float32 (S,): this and the next four as in WholeScores
+    own: np.ndarray  # float32 (S,): this and the next four as in BaselineScores
     best: np.ndarray  # float32 (S,)
     other: np.ndarray  # int32 (S,)
     log_softmax: np.ndarray  # float32 (S,)
@@ -42,8 +41,8 @@ class Tally:
     skipped: np.ndarray  # str: a sentence for each sample that was skipped
     ordered: int = 0  # samples before this place have their unit order
     swept: int = 0  # samples before this place are counted
-    possible: int = 0  # rows the plain way would have run for them
-    run: int = 0  # rows run
+    possible: int = 0  # evaluations that the plain way would have run for them
+    run: int = 0  # evaluations that were run
     guessed: int = 0  # answers within the tolerance that were not run
     drawn: int = 0  # answers that were drawn to be run, to audit the guesses
     off: float = 0.0  # sum over the classes of how far ζ_j can be off
@@ -52,7 +51,7 @@ class Tally:
     sweep_seconds: float = 0.0
 
     @classmethod
-    def start(cls, samples: int, classes: int, channels: int) -> "Tally":
+    def start(cls, samples: int, classes: int, channels: int) -> "SweepState":
         """Nothing counted yet."""
         return cls(
             order=np.full((classes, channels), -1, dtype=np.int64),
@@ -71,7 +70,7 @@ class Tally:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Tally"]) -> "Tally":
+    def joined(cls, parts: Sequence["SweepState"]) -> "SweepState":
         """The counts of stretches of the sequence that follow one another, counted side by side.
 
         Of the times, those of the part that took longest.
@@ -90,7 +89,11 @@ class Tally:
             samples=added("samples"),
             hits=put_together("hits", axis=1),
             correct=put_together("correct"),
-            **{name: put_together(name) for name in _OF_SCORES},
+            own=put_together("own"),
+            best=put_together("best"),
+            other=put_together("other"),
+            log_softmax=put_together("log_softmax"),
+            adds_up=put_together("adds_up"),
             read=put_together("read"),
             digests=put_together("digests"),
             skipped=put_together("skipped"),
@@ -110,8 +113,8 @@ class Tally:
         """Everything by name, for a checkpoint."""
         return {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
 
-    def restored(self, arrays: Mapping[str, np.ndarray]) -> "Tally":
-        """The tally of a checkpoint of the same shapes as this one.
+    def resumed(self, arrays: Mapping[str, np.ndarray]) -> "SweepState":
+        """The state in a checkpoint of the same shapes as this one.
 
         Raises:
             AuditFolderError: the checkpoint is one of another size.
@@ -119,55 +122,58 @@ class Tally:
         for name, own in self.arrays().items():
             if name not in arrays or (name != "skipped" and arrays[name].shape != own.shape):
                 raise AuditFolderError(
-                    f"the unfinished audit there does not fit ({name!r}); use --fresh to start anew"
+                    f"The unfinished audit there does not fit ({name!r}). Start it again (fresh)."
                 )
-        return Tally(
-            **{
-                name: arrays[name] if own.ndim else own.dtype.type(arrays[name]).item()
-                for name, own in self.arrays().items()
-            }
-        )
+        found: dict[str, Any] = {
+            name: arrays[name] if own.ndim else own.dtype.type(arrays[name]).item()
+            for name, own in self.arrays().items()
+        }
+        return SweepState(**found)
 
     def add(
-        self, places: np.ndarray, labels: np.ndarray, rows: Rows, predicted: np.ndarray
+        self,
+        places: np.ndarray,
+        labels: np.ndarray,
+        evaluations: Evaluations,
+        predicted: np.ndarray,
     ) -> None:
-        """Counts what a chunk of samples was classified as.
+        """Count what a chunk of samples was classified as.
 
         Args:
             places: int64 (C,), of the samples in the sequence.
             labels: int64 (C,).
-            rows: what was run for them.
-            predicted: int64 (R,), the class that each row was given.
+            evaluations: what was run for them.
+            predicted: int64 (R,), the class that each gave.
         """
         classes, length = len(self.samples), self.curves.shape[2]
-        right = predicted[rows.row] == labels[rows.answered]  # (A,)
-        order = rows.ascending.astype(np.int64)
+        right = predicted[evaluations.source] == labels[evaluations.answered]  # (A,)
+        order = evaluations.ascending.astype(np.int64)
 
-        # A stretch first…last of right answers is +1 where it begins and -1 behind its end.
-        cell = (order * classes + labels[rows.answered]) * (length + 1)
+        # A stretch first…last of right answers is +1 where it begins and -1 after its end.
+        cell = (order * classes + labels[evaluations.answered]) * (length + 1)
         size = ORDERS * classes * (length + 1)
-        steps = np.bincount((cell + rows.first)[right], minlength=size)
-        steps -= np.bincount((cell + rows.last + 1)[right], minlength=size)
+        steps = np.bincount((cell + evaluations.first)[right], minlength=size)
+        steps -= np.bincount((cell + evaluations.last + 1)[right], minlength=size)
         self.curves += steps.reshape(ORDERS, classes, length + 1).cumsum(axis=2)[:, :, :length]
 
         hits = np.bincount(
-            order * len(labels) + rows.answered,
-            weights=np.where(right, rows.last - rows.first + 1, 0),
+            order * len(labels) + evaluations.answered,
+            weights=np.where(right, evaluations.last - evaluations.first + 1, 0),
             minlength=ORDERS * len(labels),
         )
         self.hits[:, places] = hits.reshape(ORDERS, len(labels))
-        nothing_removed = (rows.first == 0) & ~rows.ascending
-        self.correct[places[rows.answered[nothing_removed]]] = right[nothing_removed]
+        nothing_removed = (evaluations.first == 0) & ~evaluations.ascending
+        self.correct[places[evaluations.answered[nothing_removed]]] = right[nothing_removed]
         self.possible += ORDERS * length * len(labels)
-        self.run += len(rows)
+        self.run += len(evaluations)
 
-    def add_scores(self, places: np.ndarray, scores: WholeScores) -> None:
-        """Keeps what the scores of samples, places int64 (C,), are with nothing removed."""
+    def add_scores(self, places: np.ndarray, scores: BaselineScores) -> None:
+        """Keep what the scores of samples, places int64 (C,), are with nothing removed."""
         for name in _OF_SCORES:
             getattr(self, name)[places] = getattr(scores, name)
 
     def add_everywhere(self, places: np.ndarray, label: int, right: np.ndarray) -> None:
-        """Counts samples of one class whose answers are known for every n.
+        """Count samples of one class whose answers are known for every n.
 
         Args:
             places: int64 (C,), of the samples in the sequence.
@@ -178,9 +184,9 @@ class Tally:
         self.run += right.size
 
     def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
-        """Counts the samples of one class, places int64 (C,), as far as they are known."""
+        """Count the samples of one class, places int64 (C,), as far as they are known."""
         self._add(places, label, estimate.right)
-        self.run += estimate.rows
+        self.run += estimate.evaluations
         self.guessed += estimate.guessed
         self.drawn += estimate.drawn
         self.off += estimate.off
@@ -213,12 +219,12 @@ class Tally:
         Args:
             indices: int64 (S,), of the samples in the data, ascending.
             labels: int64 (S,), theirs.
-            place: int64 (S,), each sample's place in the sequence that was worked off.
+            place: int64 (S,), each sample's place in the sequence that was processed.
             kind: how the network tells the class, see :class:`analyzer.records.Answer`.
         """
         read = self.read[place]
         place, labels = place[read], labels[read]
-        kept = WholeScores(**{name: getattr(self, name)[place] for name in _OF_SCORES})
+        kept = BaselineScores(**{name: getattr(self, name)[place] for name in _OF_SCORES})
         return SampleCounts(
             label=labels,
             correct=self.correct[place],

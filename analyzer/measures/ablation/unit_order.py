@@ -1,4 +1,4 @@
-"""The order in which units are removed: by their attribute (Eq. 1), or by what it is held against.
+"""The order in which units are removed: by activity (Eq. 1), or by what it is compared with.
 
 The method ranks by the L1 norm. Class selectivity asks another question of the same activity, and
 a random order is the control: a quantity that is as good under it owes nothing to the ranking.
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import DataError, ModelError
+from analyzer.request import RANKS
 
 __all__ = ["RANKS", "Ranking", "class_selectivity", "order_units"]
-
-RANKS = ("l1", "selectivity", "random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,11 @@ class Ranking:
     def orders(self, mean: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """The order of each class.
 
-        A random order is that of ``numpy.random.default_rng((seed, class))``, so that it hangs
-        neither on the other classes nor on how they are worked off.
+        A random order is that of ``numpy.random.default_rng((seed, class))``, so that it depends
+        neither on the other classes nor on how they are processed.
 
         Args:
-            mean: float64 (C, M), the unit attribute h(U_i) of each class: the mean over its
+            mean: float64 (C, M), the activity h(U_i) of each unit in each class: the mean over its
                 samples of Σ_xy |U_i(x, y)|. Of all classes with samples where ``compares_classes``.
             classes: int64 (C,), their indices.
 
@@ -44,7 +43,7 @@ class Ranking:
 
         Raises:
             DataError: there is one class alone, and nothing to compare it with.
-            ModelError: an attribute is not a number.
+            ModelError: an activity is not a number.
         """
         if self.by == "random":
             channels = mean.shape[1]
@@ -53,28 +52,28 @@ class Ranking:
         return order_units(class_selectivity(mean) if self.compares_classes else mean)
 
 
-def order_units(attribute: np.ndarray) -> np.ndarray:
-    """Channels by descending unit attribute; of equal ones the lower channel first.
+def order_units(activity: np.ndarray) -> np.ndarray:
+    """Channels by descending activity; of equal ones the lower channel first.
 
     The ascending order is the exact reverse of this one.
 
     Args:
-        attribute: ndarray of shape (..., M), the unit attribute of each class. May be infinite.
+        activity: ndarray of shape (..., M), of each unit in each class. May be infinite.
 
     Returns:
         int64 ndarray of shape (..., M).
 
     Raises:
-        ModelError: an attribute is not a number, so that there is no order.
+        ModelError: an activity is not a number, so that there is no order.
     """
-    attribute = np.asarray(attribute, dtype=np.float64)  # of unsigned integers, no negative exists
-    if np.isnan(attribute).any():
-        channel = int(np.argwhere(np.isnan(attribute))[0, -1])
+    activity = np.asarray(activity, dtype=np.float64)  # of unsigned integers, no negative exists
+    if np.isnan(activity).any():
+        channel = int(np.argwhere(np.isnan(activity))[0, -1])
         raise ModelError(
             f"The activity of channel {channel} is not a number: the network overflows on these "
             "samples. Check the preprocessing, or choose another site."
         )
-    return np.argsort(-attribute, axis=-1, kind="stable").astype(np.int64, copy=False)
+    return np.argsort(-activity, axis=-1, kind="stable").astype(np.int64, copy=False)
 
 
 def class_selectivity(mean: np.ndarray) -> np.ndarray:
@@ -89,11 +88,11 @@ def class_selectivity(mean: np.ndarray) -> np.ndarray:
 
     with μ_−j the plain mean of μ over the other classes, whatever their numbers of samples, and
     s_j = 0 for a unit that no class excites (0/0). Their activity is that of ReLUs, never
-    negative; here it is the unit attribute, which keeps the index within its bounds at any site.
+    negative; here it is h(U_i), which keeps the index within its bounds at any site.
     They average over a map, here its elements are summed: the quotient is the same.
 
     Args:
-        mean: ndarray of shape (C, M), the unit attribute of each class that has samples.
+        mean: ndarray of shape (C, M), the activity in each class that has samples.
 
     Returns:
         float64 ndarray of shape (C, M).
@@ -104,15 +103,15 @@ def class_selectivity(mean: np.ndarray) -> np.ndarray:
     classes = len(mean)
     if classes < 2:
         raise DataError(
-            "class selectivity compares classes, and only one class has samples; give samples of "
-            "another, or rank by --rank l1"
+            "Class selectivity compares classes, and only one class has samples. Give samples of "
+            "another class, or rank units by l1."
         )
-    # Sums of those before and of those behind: taking a class from the sum of all would leave
+    # Sums of those before and of those after: taking a class from the sum of all would leave
     # rounding errors where the others are all zero.
-    behind = np.zeros((classes, *mean.shape[1:]))
-    behind[:-1] = np.cumsum(mean[:0:-1], axis=0, dtype=np.float64)[::-1]
-    before = np.zeros_like(behind)
+    after = np.zeros((classes, *mean.shape[1:]))
+    after[:-1] = np.cumsum(mean[:0:-1], axis=0, dtype=np.float64)[::-1]
+    before = np.zeros_like(after)
     before[1:] = np.cumsum(mean[:-1], axis=0, dtype=np.float64)
-    others = (before + behind) / (classes - 1)
+    others = (before + after) / (classes - 1)
     total = mean + others
     return np.divide(mean - others, total, out=np.zeros_like(total), where=total != 0)

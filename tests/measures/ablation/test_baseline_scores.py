@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analyzer.measures.ablation.baseline_scores import sample_scores, whole_scores
+from analyzer.measures.ablation.baseline_scores import keep_scores, sample_scores
 from analyzer.runtime.predictions import scores_of
 
 
 def found(scores, labels, kind="scores"):
     labels = np.asarray(labels)
-    return sample_scores(whole_scores(np.asarray(scores, np.float32), labels), labels, kind)
+    return sample_scores(keep_scores(np.asarray(scores, np.float32), labels), labels, kind)
 
 
 def softmax(scores):

@@ -1,4 +1,4 @@
-"""Features that stay on the device give the rows that features brought here give."""
+"""Features that stay on the device give what features brought here give."""
 
 from collections import namedtuple
 from fractions import Fraction
@@ -10,8 +10,8 @@ import pytest
 from analyzer import runtime, surgery
 from analyzer.measures import ablation
 from analyzer.measures.ablation import cut_network as network_module
-from analyzer.measures.ablation.evaluations import Rows
-from analyzer.runtime.sessions import OutOfMemory
+from analyzer.measures.ablation.evaluations import Evaluations
+from analyzer.runtime import OutOfMemory
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 Batch = namedtuple("Batch", "indices images digests skipped")
@@ -20,15 +20,15 @@ NETWORKS = ["vgg16", "vgg16_bn", "resnet34", "mobilenetv2", "densenet121", "mobi
 
 
 def opened(name: str, folder: Path, *, site: str | None = None, resident: bool):
-    loaded = surgery.load(FIXTURES / f"{name}-dynamo-free.onnx")
+    loaded = surgery.load_network(FIXTURES / f"{name}-dynamo-free.onnx")
     found = surgery.find_site(loaded, site, at="conv")
-    cut = surgery.cut(loaded, found, folder)
+    cut = surgery.cut_network(loaded, found, folder)
     return ablation.open_network(cut, "input", "cpu", resident=resident)
 
 
 def inner_convolution() -> str:
-    """A convolution of ResNet34 with a shortcut around it, so that the suffix has side inputs."""
-    loaded = surgery.load(FIXTURES / "resnet34-dynamo-free.onnx")
+    """A convolution of ResNet34 with a shortcut around it, so that the suffix has skip inputs."""
+    loaded = surgery.load_network(FIXTURES / "resnet34-dynamo-free.onnx")
     return [site for site in surgery.candidates(loaded) if site.kind == "convolution"][
         -2
     ].convolution
@@ -39,14 +39,14 @@ def cases():
 
 
 @pytest.mark.parametrize(("name", "site"), cases())
-def test_rows_by_reference_are_the_rows_themselves(name, site, tmp_path):
+def test_evaluations_by_reference_are_those_by_value(name, site, tmp_path):
     here = opened(name, tmp_path, site=site, resident=False)
     there = opened(name, tmp_path, site=site, resident=True)
     found, held = here.features(IMAGES), there.features(IMAGES)
-    assert held.held
-    assert not found.held
+    assert held.on_device
+    assert not found.on_device
     assert held.nbytes == found.nbytes
-    np.testing.assert_array_equal(held.attribute, found.attribute)
+    np.testing.assert_array_equal(held.activity, found.activity)
     np.testing.assert_array_equal(held.active, found.active)
 
     random = np.random.default_rng(1)
@@ -54,11 +54,11 @@ def test_rows_by_reference_are_the_rows_themselves(name, site, tmp_path):
     rank = np.stack([random.permutation(units) for _ in IMAGES])
     sample = random.integers(0, len(IMAGES), 200)
     ends = np.sort(random.integers(0, units + 1, (2, 200)), axis=0)
-    rows = Rows.asked(sample, ends[0], ends[1])
+    evaluations = Evaluations.asked(sample, ends[0], ends[1])
     every_score = lambda scores: scores  # noqa: E731
     np.testing.assert_allclose(
-        there.classes(held, rank, rows, every_score),
-        here.classes(found, rank, rows, every_score),
+        there.classes(held, rank, evaluations, every_score),
+        here.classes(found, rank, evaluations, every_score),
         rtol=1e-5,
         atol=1e-6,
     )
@@ -76,22 +76,22 @@ def counted(network, labels, memory, tolerance=None):
             part = indices[start : start + size]
             yield Batch(part, IMAGES[part], digests[part], ())
 
-    tally = ablation.Tally.start(len(labels), 10, network.cut.site.channels)
-    return ablation.ablate(
+    state = ablation.SweepState.start(len(labels), 10, network.cut.site.channels)
+    ablation.ablate(
         network,
         runtime.Samples(np.arange(len(labels)), labels, load),
-        tally,
-        memory=memory,
-        save=lambda tally: None,
+        state,
+        ablation.SweepOptions(memory, tolerance),
+        save=lambda state: None,
         progress=lambda stage, done, total: None,
-        tolerance=tolerance,
     )
+    return state
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 30])
 @pytest.mark.parametrize(("name", "site"), cases())
 def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
     here = opened(name, tmp_path, site=site, resident=False)
     ones = np.ones((len(IMAGES), here.cut.site.channels), np.float32)
     named = here.scores(here.features(IMAGES), ones).argmax(axis=1)
@@ -105,7 +105,7 @@ def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path,
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet34"])
 def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
     site = inner_convolution() if name == "resnet34" else None
     here = opened(name, tmp_path, site=site, resident=False)
     units = here.cut.site.channels
@@ -128,7 +128,7 @@ def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatc
 def test_batches_shrink_until_they_fit(resident, error, tmp_path, monkeypatch):
     network = opened("vgg16", tmp_path, resident=resident)
     expected = network.features(IMAGES)
-    real_run, real_held = type(network.prefix).run, type(network.prefix).run_held
+    real_run, real_there = type(network.prefix).run, type(network.prefix).run_on_device
 
     def small_only(run):
         def limited(self, feeds, *arguments):
@@ -139,9 +139,9 @@ def test_batches_shrink_until_they_fit(resident, error, tmp_path, monkeypatch):
         return limited
 
     monkeypatch.setattr(type(network.prefix), "run", small_only(real_run))
-    monkeypatch.setattr(type(network.prefix), "run_held", small_only(real_held))
+    monkeypatch.setattr(type(network.prefix), "run_on_device", small_only(real_there))
     found = network.features(IMAGES)
-    np.testing.assert_allclose(found.attribute, expected.attribute, rtol=1e-5)
+    np.testing.assert_allclose(found.activity, expected.activity, rtol=1e-5)
     mask = np.ones((len(IMAGES), network.cut.site.channels), np.float32)
     np.testing.assert_allclose(
         network.scores(found, mask), network.scores(expected, mask), rtol=1e-5, atol=1e-6
@@ -156,7 +156,7 @@ def test_not_even_one_fits(error, tmp_path, monkeypatch):
         raise error
 
     monkeypatch.setattr(type(network.prefix), "run", never)
-    with pytest.raises(OutOfMemory, match=f"{str(error) or 'out of memory'}; no smaller batch"):
+    with pytest.raises(OutOfMemory, match=f"{str(error) or 'Out of memory'}. No smaller batch"):
         network.features(IMAGES)
 
 

@@ -1,4 +1,4 @@
-"""Linear heads against every row computed on its own, in float64."""
+"""Linear heads against every evaluation computed on its own, in float64."""
 
 import numpy as np
 import onnx
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import parser
 
-from analyzer.measures.ablation import Features, necessary_rows
+from analyzer.measures.ablation import Features, necessary_evaluations
 from analyzer.measures.ablation.linear_head import Head, open_head
 from analyzer.records import Cut, LinearHead, Site
 from analyzer.runtime.sessions import open_session
@@ -22,7 +22,7 @@ def made_up(random, *, samples, outer, units, inner, width, active=0.6):
     found = Features(
         values={"features": values.reshape(samples, -1)},
         shared={},
-        attribute=values.sum(axis=(1, 3)),
+        activity=values.sum(axis=(1, 3)),
         active=values.any(axis=(1, 3)),
     )
     return found, np.moveaxis(values, 2, 1).reshape(samples, units, -1), weights, bias
@@ -41,14 +41,14 @@ def sums(by_unit, weights, bias, kept):
     inner=st.integers(1, 3),
     classes=st.integers(2, 5),
 )
-def test_right_everywhere_is_what_each_row_says(seed, samples, outer, units, inner, classes):
+def test_right_everywhere_is_what_each_evaluation_says(seed, samples, outer, units, inner, classes):
     random = np.random.default_rng(seed)
     found, by_unit, weights, bias = made_up(
         random, samples=samples, outer=outer, units=units, inner=inner, width=classes
     )
     head = Head("features", outer, inner, weights, bias, None, "")
     order, label = random.permutation(units), int(random.integers(classes))
-    right = head.right_everywhere(found, order, label)
+    right = head.right_everywhere(found.values["features"], order, label)
     for sample in range(samples):
         for n in range(units + 1):
             descending = sums(by_unit[sample], weights, bias, order[n:])
@@ -67,10 +67,12 @@ tail (float[N,6] z) => (float[N,3] scores)
 
 @pytest.mark.parametrize("positions", [(1, 1), (1, 4), (3, 1), (2, 2)])
 @pytest.mark.parametrize("sums_bytes", [1, 1 << 23])
-@pytest.mark.parametrize("most_rows", [7, 4096])
-def test_classes_is_what_each_row_says(positions, sums_bytes, most_rows, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at_once", [7, 4096])
+def test_classes_is_what_each_evaluation_says(
+    positions, sums_bytes, at_once, tmp_path, monkeypatch
+):
     monkeypatch.setattr("analyzer.measures.ablation.linear_head._SUMS_BYTES", sums_bytes)
-    monkeypatch.setattr("analyzer.measures.ablation.linear_head._MOST_ROWS", most_rows)
+    monkeypatch.setattr("analyzer.measures.ablation.linear_head._MOST_AT_ONCE", at_once)
     onnx.save(parser.parse_model(TAIL), tmp_path / "tail.onnx")
     tail = open_session(tmp_path / "tail.onnx", "cpu")
     random = np.random.default_rng(5)
@@ -80,13 +82,13 @@ def test_classes_is_what_each_row_says(positions, sums_bytes, most_rows, tmp_pat
     )
     head = Head("features", outer, inner, weights, bias, tail, "z")
     order = random.permutation(11)
-    rows = necessary_rows(found.active[:, order], share_empty=True)
-    named = head.classes(found, order, rows)
-    for row in range(len(rows)):
-        sample = rows.sample[row]
-        kept = order[rows.low[row] : rows.high[row]]
+    evaluations = necessary_evaluations(found.active[:, order], share_empty=True)
+    named = head.classes(found.values["features"], found.active, order, evaluations)
+    for number in range(len(evaluations)):
+        sample = evaluations.sample[number]
+        kept = order[evaluations.low[number] : evaluations.high[number]]
         z = sums(by_unit[sample], weights, bias, kept).astype(np.float32)
-        assert named[row] == tail.run({"z": z[None]})[0].argmax()
+        assert named[number] == tail.run({"z": z[None]})[0].argmax()
 
 
 def cut_with_head(tmp_path, tail, size=(64, 1, 64)) -> Cut:
@@ -95,8 +97,9 @@ def cut_with_head(tmp_path, tail, size=(64, 1, 64)) -> Cut:
     head = LinearHead(tmp_path / "weights.npy", tmp_path / "bias.npy", 1, 1, tail, "z")
     site = Site("t", 1, 64, "activation", "Relu", None, (None, 64))
     return Cut(
-        prefix=tmp_path, suffix=tmp_path, site=site, tensor="t", features="t", side=(), shared=(),
-        attribute="a", active="b", mask="m", scores="s", batch=None, head=head,
+        prefix=tmp_path, suffix=tmp_path, site=site, tensor="t", features="t",
+        skip_inputs=(), shared_inputs=(), activity="a", active="b", mask="m", scores="s",
+        batch=None, head=head,
     )  # fmt: skip
 
 

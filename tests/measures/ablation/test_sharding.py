@@ -1,4 +1,4 @@
-"""Classes dealt out over devices give what one device gives; here the devices are processors."""
+"""Classes split over devices give what one device gives; here the devices are processors."""
 
 import time
 from collections import namedtuple
@@ -49,36 +49,38 @@ def with_unreadable(*classes):
 
 @pytest.fixture
 def network(request, tmp_path):
-    loaded = surgery.load(FIXTURES / f"{getattr(request, 'param', 'vgg16')}-dynamo-free.onnx")
-    cut = surgery.cut(loaded, surgery.default_site(loaded), tmp_path)
+    loaded = surgery.load_network(
+        FIXTURES / f"{getattr(request, 'param', 'vgg16')}-dynamo-free.onnx"
+    )
+    cut = surgery.cut_network(loaded, surgery.default_site(loaded), tmp_path)
     return ablation.open_network(cut, "input", "cpu")
 
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.samples._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 4)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
 
 
 def counted(
-    network, shares, *, samples=SAMPLES, arrays=None, save=None, progress=None, memory=1 << 30,
+    network, shards, *, samples=SAMPLES, arrays=None, save=None, progress=None, memory=1 << 30,
     **options,
 ):  # fmt: skip
-    dealt = ablation.deal(samples, shares)
+    parts = ablation.split_into_shards(samples, shards)
     units = network.cut.site.channels
-    tallies = [ablation.Tally.start(len(share.labels), 10, units) for share in dealt]
+    states = [ablation.SweepState.start(len(shard.labels), 10, units) for shard in parts]
     if arrays is not None:
-        tallies = ablation.restored(tallies, arrays)
-    return ablation.ablate_shares(
-        [network] * len(dealt),
-        dealt,
-        tallies,
-        memory=memory,
+        states = ablation.resumed_shards(states, arrays)
+    ablation.sweep_shards(
+        [network] * len(parts),
+        parts,
+        states,
+        ablation.SweepOptions(memory, **options),
         save=save or (lambda arrays: None),
         progress=progress or (lambda stage, done, total: None),
-        **options,
     )
+    return ablation.SweepState.joined(states)
 
 
 def assert_same(one, other, *, but=()):
@@ -88,20 +90,20 @@ def assert_same(one, other, *, but=()):
             np.testing.assert_array_equal(a, b, err_msg=field.name)
 
 
-@pytest.mark.parametrize("shares", [1, 2, 3, 5, 9])
-def test_classes_stay_whole_and_in_their_order(shares):
-    dealt = ablation.deal(SAMPLES, shares)
-    assert len(dealt) <= min(shares, 5)
-    sequence = [share.indices[share.sequence()] for share in dealt]
+@pytest.mark.parametrize("shards", [1, 2, 3, 5, 9])
+def test_classes_stay_whole_and_in_their_order(shards):
+    parts = ablation.split_into_shards(SAMPLES, shards)
+    assert len(parts) <= min(shards, 5)
+    sequence = [shard.indices[shard.sequence()] for shard in parts]
     np.testing.assert_array_equal(np.concatenate(sequence), SAMPLES.sequence())
-    classes = [set(share.labels) for share in dealt]
+    classes = [set(shard.labels) for shard in parts]
     assert sum(map(len, classes)) == 5
 
 
-def test_shares_are_about_as_large_as_each_other():
+def test_shards_are_about_as_large_as_each_other():
     labels = np.repeat(np.arange(100), RANDOM.integers(40, 60, 100))
-    dealt = ablation.deal(runtime.Samples(np.arange(len(labels)), labels, load), 4)
-    sizes = [len(share.labels) for share in dealt]
+    parts = ablation.split_into_shards(runtime.Samples(np.arange(len(labels)), labels, load), 4)
+    sizes = [len(shard.labels) for shard in parts]
     assert len(sizes) == 4
     assert max(sizes) - min(sizes) <= 60
 
@@ -111,21 +113,21 @@ def test_shares_are_about_as_large_as_each_other():
 def test_counts_are_those_of_one_device(network, memory):
     one = counted(network, 1, memory=memory)
     assert one.skipped.tolist() == ["image 13: torn"]
-    for shares in (2, 3):
-        found = counted(network, shares, memory=memory)
-        # The row of the empty network is run once for each batch of rows that shares it.
+    for shards in (2, 3):
+        found = counted(network, shards, memory=memory)
+        # The evaluation of the empty network is run once for each batch that shares it.
         assert_same(found, one, but=["run"])
         assert abs(found.run - one.run) <= len(LABELS)
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 30])
-def test_samples_that_cannot_be_read_are_named_even_where_a_share_has_no_others(network, memory):
+def test_samples_that_cannot_be_read_are_named_even_where_a_shard_has_no_others(network, memory):
     samples = with_unreadable(7, 8)
     one = counted(network, 1, samples=samples, memory=memory)
     torn = np.isin(LABELS, [7, 8]) | (np.arange(len(LABELS)) == BAD)
     assert len(one.skipped) == torn.sum()
     assert one.samples[[7, 8]].tolist() == [0, 0]
-    assert set(ablation.deal(samples, 5)[-1].labels) <= {7, 8}
+    assert set(ablation.split_into_shards(samples, 5)[-1].labels) <= {7, 8}
     assert_same(counted(network, 5, samples=samples, memory=memory), one, but=["run"])
 
 
@@ -141,12 +143,12 @@ def test_estimates_keep_what_they_promise(network):
     assert off.sum() / network.cut.site.channels / 5 <= kappa <= 0.2
 
 
-@pytest.mark.parametrize("shares", [1, 2, 4])
-def test_what_all_shares_are_allowed_is_what_one_is(shares):
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_what_all_shares_are_allowed_is_what_one_is(shards):
     tolerance = ablation.Tolerance(0.05, Fraction(1, 10), 0, 8, 400, 64)
-    dealt = replace(tolerance, shares=shares)
+    parts = replace(tolerance, shards=shards)
     whole = tolerance.allowance(8, 0.0)
-    assert shares * dealt.allowance(8 // shares, 0.0) == pytest.approx(whole)
+    assert shards * parts.allowance(8 // shards, 0.0) == pytest.approx(whole)
 
 
 def test_progress_is_that_of_all_shares(network):
@@ -164,7 +166,7 @@ class Stopped(BaseException):
 
 
 @pytest.mark.parametrize("after", [1, 6])
-def test_interrupted_shares_go_on_to_the_same_counts(network, after):
+def test_interrupted_shards_resume_to_the_same_counts(network, after):
     kept = []
 
     def stop(stage, done, total):
@@ -182,13 +184,13 @@ def test_interrupted_shares_go_on_to_the_same_counts(network, after):
     assert min(done for stage, done in told if stage == "sweep") > kept[-1]["swept"]
 
 
-def test_what_one_share_keeps_is_what_one_device_keeps(network):
+def test_what_one_shard_keeps_is_what_one_device_keeps(network):
     kept = []
     counted(network, 1, save=kept.append)
-    assert kept[-1].keys() == ablation.Tally.start(1, 1, 1).arrays().keys()
+    assert kept[-1].keys() == ablation.SweepState.start(1, 1, 1).arrays().keys()
 
 
-def test_a_share_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
+def test_a_shard_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
     real = type(network).features
     calls = []
 
@@ -206,5 +208,5 @@ def test_a_share_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
 
 
 def test_a_ranking_that_compares_classes_wants_one_device(network):
-    with pytest.raises(DeviceError, match="--rank selectivity compares all classes"):
+    with pytest.raises(DeviceError, match="ranking selectivity compares all classes"):
         counted(network, 2, ranking=ablation.Ranking("selectivity"))

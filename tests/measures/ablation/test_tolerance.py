@@ -1,12 +1,16 @@
-"""Estimated curves: what is claimed of them is true, and T is kept."""
+"""Estimated curves: what is claimed of them is true, and T is kept.
+
+Bounds on turning points are held against every curve that fits what is known.
+"""
 
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_leads import KINDS, MadeUp
+from made_up_margins import KINDS, MadeUp
 
 from analyzer.measures.ablation.quantities import (
     ascending_turning_point,
@@ -14,7 +18,12 @@ from analyzer.measures.ablation.quantities import (
     kappa,
     zeta,
 )
-from analyzer.measures.ablation.tolerance import Tolerance, estimate_class
+from analyzer.measures.ablation.tolerance import (
+    Tolerance,
+    bound_ascending,
+    bound_descending,
+    estimate_class,
+)
 
 
 def quantities(right: np.ndarray, chance: Fraction) -> np.ndarray:
@@ -31,9 +40,9 @@ def quantities(right: np.ndarray, chance: Fraction) -> np.ndarray:
 
 
 def estimated(kinds, asked, *, samples, units, seed, chance=Fraction(1, 10), active=0.7):
-    """Errors of ζ and κ, their bounds, share of the rows run; a class of each kind."""
+    """Errors of ζ and κ, their bounds, share of the evaluations run; a class of each kind."""
     tolerance = Tolerance(asked, chance, seed, len(kinds), samples * len(kinds), units)
-    off = cost = guessed = rows = 0
+    off = cost = guessed = evaluations = 0
     errors = []
     for number, kind in enumerate(kinds, 1):
         made = MadeUp(kind, samples=samples, units=units, seed=1000 * seed + number, active=active)
@@ -45,12 +54,12 @@ def estimated(kinds, asked, *, samples, units, seed, chance=Fraction(1, 10), act
         off += estimate.off
         cost += estimate.cost
         guessed += estimate.guessed
-        rows += estimate.rows
-        assert estimate.rows == len(set(made.rows))
+        evaluations += estimate.evaluations
+        assert estimate.evaluations == len(set(made.evaluations))
         assert (estimate.guessed == 0) <= (estimate.right == made.right).all()
     bounds = tolerance.bounds(classes=len(kinds), off=off, cost=cost, guessed=guessed)
     possible = 2 * (units + 1) * samples * len(kinds)
-    return np.abs(np.mean(errors, axis=0)), np.array(bounds), rows / possible
+    return np.abs(np.mean(errors, axis=0)), np.array(bounds), evaluations / possible
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,12 +73,12 @@ def test_bounds_are_kept_and_true(kind):
     assert missed <= 0.05 * 40
 
 
-def test_smooth_leads_cost_a_fraction_of_the_rows():
+def test_smooth_margins_cost_a_fraction_of_the_evaluations():
     _, _, share = estimated(["monotone"] * 4, 0.01, samples=150, units=256, seed=0)
     assert share < 1 / 6
 
 
-def test_the_smaller_the_tolerance_the_more_rows():
+def test_the_smaller_the_tolerance_the_more_evaluations():
     shares = [
         estimated(["wandering"] * 2, asked, samples=60, units=128, seed=0)[2]
         for asked in (0.05, 0.01, 0.002)
@@ -102,21 +111,73 @@ def test_any_class_is_estimated_within_the_tolerance(kinds, asked, samples, unit
     assert share <= 1
 
 
-def test_the_same_seed_runs_the_same_rows():
-    def rows(seed):
+def test_the_same_seed_runs_the_same_evaluations():
+    def evaluations(seed):
         made = MadeUp("wandering", samples=50, units=96, seed=0)
         tolerance = Tolerance(0.02, Fraction(1, 10), seed, 1, 50, 96)
         allowed = tolerance.allowance(1, 0.0)
         estimate_class(made.active, made.run, 0, tolerance, allowed, share_empty=True)
-        return made.rows
+        return made.evaluations
 
-    assert rows(1) == rows(1)
-    assert rows(1) != rows(2)
+    assert evaluations(1) == evaluations(1)
+    assert evaluations(1) != evaluations(2)
 
 
-def test_an_allowance_that_is_used_up_means_all_rows():
+def test_an_allowance_that_is_used_up_means_all_evaluations():
     made = MadeUp("monotone", samples=30, units=64, seed=0)
     tolerance = Tolerance(0.02, Fraction(1, 10), 0, 1, 30, 64)
     estimate = estimate_class(made.active, made.run, 0, tolerance, 0.0, share_empty=True)
     assert (estimate.guessed, estimate.off, estimate.cost) == (0, 0.0, 0.0)
     np.testing.assert_array_equal(estimate.right, made.right)
+
+
+SAMPLES = 3
+
+
+@st.composite
+def partly_known(draw):
+    length = draw(st.integers(2, 5))
+    counts = st.lists(st.integers(0, SAMPLES), min_size=length, max_size=length)
+    three = np.sort([draw(counts), draw(counts), draw(counts)], axis=0)
+    low, count, high = three
+    return count, low, high
+
+
+def curves(low, high):
+    between = (range(a, b + 1) for a, b in zip(low, high, strict=True))
+    return [np.array(curve) for curve in product(*between)]
+
+
+@given(known=partly_known(), most=st.integers(0, SAMPLES - 1), slack=st.integers(0, 2))
+def test_descending_point_is_as_far_off_as_any_curve_says(known, most, slack):
+    count, low, high = known
+    found = bound_descending(count, low, high, most=most, slack=slack)
+
+    def point(curve):
+        return int(descending_turning_point(curve, SAMPLES, Fraction(most, SAMPLES))[0])
+
+    assert found.point == point(count)
+    assert found.error == max(abs(point(curve) - found.point) for curve in curves(low, high))
+
+
+@given(known=partly_known(), slack=st.integers(0, 2))
+def test_ascending_point_is_as_far_off_as_any_curve_says(known, slack):
+    count, low, high = known
+    found = bound_ascending(count, low, high, slack=slack)
+    assert found.point == ascending_turning_point(count)
+    worst = max(abs(int(ascending_turning_point(c)) - found.point) for c in curves(low, high))
+    assert found.error == worst
+
+
+@given(known=partly_known(), most=st.integers(0, SAMPLES - 1), slack=st.integers(0, 2))
+def test_bounds_that_are_met_settle_the_point(known, most, slack):
+    count, low, high = known
+    for find in (
+        lambda low, high: bound_descending(count, low, high, most=most, slack=slack),
+        lambda low, high: bound_ascending(count, low, high, slack=slack),
+    ):
+        found = find(low, high)
+        # What is asked for is possible if everything is as guessed, and is enough.
+        assert (found.low <= np.maximum(count, low)).all()
+        assert (found.high >= np.minimum(count, high)).all()
+        assert find(np.maximum(low, found.low), np.minimum(high, found.high)).error <= slack

@@ -14,11 +14,11 @@ def test_order_descends_and_ties_go_to_the_lower_channel():
 
 
 def test_order_of_all_classes_at_once():
-    attribute = np.array([[1, 2, 3], [3, 3, 1], [0, 0, 0]], dtype=np.float32)
-    assert order_units(attribute).tolist() == [[2, 1, 0], [0, 1, 2], [0, 1, 2]]
+    activity = np.array([[1, 2, 3], [3, 3, 1], [0, 0, 0]], dtype=np.float32)
+    assert order_units(activity).tolist() == [[2, 1, 0], [0, 1, 2], [0, 1, 2]]
 
 
-def test_order_of_unsigned_and_infinite_attributes():
+def test_order_of_unsigned_and_infinite_activity():
     assert order_units(np.array([0, 255, 7], dtype=np.uint8)).tolist() == [1, 2, 0]
     assert order_units(np.array([1.0, np.inf, 2.0, np.inf])).tolist() == [1, 3, 2, 0]
 
@@ -31,9 +31,9 @@ def test_order_of_nan_is_refused_by_channel():
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30, unique=True), st.randoms())
 def test_order_follows_a_permutation_of_channels_without_ties(values, random):
     permutation = random.sample(range(len(values)), len(values))
-    attribute = np.array(values)
-    renamed = order_units(attribute[permutation])
-    assert np.array_equal(np.array(permutation)[renamed], order_units(attribute))
+    activity = np.array(values)
+    renamed = order_units(activity[permutation])
+    assert np.array_equal(np.array(permutation)[renamed], order_units(activity))
 
 
 MEAN = np.array(
@@ -74,7 +74,7 @@ def test_a_unit_of_one_class_alone_is_wholly_selective_whatever_the_sums():
         )
     )
 )
-def test_selectivity_is_bounded_and_does_not_hang_on_the_scale_of_a_unit(columns):
+def test_selectivity_is_bounded_and_does_not_depend_on_the_scale_of_a_unit(columns):
     mean = np.array(columns).T
     found = class_selectivity(mean)
     assert (np.abs(found) <= 1).all()

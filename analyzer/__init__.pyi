@@ -1,0 +1,48 @@
+from .api import (
+    AuditWarning,
+    audit_network,
+    audit_population,
+    compare_audits,
+    fit_gap_model,
+    inspect_network,
+    verify_audit,
+    write_masked,
+)
+from .data.preprocessing_options import PreprocessOptions
+from .errors import (
+    AnalyzerError,
+    AuditFolderError,
+    DataError,
+    DeviceError,
+    GapModelError,
+    ModelError,
+    OutputError,
+    SiteError,
+)
+from .request import AuditRequest
+from .results import Audit, open_audit
+from .version import __version__
+
+__all__ = [
+    "AnalyzerError",
+    "Audit",
+    "AuditFolderError",
+    "AuditRequest",
+    "AuditWarning",
+    "DataError",
+    "DeviceError",
+    "GapModelError",
+    "ModelError",
+    "OutputError",
+    "PreprocessOptions",
+    "SiteError",
+    "__version__",
+    "audit_network",
+    "audit_population",
+    "compare_audits",
+    "fit_gap_model",
+    "inspect_network",
+    "open_audit",
+    "verify_audit",
+    "write_masked",
+]

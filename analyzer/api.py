@@ -1,0 +1,364 @@
+"""What a user of the library calls: paths or arrays in, results that show themselves out.
+
+The command line makes the same requests by the same functions. Results warn through
+``warnings.warn`` with the category :class:`AuditWarning`.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.records import Progress
+from analyzer.results import Audit
+from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_entry
+
+if TYPE_CHECKING:
+    from analyzer.audit import Comparison, Verification
+    from analyzer.data import PreprocessOptions
+    from analyzer.estimation import GapModel, PopulationTable
+    from analyzer.request import AuditRequest
+    from analyzer.surgery import Outline
+
+__all__ = [
+    "AuditWarning",
+    "audit_network",
+    "audit_population",
+    "audit_request",
+    "compare_audits",
+    "fit_gap_model",
+    "inspect_network",
+    "verify_audit",
+    "write_masked",
+]
+
+Data = str | Path | tuple[np.ndarray, np.ndarray]
+"""A path, "zoo:NAME", or (images, labels): ndarrays of shapes (S, …) and (S,)."""
+
+
+class AuditWarning(UserWarning):
+    """Something that a reader of a result must know."""
+
+
+def _silent(*_: object) -> None:
+    """Report nothing."""
+
+
+def audit_network(
+    model: str | Path,
+    data: Data | None = None,
+    out: str | Path = "audit",
+    *,
+    preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
+    gap_model: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress = _silent,
+    **options: Any,
+) -> Audit:
+    """Audit a network on its training data.
+
+    Args:
+        model: path of an ONNX file, or "zoo:NAME".
+        data: the training samples with the labels that the network was trained on: a path,
+            "zoo:NAME", or (images, labels) as ndarrays of shapes (S, …) and (S,). A bundled
+            network brings its own.
+        out: folder that takes the result. An audit that it holds already is resumed, or returned.
+        preprocess: a preset's name, a path of timm's or Hugging Face's file, a mapping of single
+            options, or :class:`analyzer.PreprocessOptions`.
+        gap_model: path of a gap model, or "zoo:NAME"; without one no gap is estimated. A bundled
+            network brings its own.
+        fresh: replace what ``out`` holds.
+        progress: called with (stage, done, total) as the audit goes through its samples.
+        options: any option of :class:`analyzer.AuditRequest`, such as ``device="cpu"``.
+
+    Raises:
+        AnalyzerError: anything about the input; the folder is left as it was found.
+        TypeError: an option of another name.
+    """
+    from analyzer.audit import run_audit
+
+    request = audit_request(
+        model, data, out, preprocess=preprocess, gap_model=gap_model, fresh=fresh, **options
+    )
+    record = run_audit(request, progress=progress)
+    for sentence in dict.fromkeys((*record.warnings, *(record.gap.warnings if record.gap else ()))):
+        warnings.warn(sentence, AuditWarning, stacklevel=2)
+    return Audit(request.out, record)
+
+
+def audit_request(
+    model: str | Path,
+    data: Data | None,
+    out: str | Path,
+    *,
+    preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
+    gap_model: str | Path | None = None,
+    **options: Any,
+) -> "AuditRequest":
+    """The request that these arguments mean, as of :func:`audit_network`.
+
+    Raises:
+        AnalyzerError: a name of the zoo that does not exist, or no training data.
+    """
+    from analyzer.data import preprocess_options
+    from analyzer.request import AuditRequest
+
+    network = zoo_entry(model)
+    named = data if isinstance(data, str | Path) else None
+    samples = zoo_entry(named or model) if data is None or named is not None else None
+    if data is None and samples is None:
+        raise AnalyzerError(
+            f"The training data of {model} are missing: name them with {parameter('data')} (a "
+            "folder of class folders, an .npz file, an IDX or CIFAR folder, …)."
+        )
+    if gap_model is None and network is not None and network.gap_model is not None:
+        gap_model = f"zoo:{network.population}"
+    declared = preprocess_options(preprocess)
+    if samples is not None:
+        options["keys"] = options.get("keys") or samples.keys
+        if declared.preset is None:
+            given = {f.name: getattr(declared, f.name) for f in fields(declared)}
+            given = {name: value for name, value in given.items() if value is not None}
+            declared = preprocess_options({**(samples.preprocessing or {}), **given})
+    return AuditRequest(
+        model=network_path(model),
+        model_name="" if network is None else str(model),
+        data=_given(data) if samples is None else str(samples.data),
+        data_name="" if samples is None else str(named or model),
+        out=Path(out),
+        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model_name="" if gap_model is None else str(gap_model),
+        preprocess=declared,
+        **_coerced(options),
+    )
+
+
+def inspect_network(
+    model: str | Path,
+    *,
+    site: str | None = None,
+    at: str = "activation",
+    axis: int | None = None,
+    output: str | None = None,
+    custom_ops: str | Path | None = None,
+) -> "Outline":
+    """What could be masked in a network, the site in force, and what a sweep would cost.
+
+    Args:
+        model: path of an ONNX file, or "zoo:NAME".
+        site: node or tensor; None for the default site.
+        at: with a convolution as ``site``: its "activation", or "conv" for its raw output.
+        axis: channel axis, with a tensor as ``site``.
+        output: output with the scores, if there are several.
+        custom_ops: library of operators that the network uses.
+
+    Raises:
+        ModelError: the file is no network that can be analysed.
+        SiteError: nothing fits ``site``, or there is no default.
+    """
+    from analyzer import surgery
+
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    found = surgery.find_site(network, site, at=at, axis=axis, output=output)
+    return surgery.outline_network(network, found, output=output)
+
+
+def write_masked(
+    model: str | Path,
+    out: str | Path,
+    *,
+    site: str | None = None,
+    at: str = "activation",
+    axis: int | None = None,
+    output: str | None = None,
+    custom_ops: str | Path | None = None,
+) -> Path:
+    """Write a network with a channel mask, float [1 or N, M], as an extra input.
+
+    The mask has a default of ones, so the file is a drop-in for the original.
+
+    Args:
+        model: path of an ONNX file, or "zoo:NAME".
+        out: the file to write.
+        site, at, axis, output, custom_ops: as of :func:`inspect_network`.
+
+    Raises:
+        ModelError, SiteError: as :func:`inspect_network`.
+        OutputError: the file cannot be written.
+    """
+    from analyzer import surgery
+
+    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    found = surgery.find_site(network, site, at=at, axis=axis, output=output)
+    surgery.write_masked(network, found, Path(out))
+    return Path(out)
+
+
+def audit_population(
+    manifest: str | Path,
+    out: str | Path,
+    *,
+    preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
+    jobs: int = 1,
+    progress: Progress = _silent,
+    **options: Any,
+) -> "PopulationTable":
+    """Audit every network of a manifest, and write ``out/population.csv``.
+
+    Args:
+        manifest: CSV file, a row a network: name, model, train_data, and what is known of
+            test_data, train_accuracy, test_accuracy and gap.
+        out: folder that takes the table and an audit folder a network.
+        preprocess: as of :func:`audit_network`, the same for all networks.
+        jobs: networks audited at once, each in a process of its own.
+        progress: called with ("networks", done, total).
+        options: as of :func:`audit_network`.
+
+    Raises:
+        AnalyzerError: what is wrong with the networks that could not be audited.
+    """
+    from analyzer.audit import audit_population as audit_all
+    from analyzer.audit import read_manifest
+    from analyzer.data import preprocess_options
+    from analyzer.request import AuditRequest
+
+    members = read_manifest(Path(manifest))
+    template = AuditRequest(
+        model=members[0].model,
+        data=members[0].train_data,
+        out=Path(out),
+        preprocess=preprocess_options(preprocess),
+        **_coerced(options),
+    )
+    return audit_all(members, template, Path(out), jobs=jobs, progress=progress, say=_warn)
+
+
+def fit_gap_model(
+    population: "str | Path | PopulationTable",
+    out: str | Path | None = None,
+    *,
+    features: str = "paper",
+    name: str | None = None,
+    trained_on: str = "data not named",
+    architecture: str = "architecture not named",
+    coverage: float = 0.9,
+) -> "GapModel":
+    """Fit a gap model on an audited population.
+
+    Args:
+        population: its table, or the path of one.
+        out: JSON file to write; None to write none.
+        features: a name of :data:`analyzer.estimation.FEATURE_SETS`, e.g. "paper" for ζ and κ.
+        name: what results call the gap model; by default the file's name.
+        trained_on: the data of the population, for people who read results.
+        architecture: likewise.
+        coverage: nominal coverage of the prediction interval, in (0, 1).
+
+    Raises:
+        GapModelError: the table is unusable, or too few networks have a known gap.
+        OutputError: the file cannot be written.
+    """
+    from analyzer import estimation
+
+    table = population
+    if isinstance(table, str | Path):
+        table = estimation.read_population(table)
+    fitted = estimation.fit_population(
+        table,
+        name=name or (Path(out).stem if out is not None else "gap model"),
+        data=trained_on,
+        architecture=architecture,
+        coverage=coverage,
+        features=features,
+    )
+    return fitted if out is None else estimation.write_gap_model(fitted, out)
+
+
+def compare_audits(
+    before: "str | Path | Audit", after: "str | Path | Audit", *, tolerance: float = 0.01
+) -> "Comparison":
+    """Compare two audits.
+
+    Args:
+        before, after: audit folders.
+        tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
+
+    Raises:
+        AuditFolderError: one of the folders holds no readable audit.
+    """
+    from analyzer.audit import compare_audits as compare
+
+    return compare(_folder(before), _folder(after), tolerance=tolerance)
+
+
+def verify_audit(
+    folder: "str | Path | Audit",
+    *,
+    model: str | Path | None = None,
+    gap_model: str | Path | None = None,
+) -> "Verification":
+    """Check that an audit folder is whole, and that its numbers follow from its counts.
+
+    Args:
+        folder: audit folder.
+        model: the network, or "zoo:NAME"; by default where the audit says it was.
+        gap_model: likewise.
+
+    Raises:
+        AuditFolderError: a file of the folder is missing or unreadable.
+        ModelError, GapModelError: what was named is not one.
+    """
+    from analyzer.audit import read_record
+    from analyzer.audit import verify_audit as verify
+
+    place = _folder(folder)
+    record = read_record(place)
+    return verify(
+        place,
+        model=_bundled(network_path, record.model.path) if model is None else network_path(model),
+        gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
+        if gap_model is None
+        else gap_model_path(gap_model),
+    )
+
+
+def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
+    """The file that ``zoo:NAME`` in a record means; None for other names, and where it is gone."""
+    if not is_zoo_name(name):
+        return None
+    try:
+        return path_of(name)
+    except AnalyzerError:
+        return None
+
+
+def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
+    from analyzer.options import coerced
+    from analyzer.request import AuditRequest
+
+    try:
+        return coerced(AuditRequest, options)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _folder(audit: "str | Path | Audit") -> Path:
+    return audit.folder if isinstance(audit, Audit) else Path(audit)
+
+
+def _given(data: Any) -> Any:
+    if isinstance(data, str | Path):
+        return str(data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return (np.asarray(data[0]), np.asarray(data[1]))
+    raise DataError(
+        f"{parameter('data')} is of type {type(data).__name__}: give a path or (images, labels)."
+    )
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, AuditWarning, stacklevel=3)

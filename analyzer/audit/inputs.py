@@ -1,0 +1,96 @@
+"""What an audit is made from, found and checked before anything is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer import data, estimation, runtime, surgery
+from analyzer.audit.folder import key_of
+from analyzer.audit.provenance import installed_versions
+from analyzer.errors import DataError, parameter
+from analyzer.measures.ablation import chance_fraction
+from analyzer.measures.measure import Subject
+from analyzer.options import identity_of, options_of
+from analyzer.records import ExtraInput
+from analyzer.request import AuditRequest, DataOptions, SiteOptions
+
+__all__ = ["AuditInputs", "find_inputs", "open_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditInputs:
+    """What an audit is made from."""
+
+    subject: Subject
+    gap_model: estimation.GapModel | None
+
+
+def find_inputs(request: AuditRequest) -> AuditInputs:
+    """Open and check everything that the request names, and write nothing.
+
+    Raises:
+        AnalyzerError: something does not exist, is damaged, or does not fit.
+    """
+    _check_options(request)
+    network, extra_inputs = open_network(request.model, request, request)
+    site = surgery.find_site(
+        network, request.site, at=request.at, axis=request.axis, output=request.output
+    )
+    source = data.open_data(request.data, keys=request.keys, classes=request.classes)
+    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
+    indices = np.arange(len(source))
+    if request.limit_per_class is not None:
+        indices = data.limit_per_class(source.labels, request.limit_per_class, request.seed)
+    key = key_of(
+        {
+            **identity_of(request),
+            "model": network.info.sha256,
+            "site": [site.tensor, site.axis],
+            "inputs": {one.name: one.value.tolist() for one in extra_inputs},
+            "data": source.fingerprint(),
+            "preprocessing": preprocessing.to_dict(),
+            "chance": request.chance if request.tolerance else None,  # estimates aim at it
+            "versions": installed_versions(),
+        }
+    )
+    subject = Subject(network, extra_inputs, site, source, preprocessing, indices, key)
+    gap_model = estimation.read_gap_model(request.gap_model) if request.gap_model else None
+    return AuditInputs(subject, gap_model)
+
+
+def open_network(
+    model: Path, site: SiteOptions, data_options: DataOptions
+) -> tuple[surgery.Network, tuple[ExtraInput, ...]]:
+    """The network in ``model`` with its extra inputs bound to the values they are given.
+
+    Raises:
+        DataError, ModelError: as :func:`analyzer.surgery.load_network` and
+            :func:`analyzer.surgery.bind_inputs`.
+    """
+    network = surgery.load_network(model, custom_ops=site.custom_ops)
+    given = {name: data.read_value(text) for name, text in data_options.inputs}
+    return surgery.bind_inputs(network, given)
+
+
+def _check_options(request: AuditRequest) -> None:
+    """Refuse values outside the declared choices and bounds.
+
+    Raises:
+        DataError, DeviceError: the sentence names the option.
+    """
+    if request.chance is not None:
+        chance_fraction(request.chance)
+    if not 0 <= request.tolerance < 1:
+        raise DataError(
+            f"The {parameter('tolerance')} of ζ and κ is {request.tolerance}; give a number from 0 "
+            "(exact) to below 1, for example 0.01."
+        )
+    for name, declared in options_of(AuditRequest).items():
+        value = getattr(request, name)
+        if declared.choices and value not in declared.choices:
+            raise DataError(
+                f"{parameter(name)} cannot be {value!r}; choose one of "
+                f"{', '.join(declared.choices)}."
+            )
+    runtime.named_devices(request.device)

@@ -1,0 +1,151 @@
+"""From what the measures found to the record: features, estimated gap, warnings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from analyzer import estimation
+from analyzer.audit.inputs import AuditInputs
+from analyzer.audit.provenance import installed_versions
+from analyzer.audit.suspects import how_many
+from analyzer.audit_record import (
+    AuditRecord,
+    ClassRecord,
+    DataRecord,
+    DeviceRecord,
+    EmptyClass,
+    GapRecord,
+    ModelRecord,
+    SecondsRecord,
+)
+from analyzer.measures.ablation import AblationResult
+from analyzer.measures.ablation.result_files import CURVES, SAMPLES
+from analyzer.measures.registry import feature_values
+from analyzer.request import AuditRequest
+
+__all__ = ["make_record", "some_of"]
+
+
+def make_record(
+    request: AuditRequest,
+    inputs: AuditInputs,
+    ablation: AblationResult,
+    fields: Mapping[str, Any],
+    seconds: float,
+) -> AuditRecord:
+    """The record of an audit.
+
+    Args:
+        request: what was asked for.
+        inputs: what it was made from.
+        ablation: what the ablation found.
+        fields: of the record, as the measures give them.
+        seconds: the audit took in all.
+    """
+    subject = inputs.subject
+    info = subject.network.info
+    accuracy, chance, classes = fields["accuracy"], fields["chance"], fields["classes"]
+    empty = fields["empty_classes"]
+    found = AuditRecord(
+        model=ModelRecord(
+            path=request.model_name or str(request.model),
+            sha256=info.sha256,
+            bytes=info.bytes,
+            producer=info.producer,
+            opset=info.opset,
+        ),
+        data=DataRecord(
+            source=request.data_name or subject.source.source,
+            samples=len(ablation.samples.label),
+            sha256=ablation.data_sha256,
+            preprocessing=subject.preprocessing.to_dict(),
+            given=len(subject.source),
+        ),
+        settings=request.settings(),
+        gap=None,
+        device=DeviceRecord(
+            requested=request.device, used=ablation.device, precision=request.precision
+        ),
+        versions=installed_versions(*(["onnx-ad"] if "margins" in fields["sections"] else [])),
+        seconds=SecondsRecord(
+            prefix=ablation.prefix_seconds, sweep=ablation.sweep_seconds, total=seconds
+        ),
+        warnings=(*ablation.warnings, *_warnings(accuracy, chance, classes, ablation, empty)),
+        input_warnings=ablation.warnings,
+        skipped=ablation.skipped,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        suspects=how_many(request.suspects, ablation.samples),
+        key=subject.key,
+        **fields,
+    )
+    if inputs.gap_model is None:
+        return found
+    return replace(found, gap=_gap(request, inputs.gap_model, found))
+
+
+def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditRecord) -> GapRecord:
+    estimate = gap_model.estimate(
+        feature_values(found), rank=request.rank, conditions=estimation.conditions_of(found)
+    )
+    return GapRecord(
+        estimate=estimate.estimate,
+        low=estimate.low,
+        high=estimate.high,
+        coverage=estimate.coverage,
+        gap_model=gap_model.sha256,
+        inside_range=estimate.inside_range,
+        warnings=estimate.warnings,
+        gap_model_name=request.gap_model_name or str(request.gap_model),
+        fitted_on=str(gap_model.fitted_on),
+    )
+
+
+def _warnings(
+    accuracy: float,
+    chance: float,
+    classes: Sequence[ClassRecord],
+    ablation: AblationResult,
+    empty: Sequence[EmptyClass],
+) -> list[str]:
+    found = []
+    at_chance = [item.name for item in classes if item.accuracy <= chance]
+    # Three standard errors of an accuracy at chance.
+    if accuracy <= chance + 3 * (chance * (1 - chance) / len(ablation.samples.label)) ** 0.5:
+        found.append(
+            f"The accuracy with nothing removed is {accuracy:.1%}, no better than chance "
+            f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
+            "and then none of the quantities means anything"
+        )
+    elif at_chance:
+        found.append(
+            f"{len(at_chance)} of {len(classes)} classes are no better than chance ({chance:.1%}) "
+            f"with nothing removed, {accuracy:.1%} of all samples are right: if this is not the "
+            "training accuracy that you know, the preprocessing or the order of the classes is "
+            f"wrong, and then none of the quantities means anything ({some_of(at_chance)})"
+        )
+    kept_to = ablation.tolerance
+    if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
+        found.append(
+            f"ζ, κ and the counts in {CURVES} and {SAMPLES} are estimates (tolerance "
+            f"{kept_to.asked:g}): ζ is off by at most {kept_to.zeta_bound:.2g}, and κ, with "
+            f"{kept_to.confidence:.0%} probability, by at most {kept_to.kappa_bound:.2g}; nothing "
+            "of this is in the interval of an estimated gap"
+        )
+    if empty:
+        found.append(
+            f"{len(empty)} of the network's {ablation.classes} classes have no samples and are "
+            f"left out of every average: {some_of([item.name for item in empty])}"
+        )
+    if ablation.skipped:
+        found.append(
+            f"Left out, because they could not be read ({len(ablation.skipped)}): "
+            f"{some_of(ablation.skipped)}"
+        )
+    return found
+
+
+def some_of(names: Sequence[str], limit: int = 8) -> str:
+    """The first names, and how many more there are."""
+    listed = "; ".join(names[:limit])
+    return listed if len(names) <= limit else f"{listed}; and {len(names) - limit} more"

@@ -1,0 +1,176 @@
+"""What ``audit.json`` says, as frozen records: what was audited, with what, and what came out.
+
+Fields keep the names of the file, so that one rule reads and writes all of them
+(:mod:`analyzer.audit.folder`). Fields may be added within a schema version; unknown ones are
+ignored on reading. What a measure besides the ablation has to say stands in a section that its own
+room defines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "SCHEMA",
+    "AuditRecord",
+    "ClassRecord",
+    "DataRecord",
+    "DeviceRecord",
+    "EmptyClass",
+    "GapRecord",
+    "ModelRecord",
+    "RowsRecord",
+    "SecondsRecord",
+    "SiteRecord",
+    "ToleranceRecord",
+]
+
+SCHEMA = 1
+"""Version of ``audit.json``; grows when a field changes its meaning or goes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """The network that was audited."""
+
+    path: str  # as the caller gave it
+    sha256: str  # of the file, followed by its external data files where there are any
+    bytes: int
+    producer: str
+    opset: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecord:
+    """The training samples that were used."""
+
+    source: str
+    samples: int
+    sha256: str  # of the samples as read, with their labels
+    preprocessing: Mapping[str, Any]
+    given: int  # before the limit per class
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRecord:
+    """The tensor that was masked."""
+
+    tensor: str
+    axis: int
+    channels: int  # M
+    kind: str  # "activation", "convolution" or "tensor"
+    cut: str  # the tensor where the graph was cut; differs from ``tensor`` when sunk
+    operator: str = ""  # that makes the tensor, e.g. "Relu"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecord:
+    """One class: accuracy with nothing removed, and its sparsity quantities (Eq. 2 to 5)."""
+
+    index: int
+    name: str
+    samples: int
+    accuracy: float
+    n0: int
+    n0_r: int
+    zeta: float
+    kappa: float
+    chance_reached: bool
+    flags: tuple[str, ...] = ()  # sentences
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyClass:
+    """A class of the network without samples: left out of every average."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GapRecord:
+    """The estimated generalization gap (Eq. 7) with its prediction interval."""
+
+    estimate: float
+    low: float
+    high: float
+    coverage: float  # nominal coverage of [low, high]
+    gap_model: str  # sha256 of the gap model
+    inside_range: bool
+    warnings: tuple[str, ...] = ()
+    gap_model_name: str = ""  # file or zoo name
+    fitted_on: str = ""  # the population behind the gap model, in words
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """What was asked for and what ran."""
+
+    requested: str
+    used: str  # several are separated by commas
+    precision: str = "float32"  # or "tf32", "fp16"
+
+
+@dataclass(frozen=True, slots=True)
+class SecondsRecord:
+    """Wall-clock time."""
+
+    prefix: float
+    sweep: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRecord:
+    """Rows (sample, order, n): how many there are, and how many had to be run."""
+
+    possible: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToleranceRecord:
+    """How far ζ and κ of the network can be off, where not all rows were run."""
+
+    asked: float
+    zeta_bound: float  # for certain
+    kappa_bound: float  # with probability ``confidence``
+    confidence: float
+    rows_audited: int  # drawn at random from those not run, to see whether they were guessed right
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """The content of ``audit.json``."""
+
+    model: ModelRecord
+    data: DataRecord
+    site: SiteRecord
+    settings: Mapping[str, Any]  # every option in force, JSON values
+    chance: float  # the chance level in use
+    accuracy: float  # of all samples, with nothing removed
+    zeta: float  # Eq. 6
+    kappa: float  # Eq. 6
+    classes: tuple[ClassRecord, ...]
+    gap: GapRecord | None  # None without a gap model
+    device: DeviceRecord
+    versions: Mapping[str, str]
+    seconds: SecondsRecord
+    rows: RowsRecord
+    warnings: tuple[str, ...] = ()
+    input_warnings: tuple[str, ...] = ()  # those of them that come from before the counting
+    empty_classes: tuple[EmptyClass, ...] = ()
+    skipped: tuple[str, ...] = ()  # names of unreadable samples that were left out
+    created: str = ""  # UTC, ISO 8601
+    tolerance: ToleranceRecord | None = None  # None: the counts are exact
+    suspects: int = 0  # samples that ``suspects.csv`` lists
+    features: Mapping[str, float] = field(default_factory=dict)  # of the curves
+    # What further measures say, by their names; in the file a field each, null if not asked for.
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""  # identity of what was counted; the same audit is not counted twice
+    schema: int = SCHEMA
+
+    @property
+    def rank(self) -> str:
+        """What units were ranked by."""
+        return str(self.settings["rank"])

@@ -1,0 +1,32 @@
+from .batch import Batch, Skipped, batches
+from .formats import open_data
+from .formats.arrays import from_arrays, read_value
+from .images import thumbnail
+from .labels import ClassList, check_classes, limit_per_class, read_classes
+from .preprocessing import Preprocessing, resolve_preprocessing
+from .preprocessing_options import PreprocessOptions, preprocess_options
+from .preprocessing_spec import INTERPOLATIONS, PRESETS
+from .source import Sample, Source, combine_digests
+
+__all__ = [
+    "INTERPOLATIONS",
+    "PRESETS",
+    "Batch",
+    "ClassList",
+    "PreprocessOptions",
+    "Preprocessing",
+    "Sample",
+    "Skipped",
+    "Source",
+    "batches",
+    "check_classes",
+    "combine_digests",
+    "from_arrays",
+    "limit_per_class",
+    "open_data",
+    "preprocess_options",
+    "read_classes",
+    "read_value",
+    "resolve_preprocessing",
+    "thumbnail",
+]

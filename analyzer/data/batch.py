@@ -1,0 +1,186 @@
+"""Batches of preprocessed samples, made ahead of their use in worker threads."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from analyzer.data import images
+from analyzer.data.preprocessing import Preprocessing, numpy_dtype
+from analyzer.data.source import Source, digest, reason_of
+from analyzer.errors import DataError
+
+__all__ = ["Batch", "Skipped", "batches"]
+
+_CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
+_NOT_FINITE = "it holds values that are not finite numbers"
+_AHEAD = 2  # batches prepared beyond the one in use
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A sample that could not be read."""
+
+    index: int  # in the source
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Samples ready for the network. B samples, fewer than asked for where some were skipped."""
+
+    indices: np.ndarray  # int64 (B,): in the source, in the order asked for
+    images: np.ndarray  # (B, *preprocessing.shape), of the input's type
+    digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as it is stored
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    indices: np.ndarray | Sequence[int],
+    batch_size: int,
+    *,
+    skip_bad: bool = False,
+    threads: int | None = None,
+) -> Iterator[Batch]:
+    """Read, decode and preprocess samples, in the order of ``indices``.
+
+    Memory is bounded: three batches at any time. Closing the iterator ends the threads.
+
+    Args:
+        source: the samples.
+        preprocessing: resolved for this source.
+        indices: of the samples wanted, (S',).
+        batch_size: samples a batch; the last one may hold fewer.
+        skip_bad: leave unreadable samples out of their batch, which names them; a batch can
+            come out empty.
+        threads: that decode; the number of usable cores by default.
+
+    Raises:
+        DataError: a sample is unreadable (without ``skip_bad``) or comes out at another size.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    indices = np.asarray(indices, np.int64)
+    parts = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    with ThreadPoolExecutor(threads or _usable_cores(), "decode") as pool:
+        pending: deque[_Pending] = deque()
+        try:
+            for part in parts:
+                pending.append(_begin(pool, source, preprocessing, part, skip_bad))
+                if len(pending) > _AHEAD:
+                    yield _end(pending.popleft())
+            while pending:
+                yield _end(pending.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Pending:
+    """A batch being made: tasks write into its arrays and return what they skipped."""
+
+    batch: Batch
+    tasks: list[Future]
+
+
+def _begin(
+    pool: ThreadPoolExecutor,
+    source: Source,
+    preprocessing: Preprocessing,
+    indices: np.ndarray,
+    skip_bad: bool,
+) -> _Pending:
+    batch = Batch(
+        indices,
+        np.empty((len(indices), *preprocessing.shape), numpy_dtype(preprocessing.dtype)),
+        np.empty((len(indices), 32), np.uint8),
+    )
+    array = source.array
+    if array is not None and (preprocessing.as_stored or preprocessing.keeps(*array.shape[1:3])):
+        tasks = [pool.submit(_fill_from_array, array, source, preprocessing, batch, skip_bad)]
+    else:
+        tasks = [
+            pool.submit(_fill, source, preprocessing, batch, slice(start, start + _CHUNK), skip_bad)
+            for start in range(0, len(indices), _CHUNK)
+        ]
+    return _Pending(batch, tasks)
+
+
+def _end(pending: _Pending) -> Batch:
+    skipped = [bad for task in pending.tasks for bad in task.result()]
+    batch = pending.batch
+    if not skipped:
+        return batch
+    good = ~np.isin(batch.indices, [bad.index for bad in skipped])
+    return Batch(batch.indices[good], batch.images[good], batch.digests[good], tuple(skipped))
+
+
+def _fill_from_array(
+    array: np.ndarray, source: Source, preprocessing: Preprocessing, batch: Batch, skip_bad: bool
+) -> list[Skipped]:
+    """Make a whole batch from rows of the source's array at once: nothing is resized."""
+    rows = np.ascontiguousarray(array[batch.indices])
+    skipped = []
+    for slot in np.flatnonzero(~_finite(rows)).tolist():
+        index = int(batch.indices[slot])
+        if not skip_bad:
+            raise DataError(source.unreadable(index, _NOT_FINITE))
+        skipped.append(Skipped(index, source.names[index], _NOT_FINITE))
+    preprocessing.finish(rows, batch.images)
+    for slot, row in enumerate(rows):
+        batch.digests[slot] = np.frombuffer(digest(row), np.uint8)
+    return skipped
+
+
+def _finite(samples: np.ndarray) -> np.ndarray:
+    """Whether all values of each sample are finite numbers, bool (B,)."""
+    if samples.dtype.kind in "biu":
+        return np.ones(len(samples), bool)
+    return np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
+
+
+def _fill(
+    source: Source, preprocessing: Preprocessing, batch: Batch, slots: slice, skip_bad: bool
+) -> list[Skipped]:
+    """Make some samples of a batch one by one."""
+    skipped = []
+    for slot in range(*slots.indices(len(batch))):
+        index = int(batch.indices[slot])
+        try:
+            stored = source.store.stored(index)
+            image: Image.Image | np.ndarray
+            if isinstance(stored, bytes):
+                image = images.decode(stored, exif=preprocessing.exif)
+            else:
+                image = stored
+        except (OSError, DataError) as error:
+            reason = reason_of(error)
+            if not skip_bad:
+                raise DataError(source.unreadable(index, reason)) from error
+            skipped.append(Skipped(index, source.names[index], reason))
+            continue
+        try:
+            picture = preprocessing.picture(image)
+        except DataError as error:
+            name = f"{source.names[index]} in {source.source}"
+            raise DataError(f"{name} {error.message}") from error
+        preprocessing.finish(picture[None], batch.images[slot : slot + 1])
+        batch.digests[slot] = np.frombuffer(digest(stored), np.uint8)
+    return skipped
+
+
+def _usable_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

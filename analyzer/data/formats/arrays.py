@@ -1,0 +1,208 @@
+"""Samples held in memory as one array, ``.npz`` files of them, and values of ``.npy`` files."""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analyzer.data.formats.format import Format, Wanted
+from analyzer.data.labels import integer_labels
+from analyzer.data.source import NumberedNames, Source, file_state
+from analyzer.errors import DataError, parameter
+
+__all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
+
+_CHANNEL_COUNTS = (1, 3, 4)
+_PAIRS: dict[str | None, tuple[tuple[str, str], ...]] = {
+    None: (("images", "labels"), ("x", "y"), ("X", "y")),
+    "train": (("x_train", "y_train"), ("train_images", "train_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+    "val": (("x_val", "y_val"), ("val_images", "val_labels")),
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ArrayStore:
+    """Samples as rows of an array."""
+
+    array: np.ndarray  # uint8 (S, H, W) or (S, H, W, C); or floats (S, …)
+    state: str | None = None  # of the file it was read from; None: hash the values
+
+    def stored(self, index: int) -> np.ndarray:
+        return self.array[index]
+
+    def fingerprint(self) -> str:
+        if self.state is not None:
+            return self.state
+        values = np.ascontiguousarray(self.array)
+        head = f"{values.dtype} {values.shape}".encode()
+        return hashlib.sha256(head + hashlib.sha256(values.data).digest()).hexdigest()
+
+
+def from_arrays(
+    images: ArrayLike,
+    labels: ArrayLike,
+    *,
+    source: str,
+    kind: str = "arrays",
+    class_names: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    state: str | None = None,
+) -> Source:
+    """A source over arrays in memory.
+
+    Args:
+        images: uint8 images (S, H, W), (S, H, W, C) or (S, C, H, W) with C of 1, 3 or 4, which
+            go through the preprocessing; or floats (S, …), which are fed as they are. Whole
+            numbers of a wider type are taken as uint8 where they fit.
+        labels: (S,) class indices.
+        source: what to call it in records and errors.
+        class_names: by class index.
+        names: of the samples; their numbers by default.
+        state: identity for :meth:`Source.fingerprint`; by default the values are hashed.
+
+    Raises:
+        DataError: shapes, types or lengths do not fit.
+    """
+    try:
+        images, labels = np.asarray(images), np.asarray(labels)
+    except ValueError as error:
+        raise DataError(f"The images or labels in {source} are no array ({error}).") from error
+    labels = integer_labels(labels, source)
+    if images.ndim < 2:
+        raise DataError(
+            f"The images in {source} have shape {images.shape}; the samples must lie along the "
+            "first of at least two axes."
+        )
+    if len(images) != len(labels):
+        raise DataError(f"{source} holds {len(images)} images but {len(labels)} labels.")
+    warnings: tuple[str, ...] = ()
+    if images.dtype.kind in "iu" and images.dtype != np.uint8:
+        if images.size and not 0 <= images.min() <= images.max() <= 255:
+            raise DataError(
+                f"The images in {source} are {images.dtype} and not all within 0 to 255. Store "
+                "8-bit images as uint8, or what the network takes as floats."
+            )
+        warnings = (f"{source}: {images.dtype} images were taken as 8-bit images",)
+        images = images.astype(np.uint8)
+    if images.dtype == np.uint8:
+        images = _channels_last(images, source)
+    elif images.dtype.kind != "f":
+        raise DataError(
+            f"The images in {source} are {images.dtype}. Store 8-bit images as uint8, or what the "
+            "network takes as floats."
+        )
+    return Source(
+        source=source,
+        kind=kind,
+        labels=labels,
+        names=NumberedNames(len(labels)) if names is None else names,
+        store=ArrayStore(images, state),
+        class_names=None if class_names is None else tuple(class_names),
+        warnings=warnings,
+    )
+
+
+def open_npz(path: Path, wanted: Wanted) -> Source:
+    """Open an ``.npz`` file of images and labels; pickled objects are never read.
+
+    The split is "train", "test" or "val" in files that hold several (``x_train``, …). Where no
+    keys are given, the usual ones are tried.
+
+    Raises:
+        DataError: not such a file, other keys, pickled objects, or unfit arrays.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a readable .npz file ({error}).") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(f"{path} is a single array. Save images and labels with numpy.savez.")
+    with archive:
+        images_key, labels_key, split = _choose_keys(archive.files, path, wanted)
+        try:
+            images, labels = archive[images_key], archive[labels_key]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            reason = "pickled objects are never read" if "allow_pickle" in str(error) else error
+            raise DataError(
+                f"{images_key!r} and {labels_key!r} of {path} cannot be read ({reason}). Save "
+                "plain arrays of numbers."
+            ) from error
+    return from_arrays(
+        images,
+        labels,
+        source=f"{path}#{split}" if split else str(path),
+        kind="npz",
+        state=f"{file_state(path)} {images_key} {labels_key}",
+    )
+
+
+def read_value(text: str) -> np.ndarray:
+    """A number, or the array in a ``.npy`` file: what another input of a network is fed.
+
+    Raises:
+        DataError: it is neither.
+    """
+    try:
+        return np.asarray(float(text))
+    except ValueError:
+        pass
+    try:
+        found = np.load(Path(text), allow_pickle=False)
+    except OSError as error:
+        reason = error.strerror or "it is not a NumPy file"
+        raise DataError(f"{text!r} is no number, and no .npy file: {reason}.") from None
+    except (ValueError, EOFError):
+        raise DataError(f"{text} is not a .npy file of numbers.") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        raise DataError(f"{text} holds no array of numbers. Save one with numpy.save.")
+    return found
+
+
+def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[str, str, str | None]:
+    """The keys of images and labels, and the split they are (None where there are no splits)."""
+    there = f"{path} holds {', '.join(map(repr, present)) or 'nothing'}"
+    name_them = f"Name two of these with {parameter('keys')}."
+    if wanted.keys is not None:
+        missing = [key for key in wanted.keys if key not in present]
+        if missing:
+            raise DataError(f"{there}, not {missing[0]!r}. {name_them}")
+        return *wanted.keys, None
+    splits = (wanted.split,) if wanted.split else (None, "train")
+    for split in splits:
+        if split not in _PAIRS:
+            raise DataError(
+                f"{path}#{split} does not exist: a .npz file has the splits train, test and val."
+            )
+        for images_key, labels_key in _PAIRS[split]:
+            if images_key in present and labels_key in present:
+                return images_key, labels_key, split
+    usual = " or ".join(f"{a!r} and {b!r}" for a, b in _PAIRS[wanted.split])
+    raise DataError(f"{there}, not {usual}. {name_them}")
+
+
+def _channels_last(images: np.ndarray, source: str) -> np.ndarray:
+    """uint8 images as (S, H, W) or (S, H, W, C), without copying."""
+    if images.ndim == 3:
+        return images
+    if images.ndim == 4 and images.shape[3] in _CHANNEL_COUNTS:
+        return images[..., 0] if images.shape[3] == 1 else images
+    if images.ndim == 4 and images.shape[1] in _CHANNEL_COUNTS:
+        return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    raise DataError(
+        f"The uint8 images in {source} have shape {images.shape}; wanted are (S, H, W), "
+        "(S, H, W, C) or (S, C, H, W) with 1, 3 or 4 channels. Or store floats, which are fed as "
+        "they are."
+    )
+
+
+NPZ = Format(
+    "a .npz file of images and labels",
+    lambda path: path.is_file() and path.name.lower().endswith(".npz"),
+    open_npz,
+)

@@ -1,0 +1,190 @@
+"""CIFAR-10 and CIFAR-100 folders as their authors ship them, in the binary or python version."""
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.data.formats.arrays import from_arrays
+from analyzer.data.formats.format import Format, Wanted, split_of_two
+from analyzer.data.source import CompactNames, Source, file_state
+from analyzer.errors import DataError
+
+__all__ = ["CIFAR", "open_cifar"]
+
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """One of the four forms in which CIFAR is shipped."""
+
+    kind: str  # "cifar10" or "cifar100"
+    folder: str  # name of the folder in the archive
+    train: tuple[str, ...]
+    test: str
+    names: str  # file with the names of the classes
+    binary: bool
+
+
+_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+_VERSIONS = (
+    _Version(
+        "cifar10",
+        "cifar-10-batches-bin",
+        tuple(f"{name}.bin" for name in _BATCHES),
+        "test_batch.bin",
+        "batches.meta.txt",
+        True,
+    ),
+    _Version("cifar10", "cifar-10-batches-py", _BATCHES, "test_batch", "batches.meta", False),
+    _Version(
+        "cifar100", "cifar-100-binary", ("train.bin",), "test.bin", "fine_label_names.txt", True
+    ),
+    _Version("cifar100", "cifar-100-python", ("train",), "test", "meta", False),
+)
+
+
+def _find(folder: Path) -> tuple[Path, _Version] | None:
+    """Where a CIFAR folder lies (it, or the archive's folder in it), and the version."""
+    for version in _VERSIONS:
+        for place in (folder, folder / version.folder):
+            if (place / version.names).is_file() and (
+                (place / version.train[0]).is_file() or (place / version.test).is_file()
+            ):
+                return place, version
+    return None
+
+
+def open_cifar(path: Path, wanted: Wanted) -> Source:
+    """Open one split, "train" (by default) or "test". CIFAR-100's labels are the fine ones.
+
+    Raises:
+        DataError: files are missing or damaged, or a pickle holds more than arrays.
+    """
+    found = _find(path)
+    if found is None:
+        raise DataError(f"{path} is not a CIFAR-10 or CIFAR-100 folder.")
+    folder, version = found
+    split = split_of_two(wanted.split, "a CIFAR folder", folder)
+    files = [folder / name for name in (version.train if split == "train" else (version.test,))]
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file} is missing. Fetch the data set again.")
+    read = _read_binary if version.binary else _read_pickled
+    images, labels, names = zip(*(read(file, version.kind) for file in files), strict=True)
+    return from_arrays(
+        np.concatenate(images).reshape(-1, 3, 32, 32),
+        np.concatenate(labels),
+        source=f"{folder}#{split}",
+        kind=version.kind,
+        class_names=_class_names(folder / version.names, version),
+        names=CompactNames(name for part in names for name in part) if all(names) else None,
+        state=" ".join(map(file_state, files)),
+    )
+
+
+def _read_binary(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Images (S, 3072), labels (S,) and no names of a file of records: labels, then pixels."""
+    head = 1 if kind == "cifar10" else 2  # CIFAR-100 has the coarse label before the fine one
+    data = np.fromfile(path, np.uint8)
+    if not data.size or data.size % (head + _PIXELS):
+        raise DataError(
+            f"{path} holds {data.size} bytes, which is no whole number of {head + _PIXELS}-byte "
+            "records. Fetch the data set again."
+        )
+    records = data.reshape(-1, head + _PIXELS)
+    return records[:, head:], records[:, head - 1], []
+
+
+def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Images (S, 3072), labels (S,) and file names of a python batch."""
+    content = _load_arrays(path)
+    images = content.get(b"data")
+    labels = content.get(b"labels" if kind == "cifar10" else b"fine_labels")
+    if not (
+        isinstance(images, np.ndarray)
+        and images.dtype == np.uint8
+        and images.ndim == 2
+        and images.shape[1] == _PIXELS
+        and isinstance(labels, list)
+        and len(labels) == len(images)
+        and all(isinstance(label, int) for label in labels)
+    ):
+        raise DataError(f"{path} does not hold CIFAR's images and labels. Fetch it again.")
+    return images, np.array(labels, np.int64), _texts(content.get(b"filenames", []))
+
+
+def _class_names(path: Path, version: _Version) -> list[str]:
+    if version.binary:
+        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    key = b"label_names" if version.kind == "cifar10" else b"fine_label_names"
+    names = _texts(_load_arrays(path).get(key, []))
+    if not names:
+        raise DataError(f"{path} does not hold the names of the classes. Fetch it again.")
+    return names
+
+
+def _texts(values: object) -> list[str]:
+    values = values if isinstance(values, list) else []
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _load_arrays(path: Path) -> Mapping[bytes, object]:
+    """The dictionary in a pickle that holds plain values and arrays, and nothing that runs."""
+    try:
+        with path.open("rb") as file:
+            content = _ArraysOnly(file, encoding="bytes").load()
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
+    except Exception as error:
+        # A damaged pickle makes the unpickler raise anything from EOFError to TypeError.
+        raise DataError(f"{path} is a damaged pickle ({error}). Fetch it again.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no dictionary. Fetch it again.")
+    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+
+
+def _reconstruct(subtype: type, shape: tuple, typecode: bytes) -> np.ndarray:
+    """Stands for numpy's own: an empty array, whose values follow."""
+    if subtype is not np.ndarray or shape != (0,):
+        raise DataError("is a pickle that makes more than plain arrays. Fetch it again.")
+    return np.empty(0, np.uint8)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stands for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
+    if encoding not in ("latin1", b"latin1"):
+        raise DataError("is a pickle that makes more than plain arrays. Fetch it again.")
+    return (text if isinstance(text, str) else text.decode("latin1")).encode("latin1")
+
+
+_ALLOWED: Mapping[tuple[str, str], Callable] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numbers, texts, lists, dictionaries and arrays of numbers; imports nothing."""
+
+    def find_class(self, module: str, name: str) -> Callable:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise DataError(
+                f"is a pickle that asks for {module}.{name}, which could run code. It was "
+                "not read further."
+            ) from None
+
+
+CIFAR = Format(
+    "a CIFAR-10 or CIFAR-100 folder",
+    lambda path: path.is_dir() and _find(path) is not None,
+    open_cifar,
+)

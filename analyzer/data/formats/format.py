@@ -1,0 +1,100 @@
+"""A format of labelled data: how it is recognised and opened; and the splits that it may hold.
+
+A split is the train, test or validation part of a data set; "PATH#test" names one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from analyzer.data.labels import ClassList
+from analyzer.data.source import Source
+from analyzer.errors import DataError
+
+__all__ = ["Format", "Wanted", "choose_split", "split_called", "split_in", "split_of_two"]
+
+_WORDS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of the data at a path, and how it is named there."""
+
+    split: str | None = None  # None: "train" where there are splits
+    keys: tuple[str, str] | None = None  # names of the images and the labels
+    classes: ClassList | None = None  # the network's own
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A form in which labelled data are stored."""
+
+    description: str  # for people, as "a folder of class folders"
+    recognises: Callable[[Path], bool]  # whether what lies at an existing path has this form
+    open: Callable[[Path, Wanted], Source]  # raises DataError where it is damaged or unfit
+
+
+def split_called(name: str) -> str | None:
+    """The split whose name this is."""
+    return _WORDS.get(name.lower())
+
+
+def split_in(name: str) -> str | None:
+    """The split that a name says it is: "train-00000-of-00002.parquet" is "train"."""
+    for word in re.split(r"[^a-z]+", name.lower()):
+        if word in _WORDS:
+            return _WORDS[word]
+    return None
+
+
+def split_of_two(split: str | None, kind: str, where: Path) -> str:
+    """The split of data that always have a train and a test split: "train" by default.
+
+    Raises:
+        DataError: it is neither; the message calls the data ``kind``.
+    """
+    if split not in (None, "train", "test"):
+        raise DataError(f"{where}#{split} does not exist: {kind} has the splits train and test.")
+    return split or "train"
+
+
+def choose_split(
+    items: Mapping[_T, str | None], split: str | None, where: Path
+) -> tuple[list[_T], str | None]:
+    """The items of one split, and its name: the one asked for, else "train" if there are splits.
+
+    Args:
+        items: what there is, with the split each is in; None: it does not say.
+        split: the split asked for.
+        where: what to call the data in errors.
+
+    Returns:
+        all items and None where there are no splits and none is asked for.
+
+    Raises:
+        DataError: the split is not there, or there are splits but no "train".
+    """
+    splits = sorted({item_split for item_split in items.values() if item_split})
+    if split is not None:
+        split = split_called(split) or split
+    elif splits:
+        split = "train"
+    chosen = [item for item, item_split in items.items() if item_split == split]
+    if not chosen:
+        raise DataError(
+            f"{where} has no split {split!r} (there: {', '.join(splits) or 'no splits'}). Name one "
+            "as PATH#SPLIT."
+        )
+    return chosen, split

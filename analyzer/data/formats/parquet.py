@@ -1,0 +1,259 @@
+"""Parquet with an image column, as Hugging Face's ``datasets`` writes it.
+
+pyarrow is an extra of this distribution, so it is imported where it is used.
+"""
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
+from analyzer.data.images import EXTENSIONS
+from analyzer.data.labels import integer_labels, labels_of_values
+from analyzer.data.source import CompactNames, NumberedNames, Source, file_state, natural_key
+from analyzer.errors import DataError, parameter
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["PARQUET", "ParquetStore", "open_parquet"]
+
+_CACHE_BYTES = 512 << 20  # whole data sets of CIFAR's size; some row groups of large ones
+_IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+
+
+class ParquetStore:
+    """Samples as cells of an image column. Row groups are read whole and the last ones kept.
+
+    Hugging Face writes 100 images a row group, so that reading one image in a large, shuffled
+    data set costs about as much again as decoding it.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], column: str):
+        import pyarrow.parquet as pq
+
+        self._paths = paths
+        self._column = column
+        self._metadata = [pq.read_metadata(path) for path in paths]
+        rows = [
+            (file, group, metadata.row_group(group).num_rows)
+            for file, metadata in enumerate(self._metadata)
+            for group in range(metadata.num_row_groups)
+        ]
+        self._groups = [(file, group) for file, group, _ in rows]
+        self._starts = np.cumsum([0, *(count for _, _, count in rows)])
+        self._kept: OrderedDict[int, pyarrow.ChunkedArray] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+
+    def stored(self, index: int) -> bytes:
+        group = int(np.searchsorted(self._starts, index, side="right")) - 1
+        data = self._read(group)[index - int(self._starts[group])].as_py()
+        if data is None:
+            raise DataError("the row holds no image bytes")
+        return data
+
+    def fingerprint(self) -> str:
+        return "\n".join([self._column, *map(file_state, self._paths)])
+
+    def _read(self, group: int) -> "pyarrow.ChunkedArray":
+        """The image bytes of a row group."""
+        with self._lock:
+            if group in self._kept:
+                self._kept.move_to_end(group)
+                return self._kept[group]
+        cells = self._read_group(group)  # outside the lock, so that other threads can read
+        with self._lock:
+            if group not in self._kept:
+                self._kept[group] = cells
+                self._kept_bytes += cells.nbytes
+            while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return cells
+
+    def _read_group(self, group: int) -> "pyarrow.ChunkedArray":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file, number = self._groups[group]
+        try:
+            with pq.ParquetFile(self._paths[file], metadata=self._metadata[file]) as parquet:
+                table = parquet.read_row_group(number, columns=[self._column], use_threads=False)
+        except pa.ArrowException as error:
+            raise DataError(f"{self._paths[file]} is damaged: {error}") from error
+        cells = table.column(0)
+        return cells.flatten()[0] if pa.types.is_struct(cells.type) else cells
+
+
+def open_parquet(path: Path, wanted: Wanted) -> Source:
+    """Open a Parquet file, or a folder of them, of one image column and one label column.
+
+    A folder is as Hugging Face lays it out (``data/train-00000-of-….parquet``). Where file names
+    name splits, one is taken, "train" by default. Keys are the names of the image and the label
+    column; where none are given, the file's own features, or the usual names, say which they are.
+
+    Raises:
+        DataError: pyarrow is missing, the file is damaged, or there are no such columns.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError(
+            f'{path} is Parquet, which needs pyarrow: pip install "onnx-gap[parquet]".'
+        ) from error
+    files = _files(path)
+    where = str(path)
+    if wanted.split is not None or any(files.values()):
+        chosen, split = choose_split(files, wanted.split, path)
+        files = dict.fromkeys(chosen)
+        where = f"{path}#{split}"
+    if len({file.parent for file in files}) > 1:
+        raise DataError(
+            f"{path} holds several data sets ("
+            f"{', '.join(sorted({str(file.parent.relative_to(path)) for file in files}))}). Name "
+            "one of these folders."
+        )
+    paths = tuple(files)
+    try:
+        schema = pq.read_schema(paths[0])
+        features = _features(schema)
+        image, label = _columns(schema, features, wanted.keys, path)
+        image_type = schema.field(image).type
+        values = pa.chunked_array(
+            [chunk for file in paths for chunk in pq.read_table(file, columns=[label])[0].chunks],
+            schema.field(label).type,
+        )
+        names = _names(paths, image, image_type)
+        if pa.types.is_struct(image_type):
+            image = f"{image}.bytes"
+        store = ParquetStore(paths, image)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise DataError(f"{path} is not readable Parquet ({error}).") from error
+    class_names, indexing = features.get(label, {}).get("names"), "labels"
+    if values.null_count:
+        raise DataError(f"{values.null_count} rows of {where} have no {label!r}.")
+    if pa.types.is_integer(values.type):
+        labels = integer_labels(values.to_numpy(), where)
+    elif pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        labels, class_names, indexing = labels_of_values(values.to_pylist(), wanted.classes, where)
+    else:
+        raise DataError(
+            f"The column {label!r} of {where} is {values.type}. Name the columns of images and "
+            f"class indices with {parameter('keys')}."
+        )
+    return Source(
+        source=where,
+        kind="parquet",
+        labels=labels,
+        names=NumberedNames(len(labels), "row ") if names is None else names,
+        store=store,
+        class_names=None if class_names is None else tuple(class_names),
+        indexing=indexing,
+        exif=True,  # as datasets does when it decodes
+    )
+
+
+def _files(path: Path) -> dict[Path, str | None]:
+    """The Parquet files at a path with the split each is in, as file or folder names say."""
+    if path.is_file():
+        return {path: None}
+    files = sorted(path.rglob("*.parquet"), key=lambda file: natural_key(str(file)))
+    return {
+        file: split_in(file.name) or (split_in(file.parent.name) if file.parent != path else None)
+        for file in files
+    }
+
+
+def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
+    """What Hugging Face wrote of the columns: {"_type": "ClassLabel", "names": […]} and such."""
+    try:
+        content = json.loads((schema.metadata or {})[b"huggingface"])
+        features = content["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    if not isinstance(features, dict):
+        return {}
+    return {name: value for name, value in features.items() if isinstance(value, dict)}
+
+
+def _columns(
+    schema: "pyarrow.Schema",
+    features: Mapping[str, Mapping],
+    keys: tuple[str, str] | None,
+    path: Path,
+) -> tuple[str, str]:
+    """The names of the image and the label column."""
+    import pyarrow as pa
+
+    there = f"{path} has the columns {', '.join(map(repr, schema.names))}"
+    image, label = keys or (
+        _choose(schema, features, "Image", _IMAGE_COLUMNS),
+        _choose(schema, features, "ClassLabel", _LABEL_COLUMNS),
+    )
+    for key, what in ((image, "images"), (label, "labels")):
+        if key not in schema.names:
+            missing = f"not {key!r}" if key else f"none known for {what}"
+            raise DataError(
+                f"{there}, {missing}. Name the columns of images and labels with "
+                f"{parameter('keys')}."
+            )
+    kind = schema.field(image).type
+    if pa.types.is_struct(kind):
+        kind = next((field.type for field in kind if field.name == "bytes"), None)
+    if kind not in (pa.binary(), pa.large_binary()):
+        raise DataError(
+            f"{there}, but {image!r} does not hold the bytes of image files. Embed them, as "
+            "datasets' save_to_disk and push_to_hub do."
+        )
+    return image, label
+
+
+def _choose(
+    schema: "pyarrow.Schema", features: Mapping[str, Mapping], kind: str, usual: tuple[str, ...]
+) -> str:
+    """The one column of a kind, or the first of the usual names; "" where there is none."""
+    declared = [name for name, feature in features.items() if feature.get("_type") == kind]
+    if len(declared) == 1:
+        return declared[0]
+    return next((name for name in usual if name in (declared or schema.names)), "")
+
+
+def _names(
+    paths: tuple[Path, ...], image: str, image_type: "pyarrow.DataType"
+) -> CompactNames | None:
+    """The file names that the image column keeps, where every row has one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not pa.types.is_struct(image_type) or "path" not in [field.name for field in image_type]:
+        return None
+    names = [
+        name
+        for path in paths
+        for name in pq.read_table(path, columns=[f"{image}.path"])[0].flatten()[0].to_pylist()
+    ]
+    return None if None in names else CompactNames(names)
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether it is a Parquet file, or a folder with some; looks no further than first images."""
+    if path.is_file():
+        return path.name.lower().endswith(".parquet")
+    for _, _, files in os.walk(path):
+        endings = {os.path.splitext(file)[1].lower() for file in files}
+        if ".parquet" in endings:
+            return True
+        if endings & EXTENSIONS:
+            return False
+    return False
+
+
+PARQUET = Format("Parquet", _is_parquet, open_parquet)

@@ -1,0 +1,182 @@
+"""WebDataset: tar archives in which files of one name but different endings make a sample."""
+
+import json
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
+from analyzer.data.images import EXTENSIONS
+from analyzer.data.labels import labels_of_values
+from analyzer.data.source import CompactNames, Source, file_state, natural_key
+from analyzer.errors import DataError, parameter
+
+__all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
+
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_LABEL_BYTES = 1 << 20  # no label file is larger
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TarStore:
+    """Samples as files inside plain tar archives, read by their offsets."""
+
+    paths: tuple[Path, ...]
+    archive: np.ndarray  # int32 (S,): which of them
+    offset: np.ndarray  # int64 (S,)
+    size: np.ndarray  # int64 (S,)
+
+    def stored(self, index: int) -> bytes:
+        path, size = self.paths[self.archive[index]], int(self.size[index])
+        with path.open("rb") as file:
+            file.seek(self.offset[index])
+            data = file.read(size)
+        if len(data) != size:
+            raise OSError(f"{path} is truncated")
+        return data
+
+    def fingerprint(self) -> str:
+        return "\n".join(map(file_state, self.paths))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A sample while its archive is being indexed."""
+
+    image: tuple[int, int] | None = None  # offset and size
+    label: int | str | None = None
+    labelled_by: str | None = None
+
+
+@dataclass(slots=True)
+class _Index:
+    """Columns of the samples found so far."""
+
+    names: list[str] = field(default_factory=list)
+    labels: list[int | str] = field(default_factory=list)
+    archive: list[int] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    without_image: int = 0
+
+
+def open_webdataset(path: Path, wanted: Wanted) -> Source:
+    """Open a tar archive or a folder of them; each is read through once for its index.
+
+    The label is the ``.cls`` file's number or class name, else "label" in the ``.json`` file.
+    Where a folder's archives name splits, one is taken, "train" by default. Keys are the endings
+    of the image and the label ("jpg", "cls"); where none are given, any image is taken.
+
+    Raises:
+        DataError: compressed, truncated, or a sample has no label or two images.
+    """
+    if _is_packed(path):
+        raise DataError(f"{path} is compressed, so that samples cannot be read singly. Unpack it.")
+    files: dict[Path, str | None] = {path: None}
+    if path.is_dir():
+        found = sorted(path.glob("*.tar"), key=lambda file: natural_key(file.name))
+        files = {file: split_in(file.name) for file in found}
+    where = str(path)
+    if wanted.split is not None or any(files.values()):
+        chosen, split = choose_split(files, wanted.split, path)
+        files = dict.fromkeys(chosen)
+        where = f"{path}#{split}"
+    index = _Index()
+    for number, file in enumerate(files):
+        _index_archive(file, number, wanted.keys, index)
+    if not index.names:
+        raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
+    labels, class_names, indexing = labels_of_values(index.labels, wanted.classes, where)
+    places = np.array(index.places, np.int64)
+    left_out = f"{where}: {index.without_image} samples without an image were left out."
+    return Source(
+        source=where,
+        kind="tar",
+        labels=labels,
+        names=CompactNames(index.names),
+        store=TarStore(tuple(files), np.array(index.archive, np.int32), places[:, 0], places[:, 1]),
+        class_names=class_names,
+        indexing=indexing,
+        warnings=(left_out,) if index.without_image else (),
+    )
+
+
+def _index_archive(path: Path, number: int, keys: tuple[str, str] | None, index: _Index) -> None:
+    """Add the samples of one archive to the index."""
+    entries: dict[str, _Entry] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # or it keeps an object for every file
+                if member.isreg():
+                    _add_member(archive, member, keys, entries, path)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{path} is not a readable plain tar archive ({error}).") from error
+    for name, entry in entries.items():
+        if entry.image is None:
+            index.without_image += 1
+            continue
+        if entry.label is None:
+            raise DataError(f"{name} in {path} has no label (.cls or .json beside the image).")
+        index.names.append(name)
+        index.labels.append(entry.label)
+        index.archive.append(number)
+        index.places.append(entry.image)
+
+
+def _add_member(
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    keys: tuple[str, str] | None,
+    entries: dict[str, _Entry],
+    path: Path,
+) -> None:
+    folder, slash, file = member.name.rpartition("/")
+    stem, _, ending = file.partition(".")
+    if not stem or member.issparse():
+        return
+    entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
+    ending = ending.lower()
+    if ending == keys[0] if keys else f".{ending}" in EXTENSIONS:
+        if entry.image is not None:
+            raise DataError(
+                f"{member.name} in {path} is a second image. Choose the endings of images and "
+                f"labels with {parameter('keys', 'jpg,cls')}."
+            )
+        entry.image = member.offset_data, member.size
+    elif ending in ((keys[1],) if keys else ("cls", "json")) and entry.labelled_by != "cls":
+        if member.size > _LABEL_BYTES:
+            raise DataError(f"{member.name} in {path} is too large for a label.")
+        content = archive.extractfile(member)
+        label = None if content is None else _label(content.read(), ending, member.name, path)
+        if label is not None:
+            entry.label, entry.labelled_by = label, ending
+
+
+def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:
+    """The label in a ``.cls`` (text) or ``.json`` file; None where the latter has none."""
+    try:
+        text = data.decode("utf-8").strip()
+        if not ending.endswith("json"):
+            return text
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{name} in {path} cannot be read as a label ({error}).") from error
+    label = content.get("label", content.get("cls")) if isinstance(content, dict) else content
+    if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
+        raise DataError(f"{name} in {path} has label {label!r}; a class index is wanted.")
+    return label
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(_PACKED)
+
+
+def _is_webdataset(path: Path) -> bool:
+    if path.is_dir():
+        return next(path.glob("*.tar"), None) is not None
+    return path.name.lower().endswith(".tar") or _is_packed(path)
+
+
+WEBDATASET = Format("a WebDataset .tar", _is_webdataset, open_webdataset)

@@ -1,0 +1,214 @@
+"""Options of preprocessing, declared once; and the spec that a preset or file and they make."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from analyzer.data.preprocessing_files import read_spec
+from analyzer.data.preprocessing_spec import (
+    CHANNELS,
+    INTERPOLATIONS,
+    LAYOUTS,
+    PRESETS,
+    PreprocessingSpec,
+    Size,
+)
+from analyzer.errors import DataError, parameter
+from analyzer.options import option, parse_image_size, parse_numbers
+
+__all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessOptions:
+    """What the caller declares; None: not declared."""
+
+    preset: str | Path | None = option(
+        None,
+        "timm's config.json, Hugging Face's preprocessor_config.json, or one of "
+        f"{', '.join(PRESETS)}. The options below go over it.",
+        metavar="FILE|PRESET",
+        flag="--preprocess",
+    )
+    img_size: Size | int | None = option(
+        None, "Size of the network's images.", metavar="N|HxW", parse=parse_image_size
+    )
+    crop_pct: float | None = option(
+        None,
+        "Share of the resized image that is kept, above 0 and at most 1.",
+        metavar="X",
+        least=0,
+        most=1,
+        open_least=True,
+    )
+    interpolation: str | None = option(
+        None,
+        "For resizing: nearest, bilinear, bicubic, lanczos, box or hamming.",
+        metavar="FILTER",
+        choices=INTERPOLATIONS,
+    )
+    scale: float | None = option(
+        None, "Factor on pixels of 0 to 255.", metavar="X", least=0, open_least=True
+    )
+    mean: tuple[float, ...] | None = option(  # in the order of the channels fed
+        None, "Subtracted after that, one per channel.", metavar="X,…", parse=parse_numbers
+    )
+    std: tuple[float, ...] | None = option(
+        None, "Divided by after that, one per channel.", metavar="X,…", parse=parse_numbers
+    )
+    channels: str | None = option(
+        None,
+        "Order of the colours that the network takes.",
+        metavar="|".join(CHANNELS),
+        choices=CHANNELS,
+    )
+    layout: str | None = option(
+        None,
+        "Order of the axes that the network takes.",
+        metavar="|".join(LAYOUTS),
+        choices=LAYOUTS,
+    )
+    exif: bool | None = option(
+        None, "Rotate images by their EXIF tag, or not.", flag="--exif/--no-exif"
+    )
+
+
+def preprocess_options(value: object = None) -> PreprocessOptions:
+    """The options that a caller means.
+
+    Args:
+        value: None for nothing declared; the name of a preset, or the path of a timm or Hugging
+            Face file; a mapping of single options, as ``{"preset": "imagenet", "crop_pct": 0.95}``;
+            or options themselves.
+
+    Raises:
+        DataError: it is none of these, or names an option that does not exist.
+    """
+    if isinstance(value, PreprocessOptions):
+        return value
+    if value is None or isinstance(value, str | Path):
+        return PreprocessOptions(preset=value)
+    if not isinstance(value, Mapping):
+        raise DataError(
+            f"{parameter('preprocess')} is of type {type(value).__name__}. Give the name of a "
+            "preset, the path of a file, or a mapping of single options."
+        )
+    known = [field.name for field in fields(PreprocessOptions)]
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        raise DataError(
+            f"There is no preprocessing option {unknown[0]!r}. The options are {', '.join(known)}."
+        )
+    return PreprocessOptions(**value)
+
+
+def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
+    """The spec in a preset or file, with the single options put over it.
+
+    Raises:
+        DataError: an unknown preset, an unusable file, or an option out of its range.
+    """
+    base = PreprocessingSpec() if options.preset is None else _from_preset(options.preset)
+    changes: dict[str, Any] = {}
+    if options.img_size is not None:
+        changes.update(size=_size(options.img_size), size_yields=False)
+    if options.crop_pct is not None:
+        changes.update(crop_pct=_number("crop_pct", options.crop_pct))
+    if base.outright and changes:
+        changes.setdefault("size", _size_after(base))
+        changes.update(outright=False, resize=None, crop=None)
+    if options.interpolation is not None:
+        changes.update(interpolation=options.interpolation)
+    if options.scale is not None:
+        changes.update(scale=_number("scale", options.scale))
+    if options.channels is not None:
+        _check_choice("channels", options.channels, CHANNELS)
+        changes.update(channels=options.channels)
+        if {base.channels or "rgb", options.channels} == {"rgb", "bgr"}:
+            changes.update(mean=base.mean and base.mean[::-1], std=base.std and base.std[::-1])
+    if options.mean is not None:
+        changes.update(mean=_numbers("mean", options.mean), offset=0.0)
+    if options.std is not None:
+        changes.update(std=_numbers("std", options.std))
+    if options.layout is not None:
+        _check_choice("layout", options.layout, LAYOUTS)
+    if changes or options.layout not in (None, "auto") or options.exif is not None:
+        changes.update(origin=f"{base.origin} and options" if base.origin else "options")
+    spec = replace(base, **changes)
+    _check(spec)
+    return spec
+
+
+def _from_preset(preset: str | Path) -> PreprocessingSpec:
+    if str(preset) in PRESETS:
+        return replace(PRESETS[str(preset)], origin=f"preset {preset}")
+    path = Path(preset)
+    if not path.exists():
+        raise DataError(
+            f"There is no preprocessing preset or file {str(preset)!r}. The presets are "
+            f"{', '.join(PRESETS)}."
+        )
+    return read_spec(path)
+
+
+def _size_after(spec: PreprocessingSpec) -> Size | None:
+    """The size that a resize and crop given outright fix, if they do."""
+    if spec.crop is not None:
+        return spec.crop.size
+    if spec.resize is not None and spec.resize.how == "exact":
+        return spec.resize.size
+    return None
+
+
+def _check(spec: PreprocessingSpec) -> None:
+    if spec.size is not None and not all(0 < edge <= 16384 for edge in spec.size):
+        raise _not_a_size(spec.size)
+    if not 0 < spec.crop_pct <= 1:
+        raise DataError(f"{parameter('crop_pct', spec.crop_pct)} is not above 0 and at most 1.")
+    _check_choice("interpolation", spec.interpolation, INTERPOLATIONS)
+    if spec.mean is not None and not all(map(math.isfinite, spec.mean)):
+        raise DataError(f"{parameter('mean', _listed(spec.mean))} has values that are no numbers.")
+    if spec.std is not None and not all(0 < value < math.inf for value in spec.std):
+        raise DataError(f"{parameter('std', _listed(spec.std))} has values that are not above 0.")
+    if not 0 < spec.scale < math.inf:
+        raise DataError(f"{parameter('scale', spec.scale)} is not a number above 0.")
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise DataError(f"{parameter(name, repr(value))} is none of {', '.join(choices)}.")
+
+
+def _size(value: Size | int) -> Size:
+    try:
+        height, width = (value, value) if isinstance(value, Integral | int) else value
+        return index(height), index(width)
+    except (TypeError, ValueError):
+        raise _not_a_size(value) from None
+
+
+def _not_a_size(value: object) -> DataError:
+    return DataError(f"{parameter('img_size', value)} is not a height and width in pixels.")
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{parameter(name, repr(value))} is not a number.") from None
+
+
+def _numbers(name: str, values: Any) -> tuple[float, ...]:
+    """The numbers of each channel; one number counts for all of them."""
+    try:
+        return (float(values),) if isinstance(values, Real) else tuple(map(float, values))
+    except (TypeError, ValueError):
+        raise DataError(f"{parameter(name, repr(values))} is not one or several numbers.") from None
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)

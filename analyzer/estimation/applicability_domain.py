@@ -1,0 +1,232 @@
+"""The applicability domain of a gap model: the conditions of the audits that it was fitted on.
+
+Nothing is estimated from the conditions of an audit, but ζ and κ mean the same only where they are
+alike. What lies outside those of a gap model's own networks is named.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import GapModelError
+
+__all__ = [
+    "CONDITION_COLUMNS",
+    "ApplicabilityDomain",
+    "AuditConditions",
+    "Range",
+    "conditions_of",
+    "number_or_none",
+]
+
+Range = tuple[float, float]
+"""Least and greatest."""
+
+ACCURACY_SLACK = 0.005
+"""How far a training accuracy may lie beyond a range: training ends between two epochs, precision
+and batch norm's statistics move a sample here and there; none of it is another condition."""
+
+SAMPLES_FACTOR = 2.0
+"""How far, as a factor, samples per class may: classes differ as much within a data set. With twice
+the images a class, networks with about the same ζ and κ had a gap smaller by 0.09 already, with
+four times by 0.14 (docs/REGIME.md): further away is another condition."""
+
+_PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
+_NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConditions:
+    """Under which one network was audited."""
+
+    accuracy: float  # of all S samples, with nothing removed
+    classes: int  # with samples
+    channels: int  # M
+    samples: int  # S
+    given: int  # samples of the training data, those that a limit per class left out included
+    site: str  # "activation", "convolution" or "tensor"
+
+    @property
+    def samples_per_class(self) -> float:
+        """The plain average, of those that were audited."""
+        return self.samples / self.classes
+
+    @property
+    def given_per_class(self) -> float:
+        """Likewise of the training data."""
+        return self.given / self.classes
+
+    def to_cells(self) -> dict[str, str]:
+        """The columns of a population's table."""
+        return {_PREFIX + f.name: str(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_cells(cls, cells: Mapping[str, str], where: str) -> "AuditConditions | None":
+        """What :meth:`to_cells` gave; None where all columns are missing or empty.
+
+        Where only the samples that were given are not said, as in older tables, they are those
+        that were audited.
+
+        Args:
+            cells: of one network, by column; columns of other names are passed over.
+            where: names the network in messages.
+
+        Raises:
+            GapModelError: a column is missing or empty while others are not, or holds something
+                else than it should.
+        """
+        given = {f.name: cells.get(_PREFIX + f.name, "") for f in fields(cls)}
+        if not any(given.values()):
+            return None
+        given["given"] = given["given"] or given["samples"]
+        site = given.pop("site")
+        if not site:
+            raise _wrong(where, "site", site, "the kind of a site")
+        accuracy = number_or_none(given["accuracy"])
+        if accuracy is None or not 0 <= accuracy <= 1:
+            raise _wrong(where, "accuracy", given["accuracy"], "a fraction")
+        counts = {}
+        for name in ("classes", "channels", "samples", "given"):
+            number = number_or_none(given[name])
+            if number is None or number < 1 or not number.is_integer():
+                raise _wrong(where, name, given[name], "a whole number of at least 1")
+            counts[name] = int(number)
+        return cls(accuracy=accuracy, site=site, **counts)
+
+
+def conditions_of(record: AuditRecord) -> AuditConditions:
+    """The conditions of an audit."""
+    return AuditConditions(
+        accuracy=record.accuracy,
+        classes=len(record.classes),
+        channels=record.site.channels,
+        samples=record.data.samples,
+        given=record.data.given,
+        site=record.site.kind,
+    )
+
+
+CONDITION_COLUMNS = tuple(_PREFIX + f.name for f in fields(AuditConditions))
+"""Their columns in a population's table."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicabilityDomain:
+    """Least and greatest of the networks that a gap model was fitted on."""
+
+    accuracy: Range
+    classes: Range
+    channels: Range
+    samples_per_class: Range
+    given_per_class: Range
+    sites: tuple[str, ...]
+
+    @classmethod
+    def of(cls, networks: Iterable[AuditConditions | None]) -> "ApplicabilityDomain | None":
+        """The ranges over some networks; None unless the conditions of all are known."""
+        found = list(networks)
+        known = [network for network in found if network is not None]
+        if not known or len(known) < len(found):
+            return None
+        return cls(
+            accuracy=_range(network.accuracy for network in known),
+            classes=_range(network.classes for network in known),
+            channels=_range(network.channels for network in known),
+            samples_per_class=_range(network.samples_per_class for network in known),
+            given_per_class=_range(network.given_per_class for network in known),
+            sites=tuple(sorted({network.site for network in known})),
+        )
+
+    def ranges(self) -> dict[str, Range]:
+        """All ranges, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sites"}
+
+    def outside(self, network: AuditConditions, gap_model: str) -> Iterator[str]:
+        """A sentence for each condition of ``network`` that lies outside.
+
+        Args:
+            network: what was audited.
+            gap_model: the name of the gap model.
+        """
+        fitted = f"the networks that the gap model {gap_model!r} was fitted on"
+        low, high = self.accuracy
+        accuracy = f"The accuracy on the training data is {network.accuracy:.3f}"
+        if network.accuracy < low - ACCURACY_SLACK:
+            yield (
+                f"{accuracy}, below the {_said(self.accuracy, '.3f')} of {fitted}: this network "
+                "has not memorised its training data as they had, and ζ and κ then mean something "
+                "else."
+            )
+        if network.accuracy > high + ACCURACY_SLACK:
+            yield (
+                f"{accuracy}, above the {_said(self.accuracy, '.3f')} of {fitted}: this network "
+                "has learned its training data further than they had, and ζ and κ then mean "
+                "something else."
+            )
+        if not _inside(network.classes, self.classes):
+            yield (
+                f"The audit is of {network.classes} classes, {fitted} have {_said(self.classes)}: "
+                "ζ and κ are not alike where classes are fewer or more, and the estimate is an "
+                "extrapolation."
+            )
+        if not _inside(network.channels, self.channels):
+            yield (
+                f"The site has {network.channels} channels, {fitted} have "
+                f"{_said(self.channels)}: ζ and κ are fractions of them, and the estimate is an "
+                "extrapolation."
+            )
+        unlike = not _about(network.given_per_class, self.given_per_class)
+        if unlike:
+            yield (
+                f"The training data have {network.given_per_class:.4g} samples per class, those of "
+                f"{fitted} {_said(self.given_per_class)}: another gap goes with the same ζ and κ "
+                "where there are fewer samples or more, and the estimate is an extrapolation."
+            )
+        same = unlike and network.samples == network.given  # has been said
+        if not same and not _about(network.samples_per_class, self.samples_per_class):
+            yield (
+                f"The audit is of {network.samples_per_class:.4g} samples per class, {fitted} have "
+                f"{_said(self.samples_per_class)}: ζ and κ are not alike where fewer samples or "
+                "more are counted, and the estimate is an extrapolation."
+            )
+        if network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
+            kinds = " or ".join(map(repr, self.sites))
+            yield (
+                f"The site is of the kind {network.site!r}, that of {fitted} is {kinds}: ζ and κ "
+                "are other quantities there."
+            )
+
+
+def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
+    return GapModelError(
+        f"{where}, column '{_PREFIX}{name}': {text!r} is not {wanted}. Audit the population "
+        f"again, or leave out its columns {_PREFIX}…."
+    )
+
+
+def number_or_none(text: str) -> float | None:
+    """The finite number that a cell holds; None where it holds none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _range(values: Iterable[float]) -> Range:
+    found = [float(value) for value in values]
+    return min(found), max(found)
+
+
+def _inside(value: float, within: Range) -> bool:
+    return within[0] <= value <= within[1]
+
+
+def _about(samples: float, within: Range) -> bool:
+    return _inside(samples, (within[0] / SAMPLES_FACTOR, within[1] * SAMPLES_FACTOR))
+
+
+def _said(within: Range, style: str = ".4g") -> str:
+    low, high = (format(end, style) for end in within)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,244 @@
+"""Cross-validation: how well the gap is estimated over a population, by the paper's protocol and
+out of fold.
+
+The paper fits on 90 % of the networks and sums the squared errors on the other 10 %, over 100
+random splits. Out-of-fold scores use every network: ten folds, ten times over, each network
+estimated by a line that never saw it; a score is made per repetition and averaged. (Leaving one
+out at a time would need no repetitions, but its r is strongly negative when features say nothing.)
+All seeds are drawn before anything is fitted, and all features meet the same splits. A ridge
+chooses its penalty again within the networks of each fit: those tested have no say in it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analyzer.estimation.feature_sets import SCORED_SETS, checked_features, feature_set
+from analyzer.estimation.fitting import correlation
+from analyzer.estimation.linear_fits import Fit, least_squares
+from analyzer.json_codec import encode
+
+__all__ = [
+    "FeatureScores",
+    "FitScores",
+    "Splits",
+    "draw_splits",
+    "fit_scores",
+    "out_of_fold_estimates",
+    "score_features",
+]
+
+FOLDS = 10
+REPETITIONS = 10
+TEST_SHARE = 0.1
+
+Split = tuple[np.ndarray, np.ndarray]  # indices to fit on, indices to test on
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Which networks are fitted on and which are tested, each time."""
+
+    random: tuple[Split, ...]  # the paper's splits
+    folds: tuple[tuple[Split, ...], ...]  # per repetition: folds that cover every network once
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureScores:
+    """Scores of a line through one choice of features."""
+
+    features: tuple[str, ...]
+    fit_r: float  # Pearson, estimated and true gap, fitted on all networks
+    split_r: tuple[float, ...]  # Pearson on the networks fitted on, per random split
+    split_ssr: tuple[float, ...]  # Σ (ĝ − g)² over the networks held out, per random split
+    out_of_fold_r: float  # Pearson
+    out_of_fold_tau: float  # Kendall's τ-b
+    out_of_fold_r2: float  # 1 is perfect, 0 no better than the mean, no lower bound
+    out_of_fold: tuple[float, ...]  # estimate of each network, mean over the repetitions
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, with a summary of the splits."""
+        ssr = np.array(self.split_ssr)
+        summary = {
+            "split_r_mean": float(np.mean(self.split_r)),
+            "split_ssr_mean": float(ssr.mean()),
+            "split_ssr_median": float(np.median(ssr)),
+            "split_ssr_max": float(ssr.max()),
+        }
+        return {**encode(self, "scores"), **summary}
+
+
+@dataclass(frozen=True, slots=True)
+class FitScores:
+    """Scores of Eq. 7 over a population, and of other features beside it."""
+
+    networks: int  # N
+    held_out: int  # networks tested in each random split
+    seed: int
+    zeta_r: float  # Pearson of ζ and the gap
+    kappa_r: float  # Pearson of κ and the gap
+    by_features: Mapping[str, FeatureScores | None]
+    # by the names of SCORED_SETS, in that order; None where one was not measured or not asked for
+    obstacles: Mapping[str, str]  # by the same names: why one was measured, but not scored
+
+    def __getitem__(self, features: str) -> FeatureScores:
+        """The scores of a feature set that was scored.
+
+        Raises:
+            KeyError: it was not.
+        """
+        found = self.by_features[features]
+        if found is None:
+            raise KeyError(features)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, a field for each feature set; "both" is the paper's."""
+        scores = {
+            {"paper": "both"}.get(name, name): found and found.to_dict()
+            for name, found in self.by_features.items()
+        }
+        obstacles = {
+            f"{name}_obstacle": self.obstacles.get(name, "")
+            for name, declared in SCORED_SETS.items()
+            if declared.obstacle
+        }
+        own = ("networks", "held_out", "seed", "zeta_r", "kappa_r")
+        return {**{name: getattr(self, name) for name in own}, **scores, **obstacles}
+
+
+def fit_scores(
+    columns: Mapping[str, np.ndarray],
+    gap: np.ndarray,
+    *,
+    features: str = "paper",
+    splits: int = 100,
+    seed: int = 0,
+) -> FitScores:
+    """Score Eq. 7 over a population, and what else may estimate the gap beside it.
+
+    Args:
+        columns: feature -> float ndarray of shape (N,), NaN where it was not measured: "zeta",
+            "kappa", and those of other feature sets.
+        gap: float ndarray of shape (N,).
+        features: a feature set that must be scored, by name. Of the others those are that are for
+            comparison, where they were measured.
+        splits: number of random splits.
+        seed: of the splits and the folds.
+
+    Raises:
+        GapModelError: as :func:`analyzer.estimation.fit_gap_model`.
+    """
+    asked = feature_set(features)
+    points, target = checked_features({name: columns[name] for name in ("zeta", "kappa")}, gap)
+    drawn = draw_splits(len(target), splits=splits, seed=seed)
+    scores: dict[str, FeatureScores | None] = {}
+    obstacles: dict[str, str] = {}
+    for name, declared in SCORED_SETS.items():
+        scores[name] = None
+        if declared is not asked and not (declared.compared and declared.measured_in(columns)):
+            continue
+        chosen = {feature: columns[feature] for feature in declared.names(columns)}
+        if declared.obstacle and (why := declared.obstacle(chosen, len(drawn.random[0][0]))):
+            obstacles[name] = why
+        else:
+            scores[name] = score_features(chosen, target, drawn, fit=declared.fit)
+    return FitScores(
+        networks=len(target),
+        held_out=len(drawn.random[0][1]),
+        seed=seed,
+        zeta_r=correlation(points[:, 0], target),
+        kappa_r=correlation(points[:, 1], target),
+        by_features=scores,
+        obstacles=obstacles,
+    )
+
+
+def draw_splits(networks: int, *, splits: int = 100, seed: int = 0) -> Splits:
+    """Draw the random splits and the folds for ``networks`` networks, at least 2.
+
+    A tenth is held out, rounded up; with fewer than ten networks a fold is one network.
+    """
+    from sklearn.model_selection import KFold, ShuffleSplit  # takes a second to import
+
+    random_seed, *fold_seeds = np.random.SeedSequence(seed).generate_state(1 + REPETITIONS)
+    indices = np.arange(networks)
+    shuffle = ShuffleSplit(splits, test_size=TEST_SHARE, random_state=int(random_seed))
+    folds = (
+        KFold(min(FOLDS, networks), shuffle=True, random_state=int(fold_seed))
+        for fold_seed in fold_seeds
+    )
+    return Splits(
+        random=tuple(shuffle.split(indices)),
+        folds=tuple(tuple(fold.split(indices)) for fold in folds),
+    )
+
+
+def score_features(
+    columns: Mapping[str, np.ndarray],
+    gap: np.ndarray,
+    splits: Splits,
+    *,
+    fit: Fit = least_squares,
+) -> FeatureScores:
+    """Score a line through any features.
+
+    Args:
+        columns: feature name -> float ndarray of shape (N,).
+        gap: float ndarray of shape (N,).
+        splits: drawn for N networks.
+        fit: how a line is fitted.
+
+    Raises:
+        GapModelError: the features or the gap cannot be fitted.
+    """
+    from scipy.stats import kendalltau
+    from sklearn.metrics import r2_score
+
+    features, target = checked_features(columns, gap, fit=fit)
+    split_r, split_ssr = [], []
+    for train, test in splits.random:
+        line = fit(features[train], target[train])
+        error = line.predict(features[test]) - target[test]
+        split_r.append(correlation(line.predict(features[train]), target[train]))
+        split_ssr.append(float(error @ error))
+    estimates = out_of_fold_estimates(columns, target, splits, fit=fit)
+    return FeatureScores(
+        features=tuple(columns),
+        fit_r=correlation(fit(features, target).predict(features), target),
+        split_r=tuple(split_r),
+        split_ssr=tuple(split_ssr),
+        out_of_fold_r=float(np.mean([correlation(row, target) for row in estimates])),
+        out_of_fold_tau=float(np.mean([kendalltau(row, target).statistic for row in estimates])),
+        out_of_fold_r2=float(np.mean([r2_score(target, row) for row in estimates])),
+        out_of_fold=tuple(float(value) for value in estimates.mean(axis=0)),
+    )
+
+
+def out_of_fold_estimates(
+    columns: Mapping[str, np.ndarray],
+    gap: np.ndarray,
+    splits: Splits,
+    *,
+    fit: Fit = least_squares,
+) -> np.ndarray:
+    """Each network's gap, estimated by lines that never saw it.
+
+    Args:
+        columns, gap, splits, fit: as of :func:`score_features`.
+
+    Returns:
+        float64 (R, N), a row for each repetition of the folds.
+
+    Raises:
+        GapModelError: the features or the gap cannot be fitted.
+    """
+    features, target = checked_features(columns, gap, fit=fit)
+    estimates = np.empty((len(splits.folds), len(target)))
+    for repetition, folds in enumerate(splits.folds):
+        for train, test in folds:
+            line = fit(features[train], target[train])
+            estimates[repetition, test] = line.predict(features[test])
+    return estimates

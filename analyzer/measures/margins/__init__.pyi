@@ -1,0 +1,29 @@
+from .margin_features import (
+    LAYERS,
+    MARGIN_FEATURES,
+    MARGIN_PREFIX,
+    MarginFeatures,
+    compute_margin_features,
+    margin_column,
+    margin_obstacle,
+    normalized_margins,
+)
+from .margin_pass import MarginTally, measure_margins
+from .measure import MarginLayerRecord, Margins, MarginsRecord, MarginsResult
+
+__all__ = [
+    "LAYERS",
+    "MARGIN_FEATURES",
+    "MARGIN_PREFIX",
+    "MarginFeatures",
+    "MarginLayerRecord",
+    "MarginTally",
+    "Margins",
+    "MarginsRecord",
+    "MarginsResult",
+    "compute_margin_features",
+    "margin_column",
+    "margin_obstacle",
+    "measure_margins",
+    "normalized_margins",
+]

@@ -1,0 +1,270 @@
+"""Margins as a measure: how far samples are from another class (Jiang et al. 2019)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
+from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.measures.margins.margin_features import (
+    LAYERS,
+    MARGIN_FEATURES,
+    compute_margin_features,
+    margin_column,
+    normalized_margins,
+)
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.records import MarginGraph
+
+if TYPE_CHECKING:
+    from analyzer.measures.margins.margin_pass import MarginTally
+    from analyzer.request import AuditRequest, MeasureOptions
+
+__all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
+
+MARGINS = "margins.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class MarginLayerRecord:
+    """The distances to the nearest other class, seen from one layer: natural logarithms."""
+
+    tensor: str
+    operator: str  # that makes it; "input" for the images
+    size: int  # numbers a sample
+    total_variation: float  # sqrt(Σ_k Var_n[x_{n,k}]), by which distances are divided
+    q1: float
+    q2: float
+    q3: float
+    lower: float  # fences
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class MarginsRecord:
+    """The section ``margins`` of ``audit.json``."""
+
+    layers: tuple[MarginLayerRecord, ...]  # the images first, then by depth
+    samples: int  # classified correctly, whose distances are described
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MarginsResult:
+    """Distances of S samples to the nearest other class at L layers, and what describes them."""
+
+    record: MarginsRecord
+    distances: np.ndarray  # float64 (S, L), negative where a sample is classified wrongly
+    total_variation: np.ndarray  # float64 (L,)
+
+
+class Margins(Measure[MarginsResult]):
+    """Distances to the nearest other class, by gradients on the ONNX graph itself."""
+
+    name = "margins"
+    features = tuple(
+        margin_column(layer, feature) for layer in range(LAYERS) for feature in MARGIN_FEATURES
+    )
+    section = MarginsRecord
+
+    def wanted(self, options: "MeasureOptions") -> bool:
+        """Whether ``margins`` is set."""
+        return options.margins
+
+    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
+        """The request with ``margins`` set."""
+        return replace(request, margins=True)
+
+    def prepare(self, job: Job) -> None:
+        """Make the gradient, so that a network without one is refused at once."""
+        _graph(job)
+
+    def measure(self, job: Job) -> MarginsResult:
+        """Measure the margins of all samples, or what is left of them."""
+        from analyzer import runtime
+        from analyzer.measures.margins.margin_pass import MarginTally, measure_margins
+
+        request = job.request
+        samples = job.subject.samples(skip_bad=request.skip_bad)
+        graph = _graph(job)
+        tally = MarginTally.start(len(samples.labels), graph)
+        saved = job.saved()
+        if saved is not None:
+            tally.restore(saved)
+        device, *_ = runtime.named_devices(request.device)
+        while tally.at < len(samples.labels):
+            try:
+                measure_margins(
+                    graph,
+                    samples,
+                    tally,
+                    device=device,
+                    threads=request.threads,
+                    save=lambda tally: job.save(tally.arrays()),
+                    progress=job.progress,
+                )
+            except runtime.OutOfMemory:
+                tried = graph.batch
+                graph = _graph(job, max(tried // 2, 1))
+                if graph.batch == tried:
+                    raise
+        return _described(graph, tally)
+
+    def measured(self, record: AuditRecord) -> bool:
+        """Whether the record has the section."""
+        return self.name in record.sections
+
+    def read(self, folder: Path, record: AuditRecord) -> MarginsResult:
+        """The section and ``margins.npz``."""
+        return MarginsResult(
+            record=record.sections[self.name],
+            distances=_read_distances(folder),
+            total_variation=read_arrays(folder / MARGINS, ("total_variation",))["total_variation"],
+        )
+
+    def write(self, folder: Path, result: MarginsResult) -> None:
+        """Write ``margins.npz``: distances (S, L) and total variations (L,)."""
+        write_arrays(
+            folder / MARGINS,
+            {"distance": result.distances, "total_variation": result.total_variation},
+        )
+
+    def remove(self, folder: Path) -> None:
+        """Remove ``margins.npz``."""
+        (folder / MARGINS).unlink(missing_ok=True)
+
+    def fields(self, result: MarginsResult, job: Job) -> dict[str, Any]:
+        """The section ``margins``."""
+        return {"sections": {self.name: result.record}}
+
+    def feature_values(self, record: AuditRecord) -> dict[str, float]:
+        """Five numbers a layer."""
+        if not self.measured(record):
+            return {}
+        return {
+            margin_column(number, feature): getattr(layer, feature)
+            for number, layer in enumerate(record.sections[self.name].layers)
+            for feature in MARGIN_FEATURES
+        }
+
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """The median at each layer."""
+        if self.measured(record):
+            layers = record.sections[self.name].layers
+            medians = ", ".join(f"{layer.q2:.2f}" for layer in layers)
+            yield self.name, f"log of the median distance at {len(layers)} layers: {medians}"
+
+    def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
+        """Whether the numbers of the record describe the distances of the file."""
+        if self.measured(record):
+            said: MarginsRecord = record.sections[self.name]
+            right = f"The five numbers of {len(said.layers)} layers follow from {MARGINS}."
+            faults = _faults(said, _read_distances(folder), record.data.samples)
+            yield check(self.name, faults, right)
+
+    def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
+        """A table of the layers."""
+        if not self.measured(record):
+            return None
+        return ReportSection(
+            links=(("margins", "Margins"),),
+            template=Path(__file__).parent / "margins.html.jinja",
+            values={"margins": record.sections[self.name]},
+        )
+
+
+def _graph(job: Job, most: int | None = None) -> MarginGraph:
+    """The network extended by margins, in batches that fit into memory, or of ``most`` images.
+
+    Raises:
+        AnalyzerError: its gradient is unavailable, or not one sample can be read.
+    """
+    from analyzer import surgery
+
+    images = job.subject.samples(skip_bad=job.request.skip_bad).spread(1)
+    if images is None:
+        raise job.subject.nothing_read()
+    return surgery.write_margin_graph(
+        job.subject.network,
+        job.scratch / "margins.onnx",
+        images.shape[1:],
+        output=job.request.output,
+        **({"memory": job.request.memory} if most is None else {"most": most}),
+    )
+
+
+def _described(graph: MarginGraph, tally: "MarginTally") -> MarginsResult:
+    variation = tally.total_variation
+    for layer, total in zip(graph.layers, variation, strict=True):
+        if not total:
+            raise ModelError(
+                f"The tensor {layer.tensor!r} is the same for every sample, so distances there "
+                "cannot be compared with anything. Audit the network without "
+                f"{parameter('margins')}, and with a gap model that takes none (zoo:digits)."
+            )
+    read = ~np.isnan(tally.margin)
+    if not (tally.margin[read] > 0).any():
+        raise DataError(
+            "Not one of the samples is classified as its label, so there are no margins to "
+            "describe. Check the preprocessing and the order of the classes."
+        )
+    distances = normalized_margins(tally.margin[read], tally.squares[read], variation)
+    layers = []
+    for layer, total, seen in zip(graph.layers, variation, distances.T, strict=True):
+        found = compute_margin_features(seen)
+        layers.append(
+            MarginLayerRecord(
+                tensor=layer.tensor,
+                operator=layer.operator,
+                size=layer.size,
+                total_variation=float(total),
+                **{name: getattr(found, name) for name in MARGIN_FEATURES},
+            )
+        )
+    described = MarginsRecord(
+        layers=tuple(layers), samples=int((distances[:, 0] > 0).sum()), seconds=tally.seconds
+    )
+    return MarginsResult(described, distances, variation)
+
+
+def _read_distances(folder: Path) -> np.ndarray:
+    """The distances of an audit folder, float64 (S, L), in the order of the data.
+
+    Raises:
+        AuditFolderError: ``margins.npz`` is missing, damaged or holds something else.
+    """
+    path = folder / MARGINS
+    distances = read_arrays(path, ("distance",))["distance"]
+    if distances.dtype != np.float64 or distances.ndim != 2 or not np.isfinite(distances).all():
+        raise AuditFolderError(f"{path}: 'distance' is not a table of finite numbers. {RUN_AGAIN}")
+    return distances
+
+
+def _faults(said: MarginsRecord, distances: np.ndarray, samples: int) -> list[str]:
+    """What the section says and the distances (S, L) do not, in sentences."""
+    if distances.shape != (samples, len(said.layers)):
+        return [
+            f"{MARGINS} has distances of shape {distances.shape}, audit.json names "
+            f"{samples} samples and {len(said.layers)} layers."
+        ]
+    wrong = []
+    for number, layer in enumerate(said.layers):
+        correct = int((distances[:, number] > 0).sum())
+        if correct != said.samples:
+            wrong.append(
+                f"{correct} samples have a distance above 0 at {layer.tensor!r} in {MARGINS}, "
+                f"{said.samples} are classified correctly in audit.json."
+            )
+            continue
+        found = compute_margin_features(distances[:, number])
+        wrong += [
+            f"'{name}' at {layer.tensor!r} is {getattr(layer, name)} in audit.json, "
+            f"{MARGINS} gives {getattr(found, name)}."
+            for name in MARGIN_FEATURES
+            if not same(getattr(layer, name), getattr(found, name))
+        ]
+    return wrong

@@ -1,0 +1,193 @@
+"""What a measure is: one way of looking at a network, with all that is particular to it.
+
+A measure lives in a room of its own under :mod:`analyzer.measures` and owns what it needs, what it
+computes per sample and per network, the features it gives a gap model, the state from which it
+resumes, its file in the audit folder, its checks in ``verify`` and its section of the report. The
+audit goes through the list :data:`analyzer.measures.MEASURES` and knows nothing of their insides.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import DataError
+from analyzer.records import ExtraInput, Site
+
+if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
+    from analyzer.data import Preprocessing, Source
+    from analyzer.request import AuditRequest, MeasureOptions
+    from analyzer.runtime import Samples
+    from analyzer.surgery import Network
+
+__all__ = ["Check", "Job", "Measure", "ReportSection", "Subject", "check", "same"]
+
+_CLOSE = 1e-9  # the quantities are ratios of integers, so only printing can differ
+
+Result = TypeVar("Result")
+State = Mapping[str, np.ndarray]
+"""Arrays by name, from which a measure resumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, found and checked before anything is written."""
+
+    network: "Network"
+    extra_inputs: tuple[ExtraInput, ...]
+    site: Site
+    source: "Source"
+    preprocessing: "Preprocessing"
+    indices: np.ndarray  # int64 (S,), in the order of the data
+    key: str  # identifies what is measured
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (S,)."""
+        return self.source.labels[self.indices]
+
+    def samples(self, *, skip_bad: bool) -> "Samples":
+        """The samples as the network takes them."""
+        from analyzer.data import batches
+        from analyzer.runtime import Samples
+
+        return Samples(
+            indices=self.indices,
+            labels=self.labels,
+            load=lambda indices, batch_size: batches(
+                self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
+            ),
+        )
+
+    def nothing_read(self) -> DataError:
+        """What is wrong where not one sample can be read."""
+        first = self.source.names[int(self.indices[0])]
+        return DataError(
+            f"Not one of the samples of {self.source.source} can be read, {first} among them."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One measure's part of an audit: what it measures, and where it keeps what it found so far."""
+
+    request: "AuditRequest"
+    subject: Subject
+    scratch: Path  # folder for files that are needed until the audit is done
+    saved: Callable[[], State | None]  # what an interrupted audit found; None if nothing
+    save: Callable[[State], None]
+    progress: Callable[[str, int, int], None]
+    say: Callable[[str], None]  # takes a sentence for the person waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a verification looked at."""
+
+    name: str
+    passed: bool
+    sentence: str  # what was found
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSection:
+    """A measure's part of the report: a template of its room, and what it shows."""
+
+    links: tuple[tuple[str, str], ...]  # (anchor, word) for the head of the page
+    template: Path  # shows ``values`` and ``record``
+    values: Mapping[str, Any]
+    words: Path | None = None  # template of what it adds to the page's list of words
+
+
+class Measure(ABC, Generic[Result]):
+    """One way of looking at a network."""
+
+    name: ClassVar[str]
+    """Of its section in the record, its state, and its stage where progress is reported."""
+
+    features: ClassVar[tuple[str, ...]]
+    """Names of the numbers that it gives a gap model; each is registered here and nowhere else."""
+
+    section: ClassVar[type | None] = None
+    """The record of its section in ``audit.json``; None where its fields stand at the top."""
+
+    @abstractmethod
+    def wanted(self, options: "MeasureOptions") -> bool:
+        """Whether it is asked for."""
+
+    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
+        """The request with this measure asked for."""
+        return request
+
+    def prepare(self, job: Job) -> None:
+        """Refuse, before anything long begins, what cannot be measured.
+
+        Raises:
+            AnalyzerError: the measure is impossible for this network or these samples.
+        """
+
+    @abstractmethod
+    def measure(self, job: Job) -> Result:
+        """Measure all samples, or what an interrupted audit has left of them.
+
+        Raises:
+            AnalyzerError: anything about the network, the data or the device.
+        """
+
+    @abstractmethod
+    def measured(self, record: AuditRecord) -> bool:
+        """Whether a finished audit has it."""
+
+    @abstractmethod
+    def read(self, folder: Path, record: AuditRecord) -> Result:
+        """What a finished audit measured.
+
+        Raises:
+            AuditFolderError: its files are missing or damaged.
+        """
+
+    @abstractmethod
+    def write(self, folder: Path, result: Result) -> None:
+        """Write its files, each whole or not at all."""
+
+    @abstractmethod
+    def remove(self, folder: Path) -> None:
+        """Remove its files, of another audit that is replaced."""
+
+    @abstractmethod
+    def fields(self, result: Result, job: Job) -> dict[str, Any]:
+        """Its fields of the record: those at the top, or ``{"sections": …}`` of its own."""
+
+    @abstractmethod
+    def feature_values(self, record: AuditRecord) -> dict[str, float]:
+        """Its features, by name; empty where the audit does not have it."""
+
+    @abstractmethod
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """Its lines of what the command line prints: names and values."""
+
+    @abstractmethod
+    def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
+        """What ``verify`` looks at: whether its files and its fields follow from each other."""
+
+    @abstractmethod
+    def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
+        """Its section of the report; None where there is nothing to show."""
+
+
+def check(name: str, wrong: Sequence[str], right: str) -> Check:
+    """Passed with the sentence ``right``, or failed with what is ``wrong``, first things first."""
+    if not wrong:
+        return Check(name, True, right)
+    further = f" ({len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
+    return Check(name, False, wrong[0] + further)
+
+
+def same(said: float, found: float) -> bool:
+    """Whether a number of the record is what was found, but for printing."""
+    return math.isclose(said, found, rel_tol=_CLOSE, abs_tol=_CLOSE)

@@ -1,0 +1,209 @@
+"""What an audit is asked for: every option, declared once.
+
+The command line, the settings in ``audit.json`` and what identifies an audit follow from these
+declarations (:mod:`analyzer.options`). A function takes the group that it needs; a request is all
+of them together. How images are preprocessed is declared in :mod:`analyzer.data`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analyzer.data.preprocessing_options import PreprocessOptions
+from analyzer.options import (
+    option,
+    parse_assignment,
+    parse_names,
+    parse_size,
+    settings_of,
+)
+from analyzer.runtime.precision import PRECISIONS
+
+__all__ = [
+    "RANKS",
+    "SITES",
+    "AuditRequest",
+    "DataOptions",
+    "MeasureOptions",
+    "RunOptions",
+    "SiteOptions",
+]
+
+RANKS = ("l1", "selectivity", "random")
+"""What units can be ranked by."""
+
+SITES = ("activation", "conv")
+"""What a convolution's name can mean as a site."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteOptions:
+    """What is masked, and which output names the class."""
+
+    site: str | None = option(
+        None,
+        "What to mask: a convolution's name means its activated output, a tensor's name that "
+        "tensor.  [default: the activation that `onnx-gap inspect` marks]",
+        metavar="NODE|TENSOR",
+    )
+    at: str = option(
+        "activation",
+        "With a convolution as --site: its activated output, or its raw output.",
+        metavar="activation|conv",
+        choices=SITES,
+        show_default=True,
+    )
+    axis: int | None = option(None, "Channel axis, with a tensor as --site.", metavar="N")
+    output: str | None = option(
+        None,
+        "Output with the scores, if there are several.",
+        metavar="NAME",
+        identity=True,
+    )
+    custom_ops: Path | None = option(
+        None,
+        "Library of custom operators that the network uses, as onnxruntime loads it.",
+        metavar="LIB",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which samples are read, and how."""
+
+    inputs: tuple[tuple[str, str], ...] = option(
+        (),
+        "What an extra input of the network is fed: a number or a .npy file, the same for every "
+        "image. May be repeated.",
+        flag="--input",
+        metavar="NAME=FILE|VALUE",
+        parse=parse_assignment,
+        repeated=True,
+        identity=True,
+    )
+    keys: tuple[str, str] | None = option(
+        None,
+        "Names of the arrays in an .npz file.",
+        metavar="IMAGES,LABELS",
+        parse=parse_names,
+        setting=False,
+    )
+    classes: Path | None = option(
+        None,
+        "The network's classes in its order: a name a line, JSON, or CSV.",
+        metavar="FILE",
+    )
+    limit_per_class: int | None = option(
+        None,
+        "Use at most so many samples of each class, drawn at random.",
+        metavar="N",
+        least=1,
+        identity=True,
+    )
+    seed: int = option(
+        0,
+        "Of that draw, and of --rank random.",
+        metavar="N",
+        least=0,
+        show_default=True,
+        identity=True,
+    )
+    skip_bad: bool = option(False, "Leave out unreadable samples and count them.")
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how the network runs."""
+
+    device: str = option(
+        "auto",
+        "Where the network runs. Several GPUs, as cuda:0,cuda:1, share out the classes.",
+        metavar="auto|cpu|cuda[:N],…",
+        show_default=True,
+        identity=True,
+    )
+    precision: str = option(
+        "float32",
+        "What the network runs in. tf32 (GPUs alone) and fp16 are faster on a GPU and decide near "
+        "ties otherwise.",
+        metavar="|".join(PRECISIONS),
+        choices=PRECISIONS,
+        show_default=True,
+        identity=True,
+    )
+    memory: int = option(
+        2 << 30,
+        "What features may take; more data is processed class by class.  [default: 2G]",
+        metavar="SIZE",
+        parse=parse_size,
+    )
+    threads: int = 0  # of one operator; 0: all cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """What is measured, and how exactly."""
+
+    chance: float | None = option(
+        None,
+        "Accuracy of guessing.  [default: 1 / number of classes]",
+        metavar="X",
+        least=0,
+        most=1,
+        open_most=True,
+    )
+    tolerance: float = option(
+        0.0,
+        "Run only the evaluations that are needed to know ζ and κ to within T; the result bounds "
+        "the error.  [default: 0, exact]",
+        metavar="T",
+        least=0,
+        most=1,
+        open_most=True,
+        identity=True,
+    )
+    rank: str = option(
+        "l1",
+        "What units are ranked by: activity (the method's own), class selectivity, or an order "
+        "drawn from --seed, as a control.",
+        metavar="|".join(RANKS),
+        choices=RANKS,
+        show_default=True,
+        identity=True,
+    )
+    margins: bool = option(
+        False,
+        "Also measure how far samples are from another class, at the images and three layers: the "
+        "features of the margin-based estimate. Takes some more forward passes.",
+    )
+    suspects: int | None = option(
+        None,
+        "Training samples to list as suspicious, by name; 0 for none.  [default: 1 % of them, and "
+        "20 at least]",
+        metavar="N",
+        least=0,
+    )
+
+    def chance_of(self, classes: int) -> float:
+        """The chance level for a network of so many classes."""
+        return 1 / classes if self.chance is None else self.chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions):
+    """Everything that an audit is asked for."""
+
+    model: Path
+    data: str | tuple[Any, Any]  # a path, or (images, labels)
+    out: Path
+    model_name: str = ""  # how the record names the network; "" for its path
+    data_name: str = ""  # likewise
+    gap_model: Path | None = None
+    gap_model_name: str = ""
+    fresh: bool = False  # drop what the folder holds
+
+    def settings(self) -> dict[str, Any]:
+        """The options in force, as a result lists them."""
+        gap_model = self.gap_model_name or (self.gap_model and str(self.gap_model))
+        return {**settings_of(self), "inputs": dict(self.inputs), "gap_model": gap_model}

@@ -1,0 +1,171 @@
+"""An audit as a user of the library holds it: numbers by name, and a view for notebooks."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer.audit_record import AuditRecord, GapRecord
+
+__all__ = ["Audit", "open_audit"]
+
+_DOWN, _UP, _AREA, _INK = "#c2470a", "#0a67a8", "#e9eef6", "#5b6675"
+
+
+class Audit:
+    """A finished audit: its folder, its record, and the arrays beside it.
+
+    Attributes:
+        folder: where it lies.
+        record: everything that ``audit.json`` says.
+    """
+
+    def __init__(self, folder: Path, record: AuditRecord):
+        self.folder, self.record = folder, record
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the training samples, with nothing removed."""
+        return self.record.accuracy
+
+    @property
+    def zeta(self) -> float:
+        """ζ, the share of the units that a class needs (Eq. 6)."""
+        return self.record.zeta
+
+    @property
+    def kappa(self) -> float:
+        """κ, the area between the curves (Eq. 6)."""
+        return self.record.kappa
+
+    @property
+    def gap(self) -> GapRecord | None:
+        """The estimated generalization gap with its interval; None without a gap model."""
+        return self.record.gap
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the result must know, in sentences."""
+        return self.record.warnings
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """A plain record a class: index, name, samples, accuracy, n0, n0_r, zeta, kappa, …"""
+        return [asdict(entry) for entry in self.record.classes]
+
+    @property
+    def features(self) -> dict[str, float]:
+        """Every feature that a gap model can take, by name."""
+        from analyzer.measures import feature_values
+
+        return feature_values(self.record)
+
+    @cached_property
+    def samples(self) -> dict[str, np.ndarray]:
+        """A column a quantity, ndarrays of shape (S,), in the order of the data.
+
+        ``label``, ``correct``, ``descending``, ``ascending``, ``score``, ``index``,
+        ``log_probability``, ``margin`` and ``other``, as ``samples.npz`` has them.
+        """
+        from analyzer.files import read_arrays
+        from analyzer.measures.ablation.result_files import SAMPLES
+
+        return read_arrays(self.folder / SAMPLES)
+
+    @cached_property
+    def curves(self) -> dict[str, np.ndarray]:
+        """Correct counts ``descending`` and ``ascending``, int64 (K, M + 1), and their context.
+
+        ``samples`` (K,), ``order`` (K, M) and ``class_index`` (K,), as ``curves.npz`` has them.
+        """
+        from analyzer.files import read_arrays
+        from analyzer.measures.ablation.result_files import CURVES
+
+        return read_arrays(self.folder / CURVES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``audit.json``."""
+        from analyzer.audit import to_dict
+
+        return to_dict(self.record)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Audit of {self.record.model.path}: accuracy {self.accuracy:.4f}, "
+            f"ζ {self.zeta:.4f}, κ {self.kappa:.4f}, {self._gap_in_words()}; {self.folder}>"
+        )
+
+    def _gap_in_words(self) -> str:
+        if self.gap is None:
+            return "gap not estimated"
+        gap = self.gap
+        return f"gap {gap.estimate:z.3f} ({gap.low:z.3f} to {gap.high:z.3f})"
+
+    def _repr_html_(self) -> str:
+        """The headline and the mean curves, for notebooks."""
+        rows: Mapping[str, str] = {
+            "training accuracy": f"{self.accuracy:.1%}",
+            "ζ": f"{self.zeta:.3f}",
+            "κ": f"{self.kappa:.3f}",
+            "estimated gap": self._gap_in_words().removeprefix("gap "),
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
+            f"{escape(value)}</td></tr>"
+            for name, value in rows.items()
+        )
+        warned = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.warnings)
+        return (
+            f"<div><strong>Audit of {escape(self.record.model.path)}</strong>"
+            f"<div style='display:flex;gap:2em;align-items:center;flex-wrap:wrap'>"
+            f"<table>{cells}</table>{self._mean_curves()}</div>"
+            + (f"<ul>{warned}</ul>" if warned else "")
+            + f"<small>{escape(str(self.folder / 'report.html'))}</small></div>"
+        )
+
+    def _mean_curves(self) -> str:
+        """Both curves averaged over the classes, as inline SVG."""
+        from analyzer.measures.ablation.report_figures import Frame, curve_figure
+
+        share = self.curves["samples"][:, None]
+        frame = Frame(width=340, height=200, left=34, right=8, top=8, bottom=30)
+        figure = curve_figure(
+            (self.curves["descending"] / share).mean(axis=0),
+            (self.curves["ascending"] / share).mean(axis=0),
+            chance=self.record.chance,
+            n0=float(np.mean([entry.n0 for entry in self.record.classes])),
+            n0_r=float(np.mean([entry.n0_r for entry in self.record.classes])),
+            frame=frame,
+        )
+        left, right, foot = frame.x(0), frame.x(1), frame.y(0)
+        text = f"font-size='10' fill='{_INK}' font-family='sans-serif'"
+        ticks = "".join(
+            f"<text x='{left - 4}' y='{frame.y(at) + 3}' text-anchor='end' {text}>{at:.0%}</text>"
+            for at in (0, 0.5, 1)
+        )
+        return (
+            f"<svg width='{frame.width}' height='{frame.height}' role='img' "
+            "aria-label='Mean accuracy as units are removed'>"
+            f"<path d='{figure.area}' fill='{_AREA}'/>"
+            f"<path d='M{left} {foot}H{right}' stroke='{_INK}' stroke-width='.5'/>"
+            f"<path d='{figure.ascending}' fill='none' stroke='{_UP}' stroke-width='2' "
+            "stroke-dasharray='5 2'/>"
+            f"<path d='{figure.descending}' fill='none' stroke='{_DOWN}' stroke-width='2'/>{ticks}"
+            f"<text x='{frame.x(0.5)}' y='{frame.height - 8}' text-anchor='middle' {text}>"
+            f"units removed, of {figure.channels}</text></svg>"
+        )
+
+
+def open_audit(folder: str | Path) -> Audit:
+    """Open a finished audit.
+
+    Raises:
+        AuditFolderError: the folder holds no readable audit.
+    """
+    from analyzer.audit import read_record
+
+    return Audit(Path(folder), read_record(folder))

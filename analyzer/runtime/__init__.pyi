@@ -1,0 +1,24 @@
+from .batching import Batch, Load, OutOfMemory, Samples, images_at_once
+from .devices import lacks_tf32, list_devices, named_devices
+from .precision import PRECISIONS, in_float16
+from .predictions import WholeNetwork, measure_accuracy, name_classes
+from .sessions import DeviceArray, Session, open_session
+
+__all__ = [
+    "PRECISIONS",
+    "Batch",
+    "DeviceArray",
+    "Load",
+    "OutOfMemory",
+    "Samples",
+    "Session",
+    "WholeNetwork",
+    "images_at_once",
+    "in_float16",
+    "lacks_tf32",
+    "list_devices",
+    "measure_accuracy",
+    "name_classes",
+    "named_devices",
+    "open_session",
+]

@@ -1,0 +1,164 @@
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from analyzer.data import open_data
+from analyzer.errors import DataError
+
+RNG = np.random.default_rng(0)
+BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+
+
+def pixels(count):
+    return RNG.integers(0, 256, (count, 3072), np.uint8)
+
+
+@pytest.fixture(params=[2, 4])
+def protocol(request):
+    return request.param
+
+
+def dump(content, path, protocol=2):
+    path.write_bytes(pickle.dumps(content, protocol))
+
+
+def cifar10_python(folder, protocol=2):
+    folder.mkdir(parents=True)
+    data = {}
+    for number, name in enumerate([*BATCHES, "test_batch"]):
+        data[name] = pixels(3)
+        names = [f"{name}_{i}.png".encode() for i in range(3)]
+        content = {b"data": data[name], b"labels": [number, 0, 9], b"filenames": names}
+        dump({b"batch_label": b"x", **content}, folder / name, protocol)
+    meta = {b"label_names": [f"class {i}".encode() for i in range(10)], b"num_vis": 3072}
+    dump(meta, folder / "batches.meta", protocol)
+    return data
+
+
+def test_cifar10_python(tmp_path, protocol):
+    data = cifar10_python(tmp_path / "cifar", protocol)
+    train = open_data(tmp_path / "cifar")
+    assert (train.kind, train.source) == ("cifar10", f"{tmp_path}/cifar#train")
+    assert train.labels.tolist() == [0, 0, 9, 1, 0, 9, 2, 0, 9, 3, 0, 9, 4, 0, 9]
+    expected = data["data_batch_2"][1].reshape(3, 32, 32).transpose(1, 2, 0)
+    assert np.array_equal(train.read(4).image, expected)
+    assert train.class_names[9] == "class 9"
+    assert train.names[4] == "data_batch_2_1.png"
+    assert open_data(f"{tmp_path}/cifar#test").labels.tolist() == [5, 0, 9]
+
+
+def test_cifar10_binary_holds_the_same(tmp_path):
+    data = cifar10_python(tmp_path / "python")
+    folder = tmp_path / "binary"
+    folder.mkdir()
+    for number, name in enumerate([*BATCHES, "test_batch"]):
+        labels = np.array([[number], [0], [9]], np.uint8)
+        (folder / f"{name}.bin").write_bytes(np.hstack([labels, data[name]]).tobytes())
+    (folder / "batches.meta.txt").write_text("\n".join(f"class {i}" for i in range(10)) + "\n\n")
+    for split in ("train", "test"):
+        python = open_data(f"{tmp_path}/python#{split}")
+        binary = open_data(f"{folder}#{split}")
+        assert np.array_equal(binary.array, python.array)
+        assert np.array_equal(binary.labels, python.labels)
+        assert binary.class_names == python.class_names
+
+
+def test_cifar100_has_fine_labels(tmp_path):
+    data = pixels(4)
+    python, binary = tmp_path / "cifar-100-python", tmp_path / "cifar-100-binary"
+    for folder in (python, binary):
+        folder.mkdir()
+    names = [f"fine {i}" for i in range(100)]
+    for split in ("train", "test"):
+        content = {"data": data, "fine_labels": [99, 1, 2, 3], "coarse_labels": [0, 0, 1, 1]}
+        dump(content, python / split)
+        labels = np.array([[0, 99], [0, 1], [1, 2], [1, 3]], np.uint8)
+        (binary / f"{split}.bin").write_bytes(np.hstack([labels, data]).tobytes())
+    dump({"fine_label_names": names, "coarse_label_names": ["a", "b"]}, python / "meta")
+    (binary / "fine_label_names.txt").write_text("\n".join(names))
+    for folder in (python, binary):
+        source = open_data(folder)
+        assert source.kind == "cifar100"
+        assert source.labels.tolist() == [99, 1, 2, 3]
+        assert source.class_names == tuple(names)
+        assert np.array_equal(source.array[2].transpose(2, 0, 1).ravel(), data[2])
+    shutil.rmtree(binary)
+    assert open_data(tmp_path).source == f"{python}#train"  # the archive unpacked here
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.path}",))
+
+
+def test_a_malicious_pickle_does_not_run(tmp_path, protocol):
+    folder = tmp_path / "cifar"
+    cifar10_python(folder)
+    mark = tmp_path / "was_here"
+    dump({b"data": Bomb(mark), b"labels": []}, folder / "data_batch_3", protocol)
+    with pytest.raises(DataError, match=r"data_batch_3 is a pickle that asks for posix\.system"):
+        open_data(folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"cnumpy\nload\n(S'x'\ntR.",
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I99\ntS'b'\ntR.",
+        b"c_codecs\nencode\n(S'x'\nS'zip'\ntR.",
+        b"P1\n.",
+        b"\x80\x04",
+        b"",
+        b"(lp0\n.",
+    ],
+)
+def test_other_pickles_are_refused(data, tmp_path):
+    folder = tmp_path / "cifar"
+    cifar10_python(folder)
+    (folder / "data_batch_1").write_bytes(data)
+    with pytest.raises(DataError, match="data_batch_1"):
+        open_data(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {b"data": [1, 2]},
+        {b"data": np.zeros((3, 3072))},
+        {b"data": np.zeros((3, 12), np.uint8)},
+        {b"labels": [1, 2]},
+        {b"labels": [1, 2, "a"]},
+        {b"labels": None},
+    ],
+)
+def test_other_content_is_refused(change, tmp_path):
+    folder = tmp_path / "cifar"
+    cifar10_python(folder)
+    content = {b"data": pixels(3), b"labels": [1, 2, 3], b"filenames": [b"a"] * 3}
+    dump({**content, **change}, folder / "data_batch_4")
+    with pytest.raises(DataError, match="data_batch_4 does not hold CIFAR's"):
+        open_data(folder)
+
+
+def test_missing_and_truncated_files(tmp_path):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    (folder / "batches.meta.txt").write_text("a\nb")
+    for name in BATCHES[:4]:
+        (folder / f"{name}.bin").write_bytes(bytes(3073))
+    with pytest.raises(DataError, match=r"data_batch_5\.bin is missing"):
+        open_data(folder)
+    (folder / "data_batch_5.bin").write_bytes(bytes(3072))
+    with pytest.raises(DataError, match="3072 bytes, which is no whole number of 3073"):
+        open_data(folder)
+    with pytest.raises(DataError, match="splits train and test"):
+        open_data(f"{folder}#val")

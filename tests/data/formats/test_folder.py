@@ -1,0 +1,100 @@
+import pickle
+
+import pytest
+
+from analyzer.data import open_data
+from analyzer.errors import DataError
+
+
+def test_classes_in_natural_order(class_folders):
+    source = open_data(class_folders({"10": 1, "2": 2, "1": 1}))
+    assert source.kind == "folder"
+    assert source.class_names == ("1", "2", "10")
+    assert source.labels.tolist() == [0, 1, 1, 2]
+    assert list(source.names) == ["1/0.png", "2/0.png", "2/1.png", "10/0.png"]
+    assert source.indexing == "order"
+
+
+def test_class_list_gives_the_indices(class_folders, tmp_path):
+    folder = class_folders({"cat": 1, "owl": 2})
+    (tmp_path / "classes.txt").write_text("owl\ndog\ncat")
+    source = open_data(folder, classes=tmp_path / "classes.txt")
+    assert source.class_names == ("owl", "dog", "cat")
+    assert source.labels.tolist() == [0, 0, 2]
+    assert list(source.names) == ["owl/0.png", "owl/1.png", "cat/0.png"]
+    assert source.indexing == "classes"
+
+
+def test_files_below_class_folders_and_other_files(class_folders):
+    folder = class_folders({"cat": 1, "owl/young": 1})
+    (folder / "cat" / "notes.txt").write_text("x")
+    (folder / "cat" / ".hidden.png").write_text("x")
+    (folder / ".git").mkdir()
+    (folder / "readme.md").write_text("x")
+    (folder / "loose.png").write_text("x")
+    source = open_data(folder)
+    assert list(source.names) == ["cat/0.png", "owl/young/0.png"]
+    assert source.warnings == (
+        f"{folder}: 2 files that are not images were left out.",
+        f"{folder}: 1 images outside class folders were left out.",
+    )
+
+
+def test_an_empty_class_is_named(class_folders):
+    folder = class_folders({"cat": 1, "owl": 0})
+    with pytest.raises(DataError, match=r"owl holds no image"):
+        open_data(folder)
+
+
+def test_a_folder_of_nothing_is_refused(tmp_path):
+    with pytest.raises(DataError, match="neither class folders"):
+        open_data(tmp_path)
+
+
+def test_a_folder_of_images_alone_is_told_what_to_name(class_folders):
+    folder = class_folders({"a": 2, "b": 1})
+    with pytest.raises(DataError, match=r"a holds images but no class folders. Name the folder"):
+        open_data(folder / "a")
+
+
+def test_a_file_that_has_gone_away_is_named_without_codes(class_folders):
+    folder = class_folders({"a": 2, "b": 1})
+    source = open_data(folder)
+    (folder / source.names[0]).unlink()
+    with pytest.raises(
+        DataError, match=r"cannot be read \(No such file or directory\)\. Fix or remove it"
+    ):
+        source.read(0)
+
+
+def test_splits(class_folders, tmp_path):
+    root = tmp_path / "data"
+    class_folders({"cat": 2, "owl": 1}, root / "train")
+    class_folders({"cat": 1, "owl": 1}, root / "val")
+    assert open_data(root).source == f"{root}#train"
+    assert len(open_data(root)) == 3
+    assert len(open_data(f"{root}#val")) == len(open_data(f"{root}#validation")) == 2
+    with pytest.raises(DataError, match=r"no split 'test' \(there: train, val\)"):
+        open_data(f"{root}#test")
+
+
+def test_only_a_test_split_is_never_taken_for_training_data(class_folders, tmp_path):
+    class_folders({"cat": 2, "owl": 1}, tmp_path / "data" / "test")
+    with pytest.raises(DataError, match="no split 'train'"):
+        open_data(tmp_path / "data")
+
+
+def test_classes_called_test_and_train_are_classes(class_folders):
+    assert open_data(class_folders({"test": 1, "train": 1})).class_names == ("test", "train")
+
+
+def test_a_hash_in_the_path_is_part_of_it(class_folders, tmp_path):
+    folder = class_folders({"a": 1}, tmp_path / "c#test")
+    assert open_data(folder).source == str(folder)
+
+
+def test_a_source_travels_to_another_process(class_folders):
+    source = open_data(class_folders({"a": 1, "b": 2}))
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy.read(2).digest == source.read(2).digest
+    assert copy.fingerprint() == source.fingerprint()

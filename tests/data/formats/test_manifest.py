@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from analyzer.data import open_data
+from analyzer.errors import DataError
+
+
+@pytest.fixture
+def folder(class_folders, tmp_path):
+    class_folders({"cat": 2, "owl": 1})
+    return tmp_path
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "path,label\nimages/cat/0.png,1\nimages/owl/0.png,0\n"),
+        ("a.tsv", "label\tfile_name\n1\timages/cat/0.png\n0\timages/owl/0.png\n"),
+        (
+            "a.jsonl",
+            '{"image": "images/cat/0.png", "label": 1}\n\n'
+            '{"image": "images/owl/0.png", "label": 0}',
+        ),
+    ],
+)
+def test_forms(name, text, folder):
+    source = open_data(write(folder, name, text))
+    assert source.kind == "manifest"
+    assert source.labels.tolist() == [1, 0]
+    assert list(source.names) == ["images/cat/0.png", "images/owl/0.png"]
+    assert source.read(1).image.shape == (8, 8, 3)
+
+
+def test_names_of_classes(folder):
+    path = write(folder, "a.csv", "path,label\nimages/owl/0.png,owl\nimages/cat/0.png,cat\n")
+    source = open_data(path)
+    assert (source.labels.tolist(), source.class_names) == ([1, 0], ("cat", "owl"))
+    classes = write(folder, "classes.json", json.dumps(["owl", "dog", "cat"]))
+    source = open_data(path, classes=classes)
+    assert (source.labels.tolist(), source.class_names) == ([0, 2], ("owl", "dog", "cat"))
+
+
+def test_other_columns_by_option(folder):
+    path = write(folder, "a.csv", "where,what\nimages/cat/0.png,3\n")
+    assert open_data(path, keys=("where", "what")).labels.tolist() == [3]
+    with pytest.raises(DataError, match=r"columns 'where', 'what'.*keys"):
+        open_data(path)
+
+
+def test_a_column_of_splits(folder):
+    rows = "path,label,split\nimages/cat/0.png,3,train\nimages/cat/1.png,2,test\n"
+    path = write(folder, "a.csv", rows)
+    assert open_data(path).labels.tolist() == [3]
+    assert open_data(f"{path}#test").labels.tolist() == [2]
+
+
+def test_absolute_paths(folder):
+    path = write(folder, "a.csv", f"path,label\n{folder}/images/cat/0.png,3\n")
+    assert open_data(path).read(0).image.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "path,label\n", "no rows"),
+        ("a.csv", "", "no rows"),
+        ("a.csv", "path,label\na.png\n", "Line 2 .* lacks"),
+        (
+            "a.csv",
+            "to,label\na.png,1\n",
+            r"columns 'to', 'label', none .* paths \(path, .* with keys",
+        ),
+        ("a.csv", "path,label\na.png,\n", "Line 2 .* lacks"),
+        ("a.csv", "path,label\n,1\n", "Line 2 .* lacks"),
+        ("a.csv", "path,label\na.png,-1\n", "class indices start at 0"),
+        ("a.csv", 'path,label\n"a.png,1\n', "cannot be read"),
+        ("a.jsonl", '{"path": "a.png", "label": 0.5}', "label 0.5"),
+        ("a.jsonl", '{"path"', "cannot be read"),
+        ("a.jsonl", "[1]", "no JSON object"),
+    ],
+)
+def test_refusals(name, text, says, folder):
+    with pytest.raises(DataError, match=says):
+        open_data(write(folder, name, text))
+
+
+def test_bytes_that_are_no_text(folder):
+    (folder / "a.csv").write_bytes(b"path,label\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match="cannot be read"):
+        open_data(folder / "a.csv")

@@ -1,0 +1,158 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from analyzer.data import open_data
+from analyzer.data.formats import parquet
+from analyzer.errors import DataError
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture
+def write(picture, encoded, tmp_path):
+    """write(name, labels, …): a file as Hugging Face's datasets writes it."""
+
+    def make(name, labels, *, features=True, columns=("image", "label"), seed=0, paths=True):
+        rows = [
+            {"bytes": encoded(picture(8, 8, seed=seed + i)), "path": f"{i}.png" if paths else None}
+            for i in range(len(labels))
+        ]
+        table = pa.table({columns[0]: pa.array(rows, IMAGE), columns[1]: labels})
+        if features:
+            described = {
+                columns[0]: {"_type": "Image"},
+                columns[1]: {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"},
+            }
+            content = json.dumps({"info": {"features": described}})
+            table = table.replace_schema_metadata({"huggingface": content})
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path, row_group_size=2)
+        return path
+
+    return make
+
+
+def test_a_file_of_hugging_face(write, encoded, picture):
+    path = write("a.parquet", [2, 0, 1, 1, 2])
+    source = open_data(path)
+    assert (source.kind, source.source) == ("parquet", str(path))
+    assert source.labels.tolist() == [2, 0, 1, 1, 2]
+    assert source.class_names == ("cat", "dog", "owl")
+    assert source.names[3] == "3.png"
+    assert source.exif
+    for index in (4, 0, 3, 1, 2):
+        assert source.store.stored(index) == encoded(picture(8, 8, seed=index))
+
+
+def test_columns_by_name_without_features(write):
+    path = write("a.parquet", [2, 0], features=False, columns=("img", "fine_label"), paths=False)
+    source = open_data(path)
+    assert source.labels.tolist() == [2, 0]
+    assert source.class_names is None
+    assert source.names[1] == "row 1"
+
+
+def test_columns_by_option(write):
+    path = write("a.parquet", [2, 0], features=False, columns=("photo", "kind"))
+    assert open_data(path, keys=("photo", "kind")).labels.tolist() == [2, 0]
+    with pytest.raises(
+        DataError, match=r"columns 'photo', 'kind', none known for images.*with keys"
+    ):
+        open_data(path)
+    with pytest.raises(DataError, match="not 'label'"):
+        open_data(path, keys=("photo", "label"))
+    with pytest.raises(DataError, match="does not hold the bytes of image files"):
+        open_data(path, keys=("kind", "kind"))
+
+
+def test_names_of_classes_as_labels(write):
+    source = open_data(write("a.parquet", ["owl", "cat"], features=False))
+    assert (source.labels.tolist(), source.class_names) == ([1, 0], ("cat", "owl"))
+
+
+def test_plain_bytes_as_images(encoded, picture, tmp_path):
+    data = encoded(picture(8, 8))
+    pq.write_table(pa.table({"image": [data, data], "label": [0, 1]}), tmp_path / "a.parquet")
+    assert open_data(tmp_path / "a.parquet").store.stored(1) == data
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002-0f3.parquet"),
+        ("default/train/0000.parquet", "default/train/0001.parquet"),
+    ],
+)
+def test_folders_of_shards(names, write, encoded, picture, tmp_path):
+    write(f"d/{names[0]}", [0, 1, 2])
+    write(f"d/{names[1]}", [2, 2], seed=10)
+    test = names[0].replace("train", "test")
+    write(f"d/{test}", [1])
+    source = open_data(tmp_path / "d")
+    assert source.source == f"{tmp_path}/d#train"
+    assert source.labels.tolist() == [0, 1, 2, 2, 2]
+    assert source.store.stored(4) == encoded(picture(8, 8, seed=11))
+    assert open_data(f"{tmp_path}/d#test").labels.tolist() == [1]
+    with pytest.raises(DataError, match=r"no split 'val' \(there: test, train\)"):
+        open_data(f"{tmp_path}/d#validation")
+
+
+def test_several_configurations_are_refused(write, tmp_path):
+    write("d/small/train-00000-of-00001.parquet", [0])
+    write("d/large/train-00000-of-00001.parquet", [0])
+    with pytest.raises(DataError, match=r"several data sets .*large, small"):
+        open_data(tmp_path / "d")
+
+
+def test_a_small_cache_reads_the_same(write, monkeypatch):
+    path = write("a.parquet", list(np.arange(9) % 3))
+    everything = [open_data(path).store.stored(i) for i in range(9)]
+    monkeypatch.setattr(parquet, "_CACHE_BYTES", 1)
+    store = open_data(path).store
+    assert [store.stored(i) for i in range(9)] == everything
+    assert len(store._kept) == 1
+
+
+@pytest.mark.parametrize("labels", [[0, None], [0, -1], [0.5, 1.0]])
+def test_labels_that_are_none(labels, write):
+    with pytest.raises(DataError, match=r"a\.parquet"):
+        open_data(write("a.parquet", labels))
+
+
+def test_a_row_without_bytes_is_an_unreadable_sample(tmp_path):
+    rows = pa.array([{"bytes": None, "path": "/elsewhere/a.png"}], IMAGE)
+    pq.write_table(pa.table({"image": rows, "label": [0]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.png in .*no image bytes.*skip_bad=True"):
+        open_data(tmp_path / "a.parquet").read(0)
+
+
+@pytest.mark.parametrize("keep", [0, 100, -20])
+def test_damaged_files_are_refused(keep, write):
+    path = write("a.parquet", [0, 1])
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match="not readable Parquet"):
+        open_data(path)
+
+
+def test_damaged_pages_are_unreadable_samples(write):
+    path = write("a.parquet", [0, 1])
+    source = open_data(path)
+    data = bytearray(path.read_bytes())
+    data[4:120] = bytes(116)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"0\.png in .*skip_bad=True"):
+        source.read(0)
+
+
+def test_without_pyarrow_the_extra_is_named(write, monkeypatch):
+    path = write("a.parquet", [0, 1])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r'pip install "onnx-gap\[parquet\]"'):
+        open_data(path)

@@ -1,0 +1,119 @@
+import io
+import json
+import tarfile
+
+import pytest
+
+from analyzer.data import open_data
+from analyzer.errors import DataError
+
+
+@pytest.fixture
+def shard(picture, encoded, tmp_path):
+    """shard(name, {"a.jpg": …}): a tar archive; an int as content makes a PNG of that seed."""
+
+    def make(name, files, mode="w", folder=tmp_path):
+        folder.mkdir(exist_ok=True)
+        with tarfile.open(folder / name, mode) as archive:
+            for file, content in files.items():
+                data = content
+                if isinstance(content, int):
+                    data = encoded(picture(8, 8, seed=content))
+                elif isinstance(content, str):
+                    data = content.encode()
+                elif isinstance(content, dict):
+                    data = json.dumps(content).encode()
+                info = tarfile.TarInfo(file)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return folder / name
+
+    return make
+
+
+def test_samples_of_an_archive(shard, encoded, picture):
+    files = {"n/0001.png": 1, "n/0001.cls": "7\n", "n/0002.cls": "3", "n/0002.jpg": 2}
+    source = open_data(shard("a.tar", files))
+    assert source.kind == "tar"
+    assert list(source.names) == ["n/0001", "n/0002"]
+    assert source.labels.tolist() == [7, 3]
+    assert source.store.stored(1) == encoded(picture(8, 8, seed=2))
+    assert source.read(0).image.shape == (8, 8, 3)
+
+
+def test_labels_in_json_and_cls_before_json(shard):
+    files = {"a.png": 0, "a.json": {"label": 4}, "b.png": 1, "b.json": {"label": 9}, "b.cls": "2"}
+    files |= {"c.png": 2, "c.cls": "1", "c.json": {"label": 8}}
+    assert open_data(shard("a.tar", files)).labels.tolist() == [4, 2, 1]
+
+
+def test_names_of_classes(shard, tmp_path):
+    path = shard("a.tar", {"a.png": 0, "a.cls": "owl", "b.png": 0, "b.cls": "cat"})
+    assert open_data(path).labels.tolist() == [1, 0]
+    (tmp_path / "classes.txt").write_text("owl\ndog\ncat")
+    assert open_data(path, classes=tmp_path / "classes.txt").labels.tolist() == [0, 2]
+
+
+def test_endings_by_option(shard):
+    files = {"a.left.png": 0, "a.right.png": 1, "a.png": 3, "a.kind": "3"}
+    path = shard("a.tar", files)
+    assert open_data(path, keys=("png", "kind")).labels.tolist() == [3]
+    assert open_data(path, keys=("left.png", "kind")).store.stored(0) != open_data(
+        path, keys=("right.png", "kind")
+    ).store.stored(0)
+    with pytest.raises(DataError, match="has no label"):
+        open_data(path)
+
+
+def test_folder_of_archives_with_splits(shard, tmp_path):
+    folder = tmp_path / "shards"
+    for number in (0, 1, 10, 2):
+        files = {f"{number}.png": number, f"{number}.cls": str(number)}
+        shard(f"set-train-{number}.tar", files, folder=folder)
+    shard("set-validation-0.tar", {"v.png": 0, "v.cls": "5"}, folder=folder)
+    source = open_data(folder)
+    assert source.source == f"{folder}#train"
+    assert source.labels.tolist() == [0, 1, 2, 10]
+    assert source.store.stored(3) == open_data(folder / "set-train-10.tar").store.stored(0)
+    assert open_data(f"{folder}#val").labels.tolist() == [5]
+
+
+def test_samples_without_an_image_are_counted(shard):
+    source = open_data(shard("a.tar", {"a.png": 0, "a.cls": "1", "b.cls": "2", "c.txt": "x"}))
+    assert source.labels.tolist() == [1]
+    assert "2 samples without an image" in source.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a.png": 0}, "a in .* has no label"),
+        ({"a.png": 0, "a.jpg": 1, "a.cls": "1"}, "second image"),
+        ({"a.cls": "1"}, "no samples"),
+        ({"a.png": 0, "a.cls": b"\xff"}, "a.cls"),
+        ({"a.png": 0, "a.json": "{"}, "a.json"),
+        ({"a.png": 0, "a.json": {"label": [1]}}, r"label \[1\]"),
+        ({"a.png": 0, "a.cls": " "}, "no label"),
+        ({"a.png": 0, "a.cls": "x" * (1 << 20) + "y"}, "too large"),
+    ],
+)
+def test_refusals(files, says, shard):
+    with pytest.raises(DataError, match=says):
+        open_data(shard("a.tar", files))
+
+
+def test_compressed_archives_are_refused_with_the_way_out(shard):
+    path = shard("a.tar.gz", {"a.png": 0, "a.cls": "1"}, mode="w:gz")
+    with pytest.raises(DataError, match=r"is compressed, .* Unpack it"):
+        open_data(path)
+    path.rename(path.with_name("b.tar"))
+    with pytest.raises(DataError, match=r"b\.tar is not a readable plain tar"):
+        open_data(path.with_name("b.tar"))
+
+
+@pytest.mark.parametrize("keep", [600, 700, 2000])
+def test_truncated_archives_are_refused(keep, shard):
+    path = shard("a.tar", {"a.cls": "1", "a.png": 0})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a\.tar|a in"):
+        open_data(path).read(0)

@@ -1,0 +1,125 @@
+"""Against what timm and transformers make of the same images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
+from analyzer.data.preprocessing_files import from_hugging_face, from_timm
+from analyzer.data.preprocessing_spec import Crop, Resize
+from analyzer.errors import DataError
+from analyzer.records import TensorInfo
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "data" / "preprocessing.npz"
+VIT = {"do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2, "do_rescale": True}
+
+
+def fixture_cases():
+    with np.load(FIXTURES) as content:
+        names = {key.split("/")[0] for key in content.files if "/" in key}
+    return sorted(names)
+
+
+@pytest.mark.parametrize("which", ["wide", "tall"])
+@pytest.mark.parametrize("case", fixture_cases())
+def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
+    with np.load(FIXTURES) as content:
+        image, expected = content[which], content[f"{case}/{which}"]
+        step, config = int(content[f"{case}/step"]), str(content[f"{case}/config"])
+    file = tmp_path / "config.json"
+    file.write_text(config)
+    source = from_arrays(image[None], [0], source="image")
+    preprocessing = resolve_preprocessing(
+        source,
+        TensorInfo("x", "float32", ("N", 3, "H", "W")),
+        PreprocessOptions(preset=file),
+    )
+    (batch,) = batches(source, preprocessing, [0], 1)
+    grey_level = preprocessing.scale / np.reshape(preprocessing.std or (1.0,), (-1, 1, 1))
+    difference = np.abs(batch.images[0, :, ::step, ::step] - expected) / grey_level
+    assert expected.shape == batch.images[0, :, ::step, ::step].shape
+    assert difference.max() <= 1.001
+    assert difference.mean() < 0.05  # nothing is shifted, only roundings differ
+
+
+def test_timm_flat_and_nested_mean_the_same():
+    config = {"input_size": [3, 8, 8], "crop_pct": 0.9, "mean": [0, 0, 0], "std": [1, 1, 1]}
+    assert from_timm(config) == from_timm({"architecture": "resnet", "pretrained_cfg": config})
+
+
+def test_older_files_with_one_number_as_size():
+    old = {"do_resize": True, "size": 8, "resample": 2, "do_normalize": False}
+    vit = from_hugging_face({**old, "feature_extractor_type": "ViTFeatureExtractor"})
+    clip = from_hugging_face({**old, "feature_extractor_type": "CLIPFeatureExtractor"})
+    assert vit.resize == Resize("exact", (8, 8))
+    assert clip.resize == Resize("shortest", (8, 8))
+    assert vit.scale == 1 / 255
+
+
+def test_without_rescaling_pixels_stay_as_they_are():
+    spec = from_hugging_face({**VIT, "do_rescale": False, "rescale_factor": 0.5})
+    assert spec.scale == 1.0
+
+
+def test_center_crop_of_an_older_file_with_one_number():
+    spec = from_hugging_face({**VIT, "do_center_crop": True, "crop_size": 6})
+    assert spec.crop == Crop((6, 6), rounding="down")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"do_pad": True}, "do_pad"),
+        ({"resample": 9}, "resample 9"),
+        ({"resample": None}, "resample None"),
+        ({"size": {"shortest_edge": 8, "longest_edge": 9}}, "longest_edge"),
+        ({"size": {"height": "x", "width": 8}}, "'x'"),
+        ({"size": None}, "size None"),
+        ({"do_normalize": True, "image_mean": "a", "image_std": [1]}, "image_mean"),
+        ({"image_processor_type": "PerceiverImageProcessor"}, "Perceiver"),
+        ({"image_processor_type": "ConvNextImageProcessor"}, "shortest_edge"),
+    ],
+)
+def test_hugging_face_refusals(change, says):
+    with pytest.raises(DataError, match=says):
+        from_hugging_face({**VIT, **change})
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"input_size": [3, 8]}, "input_size"),
+        ({"input_size": [12, 8, 8]}, "12 channels"),
+        ({"input_size": [3, 8, 8], "crop_mode": "odd"}, "crop_mode 'odd'"),
+        ({"input_size": [3, 8, 8], "crop_border_pixels": 4}, "crop_border_pixels"),
+        ({"input_size": [3, 8, 8], "crop_pct": "a"}, "crop_pct"),
+        ({"hidden_size": 768}, "neither timm's"),
+    ],
+)
+def test_timm_refusals(config, says):
+    with pytest.raises(DataError, match=says):
+        from_timm(config)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '"x"'])
+def test_a_file_that_is_no_json_object_is_named(text, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    source = from_arrays(np.zeros((1, 4, 4), np.uint8), [0], source="image")
+    with pytest.raises(DataError, match=r"config\.json"):
+        resolve_preprocessing(
+            source, TensorInfo("x", "float32", (1, 1, 4, 4)), PreprocessOptions(preset=file)
+        )
+
+
+def test_a_folder_of_a_model_is_searched(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 768}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(VIT))
+    source = from_arrays(np.zeros((1, 4, 4, 3), np.uint8), [0], source="image")
+    preprocessing = resolve_preprocessing(
+        source, TensorInfo("x", "float32", (1, 3, 8, 8)), PreprocessOptions(preset=tmp_path)
+    )
+    assert preprocessing.origin.endswith("preprocessor_config.json")
+    assert preprocessing.shape == (3, 8, 8)

@@ -1,0 +1,91 @@
+"""Networks that take more than images."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from analyzer import surgery
+from analyzer.errors import ModelError
+
+TEXT = """
+net (float[N,3,8,8] x, float[N,4] info, float scale, float[1,1,1,3] unread) => (float[N,5] y)
+<float[4,3,3,3] w, float[8,5] v>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    p = GlobalAveragePool(r)
+    f = Flatten(p)
+    s = Mul(f, scale)
+    j = Concat<axis=1>(s, info)
+    y = MatMul(j, v)
+}
+"""
+IMAGES = np.random.default_rng(3).normal(size=(3, 3, 8, 8)).astype(np.float32)
+INFO = np.array([1.0, 2.0, 3.0, 4.0])
+
+
+@pytest.fixture
+def network(write):
+    return surgery.load_network(write(TEXT))
+
+
+def test_missing_values_are_asked_for_by_name(network):
+    with pytest.raises(ModelError, match=r"--input NAME=NUMBER: info float32 .*; scale float32"):
+        surgery.bind_inputs(network, {})
+
+
+@pytest.mark.parametrize("info", [INFO, INFO[None]])
+def test_bound_network_answers_as_the_original(network, info, run, tmp_path):
+    given = {"info": info, "scale": np.asarray(2.0)}
+    bound, extra = surgery.bind_inputs(network, given)
+    assert [i.name for i in bound.info.inputs] == ["x"]
+    assert {f.name: (f.value.shape, f.per_image) for f in extra} == {
+        "info": ((1, 4), True),
+        "scale": ((), False),
+        "unread": ((1, 1, 1, 3), False),
+    }
+    feeds = {"x": IMAGES, **{f.name: f.repeated(3) for f in extra}}
+    wanted = run(network.path, feeds)["y"]
+    site = surgery.default_site(bound)
+    assert site.tensor == "r"
+    surgery.write_masked(bound, site, tmp_path / "masked.onnx")
+    np.testing.assert_array_equal(run(tmp_path / "masked.onnx", {"x": IMAGES})["y"], wanted)
+    cut = surgery.cut_network(bound, site, tmp_path)
+    made = run(cut.prefix, {"x": IMAGES})
+    passed = {name: made[name] for name in (cut.features, *cut.skip_inputs)}
+    mask = np.ones((1, 4), np.float32)
+    np.testing.assert_array_equal(run(cut.suffix, {**passed, cut.mask: mask})["y"], wanted)
+
+
+def test_original_is_not_changed(network):
+    surgery.bind_inputs(network, {"info": INFO, "scale": np.asarray(2.0)})
+    names = [v.name for v in network.model.graph.inputs if not v.is_initializer()]
+    assert names == ["x", "info", "scale", "unread"]
+
+
+def test_value_that_does_not_fit_is_refused(network):
+    with pytest.raises(ModelError, match=r"--input info has the shape \[3\]"):
+        surgery.bind_inputs(network, {"info": INFO[:3], "scale": np.asarray(2.0)})
+
+
+@pytest.mark.parametrize("name", ["x", "inf"])
+def test_only_further_inputs_take_values(network, name):
+    with pytest.raises(ModelError, match=f"no extra input called '{name}'"):
+        surgery.bind_inputs(network, {name: INFO})
+
+
+def test_image_input_may_come_second(write):
+    text = TEXT.replace("float[N,3,8,8] x, float[N,4] info", "float[N,4] info, float[N,3,8,8] x")
+    bound, _ = surgery.bind_inputs(
+        surgery.load_network(write(text)), {"info": INFO, "scale": np.asarray(1.0)}
+    )
+    assert [i.name for i in bound.info.inputs] == ["x"]
+
+
+def test_fixed_batch_is_freed_with_its_further_inputs(write, run, tmp_path):
+    network = surgery.load_network(write(TEXT.replace("[N,", "[2,")))
+    bound, _ = surgery.bind_inputs(network, {"info": INFO, "scale": np.asarray(1.0)})
+    cut = surgery.cut_network(bound, surgery.default_site(bound), tmp_path)
+    assert cut.batch is None
+    prefix = ort.InferenceSession(cut.prefix, providers=["CPUExecutionProvider"])
+    assert prefix.run([cut.features], {"x": IMAGES})[0].shape[0] == 3

@@ -1,0 +1,108 @@
+"""The public surface, and the examples of its page."""
+
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import analyzer
+from analyzer.files import read_json
+
+PAGE = Path(__file__).parents[1] / "docs" / "API.md"
+
+
+def test_every_exported_name_exists_and_is_listed():
+    assert set(analyzer.__all__) <= set(dir(analyzer))
+    for name in analyzer.__all__:
+        assert getattr(analyzer, name) is not None
+
+
+def test_importing_it_imports_nothing_heavy():
+    code = "import analyzer, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "onnx", "onnxruntime", "PIL", "sklearn", "scipy", "click", "jinja2"}
+    assert not heavy & set(run.stdout.split())
+
+
+def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"(<!-- not run -->\n)?```python\n(.*?)```", text, re.DOTALL)
+    assert len([left_out for left_out, _ in blocks if not left_out]) >= 5
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", analyzer.AuditWarning)
+        for left_out, code in blocks:
+            if not left_out:
+                exec(compile(code, str(PAGE), "exec"), names)
+    assert names["audit"].folder == Path("audit-c40")
+    assert len(names["doubtful"]) == 10
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory):
+    out = tmp_path_factory.mktemp("api") / "audit"
+    with pytest.warns(analyzer.AuditWarning, match="fitted on"):
+        return analyzer.audit_network("zoo:digits-c40", out=out, limit_per_class=20, device="cpu")
+
+
+def test_a_result_shows_itself_shortly(audit):
+    assert re.fullmatch(r"<Audit of zoo:digits-c40: accuracy .*>", repr(audit))
+    assert len(repr(audit)) < 250
+    shown = audit._repr_html_()
+    assert shown.count("<path") >= 3
+    assert "<script" not in shown
+
+
+def test_a_result_gives_plain_records_and_arrays(audit):
+    written = read_json(audit.folder / "audit.json")
+    assert audit.to_dict() == written
+    assert [entry["zeta"] for entry in audit.classes] == [c["zeta"] for c in written["classes"]]
+    assert {len(column) for column in audit.samples.values()} == {200}
+    assert audit.curves["descending"].shape == (10, written["site"]["channels"] + 1)
+    assert audit.features["zeta"] == audit.zeta == written["zeta"]
+    assert audit.gap.estimate == written["gap"]["estimate"]
+
+
+def test_arrays_give_what_a_file_gives(tmp_path, audit):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 10
+    np.savez(tmp_path / "train.npz", images=images, labels=labels)
+    options = {"preprocess": {"mean": (0.0,), "std": (1.0,)}, "gap_model": "zoo:digits"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", analyzer.AuditWarning)
+        one = analyzer.audit_network(
+            "zoo:digits-c0", (images, labels), tmp_path / "arrays", **options
+        )
+        other = analyzer.audit_network(
+            "zoo:digits-c0", tmp_path / "train.npz", tmp_path / "file", **options
+        )
+    assert one.record.data.sha256 == other.record.data.sha256
+    for name, column in one.samples.items():
+        np.testing.assert_array_equal(column, other.samples[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"devise": "cpu"}, TypeError, "no option 'devise'; did you mean device"),
+        ({"memory": "much"}, analyzer.DataError, "'much' is not a size"),
+        ({"rank": "taste"}, analyzer.DataError, "rank cannot be 'taste'; choose one of l1"),
+        ({"preprocess": "imagnet"}, analyzer.DataError, "imagnet"),
+        ({"gap_model": "zoo:nothing"}, analyzer.AnalyzerError, "nothing"),
+    ],
+)
+def test_wrong_options_are_named_by_their_parameter(tmp_path, options, error, said):
+    with pytest.raises(error, match=said) as raised:
+        analyzer.audit_network("zoo:digits-c0", out=tmp_path / "audit", **options)
+    assert "--" not in str(raised.value)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_data_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(analyzer.DataError, match="data is of type int"):
+        analyzer.audit_network("zoo:digits-c0", 3, tmp_path / "audit")

@@ -1,0 +1,46 @@
+import pickle
+
+import pytest
+
+from analyzer import errors
+from analyzer.errors import AnalyzerError, DataError, parameter
+
+
+@pytest.mark.parametrize(
+    ("named", "in_the_library", "on_the_command_line"),
+    [
+        (parameter("keys"), "keys", "--keys"),
+        (parameter("img_size", 8), "img_size=8", "--img-size 8"),
+        (parameter("skip_bad", True), "skip_bad=True", "--skip-bad"),
+        (parameter("scale", 0), "scale=0", "--scale 0"),
+        (parameter("site", "a=b `c` {d}"), "site=a=b `c` {d}", "--site a=b `c` {d}"),
+    ],
+)
+def test_parameters_are_named_as_the_reader_gives_them(named, in_the_library, on_the_command_line):
+    error = DataError(f"File {{x}} of `y` is bad. Pass {named}, not {named}.")
+    begin = "File {x} of `y` is bad. Pass"
+    assert str(error) == f"{begin} {in_the_library}, not {in_the_library}."
+    assert error.for_command_line() == f"{begin} {on_the_command_line}, not {on_the_command_line}."
+
+
+def test_a_flag_that_is_not_the_parameters_name():
+    error = DataError(f"Pass {parameter('preset', 'none')} or {parameter('mean')}.")
+    assert error.for_command_line({"preset": "--preprocess"}) == "Pass --preprocess none or --mean."
+
+
+def test_nothing_but_the_plain_message_shows():
+    error = DataError(f"Pass {parameter('keys')}.")
+    assert repr(error) == "DataError('Pass keys.')"
+    assert error.args == ("Pass keys.",)
+
+
+def test_marks_survive_another_process_and_another_message():
+    error = pickle.loads(pickle.dumps(DataError(f"Pass {parameter('keys')}.")))
+    assert str(error) == "Pass keys."
+    assert DataError(f"a.npz: {error.message}").for_command_line() == "a.npz: Pass --keys."
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_one_base_catches_them_all(name):
+    found = getattr(errors, name)
+    assert found is parameter or issubclass(found, AnalyzerError)
