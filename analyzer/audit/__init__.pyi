@@ -1,7 +1,7 @@
 from .compare import Comparison, compare_audits
 from .folder import read_record, to_dict
+from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
-from .population_figure import write_population_figure
 from .provenance import installed_versions
 from .report import render_report
 from .run import run_audit

@@ -4,14 +4,15 @@ matplotlib is imported by :func:`new_figure` and :func:`save_figure` alone, so t
 report draws its own figures, does not pay for it. No pyplot: nothing global, nothing to close.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.audit.palette import LIGHT
 from analyzer.errors import AnalyzerError, AuditFolderError
+from analyzer.estimation import FEATURE_SETS, FitScores, PopulationTable, draw_splits
 from analyzer.files import aside
 from analyzer.records import ClassCurves, ClassQuantities
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "DARK",
     "FORMATS",
+    "LIGHT",
     "draw_class_curves",
     "draw_class_scatter",
     "draw_estimates",
@@ -30,10 +33,49 @@ __all__ = [
     "draw_ssr",
     "new_figure",
     "save_figure",
+    "write_population_figure",
 ]
 
+# Orange-red and blue stay apart in every common form of colour blindness (Okabe and Ito, 2008);
+# both orders also differ in line style wherever they are drawn.
+LIGHT: Mapping[str, str] = MappingProxyType(
+    {
+        "page": "#f5f6f8",
+        "card": "#ffffff",
+        "ink": "#1b2330",
+        "muted": "#5b6675",
+        "line": "#dde1e7",
+        "descending": "#c2470a",
+        "ascending": "#0a67a8",
+        "area": "#e9eef6",
+        "bar": "#d5e4f2",
+        "accent": "#0a67a8",
+        "warn": "#8a4b00",
+        "warn-back": "#fff4e0",
+        "warn-line": "#e9a23b",
+    }
+)
+
+DARK: Mapping[str, str] = MappingProxyType(
+    {
+        "page": "#11161d",
+        "card": "#1a212b",
+        "ink": "#e6eaf0",
+        "muted": "#9aa6b5",
+        "line": "#323c49",
+        "descending": "#ff9257",
+        "ascending": "#66b5f2",
+        "area": "#253142",
+        "bar": "#234260",
+        "accent": "#66b5f2",
+        "warn": "#ffc978",
+        "warn-back": "#33270f",
+        "warn-line": "#b97c1c",
+    }
+)
+
 FORMATS = ("svg", "png", "pdf")
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
     "svg.hashsalt": "onnx-gap",  # the same figure gives the same bytes
     "font.size": 10,
@@ -53,8 +95,8 @@ _SETTINGS = {
     "ytick.major.size": 0,
 }
 # Legends and titles come after the axes are made, when the settings no longer hold.
-_LEGEND = {"frameon": False, "fontsize": 9}
-_TITLE = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
+_LEGEND: Any = {"frameon": False, "fontsize": 9}
+_TITLE: Any = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
 
 
 def new_figure(
@@ -296,7 +338,12 @@ def _draw_curves(
     axes.axhline(chance, color=LIGHT["muted"], linestyle=":", linewidth=1.2, label="chance")
     axes.plot(n, ascending, color=up, linestyle=(0, (5, 1.4)), label="least active removed first")
     axes.plot(n, descending, color=down, label="most active removed first")
-    marker = {"linestyle": "none", "markersize": 8, "markeredgecolor": white, "zorder": 4}
+    marker: dict[str, Any] = {
+        "linestyle": "none",
+        "markersize": 8,
+        "markeredgecolor": white,
+        "zorder": 4,
+    }
     marker["clip_on"] = False  # both lie on the edge at times
     axes.plot(n0, np.interp(n0, n, descending), "o", color=down, label="$n_0$", **marker)
     axes.plot(n0_r, np.interp(n0_r, n, ascending), "D", color=up, label="$n_0^r$", **marker)
@@ -305,3 +352,49 @@ def _draw_curves(
 
 def _signed(value: float) -> str:
     return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def write_population_figure(
+    population: PopulationTable, scores: FitScores, path: str | Path, *, features: str = "paper"
+) -> Path:
+    """Draw (ζ, κ), the gap against each, estimates, and the SSR over the splits.
+
+    Args:
+        population: networks whose gap is known, N.
+        scores: of the same networks.
+        path: ends in .svg, .png or .pdf.
+        features: whose estimates are drawn, as of :func:`analyzer.estimation.fit_population`;
+            they must have been scored.
+
+    Raises:
+        AuditFolderError: the ending is none of these.
+        OutputError: the file cannot be written.
+    """
+    gap = population.gap
+    figure, axes = new_figure(2, 3)
+    draw_population(axes[0, 0], population.zeta, population.kappa, gap)
+    draw_gap_against(axes[0, 1], population.zeta, gap, symbol="ζ")
+    draw_gap_against(axes[0, 2], population.kappa, gap, symbol="κ")
+    shown = scores[features]
+    estimated, tested = _first_split(population, scores.seed, features)
+    draw_estimates(axes[1, 0], estimated, gap, tested=tested)
+    axes[1, 0].set_title("the first of the random splits", fontsize=10)
+    draw_estimates(
+        axes[1, 1], np.array(shown.out_of_fold), gap, tested=np.ones(len(gap), dtype=bool)
+    )
+    axes[1, 1].set_title(f"out of fold, r = {shown.out_of_fold_r:.3f}", fontsize=10)
+    draw_ssr(axes[1, 2], np.array(shown.split_ssr))
+    return save_figure(figure, path)
+
+
+def _first_split(
+    population: PopulationTable, seed: int, features: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates of a line through the first split's networks, and which were held out."""
+    fitted_on, held_out = draw_splits(len(population), splits=1, seed=seed).random[0]
+    chosen = FEATURE_SETS[features]
+    points = np.column_stack(list(chosen.columns(population).values()))
+    tested = np.zeros(len(population), dtype=bool)
+    tested[held_out] = True
+    line = chosen.fit(points[fitted_on], population.gap[fitted_on])
+    return line.predict(points), tested

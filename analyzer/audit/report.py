@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from analyzer.audit.folder import REPORT, read_record
-from analyzer.audit.palette import DARK, LIGHT
+from analyzer.audit.plots import DARK, LIGHT
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
 from analyzer.audit_record import AuditRecord

@@ -103,7 +103,7 @@ def _flags() -> dict[str, str]:
     from analyzer.options import options_of
     from analyzer.request import AuditRequest
 
-    declared = options_of(AuditRequest) | options_of(PreprocessOptions)
+    declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
     return {name: one.flag for name, one in declared.items() if one.flag}
 
 

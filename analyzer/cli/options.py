@@ -159,18 +159,18 @@ def _click_option(name: str, declared: Option, hint: Any, default: Any) -> Decor
 
 
 def _click_type(declared: Option, kind: Any) -> click.ParamType:
-    bounds = {
-        "min": declared.least if math.isfinite(declared.least) else None,
-        "max": declared.most if math.isfinite(declared.most) else None,
-    }
+    least = declared.least if math.isfinite(declared.least) else None
+    most = declared.most if math.isfinite(declared.most) else None
     if declared.parse is not None:
         return _Parsed(declared.parse)
     if declared.choices:
         return click.Choice(declared.choices)
     if kind is int:
-        return click.IntRange(**{name: b if b is None else int(b) for name, b in bounds.items()})
+        return click.IntRange(
+            None if least is None else int(least), None if most is None else int(most)
+        )
     if kind is float:
-        return Number(**bounds, min_open=declared.open_least, max_open=declared.open_most)
+        return Number(least, most, min_open=declared.open_least, max_open=declared.open_most)
     return PATH if kind is Path else click.STRING
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.palette import LIGHT
+from analyzer.audit.plots import LIGHT
 from tools.evidence.levels import level_name
 from tools.evidence.tables import Table
 
