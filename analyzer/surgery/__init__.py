@@ -3,6 +3,7 @@
 Nothing here sees data or runs a network. A :class:`Network` is never changed.
 """
 
+from analyzer.surgery.activation_outputs import write_activation_outputs
 from analyzer.surgery.cut import cut_network
 from analyzer.surgery.extra_inputs import bind_inputs
 from analyzer.surgery.margin_graph import write_margin_graph
@@ -26,6 +27,7 @@ __all__ = [
     "outline_network",
     "rewrite_network",
     "runnable_file",
+    "write_activation_outputs",
     "write_margin_graph",
     "write_masked",
 ]
