@@ -194,16 +194,16 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
         yield f"{p.name}-example", population_figures.example_figure(p)
         yield f"{p.name}-curves", population_figures.curves_figure(p.curves)
         yield f"{p.name}-classes", population_figures.classes_figure(p)
-    for found in evidence.classes:
-        yield f"{found.name}-class-gaps", classes_gap_figure(found)
-    for found in evidence.samples:
-        yield f"{found.population}-samples", samples_figure(found)
+    for classes in evidence.classes:
+        yield f"{classes.name}-class-gaps", classes_gap_figure(classes)
+    for samples in evidence.samples:
+        yield f"{samples.population}-samples", samples_figure(samples)
     yield "learning", between_figures.learning_figure(evidence.populations)
     if evidence.checkpoints:
         yield "checkpoints", checkpoints_figure(evidence.checkpoints)
     yield "coverage", between_figures.coverage_figure(evidence.populations)
-    for name, found in evidence.sensitivities.items():
-        yield f"{name}-sensitivity", between_figures.sensitivity_figure(found)
+    for name, choices in evidence.sensitivities.items():
+        yield f"{name}-sensitivity", between_figures.sensitivity_figure(choices)
     if evidence.matrices:
         yield "transfer", transfer_figure(evidence.matrices)
     if evidence.regimes:
