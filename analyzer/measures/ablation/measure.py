@@ -218,7 +218,7 @@ class Ablation(Measure[AblationResult]):
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""
-        from analyzer.measures.ablation.verification import ablation_checks
+        from analyzer.measures.ablation.result_files import ablation_checks
 
         return ablation_checks(folder, record)
 
