@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 __all__ = [
+    "ActivationGraph",
+    "ActivationLayer",
     "Answer",
     "ClassCurves",
     "ClassQuantities",
@@ -164,6 +166,27 @@ class MarginGraph:
     margin: str  # output, float32 (B,): f_i − f_j
     layers: tuple[MarginLayer, ...]  # the images first, then by depth
     batch: int  # B
+    custom_ops: Path | None = None  # library of operators that it needs
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationLayer:
+    """A tensor that activations are read from."""
+
+    name: str  # "images", "first", "third", "two_thirds", "last": how deep it lies
+    tensor: str  # its name in the network
+    operator: str  # the operator (or decomposed activation) that makes it; "input" for the images
+    output: str | None  # output that gives it, float32 (B, …); None for the images themselves
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationGraph:
+    """A network that gives its activations at some layers instead of an answer; plain data."""
+
+    path: Path
+    image: str  # input (B, …)
+    layers: tuple[ActivationLayer, ...]  # by depth; shallow networks name one tensor twice
+    batch: int | None  # batch size the network is fixed to; None when free
     custom_ops: Path | None = None  # library of operators that it needs
 
 

@@ -4,20 +4,18 @@ Looking things up needs numpy and the standard library alone. Training needs the
 torch is imported only once a network is trained.
 """
 
+from model_zoo.bundled import ZooEntry, entries, find
 from model_zoo.datasets import DATA_SETS, DataSet
-from model_zoo.populations import POPULATIONS, Population, Recipe, recipes
-from model_zoo.shelf import ZooEntry, entries, find
-from model_zoo.shelving import build_shelf
+from model_zoo.populations import POPULATIONS, PopulationSpec, Recipe, recipes
 from model_zoo.training import train_population
 
 __all__ = [
     "DATA_SETS",
     "POPULATIONS",
     "DataSet",
-    "Population",
+    "PopulationSpec",
     "Recipe",
     "ZooEntry",
-    "build_shelf",
     "entries",
     "find",
     "recipes",

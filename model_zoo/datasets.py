@@ -10,15 +10,26 @@ import numpy as np
 
 from analyzer.errors import DataError
 
-__all__ = ["DATA_SETS", "GLYPHS", "DataSet", "Split", "corrupt", "stratified"]
+__all__ = [
+    "DATA_SETS",
+    "GLYPHS",
+    "DataSet",
+    "Split",
+    "corrupt",
+    "corrupt_alike",
+    "likeness",
+    "stratified",
+]
 
 _FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian puts it
 GLYPHS = "glyphs.npz"
+_ALIKE = 2  # classes that a label is mistaken for
+_ROWS = 500  # of the distances held at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images and labels of one half. S samples."""
+    """Images and labels of one split. S samples."""
 
     images: np.ndarray  # uint8 (S, H, W), 0 to 255
     labels: np.ndarray  # int64 (S,)
@@ -35,7 +46,7 @@ class DataSet:
     name: str
     classes: int  # K
     size: int  # of the images: size × size pixels
-    read: Callable[[Path | None], tuple[Split, Split]]  # folder -> training and test half
+    read: Callable[[Path | None], tuple[Split, Split]]  # folder -> training and test split
     rotation: float  # of the augmentation: degrees, at most, either way
     shift: float  # pixels, at most, either way
     flip: bool  # left and right
@@ -49,15 +60,58 @@ class DataSet:
 def corrupt(
     labels: np.ndarray, fraction: float, *, classes: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """The labels (int64 (S,)) with that fraction of them drawn anew, uniformly from all classes.
+    """The labels (int64 (S,)) with that fraction of them redrawn, uniformly from all classes.
 
-    A label that is drawn anew may stay what it was, so 1 − fraction · (1 − 1/K) of them are
+    A redrawn label may stay what it was, so 1 − fraction · (1 − 1/K) of them are
     expected to stay the same.
     """
     chosen = generator.permutation(len(labels))[: round(fraction * len(labels))]
     corrupted = labels.copy()
     corrupted[chosen] = generator.integers(classes, size=len(chosen))
     return corrupted
+
+
+def corrupt_alike(
+    labels: np.ndarray, images: np.ndarray, fraction: float, *, generator: np.random.Generator
+) -> np.ndarray:
+    """The labels (int64 (S,)) with exactly that fraction of them wrong, as people err: each wrong
+    one is of a class that looks like the true one, by :func:`likeness`.
+    """
+    chosen = generator.permutation(len(labels))[: round(fraction * len(labels))]
+    alike = likeness(images, labels)
+    corrupted = labels.copy()
+    for label in np.unique(labels[chosen]):
+        of_class = chosen[labels[chosen] == label]
+        corrupted[of_class] = generator.choice(len(alike), size=len(of_class), p=alike[label])
+    return corrupted
+
+
+def likeness(images: np.ndarray, labels: np.ndarray, *, neighbors: int = 10) -> np.ndarray:
+    """How often each class is mistaken for each other one: float64 (K, K), rows sum to 1.
+
+    For each image of a class, the nearest images of other classes, pixel by pixel, are counted by
+    their labels; the :data:`_ALIKE` classes met most often stay, in the shares in which they are
+    met. No randomness, and distances between uint8 images are whole numbers, so that the result is
+    the same on every machine.
+
+    Args:
+        images: uint8 (S, H, W).
+        labels: int64 (S,), 0 to K − 1, each met.
+        neighbors: nearest images counted for each image.
+    """
+    pixels = images.reshape(len(images), -1).astype(np.float64)
+    lengths = (pixels**2).sum(axis=1)
+    met = np.zeros((labels.max() + 1, labels.max() + 1))
+    for begin in range(0, len(pixels), _ROWS):
+        rows = np.arange(begin, min(begin + _ROWS, len(pixels)))
+        distances = lengths - 2 * pixels[rows] @ pixels.T  # but for the row's own length
+        distances[labels[rows, None] == labels] = np.inf
+        nearest = np.argsort(distances, axis=1, kind="stable")[:, :neighbors]
+        np.add.at(met, (labels[rows, None], labels[nearest]), 1)
+    often = np.argsort(-met, axis=1, kind="stable")[:, :_ALIKE]
+    kept = np.zeros_like(met)
+    np.put_along_axis(kept, often, np.take_along_axis(met, often, axis=1), axis=1)
+    return kept / kept.sum(axis=1, keepdims=True)
 
 
 def stratified(labels: np.ndarray, samples: int, generator: np.random.Generator) -> np.ndarray:
@@ -91,10 +145,10 @@ def _read_fashion_mnist(folder: Path | None) -> tuple[Split, Split]:
             f"Fashion-MNIST is not at {folder}: install Debian's package dataset-fashion-mnist, "
             "or name a folder that holds its four IDX files with --data"
         )
-    return _idx_half(open_data(f"{folder}#train")), _idx_half(open_data(f"{folder}#test"))
+    return _idx_split(open_data(f"{folder}#train")), _idx_split(open_data(f"{folder}#test"))
 
 
-def _idx_half(source) -> Split:
+def _idx_split(source) -> Split:
     images = np.stack([source.read(index).image for index in range(len(source))])
     return Split(images, source.labels)
 
@@ -105,26 +159,26 @@ def _read_glyphs(folder: Path | None) -> tuple[Split, Split]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             train, test = (
-                Split(stored[f"{half}_images"], stored[f"{half}_labels"].astype(np.int64))
-                for half in ("train", "test")
+                Split(stored[f"{split}_images"], stored[f"{split}_labels"].astype(np.int64))
+                for split in ("train", "test")
             )
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is not there; draw it with `python -m model_zoo.glyphs FOLDER`, and name the "
-            "folder with --data"
+            f"{path} does not exist; draw it with `python -m model_zoo.glyphs FOLDER`, and name "
+            "the folder with --data"
         ) from error
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}); draw it anew") from error
+        raise DataError(f"{path} cannot be read ({error}); draw it again") from error
     return train, test
 
 
 def _read_small_glyphs(folder: Path | None) -> tuple[Split, Split]:
     """The same at 16 × 16: means of 2 × 2 pixels."""
     train, test = _read_glyphs(folder)
-    return _halved(train), _halved(test)
+    return _at_half_size(train), _at_half_size(test)
 
 
-def _halved(split: Split) -> Split:
+def _at_half_size(split: Split) -> Split:
     count, height, width = split.images.shape
     blocks = split.images.reshape(count, height // 2, 2, width // 2, 2)
     return Split(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8), split.labels)

@@ -6,9 +6,12 @@
 """
 
 import csv
+import functools
+import shutil
+import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +20,19 @@ import numpy as np
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.files import write_arrays
 from model_zoo.datasets import GLYPHS
-from model_zoo.fonts import InstalledFont, installed_fonts, shape
 
-__all__ = ["CHARACTERS", "CORE", "FONTS", "SIZE", "ListedFont", "draw", "listed_fonts"]
+__all__ = [
+    "CHARACTERS",
+    "CORE",
+    "FONTS",
+    "SIZE",
+    "InstalledFont",
+    "ListedFont",
+    "draw",
+    "installed_fonts",
+    "listed_fonts",
+    "shape",
+]
 
 # Of letters that look alike in both cases, and of I, l, 1, | and O, 0, one stands for all.
 CORE = "ABCDEFGHJKLMNOPQRSTUVWXYZabdefghijmnqrt123456789&%$#@?!*+=()[]{}<>/\\"
@@ -32,7 +45,11 @@ _FINER = 3  # drawn so many times finer, then averaged
 _ROTATION = 8.0  # degrees, at most, either way
 _SHIFT = 1.5  # pixels, at most, either way
 _EXTENT = (20.0, 27.0)  # pixels of a character's longer side
-_FEWEST = 20  # fonts of either half that must have a character
+_FEWEST = 20  # fonts of either split that must have a character
+
+_FC_LIST = r"%{file}\t%{family[0]}\t%{index}\t%{charset}\n"
+_SUFFIXES = {".ttf", ".otf"}
+_EM = 96  # pixels; the size at which fonts are asked for shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +58,17 @@ class ListedFont:
 
     file: str  # name without folders
     family: str
-    half: str  # "train" or "test", the same for a family and for families that look the same
+    split: str  # "train" or "test", the same for a family and for families that look the same
     package: str  # of Debian
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFont:
+    """One font file."""
+
+    path: Path
+    family: str
+    characters: frozenset[int]  # code points that it has a glyph for
 
 
 def listed_fonts() -> tuple[ListedFont, ...]:
@@ -65,22 +91,22 @@ def draw(
             (S, 32, 32), ink white; ``train_labels`` and ``test_labels``, uint8 (S,), places in
             :data:`CHARACTERS`.
         fonts: instead of the committed list.
-        per_class: images of each class in the training and in the test half.
+        per_class: images of each class in the training and in the test split.
         seed: of every choice; the same fonts give the same images.
 
     Returns:
         Path of the file.
 
     Raises:
-        DataError: listed fonts are not installed (the sentence names their packages), or a half
+        DataError: listed fonts are not installed (the sentence names their packages), or a split
             has too few for a character.
     """
     found = _find(listed_fonts() if fonts is None else fonts)
     arrays: dict[str, np.ndarray] = {}
-    for number, (half, count) in enumerate(per_class.items()):
-        having = [font for listed, font in found if listed.half == half]
-        images, labels = _draw_half(half, having, count, (seed, number))
-        arrays |= {f"{half}_images": images, f"{half}_labels": labels}
+    for number, (split, count) in enumerate(per_class.items()):
+        having = [font for listed, font in found if listed.split == split]
+        images, labels = _draw_split(split, having, count, (seed, number))
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
     path = Path(folder) / GLYPHS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(path, arrays)
@@ -97,8 +123,8 @@ def _find(fonts: tuple[ListedFont, ...]) -> list[tuple[ListedFont, InstalledFont
     return [(font, installed[font.file]) for font in fonts]
 
 
-def _draw_half(
-    half: str, fonts: list[InstalledFont], per_class: int, seed: tuple[int, int]
+def _draw_split(
+    split: str, fonts: list[InstalledFont], per_class: int, seed: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (S, 32, 32) and labels uint8 (S,), class by class."""
     drawable = {font: _drawable(font) for font in fonts}
@@ -107,7 +133,7 @@ def _draw_half(
         having = [font for font in fonts if character in drawable[font]]
         if len(having) < _FEWEST:
             raise DataError(
-                f"only {len(having)} fonts of the {half} half have the character {character!r}; "
+                f"only {len(having)} fonts of the {split} split have the character {character!r}; "
                 f"list at least {_FEWEST}"
             )
         order = np.random.default_rng((*seed, label)).permutation(len(having))
@@ -146,6 +172,54 @@ def _place(ink: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         (SIZE * _FINER, SIZE * _FINER), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR
     )
     return np.asarray(fine.reduce(_FINER))
+
+
+def installed_fonts() -> tuple[InstalledFont, ...]:
+    """All TrueType and OpenType fonts that fontconfig finds, one a file name, by file name.
+
+    Raises:
+        DataError: ``fc-list`` is not installed.
+    """
+    command = shutil.which("fc-list")
+    if command is None:
+        raise DataError("fc-list is not installed; run: apt-get install fontconfig")
+    listing = subprocess.run([command, "--format", _FC_LIST], check=True, capture_output=True)
+    found: dict[str, InstalledFont] = {}
+    for line in sorted(listing.stdout.decode(errors="replace").splitlines()):
+        path, family, index, characters = line.split("\t")
+        file = Path(path)
+        if index == "0" and file.suffix in _SUFFIXES and file.name not in found:
+            found[file.name] = InstalledFont(file, family, frozenset(_code_points(characters)))
+    return tuple(found[name] for name in sorted(found))
+
+
+def _code_points(ranges: str) -> Iterator[int]:
+    """From fontconfig's form, "20-7e a0" in hexadecimal."""
+    for part in ranges.split():
+        first, _, last = part.partition("-")
+        yield from range(int(first, 16), int(last or first, 16) + 1)
+
+
+def shape(font: InstalledFont, character: str) -> np.ndarray:
+    """A character as the font draws it: uint8 (h, w), cropped to the ink; (0, 0) without ink.
+
+    Raises:
+        OSError: the font file is damaged.
+    """
+    bitmap = _opened(font.path).getmask(character, mode="L")
+    width, height = bitmap.size
+    drawn = np.array(bitmap, np.uint8).reshape(height, width)
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    if not len(rows):
+        return np.zeros((0, 0), np.uint8)
+    return drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: Path):
+    from PIL import ImageFont
+
+    return ImageFont.truetype(path, _EM)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,20 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from model_zoo.populations import Population, Recipe
+from model_zoo.populations import PopulationSpec, Recipe
 
 __all__ = ["ARCHITECTURES", "Architecture", "build"]
 
 _POOL = 0  # among channel numbers: max pooling by 2
 _RESNET34 = (3, 4, 6, 3)  # blocks of each stage
+_RESNET10 = (1, 1, 1, 1)
 # MobileNet's separable convolutions: channels as shares of the last one's, and strides.
 _MOBILENET = (
     *((16, 1), (8, 2), (8, 1), (4, 2), (4, 1)),
     *((2, 2), (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)),
     *((1, 1), (1, 1)),
 )
+_MOBILENET_SMALL = ((8, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1), (1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +66,48 @@ def _narrow(width: int, middle: int) -> tuple[int, ...]:
     return (first, first, _POOL, thin, thin, _POOL, *(middle * (thin,)), width)
 
 
-def _mobilenet(width: int, batch_norm: bool) -> list[nn.Module]:
-    """Depthwise and pointwise convolutions in turn, then the mean over the image."""
-    channels = width // 16
-    layers = [*_convolution(1, channels, batch_norm), nn.ReLU()]
-    for share, stride in _MOBILENET:
-        outputs = width // share
-        depthwise = {"stride": stride, "groups": channels}
-        layers += [*_convolution(channels, channels, batch_norm, **depthwise), nn.ReLU()]
-        layers += [*_convolution(channels, outputs, batch_norm, kernel=1), nn.ReLU()]
-        channels = outputs
-    return [*layers, nn.AdaptiveAvgPool2d(1)]
+def _mobilenet(separable: tuple[tuple[int, int], ...], *stem: nn.Module) -> Callable:
+    """Depthwise and pointwise convolutions in turn behind one 3 × 3 convolution (and the stem's
+    further modules), then the mean over the image.
+    """
 
-
-def _resnet34(width: int, batch_norm: bool) -> list[nn.Module]:
-    """ResNet34's stages behind one 3 × 3 convolution, then the mean over the image."""
-    channels = width // 8
-    layers = [*_convolution(1, channels, batch_norm), nn.ReLU()]
-    for stage, blocks in enumerate(_RESNET34):
-        for block in range(blocks):
-            outputs, stride = width // 8 * 2**stage, 2 if stage and not block else 1
-            layers.append(_Residual(channels, outputs, stride, batch_norm))
+    def features(width: int, batch_norm: bool) -> list[nn.Module]:
+        channels = width // 16
+        layers = [*_convolution(1, channels, batch_norm), nn.ReLU(), *stem]
+        for share, stride in separable:
+            outputs = width // share
+            depthwise = {"stride": stride, "groups": channels}
+            layers += [*_convolution(channels, channels, batch_norm, **depthwise), nn.ReLU()]
+            layers += [*_convolution(channels, outputs, batch_norm, kernel=1), nn.ReLU()]
             channels = outputs
-    return [*layers, nn.AdaptiveAvgPool2d(1)]
+        return [*layers, nn.AdaptiveAvgPool2d(1)]
+
+    return features
+
+
+def _resnet(stages: tuple[int, ...], *stem: nn.Module) -> Callable[[int, bool], list]:
+    """ResNet's stages, so many blocks in each, behind one 3 × 3 convolution (and the stem's
+    further modules), then the mean over the image.
+    """
+
+    def features(width: int, batch_norm: bool) -> list[nn.Module]:
+        channels = width // 8
+        layers = [*_convolution(1, channels, batch_norm), nn.ReLU(), *stem]
+        for stage, blocks in enumerate(stages):
+            for block in range(blocks):
+                outputs, stride = width // 8 * 2**stage, 2 if stage and not block else 1
+                layers.append(_Residual(channels, outputs, stride, batch_norm))
+                channels = outputs
+        return [*layers, nn.AdaptiveAvgPool2d(1)]
+
+    return features
+
+
+def _blocks(width: int, count: int) -> tuple[int, ...]:
+    """Thin convolutions and two pools, ``count`` blocks of two convolutions, the last of them with
+    ``width`` channels, and a pool.
+    """
+    return (16, _POOL, 32, _POOL, *((2 * count - 1) * (32,)), width, _POOL)
 
 
 class _Residual(nn.Module):
@@ -216,18 +237,46 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "vgg16-small-1024": Architecture(
             _chain(lambda width: _vgg16(width // 16, width)), hidden=(1024, 1024)
         ),
-        "mobilenet": Architecture(_mobilenet, hidden=()),
-        "resnet34": Architecture(_resnet34, hidden=()),
+        "mobilenet": Architecture(_mobilenet(_MOBILENET), hidden=()),
+        # Fewer blocks, and a pool in front of them, to train in half a minute.
+        "mobilenet-small": Architecture(_mobilenet(_MOBILENET_SMALL, nn.MaxPool2d(2)), hidden=()),
+        "resnet34": Architecture(_resnet(_RESNET34), hidden=()),
+        "resnet10-small": Architecture(_resnet(_RESNET10, nn.MaxPool2d(2)), hidden=()),
+        # VGG in form, shallower and deeper than "vgg".
+        "vgg3": Architecture(
+            _chain(lambda width: (width // 4, _POOL, width // 2, _POOL, width, _POOL)),
+            hidden=(128,),
+        ),
+        "vgg8": Architecture(
+            _chain(
+                lambda width: (
+                    *(width // 4, width // 4, _POOL),
+                    *(width // 2, width // 2, width // 2, _POOL),
+                    *(width, width, width, _POOL),
+                )
+            ),
+            hidden=(128, 128),
+        ),
+        # "bottleneck" with one convolution less, and with two more.
+        "bottleneck2": Architecture(
+            _chain(lambda width: (width // 4, _POOL, width)), hidden=(128,)
+        ),
+        "bottleneck5": Architecture(
+            _chain(lambda width: (*(2 * (width // 4,)), _POOL, *(3 * (width // 4,)), width)),
+            hidden=(128, 128),
+        ),
+        "blocks1": Architecture(_chain(lambda width: _blocks(width, 1)), hidden=(128,)),
+        "blocks3": Architecture(_chain(lambda width: _blocks(width, 3)), hidden=(128,)),
     }
 )
 
 
-def build(population: Population, recipe: Recipe) -> nn.Sequential:
+def build(population: PopulationSpec, recipe: Recipe) -> nn.Sequential:
     """The untrained network; its weights are drawn from torch's own generator, seeded before.
 
     It maps images, float32 (N, 1, H, W), to one score per class, (N, K).
     """
-    architecture = ARCHITECTURES[population.architecture]
+    architecture = ARCHITECTURES[recipe.architecture]
     layers = [*architecture.features(recipe.width, recipe.batch_norm), nn.Flatten()]
     features = _outputs(layers, population.data_set.size)
     for outputs in architecture.hidden:

@@ -1,9 +1,10 @@
 """Populations, declared: which networks are trained on what.
 
-A further population is one more :class:`Population` in :data:`POPULATIONS`, with its data set in
-:mod:`model_zoo.datasets` and its architecture in :mod:`model_zoo.networks`.
+To add a population, add a :class:`PopulationSpec` to :data:`POPULATIONS`, its data set to
+:mod:`model_zoo.datasets` and its architecture to :mod:`model_zoo.networks`.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,16 @@ import numpy as np
 
 from model_zoo.datasets import DATA_SETS, DataSet
 
-__all__ = ["CORRUPTIONS", "POPULATIONS", "Population", "Recipe", "labels_key", "level", "recipes"]
+__all__ = [
+    "CORRUPTIONS",
+    "POPULATIONS",
+    "PopulationSpec",
+    "Recipe",
+    "images_key",
+    "labels_key",
+    "level",
+    "recipes",
+]
 
 CORRUPTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _DROPOUTS = (0.0, 0.3, 0.5)
@@ -26,24 +36,37 @@ class Recipe:
     """How one network is trained: a point of the paper's grid (App. D), and a width."""
 
     name: str
-    corruption: float  # fraction of the training labels drawn anew
+    train_samples: int
+    corruption: float  # fraction of the training labels that are redrawn, or mistaken
+    architecture: str  # a name in model_zoo.networks.ARCHITECTURES
+    width: int  # channels of the last convolution layer
     batch_norm: bool
     dropout: float  # on the fully connected layers
+    optimizer: str  # "sgd" or "adam"
     momentum: float
     weight_decay: float  # the paper's L2
     batch_size: int
     augmentation: bool
-    width: int  # channels of the last convolution layer
+    step: float  # highest learning rate / (1 − momentum)
+    cycle: int  # epochs of the first cycle of the learning rate; 0: it stays on a plateau
+    most_epochs: int
+    enough: float  # training accuracy at which training stops
+    late: bool  # it does not stop there, but at the end of the cycle
     seed: int  # of the weights, the batches, dropout and augmentation
 
 
 @dataclass(frozen=True, slots=True)
-class Population:
-    """Networks of one architecture, trained on one data set by recipes drawn at random."""
+class PopulationSpec:
+    """A population to be trained, not one that was: which networks on which data. (Networks whose
+    features and gaps are known are an ``analyzer.estimation.Population``.)
+
+    Recipes are drawn at random around one architecture, or, in a designed population, listed in
+    ``designed``.
+    """
 
     name: str
     data_set: DataSet
-    train_samples: int  # of the data set's training half, drawn by class shares
+    train_samples: int  # of the data set's training split, drawn by class shares; the most of any
     architecture: str  # a name in model_zoo.networks.ARCHITECTURES
     widths: tuple[int, ...]
     batch_sizes: tuple[int, ...]  # the paper's 128, 256, 512, scaled to the number of images
@@ -57,14 +80,38 @@ class Population:
     enough: float = 0.97  # training accuracy, as in the paper
     bfloat16: bool = False  # half the time on a processor that has it; scores are exported in float
     corruptions: tuple[float, ...] = CORRUPTIONS  # levels, which take turns
+    confusable: bool = False  # wrong labels are of classes that look alike, not of any
     batch_norms: tuple[bool, ...] = (False, True)  # that recipes are drawn from
     # Batch norm of the plain recipes that come first at each level; those after them are drawn.
     plain: tuple[bool, ...] = (False,)
+    # Of each network of a designed population, where its recipe differs from the plain one; "name"
+    # is the end of its name.
+    designed: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def train_sizes(self) -> tuple[int, ...]:
+        """Numbers of training images that its networks have, ascending."""
+        return tuple(sorted({recipe.train_samples for recipe in recipes(self)}))
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Of its networks, each once."""
+        return tuple(dict.fromkeys(recipe.architecture for recipe in recipes(self)))
 
 
-def labels_key(corruption: float) -> str:
-    """The name under which a population's ``train.npz`` keeps the labels of that corruption."""
-    return f"labels_{level(corruption)}"
+def images_key(samples: int, most: int) -> str:
+    """The name under which a population's ``train.npz`` keeps so many images; ``most`` is the
+    number of the largest training set.
+    """
+    return "images" if samples == most else f"images_n{samples}"
+
+
+def labels_key(corruption: float, samples: int = 0, most: int = 0) -> str:
+    """The name under which it keeps the labels of that corruption, by default those of the most
+    images.
+    """
+    key = f"labels_{level(corruption)}"
+    return key if samples == most else f"{key}_n{samples}"
 
 
 def level(corruption: float) -> str:
@@ -72,40 +119,159 @@ def level(corruption: float) -> str:
     return f"c{round(100 * corruption)}"
 
 
-def recipes(population: Population) -> tuple[Recipe, ...]:
+def recipes(population: PopulationSpec) -> tuple[Recipe, ...]:
     """The recipes of all its networks; the first N do not depend on how many follow.
 
     The corruption levels take turns. The first networks of each have plain recipes, the same for
-    all levels; the others' recipes are drawn at random.
+    all levels; the others' recipes are drawn at random. A designed population has the plain
+    recipe, but for what the design says.
     """
-    return tuple(_recipe(population, index) for index in range(population.networks))
+    make = _designed_recipe if population.designed else _recipe
+    return tuple(make(population, index) for index in range(population.networks))
 
 
-def _recipe(population: Population, index: int) -> Recipe:
+def _recipe(population: PopulationSpec, index: int) -> Recipe:
     turn, place = divmod(index, len(population.corruptions))
     corruption = population.corruptions[place]
     generator = np.random.default_rng((population.seed, index))
     first = turn < len(population.plain)
-
-    def draw(plain, choices):
-        return plain if first else choices[generator.integers(len(choices))]
-
+    plain = _plain(population, population.plain[turn] if first else False)
+    drawn = {}
+    if not first:
+        # In this order: the numbers of the generator are handed out one by one.
+        for field, choices in (
+            ("batch_norm", population.batch_norms),
+            ("dropout", _DROPOUTS),
+            ("momentum", _MOMENTA),
+            ("weight_decay", _WEIGHT_DECAYS),
+            ("batch_size", population.batch_sizes),
+            ("augmentation", (False, True)),
+            ("width", population.widths),
+        ):
+            drawn[field] = choices[generator.integers(len(choices))]
     return Recipe(
-        name=f"{population.name}-{level(corruption)}-{turn:02d}",
-        corruption=corruption,
-        batch_norm=draw(first and population.plain[turn], population.batch_norms),
-        dropout=draw(0.0, _DROPOUTS),
-        momentum=draw(0.9, _MOMENTA),
-        weight_decay=draw(0.0, _WEIGHT_DECAYS),
-        batch_size=draw(population.batch_sizes[1], population.batch_sizes),
-        augmentation=draw(False, (False, True)),
-        width=draw(population.widths[len(population.widths) // 2], population.widths),
-        seed=int(generator.integers(2**31)),
+        **plain
+        | drawn
+        | {
+            "name": f"{population.name}-{level(corruption)}-{turn:02d}",
+            "corruption": corruption,
+            "seed": int(generator.integers(2**31)),
+        }
+    )
+
+
+def _designed_recipe(population: PopulationSpec, index: int) -> Recipe:
+    own = dict(population.designed[index])
+    generator = np.random.default_rng((population.seed, index))
+    return Recipe(
+        **_plain(population, population.plain[0])
+        | {"corruption": 0.0}
+        | own
+        | {
+            "name": f"{population.name}-{own['name']}",
+            "seed": int(generator.integers(2**31)),
+        }
+    )
+
+
+def _plain(population: PopulationSpec, batch_norm: bool) -> dict[str, Any]:
+    """A plain recipe, but for name, corruption and seed."""
+    return {
+        "train_samples": population.train_samples,
+        "architecture": population.architecture,
+        "width": population.widths[len(population.widths) // 2],
+        "batch_norm": batch_norm,
+        "dropout": 0.0,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "batch_size": population.batch_sizes[len(population.batch_sizes) // 2],
+        "augmentation": False,
+        "step": population.step,
+        "cycle": population.cycle,
+        "most_epochs": population.epochs,
+        "enough": population.enough,
+        "late": False,
+    }
+
+
+def _scarce(
+    sizes: tuple[int, ...],
+    networks: int,
+    seed: int,
+    *,
+    shown: int,
+    epochs: tuple[int, int] = (4, 60),
+    **choices: tuple,
+) -> tuple[Mapping[str, Any], ...]:
+    """The design of a clean population: the numbers of training images take turns, the rest of
+    each recipe is drawn at random.
+
+    Args:
+        sizes: numbers of training images.
+        networks: how many.
+        seed: of what is drawn.
+        shown: images that a cycle shows, whatever the number of images.
+        epochs: of a cycle, at least and at most.
+        choices: by field of the recipe, beside those that all clean populations vary.
+    """
+    fields: dict[str, tuple] = {
+        "batch_norm": (False, True),
+        "dropout": _DROPOUTS,
+        "weight_decay": (0.0, 1e-4, 3e-3),
+        "augmentation": (False, True),
+        "stop": tuple(_STOPS),
+    } | choices
+    designed = []
+    for index in range(networks):
+        turn, place = divmod(index, len(sizes))
+        generator = np.random.default_rng((seed, index))
+        drawn = {field: of[generator.integers(len(of))] for field, of in fields.items()}
+        cycle = min(max(shown // sizes[place], epochs[0]), epochs[1])
+        designed.append(
+            {
+                "name": f"n{sizes[place]}-{turn:02d}",
+                "train_samples": sizes[place],
+                "cycle": cycle,
+                "most_epochs": cycle,
+            }
+            | dict(_STOPS[drawn.pop("stop")])
+            | drawn
+        )
+    return tuple(designed)
+
+
+_STOPS: MappingProxyType[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "early": {"enough": 0.85},
+        "usual": {},
+        "late": {"late": True},
+    }
+)
+
+
+def _task8() -> tuple[Mapping[str, Any], ...]:
+    """The design of task 8 of the competition Predicting Generalization in Deep Learning (2020):
+    all combinations of five hyperparameters.
+    """
+    return tuple(
+        {
+            "name": f"w{width}-d{round(100 * dropout)}-b{blocks}-lr{rate:g}-s{batch_size}",
+            "width": width,
+            "dropout": dropout,
+            "architecture": f"blocks{blocks}",
+            "step": rate / (1 - 0.9),
+            "batch_size": batch_size,
+            "optimizer": "adam",
+        }
+        for batch_size, rate, blocks, dropout, width in itertools.product(
+            (32, 512), (0.001, 0.01), (1, 3), (0.0, 0.5), (256, 512)
+        )
     )
 
 
 # docs/evidence/regime.md tells how the form and the learning rate were found.
-_MEMORISING: Mapping[str, Any] = MappingProxyType(
+_MEMORISING: Any = MappingProxyType(
     {
         "architecture": "conv6",
         "batch_sizes": (16, 32, 64),
@@ -117,13 +283,13 @@ _MEMORISING: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-_GLYPHS: Mapping[str, Any] = _MEMORISING | {
+_GLYPHS: Any = _MEMORISING | {
     "data_set": DATA_SETS["glyphs-16"],
     "train_samples": 2500,
     "widths": (256,),
 }
 
-_FASHION: Mapping[str, Any] = _MEMORISING | {
+_FASHION: Any = _MEMORISING | {
     "data_set": DATA_SETS["fashion-mnist"],
     "train_samples": 3000,
     "widths": (128,),
@@ -131,7 +297,7 @@ _FASHION: Mapping[str, Any] = _MEMORISING | {
 
 # For finding single corrupted labels: as many of them as real data sets have, and networks trained
 # until they have memorised nearly all of them.
-_LABELS: Mapping[str, Any] = MappingProxyType(
+_LABELS: Any = MappingProxyType(
     {
         "train_samples": 5000,
         "networks": 10,
@@ -142,7 +308,38 @@ _LABELS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-POPULATIONS: Mapping[str, Population] = MappingProxyType(
+# The gap comes from few images and from the recipe; all labels are true. Float, so that networks
+# train as fast on a processor without bfloat16.
+_CLEAN: Any = MappingProxyType({"step": 0.3, "epochs": 120, "cycle": 40, "corruptions": (0.0,)})
+
+# Small ones, trained on few images, so that a network takes half a minute.
+_FASHION_SMALL: Any = MappingProxyType(
+    {
+        "data_set": DATA_SETS["fashion-mnist"],
+        "train_samples": 600,
+        "batch_sizes": (16, 32, 64),
+        "networks": 24,
+        "epochs": 120,
+        "cycle": 40,
+        "gives_way": True,
+        "corruptions": (0.0, 0.2, 0.4, 0.6),
+    }
+)
+
+# As people err: a label is mistaken for one of a class that looks alike.
+_CONFUSABLE: Any = MappingProxyType(
+    {
+        "networks": 10,
+        "cycle": 30,
+        "gives_way": True,
+        "enough": 0.999,
+        "corruptions": (0.01, 0.02, 0.05, 0.1, 0.2),
+        "confusable": True,
+        "plain": (False, True),
+    }
+)
+
+POPULATIONS: Mapping[str, PopulationSpec] = MappingProxyType(
     {
         population.name: population
         for population in (
@@ -150,7 +347,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             # layers and no pool behind the last convolution, ζ rises from clean to corrupted
             # labels both with and without batch norm (steeply up to 0.2 to 0.4, little beyond);
             # in the others it stays or falls in the networks with batch norm.
-            Population(
+            PopulationSpec(
                 name="digits",
                 data_set=DATA_SETS["digits"],
                 train_samples=1300,
@@ -162,11 +359,11 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 step=0.5,
                 seed=20,
             ),
-            Population(name="fashion-vgg", networks=24, seed=21, **_FASHION),
-            Population(name="glyphs-vgg", networks=84, seed=22, **_GLYPHS),
+            PopulationSpec(name="fashion-vgg", networks=24, seed=21, **_FASHION),
+            PopulationSpec(name="glyphs-vgg", networks=84, seed=22, **_GLYPHS),
             # Without batch norm its 26 convolutions stayed at chance or stopped at half of what
             # was to be memorised, in four of six trials; with it, they take long to leave chance.
-            Population(
+            PopulationSpec(
                 name="glyphs-mobilenet",
                 networks=24,
                 seed=23,
@@ -175,13 +372,13 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 trial=1.0,
                 **_GLYPHS | {"architecture": "mobilenet"},
             ),
-            Population(
+            PopulationSpec(
                 name="glyphs-resnet",
                 networks=24,
                 seed=24,
                 **_GLYPHS | {"architecture": "resnet34"},
             ),
-            Population(
+            PopulationSpec(
                 name="digits-labels",
                 data_set=DATA_SETS["digits"],
                 architecture="bottleneck",
@@ -192,8 +389,146 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 seed=25,
                 **_LABELS | {"train_samples": 1300},
             ),
-            Population(name="fashion-labels", seed=26, **_FASHION | _LABELS),
-            Population(name="glyphs-labels", seed=27, **_GLYPHS | _LABELS),
+            PopulationSpec(name="fashion-labels", seed=26, **_FASHION | _LABELS),
+            PopulationSpec(name="glyphs-labels", seed=27, **_GLYPHS | _LABELS),
+            PopulationSpec(
+                name="digits-clean",
+                data_set=DATA_SETS["digits"],
+                train_samples=1300,
+                architecture="bottleneck",
+                widths=(48,),
+                batch_sizes=(16, 32, 64),
+                networks=40,
+                seed=28,
+                designed=_scarce(
+                    (30, 60, 150, 400, 1300),
+                    40,
+                    28,
+                    shown=20_000,
+                    architecture=("bottleneck2", "bottleneck", "bottleneck5"),
+                    width=(24, 48, 96),
+                    batch_size=(16, 32, 64),
+                ),
+                **_CLEAN,
+            ),
+            PopulationSpec(
+                name="fashion-clean",
+                data_set=DATA_SETS["fashion-mnist"],
+                train_samples=10_000,
+                architecture="vgg",
+                widths=(32,),
+                batch_sizes=(16, 32, 64),
+                networks=42,
+                seed=29,
+                designed=_scarce(
+                    (30, 100, 300, 1000, 3000, 10_000),
+                    42,
+                    29,
+                    shown=20_000,
+                    architecture=("vgg3", "vgg", "vgg8"),
+                    width=(16, 32, 48),
+                    batch_size=(16, 32, 64),
+                ),
+                **_CLEAN,
+            ),
+            PopulationSpec(
+                name="glyphs-clean",
+                data_set=DATA_SETS["glyphs-16"],
+                train_samples=5000,
+                architecture="vgg",
+                widths=(48,),
+                batch_sizes=(16, 32, 64),
+                networks=35,
+                seed=30,
+                designed=_scarce(
+                    (300, 600, 1200, 2500, 5000),
+                    35,
+                    30,
+                    shown=40_000,
+                    epochs=(8, 80),
+                    architecture=("vgg3", "vgg", "vgg8"),
+                    width=(32, 48, 64),
+                    batch_size=(16, 32, 64),
+                    # A hundred classes: with more of either, many learn nothing.
+                    dropout=(0.0, 0.1, 0.2),
+                    weight_decay=(0.0, 1e-4, 1e-3),
+                ),
+                **_CLEAN,
+            ),
+            PopulationSpec(
+                name="fashion-resnet",
+                architecture="resnet10-small",
+                widths=(48, 64),
+                step=0.6,
+                seed=31,
+                **_FASHION_SMALL,
+            ),
+            # With batch norm only, as glyphs-mobilenet.
+            PopulationSpec(
+                name="fashion-mobilenet",
+                architecture="mobilenet-small",
+                widths=(96, 128),
+                step=0.6,
+                seed=32,
+                batch_norms=(True,),
+                plain=(True,),
+                trial=1.0,
+                **_FASHION_SMALL,
+            ),
+            PopulationSpec(
+                name="digits-confusable",
+                data_set=DATA_SETS["digits"],
+                train_samples=1300,
+                architecture="bottleneck",
+                widths=(48,),
+                batch_sizes=(32, 64, 128),
+                epochs=210,
+                step=0.5,
+                seed=33,
+                **_CONFUSABLE | {"gives_way": False},
+            ),
+            PopulationSpec(
+                name="fashion-confusable",
+                data_set=DATA_SETS["fashion-mnist"],
+                train_samples=1500,
+                architecture="vgg",
+                widths=(32,),
+                batch_sizes=(16, 32, 64),
+                epochs=120,
+                step=0.6,
+                seed=34,
+                **_CONFUSABLE,
+            ),
+            PopulationSpec(
+                name="glyphs-confusable",
+                data_set=DATA_SETS["glyphs-16"],
+                train_samples=1500,
+                architecture="vgg",
+                widths=(64,),
+                batch_sizes=(16, 32, 64),
+                epochs=120,
+                step=0.6,
+                seed=35,
+                **_CONFUSABLE,
+            ),
+            # The hyperparameters of that task, not its networks: fewer images, narrower early
+            # convolutions, and a learning rate that rises and falls.
+            PopulationSpec(
+                name="fashion-task8",
+                data_set=DATA_SETS["fashion-mnist"],
+                train_samples=500,
+                architecture="blocks1",
+                widths=(256, 512),
+                batch_sizes=(32, 512),
+                networks=32,
+                epochs=90,
+                step=0.01,
+                seed=36,
+                cycle=30,
+                enough=0.99,
+                corruptions=(0.0,),
+                designed=_task8(),
+            ),
         )
     }
 )

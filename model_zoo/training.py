@@ -19,39 +19,50 @@ import numpy as np
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
 from analyzer.records import Progress
-from model_zoo.datasets import Split, corrupt, stratified
-from model_zoo.populations import POPULATIONS, Population, Recipe, labels_key, recipes
-from model_zoo.results import (
-    IMAGES,
+from model_zoo.datasets import Split, corrupt, corrupt_alike, stratified
+from model_zoo.population_folder import (
     Result,
     keep_data,
     read_result,
     write_manifest,
     write_result,
 )
+from model_zoo.populations import (
+    POPULATIONS,
+    PopulationSpec,
+    Recipe,
+    images_key,
+    labels_key,
+    recipes,
+)
 
-__all__ = ["Material", "find_population", "material", "one_thread", "train_population"]
+__all__ = ["PopulationData", "find_population", "one_thread", "population_data", "train_population"]
 
 _NEEDED = ("torch", "onnxscript")
 _CHECKED_IMAGES = 64  # on which an exported network must agree with torch
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What a population is trained and tested on."""
+class PopulationData:
+    """What a population is trained and tested on: training sets of one size or of several."""
 
-    images: np.ndarray  # uint8 (S, H, W), to train
-    labels: Mapping[float, np.ndarray]  # by corruption: int64 (S,)
+    images: Mapping[int, np.ndarray]  # by number of samples: uint8 (S, H, W), to train
+    labels: Mapping[int, Mapping[float, np.ndarray]]  # and by corruption: int64 (S,)
     test: Split  # clean
 
-    def train(self, corruption: float) -> Split:
-        """The training half with that level's labels."""
-        return Split(self.images, self.labels[corruption])
+    def train(self, recipe: Recipe) -> Split:
+        """The training set of that recipe."""
+        samples = recipe.train_samples
+        return Split(self.images[samples], self.labels[samples][recipe.corruption])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As ``train.npz`` keeps them; labels as uint8, so at most 256 classes."""
-        labels = {labels_key(level): given.astype(np.uint8) for level, given in self.labels.items()}
-        return {IMAGES: self.images} | labels
+        most, arrays = max(self.images), {}
+        for samples in sorted(self.images, reverse=True):
+            arrays[images_key(samples, most)] = self.images[samples]
+            for level, given in self.labels[samples].items():
+                arrays[labels_key(level, samples, most)] = given.astype(np.uint8)
+        return arrays
 
 
 def train_population(
@@ -62,37 +73,49 @@ def train_population(
     limit: int | None = None,
     samples: int | None = None,
     data: str | Path | None = None,
+    float32: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Train, test and export the networks of a population that ``out`` does not hold yet.
 
     Every network is kept as soon as it is done, so an interrupted run loses at most the networks
-    in work; the same call goes on. The results do not depend on ``processes``.
+    in progress; the same call resumes. The results do not depend on ``processes``.
 
     Args:
         name: one of :data:`model_zoo.POPULATIONS`.
-        out: folder of the networks, made if needed; :mod:`model_zoo.results` says what it holds.
+        out: folder of the networks, made if needed; :mod:`model_zoo.population_folder` says what
+            is in it.
         processes: networks trained at a time, one thread each.
         limit: train the first ``limit`` networks only; they are the same with every limit.
         samples: training images, instead of the population's own number.
-        data: folder of the data set, where it does not come with a package.
+        data: folder of the data set, where no package holds it.
+        float32: train in float32 what is declared in bfloat16: a tenth of the time on a processor
+            without instructions for it. The networks are other ones then.
         progress: told ("train", networks done, networks asked for).
 
     Returns:
         Path of the manifest of all networks in ``out``, for ``onnx-gap population``.
 
     Raises:
-        AnalyzerError: no such population; the extra ``zoo`` is not installed; the data cannot be
-            read; ``out`` cannot be written or holds something else.
+        AnalyzerError: no such population; the extra ``zoo`` is not installed; ``samples`` for a
+            population of several sizes; the data cannot be read; ``out`` cannot be written or
+            holds something else.
     """
     population = find_population(name)
     _check_installed()
     for option, value in (("processes", processes), ("limit", limit), ("samples", samples)):
         if value is not None and value < 1:
             raise AnalyzerError(f"--{option} is {value}; pass at least 1")
+    if samples is not None and population.designed:
+        raise AnalyzerError(
+            f"--samples is {samples}, but the networks of {name} have the numbers of training "
+            "images that its design says; leave it out"
+        )
     if samples is not None:
         population = replace(population, train_samples=samples)
-    prepared = material(population, None if data is None else Path(data))
+    if float32:
+        population = replace(population, bfloat16=False)
+    prepared = population_data(population, None if data is None else Path(data))
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +128,7 @@ def train_population(
         ) from error
 
 
-def find_population(name: str) -> Population:
+def find_population(name: str) -> PopulationSpec:
     """The declared population of that name.
 
     Raises:
@@ -117,12 +140,12 @@ def find_population(name: str) -> Population:
     raise AnalyzerError(f"there is no population {name!r}; did you mean {' or '.join(near)}?")
 
 
-def material(population: Population, folder: Path | None = None) -> Material:
+def population_data(population: PopulationSpec, folder: Path | None = None) -> PopulationData:
     """The images and labels that a population's seed decides.
 
     Args:
         population: what to prepare.
-        folder: of the data set, where it does not come with a package.
+        folder: of the data set, where no package holds it.
 
     Raises:
         DataError: the data set cannot be read.
@@ -135,24 +158,31 @@ def material(population: Population, folder: Path | None = None) -> Material:
             f"{data_set.name} has {len(train.labels)} training images, fewer than the "
             f"{population.train_samples} asked for; pass a smaller --samples"
         )
-    draw = np.random.default_rng((population.seed, 0))
-    train = train.take(stratified(train.labels, population.train_samples, draw))
+    images, labels = {}, {}
+    for samples in population.train_sizes:
+        draw = np.random.default_rng((population.seed, 0))
+        part = train.take(stratified(train.labels, samples, draw))
+        images[samples], labels[samples] = part.images, _all_labels(population, part)
+    return PopulationData(images, labels, test)
+
+
+def _all_labels(population: PopulationSpec, clean: Split) -> dict[float, np.ndarray]:
+    """The labels of every corruption level."""
     # The clean ones are kept whatever the levels: they tell which samples of the others are wrong.
-    labels = {0.0: train.labels} | {
-        level: corrupt(
-            train.labels,
-            level,
-            classes=data_set.classes,
-            generator=np.random.default_rng((population.seed, 1, index)),
-        )
-        for index, level in enumerate(population.corruptions)
-    }
-    return Material(train.images, labels, test)
+    labels = {0.0: clean.labels}
+    for index, level in enumerate(population.corruptions):
+        generator = np.random.default_rng((population.seed, 1, index))
+        if population.confusable:
+            labels[level] = corrupt_alike(clean.labels, clean.images, level, generator=generator)
+        else:
+            classes = population.data_set.classes
+            labels[level] = corrupt(clean.labels, level, classes=classes, generator=generator)
+    return labels
 
 
 def _train(
-    population: Population,
-    prepared: Material,
+    population: PopulationSpec,
+    prepared: PopulationData,
     folder: Path,
     processes: int,
     limit: int | None,
@@ -170,7 +200,7 @@ def _train(
     parallel = Parallel(n_jobs=min(processes, len(missing)) or 1, return_as="generator_unordered")
     tasks = (
         delayed(_train_one)(
-            population, recipe, conditions, prepared.train(recipe.corruption), prepared.test, folder
+            population, recipe, conditions, prepared.train(recipe), prepared.test, folder
         )
         for recipe in missing
     )
@@ -183,7 +213,7 @@ def _train(
 
 
 def _train_one(
-    population: Population,
+    population: PopulationSpec,
     recipe: Recipe,
     conditions: Mapping[str, Any],
     train: Split,
@@ -191,19 +221,19 @@ def _train_one(
     folder: Path,
 ) -> Result:
     """Train one network and keep it. Runs in a worker."""
-    from model_zoo import export, fitting
+    from model_zoo import onnx_export, optimization
 
     begun = time.perf_counter()
     with one_thread():
-        fit = fitting.fit(population, recipe, train)
+        fit = optimization.train_network(population, recipe, train)
         path = folder / f"{recipe.name}.onnx"
-        export.export(fit.network, fitting.as_input(train.images[:_CHECKED_IMAGES]), path)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:_CHECKED_IMAGES]), path)
         result = Result(
             recipe=recipe,
             conditions=conditions,
             sha256=sha256(path),
             train_accuracy=fit.train_accuracy,
-            test_accuracy=fitting.accuracy(fit.network, test),
+            test_accuracy=optimization.accuracy(fit.network, test),
             epochs=fit.epochs,
             reached=fit.reached,
             seconds=round(time.perf_counter() - begun, 1),
@@ -224,31 +254,22 @@ def _finished(folder: Path, recipe: Recipe, conditions: Mapping[str, Any]) -> Re
     return result
 
 
-def _conditions(population: Population, prepared: Material) -> dict[str, Any]:
+def _conditions(population: PopulationSpec, prepared: PopulationData) -> dict[str, Any]:
     """What decides a network besides its recipe."""
     content = hashlib.sha256()
     for array in prepared.arrays().values():
         content.update(array.tobytes())
-    conditions = {
+    return {
         "population": population.name,
-        "architecture": population.architecture,
         "train_samples": population.train_samples,
         "train_data_sha256": content.hexdigest(),
-        "epochs": population.epochs,
-        "step": population.step,
         "rotation": population.data_set.rotation,
         "shift": population.data_set.shift,
         "flip": population.data_set.flip,
+        "bfloat16": population.bfloat16,
+        "gives_way": population.gives_way,
+        "trial": population.trial,
     }
-    if population.cycle:  # so that networks trained on a plateau are known from before
-        conditions |= {
-            "cycle": population.cycle,
-            "enough": population.enough,
-            "bfloat16": population.bfloat16,
-            "gives_way": population.gives_way,
-            "trial": population.trial,
-        }
-    return conditions
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import click
 
 from analyzer.cli import onnx_gap
 
-__all__ = ["ROOT", "SHELF", "commands"]
+__all__ = ["BUNDLED", "ROOT", "commands"]
 
 ROOT = Path(__file__).parents[1]
-SHELF = ROOT / "model_zoo" / "shelf" / "digits"
+BUNDLED = ROOT / "model_zoo" / "bundled" / "digits"
 
 
 def commands(group: click.Group = onnx_gap, prefix: str = "") -> dict[str, click.Command]:

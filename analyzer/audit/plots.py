@@ -327,11 +327,11 @@ def _draw_curves(
     descending: np.ndarray,
     ascending: np.ndarray,
     *,
-    n0: float,
-    n0_r: float,
+    n0: Any,
+    n0_r: Any,
     chance: float,
 ) -> None:
-    """E and E_r, ndarrays of shape (M + 1,), between 0 and 1."""
+    """E and E_r, ndarrays of shape (M + 1,), between 0 and 1; n0 and n0_r are numbers."""
     n = np.arange(len(descending))
     down, up, white = LIGHT["descending"], LIGHT["ascending"], LIGHT["card"]
     axes.fill_between(n, descending, ascending, color=LIGHT["area"], linewidth=0, label="κ")

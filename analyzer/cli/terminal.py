@@ -45,7 +45,7 @@ def print_json(value: Any) -> None:
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Names and values below each other on standard output; a value may continue below, without a name."""
+    """Names and values below each other on standard output; a value may continue below."""
     width = max(len(name) for name, _ in facts) + 2
     for name, value in facts:
         click.echo(click.style(f"{name:<{width}}", bold=True) + value)

@@ -41,14 +41,14 @@ def list_entries() -> None:
     print_table(
         ("population", "networks", "architecture"),
         [
-            (population.name, str(population.networks), population.architecture)
+            (population.name, str(population.networks), ", ".join(population.architectures))
             for population in model_zoo.POPULATIONS.values()
         ],
     )
 
 
 def _kind(entry: "ZooEntry") -> str:
-    """What the name stands for; a network brings the gap model along, data lend it their name."""
+    """What the name stands for; a network has the gap model with it, data lend it their name."""
     return "data, gap model" if entry.kind == "data" and entry.gap_model else entry.kind
 
 
@@ -73,8 +73,19 @@ def _kind(entry: "ZooEntry") -> str:
 @click.option(
     "--data", type=PATH, metavar="DIR", help="Folder of the data set, if it is not bundled."
 )
+@click.option(
+    "--float32",
+    is_flag=True,
+    help="Train in float32 throughout: ten times faster on a processor without bfloat16.",
+)
 def train(
-    name: str, out: Path, processes: int, limit: int | None, samples: int | None, data: Path | None
+    name: str,
+    out: Path,
+    processes: int,
+    limit: int | None,
+    samples: int | None,
+    data: Path | None,
+    float32: bool,
 ) -> None:
     """Train the population NAME: seeded, and resumable, for what is trained is kept.
 
@@ -96,6 +107,7 @@ def train(
             limit=limit,
             samples=samples,
             data=data,
+            float32=float32,
             progress=progress,
         )
     click.echo(f"{out / 'manifest.csv'}: written; `onnx-gap population` audits these networks")

@@ -1,12 +1,11 @@
-from .batching import Batch, Load, OutOfMemory, Samples, images_at_once
+from .batching import Load, OutOfMemory, Samples, images_at_once
 from .devices import lacks_tf32, list_devices, named_devices
 from .precision import PRECISIONS, in_float16
-from .predictions import WholeNetwork, measure_accuracy
+from .predictions import WholeNetwork, measure_accuracy, name_classes
 from .sessions import DeviceArray, Session, open_session
 
 __all__ = [
     "PRECISIONS",
-    "Batch",
     "DeviceArray",
     "Load",
     "OutOfMemory",
@@ -18,6 +17,7 @@ __all__ = [
     "lacks_tf32",
     "list_devices",
     "measure_accuracy",
+    "name_classes",
     "named_devices",
     "open_session",
 ]

@@ -3,14 +3,17 @@
 Batches are halved where memory runs out, and filled up where a network takes one size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, parameter
 from analyzer.runtime.devices import provider_of
+
+if TYPE_CHECKING:
+    from analyzer.data import Batch
 
 __all__ = ["Batch", "Load", "OutOfMemory", "Samples", "images_at_once", "in_pieces", "padded"]
 
@@ -23,26 +26,8 @@ class OutOfMemory(AnalyzerError):
     """A batch did not fit into memory; a smaller one may."""
 
 
-class Unread(Protocol):
-    """A sample that could not be read."""
-
-    name: str
-    reason: str
-
-
-class Batch(Protocol):
-    """Samples ready for the network; those that could not be read are left out."""
-
-    indices: np.ndarray  # int64 (B,)
-    images: np.ndarray  # (B, …)
-    digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as stored
-    skipped: Sequence[Unread]
-
-
-class Load(Protocol):
-    """Reads samples by index, in that order, cut into batches at fixed places."""
-
-    def __call__(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]: ...
+Load = Callable[[np.ndarray, int], "Iterator[Batch]"]
+"""Reads samples, given indices int64 (S',) and a batch size; cut into batches at fixed places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +72,10 @@ def in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[
             yield run(slice(start, stop))
         except (OutOfMemory, MemoryError) as error:
             if stop - start <= 1:
+                said = error.message if isinstance(error, AnalyzerError) else str(error)
                 raise OutOfMemory(
-                    f"{str(error).rstrip('.') or 'Out of memory'}. No smaller batch is possible: "
-                    "free memory there, or run it elsewhere (--device)."
+                    f"{said.rstrip('.') or 'Out of memory'}. No smaller batch is possible: free "
+                    f"memory there, or run it elsewhere ({parameter('device')})."
                 ) from error
             size = (stop - start + 1) // 2
         else:

@@ -1,6 +1,6 @@
 """Devices by the names that people give them."""
 
-from analyzer.errors import DeviceError
+from analyzer.errors import DeviceError, parameter
 from analyzer.runtime.providers import PROVIDERS, Provider
 
 __all__ = [
@@ -28,11 +28,13 @@ def named_devices(requested: str) -> tuple[str, ...]:
         for number, name in enumerate(names):
             if name == AUTO or not provider_of(name)[0].numbered:
                 raise DeviceError(
-                    f"--device {requested}: only GPUs share an audit, and {name!r} is none. Name "
-                    "GPUs alone, as cuda:0,cuda:1."
+                    f"{parameter('device', requested)}: only GPUs share an audit, and {name!r} is "
+                    "none. Name GPUs alone, as cuda:0,cuda:1."
                 )
             if name in names[:number]:
-                raise DeviceError(f"--device {requested} names {name} twice. Name each GPU once.")
+                raise DeviceError(
+                    f"{parameter('device', requested)} names {name} twice. Name each GPU once."
+                )
     return names
 
 

@@ -8,7 +8,7 @@ float16 is another file.
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 
 __all__ = ["PRECISIONS", "in_float16"]
 
@@ -34,12 +34,12 @@ def in_float16(path: Path) -> Any:
     except Exception as error:  # assertions and whatever onnx raises
         raise ModelError(
             f"The network cannot be converted to float16 ({type(error).__name__}: {error}). Use "
-            "--precision float32."
+            f"{parameter('precision', 'float32')}."
         ) from error
     if not any(tensor.data_type == tensor.FLOAT16 for tensor in model.graph.initializer):
         raise ModelError(
             "The network has no weights in float32 that could be converted to float16. Use "
-            "--precision float32, which runs it as it is."
+            f"{parameter('precision', 'float32')}, which runs it as it is."
         )
     _drop_repeated_casts(model.graph)
     return model

@@ -8,9 +8,9 @@ import numpy as np
 from analyzer.errors import DataError
 from analyzer.records import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.runtime.batching import Samples, images_at_once, in_pieces, padded
-from analyzer.runtime.sessions import open_session
+from analyzer.runtime.sessions import Session, open_session
 
-__all__ = ["WholeNetwork", "classes_of", "measure_accuracy", "scores_of"]
+__all__ = ["WholeNetwork", "classes_of", "measure_accuracy", "name_classes", "scores_of"]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 
@@ -61,26 +61,33 @@ def measure_accuracy(
         raise DataError("Not one of the test samples can be read: check the test data.")
     label_of = dict(zip(samples.indices.tolist(), samples.labels.tolist(), strict=True))
 
-    def named(images: np.ndarray) -> np.ndarray:
-        """The classes, int64 (B,), that images (B, …) are given."""
-
-        def run(piece: slice) -> np.ndarray:
-            some = images[piece]
-            found = session.run(network.feeds(some), [network.answer.output])[0]
-            return classes_of(found[: len(some)], network.answer.kind)
-
-        return np.concatenate(list(in_pieces(len(images), fixed or len(images), run)))
-
     correct = total = asked = 0
     size = fixed or images_at_once(first[0].nbytes, session.device)
     for batch in samples.load(samples.indices, size):
         asked += size
         if len(batch.indices):
             labels = np.array([label_of[index] for index in batch.indices.tolist()])
-            correct += int((named(batch.images) == labels).sum())
+            correct += int((name_classes(network, session, batch.images) == labels).sum())
             total += len(labels)
         progress("test", min(asked, len(samples.indices)), len(samples.indices))
     return correct / total
+
+
+def name_classes(network: WholeNetwork, session: Session, images: np.ndarray) -> np.ndarray:
+    """The classes, int64 (B,), that a network gives images (B, …); in smaller batches if need be.
+
+    Raises:
+        OutOfMemory: not even one image fits.
+        ModelError: the network cannot be run on them.
+    """
+
+    def run(piece: slice) -> np.ndarray:
+        some = images[piece]
+        found = session.run(network.feeds(some), [network.answer.output])[0]
+        return classes_of(found[: len(some)], network.answer.kind)
+
+    size = network.image.fixed_batch or len(images)
+    return np.concatenate(list(in_pieces(len(images), size, run)))
 
 
 def scores_of(answers: np.ndarray, kind: str) -> np.ndarray:

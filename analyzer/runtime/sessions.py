@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.errors import DeviceError, ModelError
+from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.runtime.batching import OutOfMemory
 from analyzer.runtime.devices import AUTO, named_devices, preferred_devices, provider_of
 from analyzer.runtime.providers import PROVIDERS, Provider
@@ -112,8 +112,8 @@ class Session:
                 raise OutOfMemory(f"Out of memory in {self.path.name}: {_line(error)}.") from error
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in feeds.items())
             raise ModelError(
-                f"The network refused its input ({shapes}): {_line(error)}. Check the image size "
-                "and the layout of the preprocessing."
+                f"The network refused its input ({shapes}): {_line(error)}. Check "
+                f"{parameter('img_size')} and {parameter('layout')}."
             ) from error
 
 
@@ -141,7 +141,9 @@ def open_session(
     """
     name, *others = named_devices(requested)
     if others:
-        raise DeviceError(f"--device {requested}: this runs on one device. Name {name} alone.")
+        raise DeviceError(
+            f"{parameter('device', requested)}: this runs on one device. Name {name} alone."
+        )
     opened = partial(_open, path, threads=threads, custom_ops=custom_ops, tf32=tf32)
     resort = PROVIDERS[-1]
     last, note = resort.device(0), None
@@ -151,9 +153,12 @@ def open_session(
             return opened(device)
         except DeviceError as error:
             if name != AUTO or tf32:
-                way_out = f"--device {last} --precision float32" if tf32 else f"--device {last}"
+                way_out = parameter("device", last)
+                if tf32:
+                    way_out += f" with {parameter('precision', 'float32')}"
                 raise DeviceError(
-                    f"--device {device}: {error} Use {way_out} to run on the {resort.device_noun}."
+                    f"{parameter('device', device)}: {error.message} Use {way_out} to run on the "
+                    f"{resort.device_noun}."
                 ) from error
             note = (
                 f"The network ran on the {resort.device_noun}, although there is a "

@@ -12,12 +12,11 @@ from analyzer.errors import ModelError
 from analyzer.records import Answer, Cut, Site
 from analyzer.surgery.cut_plan import Plan, plan_cut
 from analyzer.surgery.graph import attribute, get_value, is_op, name_of, operand, shape_of
-from analyzer.surgery.graph_builder import GraphBuilder, replace_with_input
-from analyzer.surgery.linear_head import write_linear_head
+from analyzer.surgery.graph_builder import GraphBuilder, replace_with_input, set_type
+from analyzer.surgery.inputs_and_outputs import find_answer, flatten_scores
 from analyzer.surgery.mask import apply_mask, mask_input, removed_value
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import find_answer, flatten_scores
+from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.suffix_forms import write_linear_head
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["cut_network"]
@@ -53,7 +52,9 @@ def cut_network(
     model, plan, batch = plan_cut(network, site, output=output)
     prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
     save_model(_make_prefix(model, plan), prefix_path)
-    save_model(_make_suffix(model, plan), suffix_path)
+    head = write_linear_head(model, plan, folder)
+    _reduce_to_suffix(model, plan)
+    save_model(model, suffix_path)
     return Cut(
         prefix=prefix_path,
         suffix=suffix_path,
@@ -67,14 +68,14 @@ def cut_network(
         mask=plan.mask,
         scores=plan.scores,
         batch=batch,
-        head=write_linear_head(model, plan, folder),
+        head=head,
         custom_ops=network.custom_ops,
         warnings=_warnings(network, find_answer(network, output), batch),
     )
 
 
 def _make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
-    """The network's inputs → features, skip inputs, unit activity, active channels."""
+    """A clone that makes features, skip inputs, unit activity and active channels of the inputs."""
     model = model.clone()
     graph = model.graph
     new = GraphBuilder(graph, plan.features)
@@ -84,21 +85,20 @@ def _make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
         value = values[skip.tensor]
         if skip.shape_only:
             shape = new.op("Shape", value, name=skip.name)
-            shape.dtype, shape.shape = ir.DataType.INT64, ir.Shape([len(shape_of(value))])
+            set_type(shape, ir.DataType.INT64, ir.Shape([len(shape_of(value))]))
             new.insert_after(value)
             outputs.append(shape)
         else:
             outputs.append(_exported(new, value, skip.name))
-    outputs += [_unit_activity(graph, plan), _active_units(graph, plan)]
+    outputs += [_unit_activity(graph, new, plan), _active_units(graph, new, plan)]
     graph.outputs.clear()
     graph.outputs.extend(outputs)
     passes.RemoveUnusedNodesPass()(model)
     return model
 
 
-def _make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
-    """Features, skip inputs and the mask → class scores."""
-    model = model.clone()
+def _reduce_to_suffix(model: ir.Model, plan: Plan) -> None:
+    """Leave, in place, what makes class scores of features, skip inputs and the mask."""
     graph = model.graph
     values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
     removed = removed_value(values[plan.tensor])
@@ -123,7 +123,6 @@ def _make_suffix(model: ir.Model, plan: Plan) -> ir.Model:
     passes.RemoveUnusedNodesPass()(model)
     graph.inputs.clear()
     graph.inputs.extend([*inputs, mask])
-    return model
 
 
 def _exported(new: GraphBuilder, value: ir.Value, name: str) -> ir.Value:
@@ -131,18 +130,18 @@ def _exported(new: GraphBuilder, value: ir.Value, name: str) -> ir.Value:
     if value.name == name:
         return value
     copy = new.op("Identity", value, name=name)
-    copy.dtype, copy.shape = value.dtype, value.shape
+    set_type(copy, value.dtype, value.shape)
     new.insert_after(value)
     return copy
 
 
-def _unit_activity(graph: ir.Graph, plan: Plan) -> ir.Value:
+def _unit_activity(graph: ir.Graph, new: GraphBuilder, plan: Plan) -> ir.Value:
     """Σ_xy |U(x, y)| of every channel at the site, float32 (N, M).
 
     Quantized maps are measured in steps from their zero point.
     """
     value = get_value(graph, plan.site.tensor)
-    new = GraphBuilder(graph, plan.activity)
+    new.stem = plan.activity
     size = value
     if value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         size = new.op("Cast", value, to=ir.DataType.FLOAT.value)
@@ -151,16 +150,16 @@ def _unit_activity(graph: ir.Graph, plan: Plan) -> ir.Value:
     size = new.op("Abs", size)
     size = _sum(graph, new, size, _other_axes(value, plan.site.axis))
     size = new.op("Cast", size, to=ir.DataType.FLOAT.value, name=plan.activity)
-    size.dtype, size.shape = ir.DataType.FLOAT, ir.Shape([_batch(value), plan.site.channels])
+    set_type(size, ir.DataType.FLOAT, ir.Shape([_batch(value), plan.site.channels]))
     new.insert_after(value)
     return size
 
 
-def _active_units(graph: ir.Graph, plan: Plan) -> ir.Value:
+def _active_units(graph: ir.Graph, new: GraphBuilder, plan: Plan) -> ir.Value:
     """Whether any element of the channel is not what a removed one is at the cut, bool (N, M)."""
     value = get_value(graph, plan.tensor)
     layout, channels = plan.layout, plan.site.channels
-    new = GraphBuilder(graph, plan.active)
+    new.stem = plan.active
     # Cast to bool is true for everything but 0, NaN included; then count.
     zero = removed_value(value)
     count = value
@@ -174,7 +173,7 @@ def _active_units(graph: ir.Graph, plan: Plan) -> ir.Value:
         runs = new.constant([-1, layout.outer, channels, layout.inner])
         count = _sum(graph, new, new.op("Reshape", count, runs), [1, 3])
     active = new.op("Cast", count, to=ir.DataType.BOOL.value, name=plan.active)
-    active.dtype, active.shape = ir.DataType.BOOL, ir.Shape([_batch(value), channels])
+    set_type(active, ir.DataType.BOOL, ir.Shape([_batch(value), channels]))
     new.insert_after(value)
     return active
 

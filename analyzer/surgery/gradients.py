@@ -33,7 +33,7 @@ from analyzer.surgery.graph import (
     shape_of,
     size_of,
 )
-from analyzer.surgery.graph_builder import GraphBuilder, redirect
+from analyzer.surgery.graph_builder import GraphBuilder, redirect, set_type
 from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import first_line
 
@@ -118,7 +118,7 @@ def _add_probe(graph: ir.Graph, new: GraphBuilder, name: str) -> str:
     uses, shape = value.uses(), ir.Shape(shape_of(value))
     probe = new.input(f"{name}_probe", dtype_of(value), shape)
     probed = new.op("Add", value, probe, name=f"{name}_probed")
-    probed.dtype, probed.shape = value.dtype, shape.copy()
+    set_type(probed, value.dtype, shape.copy())
     redirect(uses, probed)
     new.insert_after(value)
     return name_of(probe)
@@ -141,10 +141,8 @@ def _take_weights(graph: ir.Graph) -> dict[str, ir.TensorProtocol]:
         tensor = value.const_value
         if tensor is not None and tensor.size > _LARGE:
             taken[name] = tensor
-            value.dtype, value.shape = (
-                tensor.dtype,
-                ir.Shape(d for d in tensor.shape if isinstance(d, int)),
-            )
+            value.dtype = tensor.dtype
+            value.shape = ir.Shape(d for d in tensor.shape if isinstance(d, int))
             value.const_value = None
             del graph.initializers[name]
             graph.inputs.append(value)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from analyzer.errors import ModelError
 from analyzer.surgery.graph import UniqueNames, name_of
 
-__all__ = ["GraphBuilder", "redirect", "replace_with_input"]
+__all__ = ["GraphBuilder", "redirect", "replace_with_input", "set_type"]
 
 
 class GraphBuilder:
@@ -26,7 +26,9 @@ class GraphBuilder:
         self._tape = ir.tape.Tape()
         self._names = UniqueNames(graph)
 
-    def op(self, op_type: str, *inputs: ir.Value, name: str | None = None, **attributes: Any):
+    def op(
+        self, op_type: str, *inputs: ir.Value, name: str | None = None, **attributes: Any
+    ) -> ir.Value:
         """A new node of the default domain; returns its one output."""
         unique = self._names.give(name or f"{self.stem}_{op_type.lower()}")
         output = self._tape.op(op_type, inputs, attributes, name=f"{unique}_node")
@@ -76,6 +78,13 @@ def redirect(uses: Iterable[tuple[ir.Node, int]], value: ir.Value) -> None:
         node.replace_input_with(index, value)
 
 
+def set_type(value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
+    """Say what is known of a new value."""
+    if dtype is not None:
+        value.dtype = dtype
+    value.shape = shape
+
+
 def replace_with_input(graph: ir.Graph, value: ir.Value, name: str) -> ir.Value:
     """A new value called ``name`` that all consumers of ``value`` now read instead.
 
@@ -96,7 +105,7 @@ def replace_with_input(graph: ir.Graph, value: ir.Value, name: str) -> ir.Value:
         value.name = f"{output}_above_cut"
         builder = GraphBuilder(graph, name)
         copy = builder.op("Identity", new, name=output)
-        copy.dtype, copy.shape = new.dtype, new.shape
+        set_type(copy, new.dtype, new.shape)
         builder.insert_after(value)
         graph.outputs[graph.outputs.index(value)] = copy
     value.replace_all_uses_with(new)

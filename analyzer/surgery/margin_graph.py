@@ -16,7 +16,6 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import MarginGraph, MarginLayer
-from analyzer.surgery.batch_axis import fix_sizes
 from analyzer.surgery.gradients import NoGradient, add_gradients
 from analyzer.surgery.graph import (
     UniqueNames,
@@ -32,14 +31,13 @@ from analyzer.surgery.graph import (
     size_of,
 )
 from analyzer.surgery.graph_builder import GraphBuilder
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import find_answer, make_logits, reduce_to_scores
-from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
+from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.shapes import fix_sizes, infer_shapes
 from analyzer.surgery.sites import survey_graph
 from analyzer.surgery.validation import reports_invalid_file
 
-__all__ = ["spread_layers", "write_margin_graph"]
+__all__ = ["layers_by_depth", "spread_layers", "write_margin_graph"]
 
 _MOST_IMAGES = 128
 # Numbers held for each one between image and scores: itself, its gradient, a product of the two.
@@ -90,11 +88,8 @@ def write_margin_graph(
 def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, str]:
     """The images, and three activations evenly spread over the depth.
 
-    Candidates are the activations that every path from the images to the scores passes, in
-    topological order, without the scores themselves; where those are fewer than three, any
-    tensors that every path passes, but for what only rearranges another one. Of A candidates,
-    counted from 1, the nearest to a quarter, half and three quarters of A + 1 are taken; all of
-    them where there are no more than three.
+    Of A candidates of :func:`layers_by_depth`, counted from 1, the nearest to a quarter, half and
+    three quarters of A + 1 are taken; all of them where there are no more than three.
 
     Args:
         network: the network.
@@ -104,6 +99,27 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
     Returns:
         The operator (or decomposed activation) that makes each tensor, by the tensor's name, by
         depth; "input" for the images.
+    """
+    operators = layers_by_depth(network, graph, image)
+    candidates = list(operators)
+    chosen = {image: "input"}
+    for value in candidates if len(candidates) <= _HIDDEN else _spread(candidates):
+        chosen[name_of(value)] = operators[value]
+    return chosen
+
+
+def layers_by_depth(network: Network, graph: ir.Graph, image: str) -> dict[ir.Value, str]:
+    """The tensors that a network's view of an image can be read from, by depth.
+
+    The activations that every path from the images to the scores passes, in topological order,
+    without the scores themselves; where those are fewer than three, any tensors that every path
+    passes, but for what only rearranges another one.
+
+    Args:
+        network, graph, image: as for :func:`spread_layers`.
+
+    Returns:
+        The operator (or decomposed activation) that makes each tensor.
     """
     survey = survey_graph(network, graph)
     (scores,) = graph.outputs
@@ -115,14 +131,14 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
     candidates = [v for v in passed if survey.activated(v)]
     if len(candidates) < _HIDDEN:
         candidates = [v for v in passed if not is_op(v.producer(), *_REARRANGING)]
-    chosen = {image: "input"}
-    for value in candidates if len(candidates) <= _HIDDEN else _spread(candidates):
+    operators: dict[ir.Value, str] = {}
+    for value in candidates:
         activation, node = survey.activations.get(value), value.producer()
         if activation is not None:
-            chosen[name_of(value)] = activation.name
+            operators[value] = activation.name
         elif node is not None:
-            chosen[name_of(value)] = node.op_type
-    return chosen
+            operators[value] = node.op_type
+    return operators
 
 
 def _spread(candidates: list[ir.Value]) -> list[ir.Value]:

@@ -23,10 +23,9 @@ from analyzer.surgery.graph import (
     operand,
     shape_of,
 )
-from analyzer.surgery.graph_builder import GraphBuilder, redirect
+from analyzer.surgery.graph_builder import GraphBuilder, redirect, set_type
 from analyzer.surgery.layout import Layout
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
+from analyzer.surgery.network import Network, save_model
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["MASK", "apply_mask", "mask_input", "removed_value", "write_masked", "zero_point"]
@@ -115,7 +114,7 @@ def apply_mask(
     keep = _spread(new, keep, layout, channels, len(shape))
     zero = new.constant(removed)
     masked = new.op("Where", keep, value, zero, name=f"{value.name}_masked")
-    masked.dtype, masked.shape = value.dtype, ir.Shape(shape)
+    set_type(masked, value.dtype, ir.Shape(shape))
     redirect(uses, masked)
     if value.is_graph_output():
         outputs = [masked if v is value else v for v in graph.outputs]

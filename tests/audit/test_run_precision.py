@@ -184,7 +184,7 @@ def test_what_float16_cannot_hold_is_refused(request_for, tmp_path):
     request = request_for(VGG16, precision="fp16")
     arrays = np.load(request.data)
     np.savez(request.data, images=arrays["images"] * 1e6, labels=arrays["labels"])
-    with pytest.raises(ModelError, match="--precision float32"):
+    with pytest.raises(ModelError, match="precision=float32"):
         run_audit(request)
     assert not request.out.exists()
     assert run_audit(replace(request, precision="float32")).device.precision == "float32"
@@ -195,7 +195,7 @@ def test_a_later_image_that_float16_cannot_hold(request_for):
     arrays = dict(np.load(request.data))
     arrays["images"][7] *= 1e6  # not among those that are looked at first
     np.savez(request.data, **arrays)
-    with pytest.raises(ModelError, match="--precision float32"):
+    with pytest.raises(ModelError, match="precision=float32"):
         run_audit(request)
 
 
@@ -214,7 +214,7 @@ def test_a_network_without_float32_is_refused(request_for, tmp_path):
         model=tmp_path / "double.onnx", data=str(tmp_path / "train.npz"), out=tmp_path / "audit",
         site="r", precision="fp16",
     )  # fmt: skip
-    with pytest.raises(ModelError, match=r"no weights in float32.*--precision float32"):
+    with pytest.raises(ModelError, match=r"no weights in float32.*precision=float32"):
         run_audit(request)
     assert run_audit(replace(request, precision="float32")).settings["precision"] == "float32"
 
@@ -240,7 +240,7 @@ def test_a_network_in_float16_stays_one(request_for, tmp_path):
 
 def test_tf32_is_for_gpus(request_for):
     request = request_for(VGG16, device="cpu", precision="tf32")
-    with pytest.raises(DeviceError, match="--precision tf32 is for NVIDIA GPUs"):
+    with pytest.raises(DeviceError, match="precision=tf32 is for NVIDIA GPUs"):
         run_audit(request)
     assert not request.out.exists()
 

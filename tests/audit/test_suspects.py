@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 from PIL import Image
 
 from analyzer.audit import read_record, render_report, run_audit, verify_audit
@@ -49,7 +49,7 @@ ONE = Suspect(
 def folders(tmp_path_factory) -> Path:
     """Digits as class folders, two of them in the wrong one."""
     root = tmp_path_factory.mktemp("digits") / "train"
-    with np.load(SHELF / "train.npz") as stored:
+    with np.load(BUNDLED / "train.npz") as stored:
         images, labels = stored["images"][:200], stored["labels_c0"][:200].astype(int)
     labels[list(WRONG)] = (labels[list(WRONG)] + 1) % 10
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -61,7 +61,7 @@ def folders(tmp_path_factory) -> Path:
 @pytest.fixture
 def request_(folders, tmp_path) -> AuditRequest:
     return AuditRequest(
-        model=SHELF / "digits-c0.onnx",
+        model=BUNDLED / "digits-c0.onnx",
         data=str(folders),
         out=tmp_path / "audit",
         preprocess=PreprocessOptions(preset="none"),
@@ -125,7 +125,7 @@ def test_another_number_is_listed_without_counting_anew(request_, monkeypatch):
 
 
 def test_samples_that_are_no_images_are_listed_without_pictures(tmp_path, request_):
-    with np.load(SHELF / "train.npz") as stored:
+    with np.load(BUNDLED / "train.npz") as stored:
         images = stored["images"][:60, None].astype(np.float32) / 255
         np.savez(tmp_path / "train.npz", images=images, labels=stored["labels_c0"][:60])
     run_audit(replace(request_, data=str(tmp_path / "train.npz"), preprocess=PreprocessOptions()))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_commands import ROOT, SHELF
+from cli_commands import BUNDLED, ROOT
 from PIL import Image
 
 from analyzer.cli import _exit_code
@@ -79,7 +79,7 @@ def _heed_interrupts() -> None:
 @pytest.fixture(scope="session")
 def digits() -> Mapping[str, np.ndarray]:
     """A few samples a class of what zoo:digits-c0 was trained on, sorted by class."""
-    with np.load(SHELF / "train.npz") as stored:
+    with np.load(BUNDLED / "train.npz") as stored:
         images, labels = stored["images"], stored["labels_c0"]
     chosen = np.concatenate([np.flatnonzero(labels == j)[:PER_CLASS] for j in range(10)])
     return {"images": images[chosen], "labels": labels[chosen].astype(np.int64)}
@@ -88,7 +88,7 @@ def digits() -> Mapping[str, np.ndarray]:
 @pytest.fixture
 def network(tmp_path) -> Path:
     """The file of zoo:digits-c0 as somebody's own."""
-    return shutil.copy(SHELF / "digits-c0.onnx", tmp_path / "network.onnx")
+    return shutil.copy(BUNDLED / "digits-c0.onnx", tmp_path / "network.onnx")
 
 
 @pytest.fixture

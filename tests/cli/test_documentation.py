@@ -49,7 +49,7 @@ def test_the_reference_names_no_option_that_there_is_not():
         for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
-    named = set(re.findall(r"`(--?[a-z][a-z-]*)", COMMANDS))
+    named = set(re.findall(r"`(--?[a-z][a-z0-9-]*)", COMMANDS))
     assert named <= known | {"--help", "-h", "--version"}
 
 

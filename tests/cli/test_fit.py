@@ -6,12 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 
 from analyzer.estimation import read_population, write_population
 from analyzer.measures.ablation import CURVE_FEATURES
 
-TABLE = SHELF / "population.csv"
+TABLE = BUNDLED / "population.csv"
 
 
 def test_a_gap_model_with_its_scores(onnx_gap, tmp_path):

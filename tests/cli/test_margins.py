@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 
 from analyzer.estimation import read_population, write_population
 from analyzer.measures.margins import MARGIN_FEATURES, margin_column
 
-TABLE = SHELF / "population.csv"
+TABLE = BUNDLED / "population.csv"
 COLUMNS = [margin_column(layer, feature) for layer in range(4) for feature in MARGIN_FEATURES]
 
 
@@ -38,13 +38,13 @@ def test_the_report_has_a_table_of_the_layers(onnx_gap, tmp_path):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Three digits networks of the shelf."""
-    train, path = SHELF / "train.npz", tmp_path / "manifest.csv"
+    """Three digits bundled networks."""
+    train, path = BUNDLED / "train.npz", tmp_path / "manifest.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "model", "train_data", "keys", "gap"])
         for level in (0, 20, 40):
-            model = SHELF / f"digits-c{level}.onnx"
+            model = BUNDLED / f"digits-c{level}.onnx"
             writer.writerow([f"c{level}", model, train, f"images,labels_c{level}", level / 100])
     return path
 

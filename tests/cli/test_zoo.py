@@ -39,7 +39,7 @@ def test_train_passes_its_options_on(onnx_gap, monkeypatch, tmp_path):
     monkeypatch.setattr(model_zoo, "train_population", train_population)
     shown = onnx_gap(
         *("zoo", "train", "digits", "--out", tmp_path, "--processes", 2, "--limit", 3),
-        *("--samples", 100, "--data", tmp_path / "data"),
+        *("--samples", 100, "--data", tmp_path / "data", "--float32"),
     )
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith(f"{tmp_path / 'manifest.csv'}: written")
@@ -51,6 +51,7 @@ def test_train_passes_its_options_on(onnx_gap, monkeypatch, tmp_path):
         "limit": 3,
         "samples": 100,
         "data": tmp_path / "data",
+        "float32": True,
     }
 
 

@@ -1,6 +1,6 @@
 """The tables of a population of two small random networks, against what can be counted plainly."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,9 +15,9 @@ from analyzer.estimation import read_population
 from analyzer.files import sha256, write_arrays
 from analyzer.measures.ablation import CURVE_FEATURES
 from analyzer.request import AuditRequest
-from model_zoo import POPULATIONS, Recipe
+from model_zoo import POPULATIONS, recipes
 from model_zoo.datasets import DataSet, Split
-from model_zoo.results import Result, write_manifest, write_result
+from model_zoo.population_folder import Result, write_manifest, write_result
 from tools.evidence import collect as collecting
 from tools.evidence.tables import read_table
 
@@ -84,16 +84,15 @@ def population(half, tmp_path, monkeypatch):
 
     results = []
     for seed, corruption in enumerate(LEVELS):
-        recipe = Recipe(
-            name=f"small-c{corruption * 100:.0f}-00", corruption=corruption, batch_norm=False,
-            dropout=0.0, momentum=0.9, weight_decay=0.0, batch_size=8, augmentation=False,
-            width=CHANNELS, seed=seed,
+        recipe = replace(
+            recipes(declared)[0], name=f"small-c{corruption * 100:.0f}-00", corruption=corruption,
+            train_samples=60, batch_size=8, width=CHANNELS, seed=seed,
         )  # fmt: skip
         path = trained / f"{recipe.name}.onnx"
         write_network(path, seed)
         found = Result(
             recipe=recipe,
-            conditions={"population": "small", "architecture": "tiny", "train_samples": 60},
+            conditions={"population": "small", "train_samples": 60},
             sha256=sha256(path),
             train_accuracy=accuracy(path, Split(train.images, labels[f"labels_c{40 * seed}"])),
             test_accuracy=accuracy(path, test),
@@ -169,9 +168,7 @@ def test_an_audit_of_another_network_is_noticed(population, tmp_path):
     path = trained / "small-c0-00.onnx"
     write_network(path, 9)
     result = collecting.read_result(trained, "small-c40-00")
-    changed = replace(
-        result, sha256=sha256(path), recipe=Recipe(**asdict(result.recipe) | {"name": path.stem})
-    )
+    changed = replace(result, sha256=sha256(path), recipe=replace(result.recipe, name=path.stem))
     write_result(trained, changed)
     with pytest.raises(AnalyzerError, match="is the audit of another network"):
         collecting.collect(trained, audited, tmp_path)

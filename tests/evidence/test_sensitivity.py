@@ -1,4 +1,4 @@
-"""The study of an audit's choices on networks of the shelf, and what a table of it says."""
+"""The study of an audit's choices on bundled networks, and what a table of it says."""
 
 import csv
 import json
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 
 from analyzer.audit import run_audit
 from analyzer.data import PreprocessOptions
@@ -27,13 +27,13 @@ COLUMNS = [
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Two networks of the shelf, as a trained population lists them."""
-    networks = json.loads((SHELF / "shelf.json").read_text())["networks"]
+    """Two bundled networks, as a trained population lists them."""
+    networks = json.loads((BUNDLED / "bundle.json").read_text())["networks"]
     rows = [
         {
             "name": network["name"],
-            "model": SHELF / network["file"],
-            "train_data": SHELF / "train.npz",
+            "model": BUNDLED / network["file"],
+            "train_data": BUNDLED / "train.npz",
             "keys": f"images,{network['labels']}",
             "train_accuracy": network["train_accuracy"],
             "test_accuracy": network["test_accuracy"],
@@ -102,8 +102,8 @@ def test_every_choice_has_a_row_and_defaults_are_the_default(studied, audits):
 def test_rows_are_what_audits_say(studied, tmp_path):
     found = quantities(studied(variations=("convolution", "rank", "chance")), "digits-c100")
     base = AuditRequest(
-        model=SHELF / "digits-c100.onnx",
-        data=str(SHELF / "train.npz"),
+        model=BUNDLED / "digits-c100.onnx",
+        data=str(BUNDLED / "train.npz"),
         keys=("images", "labels_c100"),
         preprocess=PreprocessOptions(scale=1 / 255),
         limit_per_class=LIMIT,

@@ -1,15 +1,15 @@
-"""How well single wrong labels are found: the measures, the study on a network of the shelf."""
+"""How well single wrong labels are found: the measures, the study on a bundled network."""
 
 import shutil
 
 import numpy as np
 import pytest
-from cli_commands import SHELF
+from cli_commands import BUNDLED
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
 from model_zoo import POPULATIONS, recipes
-from model_zoo.results import TRAIN_DATA, Result, write_manifest, write_result
+from model_zoo.population_folder import TRAIN_DATA, Result, write_manifest, write_result
 from tools.evidence import sample_scores, single_samples
 from tools.evidence.sample_findings import sample_findings, samples_figure
 from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured
@@ -21,17 +21,17 @@ TABLES = sorted(EVIDENCE.glob("samples-*.csv"))
 
 @pytest.fixture
 def trained(tmp_path):
-    """The shelf's networks of clean labels and of 40 % corrupted ones, as they were trained."""
+    """The bundled networks of clean labels and of 40 % corrupted ones, as they were trained."""
     folder = tmp_path / "trained"
     folder.mkdir()
-    shutil.copy(SHELF / "train.npz", folder / TRAIN_DATA)
+    shutil.copy(BUNDLED / "train.npz", folder / TRAIN_DATA)
     results = []
     for recipe in recipes(POPULATIONS["digits"])[:3:2]:
         level = f"digits-{recipe.name.split('-')[1]}"
-        model = shutil.copy(SHELF / f"{level}.onnx", folder / f"{recipe.name}.onnx")
+        model = shutil.copy(BUNDLED / f"{level}.onnx", folder / f"{recipe.name}.onnx")
         result = Result(
             recipe=recipe,
-            conditions={"population": "digits"},
+            conditions={"population": "digits", "train_samples": recipe.train_samples},
             sha256=sha256(model),
             train_accuracy=1.0,
             test_accuracy=0.7,

@@ -27,8 +27,17 @@ def tiny():
         epochs=6,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "POPULATIONS", populations.POPULATIONS | {"tiny": population})
+        declared = {"tiny": population, "tiny-clean": _tiny_clean(population)}
+        patch.setattr(training, "POPULATIONS", populations.POPULATIONS | declared)
         yield population
+
+
+def _tiny_clean(tiny):
+    """The same, designed: training sets of two sizes."""
+    sizes = ({"train_samples": size, "name": f"n{size}", "late": size == 30} for size in (30, 100))
+    return replace(
+        tiny, name="tiny-clean", networks=2, corruptions=(0.0,), cycle=2, designed=tuple(sizes)
+    )
 
 
 @pytest.fixture(scope="session")

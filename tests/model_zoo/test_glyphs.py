@@ -7,7 +7,7 @@ import pytest
 from analyzer.errors import DataError
 from model_zoo import glyphs
 from model_zoo.datasets import DATA_SETS
-from model_zoo.fonts import installed_fonts, shape
+from model_zoo.glyphs import installed_fonts, shape
 
 PACKAGES = glyphs.FONTS.with_name("glyph_packages.csv")
 
@@ -23,19 +23,19 @@ def some_fonts():
     some = defaultdict(list)
     for font in glyphs.listed_fonts():
         if font.file in installed and installed[font.file].characters >= wanted:
-            some[font.half].append(font)
-    few = {half: fonts[:24] for half, fonts in some.items()}
+            some[font.split].append(font)
+    few = {split: fonts[:24] for split, fonts in some.items()}
     if len(few) < 2 or min(map(len, few.values())) < 24:
         pytest.skip("drawing characters needs more of the listed fonts than are installed")
     return (*few["train"], *few["test"])
 
 
-def test_families_are_in_one_half_only():
-    halves = defaultdict(set)
+def test_families_are_in_one_split_only():
+    splits = defaultdict(set)
     for font in glyphs.listed_fonts():
-        halves[font.family].add(font.half)
-    assert {half for found in halves.values() for half in found} == {"train", "test"}
-    assert all(len(found) == 1 for found in halves.values())
+        splits[font.family].add(font.split)
+    assert {split for found in splits.values() for split in found} == {"train", "test"}
+    assert all(len(found) == 1 for found in splits.values())
 
 
 def test_every_font_has_a_package_with_version_and_licence():
@@ -73,7 +73,7 @@ def test_missing_fonts_are_named_by_their_packages(some_fonts, tmp_path):
 
 
 def test_too_few_fonts_are_refused(some_fonts, tmp_path):
-    with pytest.raises(DataError, match="only 1 fonts of the train half"):
+    with pytest.raises(DataError, match="only 1 fonts of the train split"):
         glyphs.draw(tmp_path, fonts=some_fonts[:1])
     assert not list(tmp_path.iterdir())
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from model_zoo.populations import CORRUPTIONS, POPULATIONS, labels_key, recipes
+from model_zoo.populations import CORRUPTIONS, POPULATIONS, images_key, labels_key, recipes
 
 PLAIN = {"batch_norm": False, "dropout": 0.0, "momentum": 0.9, "weight_decay": 0.0}
 
@@ -59,6 +59,57 @@ def test_first_recipes_do_not_depend_on_how_many_follow():
     population = POPULATIONS["digits"]
     more = replace(population, networks=population.networks + 12)
     assert recipes(more)[: population.networks] == recipes(population)
+
+
+DESIGNED = [population for population in POPULATIONS.values() if population.designed]
+CLEAN = ("digits-clean", "fashion-clean", "glyphs-clean")
+
+
+@pytest.mark.parametrize("population", DESIGNED, ids=lambda population: population.name)
+def test_a_design_is_of_all_networks_and_names_them_apart(population):
+    assert len(population.designed) == population.networks
+    assert len({own["name"] for own in population.designed}) == population.networks
+    fewer = replace(population, networks=5)
+    assert recipes(fewer) == recipes(population)[:5]
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_populations_have_few_images_and_many_alike(name):
+    population = POPULATIONS[name]
+    drawn = recipes(population)
+    counts = Counter(recipe.train_samples for recipe in drawn)
+    assert len(set(counts.values())) == 1
+    assert tuple(sorted(counts)) == population.train_sizes
+    assert population.train_sizes[-1] == population.train_samples
+    assert population.train_sizes[0] == 3 * population.data_set.classes
+    assert {recipe.corruption for recipe in drawn} == {0.0}
+    assert {recipe.enough for recipe in drawn} == {0.85, 0.97}
+    for field, number in {
+        "batch_norm": 2, "dropout": 3, "weight_decay": 3, "augmentation": 2, "late": 2,
+        "architecture": 3, "width": 3, "batch_size": 3,
+    }.items():  # fmt: skip
+        assert len({getattr(recipe, field) for recipe in drawn}) == number
+
+
+def test_there_are_a_hundred_clean_networks():
+    assert sum(POPULATIONS[name].networks for name in CLEAN) >= 100
+
+
+def test_task_8_is_a_whole_grid():
+    drawn = recipes(POPULATIONS["fashion-task8"])
+    fields = ("width", "dropout", "architecture", "step", "batch_size")
+    values = [sorted({getattr(recipe, field) for recipe in drawn}) for field in fields]
+    assert values[:3] == [[256, 512], [0.0, 0.5], ["blocks1", "blocks3"]]
+    assert values[3] == pytest.approx([0.01, 0.1])  # rates of 0.001 and 0.01 at a momentum of 0.9
+    assert values[4] == [32, 512]
+    points = {tuple(getattr(recipe, field) for field in fields) for recipe in drawn}
+    assert len(points) == len(drawn) == 32
+
+
+def test_names_in_train_npz_of_several_sizes():
+    assert [images_key(samples, 1000) for samples in (1000, 30)] == ["images", "images_n30"]
+    assert labels_key(0.0, 1000, 1000) == labels_key(0.0) == "labels_c0"
+    assert labels_key(0.2, 30, 1000) == "labels_c20_n30"
 
 
 def test_labels_key():

@@ -2,6 +2,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,12 +34,50 @@ def test_train_population_writes_networks_data_and_manifest(trained, tiny):
 
 def test_the_clean_labels_are_kept_whatever_the_levels():
     population = POPULATIONS["digits-labels"]
-    arrays = training.material(population).arrays()
+    arrays = training.population_data(population).arrays()
     keys = ["labels_c0", "labels_c1", "labels_c2", "labels_c5", "labels_c10", "labels_c20"]
     assert list(arrays) == ["images", *keys]
     wrong = [np.mean(arrays[key] != arrays["labels_c0"]) for key in keys]
     # A label that is drawn anew may stay what it was: one in ten does.
     assert wrong == pytest.approx([0, 0.009, 0.018, 0.045, 0.09, 0.18], abs=0.02)
+
+
+def test_networks_of_one_population_can_have_training_sets_of_different_sizes(
+    torch, tiny, tmp_path
+):
+    train_population("tiny-clean", tmp_path, limit=1)
+    first = (tmp_path / "tiny-clean-n30.onnx").read_bytes()
+    train_population("tiny-clean", tmp_path)
+    assert (tmp_path / "tiny-clean-n30.onnx").read_bytes() == first
+    table = rows(tmp_path)
+    assert [row["keys"] for row in table] == ["images_n30,labels_c0_n30", "images,labels_c0"]
+    assert [int(row["train_samples"]) for row in table] == [30, 100]
+    with np.load(tmp_path / "train.npz") as stored:
+        for row in table:
+            images, labels = (stored[key] for key in row["keys"].split(","))
+            assert len(images) == len(labels) == int(row["train_samples"])
+            assert len(set(labels.tolist())) == 10
+
+
+def test_the_sizes_of_a_design_stay_as_they_are(torch, tiny, tmp_path):
+    with pytest.raises(AnalyzerError, match="--samples is 50"):
+        train_population("tiny-clean", tmp_path, samples=50)
+
+
+def test_confusable_labels_are_kept_beside_the_clean_ones():
+    arrays = training.population_data(POPULATIONS["digits-confusable"]).arrays()
+    wrong = [np.sum(arrays[key] != arrays["labels_c0"]) for key in arrays if key != "images"]
+    assert wrong == [0, 13, 26, 65, 130, 260]
+
+
+def test_float32_is_a_condition_of_its_own(torch, tiny, tmp_path, monkeypatch):
+    fast = replace(tiny, cycle=3, bfloat16=True)
+    monkeypatch.setattr(training, "POPULATIONS", {"tiny": fast})
+    train_population("tiny", tmp_path, limit=1, float32=True)
+    record = json.loads((tmp_path / "tiny-c0-00.json").read_text())
+    assert record["conditions"]["bfloat16"] is False
+    with pytest.raises(AnalyzerError, match="trained otherwise"):
+        train_population("tiny", tmp_path, limit=1)
 
 
 def test_manifest_accuracy_is_that_of_the_file(trained):

@@ -59,13 +59,13 @@ def gpus(monkeypatch):
 
 
 def test_a_gpu_that_is_not_there_is_named(gpus):
-    with pytest.raises(DeviceError, match=r"cuda:2: There is no GPU 2, only 2.*--device cpu"):
+    with pytest.raises(DeviceError, match=r"cuda:2: There is no GPU 2, only 2.*device=cpu"):
         open_session(MODEL, "cuda:2")
 
 
 def test_tf32_on_a_gpu_without_it(gpus, monkeypatch):
     monkeypatch.setattr(Cuda, "compute_capability", lambda self, index: 7 + index)
-    with pytest.raises(DeviceError, match=r"no TF32.*its own is 7.*--precision float32"):
+    with pytest.raises(DeviceError, match=r"no TF32.*its own is 7.*precision=float32"):
         open_session(MODEL, "cuda:0", tf32=True)
     Cuda().check(0)
     Cuda().check(1, tf32=True)
@@ -74,7 +74,7 @@ def test_tf32_on_a_gpu_without_it(gpus, monkeypatch):
 @pytest.mark.parametrize("requested", ["cpu", "auto"])
 def test_tf32_on_the_processor_is_refused(requested, monkeypatch):
     monkeypatch.setattr(Cuda, "count", lambda self: 0)
-    with pytest.raises(DeviceError, match="--precision tf32 is for NVIDIA GPUs"):
+    with pytest.raises(DeviceError, match="precision=tf32 is for NVIDIA GPUs"):
         open_session(MODEL, requested, tf32=True)
 
 

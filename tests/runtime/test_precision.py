@@ -52,7 +52,7 @@ def test_operators_without_float16_may_read_the_same_value(tmp_path):
 
 def test_a_file_that_cannot_be_converted(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"none")
-    with pytest.raises(ModelError, match=r"cannot be converted.*--precision float32"):
+    with pytest.raises(ModelError, match=r"cannot be converted.*precision=float32"):
         runtime.in_float16(tmp_path / "net.onnx")
 
 
@@ -87,7 +87,7 @@ def test_how_far_scores_move(network):
 @pytest.mark.parametrize("factor", [1.2, np.nan, np.inf])
 def test_another_network_is_refused(network, factor):
     far = moved_by(network, lambda scores: scores * np.float32(factor))
-    with pytest.raises(ModelError, match=r"In fp16 a score moves by .*--precision float32"):
+    with pytest.raises(ModelError, match=r"In fp16 a score moves by .*precision=float32"):
         ablation.check_precision(far, network, IMAGES, seed=0)
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 
 from analyzer import surgery
@@ -86,3 +87,22 @@ def test_single_operators(write, call):
     network = surgery.load_network(write(TEXT.replace("ACTIVATION", f"a = {call}"), opset=20))
     site = surgery.default_site(network)
     assert (site.tensor, site.operator) == ("a", call.split("(")[0])
+
+
+@pytest.mark.parametrize(
+    ("operator", "cut"), [("Gelu", "f"), ("QuickGelu", "f"), ("FastGelu", "c")]
+)
+def test_contrib_operators_are_passed_where_they_keep_zero(write, cut_and_compare, operator, cut):
+    path = write(TEXT.replace("ACTIVATION", "a = Relu(c)"))
+    model = onnx.load(path)
+    node = next(node for node in model.graph.node if node.op_type == "Relu")
+    node.op_type, node.domain = operator, "com.microsoft"
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    shape = onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, ["N", 4, 6, 6])
+    model.graph.value_info.append(shape)  # which onnx does not infer
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    assert surgery.default_site(network).operator == operator
+    site = surgery.named_site(network, "conv", at="conv")
+    x = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    assert cut_and_compare(network, site, {"x": x}).tensor == cut

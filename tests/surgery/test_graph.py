@@ -30,7 +30,7 @@ def names(values):
     return [v.name for v in values]
 
 
-def test_bottlenecks_are_what_every_path_passes(graph):
+def test_dominators_are_what_every_path_passes(graph):
     found = graph()
     flow = trace(found)
     assert names(flow.images) == ["x"]

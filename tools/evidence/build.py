@@ -22,7 +22,7 @@ from PIL import Image
 from analyzer.audit import plots
 from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.files import aside, write_text
-from model_zoo.shelf import GAP_MODEL, SHELF
+from model_zoo.bundled import BUNDLED, GAP_MODEL
 from tools.evidence import between_figures, checkpoints, population_figures
 from tools.evidence.analysis import FEWEST, r_interval
 from tools.evidence.checkpoint_findings import (
@@ -174,7 +174,7 @@ def _variations(settings: Path, named: Mapping[str, Findings]) -> dict[str, tupl
     line = fit_population(
         named[POPULATION].population, name=POPULATION, data=POPULATION, architecture=""
     )
-    gap_models = {"shipped": read_gap_model(SHELF / POPULATION / GAP_MODEL), "line": line}
+    gap_models = {"shipped": read_gap_model(BUNDLED / POPULATION / GAP_MODEL), "line": line}
     return {kind: variations(table, gap_model) for kind, gap_model in gap_models.items()}
 
 

@@ -28,9 +28,9 @@ from analyzer.errors import AnalyzerError
 from analyzer.files import write_arrays
 from analyzer.request import AuditRequest
 from model_zoo.datasets import Split
-from model_zoo.populations import Population, Recipe, recipes
-from model_zoo.results import MANIFEST, TRAIN_DATA
-from model_zoo.training import Material, find_population, material, one_thread
+from model_zoo.population_folder import MANIFEST, TRAIN_DATA
+from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import kept_cells
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
@@ -61,14 +61,14 @@ class Kept:
 
     def __call__(self, network: "nn.Module") -> None:
         """Told of the network after every epoch."""
-        from model_zoo import fitting
+        from model_zoo import optimization
 
         self._epoch += 1
-        if not self._first and fitting.accuracy(network, self._train) >= self._start:
+        if not self._first and optimization.accuracy(network, self._train) >= self._start:
             self._first = self._epoch
         if not self._first or not self._due(self._epoch):
             return
-        self.networks[self._epoch] = fitting.settled(copy.deepcopy(network))
+        self.networks[self._epoch] = optimization.settled(copy.deepcopy(network))
         if len(self.networks) > self._most:
             self._every *= 2
             self.networks = {epoch: n for epoch, n in self.networks.items() if self._due(epoch)}
@@ -77,7 +77,7 @@ class Kept:
         return (epoch - self._first) % self._every == 0
 
 
-def chosen_recipes(population: Population, names: Sequence[str] = ()) -> tuple[Recipe, ...]:
+def chosen_recipes(population: PopulationSpec, names: Sequence[str] = ()) -> tuple[Recipe, ...]:
     """The recipes of those names; of none, the plain ones of the corruption :data:`LEVELS`.
 
     Raises:
@@ -97,7 +97,7 @@ def chosen_recipes(population: Population, names: Sequence[str] = ()) -> tuple[R
 
 
 def study(
-    population: Population,
+    population: PopulationSpec,
     chosen: Sequence[Recipe],
     folder: Path,
     table: Path,
@@ -116,7 +116,7 @@ def study(
     Raises:
         AnalyzerError: the data cannot be read, or a checkpoint cannot be audited.
     """
-    prepared = material(population, data)
+    prepared = population_data(population, data)
     rows: list[dict[str, str]] = []
     for recipe in chosen:
         run = folder / recipe.name
@@ -129,21 +129,22 @@ def study(
 
 
 def _trained(
-    population: Population, recipe: Recipe, prepared: Material, run: Path
+    population: PopulationSpec, recipe: Recipe, prepared: PopulationData, run: Path
 ) -> Iterator[dict[str, object]]:
     """Train one run and export its checkpoints; a row of the manifest each."""
-    from model_zoo import export, fitting  # torch
+    from model_zoo import onnx_export, optimization  # torch
 
-    train = prepared.train(recipe.corruption)
+    train = prepared.train(recipe)
     write_arrays(
         run / TRAIN_DATA, {"images": train.images, "labels": train.labels.astype(np.uint8)}
     )
-    kept = Kept(train)
+    kept, checked = Kept(train), optimization.as_input(train.images[:_CHECKED_IMAGES])
     with one_thread():
-        fit = fitting.fit(replace(population, enough=ENOUGH), recipe, train, watch=kept)
+        memorising = replace(recipe, enough=ENOUGH)
+        fit = optimization.train_network(population, memorising, train, watch=kept)
         for epoch, network in (kept.networks | {fit.epochs: fit.network}).items():
             model = run / f"{recipe.name}-e{epoch:03d}.onnx"
-            export.export(network, fitting.as_input(train.images[:_CHECKED_IMAGES]), model)
+            onnx_export.export(network, checked, model)
             facts = {key: value for key, value in asdict(recipe).items() if key != "seed"}
             yield {
                 **facts,
@@ -152,12 +153,12 @@ def _trained(
                 "train_data": TRAIN_DATA,
                 "run": recipe.name,
                 "epoch": epoch,
-                "train_accuracy": round(fitting.accuracy(network, train), 6),
-                "test_accuracy": round(fitting.accuracy(network, prepared.test), 6),
+                "train_accuracy": round(optimization.accuracy(network, train), 6),
+                "test_accuracy": round(optimization.accuracy(network, prepared.test), 6),
             }
 
 
-def _audited(population: Population, run: Path) -> Iterator[dict[str, str]]:
+def _audited(population: PopulationSpec, run: Path) -> Iterator[dict[str, str]]:
     """Audit the checkpoints of a run where that is not done yet; a row of the table each."""
     out = run / "audited"
     template = AuditRequest(

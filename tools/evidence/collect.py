@@ -26,8 +26,7 @@ from analyzer.measures.ablation import compute_curve_features, read_curves, read
 from analyzer.records import ClassCurves
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
-from model_zoo.populations import labels_key
-from model_zoo.results import TRAIN_DATA, Result, read_result
+from model_zoo.population_folder import TRAIN_DATA, Result, read_result
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 from tools.evidence.turning_points import turning_cells
@@ -123,7 +122,7 @@ def _member(trained: Path, audited: Path, name: str, classes: int, test: Split) 
             f"{result.test_accuracy:.4f} was recorded when it was trained; is --data the same?"
         )
     with np.load(trained / TRAIN_DATA, allow_pickle=False) as stored:
-        true, given = (stored[labels_key(level)] for level in (0.0, result.recipe.corruption))
+        true, given = stored[result.true_labels], stored[result.keys[1]]
     wrong = np.bincount(given[given != true], minlength=classes)
     return Member(
         result=result,
@@ -215,8 +214,12 @@ def _turning(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
 
 
 def _example(members: Sequence[Member]) -> Iterator[dict[str, Any]]:
-    """The class that is most like its network, over the networks of the plain recipe."""
+    """The class that is most like its network, over the networks of the plain recipe; over the
+    first where none is plain by design.
+    """
     plain = [member for member in members if member.plain]
+    if not plain and POPULATIONS[members[0].result.conditions["population"]].designed:
+        plain = [members[0]]
     if not plain:
         raise AnalyzerError("no network of the plain recipe (NAME-cLEVEL-00) was audited")
     typical = int(np.sum([_distance(member) for member in plain], axis=0).argmin())
@@ -256,10 +259,10 @@ def _summary(name: str, members: Sequence[Member]) -> dict[str, Any]:
         "data": declared.data_set.name,
         "classes": declared.data_set.classes,
         "size": declared.data_set.size,
-        "architecture": conditions["architecture"],
+        "architecture": ", ".join(declared.architectures),
         "networks": len(members),
         "reached": sum(member.result.reached for member in members),
-        "enough": conditions.get("enough", declared.enough),
+        "enough": declared.enough,
         "channels": "–".join(dict.fromkeys(str(m) for m in (channels[0], channels[-1]))),
         "train_samples": conditions["train_samples"],
         "audited_samples": members[0].audit.data.samples,

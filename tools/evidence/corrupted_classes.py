@@ -22,8 +22,8 @@ from analyzer.data import PreprocessOptions
 from analyzer.files import write_arrays
 from analyzer.request import AuditRequest
 from model_zoo.datasets import Split
-from model_zoo.populations import Population, Recipe, recipes
-from model_zoo.training import Material, find_population, material, one_thread
+from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import right_by_class
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, table_path, write_table
@@ -46,11 +46,11 @@ def confused(
 
 
 def study(
-    population: Population, folder: Path, out: Path, *, data: Path | None, networks: int
+    population: PopulationSpec, folder: Path, out: Path, *, data: Path | None, networks: int
 ) -> None:
     """Train and audit the networks that ``folder`` lacks, and write the table."""
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = material(population, data)
+    prepared = population_data(population, data)
     rows: list[dict[str, Any]] = []
     for number in range(networks):
         rows += _network(population, prepared, folder, number)
@@ -59,24 +59,26 @@ def study(
 
 
 def _network(
-    population: Population, prepared: Material, folder: Path, number: int
+    population: PopulationSpec, prepared: PopulationData, folder: Path, number: int
 ) -> Iterator[dict[str, Any]]:
     """The classes of one network, trained if it has to be."""
     classes = population.data_set.classes
     generator = np.random.default_rng((population.seed, 2, number))
     chosen = generator.choice(classes, round(SHARE * classes), replace=False)
-    true = prepared.labels[0.0]
+    plain = recipes(population)[0]
+    clean = prepared.train(replace(plain, corruption=0.0))
+    true = clean.labels
     given = confused(true, chosen, FRACTION, generator)
     recipe = replace(
-        recipes(population)[0],
+        plain,
         name=f"{population.name}-some-{number:02d}",
         batch_norm=bool(number % 2),
         seed=int(generator.integers(2**31)),
     )
     model, stored = folder / f"{recipe.name}.onnx", folder / f"{recipe.name}.npz"
     if not model.exists():
-        write_arrays(stored, {"images": prepared.images, "labels": given.astype(np.uint8)})
-        _train(population, recipe, Split(prepared.images, given), model)
+        write_arrays(stored, {"images": clean.images, "labels": given.astype(np.uint8)})
+        _train(population, recipe, Split(clean.images, given), model)
     audit = run_audit(
         AuditRequest(
             model=model,
@@ -103,12 +105,12 @@ def _network(
         }
 
 
-def _train(population: Population, recipe: Recipe, train: Split, path: Path) -> None:
-    from model_zoo import export, fitting  # torch
+def _train(population: PopulationSpec, recipe: Recipe, train: Split, path: Path) -> None:
+    from model_zoo import onnx_export, optimization  # torch
 
     with one_thread():
-        fit = fitting.fit(population, recipe, train)
-        export.export(fit.network, fitting.as_input(train.images[:64]), path)
+        fit = optimization.train_network(population, recipe, train)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ from analyzer.files import sha256
 from analyzer.measures.ablation import read_samples
 from analyzer.records import Progress, SampleCounts
 from analyzer.request import AuditRequest
-from model_zoo.populations import labels_key
-from model_zoo.results import IMAGES, MANIFEST, TRAIN_DATA, Result, read_result
+from model_zoo.population_folder import MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sample_findings import HEADER, sample_findings
@@ -117,7 +116,7 @@ def _audited(trained: Path, result: Result, folder: Path) -> SampleCounts:
             AuditRequest(
                 model=model,
                 data=str(trained / TRAIN_DATA),
-                keys=(IMAGES, labels_key(result.recipe.corruption)),
+                keys=result.keys,
                 preprocess=_AS_TRAINED,
                 out=folder,
                 threads=1,
@@ -133,7 +132,9 @@ def _audited(trained: Path, result: Result, folder: Path) -> SampleCounts:
 
 def _measured(trained: Path, result: Result, samples: SampleCounts) -> Iterator[Row]:
     with np.load(trained / TRAIN_DATA, allow_pickle=False) as stored:
-        images, true = stored[IMAGES][samples.index], stored[labels_key(0.0)][samples.index]
+        images, true = (
+            stored[name][samples.index] for name in (result.keys[0], result.true_labels)
+        )
     wrong, better = samples.label != true, samples.scores.other == true
     scores = class_scores(trained / result.model, images)
     about = {

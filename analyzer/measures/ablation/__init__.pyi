@@ -1,3 +1,4 @@
+from .checked_network import check_precision, check_surgery
 from .cut_network import CutNetwork, Features, open_network
 from .evaluations import Evaluations, necessary_evaluations
 from .measure import Ablation, AblationResult
@@ -11,7 +12,6 @@ from .quantities import (
 )
 from .result_files import read_curves, read_samples, write_curves, write_samples
 from .sharding import resumed_shards, split_into_shards, sweep_shards
-from .surgery_check import check_precision, check_surgery
 from .sweep import SweepOptions, ablate
 from .sweep_state import SweepState
 from .tolerance import CONFIDENCE, Tolerance

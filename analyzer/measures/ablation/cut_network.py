@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
 from analyzer.records import Cut
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
-from analyzer.surgery.gathering_suffix import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.surgery.suffix_forms import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = ["CutNetwork", "Features", "open_network"]
 
@@ -115,11 +115,12 @@ class CutNetwork:
         found = Features.joined(list(in_pieces(len(images), cut.batch or len(images), run)))
         if not np.isfinite(found.activity).all():
             sample, unit = np.argwhere(~np.isfinite(found.activity))[0]
-            or_wider = ", or use --precision float32" if self.precision == "fp16" else ""
+            wider = f", or use {parameter('precision', 'float32')}"
+            or_wider = wider if self.precision == "fp16" else ""
             raise ModelError(
                 f"Unit {unit} of {cut.site.tensor!r} has the activity "
                 f"{found.activity[sample, unit]} for an image, which cannot be ranked. Check "
-                f"the preprocessing, or choose another site{or_wider}."
+                f"the preprocessing, or choose another {parameter('site')}{or_wider}."
             )
         return found
 
@@ -166,8 +167,8 @@ class CutNetwork:
         """
         if self.precision == "fp16" and not np.isfinite(scores.sum(dtype=np.float64)):
             raise ModelError(
-                "A score is not finite in float16, whose numbers end at 65504. Use --precision "
-                "float32."
+                "A score is not finite in float16, whose numbers end at 65504. Use "
+                f"{parameter('precision', 'float32')}."
             )
         return scores
 

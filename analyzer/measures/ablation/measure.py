@@ -193,19 +193,7 @@ class Ablation(Measure[AblationResult]):
             "zeta": zeta,
             "kappa": kappa,
             "classes": tuple(
-                ClassRecord(
-                    index=item.class_index,
-                    name=class_name(item.class_index),
-                    samples=item.samples,
-                    accuracy=item.accuracy,
-                    n0=item.n0,
-                    n0_r=item.n0_r,
-                    zeta=item.zeta,
-                    kappa=item.kappa,
-                    chance_reached=item.chance_reached,
-                    flags=item.flags,
-                )
-                for item in quantities
+                _class_record(item, class_name(item.class_index)) for item in quantities
             ),
             "empty_classes": tuple(
                 EmptyClass(index=index, name=class_name(index))
@@ -230,7 +218,7 @@ class Ablation(Measure[AblationResult]):
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""
-        from analyzer.measures.ablation.verification import ablation_checks
+        from analyzer.measures.ablation.result_files import ablation_checks
 
         return ablation_checks(folder, record)
 
@@ -239,6 +227,22 @@ class Ablation(Measure[AblationResult]):
         from analyzer.measures.ablation.report import report_section
 
         return report_section(folder, record)
+
+
+def _class_record(item: Any, name: str) -> ClassRecord:
+    """The record of a class that has samples, by its :class:`ClassQuantities`."""
+    return ClassRecord(
+        index=item.class_index,
+        name=name,
+        samples=item.samples,
+        accuracy=item.accuracy,
+        n0=item.n0,
+        n0_r=item.n0_r,
+        zeta=item.zeta,
+        kappa=item.kappa,
+        chance_reached=item.chance_reached,
+        flags=item.flags,
+    )
 
 
 def _bounds(tolerance: "Tolerance", state: "SweepState") -> ToleranceRecord:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyzer.errors import DeviceError
+from analyzer.errors import DeviceError, parameter
 from analyzer.measures.ablation.cut_network import CutNetwork
 from analyzer.measures.ablation.sweep import SweepOptions, ablate
 from analyzer.measures.ablation.sweep_state import SweepState
@@ -76,8 +76,8 @@ def sweep_shards(
         return
     if options.ranking.compares_classes:
         raise DeviceError(
-            f"The ranking {options.ranking.by} compares all classes with each other, so one device "
-            "has to see them all. Name a single device."
+            f"{parameter('rank', options.ranking.by)} compares all classes with each other, so one "
+            f"device has to see them all. Name a single {parameter('device')}."
         )
     tolerance = options.tolerance and replace(options.tolerance, shards=len(shards))
     memory = max(options.memory // len(shards), 1)

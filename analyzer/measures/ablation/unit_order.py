@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.errors import DataError, ModelError
+from analyzer.errors import DataError, ModelError, parameter
 from analyzer.request import RANKS
 
 __all__ = ["RANKS", "Ranking", "class_selectivity", "order_units"]
@@ -104,7 +104,7 @@ def class_selectivity(mean: np.ndarray) -> np.ndarray:
     if classes < 2:
         raise DataError(
             "Class selectivity compares classes, and only one class has samples. Give samples of "
-            "another class, or rank units by l1."
+            f"another class, or use {parameter('rank', 'l1')}."
         )
     # Sums of those before and of those after: taking a class from the sum of all would leave
     # rounding errors where the others are all zero.

@@ -1,6 +1,6 @@
 """The processor, which every machine has."""
 
-from analyzer.errors import DeviceError
+from analyzer.errors import DeviceError, parameter
 from analyzer.runtime.providers.provider import Provider
 
 __all__ = ["Cpu"]
@@ -26,8 +26,9 @@ class Cpu(Provider):
     def check(self, index: int, *, tf32: bool = False) -> None:
         if tf32:
             raise DeviceError(
-                "--precision tf32 is for NVIDIA GPUs, and the network would run on the processor. "
-                "Use --precision float32, or --device cuda where there is a GPU."
+                f"{parameter('precision', 'tf32')} is for NVIDIA GPUs, and the network would run "
+                f"on the processor. Use {parameter('precision', 'float32')}, or "
+                f"{parameter('device', 'cuda')} where there is a GPU."
             )
 
     def session_options(self, index: int, *, tf32: bool) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-from analyzer.errors import DeviceError
+from analyzer.errors import DeviceError, parameter
 from analyzer.runtime.providers.provider import Provider
 
 __all__ = ["Cuda"]
@@ -50,7 +50,7 @@ class Cuda(Provider):
         if tf32 and (major := self.compute_capability(index)) < _FIRST_WITH_TF32:
             raise DeviceError(
                 f"The GPU has no TF32, which begins with compute capability {_FIRST_WITH_TF32} "
-                f"(its own is {major}); --precision float32 or fp16 runs on it."
+                f"(its own is {major}). Use {parameter('precision', 'float32')} or fp16."
             )
         ort.preload_dlls()
 

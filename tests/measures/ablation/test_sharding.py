@@ -208,5 +208,5 @@ def test_a_shard_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
 
 
 def test_a_ranking_that_compares_classes_wants_one_device(network):
-    with pytest.raises(DeviceError, match="ranking selectivity compares all classes"):
+    with pytest.raises(DeviceError, match="rank=selectivity compares all classes"):
         counted(network, 2, ranking=ablation.Ranking("selectivity"))

@@ -1,4 +1,4 @@
-"""Choosing the fonts of the data set "glyphs": ``python -m model_zoo.font_survey``.
+"""Choosing the fonts of the data set "glyphs": ``python -m tools.font_survey``.
 
 Writes :data:`model_zoo.glyphs.FONTS` and :data:`PACKAGES` from the fonts that are installed. Run
 once, on a machine with many of Debian's ``fonts-*`` packages; the lists are committed. A font is
@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.files import write_text
-from model_zoo.fonts import InstalledFont, installed_fonts, shape
-from model_zoo.glyphs import CORE, FONTS
+from model_zoo.glyphs import CORE, FONTS, InstalledFont, installed_fonts, shape
 
 __all__ = ["PACKAGES", "survey"]
 
@@ -42,13 +41,13 @@ def survey(*, seed: int = 0) -> None:
     fonts, pictures = _usable(installed_fonts())
     design = _designs(fonts, pictures)
     chosen = _few_of_each_family(fonts)
-    half = _halves([design[index] for index in chosen], np.random.default_rng(seed))
+    split = _splits([design[index] for index in chosen], np.random.default_rng(seed))
     packages = _packages([fonts[index] for index in chosen])
     rows = [
         {
             "file": fonts[index].path.name,
             "family": fonts[index].family,
-            "half": half[design[index]],
+            "split": split[design[index]],
             "package": packages[fonts[index].path],
         }
         for index in chosen
@@ -126,16 +125,16 @@ def _few_of_each_family(fonts: list[InstalledFont]) -> list[int]:
     return sorted(few)
 
 
-def _halves(designs: list[int], generator: np.random.Generator) -> dict[int, str]:
-    """Each design's half. Designs are drawn until the test half has its share of the fonts."""
+def _splits(designs: list[int], generator: np.random.Generator) -> dict[int, str]:
+    """Each design's split. Designs are drawn until the test split has its share of the fonts."""
     order = generator.permutation(sorted(set(designs)))
-    half, fonts = {}, 0
+    split, fonts = {}, 0
     for design in order.tolist():
         size = designs.count(design)
         test = fonts + size <= _TEST_SHARE * len(designs)
-        half[design] = "test" if test else "train"
+        split[design] = "test" if test else "train"
         fonts += size * test
-    return half
+    return split
 
 
 def _packages(fonts: list[InstalledFont]) -> dict[Path, str]:

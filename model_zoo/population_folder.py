@@ -3,7 +3,8 @@
 ==================  =======================================================================
 ``NAME.onnx``       one network
 ``NAME.json``       its recipe and accuracies; written last, so that it marks the network done
-``train.npz``       ``images``, ``labels_c0`` (clean) and the labels of every corruption level
+``train.npz``       ``images``, ``labels_c0`` (clean) and the labels of every corruption level;
+                    of training sets with N samples where others have more, ``images_nN``, …
 ``manifest.csv``    what ``onnx-gap population`` reads: a row a network
 ==================  =======================================================================
 """
@@ -20,7 +21,7 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256, write_arrays, write_json, write_text
-from model_zoo.populations import Recipe, labels_key
+from model_zoo.populations import Recipe, images_key, labels_key
 
 __all__ = [
     "IMAGES",
@@ -49,7 +50,7 @@ class Result:
     train_accuracy: float  # on the labels it was trained on
     test_accuracy: float  # on clean labels
     epochs: int
-    reached: bool  # the training accuracy that its population asks for
+    reached: bool  # the training accuracy that its recipe asks for
     seconds: float
     versions: Mapping[str, str]
 
@@ -59,13 +60,25 @@ class Result:
         return f"{self.recipe.name}.onnx"
 
     @property
+    def keys(self) -> tuple[str, str]:
+        """The names in ``train.npz`` of its images and of the labels that it was trained on."""
+        samples, most = self.recipe.train_samples, self.conditions["train_samples"]
+        corruption = self.recipe.corruption
+        return images_key(samples, most), labels_key(corruption, samples, most)
+
+    @property
+    def true_labels(self) -> str:
+        """The name there of the clean labels of its images."""
+        return labels_key(0.0, self.recipe.train_samples, self.conditions["train_samples"])
+
+    @property
     def row(self) -> dict[str, Any]:
         """Its row of the manifest."""
         columns = {
             "name": self.recipe.name,
             "model": self.model,
             "train_data": TRAIN_DATA,
-            "keys": f"{IMAGES},{labels_key(self.recipe.corruption)}",
+            "keys": ",".join(self.keys),
             "train_accuracy": round(self.train_accuracy, 6),
             "test_accuracy": round(self.test_accuracy, 6),
         }
@@ -101,7 +114,7 @@ def read_result(folder: Path, name: str) -> Result | None:
 
 
 def keep_data(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``train.npz``, or see that the one there holds the same.
+    """Write ``train.npz``, or check that the one that exists holds the same.
 
     Raises:
         AnalyzerError: it holds something else.

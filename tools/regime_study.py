@@ -1,6 +1,6 @@
 """The regime study: in which settings do ζ and κ follow the gap, and what is estimated from them?
 
-``python -m model_zoo.regime DATA TABLE FOLDER`` trains and audits the cells that TABLE lacks, in
+``python -m tools.regime_study DATA TABLE FOLDER`` trains and audits the cells that TABLE lacks, in
 the order of :func:`cells`, and appends a row as each is done. Needs the extra ``zoo``.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from analyzer.files import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
-from model_zoo.populations import Population, Recipe
-from model_zoo.training import material, one_thread
+from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.training import one_thread, population_data
 
 __all__ = ["Cell", "cells", "of_classes", "study"]
 
@@ -167,19 +167,19 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     from analyzer.errors import ModelError
     from analyzer.measures.margins import MARGIN_FEATURES, margin_column
     from analyzer.request import AuditRequest
-    from model_zoo import export, fitting
+    from model_zoo import onnx_export, optimization
 
     name = "-".join(str(value) for value in asdict(cell).values())
     population, recipe = _declared(cell)
-    prepared = material(population, data)
-    train = prepared.train(cell.corruption)
+    prepared = population_data(population, data)
+    train = prepared.train(recipe)
     begun = time.process_time()
     with one_thread():
-        fit = fitting.fit(population, recipe, train)
+        fit = optimization.train_network(population, recipe, train)
         seconds = time.process_time() - begun
-        test_accuracy = fitting.accuracy(fit.network, prepared.test)
+        test_accuracy = optimization.accuracy(fit.network, prepared.test)
         model, stored = folder / f"{name}.onnx", folder / f"{name}.npz"
-        export.export(fit.network, fitting.as_input(train.images[:64]), model)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
     write_arrays(stored, {"images": train.images, "labels": train.labels.astype(np.uint8)})
     request = AuditRequest(
         model=model,
@@ -210,9 +210,9 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _declared(cell: Cell) -> tuple[Population, Recipe]:
+def _declared(cell: Cell) -> tuple[PopulationSpec, Recipe]:
     data_set = DATA_SETS["glyphs" if cell.size == 32 else "glyphs-16"]
-    population = Population(
+    population = PopulationSpec(
         name="regime",
         data_set=of_classes(data_set, cell.classes, cell.seed - 1),
         train_samples=cell.classes * cell.images_per_class,
@@ -227,16 +227,13 @@ def _declared(cell: Cell) -> tuple[Population, Recipe]:
         enough=cell.enough,
         bfloat16=True,
     )
-    recipe = Recipe(
+    recipe = replace(
+        recipes(population)[0],
         name="cell",
         corruption=cell.corruption,
         batch_norm=cell.batch_norm,
         dropout=cell.dropout,
-        momentum=0.9,
-        weight_decay=0.0,
-        batch_size=cell.batch_size,
         augmentation=cell.augmentation,
-        width=cell.width,
         seed=cell.seed,
     )
     return population, recipe

@@ -1,43 +1,55 @@
-"""Putting the examples of a trained population on its shelf in the package."""
+"""Puts the examples of a trained population into the package.
 
+    onnx-gap zoo train NAME --out POPULATION
+    python -m tools.build_bundle NAME POPULATION [--corruption LEVEL ...] [--float16]
+
+Copies the training data and the plain network of each corruption level, or of those asked for.
+``population.csv`` and the gap models are made later from audits, and left alone.
+"""
+
+import argparse
 import shutil
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import aside, sha256, write_json
+from model_zoo.bundled import BUNDLED, INDEX
+from model_zoo.population_folder import IMAGES, TRAIN_DATA, Result, read_result
 from model_zoo.populations import Recipe, labels_key, level, recipes
-from model_zoo.results import IMAGES, TRAIN_DATA, Result, read_result
-from model_zoo.shelf import INDEX, SHELF
 from model_zoo.training import find_population
+from tools.evidence.commands import ending_in_a_sentence
 
-__all__ = ["build_shelf"]
+__all__ = ["build_bundle", "write_float16"]
+
+_SMALL = 1024  # numbers: smaller tensors, such as biases, stay as they are
 
 
-def build_shelf(
+def build_bundle(
     name: str,
     population_folder: str | Path,
     *,
     corruptions: Collection[float] | None = None,
-    half: bool = False,
-    shelf: Path = SHELF,
+    float16: bool = False,
+    bundled: Path = BUNDLED,
 ) -> Path:
     """Copy a population's training data and its plain network of each corruption level.
-
-    ``population.csv`` and the gap models are made later from audits, and left alone.
 
     Args:
         name: one of :data:`model_zoo.POPULATIONS`.
         population_folder: what :func:`model_zoo.train_population` filled.
         corruptions: the levels to take; by default all.
-        half: store weights as float16, for networks that would be large in a package.
-        shelf: folder of all shelves; by default the package's own.
+        float16: store weights as float16, for networks that would be large in a package.
+        bundled: folder of all bundles; by default the package's own.
 
     Returns:
-        The folder of this population's shelf.
+        The folder of this population's bundle.
 
     Raises:
         AnalyzerError: no such population, or one of the networks is missing or was trained
@@ -47,11 +59,11 @@ def build_shelf(
     wanted = population.corruptions if corruptions is None else corruptions
     first = recipes(population)[: len(population.corruptions)]
     plain = [_plain(source, recipe) for recipe in first if recipe.corruption in wanted]
-    folder = shelf / population.name
+    folder = bundled / population.name
     folder.mkdir(parents=True, exist_ok=True)
     _copy(source / TRAIN_DATA, folder / TRAIN_DATA)
-    write = _written_half if half else _copy
-    networks = [_shelve(population.name, result, source, folder, write) for result in plain]
+    write = write_float16 if float16 else _copy
+    networks = [_bundle(population.name, result, source, folder, write) for result in plain]
     with np.load(folder / TRAIN_DATA, allow_pickle=False) as stored:
         samples = len(stored[IMAGES])
     write_json(
@@ -83,7 +95,7 @@ def _plain(source: Path, recipe: Recipe) -> Result:
     return result
 
 
-def _shelve(
+def _bundle(
     population: str,
     result: Result,
     source: Path,
@@ -107,12 +119,49 @@ def _shelve(
     }
 
 
-def _written_half(source: Path, target: Path) -> None:
-    from model_zoo.half_weights import write_half  # needs onnx
-
-    write_half(source, target)
-
-
 def _copy(source: Path, target: Path) -> None:
     with aside(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def write_float16(source: Path, target: Path) -> None:
+    """Write the network of ``source`` with its large weights rounded to float16, each cast back
+    to float32 where it is read. ``target`` is written whole or not at all.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    stored, casts = [], []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= _SMALL:
+            name = f"{tensor.name}_float16"
+            casts.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
+            tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name)
+        stored.append(tensor)
+    nodes = [*casts, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(stored)
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    with aside(target) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+@ending_in_a_sentence
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", help="of the population")
+    parser.add_argument("population", type=Path, help="folder that `onnx-gap zoo train` wrote")
+    parser.add_argument(
+        "--corruption", type=float, action="append", help="a level to take; by default all"
+    )
+    parser.add_argument("--float16", action="store_true", help="store weights as float16")
+    given = parser.parse_args(arguments)
+    print(
+        build_bundle(
+            given.name, given.population, corruptions=given.corruption, float16=given.float16
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

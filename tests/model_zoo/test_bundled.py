@@ -8,13 +8,13 @@ import pytest
 import model_zoo
 from analyzer import estimation
 from analyzer.errors import AnalyzerError
-from model_zoo import shelf
+from model_zoo import bundled
 
 LEVELS = (0, 20, 40, 60, 80, 100)
 NETWORKS = [f"digits-c{level}" for level in LEVELS]
 
 
-def test_entries_name_the_digits_shelf():
+def test_entries_name_the_digits_bundle():
     by_name = {entry.name: entry for entry in model_zoo.entries()}
     assert {"digits", *NETWORKS} <= set(by_name)
     for name in NETWORKS:
@@ -44,21 +44,21 @@ def test_find_name_like_no_other_tells_all():
         model_zoo.find("???")
 
 
-def test_shelf_files_are_what_the_index_says():
-    for index in shelf.SHELF.glob("*/shelf.json"):
+def test_bundled_files_are_what_the_index_says():
+    for index in bundled.BUNDLED.glob("*/bundle.json"):
         content = json.loads(index.read_text())
         for item in [content["data"], *content["networks"]]:
             stored = (index.parent / item["file"]).read_bytes()
             assert hashlib.sha256(stored).hexdigest() == item["sha256"], item["file"]
 
 
-def test_shelves_are_small():
-    files = [file for folder in shelf.SHELF.iterdir() for file in folder.iterdir()]
+def test_bundles_are_small():
+    files = [file for folder in bundled.BUNDLED.iterdir() for file in folder.iterdir()]
     assert sum(file.stat().st_size for file in files) < 15_000_000
 
 
-def test_shelf_files_tell_nothing_of_the_machine_they_were_made_on():
-    for file in shelf.SHELF.glob("*/*.onnx"):
+def test_bundled_files_tell_nothing_of_the_machine_they_were_made_on():
+    for file in bundled.BUNDLED.glob("*/*.onnx"):
         content = file.read_bytes()
         for mark in (b"stack_trace", b"site-packages", b".py", b"/home/", b"/tmp/"):
             assert mark not in content, (file.name, mark)
@@ -78,7 +78,7 @@ def test_labels_are_corrupted_as_named():
 def test_network_knows_the_labels_it_was_trained_on(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     entry = model_zoo.find(name)
-    index = json.loads((entry.model.parent / "shelf.json").read_text())
+    index = json.loads((entry.model.parent / "bundle.json").read_text())
     (network,) = (item for item in index["networks"] if item["name"] == name)
     with np.load(entry.data) as stored:
         images, labels = (stored[key] for key in entry.keys)
@@ -91,10 +91,12 @@ def test_network_knows_the_labels_it_was_trained_on(name):
     assert accuracy >= 0.97
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in shelf.SHELF.glob("*/fit.json")))
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in bundled.BUNDLED.glob("*/fit.json"))
+)
 def test_the_gap_model_and_its_scores_are_those_of_the_table(folder, tmp_path):
     population = estimation.read_population(folder / "population.csv")
-    shipped = estimation.read_gap_model(folder / shelf.GAP_MODEL)
+    shipped = estimation.read_gap_model(folder / bundled.GAP_MODEL)
     again = estimation.fit_population(
         population,
         name=shipped.name,

@@ -1,9 +1,9 @@
 """What ships in the package: trained networks, their training data, gap models.
 
-A shelf is a folder ``shelf/POPULATION/``, made by :func:`model_zoo.build_shelf`:
+A bundle is a folder ``bundled/POPULATION/``, made by ``tools/build_bundle.py``:
 
 ==================  ===================================================================
-``shelf.json``      what lies there, with the sha256 of each file
+``bundle.json``     what is in it, with the sha256 of each file
 ``*.onnx``          one network for each of some corruption levels, all of the plain recipe
 ``train.npz``       the training images, and the labels of every corruption level
 ``population.csv``  recipes, accuracies, gap, ζ and κ of the whole population
@@ -21,10 +21,10 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from model_zoo.datasets import DATA_SETS
 
-__all__ = ["GAP_MODEL", "INDEX", "SHELF", "ZooEntry", "entries", "find"]
+__all__ = ["BUNDLED", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
 
-SHELF = Path(__file__).parent / "shelf"
-INDEX = "shelf.json"
+BUNDLED = Path(__file__).with_name("bundled")
+INDEX = "bundle.json"
 GAP_MODEL = "gap_model.json"
 
 
@@ -44,10 +44,10 @@ class ZooEntry:
 
 
 def entries() -> tuple[ZooEntry, ...]:
-    """All that is on the shelves: of each population its data, then its networks."""
+    """All that is bundled: of each population its data, then its networks."""
     found: list[ZooEntry] = []
-    for index in sorted(SHELF.glob(f"*/{INDEX}")):
-        found += _read_shelf(index)
+    for index in sorted(BUNDLED.glob(f"*/{INDEX}")):
+        found += _read_bundle(index)
     return tuple(found)
 
 
@@ -66,14 +66,14 @@ def find(name: str) -> ZooEntry:
     )
 
 
-def _read_shelf(index: Path) -> list[ZooEntry]:
-    shelf = json.loads(index.read_text(encoding="utf-8"))
-    folder, population, data = index.parent, shelf["population"], shelf["data"]
+def _read_bundle(index: Path) -> list[ZooEntry]:
+    bundle = json.loads(index.read_text(encoding="utf-8"))
+    folder, population, data = index.parent, bundle["population"], bundle["data"]
     gap_model = folder / GAP_MODEL
     common = {
         "population": population,
         "data": folder / data["file"],
-        "preprocessing": DATA_SETS[shelf["data_set"]].preprocessing,
+        "preprocessing": DATA_SETS[bundle["data_set"]].preprocessing,
         "gap_model": gap_model if gap_model.is_file() else None,
     }
     clean = ZooEntry(
@@ -93,7 +93,7 @@ def _read_shelf(index: Path) -> list[ZooEntry]:
             keys=(data["images"], network["labels"]),
             **common,
         )
-        for network in shelf["networks"]
+        for network in bundle["networks"]
     ]
     return [clean, *networks]
 

@@ -1,8 +1,10 @@
-"""Training one network, on one core. Needs torch."""
+"""Training one network by gradient descent, on one core. Needs torch."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from model_zoo.datasets import DataSet, Split
-from model_zoo.populations import Population, Recipe
+from model_zoo.populations import PopulationSpec, Recipe
 
-__all__ = ["Fit", "Watch", "accuracy", "as_input", "fit", "settled"]
+__all__ = ["TrainedNetwork", "Watch", "accuracy", "as_input", "settled", "train_network"]
 
 Watch = Callable[[nn.Module], object]
 """Shown the network after every epoch; leaves its weights and torch's random numbers alone."""
@@ -29,65 +31,68 @@ _BATCH = 500  # of evaluation
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class TrainedNetwork:
     """A trained network and how far it got."""
 
     network: nn.Module  # in evaluation mode
     train_accuracy: float  # on the labels it was trained on, without dropout and augmentation
     epochs: int
-    reached: bool  # the training accuracy that its population asks for
+    reached: bool  # the training accuracy that its recipe asks for
 
 
-def fit(
-    population: Population,
+def train_network(
+    population: PopulationSpec,
     recipe: Recipe,
     train: Split,
     *,
     watch: Watch = lambda network: None,
-) -> Fit:
+) -> TrainedNetwork:
     """Train a network on ``train`` by stochastic gradient descent; the seed decides everything.
 
     Args:
         population: how networks are trained that share its form.
         recipe: what is this network's own.
         train: images and the labels to learn.
-        watch: called once an epoch, those of beginnings that were given up included.
+        watch: called once an epoch, those of abandoned starts included.
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
-        train_by = _in_cycles if population.cycle else _on_a_plateau
+        train_by = _in_cycles if recipe.cycle else _on_a_plateau
         network, epochs = train_by(population, recipe, train, watch)
     network = settled(network)
     found = accuracy(network, train)
-    return Fit(network, found, epochs, reached=found >= population.enough)
+    return TrainedNetwork(network, found, epochs, reached=found >= recipe.enough)
 
 
 def settled(network: nn.Module) -> nn.Module:
     """The network itself, in evaluation mode and in the order of memory that is exported."""
-    return network.to(memory_format=torch.contiguous_format).eval()
+    # The stubs of torch lack this form of `to`.
+    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
-def _built(population: Population, recipe: Recipe) -> nn.Module:
+def _built(population: PopulationSpec, recipe: Recipe) -> nn.Module:
     from model_zoo.networks import build
 
     network = build(population, recipe)
-    return network.to(memory_format=torch.channels_last) if population.bfloat16 else network
+    if not population.bfloat16:
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _on_a_plateau(
-    population: Population, recipe: Recipe, train: Split, watch: Watch
+    population: PopulationSpec, recipe: Recipe, train: Split, watch: Watch
 ) -> tuple[nn.Module, int]:
     """The learning rate rises, stays until the training accuracy is enough or a quarter of the
     epochs is left, and falls to zero. Returns the network and the number of epochs.
     """
     network = _built(population, recipe)
     descent = _Descent(network, population, recipe, train, watch)
-    tail = population.epochs // _LONG_TAIL
-    end = population.epochs
-    for epoch in range(population.epochs):
+    tail = recipe.most_epochs // _LONG_TAIL
+    end = recipe.most_epochs
+    for epoch in range(recipe.most_epochs):
         falling = (end - epoch) / max(tail, 1)
         rate = min((epoch + 1) / _WARM_UP, 1.0, falling)
-        descent.epoch(lambda _, rate=rate: rate)
+        descent.epoch(partial(_constant, rate))
         if epoch + 1 < end - tail and accuracy(network, train) >= ENOUGH:
             tail = min(_TAIL, tail)
             end = epoch + 1 + tail
@@ -97,28 +102,28 @@ def _on_a_plateau(
 
 
 def _in_cycles(
-    population: Population, recipe: Recipe, train: Split, watch: Watch
+    population: PopulationSpec, recipe: Recipe, train: Split, watch: Watch
 ) -> tuple[nn.Module, int]:
     """The learning rate rises and falls to zero, again and again over twice as many epochs, until
-    the population's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few
-    epochs are left for another.
+    the recipe's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few epochs
+    are left for another. A recipe that stops late ends with a cycle in any case.
 
     Falling rates are what makes networks memorise: at a constant one they take several times the
     epochs. In a population that gives way, every cycle after the first has half the rate of the
     one before and neither dropout nor augmentation, and a network that is still at chance after
-    part of its first cycle begins anew under these terms. Returns the network and the number of
-    epochs, those of such beginnings included.
+    part of its first cycle starts again under these terms. Returns the network and the number of
+    epochs, those of such starts included.
     """
     highest, epochs = 1.0, 0
     while True:
         network = _built(population, recipe)
-        left = population.epochs - epochs
+        left = recipe.most_epochs - epochs
         descent = _Descent(network, population, recipe, train, watch)
         if highest < 1:
             descent.ease()
         gone, learns = _cycles(descent, left, highest)
         epochs += gone
-        if learns or population.epochs - epochs < population.cycle:
+        if learns or recipe.most_epochs - epochs < recipe.cycle:
             return network, epochs
         highest /= 2
 
@@ -126,20 +131,17 @@ def _in_cycles(
 def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool]:
     """Cycles of at most so many epochs in all, the first up to ``highest`` as a share of the rate.
 
-    Returns the number of epochs, and False where the network has to begin anew.
+    Returns the number of epochs, and False where the network has to start again.
     """
-    population = descent.population
-    done, cycle = 0, population.cycle
+    population, recipe = descent.population, descent.recipe
+    done, cycle = 0, recipe.cycle
     while done == 0 or done + cycle <= epochs:
         for epoch in range(cycle):
-            seen = descent.epoch(
-                lambda part, epoch=epoch, cycle=cycle, highest=highest: (
-                    highest * _rate((epoch + part) / cycle)
-                )
-            )
+            seen = descent.epoch(partial(_in_cycle, highest, epoch, cycle))
             done += 1
             # What is right while weights and images change is a cheap hint: look only then.
-            if seen >= _HINT * population.enough and descent.accuracy() >= population.enough:
+            near = seen >= _HINT * recipe.enough and not recipe.late
+            if near and descent.accuracy() >= recipe.enough:
                 return done, True
             at_chance = seen < _LEARNS / population.data_set.classes
             if population.gives_way and done == round(population.trial * cycle) and at_chance:
@@ -153,8 +155,18 @@ def _cycles(descent: "_Descent", epochs: int, highest: float) -> tuple[int, bool
     return done, True
 
 
+def _constant(rate: float, _: float) -> float:
+    """The same rate in every part of an epoch."""
+    return rate
+
+
+def _in_cycle(highest: float, epoch: int, cycle: int, part: float) -> float:
+    """The rate when ``part`` of the epoch has gone by."""
+    return highest * _rate((epoch + part) / cycle)
+
+
 def _rate(done: float) -> float:
-    """Learning rate, as a share of the highest, when ``done`` of a cycle has gone by."""
+    """Learning rate, as a share of the highest, when ``done`` of a cycle has passed."""
     if done < _RISE:
         return (done + 0.01) / (_RISE + 0.01)
     return 0.5 * (1 + math.cos(math.pi * (done - _RISE) / (1 - _RISE)))
@@ -166,30 +178,25 @@ class _Descent:
     def __init__(
         self,
         network: nn.Module,
-        population: Population,
+        population: PopulationSpec,
         recipe: Recipe,
         train: Split,
         watch: Watch,
     ) -> None:
-        self._network, self.population, self._recipe = network, population, recipe
+        self._network, self.population, self.recipe = network, population, recipe
         self._train, self._augments, self._watch = train, recipe.augmentation, watch
         self._images, self._labels = as_input(train.images), torch.from_numpy(train.labels)
-        self._highest = population.step * (1 - recipe.momentum)
-        self._optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=self._highest,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        self._highest = recipe.step * (1 - recipe.momentum)
+        self._optimizer = _optimizer(network, recipe, self._highest)
 
     def epoch(self, rate: Callable[[float], float]) -> float:
         """Show every image once; ``rate``: part of the epoch -> share of the highest rate.
 
-        Returns the share of images that were named rightly when they were shown.
+        Returns the share of images that were classified correctly when they were shown.
         """
         right = 0
         self._network.train()
-        batches = torch.randperm(len(self._images)).split(self._recipe.batch_size)
+        batches = torch.randperm(len(self._images)).split(self.recipe.batch_size)
         for number, batch in enumerate(batches):
             for group in self._optimizer.param_groups:
                 group["lr"] = self._highest * rate(number / len(batches))
@@ -207,15 +214,22 @@ class _Descent:
         return right / len(self._images)
 
     def ease(self) -> None:
-        """Go on without dropout and augmentation, so that wrong labels can be memorised."""
+        """Continue without dropout and augmentation, so that wrong labels can be memorised."""
         self._augments = False
         for module in self._network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
 
     def accuracy(self) -> float:
-        """On the training half, without dropout and augmentation."""
+        """On the training split, without dropout and augmentation."""
         return accuracy(self._network, self._train)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    options: Any = {"lr": rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), betas=(recipe.momentum, 0.999), **options)
+    return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **options)
 
 
 def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:
@@ -231,7 +245,7 @@ def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:
         torch.stack([angle.cos() * mirror, -angle.sin(), shift[0]], dim=1),
         torch.stack([angle.sin() * mirror, angle.cos(), shift[1]], dim=1),
     ]
-    grid = functional.affine_grid(torch.stack(rows, dim=1), images.shape, align_corners=False)
+    grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 
@@ -247,7 +261,7 @@ def as_input(images: np.ndarray) -> torch.Tensor:
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, split: Split) -> float:
-    """The fraction of the samples that the network, in evaluation mode, names rightly."""
+    """The fraction of the samples that the network, in evaluation mode, classifies correctly."""
     network.eval()
     images, labels = as_input(split.images), torch.from_numpy(split.labels)
     correct = sum(

@@ -39,6 +39,8 @@ def export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
     _forget_origin(model)
     onnx.checker.check_model(model, full_check=True)
@@ -48,7 +50,7 @@ def export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes on the source code: stack traces with paths of this machine."""
+    """Drop what the exporter records of the source code: stack traces with local paths."""
     graph = model.graph
     noted = [model, graph, *graph.node, *graph.initializer, *graph.value_info]
     noted += [*graph.input, *graph.output, *model.functions]

@@ -1,0 +1,463 @@
+"""Neighbors: whether the samples that a network sees alike have the same label.
+
+At a layer a sample's vector is its activation, flattened; beyond 1,024 numbers a count sketch of
+it. By cosine similarity the k nearest other samples are found, exactly, at the images and at four
+depths of the network. The share of samples that their neighbors outvote is a layer's leave-one-out
+error; over samples whose label holds under interpolation alone, its trusted error.
+
+Nothing depends on batch sizes, blocks or the order of the samples: similarities are computed in
+float64 where it matters, rounded to a millionth, and ties go by the samples' contents.
+
+Sources: Drory et al. 2018; Bahri et al. 2020 (Deep k-NN); Zhu et al. 2022 (SimiFeat).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analyzer.errors import AuditFolderError, ModelError
+from analyzer.measures.sample_images import (
+    PartSize,
+    SampleImages,
+    balanced_part,
+    class_weights,
+    content_numbers,
+    content_ranks,
+)
+from analyzer.records import ActivationGraph, Progress
+from analyzer.runtime.batching import images_at_once, in_pieces, padded
+from analyzer.runtime.sessions import open_session
+
+__all__ = [
+    "LAYERS",
+    "NEIGHBORS",
+    "NEIGHBORS_FEATURES",
+    "NeighborState",
+    "Neighbors",
+    "choose_part",
+    "count_sketch",
+    "label_support",
+    "measure_neighbors",
+    "nearest_neighbors",
+    "neighbors_features",
+    "read_neighbors",
+    "unit_vectors",
+]
+
+LAYERS = ("images", "first", "third", "two_thirds", "last")
+"""What neighbors are looked for at: the images, and activations by depth."""
+
+NEIGHBORS = 10
+"""k."""
+
+SKETCH = 1024
+"""Numbers that a vector has at most."""
+
+NEIGHBORS_FEATURES = {
+    f"neighbors_error_{layer}{suffix}": f"leave-one-out error at {layer.replace('_', ' ')}{words}"
+    for suffix, words in (("", ""), ("_trusted", ", over samples with hold ≥ ½"))
+    for layer in LAYERS
+}
+"""The features of a network by name, and what they are."""
+
+_MOST = 100_000  # samples, unless told otherwise
+_SEED = 0x6E65_6967  # of the count sketch, the same for every network
+_BLOCK = 256  # rows of the similarity matrix at once
+_COLUMNS = 4096  # of them at once, where they are computed in float64
+_GRID = 2.0**20  # similarities are rounded to 1 / _GRID
+# A product of unit vectors in float32 is off by less; so is what rounding to the grid moves.
+_SLACK = 2e-5
+_NEVER = np.iinfo(np.int32).min
+_SPARE = 22  # candidates beyond k that float32 proposes
+
+
+@dataclass(slots=True)
+class NeighborState:
+    """What was found so far of N samples at L tensors: all that a resumed run needs."""
+
+    samples: int  # N
+    vectors: list[np.ndarray] = field(default_factory=list)  # L of float32 (N, D_l), unit length
+    at: int = 0  # samples that have their vectors
+    found: np.ndarray | None = None  # int32 (L, N, k): neighbors, nearest first; −1 for none
+    searched: int = 0  # rows of ``found`` that are done, layer after layer
+    seconds: float = 0.0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What :meth:`restored` takes."""
+        found = {} if self.found is None else {"found": self.found}
+        return {
+            **{f"vectors_{i}": rows[: self.at] for i, rows in enumerate(self.vectors)},
+            **found,
+            "counts": np.array([self.samples, self.at, self.searched]),
+            "seconds": np.array(self.seconds),
+        }
+
+    def restored(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
+        """The state in which :meth:`arrays` was called, for the same samples.
+
+        Raises:
+            AuditFolderError: it is of another number of samples.
+        """
+        samples, at, searched = (int(count) for count in arrays.get("counts", (-1, 0, 0)))
+        if samples != self.samples:
+            raise AuditFolderError(
+                "The unfinished search for neighbors is of other samples or other settings. "
+                "Start again."
+            )
+        vectors: list[np.ndarray] = []
+        while (kept := arrays.get(f"vectors_{len(vectors)}")) is not None:
+            vectors.append(np.zeros((samples, kept.shape[1]), np.float32))
+            vectors[-1][:at] = kept
+        found = arrays.get("found")
+        return NeighborState(
+            samples=samples,
+            vectors=vectors,
+            at=at,
+            found=None if found is None else found.copy(),
+            searched=searched,
+            seconds=float(arrays["seconds"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbors:
+    """What was found of S samples at the five layers of :data:`LAYERS`."""
+
+    measured: np.ndarray  # bool (S,): False where a sample was not looked at, or not read
+    agreement: np.ndarray  # float64 (5, S): share of neighbors with the label y_i; NaN without any
+    majority: np.ndarray  # int64 (5, S): the label that most neighbors have; −1 without any
+    nearest: np.ndarray  # int64 (S, k): places of the neighbors at two thirds; −1 for none
+    weight: np.ndarray  # float64 (S,): samples of its class that a sample stands for
+
+    @property
+    def two_thirds(self) -> np.ndarray:
+        """int64 (S,): the majority at two thirds of the depth."""
+        return self.majority[LAYERS.index("two_thirds")]
+
+
+def choose_part(
+    images: SampleImages, *, samples: PartSize = None, memory: int = 1 << 30, seed: int = 0
+) -> np.ndarray:
+    """Places of the samples that are looked at, and looked for as neighbors, int64 (N,), ascending.
+
+    Args:
+        images: the samples.
+        samples: how many of them; by default all, and beyond 100,000, or what ``memory`` holds
+            the vectors of, a class-balanced part.
+        memory: bytes.
+        seed: of the part.
+    """
+    total = int(images.read.sum())
+    if samples is None:
+        samples = min(total, _MOST, max(memory // (4 * SKETCH * len(LAYERS)), 1))
+    if not samples:
+        return np.empty(0, np.int64)
+    count = total if samples == "all" else samples
+    part = balanced_part(images.labels, images.digests, images.read, count, seed)
+    return np.flatnonzero(part)
+
+
+def measure_neighbors(
+    graph: ActivationGraph,
+    images: SampleImages,
+    part: np.ndarray,
+    state: NeighborState,
+    *,
+    neighbors: int = NEIGHBORS,
+    device: str = "auto",
+    threads: int = 0,
+    batch: int | None = None,
+    save: Callable[[NeighborState], None] = lambda state: None,
+    save_every: float = 5.0,
+    progress: Progress = lambda stage, done, total: None,
+) -> str:
+    """Gather the vectors of the samples and search them, or what is left, changing ``state``.
+
+    Args:
+        graph: the network's activations.
+        images: the samples.
+        part: int64 (N,), those that are looked at.
+        neighbors: k.
+        device, threads: as for :func:`analyzer.runtime.open_session`.
+        batch: images in one run of the network; by default what suits the device.
+        save: called with the state every ``save_every`` seconds (less often where that takes
+            long) and at the end; a later call can resume from it.
+        progress: called with the stage "neighbors", in samples: each is read once and searched
+            for at each layer.
+
+    Returns:
+        The device that the graph ran on.
+
+    Raises:
+        ModelError: the graph cannot be run, or an activation is not a finite number.
+        OutOfMemory: not even one image fits.
+    """
+    session = open_session(graph.path, device, threads=threads, custom_ops=graph.custom_ops)
+    checkpoint = _Checkpoint(save, save_every)
+    tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
+    total = len(part) * (1 + len(tensors))
+    if len(part):
+        size = graph.batch or batch or _batch_size(images, part, session.device)
+        for chunk in images.batches(part[state.at :], size):
+            began = time.perf_counter()
+            found = _activations(session.run, graph, tensors, chunk)
+            rows = slice(state.at, state.at + len(chunk))
+            for number, values in enumerate(found):
+                vectors = unit_vectors(values.reshape(len(chunk), -1), tensors[number][0])
+                if len(state.vectors) == number:
+                    state.vectors.append(np.zeros((len(part), vectors.shape[1]), np.float32))
+                state.vectors[number][rows] = vectors
+            state.at = rows.stop
+            state.seconds += time.perf_counter() - began
+            progress("neighbors", state.at, total)
+            checkpoint(state)
+    if state.found is None:
+        state.found = np.full((len(tensors), len(part), neighbors), -1, np.int32)
+    digests = images.digests[part]
+    contents, ranks = content_numbers(digests), content_ranks(digests, images.labels[part])
+    while state.searched < len(part) * len(tensors):
+        began = time.perf_counter()
+        number, start = divmod(state.searched, len(part))
+        rows = slice(start, min(start + _BLOCK, len(part)))
+        state.found[number, rows] = nearest_neighbors(
+            state.vectors[number], contents, ranks, neighbors, rows
+        )
+        state.searched += rows.stop - start
+        state.seconds += time.perf_counter() - began
+        progress("neighbors", len(part) + state.searched, total)
+        checkpoint(state)
+    save(state)
+    return session.device
+
+
+class _Checkpoint:
+    """Saves now and then; ten times as rarely as saving takes, at most."""
+
+    def __init__(self, save: Callable[[NeighborState], None], every: float):
+        self._save, self._every = save, every
+        self._due = time.monotonic() + every
+
+    def __call__(self, state: NeighborState) -> None:
+        began = time.monotonic()
+        if began > self._due:
+            self._save(state)
+            now = time.monotonic()
+            self._due = now + max(self._every, 10 * (now - began) if self._every > 0 else 0)
+
+
+def _batch_size(images: SampleImages, part: np.ndarray, device: str) -> int:
+    return images_at_once(images.take(part[:1]).nbytes, device)
+
+
+def _activations(
+    run: Callable[..., list[np.ndarray]],
+    graph: ActivationGraph,
+    tensors: list[tuple[str, str | None]],
+    images: np.ndarray,
+) -> list[np.ndarray]:
+    """What each tensor holds for these images, (B, …)."""
+    wanted = [output for _, output in tensors if output is not None]
+    if not wanted:
+        return [images]
+
+    def piece(rows: slice) -> list[np.ndarray]:
+        some = images[rows]
+        found = run({graph.image: padded(some, graph.batch)}, wanted)
+        return [values[: len(some)] for values in found]
+
+    pieces = list(in_pieces(len(images), graph.batch or len(images), piece))
+    named = dict(zip(wanted, map(np.concatenate, zip(*pieces, strict=True)), strict=True))
+    return [images if output is None else named[output] for _, output in tensors]
+
+
+def unit_vectors(values: np.ndarray, tensor: str = "activations") -> np.ndarray:
+    """Vectors of unit length, float32 (B, D) of at most 1,024 numbers; zeros stay zeros.
+
+    Args:
+        values: (B, D) of any type of number.
+        tensor: what the error calls them.
+
+    Raises:
+        ModelError: one is not finite.
+    """
+    values = values.astype(np.float64) if values.shape[1] <= SKETCH else count_sketch(values)
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"The values at {tensor!r} are not finite numbers for an image, so it has no "
+            "neighbors there. Check the preprocessing, or leave neighbors out."
+        )
+    # Row by row: how a row is summed must not depend on the others.
+    lengths = np.array([np.sqrt(row @ row) for row in values])
+    return (values / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+
+
+def count_sketch(values: np.ndarray) -> np.ndarray:
+    """Each position added to one of 1,024 places with a sign, float64 (B, 1024).
+
+    Place and sign depend on the position and on D alone, and are the same everywhere: they come
+    from PCG64's raw bits. Inner products are kept in expectation (Charikar, Chen & Farach-Colton
+    2002).
+
+    Args:
+        values: (B, D).
+    """
+    bits = np.random.PCG64([_SEED, values.shape[1]]).random_raw(values.shape[1])
+    places = (bits >> np.uint64(54)).astype(np.int64)  # the first ten bits
+    signs = 1.0 - 2.0 * (bits & np.uint64(1))
+    sketches = [np.bincount(places, row * signs, minlength=SKETCH) for row in values]
+    return np.array(sketches).reshape(len(values), SKETCH)
+
+
+def nearest_neighbors(
+    vectors: np.ndarray, contents: np.ndarray, ranks: np.ndarray, count: int, rows: slice
+) -> np.ndarray:
+    """The ``count`` nearest others of some rows by cosine similarity, int32 (B, count).
+
+    Exact: similarity is that of float64, rounded to 2⁻²⁰; of equally near ones the lower rank is
+    nearer. float32 only proposes candidates, and where too many lie close together, it does not.
+
+    Args:
+        vectors: float32 (N, D), of unit length or zero.
+        contents: int64 (N,); rows of the same number never are neighbors.
+        ranks: int64 (N,), all different.
+        count: k.
+        rows: which to find the neighbors of.
+
+    Returns:
+        Numbers of rows, nearest first; −1 where there are no others left.
+    """
+    asked = np.arange(*rows.indices(len(vectors)))
+    same = contents[asked, None] == contents
+    near = vectors[asked] @ vectors.T  # (B, N)
+    near[same] = -np.inf
+    most = min(count + _SPARE, len(vectors))
+    candidates = np.argpartition(near, -most, axis=1)[:, -most:]
+    lowest, kth = (
+        np.partition(np.take_along_axis(near, candidates, axis=1), -place, axis=1)[:, -place]
+        for place in (most, min(count, most))
+    )
+    # Row by row, within the processor's caches.
+    exact = np.array(
+        [
+            vectors[near_by].astype(np.float64) @ vectors[row].astype(np.float64)
+            for row, near_by in zip(asked, candidates, strict=True)
+        ]
+    )
+    found = np.full((len(asked), count), -1, np.int32)
+    best = _best(_rounded(exact), np.take_along_axis(same, candidates, axis=1), ranks[candidates])
+    chosen = np.take_along_axis(candidates, best[:, :count], axis=1)
+    found[:, : chosen.shape[1]] = np.where(np.take_along_axis(same, chosen, axis=1), -1, chosen)
+    crowded = (lowest > kth - _SLACK) & (most < len(vectors))
+    if crowded.any():
+        found[crowded] = _among_all(vectors, asked[crowded], same[crowded], ranks, count)
+    return found
+
+
+def _among_all(
+    vectors: np.ndarray, asked: np.ndarray, same: np.ndarray, ranks: np.ndarray, count: int
+) -> np.ndarray:
+    """As :func:`nearest_neighbors`, all similarities in float64; ``same`` is bool (B, N)."""
+    own = vectors[asked].astype(np.float64)
+    near = np.concatenate(
+        [
+            _rounded(own @ vectors[start : start + _COLUMNS].T.astype(np.float64))
+            for start in range(0, len(vectors), _COLUMNS)
+        ],
+        axis=1,
+    )
+    near[same] = _NEVER
+    by_rank = np.argsort(ranks)
+    near = near[:, by_rank]
+    kth = np.partition(near, -count, axis=1)[:, -count]
+    found = np.empty((len(asked), count), np.int64)
+    for row, (values, least) in enumerate(zip(near, kth, strict=True)):
+        tied = np.flatnonzero(values >= least)
+        best = tied[np.argsort(-values[tied].astype(np.int64), kind="stable")[:count]]
+        found[row] = np.where(values[best] == _NEVER, -1, by_rank[best])
+    return found
+
+
+def _best(near: np.ndarray, same: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """The order of the columns of (B, C), nearest first, those to leave out last."""
+    return np.lexsort((ranks, -near.astype(np.int64), same), axis=1)
+
+
+def _rounded(similarity: np.ndarray) -> np.ndarray:
+    return np.rint(similarity * _GRID).astype(np.int32)
+
+
+def read_neighbors(
+    graph: ActivationGraph,
+    images: SampleImages,
+    part: np.ndarray,
+    state: NeighborState,
+) -> Neighbors:
+    """What the neighbors say of each sample, of a search that has been run to its end."""
+    if state.found is None or state.searched < state.found.shape[0] * len(part):
+        raise ValueError("the search for neighbors has not been run to its end")
+    total, labels = len(images.labels), images.labels[part]
+    measured = np.zeros(total, bool)
+    measured[part] = True
+    agreement = np.full((len(LAYERS), total), np.nan)
+    majority = np.full((len(LAYERS), total), -1, np.int64)
+    nearest = np.full((total, state.found.shape[2]), -1, np.int64)
+    tensors = list(dict.fromkeys(layer.tensor for layer in graph.layers))
+    for number, layer in enumerate(graph.layers):
+        found = state.found[tensors.index(layer.tensor)]
+        agreement[number, part], majority[number, part] = _votes(found, labels)
+        if layer.name == "two_thirds" and len(part):
+            nearest[part] = np.where(found < 0, -1, part[found])
+    weight = class_weights(images.labels, images.read, measured)
+    return Neighbors(measured, agreement, majority, nearest, weight)
+
+
+def _votes(found: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement and majority of each row, (N,); of labels equally often there, the nearest."""
+    there = found >= 0
+    voted = np.where(there, labels[found] if len(labels) else 0, -1)  # (N, k)
+    count = there.sum(axis=1)
+    own = ((voted == labels[:, None]) & there).sum(axis=1)
+    agreement = np.where(count > 0, own / np.maximum(count, 1), np.nan)
+    votes = (voted[:, :, None] == voted[:, None, :]).sum(axis=2) * there
+    winner = np.take_along_axis(voted, votes.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return agreement, np.where(count > 0, winner, -1)
+
+
+def neighbors_features(found: Neighbors, labels: np.ndarray, hold: np.ndarray) -> dict[str, float]:
+    """The features of :data:`NEIGHBORS_FEATURES` by name; NaN where no sample tells.
+
+    A sample of a class-balanced part counts for as many as it stands for.
+
+    Args:
+        found: of S samples.
+        labels: int64 (S,).
+        hold: float (S,), see :class:`analyzer.measures.interpolation.Interpolation`; NaN where a
+            sample has none, which is not trusted.
+    """
+    told = found.majority >= 0
+    wrong = (found.majority != labels) & told
+    values = []
+    for kept in (np.ones(len(labels), bool), np.nan_to_num(hold) >= 0.5):
+        for layer in range(len(LAYERS)):
+            weight = np.sort(found.weight[told[layer] & kept]).sum()
+            errors = np.sort(found.weight[wrong[layer] & kept]).sum()
+            values.append(float(errors / weight) if weight else float("nan"))
+    return dict(zip(NEIGHBORS_FEATURES, values, strict=True))
+
+
+def label_support(hold: np.ndarray, majority: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What speaks for each sample's label: hold − ½·[the neighbors' majority is another].
+
+    Low where a label was memorised; from −½ to 1. NaN where hold or the neighbors are unknown.
+
+    Args:
+        hold: float (S,), NaN where a sample has no partner or was not looked at.
+        majority: int64 (S,), at two thirds of the depth; −1 where a sample has no neighbors.
+        labels: int64 (S,).
+
+    Returns:
+        float64 (S,).
+    """
+    return np.where(majority >= 0, hold - 0.5 * (majority != labels), np.nan)

@@ -1,0 +1,123 @@
+"""A copy of a network that gives its activations at some depths instead of an answer."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from analyzer.records import ActivationGraph, ActivationLayer
+from analyzer.surgery.graph import constant, dtype_of, get_value, is_op, name_of, size_of
+from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
+from analyzer.surgery.margin_graph import layers_by_depth
+from analyzer.surgery.mask import zero_point
+from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.shapes import fix_sizes, infer_shapes
+from analyzer.surgery.validation import reports_invalid_file
+
+__all__ = ["write_activation_outputs"]
+
+_DEPTHS = {"first": 0, "third": 1, "two_thirds": 2, "last": 3}  # in thirds of the way
+_SAME_BUT_FOR_A_CONSTANT = (
+    "Add", "Cast", "Div", "Flatten", "Identity", "Mul", "Reshape", "Squeeze", "Sub", "Transpose",
+    "Unsqueeze",
+)  # fmt: skip
+
+
+@reports_invalid_file
+def write_activation_outputs(
+    network: Network,
+    path: str | os.PathLike[str],
+    image_shape: tuple[int, ...],
+    *,
+    output: str | None = None,
+) -> ActivationGraph:
+    """Write a network whose outputs are the activations at four depths, in float32.
+
+    Of the layers that :func:`analyzer.surgery.margin_graph.layers_by_depth` finds, the first,
+    the last before the scores, and of A layers, counted from 1, the nearest to a third and two
+    thirds of A + 1. Layers of one number an image are left out. Where there are fewer than four,
+    depths share one; where there is none, all are the images.
+
+    Args:
+        network: The network, bound to its images.
+        path: Of the file; its folder must exist.
+        image_shape: Of one image, as the network takes it, without the batch axis.
+        output: The output that tells the class, where there are several.
+
+    Raises:
+        ModelError: The class scores cannot be told among the outputs.
+    """
+    path = Path(path)
+    model, (image, *_), batch = reduce_to_scores(network, output)
+    shape = (batch or 1, *image_shape)
+    tensors = _tensors(network, model, image, shape, find_answer(network, output).kind)
+    graph = model.graph
+    layers = [ActivationLayer("images", image, "input", None)]
+    outputs: dict[str, ir.Value] = {}
+    for name, (tensor, operator) in _at_depths(tensors, image).items():
+        if tensor != image and tensor not in outputs:
+            outputs[tensor] = _as_float(graph, get_value(graph, tensor))
+        output_name = outputs[tensor].name if tensor in outputs else None
+        layers.append(ActivationLayer(name, tensor, operator, output_name))
+    if outputs:
+        graph.outputs.clear()
+        graph.outputs.extend(outputs.values())
+    passes.RemoveUnusedNodesPass()(model)
+    save_model(model, path)
+    return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops)
+
+
+def _tensors(
+    network: Network, model: ir.Model, image: str, shape: tuple[int, ...], kind: str
+) -> list[tuple[str, str]]:
+    """Name and operator of each layer, by depth, before the logits."""
+    sized = fix_sizes(model.clone(), image, shape)
+    make_logits(sized.graph, kind)
+    passes.RemoveUnusedNodesPass()(sized)
+    sized = infer_shapes(sized)
+    logits = _up_to_logits(sized.graph)
+    found = layers_by_depth(network, sized.graph, image)
+    return [
+        (name_of(value), operator)
+        for value, operator in found.items()
+        if value not in logits and (size_of(value) or shape[0] + 1) > shape[0]
+    ]
+
+
+def _up_to_logits(graph: ir.Graph) -> set[ir.Value]:
+    """The logits, and what they are but for a bias, a scale or another arrangement."""
+    (value,) = graph.outputs
+    found = {value}
+    while (node := value.producer()) is not None:
+        varying = [v for v in node.inputs if v is not None and constant(v) is None]
+        if len(varying) != 1 or not is_op(node, *_SAME_BUT_FOR_A_CONSTANT):
+            break
+        (value,) = varying
+        found.add(value)
+    return found
+
+
+def _at_depths(tensors: list[tuple[str, str]], image: str) -> dict[str, tuple[str, str]]:
+    """One of them for each depth; the images where there is none."""
+    count = len(tensors)
+    if not count:
+        return dict.fromkeys(_DEPTHS, (image, "input"))
+    # To the nearest, a half upwards: (A + 1) · k / 3, counted from 1.
+    places = {k: min(max((2 * k * (count + 1) + 3) // 6, 1), count) for k in _DEPTHS.values()}
+    return {name: tensors[places[k] - 1] for name, k in _DEPTHS.items()}
+
+
+def _as_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """The value in float32; of a quantized tensor the distance to what stands for zero."""
+    if dtype_of(value) == ir.DataType.FLOAT:
+        return value
+    new = GraphBuilder(graph, f"{value.name}_activation")
+    found = new.op("Cast", value, to=ir.DataType.FLOAT.value)
+    if zero := zero_point(value):
+        found = new.op("Sub", found, new.constant(np.array(zero, np.float32)))
+    found.dtype, found.shape = ir.DataType.FLOAT, value.shape
+    new.insert_after(value)
+    return found
