@@ -72,9 +72,7 @@ class PreprocessOptions:
         metavar="|".join(LAYOUTS),
         choices=LAYOUTS,
     )
-    exif: bool | None = option(
-        None, "Rotate images by their EXIF tag, or not.", flag="--exif/--no-exif"
-    )
+    exif: bool | None = option(None, "Rotate images by their EXIF tag, or not.")
 
 
 def preprocess_options(value: object = None) -> PreprocessOptions:
