@@ -164,11 +164,11 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     """Train the cell's network, export it and audit the file."""
     from analyzer import data as images
     from analyzer.audit import run_audit
+    from analyzer.audit_options import AuditRequest
     from analyzer.errors import ModelError
     from analyzer.estimation import conditions_of
     from analyzer.measures import feature_values
     from analyzer.measures.margins import MARGIN_FEATURES, margin_column
-    from analyzer.request import AuditRequest
     from model_zoo import onnx_export, optimization
 
     name = "-".join(str(value) for value in asdict(cell).values())

@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from analyzer.audit.assemble_record import make_record
 from analyzer.audit.folder import AUDIT, REPORT, UnfinishedAudit, read_record, write_record
 from analyzer.audit.inputs import AuditInputs, find_inputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import render_report
-from analyzer.audit.result import make_record
 from analyzer.audit.suspects import SUSPECTS, find_suspects, pictures_of, write_suspects
+from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import prepare_folder
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.options import identity_of
+from analyzer.option_fields import identity_of
 from analyzer.records import Progress
-from analyzer.request import AuditRequest
 
 __all__ = ["run_audit"]
 

@@ -20,8 +20,8 @@ from analyzer.errors import DataError
 from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
+    from analyzer.audit_options import AuditRequest, MeasureOptions
     from analyzer.data import Preprocessing, Source
-    from analyzer.request import AuditRequest, MeasureOptions
     from analyzer.runtime import Samples
     from analyzer.surgery import Network
 

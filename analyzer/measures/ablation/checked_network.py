@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import runtime, surgery
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.cut_network import CutNetwork, open_network
 from analyzer.measures.measure import Job, Subject
 from analyzer.records import Cut
-from analyzer.request import AuditRequest
 from analyzer.runtime.batching import padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 from analyzer.runtime.sessions import Session, open_session

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
-from analyzer.measures.ablation.quantities import (
+from analyzer.measures.ablation.features import (
     class_quantities,
     compute_curve_features,
     network_quantities,

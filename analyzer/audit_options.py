@@ -1,7 +1,7 @@
 """What an audit is asked for: every option, declared once.
 
 The command line, the settings in ``audit.json`` and what identifies an audit follow from these
-declarations (:mod:`analyzer.options`). A function takes the group that it needs; a request is all
+declarations (:mod:`analyzer.option_fields`). A function takes the group that it needs; a request is all
 of them together. How images are preprocessed is declared in :mod:`analyzer.data`.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.data.preprocessing_options import PreprocessOptions
-from analyzer.options import (
+from analyzer.option_fields import (
     option,
     parse_assignment,
     parse_names,
