@@ -1,8 +1,8 @@
 """What an audit is asked for: every option, declared once.
 
 The command line, the settings in ``audit.json`` and what identifies an audit follow from these
-declarations (:mod:`analyzer.option_fields`). A function takes the group that it needs; a request is all
-of them together. How images are preprocessed is declared in :mod:`analyzer.data`.
+declarations (:mod:`analyzer.option_fields`). A function takes the group that it needs; a request is
+all of them together. Options of preprocessing are declared in :mod:`analyzer.data`.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Options of the command line: those that :mod:`analyzer.audit_options` declares, and some of its own."""
+"""Options of the command line: an audit's (:mod:`analyzer.audit_options`), and some of its own."""
 
 import math
 import types
