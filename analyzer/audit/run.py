@@ -202,8 +202,9 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
     return (
         (request.out / REPORT).exists()
         and all(measure.measured(finished) for measure in MEASURES if measure.wanted(request))
+        and all(measure.features_complete(finished) for measure in MEASURES)
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
-        and finished.settings["suspects"] == request.suspects
+        and finished.settings.get("suspects") == request.suspects
         and (request.out / SUSPECTS).exists() == (finished.suspects > 0)
     )
