@@ -10,12 +10,12 @@ from analyzer.audit_record import AuditRecord, ClassRecord
 from analyzer.errors import AuditFolderError
 from analyzer.measures.ablation.report_figures import (
     CurveFigure,
-    Frame,
     curve_figure,
     scatter_figure,
 )
 from analyzer.measures.ablation.result_files import CURVES, read_curves
 from analyzer.measures.measure import ReportSection
+from analyzer.measures.svg import Frame
 from analyzer.records import ClassCurves
 
 __all__ = ["Panel", "RankingWords", "report_section", "words_for"]
