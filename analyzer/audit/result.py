@@ -74,7 +74,10 @@ def make_record(
         warnings=(
             *ablation.warnings,
             *_warnings(accuracy, chance, classes, ablation, empty),
-            *(f"No {name} was measured: {why}" for name, why in fields["unmeasured"].items()),
+            *(
+                f"{name.capitalize()} could not be measured: {why}"
+                for name, why in fields["unmeasured"].items()
+            ),
         ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
