@@ -298,11 +298,12 @@ def _faults(
             f"{said.samples} in audit.json."
         )
     most = np.array([1] * (len(MIXING_WEIGHTS) - 1) + [said.partners])
+    asked, others = found.same_asked, found.other_asked
     bounds = {
-        "same": found.same <= found.same_asked,
-        "same_asked": (found.same_asked <= most) & (measured[:, None] | (found.same_asked == 0)),
-        "other": found.other.astype(int) + found.third <= found.other_asked,
-        "other_asked": (found.other_asked <= 1) & (measured[:, None] | (found.other_asked == 0)),
+        "same": found.same <= asked,
+        "same_asked": (asked <= most * measured[:, None]) & ((asked > 0) == (asked[:, -1:] > 0)),
+        "other": found.other.astype(int) + found.third <= others,
+        "other_asked": (others <= measured[:, None]) & (others == others[:, -1:]),
     }
     wrong += [
         f"'{name}' of {int((~within).any(axis=1).sum())} samples in {INTERPOLATION} is out of "
