@@ -8,6 +8,8 @@ from .api import (
     verify_audit,
     write_masked,
 )
+from .audit_options import AuditRequest
+from .audit_view import Audit, open_audit
 from .data.preprocessing_options import PreprocessOptions
 from .errors import (
     AnalyzerError,
@@ -19,8 +21,6 @@ from .errors import (
     OutputError,
     SiteError,
 )
-from .request import AuditRequest
-from .results import Audit, open_audit
 from .version import __version__
 
 __all__ = [

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.audit_view import Audit
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.records import Progress
-from analyzer.results import Audit
 from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_entry
 
 if TYPE_CHECKING:
     from analyzer.audit import Comparison, Verification
+    from analyzer.audit_options import AuditRequest
     from analyzer.data import PreprocessOptions
     from analyzer.estimation import GapModel, PopulationTable
-    from analyzer.request import AuditRequest
     from analyzer.surgery import Outline
 
 __all__ = [
@@ -104,8 +104,8 @@ def audit_request(
     Raises:
         AnalyzerError: a name of the zoo that does not exist, or no training data.
     """
+    from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
-    from analyzer.request import AuditRequest
 
     network = zoo_entry(model)
     named = data if isinstance(data, str | Path) else None
@@ -223,8 +223,8 @@ def audit_population(
     """
     from analyzer.audit import audit_population as audit_all
     from analyzer.audit import read_manifest
+    from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
-    from analyzer.request import AuditRequest
 
     members = read_manifest(Path(manifest))
     template = AuditRequest(
@@ -337,8 +337,8 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
 
 
 def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
-    from analyzer.options import coerced
-    from analyzer.request import AuditRequest
+    from analyzer.audit_options import AuditRequest
+    from analyzer.option_fields import coerced
 
     try:
         return coerced(AuditRequest, options)

@@ -164,9 +164,11 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     """Train the cell's network, export it and audit the file."""
     from analyzer import data as images
     from analyzer.audit import run_audit
+    from analyzer.audit_options import AuditRequest
     from analyzer.errors import ModelError
+    from analyzer.estimation import conditions_of
+    from analyzer.measures import feature_values
     from analyzer.measures.margins import MARGIN_FEATURES, margin_column
-    from analyzer.request import AuditRequest
     from model_zoo import onnx_export, optimization
 
     name = "-".join(str(value) for value in asdict(cell).values())
@@ -195,7 +197,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
         audit = run_audit(request)
     except ModelError:  # a layer died, is the same for every sample: no margins there
         audit = run_audit(replace(request, margins=False))
-    further = {name: value for name, value in audit.values().items() if name not in _OWN}
+    further = {name: value for name, value in feature_values(audit).items() if name not in _OWN}
     margins = (margin_column(*of) for of in product(range(_MARGIN_LAYERS), MARGIN_FEATURES))
     return {
         "epochs": fit.epochs,
@@ -204,7 +206,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
         "gap": round(fit.train_accuracy - test_accuracy, 4),
         **{name: round(getattr(audit, name), 4) for name in _OWN},
         "processor_seconds": round(seconds),
-        **audit.circumstances.to_cells(),
+        **conditions_of(audit).to_cells(),
         **dict.fromkeys(margins, ""),
         **{name: f"{value:.6g}" for name, value in further.items()},
     }

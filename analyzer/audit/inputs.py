@@ -8,12 +8,12 @@ import numpy as np
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import key_of
 from analyzer.audit.provenance import installed_versions
+from analyzer.audit_options import AuditRequest, DataOptions, SiteOptions
 from analyzer.errors import DataError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
-from analyzer.options import identity_of, options_of, parse_part
+from analyzer.option_fields import identity_of, options_of, parse_part
 from analyzer.records import ExtraInput
-from analyzer.request import AuditRequest, DataOptions, SiteOptions
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
+from analyzer.audit.assemble_record import some_of
 from analyzer.audit.inputs import open_network
-from analyzer.audit.result import some_of
 from analyzer.audit.run import run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.files import prepare_folder
 from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.measures.registry import feature_values
 from analyzer.records import Progress
-from analyzer.request import AuditRequest
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 

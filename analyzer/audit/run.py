@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from analyzer.audit.assemble_record import make_record
 from analyzer.audit.folder import AUDIT, REPORT, UnfinishedAudit, read_record, write_record
 from analyzer.audit.inputs import AuditInputs, find_inputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import render_report
-from analyzer.audit.result import make_record
 from analyzer.audit.suspects import SUSPECTS, find_suspects, pictures_of, write_suspects
+from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import prepare_folder
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.measures.sample_images import SampleImages
-from analyzer.options import identity_of
+from analyzer.option_fields import identity_of
 from analyzer.records import Progress
-from analyzer.request import AuditRequest
 from analyzer.runtime.batching import OutOfMemory
 
 __all__ = ["run_audit"]

@@ -99,9 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _flags() -> dict[str, str]:
     """The flags of parameters that are not called like their flag."""
+    from analyzer.audit_options import AuditRequest
     from analyzer.data import PreprocessOptions
-    from analyzer.options import options_of
-    from analyzer.request import AuditRequest
+    from analyzer.option_fields import options_of
 
     declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
     return {name: one.flag for name, one in declared.items() if one.flag}

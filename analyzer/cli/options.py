@@ -1,4 +1,4 @@
-"""Options of the command line: those that :mod:`analyzer.request` declares, and some of its own."""
+"""Options of the command line: an audit's (:mod:`analyzer.audit_options`), and some of its own."""
 
 import math
 import types
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from analyzer.options import Option, options_of
+from analyzer.option_fields import Option, options_of
 
 __all__ = [
     "PATH",
@@ -88,29 +88,29 @@ json_option = click.option(
 
 def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is masked."""
-    from analyzer.request import SiteOptions
+    from analyzer.audit_options import SiteOptions
 
     return declared_options(SiteOptions)(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which samples are read, and how they are preprocessed."""
+    from analyzer.audit_options import DataOptions
     from analyzer.data.preprocessing_options import PreprocessOptions
-    from analyzer.request import DataOptions
 
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Where the network runs."""
-    from analyzer.request import RunOptions
+    from analyzer.audit_options import RunOptions
 
     return declared_options(RunOptions)(function)
 
 
 def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is measured."""
-    from analyzer.request import MeasureOptions
+    from analyzer.audit_options import MeasureOptions
 
     return declared_options(MeasureOptions)(function)
 

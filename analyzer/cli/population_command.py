@@ -57,7 +57,7 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
     """
     from analyzer.audit import audit_population, read_manifest
-    from analyzer.request import AuditRequest
+    from analyzer.audit_options import AuditRequest
 
     members = read_manifest(manifest)
     template = AuditRequest(

@@ -18,7 +18,7 @@ from analyzer.data.preprocessing_spec import (
     Size,
 )
 from analyzer.errors import DataError, parameter
-from analyzer.options import option, parse_image_size, parse_numbers
+from analyzer.option_fields import option, parse_image_size, parse_numbers
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
 
@@ -72,9 +72,7 @@ class PreprocessOptions:
         metavar="|".join(LAYOUTS),
         choices=LAYOUTS,
     )
-    exif: bool | None = option(
-        None, "Rotate images by their EXIF tag, or not.", flag="--exif/--no-exif"
-    )
+    exif: bool | None = option(None, "Rotate images by their EXIF tag, or not.")
 
 
 def preprocess_options(value: object = None) -> PreprocessOptions:

@@ -20,9 +20,9 @@ from analyzer.errors import DataError
 from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
+    from analyzer.audit_options import AuditRequest, MeasureOptions
     from analyzer.data import Preprocessing, Source
     from analyzer.measures.sample_images import SampleImages
-    from analyzer.request import AuditRequest, MeasureOptions
     from analyzer.runtime import Samples
     from analyzer.surgery import Network
 

@@ -8,15 +8,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.records import ActivationGraph, ActivationLayer
-from analyzer.surgery.batch_axis import fix_sizes
 from analyzer.surgery.graph import constant, dtype_of, get_value, is_op, name_of, size_of
 from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.margin_graph import layers_by_depth
 from analyzer.surgery.mask import zero_point
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import find_answer, make_logits, reduce_to_scores
-from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.shapes import fix_sizes, infer_shapes
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["write_activation_outputs"]

@@ -13,11 +13,10 @@ from analyzer.records import Answer, Cut, Site
 from analyzer.surgery.cut_plan import Plan, plan_cut
 from analyzer.surgery.graph import attribute, get_value, is_op, name_of, operand, shape_of
 from analyzer.surgery.graph_builder import GraphBuilder, replace_with_input, set_type
-from analyzer.surgery.linear_head import write_linear_head
+from analyzer.surgery.inputs_and_outputs import find_answer, flatten_scores
 from analyzer.surgery.mask import apply_mask, mask_input, removed_value
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import find_answer, flatten_scores
+from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.suffix_forms import write_linear_head
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["cut_network"]

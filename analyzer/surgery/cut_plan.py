@@ -22,10 +22,10 @@ from analyzer.surgery.graph import (
     reads,
     shape_of,
 )
+from analyzer.surgery.inputs_and_outputs import make_scores, reduce_to_scores
 from analyzer.surgery.layout import Layout
 from analyzer.surgery.mask import MASK
 from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import make_scores, reduce_to_scores
 from analyzer.surgery.sink_mask import Sunk, sink
 
 __all__ = ["Plan", "SkipInput", "plan_cut"]

@@ -16,7 +16,6 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import MarginGraph, MarginLayer
-from analyzer.surgery.batch_axis import fix_sizes
 from analyzer.surgery.gradients import NoGradient, add_gradients
 from analyzer.surgery.graph import (
     UniqueNames,
@@ -32,10 +31,9 @@ from analyzer.surgery.graph import (
     size_of,
 )
 from analyzer.surgery.graph_builder import GraphBuilder
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
-from analyzer.surgery.outputs import find_answer, make_logits, reduce_to_scores
-from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
+from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.shapes import fix_sizes, infer_shapes
 from analyzer.surgery.sites import survey_graph
 from analyzer.surgery.validation import reports_invalid_file
 

@@ -25,8 +25,7 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.graph_builder import GraphBuilder, redirect, set_type
 from analyzer.surgery.layout import Layout
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.network import Network
+from analyzer.surgery.network import Network, save_model
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["MASK", "apply_mask", "mask_input", "removed_value", "write_masked", "zero_point"]

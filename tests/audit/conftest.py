@@ -21,7 +21,7 @@ from analyzer.audit_record import (
     SecondsRecord,
     SiteRecord,
 )
-from analyzer.measures.ablation.quantities import (
+from analyzer.measures.ablation.features import (
     class_quantities,
     compute_curve_features,
     network_quantities,

@@ -13,10 +13,10 @@ from plain_way import plain_curves
 
 from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.audit.folder import write_record
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.measures.ablation import Ablation, read_curves, read_samples
 from analyzer.records import SampleCounts
-from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

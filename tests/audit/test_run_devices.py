@@ -8,8 +8,8 @@ import pytest
 
 from analyzer import runtime
 from analyzer.audit import read_record, run_audit, verify_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import DeviceError
-from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

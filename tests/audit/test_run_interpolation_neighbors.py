@@ -14,6 +14,7 @@ import pytest
 from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
 from analyzer.audit.folder import UnfinishedAudit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import DataError, GapModelError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import read_arrays, read_json, write_arrays, write_json
@@ -21,7 +22,6 @@ from analyzer.measures import feature_values
 from analyzer.measures.ablation import Ablation, read_samples
 from analyzer.measures.interpolation import INTERPOLATION_FEATURES, Interpolation
 from analyzer.measures.neighbors import LAYERS, NEIGHBORS_FEATURES, Neighbors
-from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 BOTH = ("interpolation", "neighbors")

@@ -10,13 +10,13 @@ import pytest
 
 from analyzer import runtime, surgery
 from analyzer.audit import run_audit, verify_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import write_arrays
 from analyzer.measures.ablation import Ablation
 from analyzer.measures.margins import MARGIN_FEATURES, Margins, margin_pass
 from analyzer.measures.margins.margin_features import compute_margin_features
-from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = ("audit.json", "curves.npz", "samples.npz", "margins.npz")

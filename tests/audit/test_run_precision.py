@@ -20,10 +20,10 @@ from analyzer.audit import (
     verify_audit,
 )
 from analyzer.audit.provenance import provenance_of
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.measures import ablation
 from analyzer.measures.ablation import read_curves
-from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"

@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 
 from analyzer.audit import compare_audits, read_record, run_audit, verify_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError
 from analyzer.measures.ablation import read_curves
-from analyzer.request import AuditRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"

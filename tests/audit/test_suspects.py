@@ -20,10 +20,10 @@ from analyzer.audit.suspects import (
     read_thumbnails,
     write_suspects,
 )
+from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
 from analyzer.measures.ablation import Ablation, read_samples
-from analyzer.request import AuditRequest
 
 WRONG = (0, 70)  # places of wrong labels among the samples of the fixture
 

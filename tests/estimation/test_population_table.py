@@ -3,7 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import FEATURE_SETS, read_population, write_population
-from analyzer.measures.ablation.quantities import CURVE_FEATURES
+from analyzer.measures.ablation.features import CURVE_FEATURES
 
 TABLE = """\
 name,model,train_data,batch_norm,optimizer,zeta,kappa,train_accuracy,test_accuracy,gap

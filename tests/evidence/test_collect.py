@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from analyzer.audit import audit_population, read_manifest
+from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import read_population
 from analyzer.files import sha256, write_arrays
 from analyzer.measures.ablation import CURVE_FEATURES
-from analyzer.request import AuditRequest
 from model_zoo import POPULATIONS, recipes
 from model_zoo.datasets import DataSet, Split
 from model_zoo.population_folder import Result, write_manifest, write_result

@@ -9,10 +9,10 @@ import pytest
 from cli_commands import BUNDLED
 
 from analyzer.audit import run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import AREA
-from analyzer.request import AuditRequest
 from tools.evidence import sensitivity
 from tools.evidence.sensitivity import VARIATIONS, main, study
 from tools.evidence.sensitivity_findings import sensitivities

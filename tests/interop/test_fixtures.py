@@ -11,9 +11,9 @@ import pytest
 
 from analyzer import surgery
 from analyzer.audit import run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import read_curves
-from analyzer.request import AuditRequest
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "interop"
 FILES = sorted(FOLDER.glob("*.onnx"))

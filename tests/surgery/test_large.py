@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from analyzer.audit import run_audit
-from analyzer.request import AuditRequest
+from analyzer.audit_options import AuditRequest
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("ONNX_GAP_SLOW"), reason="writes several GB; set ONNX_GAP_SLOW=1"

@@ -13,9 +13,9 @@ from plain_way import plain_curves
 
 from analyzer import surgery
 from analyzer.audit import run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, ModelError
 from analyzer.measures.ablation import read_curves
-from analyzer.request import AuditRequest
 
 SAMPLES = 16
 HEADS = """

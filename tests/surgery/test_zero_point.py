@@ -6,8 +6,8 @@ import pytest
 
 from analyzer import surgery
 from analyzer.audit import run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import SiteError
-from analyzer.request import AuditRequest
 
 ACTIVITY_STEPS = 0.05
 

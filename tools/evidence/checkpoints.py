@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import audit_population, read_manifest
+from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_arrays
-from analyzer.request import AuditRequest
 from model_zoo.datasets import Split
 from model_zoo.population_folder import MANIFEST, TRAIN_DATA
 from model_zoo.populations import PopulationSpec, Recipe, recipes

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit import run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.files import write_arrays
-from analyzer.request import AuditRequest
 from model_zoo.datasets import Split
 from model_zoo.populations import PopulationSpec, Recipe, recipes
 from model_zoo.training import PopulationData, find_population, one_thread, population_data

@@ -1,6 +1,5 @@
 """What a table of :mod:`tools.evidence.single_samples` says, by corruption level and score."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -148,6 +147,7 @@ def _finding(rows: Table) -> SampleFinding:
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = np.asarray(values)[np.isfinite(values)]
+def _mean(values: np.ndarray) -> float:
+    """Of the numbers that are known; NaN if none is."""
+    known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")

@@ -35,13 +35,14 @@ import joblib
 
 from analyzer import surgery
 from analyzer.audit import Member, read_manifest, run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.cli.terminal import print_table, progress_bars
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError
+from analyzer.measures import feature_values
 from analyzer.measures.ablation import AREA
 from analyzer.records import Progress
-from analyzer.request import AuditRequest
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.sensitivity_findings import HEADER, sensitivities
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
@@ -193,7 +194,7 @@ def _audited(
                 "M": result.site.channels,
                 "zeta": round(result.zeta, 6),
                 "kappa": round(result.kappa, 6),
-                "area": round(result.values()[AREA], 6),
+                "area": round(feature_values(result)[AREA], 6),
             }
     return member, rows
 

@@ -81,9 +81,9 @@ def _sensitivity(rows: Table) -> Sensitivity:
         zeta_r=agreement(zeta, gap).r,
         kappa_r=agreement(kappa, gap).r,
         area_r=agreement(area, gap).r,
-        zeta_within=within[0] and within[0].r,
-        kappa_within=within[1] and within[1].r,
-        area_within=within[2] and within[2].r,
+        zeta_within=within[0].r if within[0] else None,
+        kappa_within=within[1].r if within[1] else None,
+        area_within=within[2].r if within[2] else None,
         out_of_fold_r=_out_of_fold({"zeta": zeta, "kappa": kappa}, gap),
         area_out_of_fold_r=_out_of_fold({"area": area}, gap),
     )

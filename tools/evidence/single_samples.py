@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit import read_record, run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.cli.terminal import print_table, progress_bars, warn
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
 from analyzer.measures.ablation import read_samples
 from analyzer.records import Progress, SampleCounts
-from analyzer.request import AuditRequest
 from model_zoo.population_folder import MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.commands import ending_in_a_sentence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.estimation import draw_splits, score_features
-from analyzer.measures.ablation.quantities import ascending_turning_point, descending_turning_point
+from analyzer.measures.ablation.features import ascending_turning_point, descending_turning_point
 from analyzer.records import ClassCurves
 from tools.evidence.analysis import agreement
 from tools.evidence.findings import Findings

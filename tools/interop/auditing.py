@@ -12,11 +12,11 @@ from cells import Cell, Own, read_own
 
 from analyzer import surgery
 from analyzer.audit import read_record, run_audit
+from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import SiteRecord
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import read_curves
 from analyzer.records import Site
-from analyzer.request import AuditRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session

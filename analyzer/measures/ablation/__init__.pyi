@@ -1,7 +1,7 @@
+from .checked_network import check_precision, check_surgery
 from .cut_network import CutNetwork, Features, open_network
 from .evaluations import Evaluations, necessary_evaluations
-from .measure import Ablation, AblationResult
-from .quantities import (
+from .features import (
     AREA,
     CURVE_FEATURES,
     chance_fraction,
@@ -9,9 +9,9 @@ from .quantities import (
     compute_curve_features,
     network_quantities,
 )
+from .measure import Ablation, AblationResult
 from .result_files import read_curves, read_samples, write_curves, write_samples
 from .sharding import resumed_shards, split_into_shards, sweep_shards
-from .surgery_check import check_precision, check_surgery
 from .sweep import SweepOptions, ablate
 from .sweep_state import SweepState
 from .tolerance import CONFIDENCE, Tolerance

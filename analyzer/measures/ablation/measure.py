@@ -15,7 +15,7 @@ from analyzer.audit_record import (
     SiteRecord,
     ToleranceRecord,
 )
-from analyzer.measures.ablation.quantities import (
+from analyzer.measures.ablation.features import (
     CURVE_FEATURES,
     chance_fraction,
     class_quantities,
@@ -34,9 +34,9 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection
 from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
+    from analyzer.audit_options import MeasureOptions
     from analyzer.measures.ablation.sweep_state import SweepState
     from analyzer.measures.ablation.tolerance import Tolerance
-    from analyzer.request import MeasureOptions
 
 __all__ = ["Ablation", "AblationResult"]
 
@@ -218,7 +218,7 @@ class Ablation(Measure[AblationResult]):
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""
-        from analyzer.measures.ablation.verification import ablation_checks
+        from analyzer.measures.ablation.result_files import ablation_checks
 
         return ablation_checks(folder, record)
 

@@ -1,15 +1,32 @@
-"""``curves.npz`` and ``samples.npz``: what the sweep counted, per class and per sample."""
+"""``curves.npz`` and ``samples.npz``: written, read, and checked against each other."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.errors import AuditFolderError
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
+from analyzer.measures.ablation.features import (
+    class_quantities,
+    compute_curve_features,
+    network_quantities,
+)
+from analyzer.measures.measure import Check, check, same
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
-__all__ = ["CURVES", "SAMPLES", "read_curves", "read_samples", "write_curves", "write_samples"]
+__all__ = [
+    "CURVES",
+    "SAMPLES",
+    "ablation_checks",
+    "read_curves",
+    "read_samples",
+    "write_curves",
+    "write_samples",
+]
+
 
 CURVES = "curves.npz"
 SAMPLES = "samples.npz"
@@ -132,3 +149,175 @@ def read_samples(folder: str | Path) -> SampleCounts:
             other=arrays["other"].astype(np.int32),
         ),
     )
+
+
+_NEAR = 1e-4  # of the largest margin
+
+
+def ablation_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
+    """Every check of the curves, the samples and what follows from them.
+
+    Raises:
+        AuditFolderError: one of the files is missing or damaged.
+    """
+    curves, samples = read_curves(folder), read_samples(folder)
+    score = read_arrays(folder / SAMPLES, ("score",))["score"]
+    yield _classes(record, curves)
+    yield _ends(curves)
+    yield from _quantities(record, curves)
+    yield _accuracy(record, curves)
+    yield from _samples(record, curves, samples)
+    yield _score(samples, score, record.site.channels)
+    yield from _scores(samples)
+    yield _rows(record)
+    yield _features(record, curves, samples)
+
+
+def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
+    said = {entry.index: entry.samples for entry in record.classes}
+    found = {curve.class_index: curve.samples for curve in curves}
+    wrong = [
+        f"Class {index} has {said.get(index, 'no')} samples in audit.json and "
+        f"{found.get(index, 'none')} in {CURVES}."
+        for index in sorted(said.keys() | found.keys())
+        if said.get(index) != found.get(index)
+    ]
+    channels = len(curves[0].order)
+    if channels != record.site.channels:
+        wrong.append(f"{CURVES} has {channels} channels, audit.json {record.site.channels}.")
+    total = sum(found.values())
+    if total != record.data.samples:
+        wrong.append(f"{CURVES} counts {total} samples, audit.json {record.data.samples}.")
+    return check(
+        "classes", wrong, f"{len(found)} classes, {total} samples and {channels} channels agree."
+    )
+
+
+def _ends(curves: Sequence[ClassCurves]) -> Check:
+    wrong = [
+        f"The curves of class {curve.class_index} differ with {what} removed: "
+        f"{curve.descending[n]} and {curve.ascending[n]} correct."
+        for curve in curves
+        for n, what in ((0, "nothing"), (-1, "every unit"))
+        if curve.descending[n] != curve.ascending[n]
+    ]
+    return check("ends", wrong, "The two curves of each class start and end alike.")
+
+
+def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[Check]:
+    said = {entry.index: entry for entry in record.classes}
+    try:
+        found = [class_quantities(curve, record.chance) for curve in curves]
+    except AnalyzerError as error:
+        yield Check("quantities", False, str(error))
+        return
+    wrong = [
+        f"Class {q.class_index}: {name} is {getattr(said[q.class_index], name)} in audit.json, "
+        f"the curves give {getattr(q, name)}."
+        for q in found
+        if q.class_index in said
+        for name in ("accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached")
+        if not same(getattr(said[q.class_index], name), getattr(q, name))
+    ]
+    right = f"n0, n0_r, ζ, κ and accuracy of {len(found)} classes follow from the curves."
+    yield check("quantities", wrong, right)
+    zeta, kappa = network_quantities(found)
+    wrong = [
+        f"{symbol} of the network is {a} in audit.json, the classes give {b}."
+        for symbol, a, b in (("ζ", record.zeta, zeta), ("κ", record.kappa, kappa))
+        if not same(a, b)
+    ]
+    right = f"ζ = {zeta:.6g} and κ = {kappa:.6g} are the averages over the classes."
+    yield check("network", wrong, right)
+
+
+def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
+    correct = sum(int(curve.descending[0]) for curve in curves)
+    accuracy = correct / sum(curve.samples for curve in curves)
+    wrong = [f"The accuracy is {record.accuracy} in audit.json, the curves give {accuracy}."]
+    right = f"The accuracy {accuracy:.6g} is that of the curves with nothing removed."
+    return check("accuracy", [] if same(record.accuracy, accuracy) else wrong, right)
+
+
+def _features(record: AuditRecord, curves: Sequence[ClassCurves], samples: SampleCounts) -> Check:
+    known = compute_curve_features(curves, samples, record.chance)
+    wrong = [
+        f"{name} is {said} in audit.json, the counts give {known.get(name, 'no such feature')}."
+        for name, said in record.features.items()
+        if not same(said, known.get(name, math.nan))
+    ]
+    return check(
+        "features", wrong, f"{len(record.features)} features of the curves follow from the counts."
+    )
+
+
+def _samples(
+    record: AuditRecord, curves: Sequence[ClassCurves], samples: SampleCounts
+) -> Iterator[Check]:
+    """Samples against curves: counted either way, the hits are the same."""
+    wrong = []
+    for curve in curves:
+        own = samples.label == curve.class_index
+        for name, by_sample, by_curve in (
+            ("samples", own.sum(), curve.samples),
+            ("correct", samples.correct[own].sum(), curve.descending[0]),
+            ("descending", samples.descending[own].sum(dtype=np.int64), curve.descending.sum()),
+            ("ascending", samples.ascending[own].sum(dtype=np.int64), curve.ascending.sum()),
+        ):
+            if by_sample != by_curve:
+                wrong.append(
+                    f"Class {curve.class_index}: '{name}' adds up to {by_sample} over {SAMPLES}, "
+                    f"{by_curve} in {CURVES}."
+                )
+    known = sum(curve.samples for curve in curves)
+    if len(samples.label) != known:
+        wrong.append(f"{SAMPLES} has {len(samples.label)} samples, {CURVES} counts {known}.")
+    yield check("samples", wrong, f"{SAMPLES} adds up to {CURVES} in every class.")
+    top = record.site.channels + 1
+    outside = [
+        f"'{name}' of sample {np.argmax(bad)} is not between 0 and M + 1 = {top}."
+        for name in ("descending", "ascending")
+        if (bad := (getattr(samples, name) < 0) | (getattr(samples, name) > top)).any()
+    ]
+    yield check("sample counts", outside, f"Every sample's counts lie between 0 and {top}.")
+
+
+def _score(samples: SampleCounts, score: np.ndarray, channels: int) -> Check:
+    wanted = (samples.ascending.astype(np.float64) - samples.descending) / (channels + 1)
+    agrees = score.shape == wanted.shape and np.allclose(score, wanted, rtol=0, atol=1e-6)
+    return check(
+        "score",
+        [] if agrees else [f"'score' in {SAMPLES} is not (ascending − descending) / (M + 1)."],
+        "The scores follow from the sample counts.",
+    )
+
+
+def _scores(samples: SampleCounts) -> Iterator[Check]:
+    scores = samples.scores
+    wrong = []
+    for name, bad in (
+        ("log_probability", ~(scores.log_probability <= 0)),
+        ("margin", ~np.isfinite(scores.margin)),
+        ("other", (scores.other == samples.label) | (scores.other < 0)),
+        ("index", np.diff(samples.index, prepend=-1) <= 0),
+    ):
+        if bad.any():
+            wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
+    # Margins near zero may change sides by rounding alone.
+    clear = np.abs(scores.margin) > _NEAR * np.abs(scores.margin).max(initial=0)
+    against = clear & ((scores.margin > 0) != samples.correct)
+    if against.any():
+        wrong.append(f"'margin' of sample {np.argmax(against)} in {SAMPLES} denies 'correct'.")
+    yield check("scores", wrong, "Log-probabilities and margins go with what is correct.")
+
+
+def _rows(record: AuditRecord) -> Check:
+    # METHOD's curves have M + 1 values of n in each of two orders.
+    possible = 2 * record.data.samples * (record.site.channels + 1)
+    rows = record.rows
+    wrong = []
+    if rows.possible != possible:
+        wrong.append(f"rows.possible is {rows.possible}, samples and channels give {possible}.")
+    if not 0 <= rows.run <= rows.possible:
+        wrong.append(f"{rows.run} rows were run of {rows.possible} possible ones.")
+    return check("rows", wrong, f"{rows.run} of {rows.possible} rows were run.")

@@ -20,12 +20,11 @@ from functools import partial
 import numpy as np
 
 from analyzer.data import Batch
-from analyzer.measures.ablation.baseline_scores import keep_scores
 from analyzer.measures.ablation.cut_network import CutNetwork, Features
 from analyzer.measures.ablation.evaluations import Evaluations, necessary_evaluations
 from analyzer.measures.ablation.interpolated_curves import CELL_BYTES, logit_margin
 from analyzer.measures.ablation.linear_head import Head
-from analyzer.measures.ablation.sweep_state import SweepState
+from analyzer.measures.ablation.sweep_state import SweepState, keep_scores
 from analyzer.measures.ablation.tolerance import Tolerance, estimate_class
 from analyzer.measures.ablation.unit_order import Ranking
 from analyzer.records import Progress

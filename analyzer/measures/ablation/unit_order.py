@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.audit_options import RANKS
 from analyzer.errors import DataError, ModelError, parameter
-from analyzer.request import RANKS
 
 __all__ = ["RANKS", "Ranking", "class_selectivity", "order_units"]
 

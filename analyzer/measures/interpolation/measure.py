@@ -31,7 +31,7 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection, check,
 from analyzer.measures.sample_images import class_weights
 
 if TYPE_CHECKING:
-    from analyzer.request import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest, MeasureOptions
 
 __all__ = [
     "INTERPOLATION",

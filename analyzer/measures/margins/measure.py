@@ -21,8 +21,8 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection, check,
 from analyzer.records import MarginGraph
 
 if TYPE_CHECKING:
+    from analyzer.audit_options import AuditRequest, MeasureOptions
     from analyzer.measures.margins.margin_pass import MarginTally
-    from analyzer.request import AuditRequest, MeasureOptions
 
 __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
 

@@ -29,7 +29,7 @@ from analyzer.measures.neighbors.nearest import (
 from analyzer.measures.sample_images import SampleImages, class_weights
 
 if TYPE_CHECKING:
-    from analyzer.request import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest, MeasureOptions
 
 __all__ = [
     "NEIGHBORS_FILE",

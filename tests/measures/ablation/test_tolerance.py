@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_margins import KINDS, MadeUp
 
-from analyzer.measures.ablation.quantities import (
+from analyzer.measures.ablation.features import (
     ascending_turning_point,
     descending_turning_point,
     kappa,

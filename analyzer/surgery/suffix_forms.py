@@ -1,8 +1,10 @@
-"""Suffixes that begin with a linear operator on the masked features.
+"""Forms of the suffix that run fast: one that begins with a linear operator, and one that gathers.
 
 Where the classifier is a stack of matrix products, the first of them sees the units one by one,
 so that going from n to n + 1 removed units needs one unit's share and not the whole product. A
 convolution whose kernel covers its whole input, as 1 × 1 behind a global pool, is one of them.
+Where features stay on a device, a suffix takes evaluations by reference: it gathers the features of
+the samples named and makes their masks from ranks.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.records import LinearHead
+from analyzer.records import Cut, LinearHead
 from analyzer.surgery.cut_plan import Plan
 from analyzer.surgery.graph import (
     ancestors,
@@ -27,12 +29,20 @@ from analyzer.surgery.graph import (
     operand,
     shape_of,
 )
-from analyzer.surgery.graph_builder import GraphBuilder, replace_with_input
+from analyzer.surgery.graph_builder import GraphBuilder, redirect, replace_with_input, set_type
+from analyzer.surgery.inputs_and_outputs import flatten_scores
 from analyzer.surgery.layout import Layout
-from analyzer.surgery.model_files import save_model
-from analyzer.surgery.outputs import flatten_scores
+from analyzer.surgery.network import save_model
 
-__all__ = ["write_linear_head"]
+__all__ = [
+    "HIGH",
+    "LOW",
+    "RANK",
+    "SAMPLE",
+    "write_gathering_suffix",
+    "write_linear_head",
+]
+
 
 _SAME_ELEMENTS = ("Flatten", "Identity", "Reshape", "Squeeze")
 
@@ -190,3 +200,46 @@ def _tail(model: ir.Model, plan: Plan, tensor: str, name: str) -> ir.Model:
     graph.inputs.clear()
     graph.inputs.append(z)
     return model
+
+
+SAMPLE, LOW, HIGH, RANK = "evaluation_sample", "evaluation_low", "evaluation_high", "unit_rank"
+
+
+def write_gathering_suffix(cut: Cut) -> Path:
+    """Write ``evaluations.onnx`` beside the suffix.
+
+    Its inputs are those of the suffix but the mask, now for C samples, and ``unit_rank`` int32
+    (C, M), ``evaluation_sample`` int64 (E,), ``evaluation_low`` and ``evaluation_high`` int32
+    (E,). Evaluation e is the sample ``evaluation_sample[e]`` with the units kept whose rank is at
+    least ``evaluation_low[e]`` and below ``evaluation_high[e]``; its scores are those of the
+    suffix.
+    """
+    model = ir.load(cut.suffix)
+    graph = model.graph
+    sample = ir.val(SAMPLE, dtype=ir.DataType.INT64, shape=["E"])
+    low, high = (ir.val(name, dtype=ir.DataType.INT32, shape=["E"]) for name in (LOW, HIGH))
+    rank = ir.val(RANK, dtype=ir.DataType.INT32, shape=["C", cut.site.channels])
+    inputs = []
+    new = GraphBuilder(graph, "evaluations")
+    for value in tuple(graph.inputs):
+        if value.name == cut.mask:
+            ranks = new.op("Gather", rank, sample, axis=0)  # (E, M)
+            column = new.constant(np.array([-1, 1]))
+            at_least = new.op("Not", new.op("Less", ranks, new.op("Reshape", low, column)))
+            below = new.op("Less", ranks, new.op("Reshape", high, column))
+            kept = new.op("And", at_least, below)
+            value.replace_all_uses_with(new.op("Cast", kept, to=ir.DataType.FLOAT.value))
+        elif value.name in cut.shared_inputs:
+            inputs.append(value)
+        else:
+            uses = value.uses()
+            gathered = new.op("Gather", value, sample, axis=0)
+            set_type(gathered, value.dtype, value.shape)
+            redirect(uses, gathered)
+            inputs.append(value)
+    new.insert_first()
+    graph.inputs.clear()
+    graph.inputs.extend([*inputs, rank, sample, low, high])
+    path = cut.suffix.with_name("evaluations.onnx")
+    save_model(model, path)
+    return path

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.surgery_check import _compare
+from analyzer.measures.ablation.checked_network import _compare
 
 SCORES = np.array([[1.0, 3.0, 2.0], [0.5, -4.0, 0.0]], np.float32)
 

@@ -9,6 +9,7 @@ from analyzer import estimation
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
+from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (
     AuditRecord,
     ClassRecord,
@@ -22,7 +23,6 @@ from analyzer.audit_record import (
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 from analyzer.measures.registry import feature_values
-from analyzer.request import AuditRequest
 
 __all__ = ["make_record", "some_of"]
 

@@ -1,8 +1,8 @@
 """What an audit is asked for: every option, declared once.
 
 The command line, the settings in ``audit.json`` and what identifies an audit follow from these
-declarations (:mod:`analyzer.options`). A function takes the group that it needs; a request is all
-of them together. How images are preprocessed is declared in :mod:`analyzer.data`.
+declarations (:mod:`analyzer.option_fields`). A function takes the group that it needs; a request is
+all of them together. Options of preprocessing are declared in :mod:`analyzer.data`.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analyzer.data.preprocessing_options import PreprocessOptions
-from analyzer.options import (
+from analyzer.option_fields import (
     option,
     parse_assignment,
     parse_names,

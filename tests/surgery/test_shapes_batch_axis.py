@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analyzer import surgery
-from analyzer.surgery.batch_axis import free_batch
+from analyzer.surgery.shapes import free_batch
 
 BAKED = """
 net (float[B,3,8,8] x) => (float[B,5] y)

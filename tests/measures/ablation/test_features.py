@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analyzer.errors import DataError
 from analyzer.measures.ablation import class_quantities, network_quantities
-from analyzer.measures.ablation.quantities import (
+from analyzer.measures.ablation.features import (
     CURVE_FEATURES,
     ascending_turning_point,
     chance_fraction,

@@ -129,7 +129,7 @@ class Audit:
 
     def _mean_curves(self) -> str:
         """Both curves averaged over the classes, as inline SVG."""
-        from analyzer.measures.ablation.report_figures import curve_figure
+        from analyzer.measures.ablation.report import curve_figure
         from analyzer.measures.svg import Frame
 
         share = self.curves["samples"][:, None]
