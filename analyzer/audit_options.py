@@ -7,13 +7,14 @@ all of them together. Options of preprocessing are declared in :mod:`analyzer.da
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
     parse_assignment,
     parse_names,
+    parse_part,
     parse_size,
     settings_of,
 )
@@ -102,7 +103,7 @@ class DataOptions:
     )
     seed: int = option(
         0,
-        "Of that draw, and of --rank random.",
+        "Of that draw, of --rank random, and of the parts and partners of interpolation.",
         metavar="N",
         least=0,
         show_default=True,
@@ -176,6 +177,22 @@ class MeasureOptions:
         False,
         "Also measure how far samples are from another class, at the images and three layers: the "
         "features of the margin-based estimate. Takes some more forward passes.",
+    )
+    interpolation_samples: int | Literal["all"] | None = option(
+        None,
+        "Samples that are mixed with others: a number, 0 for none, or all.  [default: all; from "
+        "20,000 on a part, balanced by class, that takes one pass]",
+        metavar="N|all",
+        parse=parse_part,
+        least=0,
+    )
+    neighbor_samples: int | Literal["all"] | None = option(
+        None,
+        "Samples whose neighbors are looked for, among themselves: a number, 0 for none, or all.  "
+        "[default: all, up to 100,000 and to what --memory holds]",
+        metavar="N|all",
+        parse=parse_part,
+        least=0,
     )
     suspects: int | None = option(
         None,

@@ -167,6 +167,8 @@ class AuditRecord:
     features: Mapping[str, float] = field(default_factory=dict)  # of the curves
     # What further measures say, by their names; in the file a field each, null if not asked for.
     sections: Mapping[str, Any] = field(default_factory=dict)
+    # Why measures that were asked for are missing, by their names.
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA
 

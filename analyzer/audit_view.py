@@ -129,7 +129,8 @@ class Audit:
 
     def _mean_curves(self) -> str:
         """Both curves averaged over the classes, as inline SVG."""
-        from analyzer.measures.ablation.report import Frame, curve_figure
+        from analyzer.measures.ablation.report import curve_figure
+        from analyzer.measures.svg import Frame
 
         share = self.curves["samples"][:, None]
         frame = Frame(width=340, height=200, left=34, right=8, top=8, bottom=30)

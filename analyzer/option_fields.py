@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 __all__ = [
     "Option",
@@ -23,6 +23,7 @@ __all__ = [
     "parse_image_size",
     "parse_names",
     "parse_numbers",
+    "parse_part",
     "parse_size",
     "settings_of",
 ]
@@ -148,6 +149,19 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if found is None or 0 in (int(found[1]), int(found[2] or 1)):
         raise ValueError(f"{text!r} is not an image size; write 224 or 224x160.")
     return int(found[1]), int(found[2] or found[1])
+
+
+def parse_part(text: str) -> int | Literal["all"]:
+    """How many of the samples: a number, or "all".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.strip() == "all":
+        return "all"
+    if not re.fullmatch(r"\d+", text.strip()):
+        raise ValueError(f"{text!r} is not a number of samples; write a number, 0 or all.")
+    return int(text)
 
 
 def parse_names(text: str) -> tuple[str, str]:

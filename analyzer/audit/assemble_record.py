@@ -71,7 +71,14 @@ def make_record(
         seconds=SecondsRecord(
             prefix=ablation.prefix_seconds, sweep=ablation.sweep_seconds, total=seconds
         ),
-        warnings=(*ablation.warnings, *_warnings(accuracy, chance, classes, ablation, empty)),
+        warnings=(
+            *ablation.warnings,
+            *_warnings(accuracy, chance, classes, ablation, empty),
+            *(
+                f"{name.capitalize()} could not be measured: {why}"
+                for name, why in fields["unmeasured"].items()
+            ),
+        ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,15 +1,18 @@
 """The audit folder: its record, and what an interrupted audit left in it.
 
-==================  =====================================================================
-``audit.json``      the record (:mod:`analyzer.audit_record`)
-``curves.npz``      per class: correct counts of both orders, samples, unit order
-``samples.npz``     per sample: label, correct, at how many n it is right in each order, and
-                    what the scores say with nothing removed
-``margins.npz``     per sample and layer: distance to the nearest other class; only with margins
-``suspects.csv``    the samples that look most as if they were memorised, by name
-``thumbnails.npz``  pictures of the first of them (:mod:`analyzer.audit.suspects`)
-``report.html``     what people read (:mod:`analyzer.audit.report`)
-==================  =====================================================================
+=====================  ==================================================================
+``audit.json``         the record (:mod:`analyzer.audit_record`)
+``curves.npz``         per class: correct counts of both orders, samples, unit order
+``samples.npz``        per sample: label, correct, at how many n it is right in each order, and
+                       what the scores say with nothing removed
+``margins.npz``        per sample and layer: distance to the nearest other class; only with
+                       margins
+``interpolation.npz``  per sample: what is named as it is mixed with others
+``neighbors.npz``      per sample: what labels its neighbors have
+``suspects.csv``       the samples that look most as if they were memorised, by name
+``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
+``report.html``        what people read (:mod:`analyzer.audit.report`)
+=====================  ==================================================================
 
 The ``.npz`` files of a measure are written and read in its own room.
 """

@@ -12,7 +12,7 @@ from analyzer.audit_options import AuditRequest, DataOptions, SiteOptions
 from analyzer.errors import DataError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
-from analyzer.option_fields import identity_of, options_of
+from analyzer.option_fields import identity_of, options_of, parse_part
 from analyzer.records import ExtraInput
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
@@ -93,4 +93,10 @@ def _check_options(request: AuditRequest) -> None:
                 f"{parameter(name)} cannot be {value!r}; choose one of "
                 f"{', '.join(declared.choices)}."
             )
+        if isinstance(value, int | float) and value < declared.least:
+            raise DataError(
+                f"{parameter(name)} cannot be {value}; the least is {declared.least:g}."
+            )
+        if declared.parse is parse_part and isinstance(value, str) and value != "all":
+            raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
     runtime.named_devices(request.device)

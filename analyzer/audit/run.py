@@ -1,6 +1,7 @@
 """An audit from the ONNX file and the training data to the folder that people keep."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,12 +15,14 @@ from analyzer.audit.report import render_report
 from analyzer.audit.suspects import SUSPECTS, find_suspects, pictures_of, write_suspects
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, DataError, parameter
+from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import prepare_folder
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
+from analyzer.measures.sample_images import SampleImages
 from analyzer.option_fields import identity_of
 from analyzer.records import Progress
+from analyzer.runtime.batching import OutOfMemory
 
 __all__ = ["run_audit"]
 
@@ -38,7 +41,8 @@ def run_audit(
 
     Args:
         request: what is asked for.
-        progress: called with the stages "network", "sweep" and "margins", in samples.
+        progress: called with the stages "network", "sweep", "margins", "read", "interpolation"
+            and "neighbors", in samples or, for "interpolation", in images.
         say: called with sentences for a person who is waiting.
 
     Raises:
@@ -46,73 +50,98 @@ def run_audit(
     """
     began = time.perf_counter()
     inputs = find_inputs(request)
-    request = _with_measures_for(inputs, request)
+    needed = _needed(inputs)
+    for measure in needed:
+        request = measure.asked_for(request)
     out, subject = request.out, inputs.subject
     finished = None if request.fresh else _finished(request, subject)
     if finished is not None:
         for measure in MEASURES:
-            if measure.measured(finished):
-                request = measure.asked_for(request)
+            request = measure.kept(request, finished)
         say(f"{out} holds the counts of this audit already; --fresh counts them again")
         if _says_the_same(finished, request, inputs):
             return finished
     wanted = [measure for measure in MEASURES if measure.wanted(request)]
-    missing = [m for m in wanted if finished is None or not m.measured(finished)]
+    missing = [
+        measure
+        for measure in wanted
+        if finished is None
+        or not measure.settled(request, finished)
+        or (measure in needed and not measure.measured(finished))
+    ]
     with _folder(request) as unfinished:
-        jobs = {m.name: _job(m, request, subject, unfinished, progress, say) for m in MEASURES}
+        found: dict[str, Any] = {}
+        unmeasured: dict[str, str] = {}
+        images = _images(request, subject, progress)
+        jobs = {
+            measure.name: Job(
+                request=request,
+                subject=subject,
+                scratch=unfinished.folder,
+                saved=functools.partial(unfinished.read, subject.key, measure.name),
+                save=functools.partial(unfinished.write, subject.key, measure=measure.name),
+                progress=progress,
+                say=say,
+                images=images,
+                found=found,
+            )
+            for measure in wanted
+        }
         if missing:
             unfinished.prepare()
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(jobs[measure.name])
-        found = {}
         for measure in wanted:
-            if finished is not None and measure not in missing:
-                found[measure.name] = measure.read(out, finished)
-            else:
-                found[measure.name] = measure.measure(jobs[measure.name])
-        fields = _fields(wanted, found, jobs)
+            name = measure.name
+            if measure in missing:
+                try:
+                    found[name] = measure.measure(jobs[name])
+                except (ModelError, OutOfMemory) as error:
+                    if not measure.optional or measure in needed:
+                        raise
+                    unmeasured[name] = str(error)
+            elif finished is not None and measure.measured(finished):
+                found[name] = measure.read(out, finished)
+            elif finished is not None:
+                unmeasured[name] = finished.unmeasured[name]
+        measured = [measure for measure in wanted if measure.name in found]
+        fields = _fields(measured, found, jobs) | {"unmeasured": unmeasured}
         counted = found["ablation"]
         result = make_record(request, inputs, counted, fields, time.perf_counter() - began)
         suspects = find_suspects(
             counted.samples, subject.site.channels, result.suspects, subject.source
         )
         write_suspects(out, suspects, pictures_of(suspects, subject.source))
-        for measure in wanted:
+        for measure in measured:
             measure.write(out, found[measure.name])
         write_record(out, result)
         for measure in MEASURES:
-            if measure not in wanted:
+            if measure not in measured:
                 measure.remove(out)
         render_report(out)
     return result
 
 
-def _with_measures_for(inputs: AuditInputs, request: AuditRequest) -> AuditRequest:
-    """The request, with every measure asked for whose features the gap model takes."""
-    if inputs.gap_model is not None:
-        for measure in MEASURES:
-            if set(measure.features) & set(inputs.gap_model.features):
-                request = measure.asked_for(request)
-    return request
+def _needed(inputs: AuditInputs) -> list[Measure[Any]]:
+    """The measures whose features the gap model takes."""
+    taken = set(inputs.gap_model.features if inputs.gap_model else ())
+    return [measure for measure in MEASURES if taken & set(measure.features)]
 
 
-def _job(
-    measure: Measure[Any],
-    request: AuditRequest,
-    subject: Subject,
-    unfinished: UnfinishedAudit,
-    progress: Progress,
-    say: Callable[[str], None],
-) -> Job:
-    return Job(
-        request=request,
-        subject=subject,
-        scratch=unfinished.folder,
-        saved=lambda: unfinished.read(subject.key, measure.name),
-        save=lambda arrays: unfinished.write(subject.key, arrays, measure.name),
-        progress=progress,
-        say=say,
-    )
+def _images(
+    request: AuditRequest, subject: Subject, progress: Progress
+) -> Callable[[], SampleImages]:
+    """The images of the samples, read when they are first asked for."""
+
+    @functools.cache
+    def opened() -> SampleImages:
+        return SampleImages.open(
+            subject.samples(skip_bad=request.skip_bad),
+            memory=request.memory // 2,
+            progress=progress,
+        )
+
+    return opened
 
 
 def _fields(
@@ -201,8 +230,8 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
     gap_model = inputs.gap_model.sha256 if inputs.gap_model else None
     return (
         (request.out / REPORT).exists()
-        and all(measure.measured(finished) for measure in MEASURES if measure.wanted(request))
-        and all(measure.features_complete(finished) for measure in MEASURES)
+        and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
+        and all(m.features_complete(finished) for m in MEASURES)
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
         and finished.settings.get("suspects") == request.suspects

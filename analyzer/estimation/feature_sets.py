@@ -14,7 +14,7 @@ from analyzer.estimation.linear_fits import Fit, least_squares, ridge
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.measures.ablation.features import AREA, CURVE_FEATURES
 from analyzer.measures.margins.margin_features import MARGIN_PREFIX, margin_obstacle
-from analyzer.measures.registry import SYMBOLS, is_feature
+from analyzer.measures.registry import SYMBOLS
 
 __all__ = [
     "FEATURE_SETS",
@@ -101,7 +101,7 @@ _DECLARED = (
         label="extended",
         description="all features of the curves that the table has, and of margins if any",
         needed=CURVE_FEATURES,
-        also=is_feature,
+        also=lambda name: name.startswith(MARGIN_PREFIX),
         fit=ridge,
         compared=False,
     ),

@@ -1,4 +1,4 @@
-"""Ways of looking at a network, one room each; none knows of another.
+"""Ways of looking at a network, one room each.
 
 Names are imported when they are first asked for: reading an audit needs no onnxruntime.
 """

@@ -22,6 +22,7 @@ from analyzer.records import ExtraInput, Site
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest, MeasureOptions
     from analyzer.data import Preprocessing, Source
+    from analyzer.measures.sample_images import SampleImages
     from analyzer.runtime import Samples
     from analyzer.surgery import Network
 
@@ -83,6 +84,8 @@ class Job:
     save: Callable[[State], None]
     progress: Callable[[str, int, int], None]
     say: Callable[[str], None]  # takes a sentence for the person waiting
+    images: Callable[[], "SampleImages"]  # of the samples, read once however often it is called
+    found: Mapping[str, Any]  # results of the measures so far, by their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,10 @@ class Measure(ABC, Generic[Result]):
     section: ClassVar[type | None] = None
     """The record of its section in ``audit.json``; None where its fields stand at the top."""
 
+    optional: ClassVar[bool] = False
+    """Whether an audit is whole without it: where the network does not allow it, a warning says
+    why, unless a gap model needs it."""
+
     @abstractmethod
     def wanted(self, options: "MeasureOptions") -> bool:
         """Whether it is asked for."""
@@ -123,6 +130,14 @@ class Measure(ABC, Generic[Result]):
     def asked_for(self, request: "AuditRequest") -> "AuditRequest":
         """The request with this measure asked for."""
         return request
+
+    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
+        """The request with what a finished audit has of this measure asked for, too."""
+        return self.asked_for(request) if self.measured(record) else request
+
+    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+        """Whether a finished audit has it as it is asked for, so that nothing is left to do."""
+        return self.measured(record)
 
     def prepare(self, job: Job) -> None:
         """Refuse, before anything long begins, what cannot be measured.
@@ -161,7 +176,10 @@ class Measure(ABC, Generic[Result]):
 
     @abstractmethod
     def fields(self, result: Result, job: Job) -> dict[str, Any]:
-        """Its fields of the record: those at the top, or ``{"sections": …}`` of its own."""
+        """Its fields of the record: those at the top, or ``{"sections": …}`` of its own.
+
+        All results are in ``job.found`` by then.
+        """
 
     @abstractmethod
     def feature_values(self, record: AuditRecord) -> dict[str, float]:

@@ -4,12 +4,14 @@ from typing import Any
 
 from analyzer.audit_record import AuditRecord
 from analyzer.measures.ablation.measure import Ablation
+from analyzer.measures.interpolation.measure import Interpolation
 from analyzer.measures.margins.measure import Margins
 from analyzer.measures.measure import Measure
+from analyzer.measures.neighbors.measure import Neighbors
 
 __all__ = ["FEATURES", "MEASURES", "SYMBOLS", "feature_values", "is_feature"]
 
-MEASURES: tuple[Measure[Any], ...] = (Ablation(), Margins())
+MEASURES: tuple[Measure[Any], ...] = (Ablation(), Margins(), Interpolation(), Neighbors())
 
 FEATURES: tuple[str, ...] = tuple(name for measure in MEASURES for name in measure.features)
 """The names of all features that a gap model can take."""

@@ -54,7 +54,7 @@ def no_counting(monkeypatch):
 def content(request):
     """What the files of an audit say, but for times."""
     record = json.loads((request.out / "audit.json").read_bytes())
-    for timed in (record, record["margins"]):
+    for timed in (record, record["margins"], record["interpolation"], record["neighbors"]):
         timed.pop("seconds")
     record.pop("created")
     return record, [(request.out / name).read_bytes() for name in FILES[1:]]
@@ -83,7 +83,7 @@ def test_the_record_describes_what_is_kept_of_every_sample(asked):
 def test_margins_are_added_to_a_finished_audit(asked, tmp_path, monkeypatch):
     without = run_audit(replace(asked, margins=False))
     run_audit(replace(asked, out=tmp_path / "at once"))
-    assert "margins" not in without.sections
+    assert without.sections.keys() == {"interpolation", "neighbors"}
     monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
     run_audit(asked)
     assert content(asked) == content(replace(asked, out=tmp_path / "at once"))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 FILES = [
-    "audit.json", "curves.npz", "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
+    "audit.json", "curves.npz", "interpolation.npz", "neighbors.npz", "report.html", "samples.npz",
+    "suspects.csv", "thumbnails.npz",
 ]  # fmt: skip
 
 
@@ -31,7 +32,10 @@ def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap,
     )
     assert (shown.code, shown.err) == (0, "")
     names = [line.split()[0] for line in shown.out.splitlines()]
-    assert names == ["network", "data", "accuracy", "ζ", "κ", "gap", "time", "suspects", "report"]
+    assert names == [
+        "network", "data", "accuracy", "ζ", "κ", "interpolation", "neighbors", "gap", "time",
+        "suspects", "report",
+    ]  # fmt: skip
     assert "somewhere/audit/report.html" in shown.out
     assert "60 samples of 10 classes" in shown.out
 
@@ -44,7 +48,7 @@ def test_an_estimate_that_is_rounded_to_nothing_has_no_sign(onnx_gap):
     record["gap"] = found
     Path("audit/audit.json").write_text(json.dumps(record), encoding="utf-8")
     shown = onnx_gap(*arguments)
-    assert "gap       0.000 estimated" in shown.out
+    assert "gap            0.000 estimated" in shown.out
 
 
 def test_another_precision_than_float32_is_in_the_summary(onnx_gap, network, train):
@@ -95,7 +99,7 @@ def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     shown = onnx_gap(*arguments, "--suspects", 0)
     assert shown.code == 0
     assert not any(line.startswith("suspects") for line in shown.out.splitlines())
-    assert left_in(folder) == FILES[:4]
+    assert left_in(folder) == FILES[:6]
     assert onnx_gap(*arguments, "--suspects", -1).code == 2
 
 
@@ -224,8 +228,35 @@ def test_another_ranking_is_said_with_what_it_does_to_the_estimate(onnx_gap):
     assert shown.code == 0
     names = [line.split()[0] for line in shown.out.splitlines()[:-1]]
     assert names == [
-        "network", "data", "accuracy", "ranking", "ζ", "κ", "gap", "time", "suspects", "report",
+        "network", "data", "accuracy", "ranking", "ζ", "κ", "interpolation", "neighbors", "gap",
+        "time", "suspects", "report",
     ]  # fmt: skip
     assert "ranked by random, not by activity" in shown.out
     assert "by random here, by l1 where the gap model 'digits' was fitted" in shown.err
     assert onnx_gap(*arguments, "--out", "audit", "--json").json["settings"]["rank"] == "random"
+
+
+def test_interpolation_and_neighbors_take_a_number_of_samples_none_or_all(audit, onnx_gap):
+    folder = audit("part", "--interpolation-samples", 20, "--neighbor-samples", "all")
+    record = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+    assert record["interpolation"]["samples"] == 20
+    assert record["neighbors"]["samples"] == 60
+    assert record["settings"]["neighbor_samples"] == "all"
+    folder = audit("none", "--interpolation-samples", 0, "--neighbor-samples", 0)
+    assert left_in(folder) == [name for name in FILES if name not in FILES[2:4]]
+
+
+@pytest.mark.parametrize("given", ["-1", "some", "1.5", ""])
+def test_a_number_of_samples_that_is_none(onnx_gap, network, train, given):
+    arguments = ("audit", network, "--data", train, "--out", "audit")
+    shown = onnx_gap(*arguments, f"--interpolation-samples={given}")
+    assert shown.code == 2
+    assert "is not a number of samples; write a number, 0 or all" in shown.err
+
+
+def test_half_way_and_neighbors_are_a_plain_line_each(audit, onnx_gap, network, train):
+    arguments = ("audit", network, "--data", train, "--preprocess", "none", "--out", audit())
+    lines = dict(line.split(maxsplit=1) for line in onnx_gap(*arguments).out.splitlines())
+    assert "half way to another image of its label, " in lines["interpolation"]
+    assert "of 60 samples keep it" in lines["interpolation"]
+    assert "of 60 samples as images" in lines["neighbors"]

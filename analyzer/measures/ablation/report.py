@@ -1,10 +1,4 @@
-"""The ablation's section of the report: curves, the scatter of the classes, and their table.
-
-Figures are computed as coordinates, ready for the template to draw as inline SVG. They do not go
-through matplotlib: importing it would cost more than the rest of a small audit, and these figures
-take their colours from the page, in light and in dark. Figures for files of their own are in
-:mod:`analyzer.audit.plots`.
-"""
+"""The ablation's section of the report: curves, the scatter of the classes, and their table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +10,11 @@ from analyzer.audit_record import AuditRecord, ClassRecord
 from analyzer.errors import AuditFolderError
 from analyzer.measures.ablation.result_files import CURVES, read_curves
 from analyzer.measures.measure import ReportSection
+from analyzer.measures.svg import Frame, path_through
 from analyzer.records import ClassCurves
 
 __all__ = [
     "CurveFigure",
-    "Frame",
     "Panel",
     "Point",
     "RankingWords",
@@ -34,26 +28,6 @@ __all__ = [
 
 _STEPS = (0.02, 0.05, 0.1, 0.2)  # of the ticks of an axis within 0 and 1
 _LEAST_SPAN = 0.1  # below it an axis would magnify noise
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A drawing of ``width`` × ``height`` and the plotting area inside its margins."""
-
-    width: int
-    height: int
-    left: int
-    right: int
-    top: int
-    bottom: int
-
-    def x(self, share: float | np.ndarray) -> float | np.ndarray:
-        """Pixels from the left of ``share`` (0: left end of the axis, 1: right end)."""
-        return self.left + share * (self.width - self.left - self.right)
-
-    def y(self, share: float | np.ndarray) -> float | np.ndarray:
-        """Pixels from the top of ``share`` (0: foot of the axis, 1: its head)."""
-        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +96,9 @@ def curve_figure(
     down, up = _vertices(descending, frame), _vertices(ascending, frame)
     return CurveFigure(
         frame=frame,
-        descending=_path(down),
-        ascending=_path(up),
-        area=_path(np.concatenate([down, up[::-1]])) + "z",
+        descending=path_through(down),
+        ascending=path_through(up),
+        area=path_through(np.concatenate([down, up[::-1]])) + "z",
         chance=round(float(frame.y(chance)), 1),
         n0=_turning_point(descending, n0, frame),
         n0_r=_turning_point(ascending, n0_r, frame),
@@ -178,10 +152,6 @@ def _vertices(values: np.ndarray, frame: Frame) -> np.ndarray:
     bend = np.ones(len(values), bool)
     bend[1:-1] = np.abs(np.diff(y, 2)) > 1e-9
     return np.stack([np.round(x, 1), y], axis=1)[bend]
-
-
-def _path(vertices: np.ndarray) -> str:
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in vertices.tolist())
 
 
 def _turning_point(curve: np.ndarray, n: float, frame: Frame) -> Point:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.measures.ablation.report import Frame, curve_figure, scatter_figure
+from analyzer.measures.ablation.report import curve_figure, scatter_figure
+from analyzer.measures.svg import Frame
 
 FRAME = Frame(width=120, height=110, left=10, right=10, top=5, bottom=5)
 

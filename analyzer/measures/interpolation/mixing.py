@@ -37,8 +37,8 @@ __all__ = [
     "INTERPOLATION_FEATURES",
     "MIXING_WEIGHTS",
     "PARTNERS",
-    "Interpolation",
     "InterpolationState",
+    "MixedAnswers",
     "MixingPlan",
     "ResponseCurves",
     "interpolation_features",
@@ -135,7 +135,7 @@ class InterpolationState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Interpolation:
+class MixedAnswers:
     """What was found of S samples; counts are of partners, 0 of 0 where there was none."""
 
     measured: np.ndarray  # bool (S,): False where a sample was not looked at, or not read
@@ -356,7 +356,7 @@ def _block(plan: MixingPlan, rows: np.ndarray, at: int, images: SampleImages, me
     return at + (len(ahead) if len(first) <= most else int(np.sort(first)[most]) // 2)
 
 
-def read_interpolation(plan: MixingPlan, state: InterpolationState) -> Interpolation:
+def read_interpolation(plan: MixingPlan, state: InterpolationState) -> MixedAnswers:
     """What the answers say of each sample, of a plan that has been run to its end."""
     if state.at < len(plan.rows):
         raise ValueError("the interpolation has not been run to its end")
@@ -385,7 +385,7 @@ def read_interpolation(plan: MixingPlan, state: InterpolationState) -> Interpola
         spread[~measured] = 0
         return spread
 
-    return Interpolation(
+    return MixedAnswers(
         measured=measured,
         correct=own[where, 0] & measured,
         same=of_samples(same),
@@ -397,7 +397,7 @@ def read_interpolation(plan: MixingPlan, state: InterpolationState) -> Interpola
     )
 
 
-def response_curves(found: Interpolation) -> ResponseCurves:
+def response_curves(found: MixedAnswers) -> ResponseCurves:
     """A_same, A_other and third of the network, each divided by A(1).
 
     Means over the samples that have such a partner; a sample of a class-balanced part counts for

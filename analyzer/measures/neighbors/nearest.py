@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analyzer import runtime
 from analyzer.errors import AuditFolderError, ModelError
 from analyzer.measures.sample_images import (
     PartSize,
@@ -28,16 +29,16 @@ from analyzer.measures.sample_images import (
 )
 from analyzer.records import ActivationGraph, Progress
 from analyzer.runtime.batching import images_at_once, in_pieces, padded
-from analyzer.runtime.sessions import open_session
 
 __all__ = [
     "LAYERS",
     "NEIGHBORS",
     "NEIGHBORS_FEATURES",
     "NeighborState",
-    "Neighbors",
+    "NeighborVotes",
     "choose_part",
     "count_sketch",
+    "count_votes",
     "label_support",
     "measure_neighbors",
     "nearest_neighbors",
@@ -122,7 +123,7 @@ class NeighborState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Neighbors:
+class NeighborVotes:
     """What was found of S samples at the five layers of :data:`LAYERS`."""
 
     measured: np.ndarray  # bool (S,): False where a sample was not looked at, or not read
@@ -194,7 +195,7 @@ def measure_neighbors(
         ModelError: the graph cannot be run, or an activation is not a finite number.
         OutOfMemory: not even one image fits.
     """
-    session = open_session(graph.path, device, threads=threads, custom_ops=graph.custom_ops)
+    session = runtime.open_session(graph.path, device, threads=threads, custom_ops=graph.custom_ops)
     checkpoint = _Checkpoint(save, save_every)
     tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
     total = len(part) * (1 + len(tensors))
@@ -393,7 +394,7 @@ def read_neighbors(
     images: SampleImages,
     part: np.ndarray,
     state: NeighborState,
-) -> Neighbors:
+) -> NeighborVotes:
     """What the neighbors say of each sample, of a search that has been run to its end."""
     if state.found is None or state.searched < state.found.shape[0] * len(part):
         raise ValueError("the search for neighbors has not been run to its end")
@@ -406,14 +407,14 @@ def read_neighbors(
     tensors = list(dict.fromkeys(layer.tensor for layer in graph.layers))
     for number, layer in enumerate(graph.layers):
         found = state.found[tensors.index(layer.tensor)]
-        agreement[number, part], majority[number, part] = _votes(found, labels)
+        agreement[number, part], majority[number, part] = count_votes(found, labels)
         if layer.name == "two_thirds" and len(part):
             nearest[part] = np.where(found < 0, -1, part[found])
     weight = class_weights(images.labels, images.read, measured)
-    return Neighbors(measured, agreement, majority, nearest, weight)
+    return NeighborVotes(measured, agreement, majority, nearest, weight)
 
 
-def _votes(found: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def count_votes(found: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Agreement and majority of each row, (N,); of labels equally often there, the nearest."""
     there = found >= 0
     voted = np.where(there, labels[found] if len(labels) else 0, -1)  # (N, k)
@@ -425,7 +426,9 @@ def _votes(found: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return agreement, np.where(count > 0, winner, -1)
 
 
-def neighbors_features(found: Neighbors, labels: np.ndarray, hold: np.ndarray) -> dict[str, float]:
+def neighbors_features(
+    found: NeighborVotes, labels: np.ndarray, hold: np.ndarray
+) -> dict[str, float]:
     """The features of :data:`NEIGHBORS_FEATURES` by name; NaN where no sample tells.
 
     A sample of a class-balanced part counts for as many as it stands for.
@@ -433,7 +436,7 @@ def neighbors_features(found: Neighbors, labels: np.ndarray, hold: np.ndarray) -
     Args:
         found: of S samples.
         labels: int64 (S,).
-        hold: float (S,), see :class:`analyzer.measures.interpolation.Interpolation`; NaN where a
+        hold: float (S,), see :class:`analyzer.measures.interpolation.MixedAnswers`; NaN where a
             sample has none, which is not trusted.
     """
     told = found.majority >= 0

@@ -11,12 +11,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from analyzer import runtime, surgery
 from analyzer.errors import AuditFolderError, ModelError
-from analyzer.measures.neighbors import (
+from analyzer.measures.neighbors.nearest import (
     LAYERS,
     NEIGHBORS_FEATURES,
     SKETCH,
-    Neighbors,
     NeighborState,
+    NeighborVotes,
     choose_part,
     count_sketch,
     label_support,
@@ -27,7 +27,7 @@ from analyzer.measures.neighbors import (
     unit_vectors,
 )
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 6, 6)
 TEXT = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -338,7 +338,7 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
         states.append({name: array.copy() for name, array in state.arrays().items()})
 
     state = NeighborState(50)
-    monkeypatch.setattr("analyzer.measures.neighbors._BLOCK", 8)
+    monkeypatch.setattr("analyzer.measures.neighbors.nearest._BLOCK", 8)
     options = {"batch": 4, "save_every": -1}
     wanted = measured(graph, samples, part, state, save=keep, **options)
     assert len(states) > 20
@@ -365,7 +365,7 @@ def test_features_by_hand():
     labels = np.array([0, 0, 1, 1, 1])
     majority = np.tile([0, 1, 1, 0, -1], (5, 1))
     majority[4] = [1, 1, 0, 0, 0]
-    found = Neighbors(
+    found = NeighborVotes(
         measured=np.ones(5, bool), agreement=np.zeros((5, 5)), majority=majority,
         nearest=np.zeros((5, 10), int), weight=np.array([1.0, 1, 2, 2, 2]),
     )  # fmt: skip

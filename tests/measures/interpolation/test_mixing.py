@@ -10,7 +10,7 @@ from samples_in_memory import opened
 
 from analyzer import runtime, surgery
 from analyzer.errors import AuditFolderError
-from analyzer.measures.interpolation import (
+from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
     MIXING_WEIGHTS,
     InterpolationState,
@@ -24,7 +24,7 @@ from analyzer.measures.interpolation import (
 from analyzer.measures.sample_images import SampleImages
 from analyzer.runtime.batching import Samples
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 3, 3)
 CLASSES = 4
 FIELDS = ("measured", "correct", "same", "same_asked", "other", "third", "other_asked", "hold")

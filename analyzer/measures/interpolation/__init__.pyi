@@ -1,0 +1,43 @@
+from .measure import (
+    INTERPOLATION,
+    Interpolation,
+    InterpolationRecord,
+    InterpolationResult,
+    read_answers,
+)
+from .mixing import (
+    INTERPOLATION_FEATURES,
+    MIXING_WEIGHTS,
+    PARTNERS,
+    InterpolationState,
+    MixedAnswers,
+    MixingPlan,
+    ResponseCurves,
+    interpolation_features,
+    measure_interpolation,
+    mix,
+    plan_mixing,
+    read_interpolation,
+    response_curves,
+)
+
+__all__ = [
+    "INTERPOLATION",
+    "INTERPOLATION_FEATURES",
+    "MIXING_WEIGHTS",
+    "PARTNERS",
+    "Interpolation",
+    "InterpolationRecord",
+    "InterpolationResult",
+    "InterpolationState",
+    "MixedAnswers",
+    "MixingPlan",
+    "ResponseCurves",
+    "interpolation_features",
+    "measure_interpolation",
+    "mix",
+    "plan_mixing",
+    "read_answers",
+    "read_interpolation",
+    "response_curves",
+]

@@ -1,0 +1,324 @@
+"""Same-label interpolation as a measure: forward passes of the whole network over mixed images."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import AuditFolderError
+from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.interpolation.mixing import (
+    INTERPOLATION_FEATURES,
+    MIXING_WEIGHTS,
+    PARTNERS,
+    InterpolationState,
+    MixedAnswers,
+    MixingPlan,
+    ResponseCurves,
+    interpolation_features,
+    measure_interpolation,
+    plan_mixing,
+    read_interpolation,
+    response_curves,
+)
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.sample_images import class_weights
+
+if TYPE_CHECKING:
+    from analyzer.audit_options import AuditRequest, MeasureOptions
+
+__all__ = [
+    "INTERPOLATION",
+    "Interpolation",
+    "InterpolationRecord",
+    "InterpolationResult",
+    "read_answers",
+]
+
+INTERPOLATION = "interpolation.npz"
+_CHECKPOINT_SECONDS = 5.0
+_COUNTS = ("same", "same_asked", "other", "third", "other_asked")
+
+
+@dataclass(frozen=True, slots=True)
+class InterpolationRecord:
+    """The section ``interpolation`` of ``audit.json``; null where no sample tells."""
+
+    lambdas: tuple[float, ...]  # λ: what part of a mixed image is the sample's own
+    accuracy: float | None  # A(1), with nothing mixed
+    same: tuple[float | None, ...]  # A_same(λ) / A(1)
+    other: tuple[float | None, ...]  # A_other(λ) / A(1)
+    third: tuple[float | None, ...]  # third(λ) / A(1)
+    hold_mean: float | None  # A_same(½)
+    partners: int  # R
+    samples: int  # that were looked at
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class InterpolationResult:
+    """What was found of the S samples that were read, in the order of the data."""
+
+    answers: MixedAnswers
+    partners: int
+    seconds: float
+
+
+class Interpolation(Measure[InterpolationResult]):
+    """Whether the network names a sample's label on the way to others of that label."""
+
+    name = "interpolation"
+    features = tuple(INTERPOLATION_FEATURES)
+    section = InterpolationRecord
+    optional = True
+
+    def wanted(self, options: "MeasureOptions") -> bool:
+        """Unless ``interpolation_samples`` is 0."""
+        return options.interpolation_samples != 0
+
+    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
+        """The request with the default samples, where there were to be none."""
+        return request if self.wanted(request) else replace(request, interpolation_samples=None)
+
+    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
+        """The request with the samples of the record, where there were to be none."""
+        if self.wanted(request) or not self.measured(record):
+            return request
+        return replace(request, interpolation_samples=record.settings["interpolation_samples"])
+
+    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+        """Whether the record tells of as many samples, or why they cannot be measured."""
+        return (self.measured(record) or self.name in record.unmeasured) and record.settings[
+            "interpolation_samples"
+        ] == request.interpolation_samples
+
+    def measure(self, job: Job) -> InterpolationResult:
+        """Mix the samples of the plan, or what is left of them."""
+        from analyzer import runtime, surgery
+
+        request, subject, images = job.request, job.subject, job.images()
+        plan = plan_mixing(images, samples=request.interpolation_samples, seed=request.seed)
+        network = runtime.WholeNetwork(
+            surgery.runnable_file(subject.network, job.scratch),
+            subject.network.info.inputs[0],
+            surgery.find_answer(subject.network, request.output),
+            further=subject.extra_inputs,
+            custom_ops=request.custom_ops,
+        )
+        device, *_ = runtime.named_devices(request.device)
+        session = runtime.open_session(
+            network.path, device, threads=request.threads, custom_ops=network.custom_ops
+        )
+        image = images.take(np.flatnonzero(images.read)[:1])
+        state, plan_digest = InterpolationState.start(plan), _digest(plan)
+        saved = job.saved()
+        if saved is not None and str(saved["plan"]) == plan_digest:
+            state = state.restored(saved)
+        measure_interpolation(
+            plan,
+            images,
+            state,
+            lambda batch: runtime.name_classes(network, session, batch),
+            batch=network.image.fixed_batch or runtime.images_at_once(image.nbytes, session.device),
+            memory=request.memory // 2,
+            save=lambda state: job.save({"plan": np.array(plan_digest), **state.arrays()}),
+            save_every=_CHECKPOINT_SECONDS,
+            progress=job.progress,
+        )
+        answers = _taken(read_interpolation(plan, state), images.read)
+        return InterpolationResult(answers, PARTNERS, state.seconds)
+
+    def measured(self, record: AuditRecord) -> bool:
+        """Whether the record has the section."""
+        return self.name in record.sections
+
+    def read(self, folder: Path, record: AuditRecord) -> InterpolationResult:
+        """The section and ``interpolation.npz``."""
+        said: InterpolationRecord = record.sections[self.name]
+        return InterpolationResult(read_answers(folder), said.partners, said.seconds)
+
+    def write(self, folder: Path, result: InterpolationResult) -> None:
+        """Write ``interpolation.npz``: counts by sample and λ, and what follows from them."""
+        answers = result.answers
+        write_arrays(
+            folder / INTERPOLATION,
+            {
+                "hold": answers.hold.astype(np.float32),
+                **{field.name: getattr(answers, field.name) for field in fields(answers)},
+            },
+        )
+
+    def remove(self, folder: Path) -> None:
+        """Remove ``interpolation.npz``."""
+        (folder / INTERPOLATION).unlink(missing_ok=True)
+
+    def fields(self, result: InterpolationResult, job: Job) -> dict[str, Any]:
+        """The section ``interpolation``."""
+        curves, answers = response_curves(result.answers), result.answers
+        record = InterpolationRecord(
+            lambdas=MIXING_WEIGHTS,
+            **_curve_fields(curves),
+            partners=result.partners,
+            samples=int(answers.measured.sum()),
+            seconds=result.seconds,
+        )
+        return {"sections": {self.name: record}}
+
+    def feature_values(self, record: AuditRecord) -> dict[str, float]:
+        """Three points of the curves, and the mean of hold; without those that are null."""
+        if not self.measured(record):
+            return {}
+        said: InterpolationRecord = record.sections[self.name]
+        curves = ResponseCurves(
+            accuracy=_number(said.accuracy),
+            same=np.array([_number(value) for value in said.same]),
+            other=np.array([_number(value) for value in said.other]),
+            third=np.array([_number(value) for value in said.third]),
+            hold_mean=_number(said.hold_mean),
+        )
+        found = interpolation_features(curves)
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """What becomes of the label half way to another image of it."""
+        if self.measured(record):
+            said: InterpolationRecord = record.sections[self.name]
+            if said.hold_mean is None:
+                yield self.name, "no sample has another image of its label"
+            else:
+                yield (
+                    self.name,
+                    f"half way to another image of its label, {said.hold_mean:.1%} of "
+                    f"{said.samples:,} samples keep it",
+                )
+
+    def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
+        """Whether counts are within bounds, and hold and the curves follow from them."""
+        if self.measured(record):
+            said: InterpolationRecord = record.sections[self.name]
+            hold = _read(folder)["hold"]
+            wrong = _faults(said, read_answers(folder), hold, read_samples(folder).label)
+            right = f"hold and the response curves follow from the counts of {INTERPOLATION}."
+            yield check(self.name, wrong, right)
+
+    def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
+        """The response curves."""
+        if not self.measured(record):
+            return None
+        from analyzer.measures.interpolation.report import report_section
+
+        return report_section(record.sections[self.name])
+
+
+def read_answers(folder: Path) -> MixedAnswers:
+    """What an audit folder says of its S samples.
+
+    Raises:
+        AuditFolderError: ``interpolation.npz`` is missing, damaged or holds something else.
+    """
+    arrays = _read(folder)
+    return MixedAnswers(**{field.name: arrays[field.name] for field in fields(MixedAnswers)})
+
+
+def _read(folder: Path) -> dict[str, np.ndarray]:
+    path = folder / INTERPOLATION
+    names = ["hold", *(field.name for field in fields(MixedAnswers))]
+    arrays = read_arrays(path, names)
+    samples = arrays["measured"].shape[:1]
+    wanted = {name: (np.uint8, (*samples, len(MIXING_WEIGHTS))) for name in _COUNTS} | {
+        "measured": (np.bool_, samples),
+        "correct": (np.bool_, samples),
+        "weight": (np.float64, samples),
+        "hold": (np.float32, samples),
+    }
+    for name, (dtype, shape) in wanted.items():
+        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+            raise AuditFolderError(
+                f"{path}: '{name}' is {arrays[name].dtype} of shape {arrays[name].shape}; "
+                f"{np.dtype(dtype)} of shape {shape} was expected. {RUN_AGAIN}"
+            )
+    return arrays
+
+
+def _taken(answers: MixedAnswers, places: np.ndarray) -> MixedAnswers:
+    """The answers of some samples, bool (S,)."""
+    taken = {field.name: getattr(answers, field.name)[places] for field in fields(answers)}
+    return MixedAnswers(**taken)
+
+
+def _digest(plan: MixingPlan) -> str:
+    """Identifies what is to be run, as hex: samples, partners and their order."""
+    found = hashlib.sha256()
+    for array in (plan.content_of, plan.place, plan.label, plan.partner, plan.weight):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _curve_fields(curves: ResponseCurves) -> dict[str, Any]:
+    """The fields of the record that follow from the curves."""
+    return {
+        "accuracy": _known(curves.accuracy),
+        "same": tuple(map(_known, curves.same.tolist())),
+        "other": tuple(map(_known, curves.other.tolist())),
+        "third": tuple(map(_known, curves.third.tolist())),
+        "hold_mean": _known(curves.hold_mean),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _agree(one: float | None, other: float | None) -> bool:
+    return one is other if one is None or other is None else same(one, other)
+
+
+def _faults(
+    said: InterpolationRecord, found: MixedAnswers, hold: np.ndarray, labels: np.ndarray
+) -> list[str]:
+    """What section and file say and the counts do not, in sentences."""
+    if len(found.measured) != len(labels):
+        return [f"{INTERPOLATION} has {len(found.measured)} samples, {SAMPLES} has {len(labels)}."]
+    if said.lambdas != MIXING_WEIGHTS:
+        return [f"'lambdas' is {said.lambdas} in audit.json, {MIXING_WEIGHTS} was expected."]
+    measured, wrong = found.measured, []
+    if int(measured.sum()) != said.samples:
+        wrong.append(
+            f"{int(measured.sum())} samples are measured in {INTERPOLATION}, "
+            f"{said.samples} in audit.json."
+        )
+    most = np.array([1] * (len(MIXING_WEIGHTS) - 1) + [said.partners])
+    asked, others = found.same_asked, found.other_asked
+    bounds = {
+        "same": found.same <= asked,
+        "same_asked": (asked <= most * measured[:, None]) & ((asked > 0) == (asked[:, -1:] > 0)),
+        "other": found.other.astype(int) + found.third <= others,
+        "other_asked": (others <= measured[:, None]) & (others == others[:, -1:]),
+    }
+    wrong += [
+        f"'{name}' of {int((~within).any(axis=1).sum())} samples in {INTERPOLATION} is out of "
+        "bounds."
+        for name, within in bounds.items()
+        if not within.all()
+    ]
+    everyone = np.ones(len(labels), bool)
+    if not np.allclose(found.weight, class_weights(labels, everyone, measured), rtol=1e-9):
+        wrong.append(f"'weight' in {INTERPOLATION} does not follow from the labels of {SAMPLES}.")
+    if not np.array_equal(hold, found.hold.astype(np.float32), equal_nan=True):
+        wrong.append(f"'hold' in {INTERPOLATION} does not follow from the counts beside it.")
+    for name, value in _curve_fields(response_curves(found)).items():
+        stated = getattr(said, name)
+        one, other = (item if isinstance(item, tuple) else (item,) for item in (stated, value))
+        if len(one) != len(other) or not all(map(_agree, one, other)):
+            wrong.append(f"'{name}' is {stated} in audit.json, {INTERPOLATION} gives {value}.")
+    return wrong

@@ -1,0 +1,362 @@
+"""Neighbors as a measure: activations at four depths, and who lies near whom there."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import AuditFolderError
+from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.interpolation.measure import Interpolation, read_answers
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.neighbors.nearest import (
+    LAYERS,
+    NEIGHBORS_FEATURES,
+    NeighborState,
+    NeighborVotes,
+    choose_part,
+    count_votes,
+    measure_neighbors,
+    neighbors_features,
+    read_neighbors,
+)
+from analyzer.measures.sample_images import SampleImages, class_weights
+
+if TYPE_CHECKING:
+    from analyzer.audit_options import AuditRequest, MeasureOptions
+
+__all__ = [
+    "NEIGHBORS_FILE",
+    "NeighborLayerRecord",
+    "Neighbors",
+    "NeighborsRecord",
+    "NeighborsResult",
+    "read_votes",
+]
+
+NEIGHBORS_FILE = "neighbors.npz"
+_CHECKPOINT_SECONDS = 5.0
+_TWO_THIRDS = LAYERS.index("two_thirds")
+_WORDS = {
+    "images": "the images",
+    "first": "first activation",
+    "third": "a third of the way",
+    "two_thirds": "two thirds of the way",
+    "last": "last activation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborLayerRecord:
+    """The share of samples that their neighbors outvote at one layer; null where none has any."""
+
+    name: str  # one of LAYERS
+    tensor: str
+    operator: str  # that makes it; "input" for the images
+    error: float | None
+    trusted_error: float | None  # over samples with hold ≥ ½; null without interpolation
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborsRecord:
+    """The section ``neighbors`` of ``audit.json``."""
+
+    layers: tuple[NeighborLayerRecord, ...]  # the images first, then by depth
+    k: int  # neighbors of a sample
+    samples: int  # that were looked at, and looked for
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborsResult:
+    """What was found of the S samples that were read, in the order of the data."""
+
+    votes: NeighborVotes
+    layers: tuple[tuple[str, str, str], ...]  # (name, tensor, operator)
+    seconds: float
+
+
+class Neighbors(Measure[NeighborsResult]):
+    """Whether the samples that the network sees as most alike have the same label."""
+
+    name = "neighbors"
+    features = tuple(NEIGHBORS_FEATURES)
+    section = NeighborsRecord
+    optional = True
+
+    def wanted(self, options: "MeasureOptions") -> bool:
+        """Unless ``neighbor_samples`` is 0."""
+        return options.neighbor_samples != 0
+
+    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
+        """The request with the default samples, where there were to be none."""
+        return request if self.wanted(request) else replace(request, neighbor_samples=None)
+
+    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
+        """The request with the samples of the record, where there were to be none."""
+        if self.wanted(request) or not self.measured(record):
+            return request
+        return replace(request, neighbor_samples=record.settings["neighbor_samples"])
+
+    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+        """Whether the record tells of as many samples, or why they cannot be measured."""
+        return (self.measured(record) or self.name in record.unmeasured) and record.settings[
+            "neighbor_samples"
+        ] == request.neighbor_samples
+
+    def measure(self, job: Job) -> NeighborsResult:
+        """Gather the activations and search them, or what is left of them."""
+        from analyzer import runtime, surgery
+
+        request, images = job.request, job.images()
+        image = images.take(np.flatnonzero(images.read)[:1])
+        graph = surgery.write_activation_outputs(
+            job.subject.network,
+            job.scratch / "activations.onnx",
+            image.shape[1:],
+            output=request.output,
+        )
+        held = 0 if images.held is None else images.held.nbytes
+        part = choose_part(
+            images,
+            samples=request.neighbor_samples,
+            memory=request.memory - held,
+            seed=request.seed,
+        )
+        state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
+        saved = job.saved()
+        if saved is not None and str(saved["part"]) == part_digest:
+            state = state.restored(saved)
+        device, *_ = runtime.named_devices(request.device)
+        measure_neighbors(
+            graph,
+            images,
+            part,
+            state,
+            device=device,
+            threads=request.threads,
+            save=lambda state: job.save({"part": np.array(part_digest), **state.arrays()}),
+            save_every=_CHECKPOINT_SECONDS,
+            progress=job.progress,
+        )
+        return NeighborsResult(
+            votes=_taken(read_neighbors(graph, images, part, state), images),
+            layers=tuple((layer.name, layer.tensor, layer.operator) for layer in graph.layers),
+            seconds=state.seconds,
+        )
+
+    def measured(self, record: AuditRecord) -> bool:
+        """Whether the record has the section."""
+        return self.name in record.sections
+
+    def read(self, folder: Path, record: AuditRecord) -> NeighborsResult:
+        """The section and ``neighbors.npz``."""
+        said: NeighborsRecord = record.sections[self.name]
+        layers = tuple((layer.name, layer.tensor, layer.operator) for layer in said.layers)
+        return NeighborsResult(read_votes(folder), layers, said.seconds)
+
+    def write(self, folder: Path, result: NeighborsResult) -> None:
+        """Write ``neighbors.npz``: votes by layer and sample, and the neighbors at two thirds."""
+        votes = result.votes
+        write_arrays(
+            folder / NEIGHBORS_FILE,
+            {
+                "agreement": votes.agreement.astype(np.float32),
+                "majority": votes.majority.astype(np.int32),
+                "nearest": votes.nearest.astype(np.int32),
+                "measured": votes.measured,
+                "weight": votes.weight,
+            },
+        )
+
+    def remove(self, folder: Path) -> None:
+        """Remove ``neighbors.npz``."""
+        (folder / NEIGHBORS_FILE).unlink(missing_ok=True)
+
+    def fields(self, result: NeighborsResult, job: Job) -> dict[str, Any]:
+        """The section ``neighbors``; the trusted errors take hold from the interpolation."""
+        labels, mixed = job.found["ablation"].samples.label, job.found.get(Interpolation.name)
+        hold = np.full(len(labels), np.nan) if mixed is None else mixed.answers.hold
+        errors = _errors(result.votes, labels, hold)
+        record = NeighborsRecord(
+            layers=tuple(
+                NeighborLayerRecord(*layer, *found)
+                for layer, found in zip(result.layers, errors, strict=True)
+            ),
+            k=result.votes.nearest.shape[1],
+            samples=int(result.votes.measured.sum()),
+            seconds=result.seconds,
+        )
+        return {"sections": {self.name: record}}
+
+    def feature_values(self, record: AuditRecord) -> dict[str, float]:
+        """Two errors a layer, without those that are null."""
+        if not self.measured(record):
+            return {}
+        layers = record.sections[self.name].layers
+        values = [layer.error for layer in layers] + [layer.trusted_error for layer in layers]
+        named = zip(NEIGHBORS_FEATURES, values, strict=True)
+        return {name: value for name, value in named if value is not None}
+
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """The error at the images and at the last activation."""
+        if self.measured(record):
+            said: NeighborsRecord = record.sections[self.name]
+            first, last = said.layers[0].error, said.layers[-1].error
+            if first is None or last is None:
+                yield self.name, "no sample has another one near it"
+            else:
+                yield (
+                    self.name,
+                    f"outvote {first:.1%} of {said.samples:,} samples as images, "
+                    f"{last:.1%} at the last activation",
+                )
+
+    def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
+        """Whether votes are within bounds, and the errors follow from them."""
+        if self.measured(record):
+            said: NeighborsRecord = record.sections[self.name]
+            labels = read_samples(folder).label
+            hold = np.full(len(labels), np.nan)
+            if Interpolation.name in record.sections:
+                hold = read_answers(folder).hold
+            wrong = _faults(said, read_votes(folder), labels, hold)
+            right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
+            yield check(self.name, wrong, right)
+
+    def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
+        """A table of the errors by depth."""
+        if not self.measured(record):
+            return None
+        said: NeighborsRecord = record.sections[self.name]
+        return ReportSection(
+            links=(("neighbors", "Neighbors"),),
+            template=Path(__file__).parent / "neighbors.html.jinja",
+            values={
+                "neighbors": said,
+                "rows": tuple((_WORDS.get(one.name, one.name), one) for one in said.layers),
+                "trusted": any(one.trusted_error is not None for one in said.layers),
+            },
+        )
+
+
+def read_votes(folder: Path) -> NeighborVotes:
+    """What an audit folder says of its S samples.
+
+    Raises:
+        AuditFolderError: ``neighbors.npz`` is missing, damaged or holds something else.
+    """
+    path = folder / NEIGHBORS_FILE
+    names = ("agreement", "majority", "nearest", "measured", "weight")
+    arrays = read_arrays(path, names)
+    samples = arrays["measured"].shape[:1]
+    wanted = {
+        "agreement": (np.float32, (len(LAYERS), *samples)),
+        "majority": (np.int32, (len(LAYERS), *samples)),
+        "nearest": (np.int32, (*samples, *arrays["nearest"].shape[1:2])),
+        "measured": (np.bool_, samples),
+        "weight": (np.float64, samples),
+    }
+    for name, (dtype, shape) in wanted.items():
+        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+            raise AuditFolderError(
+                f"{path}: '{name}' is {arrays[name].dtype} of shape {arrays[name].shape}; "
+                f"{np.dtype(dtype)} of shape {shape} was expected. {RUN_AGAIN}"
+            )
+    return NeighborVotes(
+        measured=arrays["measured"],
+        agreement=arrays["agreement"].astype(np.float64),
+        majority=arrays["majority"].astype(np.int64),
+        nearest=arrays["nearest"].astype(np.int64),
+        weight=arrays["weight"],
+    )
+
+
+def _taken(votes: NeighborVotes, images: SampleImages) -> NeighborVotes:
+    """The votes of the samples that were read, neighbors as places among those."""
+    read = images.read
+    place = np.cumsum(read) - 1
+    return NeighborVotes(
+        measured=votes.measured[read],
+        agreement=votes.agreement[:, read],
+        majority=votes.majority[:, read],
+        nearest=np.where(votes.nearest < 0, -1, place[votes.nearest])[read],
+        weight=votes.weight[read],
+    )
+
+
+def _errors(
+    votes: NeighborVotes, labels: np.ndarray, hold: np.ndarray
+) -> list[tuple[float | None, float | None]]:
+    """Error and trusted error of each layer, None where no sample tells."""
+    found = [
+        None if math.isnan(value) else value
+        for value in neighbors_features(votes, labels, hold).values()
+    ]
+    return list(zip(found[: len(LAYERS)], found[len(LAYERS) :], strict=True))
+
+
+def _faults(
+    said: NeighborsRecord, votes: NeighborVotes, labels: np.ndarray, hold: np.ndarray
+) -> list[str]:
+    """What section and file say and the votes do not, in sentences."""
+    measured = votes.measured
+    if len(measured) != len(labels):
+        return [f"{NEIGHBORS_FILE} has {len(measured)} samples, {SAMPLES} has {len(labels)}."]
+    if tuple(layer.name for layer in said.layers) != LAYERS:
+        return [f"The layers in audit.json are not {', '.join(LAYERS)}."]
+    if len(hold) != len(labels):
+        return [f"hold is known of {len(hold)} samples, {SAMPLES} has {len(labels)}."]
+    wrong = []
+    for name, stated, there in (
+        ("samples", said.samples, int(measured.sum())),
+        ("k", said.k, votes.nearest.shape[1]),
+    ):
+        if stated != there:
+            wrong.append(f"'{name}' is {stated} in audit.json, {there} in {NEIGHBORS_FILE}.")
+    alone = votes.majority < 0
+    nearest = votes.nearest
+    bounds = {
+        "agreement": (np.isnan(votes.agreement) == alone)
+        & (alone | ((votes.agreement >= 0) & (votes.agreement <= 1))),
+        "majority": (alone | measured) & (alone | np.isin(votes.majority, labels)),
+        "nearest": (nearest >= -1)
+        & (nearest < len(labels))
+        & ((nearest < 0) | (measured[:, None] & measured[np.clip(nearest, 0, len(labels) - 1)]))
+        & (nearest != np.arange(len(labels))[:, None]),
+    }
+    wrong += [
+        f"'{name}' in {NEIGHBORS_FILE} is out of bounds {int((~within).sum())} times."
+        for name, within in bounds.items()
+        if not within.all()
+    ]
+    if not wrong:
+        agreement, majority = count_votes(nearest, labels)
+        if not (
+            np.array_equal(votes.majority[_TWO_THIRDS], majority)
+            and np.allclose(votes.agreement[_TWO_THIRDS], agreement, atol=1e-6, equal_nan=True)
+        ):
+            wrong.append(
+                f"The votes at two thirds in {NEIGHBORS_FILE} do not follow from 'nearest' and "
+                f"the labels of {SAMPLES}."
+            )
+    everyone = np.ones(len(labels), bool)
+    if not np.allclose(votes.weight, class_weights(labels, everyone, measured), rtol=1e-9):
+        wrong.append(f"'weight' in {NEIGHBORS_FILE} does not follow from the labels of {SAMPLES}.")
+    for layer, errors in zip(said.layers, _errors(votes, labels, hold), strict=True):
+        for name, found in zip(("error", "trusted_error"), errors, strict=True):
+            stated = getattr(layer, name)
+            if (stated is None) != (found is None) or (
+                stated is not None and found is not None and not same(stated, found)
+            ):
+                wrong.append(
+                    f"'{name}' at {layer.name!r} is {stated} in audit.json, "
+                    f"{NEIGHBORS_FILE} gives {found}."
+                )
+    return wrong
