@@ -205,7 +205,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         if test is None and member.test_data is not None:
             test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, error.message
+        return member.name, str(error)
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
@@ -249,7 +249,8 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
             surgery.runnable_file(converted, Path(scratch)),
             network.info.inputs[0],
             surgery.find_answer(network, request.output),
-            further=extra_inputs if converted is network else (),  # bound in the converted file
+            # In the converted file they are bound.
+            extra_inputs=extra_inputs if converted is network else (),
             custom_ops=request.custom_ops,
         )
         return runtime.measure_accuracy(

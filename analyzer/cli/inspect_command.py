@@ -95,7 +95,7 @@ def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
     yield "", f"{site.operator} after {site.convolution}" if site.convolution else site.operator
     sinks = f"the mask sinks past {', '.join(found.passed)}" if found.passed else "the site itself"
     yield "cut", f"{found.cut} ({sinks})"
-    yield "side inputs", ", ".join(found.skip_inputs) or "none"
+    yield "skip inputs", ", ".join(found.skip_inputs) or "none"
     if found.batch is not None:
         yield "batch", f"fixed to {found.batch}"
     prefix, suffix = found.prefix_operations, found.suffix_operations

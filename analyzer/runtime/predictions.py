@@ -22,13 +22,13 @@ class WholeNetwork:
     path: Path
     image: TensorInfo  # the input that takes the images
     answer: Answer  # the output that tells the class
-    further: tuple[ExtraInput, ...] = ()  # what the other inputs are fed
+    extra_inputs: tuple[ExtraInput, ...] = ()  # what the other inputs are fed
     custom_ops: Path | None = None  # a library of custom operators that it uses
 
     def feeds(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """All inputs for images (B, …), filled up to the batch size the network is fixed to."""
         batch = padded(images, self.image.fixed_batch)
-        others = {one.name: one.repeated(len(batch)) for one in self.further}
+        others = {one.name: one.repeated(len(batch)) for one in self.extra_inputs}
         return {self.image.name: batch, **others}
 
 

@@ -244,7 +244,7 @@ def _warnings(network: Network, found: Answer, batch: int | None) -> tuple[str, 
     if others:
         warnings.append(
             f"The network has several outputs; {found.output} is taken for the class scores. "
-            f"--output chooses another: {', '.join(others)}."
+            f"Others can be named: {', '.join(others)}."
         )
     if batch is not None and batch > 1:
         warnings.append(

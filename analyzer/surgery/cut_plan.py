@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.errors import SiteError
+from analyzer.errors import SiteError, parameter
 from analyzer.records import Site
 from analyzer.surgery.activations import find_activations
 from analyzer.surgery.graph import (
@@ -87,7 +87,8 @@ def plan_cut(
     if plan is None:
         raise SiteError(
             f"The output {name} of {network.path} does not depend on the tensor "
-            f"{site.tensor}, so masking it changes nothing. Choose another --site or --output."
+            f"{site.tensor}, so masking it changes nothing. Choose another "
+            f"{parameter('site')} or {parameter('output')}."
         )
     return model, plan, batch
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.surgery.graph import UniqueNames, name_of
 
 __all__ = ["GraphBuilder", "redirect", "replace_with_input", "set_type"]
@@ -94,7 +94,7 @@ def replace_with_input(graph: ir.Graph, value: ir.Value, name: str) -> ir.Value:
     if value.dtype is None:
         raise ModelError(
             f"The element type of the tensor {value.name} is unknown, so the network cannot be cut "
-            "there. Choose another --site."
+            f"there. Choose another {parameter('site')}."
         )
     if value.name == name:
         value.name = f"{name}_above_cut"

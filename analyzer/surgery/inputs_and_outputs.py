@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.records import Answer, ExtraInput, TensorInfo
 from analyzer.surgery.graph import (
     Dimensions,
@@ -171,7 +171,8 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
                 raise ModelError(
                     f"The output {name} of {network.path} has the shape "
                     f"{format_shape(dimensions(value))}, but class scores have one row per image "
-                    f"and one column per class. Name another output with --output: {listed}."
+                    f"and one column per class. Name another with {parameter('output')}: "
+                    f"{listed}."
                 )
         raise ModelError(f"{network.path} has no output called {name}. It has: {listed}.")
     kinds = [(v, kind) for v in outputs if (kind := _kind(v)) is not None]
@@ -182,7 +183,7 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
         if fitting:
             raise ModelError(
                 f"{network.path} has several outputs that could be class scores. Name one with "
-                f"--output: {listed}."
+                f"{parameter('output')}: {listed}."
             )
     raise ModelError(
         f"No output of {network.path} has the shape of class scores (images × classes). It "
@@ -298,7 +299,8 @@ def bind_inputs(
     if missing:
         raise ModelError(
             f"{network.path} takes more than images. Give each of these a value with "
-            f"--input NAME=FILE.npy or --input NAME=NUMBER: {'; '.join(missing)}."
+            f"{parameter('inputs', 'NAME=FILE.npy')} or {parameter('inputs', 'NAME=NUMBER')}: "
+            f"{'; '.join(missing)}."
         )
     for extra in fed:
         _bind(model.graph, extra, image)
@@ -330,7 +332,8 @@ def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> ExtraInpu
     )
     if not fits:
         raise ModelError(
-            f"The value given with --input {info.name} has the shape {list(value.shape)}, but the "
+            f"The value given with {parameter('inputs', info.name)} has the shape "
+            f"{list(value.shape)}, but the "
             f"input takes {list(info.shape)}."
         )
     return ExtraInput(info.name, array, per_image)

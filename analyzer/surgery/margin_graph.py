@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, parameter
 from analyzer.records import MarginGraph, MarginLayer
 from analyzer.surgery.gradients import NoGradient, add_gradients
 from analyzer.surgery.graph import (
@@ -81,7 +81,7 @@ def write_margin_graph(
     except NoGradient as error:
         raise ModelError(
             f"Margins need the gradient of {network.path}, which is unavailable: {error}. Audit it "
-            "without --margins."
+            f"without {parameter('margins')}."
         ) from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.errors import ModelError, SiteError
+from analyzer.errors import ModelError, SiteError, parameter
 from analyzer.records import Site
 from analyzer.surgery.graph import (
     constant,
@@ -136,7 +136,7 @@ def removed_value(value: ir.Value) -> np.ndarray:
         raise SiteError(
             f"The tensor {value.name!r} is quantized, and its zero point is computed or differs "
             "between channels, so what a removed channel holds is unknown. Name a tensor of "
-            "floats with --site."
+            f"floats with {parameter('site')}."
         )
     return np.asarray(found, dtype_of(value).numpy())
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from analyzer.errors import SiteError
+from analyzer.errors import SiteError, parameter
 from analyzer.records import NetworkInfo, Site
 from analyzer.surgery.activations import Activation, find_activations, is_gate
 from analyzer.surgery.cut_plan import plan_cut
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 
-_WAY_OUT = "`onnx-gap inspect` lists the tensors worth choosing; name one with --site"
+_WAY_OUT = f"`onnx-gap inspect` lists the tensors worth choosing; name one with {parameter('site')}"
 
 # Between a convolution and its activation: these keep every channel where it is.
 _PASSED = (
@@ -180,8 +180,9 @@ class Survey:
                 into = " and ".join(dict.fromkeys(n.op_type for n in nodes)) or "nothing"
                 raise SiteError(
                     f"The convolution {self.label(convolution)!r} of {self.network.path} has no "
-                    f"activation of its own: its output goes into {into}. Use --at conv for its "
-                    "raw output, or name a tensor with --site."
+                    f"activation of its own: its output goes into {into}. Use "
+                    f"{parameter('at', 'conv')} for its raw output, or name a tensor with "
+                    f"{parameter('site')}."
                 )
             value = nodes[0].outputs[0]
         return by_input[value]
@@ -195,11 +196,11 @@ class Survey:
         if axis is None:
             return (
                 f"{where} has the shape {listed}, and which axis holds its channels is unknown. "
-                "Give it with --axis."
+                f"Give it with {parameter('axis')}."
             )
         return (
             f"{where} has the shape {listed}, so axis {axis} holds no known number of channels "
-            "(axis 0 is the batch). Give another with --axis."
+            f"(axis 0 is the batch). Give another with {parameter('axis')}."
         )
 
 
@@ -355,7 +356,10 @@ def _classes_as_units(
     *before, last = activated
     if not survey.holds_classes(last, survey.flow.axis[last], scores):
         return ()
-    way_out = f" Its input's units are masked with --site {before[-1].name!r}." if before else ""
+    way_out = ""
+    if before:
+        named = parameter("site", repr(before[-1].name))
+        way_out = f" Its input's units are masked with {named}."
     return (
         f"The channels of the default site {last.name} are the class scores themselves, before "
         f"they are pooled: to remove a unit is to remove a class.{way_out}",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import onnx
 import onnx_ir as ir
 
-from analyzer.errors import AnalyzerError, ModelError
+from analyzer.errors import AnalyzerError, ModelError, parameter
 from analyzer.surgery.graph import attribute, constant, is_op
 
 __all__ = [
@@ -113,7 +113,8 @@ def refuse_unknown_operators(path: Path, model: ir.Model) -> None:
             if node.domain not in _KNOWN_DOMAINS and node.op_identifier() not in model.functions:
                 raise ModelError(
                     f"{path} uses the operator {node.op_type} of the domain {node.domain!r}, "
-                    "which is not part of ONNX. Name the library that has it with --custom-ops, or "
+                    f"which is not part of ONNX. Name the library that has it with "
+                    f"{parameter('custom_ops')}, or "
                     "export the network without custom operators."
                 )
 

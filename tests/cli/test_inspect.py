@@ -1,6 +1,6 @@
 """`onnx-gap inspect`"""
 
-FACTS = ["network", "input", "output", "site", "cut", "side", "cost"]
+FACTS = ["network", "input", "output", "site", "cut", "skip", "cost"]
 
 
 def test_the_default_site_is_marked_and_its_cost_told(onnx_gap, network):

@@ -163,7 +163,7 @@ def test_extra_output_is_dropped_with_a_warning(write, cut_and_compare):
     )
     assert cut.warnings == (
         "The network has several outputs; y is taken for the class scores. "
-        "--output chooses another: r.",
+        "Others can be named: r.",
     )
 
 
@@ -217,7 +217,7 @@ def test_site_that_the_scores_do_not_depend_on_is_refused(write, tmp_path):
     text = PLAIN.replace("f = Flatten(p)", "f = Flatten(p) unused = Relu(p)")
     network = surgery.load_network(write(text))
     site = surgery.named_site(network, "unused", axis=1)
-    with pytest.raises(SiteError, match=r"does not depend on the tensor unused.*--site"):
+    with pytest.raises(SiteError, match=r"does not depend on the tensor unused.*site"):
         surgery.cut_network(network, site, tmp_path)
 
 

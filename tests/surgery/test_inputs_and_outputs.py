@@ -30,7 +30,7 @@ def network(write):
 
 
 def test_missing_values_are_asked_for_by_name(network):
-    with pytest.raises(ModelError, match=r"--input NAME=NUMBER: info float32 .*; scale float32"):
+    with pytest.raises(ModelError, match=r"inputs=NAME=NUMBER: info float32 .*; scale float32"):
         surgery.bind_inputs(network, {})
 
 
@@ -64,7 +64,7 @@ def test_original_is_not_changed(network):
 
 
 def test_value_that_does_not_fit_is_refused(network):
-    with pytest.raises(ModelError, match=r"--input info has the shape \[3\]"):
+    with pytest.raises(ModelError, match=r"inputs=info has the shape \[3\]"):
         surgery.bind_inputs(network, {"info": INFO[:3], "scale": np.asarray(2.0)})
 
 

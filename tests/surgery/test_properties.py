@@ -180,7 +180,7 @@ def test_output_chosen_among_several(write, tmp_path):
     text = head("float[N,5] y, float[N,4] f", "y = MatMul(f, v)")
     path = write(text)
     images = images_for(path)
-    with pytest.raises(ModelError, match=r"Name one with --output: y \[N, 5\], f \[N, 4\]"):
+    with pytest.raises(ModelError, match=r"Name one with output: y \[N, 5\], f \[N, 4\]"):
         audit(path, tmp_path, 4, images)
     result, labels = audit(path, tmp_path, 4, images, output="f")
     told = ort.InferenceSession(path).run(["f"], {"x": images})[0].argmax(axis=1)
@@ -364,7 +364,7 @@ def test_further_inputs_are_given_by_option(write, tmp_path):
     text = head("float[N,5] y", "g = Mul(f, gain) z = MatMul(g, v) y = Add(z, shift)")
     path = write(text.replace("x) =>", "x, float gain, float[N,5] shift) =>"))
     images = images_for(path)
-    with pytest.raises(ModelError, match=r"--input NAME=NUMBER: gain .*; shift"):
+    with pytest.raises(ModelError, match=r"inputs=NAME=NUMBER: gain .*; shift"):
         audit(path, tmp_path, 5, images)
     shift = np.linspace(-1, 1, 5)
     np.save(tmp_path / "shift.npy", shift)

@@ -72,7 +72,7 @@ def custom(tmp_path):
 
 
 def test_custom_operator_is_refused_by_name(custom):
-    with pytest.raises(ModelError, match=r"operator Warp of the domain 'my\.ops'.*--custom-ops"):
+    with pytest.raises(ModelError, match=r"operator Warp of the domain 'my\.ops'.*custom_ops"):
         surgery.load_network(custom)
 
 

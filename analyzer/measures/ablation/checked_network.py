@@ -123,7 +123,7 @@ class _InFloat32:
             self._original,
             subject.network.info.inputs[0],
             surgery.find_answer(subject.network, request.output),
-            further=subject.extra_inputs,
+            extra_inputs=subject.extra_inputs,
             custom_ops=network.cut.custom_ops,
         )
         return check_surgery(network, original, self._masked, self._images, seed=request.seed)
@@ -192,7 +192,7 @@ def check_surgery(
     expected = _in_batches(whole, original, images)
     _compare(expected, actual, kind, "with nothing removed")
 
-    with_mask = replace(original, path=masked, further=())
+    with_mask = replace(original, path=masked, extra_inputs=())
     whole = _opened(with_mask, network)
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):

@@ -108,7 +108,7 @@ class Interpolation(Measure[InterpolationResult]):
             surgery.runnable_file(subject.network, job.scratch),
             subject.network.info.inputs[0],
             surgery.find_answer(subject.network, request.output),
-            further=subject.extra_inputs,
+            extra_inputs=subject.extra_inputs,
             custom_ops=request.custom_ops,
         )
         device, *_ = runtime.named_devices(request.device)
