@@ -73,20 +73,21 @@ def run_audit(
         found: dict[str, Any] = {}
         unmeasured: dict[str, str] = {}
         images = _images(request, subject, progress)
-        jobs = {
-            measure.name: Job(
+
+        def job(name: str) -> Job:
+            return Job(
                 request=request,
                 subject=subject,
                 scratch=unfinished.folder,
-                saved=functools.partial(unfinished.read, subject.key, measure.name),
-                save=functools.partial(unfinished.write, subject.key, measure=measure.name),
+                saved=lambda: unfinished.read(subject.key, name),
+                save=lambda arrays: unfinished.write(subject.key, arrays, name),
                 progress=progress,
                 say=say,
                 images=images,
                 found=found,
             )
-            for measure in wanted
-        }
+
+        jobs = {measure.name: job(measure.name) for measure in wanted}
         if missing:
             unfinished.prepare()
         for measure in missing:  # before the sweep: what is impossible is refused at once

@@ -46,7 +46,7 @@ def test_the_same_command_goes_on_to_the_same_bits(spawn, onnx_gap, tmp_path, ki
     arguments = ("audit", "zoo:digits-c20", "--out")
     assert onnx_gap(*arguments, tmp_path / "whole").code == 0
     out = tmp_path / "audit"
-    counts = out / ".unfinished" / "counts.npz"
+    counts = out / ".unfinished" / "ablation.npz"
     for kill in kills:
         process = spawn(*arguments, out, python=("-c", SLOW))
         wait_for(counts, process)
@@ -76,13 +76,13 @@ def test_the_same_command_goes_on_to_the_same_bits(spawn, onnx_gap, tmp_path, ki
 def test_an_unfinished_audit_of_something_else_is_not_gone_on_with(spawn, onnx_gap, tmp_path):
     out = tmp_path / "audit"
     process = spawn("audit", "zoo:digits-c20", "--out", out, python=("-c", SLOW))
-    wait_for(out / ".unfinished" / "counts.npz", process)
+    wait_for(out / ".unfinished" / "ablation.npz", process)
     process.kill()
     process.communicate(timeout=60)
     shown = onnx_gap("audit", "zoo:digits-c40", "--out", out)
     assert shown.code == 2
     assert "unfinished audit of another network" in shown.err
-    assert (out / ".unfinished" / "counts.npz").exists()
+    assert (out / ".unfinished" / "ablation.npz").exists()
     shown = onnx_gap("audit", "zoo:digits-c40", "--out", out, "--fresh")
     assert shown.code == 0
     assert sorted(item.name for item in out.iterdir()) == FILES
