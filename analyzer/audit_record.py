@@ -175,4 +175,4 @@ class AuditRecord:
     @property
     def rank(self) -> str:
         """What units were ranked by."""
-        return str(self.settings["rank"])
+        return str(self.settings.get("rank", "l1"))

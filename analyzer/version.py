@@ -1,10 +1,16 @@
 """The installed version."""
 
-import contextlib
 from importlib import metadata
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "installed_version"]
 
-__version__ = "(run from its sources, not installed)"
-with contextlib.suppress(metadata.PackageNotFoundError):
-    __version__ = metadata.version("onnx-gap")
+
+def installed_version() -> str:
+    """The version of the installed distribution, or that there is none."""
+    try:
+        return metadata.version("onnx-gap")
+    except metadata.PackageNotFoundError:
+        return "(run from its sources, not installed)"
+
+
+__version__ = installed_version()

@@ -232,8 +232,9 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
     return (
         (request.out / REPORT).exists()
         and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
+        and all(m.features_complete(finished) for m in MEASURES)
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
-        and finished.settings["suspects"] == request.suspects
+        and finished.settings.get("suspects") == request.suspects
         and (request.out / SUSPECTS).exists() == (finished.suspects > 0)
     )

@@ -68,9 +68,11 @@ def verify_audit(
 
 def _precision(record: AuditRecord) -> Check:
     device = record.device
-    asked = record.settings["precision"]
+    asked = record.settings.get("precision")
     wrong = []
-    if asked != device.precision:
+    if asked is None:
+        wrong.append("The settings do not say which precision was asked for.")
+    elif asked != device.precision:
         wrong.append(
             f"{asked} was asked for, and the device is said to have run {device.precision}."
         )

@@ -51,9 +51,9 @@ class _InOrderOfUse(click.Group):
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
-    from analyzer.version import __version__
+    from analyzer.version import installed_version
 
-    click.echo(f"onnx-gap {__version__}")
+    click.echo(f"onnx-gap {installed_version()}")
     context.exit()
 
 

@@ -164,7 +164,7 @@ def test_labels_that_are_never_right_have_no_margins(asked, tmp_path):
     session = ort.InferenceSession(asked.model, providers=["CPUExecutionProvider"])
     said = session.run(None, {"input": arrays["images"]})[0].argmax(axis=1)
     np.savez(asked.data, images=arrays["images"], labels=(said + 1) % 10)
-    with pytest.raises(DataError, match="not one of the samples is classified as its label"):
+    with pytest.raises(DataError, match="Not one of the samples is classified as its label"):
         run_audit(asked)
 
 

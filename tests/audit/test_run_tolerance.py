@@ -103,7 +103,7 @@ def test_a_finished_estimate_is_not_taken_for_another(request_for):
     run_audit(request)
     assert run_audit(request).tolerance == read_record(request.out).tolerance
     for other in ({"tolerance": 0.0}, {"tolerance": 0.1}, {"seed": 1}, {"chance": 0.3}):
-        with pytest.raises(AuditFolderError, match="--fresh"):
+        with pytest.raises(AuditFolderError, match="fresh=True"):
             run_audit(replace(request, **other))
 
 

@@ -59,11 +59,11 @@ def test_the_surgery_sees_the_same_site_and_the_same_linear_head(tmp_path):
     write_float16(entry.model, small)
     cuts = []
     for path in (entry.model, small):
-        network = surgery.load(path)
+        network = surgery.load_network(path)
         folder = tmp_path / path.stem
         folder.mkdir()
         site = surgery.default_site(network)
-        cuts.append((site.tensor, surgery.cut(network, site, folder).head))
+        cuts.append((site.tensor, surgery.cut_network(network, site, folder).head))
     (tensor, whole), (same, rounded) = cuts
     assert same == tensor
     weights = [np.load(head.weights) for head in (whole, rounded)]
@@ -73,5 +73,7 @@ def test_the_surgery_sees_the_same_site_and_the_same_linear_head(tmp_path):
 def test_margins_are_had_of_them(tmp_path):
     small = tmp_path / "float16.onnx"
     write_float16(model_zoo.find("digits-c0").model, small)
-    found = surgery.write_margins(surgery.load(small), tmp_path / "m.onnx", (1, 8, 8), most=4)
+    found = surgery.write_margin_graph(
+        surgery.load_network(small), tmp_path / "m.onnx", (1, 8, 8), most=4
+    )
     assert len(found.layers) == 4

@@ -132,5 +132,5 @@ def test_the_spread_around_a_far_mean_keeps_its_digits():
 
 def test_what_is_no_number_is_refused(graph_of, images, labels):
     images[3, 0, 0, 0] = np.nan
-    with pytest.raises(ModelError, match="no finite numbers"):
+    with pytest.raises(ModelError, match="not finite numbers"):
         measured(graph_of(4), samples_of(images, labels))
