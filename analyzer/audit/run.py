@@ -37,7 +37,8 @@ def run_audit(
 
     An interrupted audit resumes where it was when it is asked for again. What a finished one
     measured is used again, and it is returned as it is unless the chance level, the gap model or
-    the number of suspects have changed, or a measure is asked for that it does not have.
+    the number of suspects have changed, or a measure is asked for that it does not have, or of
+    other samples.
 
     Args:
         request: what is asked for.
