@@ -65,6 +65,8 @@ def test_a_result_gives_plain_records_and_arrays(audit):
     assert {len(column) for column in audit.samples.values()} == {200}
     assert audit.curves["descending"].shape == (10, written["site"]["channels"] + 1)
     assert audit.features["zeta"] == audit.zeta == written["zeta"]
+    assert audit.features["interpolation_hold_mean"] == written["interpolation"]["hold_mean"]
+    assert audit.features["neighbors_error_last"] == written["neighbors"]["layers"][-1]["error"]
     assert audit.gap.estimate == written["gap"]["estimate"]
 
 
@@ -91,6 +93,8 @@ def test_arrays_give_what_a_file_gives(tmp_path, audit):
     [
         ({"devise": "cpu"}, TypeError, "no option 'devise'; did you mean device"),
         ({"memory": "much"}, analyzer.DataError, "'much' is not a size"),
+        ({"neighbor_samples": "some"}, analyzer.DataError, "'some' is not a number of samples"),
+        ({"interpolation_samples": -2}, analyzer.DataError, "cannot be -2; the least is 0"),
         ({"rank": "taste"}, analyzer.DataError, "rank cannot be 'taste'; choose one of l1"),
         ({"preprocess": "imagnet"}, analyzer.DataError, "imagnet"),
         ({"gap_model": "zoo:nothing"}, analyzer.AnalyzerError, "nothing"),

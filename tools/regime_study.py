@@ -192,6 +192,8 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
         threads=1,
         seed=0,
         margins=True,
+        interpolation_samples=0,
+        neighbor_samples=0,
     )
     try:
         audit = run_audit(request)

@@ -37,7 +37,8 @@ def run_audit(
 
     An interrupted audit resumes where it was when it is asked for again. What a finished one
     measured is used again, and it is returned as it is unless the chance level, the gap model or
-    the number of suspects have changed, or a measure is asked for that it does not have.
+    the number of suspects have changed, or a measure is asked for that it does not have, or of
+    other samples.
 
     Args:
         request: what is asked for.
@@ -73,20 +74,21 @@ def run_audit(
         found: dict[str, Any] = {}
         unmeasured: dict[str, str] = {}
         images = _images(request, subject, progress)
-        jobs = {
-            measure.name: Job(
+
+        def job(name: str) -> Job:
+            return Job(
                 request=request,
                 subject=subject,
                 scratch=unfinished.folder,
-                saved=functools.partial(unfinished.read, subject.key, measure.name),
-                save=functools.partial(unfinished.write, subject.key, measure=measure.name),
+                saved=lambda: unfinished.read(subject.key, name),
+                save=lambda arrays: unfinished.write(subject.key, arrays, name),
                 progress=progress,
                 say=say,
                 images=images,
                 found=found,
             )
-            for measure in wanted
-        }
+
+        jobs = {measure.name: job(measure.name) for measure in wanted}
         if missing:
             unfinished.prepare()
         for measure in missing:  # before the sweep: what is impossible is refused at once

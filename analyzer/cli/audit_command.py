@@ -66,7 +66,8 @@ def command(
 
     Removes the channels of the last convolution's activation one after the other, most active
     first and least active first, and counts what is still classified right, class by class.
-    Leaves audit.json, curves.npz, samples.npz, suspects.csv and report.html in the folder --out.
+    Then mixes samples with others of their label, and looks for samples that the network sees as
+    alike. Leaves audit.json, report.html and the files beside them in the folder --out.
     Interrupted, the same command resumes where it was. A bundled network brings its training data
     and gap model.
 

@@ -90,7 +90,7 @@ def progress_bars() -> Iterator["Progress"]:
     from rich.console import Console
 
     bars = progress.Progress(
-        progress.TextColumn("{task.description:<8}"),
+        progress.TextColumn("{task.description:<13}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),

@@ -106,7 +106,7 @@ def test_gap_model_of_margins_has_an_audit_measure_them(onnx_gap, extended, tmp_
     arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 2, "--gap-model", out)
     shown = onnx_gap(*arguments, "--out", tmp_path / "audit")
     assert shown.code == 0
-    assert "margins   log of the median distance" in shown.out
+    assert "margins        log of the median distance" in shown.out
     assert (tmp_path / "audit" / "margins.npz").exists()
 
 

@@ -9,7 +9,9 @@ import pytest
 from cli_commands import BUNDLED
 
 from analyzer.estimation import read_population, write_population
+from analyzer.measures.interpolation import INTERPOLATION_FEATURES
 from analyzer.measures.margins import MARGIN_FEATURES, margin_column
+from analyzer.measures.neighbors import NEIGHBORS_FEATURES
 
 TABLE = BUNDLED / "population.csv"
 COLUMNS = [margin_column(layer, feature) for layer in range(4) for feature in MARGIN_FEATURES]
@@ -61,6 +63,11 @@ def test_a_population_has_columns_of_the_features(onnx_gap, manifest, tmp_path):
     assert [name for name in table.features if name.startswith("margin_")] == COLUMNS
     assert not set(COLUMNS) & set(table.hyperparameters)
     record = json.loads((out / "audits" / "c20" / "audit.json").read_text(encoding="utf-8"))
+    layers = record["neighbors"]["layers"]
+    assert table.features["neighbors_error_first"][1] == layers[1]["error"]
+    further = [*INTERPOLATION_FEATURES, *NEIGHBORS_FEATURES]
+    assert list(table.features)[-len(further) :] == further
+    assert not set(further) & set(table.hyperparameters)
     assert table.features["margin_2_q3"][1] == record["margins"]["layers"][2]["q3"]
 
 

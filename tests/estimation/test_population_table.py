@@ -4,6 +4,8 @@ import pytest
 from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import FEATURE_SETS, read_population, write_population
 from analyzer.measures.ablation.features import CURVE_FEATURES
+from analyzer.measures.interpolation import INTERPOLATION_FEATURES
+from analyzer.measures.neighbors import NEIGHBORS_FEATURES
 
 TABLE = """\
 name,model,train_data,batch_norm,optimizer,zeta,kappa,train_accuracy,test_accuracy,gap
@@ -137,6 +139,19 @@ b,4,0.4,0.5,,,
         assert np.array_equal(again.features[name], values, equal_nan=True)
     with pytest.raises(GapModelError, match="line 2, column 'curve_n0': 'half' is not a number"):
         read_population(write(text.replace("0.2,0.5,", "0.2,half,")))
+
+
+def test_features_of_other_measures_are_numbers_that_no_fit_takes_by_itself(write):
+    further = [*INTERPOLATION_FEATURES, *NEIGHBORS_FEATURES]
+    header = ",".join(["name,zeta,kappa,gap", *CURVE_FEATURES, *further])
+    row = "a,0.4,0.5,0.2" + ",0.5" * 9 + ",0.7" * (len(further) - 1) + ",\n"
+    population = read_population(write(f"{header}\n{row}"))
+    assert list(population.features) == [*CURVE_FEATURES, *further]
+    assert population.features["interpolation_hold_mean"] == [0.7]
+    assert np.isnan(population.features[further[-1]]).all()
+    assert not population.hyperparameters
+    for name, features in FEATURE_SETS.items():
+        assert not set(further) & set(features.columns(population)), name
 
 
 def test_extended_columns_are_all_of_the_curves_and_what_margins_there_are(write):

@@ -177,6 +177,8 @@ def _audited(
         preprocess=_AS_TRAINED,
         limit_per_class=limit,
         threads=1,
+        interpolation_samples=0,
+        neighbor_samples=0,
     )
     rows, folders = {}, {}
     with tempfile.TemporaryDirectory() as scratch:

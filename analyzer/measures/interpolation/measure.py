@@ -118,7 +118,7 @@ class Interpolation(Measure[InterpolationResult]):
         image = images.take(np.flatnonzero(images.read)[:1])
         state, plan_digest = InterpolationState.start(plan), _digest(plan)
         saved = job.saved()
-        if saved is not None and str(saved["plan"]) == plan_digest:
+        if saved is not None and str(saved.get("plan")) == plan_digest:
             state = state.restored(saved)
         measure_interpolation(
             plan,

@@ -51,7 +51,7 @@ def _figure(record: "InterpolationRecord") -> ResponseFigure:
     mixed_in = [1 - weight for weight in record.lambdas]
     widest = max(mixed_in)
     known = [v for v in (*record.same, *record.other, *record.third) if v is not None]
-    head = max(1.0, *(value * 1.05 for value in known)) if known else 1.0
+    head = max([1.0, *known])
 
     def curve(
         style: str, words: str, values: tuple[float | None, ...], start: float | None
