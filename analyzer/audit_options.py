@@ -189,7 +189,7 @@ class MeasureOptions:
     neighbor_samples: int | Literal["all"] | None = option(
         None,
         "Samples whose neighbors are looked for, among themselves: a number, 0 for none, or all.  "
-        "[default: all, up to 100,000 and to what --memory holds]",
+        "[default: all, up to 20,000 and to what --memory holds]",
         metavar="N|all",
         parse=parse_part,
         least=0,

@@ -63,7 +63,7 @@ NEIGHBORS_FEATURES = {
 }
 """The features of a network by name, and what they are."""
 
-_MOST = 100_000  # samples, unless told otherwise
+_MOST = 20_000  # samples, unless told otherwise
 _SEED = 0x6E65_6967  # of the count sketch, the same for every network
 _BLOCK = 256  # rows of the similarity matrix at once
 _COLUMNS = 4096  # of them at once, where they are computed in float64
@@ -145,7 +145,7 @@ def choose_part(
 
     Args:
         images: the samples.
-        samples: how many of them; by default all, and beyond 100,000, or what ``memory`` holds
+        samples: how many of them; by default all, and beyond 20,000, or what ``memory`` holds
             the vectors of, a class-balanced part.
         memory: bytes.
         seed: of the part.
