@@ -145,7 +145,7 @@ def _check_rank(columns: Mapping[str, np.ndarray], rank: float, degrees: float) 
     if rank < len(columns):
         named = " and ".join(SYMBOLS.get(name, name) for name in columns)
         raise GapModelError(
-            f"{named} lie on one line in this population, so their shares cannot be told apart: "
+            f"{named} lie on one line in this population, so their shares cannot be separated: "
             "add networks trained by other recipes."
         )
     if degrees < 1:

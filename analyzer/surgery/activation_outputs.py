@@ -48,7 +48,7 @@ def write_activation_outputs(
         output: The output that tells the class, where there are several.
 
     Raises:
-        ModelError: The class scores cannot be told among the outputs.
+        ModelError: The class scores cannot be identified among the outputs.
     """
     path = Path(path)
     model, (image, *_), batch = reduce_to_scores(network, output)

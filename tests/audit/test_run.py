@@ -197,7 +197,7 @@ def test_what_units_are_ranked_by_is_part_of_what_is_counted(request_for):
         replace(request, rank="random"),
         replace(request, rank="random", seed=1),
     ):
-        with pytest.raises(AuditFolderError, match="differs in (rank|seed); "):
+        with pytest.raises(AuditFolderError, match=r"differs in (rank|seed); "):
             run_audit(other)
         keys.add(run_audit(replace(other, fresh=True)).key)
         request = other

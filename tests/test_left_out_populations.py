@@ -1,0 +1,67 @@
+"""Leaving whole populations out, on tables whose gaps follow from their features."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from analyzer.estimation import PopulationTable, write_population
+from tools.left_out_populations import CHOICES, left_out, main
+
+
+def table(seed: int, networks: int, *, offset: float = 0.0) -> PopulationTable:
+    """Gaps that are 0.1 + 0.5 · neighbors + offset; everything else is noise."""
+    rng = np.random.default_rng(seed)
+    features = {
+        name: rng.uniform(0, 1, networks)
+        for names in CHOICES.values()
+        for name in names
+        if name not in ("zeta", "kappa")
+    }
+    gap = 0.1 + 0.5 * features["neighbors_error_third_trusted"] + offset
+    return PopulationTable(
+        name=tuple(f"n{i}" for i in range(networks)),
+        zeta=rng.uniform(0, 1, networks),
+        kappa=rng.uniform(0, 1, networks),
+        train_accuracy=np.ones(networks),
+        test_accuracy=1 - gap,
+        gap=gap,
+        further={},
+        features=features,
+    )
+
+
+def test_a_line_that_holds_everywhere_has_no_error():
+    tables = {"a-1": table(0, 20), "a-2": table(1, 30), "b-1": table(2, 25)}
+    found = list(left_out(tables, {name: name for name in tables}))
+    assert [one.name for one in found] == list(tables)
+    for one in found:
+        assert one.error("neighbors") == pytest.approx(0, abs=1e-12)
+        assert one.tau("neighbors") == pytest.approx(1)
+        assert one.error("ζ and κ") > 0.05
+
+
+def test_the_mean_is_that_of_the_other_populations_each_counting_alike():
+    tables = {"a": table(0, 10), "b": table(1, 100), "c": table(2, 30)}
+    (first, *_) = left_out(tables, {name: name for name in tables})
+    wanted = (tables["b"].gap.mean() + tables["c"].gap.mean()) / 2
+    np.testing.assert_allclose(first.estimates["the mean"], wanted)
+
+
+def test_groups_are_left_out_together():
+    tables = {"a-1": table(0, 20), "a-2": table(1, 30, offset=0.2), "b-1": table(2, 25)}
+    found = {one.name: one for one in left_out(tables, {n: n.split("-")[0] for n in tables})}
+    assert len(found["a"].gap) == 50
+    expected = np.concatenate([np.zeros(20), np.full(30, 0.2)]).mean()
+    assert found["a"].error("neighbors") == pytest.approx(expected)
+
+
+def test_the_command_prints_a_row_a_population(tmp_path):
+    for number, name in enumerate(("digits-a", "digits-b", "glyphs-a")):
+        write_population(table(number, 12), tmp_path / f"{name}.csv")
+    shown = CliRunner().invoke(main, [str(tmp_path)])
+    assert shown.exit_code == 0
+    assert "| digits-a | 12 |" in shown.output
+    assert "| digits | 24 |" in shown.output
+    (tmp_path / "digits-a.csv").unlink()
+    (tmp_path / "digits-b.csv").unlink()
+    assert CliRunner().invoke(main, [str(tmp_path)]).exit_code == 2
