@@ -1,11 +1,15 @@
 """Leaving whole populations out, on tables whose gaps follow from their features."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from analyzer.estimation import PopulationTable, write_population
-from tools.left_out_populations import CHOICES, left_out, main
+from tools.left_out_populations import CHOICES, left_out, main, page, read_tables
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def table(seed: int, networks: int, *, offset: float = 0.0) -> PopulationTable:
@@ -55,13 +59,20 @@ def test_groups_are_left_out_together():
     assert found["a"].error("neighbors") == pytest.approx(expected)
 
 
-def test_the_command_prints_a_row_a_population(tmp_path):
+def test_the_command_writes_a_row_a_population(tmp_path):
     for number, name in enumerate(("digits-a", "digits-b", "glyphs-a")):
         write_population(table(number, 12), tmp_path / f"{name}.csv")
-    shown = CliRunner().invoke(main, [str(tmp_path)])
-    assert shown.exit_code == 0
-    assert "| digits-a | 12 |" in shown.output
-    assert "| digits | 24 |" in shown.output
+    out = tmp_path / "page.md"
+    assert CliRunner().invoke(main, [str(tmp_path), str(out)]).exit_code == 0
+    written = out.read_text(encoding="utf-8")
+    assert "| digits-a | 12 |" in written
+    assert "| digits | 24 |" in written
     (tmp_path / "digits-a.csv").unlink()
     (tmp_path / "digits-b.csv").unlink()
-    assert CliRunner().invoke(main, [str(tmp_path)]).exit_code == 2
+    assert CliRunner().invoke(main, [str(tmp_path), str(out)]).exit_code == 2
+
+
+def test_the_page_is_what_the_tables_say():
+    assert (DOCS / "MEASURES.md").read_text(encoding="utf-8") == page(
+        read_tables(DOCS / "measures")
+    )

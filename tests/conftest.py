@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 # Behind everything else, so that the package that is installed is the one that is tested.
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[1]))
