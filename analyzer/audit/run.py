@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,74 +54,121 @@ def run_audit(
     needed = _needed(inputs)
     for measure in needed:
         request = measure.asked_for(request)
-    out, subject = request.out, inputs.subject
-    finished = None if request.fresh else _finished(request, subject)
+    finished = None if request.fresh else _finished(request, inputs.subject)
     if finished is not None:
         for measure in MEASURES:
             request = measure.kept(request, finished)
-        say(f"{out} holds the counts of this audit already; --fresh counts them again")
+        say(f"{request.out} holds the counts of this audit already; --fresh counts them again")
         if _says_the_same(finished, request, inputs):
             return finished
-    wanted = [measure for measure in MEASURES if measure.wanted(request)]
-    missing = [
-        measure
-        for measure in wanted
-        if finished is None
-        or not measure.settled(request, finished)
-        or (measure in needed and not measure.measured(finished))
-    ]
     with _folder(request) as unfinished:
-        found: dict[str, Any] = {}
-        unmeasured: dict[str, str] = {}
-        images = _images(request, subject, progress)
+        work = _Work(request, inputs, finished, unfinished, progress, say)
+        results, fields = work.measure(needed)
+        result = make_record(
+            request, inputs, results["ablation"], fields, time.perf_counter() - began
+        )
+        _write(request.out, result, results, inputs.subject)
+        render_report(request.out)
+    return result
+
+
+class _Work:
+    """What an audit still has to measure, and what is known already."""
+
+    def __init__(
+        self,
+        request: AuditRequest,
+        inputs: AuditInputs,
+        finished: AuditRecord | None,
+        unfinished: UnfinishedAudit,
+        progress: Progress,
+        say: Callable[[str], None],
+    ):
+        self._request, self._finished, self._unfinished = request, finished, unfinished
+        self._results: dict[str, Any] = {}
+        images = _images(request, inputs.subject, progress)
+        key = inputs.subject.key
 
         def job(name: str) -> Job:
             return Job(
                 request=request,
-                subject=subject,
+                subject=inputs.subject,
                 scratch=unfinished.folder,
-                saved=lambda: unfinished.read(subject.key, name),
-                save=lambda arrays: unfinished.write(subject.key, arrays, name),
+                saved=lambda: unfinished.read(key, name),
+                save=lambda arrays: unfinished.write(key, arrays, name),
                 progress=progress,
                 say=say,
                 images=images,
-                found=found,
+                found=self._results,
             )
 
-        jobs = {measure.name: job(measure.name) for measure in wanted}
+        self._jobs = {m.name: job(m.name) for m in MEASURES if m.wanted(request)}
+
+    def measure(
+        self, needed: Sequence[Measure[Any]]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Measure what is missing, and read the rest.
+
+        Args:
+            needed: measures without which the gap model cannot estimate.
+
+        Returns:
+            The results by measure, and the fields of the record that follow from them.
+        """
+        wanted = [measure for measure in MEASURES if measure.name in self._jobs]
+        missing = [measure for measure in wanted if self._is_missing(measure, needed)]
         if missing:
-            unfinished.prepare()
+            self._unfinished.prepare()
         for measure in missing:  # before the sweep: what is impossible is refused at once
-            measure.prepare(jobs[measure.name])
+            measure.prepare(self._jobs[measure.name])
+        unmeasured: dict[str, str] = {}
         for measure in wanted:
-            name = measure.name
-            if measure in missing:
-                try:
-                    found[name] = measure.measure(jobs[name])
-                except (ModelError, OutOfMemory) as error:
-                    if not measure.optional or measure in needed:
-                        raise
-                    unmeasured[name] = str(error)
-            elif finished is not None and measure.measured(finished):
-                found[name] = measure.read(out, finished)
-            elif finished is not None:
-                unmeasured[name] = finished.unmeasured[name]
-        measured = [measure for measure in wanted if measure.name in found]
-        fields = _fields(measured, found, jobs) | {"unmeasured": unmeasured}
-        counted = found["ablation"]
-        result = make_record(request, inputs, counted, fields, time.perf_counter() - began)
-        suspects = find_suspects(
-            counted.samples, subject.site.channels, result.suspects, subject.source
+            try:
+                if measure in missing:
+                    self._results[measure.name] = measure.measure(self._jobs[measure.name])
+                elif self._finished is not None and measure.measured(self._finished):
+                    self._results[measure.name] = measure.read(self._request.out, self._finished)
+                elif self._finished is not None:
+                    unmeasured[measure.name] = self._finished.unmeasured[measure.name]
+            except (ModelError, OutOfMemory) as error:
+                if not measure.optional or measure in needed:
+                    raise
+                unmeasured[measure.name] = str(error)
+        return self._results, {**self._fields(), "unmeasured": unmeasured}
+
+    def _is_missing(self, measure: Measure[Any], needed: Sequence[Measure[Any]]) -> bool:
+        finished = self._finished
+        return (
+            finished is None
+            or not measure.settled(self._request, finished)
+            or (measure in needed and not measure.measured(finished))
         )
-        write_suspects(out, suspects, pictures_of(suspects, subject.source))
-        for measure in measured:
-            measure.write(out, found[measure.name])
-        write_record(out, result)
+
+    def _fields(self) -> dict[str, Any]:
+        """The fields of the record that the measures give, their sections together."""
+        fields: dict[str, Any] = {"sections": {}}
         for measure in MEASURES:
-            if measure not in measured:
-                measure.remove(out)
-        render_report(out)
-    return result
+            if measure.name in self._results:
+                own = measure.fields(self._results[measure.name], self._jobs[measure.name])
+                fields["sections"].update(own.pop("sections", {}))
+                fields.update(own)
+        return fields
+
+
+def _write(out: Path, result: AuditRecord, results: Mapping[str, Any], subject: Subject) -> None:
+    """Write every file of the audit but the report."""
+    counted = results["ablation"]
+    suspects = find_suspects(
+        counted.samples, subject.site.channels, result.suspects, subject.source
+    )
+    write_suspects(out, suspects, pictures_of(suspects, subject.source))
+    for measure in MEASURES:
+        if measure.name in results:
+            measure.write(out, results[measure.name])
+    write_record(out, result)
+    for measure in MEASURES:
+        if measure.name not in results:
+            measure.remove(out)
 
 
 def _needed(inputs: AuditInputs) -> list[Measure[Any]]:
@@ -144,18 +191,6 @@ def _images(
         )
 
     return opened
-
-
-def _fields(
-    measures: Sequence[Measure[Any]], found: dict[str, Any], jobs: dict[str, Job]
-) -> dict[str, Any]:
-    """The fields of the record that the measures give, their sections together."""
-    fields: dict[str, Any] = {"sections": {}}
-    for measure in measures:
-        own = measure.fields(found[measure.name], jobs[measure.name])
-        fields["sections"].update(own.pop("sections", {}))
-        fields.update(own)
-    return fields
 
 
 @contextlib.contextmanager
