@@ -106,6 +106,15 @@ _DECLARED = (
         compared=False,
     ),
     FeatureSet(
+        name="measures",
+        label="interpolation and neighbors",
+        description="how labels hold half way between samples, with the neighbors' trusted error at "
+        "a third of the depth",
+        needed=("interpolation_same_50", "neighbors_error_third_trusted"),
+        fit=ridge,
+        compared=False,
+    ),
+    FeatureSet(
         name="margins",
         label="margins",
         also=lambda name: name.startswith(MARGIN_PREFIX),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +167,21 @@ def test_the_table_is_not_overwritten_by_a_folder(onnx_gap, tmp_path):
     shown = onnx_gap("fit", tmp_path / "population.csv", "-o", tmp_path)
     assert shown.code == 2
     assert "is a directory" in shown.err
+
+
+def test_interpolation_and_neighbors_make_a_gap_model_that_an_audit_measures_them_for(
+    onnx_gap, tmp_path
+):
+    table = Path(__file__).parents[2] / "docs" / "measures" / "digits-clean.csv"
+    out = tmp_path / "measures.json"
+    shown = onnx_gap("fit", table, "--features", "measures", "-o", out, "--json")
+    assert shown.code == 0
+    assert shown.json["measures"]["out_of_fold_tau"] > 0.6 > shown.json["both"]["out_of_fold_tau"]
+    # Off, but for the gap model that takes them.
+    switched_off = ("--interpolation-samples", 0, "--neighbor-samples", 0)
+    arguments = ("zoo:digits-c0", "--gap-model", out, *switched_off, "--limit-per-class", 20)
+    shown = onnx_gap("audit", *arguments, "--out", tmp_path / "audit", "--json")
+    assert shown.code == 0
+    assert shown.json["interpolation"] is not None
+    assert shown.json["neighbors"] is not None
+    assert 0 < shown.json["gap"]["estimate"] < 0.3
