@@ -108,7 +108,7 @@ _DECLARED = (
     FeatureSet(
         name="measures",
         label="interpolation and neighbors",
-        description="how labels hold half way between samples, with the neighbors' trusted error at "
+        description="how labels hold half way between samples, and the neighbors' trusted error at "
         "a third of the depth",
         needed=("interpolation_same_50", "neighbors_error_third_trusted"),
         fit=ridge,
