@@ -293,7 +293,7 @@ def test_networks_without_a_gradient_are_refused_by_the_operator(why, write, tmp
     with pytest.raises(ModelError, match=r"Margins need the gradient of .*network\.onnx") as raised:
         surgery.write_margin_graph(network, tmp_path / "m.onnx", (2, 6, 6), most=2)
     assert sentence in str(raised.value)
-    assert str(raised.value).endswith("Audit it without --margins.")
+    assert str(raised.value).endswith("Audit it without margins.")
 
 
 def test_whole_numbers_as_images_are_refused(write, tmp_path):
