@@ -127,11 +127,6 @@ class GapModel:
             warnings=(self.caution, *self._other(rank), *outside, *self._beyond(estimate)),
         )
 
-    @property
-    def takes_margins(self) -> bool:
-        """Whether an estimate takes features of the margin-based estimate."""
-        return any(name.startswith(MARGIN_PREFIX) for name in self.features)
-
     def _not_measured(self, name: str) -> GapModelError:
         way_out = "audit with margins" if name.startswith(MARGIN_PREFIX) else "audit it again"
         return GapModelError(

@@ -15,7 +15,7 @@ from analyzer.runtime.devices import provider_of
 if TYPE_CHECKING:
     from analyzer.data import Batch
 
-__all__ = ["Batch", "Load", "OutOfMemory", "Samples", "images_at_once", "in_pieces", "padded"]
+__all__ = ["Load", "OutOfMemory", "Samples", "images_at_once", "in_pieces", "padded"]
 
 _FEWEST_IMAGES, _MOST_IMAGES = 8, 256
 

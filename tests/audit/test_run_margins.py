@@ -46,7 +46,7 @@ def asked(tmp_path):
 @pytest.fixture
 def no_counting(monkeypatch):
     def refuse(*arguments, **options):
-        raise AssertionError("counted anew")
+        raise AssertionError("counted again")
 
     monkeypatch.setattr(Ablation, "measure", refuse)
 

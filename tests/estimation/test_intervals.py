@@ -66,7 +66,7 @@ def fit_by_scikit_learn(fit, features, target):
 
 
 def jackknife_plus_plainly(fit, features, target, new, coverage):
-    """Barber et al. (2021), Section 2: every fit anew, its choices too."""
+    """Barber et al. (2021), Section 2: every fit made again, its choices too."""
     ends = []
     for point in range(len(target)):
         others = np.arange(len(target)) != point

@@ -69,7 +69,7 @@ def test_a_run_is_trained_audited_and_tabled_once(torch, population, tmp_path, m
     np.testing.assert_allclose(audited, found.train_accuracy, atol=0.011)
 
     first = table.read_bytes()
-    monkeypatch.setattr(checkpoints, "_trained", None)  # would be called to train anew
+    monkeypatch.setattr(checkpoints, "_trained", None)  # would be called to train again
     study(population, chosen, tmp_path / "runs", table)
     assert table.read_bytes() == first
 

@@ -94,7 +94,7 @@ def test_every_choice_has_a_row_and_defaults_are_the_default(studied, audits):
         assert found["rank", "random"] == found["control", "0"] != found["control", "1"]
         assert found["activation", "1"][0] == found["convolution", "2"][0] == "12"
         assert found["chance", "2/K"][1] <= default[1] <= found["chance", "0"][1]
-    # Counted anew only where the counts are others: the default, 5 samples, seven sites,
+    # Counted again only where the counts are others: the default, 5 samples, seven sites,
     # selectivity and five random orders.
     assert len({request.out for request in audits}) == 2 * 15
 

@@ -41,7 +41,7 @@ def test_watching_changes_no_bit_and_sees_every_epoch(torch, optimization, tiny,
 
 
 def test_epochs_of_a_beginning_that_was_given_up_are_watched_too(optimization, tiny, train):
-    # At a step this small the network stays at chance, so that it begins anew.
+    # At a step this small the network stays at chance, so that it starts again.
     population = replace(tiny, cycle=4, epochs=9, step=1e-9, gives_way=True)
     seen = []
     with training.one_thread():

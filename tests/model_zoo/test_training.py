@@ -38,7 +38,7 @@ def test_the_clean_labels_are_kept_whatever_the_levels():
     keys = ["labels_c0", "labels_c1", "labels_c2", "labels_c5", "labels_c10", "labels_c20"]
     assert list(arrays) == ["images", *keys]
     wrong = [np.mean(arrays[key] != arrays["labels_c0"]) for key in keys]
-    # A label that is drawn anew may stay what it was: one in ten does.
+    # A label that is drawn again may stay what it was: one in ten does.
     assert wrong == pytest.approx([0, 0.009, 0.018, 0.045, 0.09, 0.18], abs=0.02)
 
 

@@ -8,7 +8,7 @@ from tools.evidence.analysis import conditional_information
 
 
 def make_grid(repeats=1, seed=0):
-    """A full grid of three hyperparameters, and a gap that hangs on them and on chance."""
+    """A full grid of three hyperparameters, and a gap that depends on them and on chance."""
     rows = list(itertools.product("012", "ab", "xyz")) * repeats
     names = ("corruption", "norm", "batch")
     hyperparameters = {name: [row[i] for row in rows] for i, name in enumerate(names)}

@@ -31,7 +31,7 @@ FEWEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well N estimates agree with N true gaps; None is what cannot be told."""
+    """How well N estimates agree with N true gaps; None is what is unknown."""
 
     networks: int  # N
     r: float | None  # Pearson; None: too few networks, or one side is constant
