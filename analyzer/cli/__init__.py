@@ -113,8 +113,9 @@ def _exit_code(arguments: list[str] | None) -> int:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
     except click.ClickException as error:
-        error.message = printable(error.message, keep="\n\t")
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(printable(shown.getvalue(), keep="\n\t"), err=True, nl=False)
         return _BAD_INPUT
     except AnalyzerError as error:
         complain(error.for_command_line(_flags()))
