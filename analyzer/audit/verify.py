@@ -21,6 +21,7 @@ from analyzer.audit.suspects import suspect_checks
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.estimation import conditions_of, read_gap_model
+from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, check, same
@@ -74,12 +75,12 @@ def verify_audit(
     not_checked = []
     try:
         checks += _contents(folder, record)
-        report = _report(folder, record)
     except AuditFolderError as error:
         if checks[0].passed:
             raise
-        checks.append(Check("contents", False, str(error)))
+        checks.append(Check("contents", False, _what(error)))
         return Verification(tuple(checks), ("What follows from the counts was not checked.",))
+    report = _report(folder, record, sound=all(one.passed for one in checks))
     for one in (report, _model(record, model), _gap(record, gap_model)):
         if isinstance(one, Check):
             checks.append(one)
@@ -92,8 +93,13 @@ def _files(folder: Path) -> Check:
     try:
         wrong = list(find_faults(folder, RESULT_FILES).values())
     except AuditFolderError as error:
-        wrong = [str(error)]
+        wrong = [_what(error)]
     return check("files", wrong, f"Every file is the one that {MANIFEST} lists.")
+
+
+def _what(error: AuditFolderError) -> str:
+    """What is wrong, without the advice to replace the folder that is being judged."""
+    return str(AuditFolderError(error.message.removesuffix(RUN_AGAIN).rstrip()))
 
 
 def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
@@ -140,7 +146,10 @@ def _data(folder: Path, record: AuditRecord) -> Check:
     return check("data", wrong, f"{record.data.samples} of {record.data.given} samples were used.")
 
 
-def _report(folder: Path, record: AuditRecord) -> Check | str:
+def _report(folder: Path, record: AuditRecord, *, sound: bool) -> Check | str:
+    """Whether the report is what the files give, which must be ``sound`` to be shown at all."""
+    if not sound:
+        return f"{REPORT} was not rendered again: what it would be rendered from is wrong."
     made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
     if made != now:
         return (
