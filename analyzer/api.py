@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_view import Audit
-from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
 from analyzer.records import Progress
 from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_entry
 
@@ -56,6 +56,7 @@ def audit_network(
     preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
     gap_model: str | Path | None = None,
     fresh: bool = False,
+    wait: bool = False,
     progress: Progress = _silent,
     **options: Any,
 ) -> Audit:
@@ -72,6 +73,7 @@ def audit_network(
         gap_model: path of a gap model, or "zoo:NAME"; without one no gap is estimated. A bundled
             network brings its own.
         fresh: replace what ``out`` holds.
+        wait: until another run that writes ``out`` is done, rather than raise.
         progress: called with (stage, done, total) as the audit goes through its samples.
         options: any option of :class:`analyzer.AuditRequest`, such as ``device="cpu"``.
 
@@ -82,7 +84,14 @@ def audit_network(
     from analyzer.audit import run_audit
 
     request = audit_request(
-        model, data, out, preprocess=preprocess, gap_model=gap_model, fresh=fresh, **options
+        model,
+        data,
+        out,
+        preprocess=preprocess,
+        gap_model=gap_model,
+        fresh=fresh,
+        wait=wait,
+        **options,
     )
     record = run_audit(request, progress=progress)
     for sentence in dict.fromkeys((*record.warnings, *(record.gap.warnings if record.gap else ()))):
@@ -117,6 +126,8 @@ def audit_request(
         )
     if gap_model is None and network is not None and network.gap_model is not None:
         gap_model = f"zoo:{network.population}"
+    if out == "":
+        raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
     declared = preprocess_options(preprocess)
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys

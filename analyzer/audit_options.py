@@ -219,6 +219,7 @@ class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions):
     gap_model: Path | None = None
     gap_model_name: str = ""
     fresh: bool = False  # drop what the folder holds
+    wait: bool = False  # until another run that writes the folder is done
 
     def settings(self) -> dict[str, Any]:
         """The options in force, as a result lists them."""

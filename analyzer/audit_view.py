@@ -1,5 +1,6 @@
 """An audit as a user of the library holds it: numbers by name, and a view for notebooks."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -71,10 +72,9 @@ class Audit:
         ``label``, ``correct``, ``descending``, ``ascending``, ``score``, ``index``,
         ``log_probability``, ``margin`` and ``other``, as ``samples.npz`` has them.
         """
-        from analyzer.files import read_arrays
         from analyzer.measures.ablation.result_files import SAMPLES
 
-        return read_arrays(self.folder / SAMPLES)
+        return self._arrays(SAMPLES)
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
@@ -82,16 +82,33 @@ class Audit:
 
         ``samples`` (K,), ``order`` (K, M) and ``class_index`` (K,), as ``curves.npz`` has them.
         """
-        from analyzer.files import read_arrays
         from analyzer.measures.ablation.result_files import CURVES
 
-        return read_arrays(self.folder / CURVES)
+        return self._arrays(CURVES)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``audit.json``."""
         from analyzer.audit import to_dict
 
         return to_dict(self.record)
+
+    def _arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file, of this audit and no other.
+
+        Raises:
+            AuditFolderError: the folder no longer holds the audit as it was opened.
+        """
+        from analyzer.audit import finished_audit, to_dict
+        from analyzer.errors import AuditFolderError
+        from analyzer.files import read_arrays
+
+        with finished_audit(self.folder) as record:
+            arrays = read_arrays(self.folder / name)
+        if _text(to_dict(record)) != _text(self.to_dict()):
+            raise AuditFolderError(
+                f"{self.folder} holds another audit than when it was opened; open it again."
+            )
+        return arrays
 
     def __repr__(self) -> str:
         return (
@@ -165,8 +182,13 @@ def open_audit(folder: str | Path) -> Audit:
     """Open a finished audit.
 
     Raises:
-        AuditFolderError: the folder holds no readable audit.
+        AuditFolderError: the folder holds no whole audit.
     """
-    from analyzer.audit import read_record
+    from analyzer.audit import finished_audit
 
-    return Audit(Path(folder), read_record(folder))
+    with finished_audit(folder) as record:
+        return Audit(Path(folder), record)
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)

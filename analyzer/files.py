@@ -114,9 +114,10 @@ def prepare_folder(folder: str | Path) -> Path:
         raise AuditFolderError(
             f"{folder} is a file, not a folder; name another place for the audit."
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
         raise AuditFolderError(
-            f"{folder} cannot be written: {error.strerror or error}. "
+            f"{folder} cannot be written: {reason}. "
             "Name a folder that exists or can be made, with room and write permission."
         ) from error
     return folder

@@ -1,5 +1,5 @@
 from .compare import Comparison, compare_audits
-from .folder import read_record, to_dict
+from .folder import finished_audit, read_record, to_dict
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
 from .provenance import installed_versions
@@ -13,6 +13,7 @@ __all__ = [
     "Verification",
     "audit_population",
     "compare_audits",
+    "finished_audit",
     "installed_versions",
     "read_manifest",
     "read_record",

@@ -24,7 +24,7 @@ from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 from analyzer.measures.registry import feature_values
 
-__all__ = ["make_record", "some_of"]
+__all__ = ["make_record", "some_of", "warnings_of"]
 
 
 def make_record(
@@ -74,10 +74,7 @@ def make_record(
         warnings=(
             *ablation.warnings,
             *_warnings(accuracy, chance, classes, ablation, empty),
-            *(
-                f"{name.capitalize()} could not be measured: {why}"
-                for name, why in fields["unmeasured"].items()
-            ),
+            *_unmeasured(fields["unmeasured"]),
         ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
@@ -89,6 +86,18 @@ def make_record(
     if inputs.gap_model is None:
         return found
     return replace(found, gap=_gap(request, inputs.gap_model, found))
+
+
+def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:
+    """The warnings that follow from a record and what the ablation counted."""
+    found = _warnings(
+        record.accuracy, record.chance, record.classes, ablation, record.empty_classes
+    )
+    return (*ablation.warnings, *found, *_unmeasured(record.unmeasured))
+
+
+def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
+    return [f"{name.capitalize()} could not be measured: {why}" for name, why in reasons.items()]
 
 
 def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditRecord) -> GapRecord:

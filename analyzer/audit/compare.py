@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.folder import read_record
+from analyzer.audit.folder import finished_audit
 from analyzer.audit_record import AuditRecord, ClassRecord
 
 __all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
@@ -88,9 +88,10 @@ def compare_audits(before: str | Path, after: str | Path, *, tolerance: float = 
         tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
 
     Raises:
-        AuditFolderError: one of the folders holds no readable audit.
+        AuditFolderError: one of the folders holds no whole audit.
     """
-    a, b = read_record(before), read_record(after)
+    with finished_audit(before) as a, finished_audit(after) as b:
+        pass
     gap = None
     if a.gap and b.gap and a.gap.gap_model == b.gap.gap_model:
         gap = Change(a.gap.estimate, b.gap.estimate)

@@ -12,30 +12,51 @@
 ``suspects.csv``       the samples that look most as if they were memorised, by name
 ``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
 ``report.html``        what people read (:mod:`analyzer.audit.report`)
+``manifest.json``      every file's SHA-256 (:mod:`analyzer.audit.result_manifest`)
 =====================  ==================================================================
 
 The ``.npz`` files of a measure are written and read in its own room.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analyzer.audit.result_manifest import (
+    MANIFEST,
+    check_files,
+    entries_of,
+    move_result,
+    unchanged,
+    write_entries,
+)
+from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.files import prepare_folder, read_arrays, read_json, write_arrays, write_json
+from analyzer.files import (
+    prepare_folder,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+    write_text,
+)
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
 
 __all__ = [
     "AUDIT",
     "REPORT",
+    "RESULT_FILES",
     "UnfinishedAudit",
+    "finished_audit",
     "from_dict",
     "key_of",
     "read_record",
@@ -45,6 +66,15 @@ __all__ = [
 
 AUDIT = "audit.json"
 REPORT = "report.html"
+RESULT_FILES = (
+    *(name for measure in MEASURES for name in measure.files),
+    SUSPECTS,
+    THUMBNAILS,
+    REPORT,
+    AUDIT,
+)
+"""Every name that a file of a result can have, besides the manifest."""
+
 _UNFINISHED = ".unfinished"
 _SECTIONS = {measure.name: measure.section for measure in MEASURES if measure.section}
 
@@ -97,8 +127,28 @@ def write_record(folder: str | Path, record: AuditRecord) -> None:
     write_json(Path(folder) / AUDIT, to_dict(record))
 
 
+@contextlib.contextmanager
+def finished_audit(folder: str | Path, *, besides: Collection[str] = ()) -> Iterator[AuditRecord]:
+    """The record of a finished audit, and a block in which the files beside it can be read.
+
+    Args:
+        folder: audit folder.
+        besides: files that need not match the manifest.
+
+    Raises:
+        AuditFolderError: the folder holds no finished audit, a file does not match the manifest,
+            or the audit was replaced by the time the block ended.
+    """
+    folder = Path(folder)
+    with unchanged(folder):
+        if not os.path.lexists(folder / MANIFEST):
+            read_record(folder)  # says so where there is no audit at all
+        check_files(folder, RESULT_FILES, besides=besides)
+        yield read_record(folder)
+
+
 def read_record(folder: str | Path) -> AuditRecord:
-    """Read and check ``audit.json`` of an audit folder.
+    """Read and check ``audit.json`` alone, whether or not the folder holds a whole result.
 
     Raises:
         AuditFolderError: there is none, or it is damaged.
@@ -114,7 +164,7 @@ def key_of(measured: Mapping[str, Any]) -> str:
 
 
 class UnfinishedAudit:
-    """The unfinished part of an audit folder: scratch files, and the state of each measure.
+    """The unfinished part of an audit folder: scratch files, the state of each measure, the result.
 
     A state carries the key of what is being audited; an audit with another key never resumes it.
     """
@@ -122,10 +172,12 @@ class UnfinishedAudit:
     def __init__(self, out: Path):
         self.folder = out / _UNFINISHED
         self._files = {measure.name: self.folder / f"{measure.name}.npz" for measure in MEASURES}
+        self._replaces = self.folder / "replaces-what-is-there"
+        self._result = self.folder / "result"
 
     def __bool__(self) -> bool:
         """Whether there is something to resume."""
-        return any(file.is_file() for file in self._files.values())
+        return self._is_staged() or any(file.is_file() for file in self._files.values())
 
     def prepare(self) -> None:
         """Make the folder, without the scratch files that a killed run left.
@@ -137,8 +189,19 @@ class UnfinishedAudit:
         for item in self.folder.iterdir():
             if item.is_dir():
                 shutil.rmtree(item)
-            elif item not in self._files.values():
+            elif item not in (*self._files.values(), self._replaces):
                 item.unlink()
+
+    def start_replacing(self, key: str) -> None:
+        """Drop what is there, unless an interrupted run with ``key`` was replacing it already.
+
+        Raises:
+            AuditFolderError: the folder cannot be written.
+        """
+        if not self._is_replacing(key):
+            self.drop()
+            prepare_folder(self.folder)
+            write_text(self._replaces, key)
 
     def read(self, key: str, measure: str) -> dict[str, np.ndarray] | None:
         """What was kept of a measure for ``key``; None if nothing was.
@@ -161,8 +224,54 @@ class UnfinishedAudit:
         """Keep what was found so far, whole or not at all."""
         write_arrays(self._files[measure], {"key": np.array(key), **arrays}, compressed=False)
 
+    @contextlib.contextmanager
+    def result(self, *, kept: Collection[str] = ()) -> Iterator[Path]:
+        """A folder to write a whole result to; it takes the place of the old one in the end.
+
+        Readers see the old result, none while files are moved, or the new one. After an error
+        before that the old one is as it was.
+
+        Args:
+            kept: files of the old result that belong to the new one as they are.
+
+        Raises:
+            AuditFolderError: the folder cannot be written.
+            OutputError: the files cannot be moved.
+        """
+        shutil.rmtree(self._result, ignore_errors=True)
+        prepare_folder(self._result)
+        try:
+            yield self._result
+            old = entries_of(self.folder.parent, kept)
+            write_entries(self._result, {**old, **entries_of(self._result, RESULT_FILES)})
+        except BaseException:
+            shutil.rmtree(self._result, ignore_errors=True)
+            raise
+        self.complete()
+
+    def complete(self) -> bool:
+        """Put a result that is whole into its place; False if there is none.
+
+        Raises:
+            AuditFolderError, OutputError: as :func:`move_result`.
+        """
+        if not self._is_staged():
+            return False
+        move_result(self._result, self.folder.parent, RESULT_FILES)
+        self._replaces.unlink(missing_ok=True)
+        for folder in (self._result, self.folder):
+            with contextlib.suppress(OSError):  # states of measures are in it
+                folder.rmdir()
+        return True
+
     def drop(self) -> None:
         """Forget all of it; remove the folder, and what a run killed while writing left."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for part in self.folder.parent.glob(".*.part"):
             part.unlink(missing_ok=True)
+
+    def _is_staged(self) -> bool:
+        return (self._result / MANIFEST).is_file()
+
+    def _is_replacing(self, key: str) -> bool:
+        return self._replaces.is_file() and self._replaces.read_bytes() == key.encode()

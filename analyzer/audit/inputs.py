@@ -54,7 +54,8 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
             "versions": installed_versions(),
         }
     )
-    subject = Subject(network, extra_inputs, site, source, preprocessing, indices, key)
+    first = data.FirstReading(len(source))
+    subject = Subject(network, extra_inputs, site, source, preprocessing, indices, key, first)
     gap_model = estimation.read_gap_model(request.gap_model) if request.gap_model else None
     return AuditInputs(subject, gap_model)
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.assemble_record import some_of
+from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import open_network
 from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, DataError
-from analyzer.files import prepare_folder
 from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.measures.registry import feature_values
 from analyzer.records import Progress
@@ -109,10 +109,22 @@ def audit_population(
 
     Raises:
         AnalyzerError: what is wrong with the networks that could not be audited.
+        AuditFolderError: another run writes ``out``, and ``template`` is not to wait.
     """
+    with locked(out, wait=template.wait, say=say):
+        return _audit_all(members, template, out, jobs, progress, say)
+
+
+def _audit_all(
+    members: Sequence[Member],
+    template: AuditRequest,
+    out: Path,
+    jobs: int,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> estimation.PopulationTable:
     import joblib  # a quarter of a second that a single audit does not pay
 
-    prepare_folder(out)
     requests = [_request(member, template, out) for member in members]
     run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     rows: dict[str, _Row] = {}

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analyzer.audit.folder import REPORT, read_record
+from analyzer.audit.folder import (
+    REPORT,
+    RESULT_FILES,
+    UnfinishedAudit,
+    finished_audit,
+    read_record,
+)
+from analyzer.audit.folder_lock import locked
 from analyzer.audit.plots import DARK, LIGHT
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
@@ -59,14 +66,21 @@ class Page:
 
 
 def render_report(folder: str | Path) -> Path:
-    """Read the audit in ``folder`` and write its ``report.html``.
+    """Read the finished audit in ``folder`` and write its ``report.html`` again.
 
     Raises:
         AuditFolderError: a file is missing or damaged, or they do not belong together.
     """
-    path = Path(folder) / REPORT
-    write_text(path, html_of(page_of(folder)))
-    return path
+    folder = Path(folder)
+    read_record(folder)  # before anything is made there
+    with locked(folder):
+        unfinished = UnfinishedAudit(folder)
+        unfinished.complete()
+        with finished_audit(folder, besides=[REPORT]):
+            html = html_of(page_of(folder))
+        with unfinished.result(kept=set(RESULT_FILES) - {REPORT}) as staged:
+            write_text(staged / REPORT, html)
+    return folder / REPORT
 
 
 def page_of(folder: str | Path) -> Page:

@@ -2,21 +2,38 @@
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
-from analyzer.audit.folder import AUDIT, REPORT, UnfinishedAudit, read_record, write_record
+from analyzer.audit.folder import (
+    AUDIT,
+    REPORT,
+    RESULT_FILES,
+    UnfinishedAudit,
+    read_record,
+    write_record,
+)
+from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import AuditInputs, find_inputs
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.report import render_report
-from analyzer.audit.suspects import SUSPECTS, find_suspects, pictures_of, write_suspects
+from analyzer.audit.report import html_of, page_of
+from analyzer.audit.result_manifest import find_faults
+from analyzer.audit.suspects import (
+    SUSPECTS,
+    THUMBNAILS,
+    find_suspects,
+    pictures_of,
+    write_suspects,
+)
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
+from analyzer.data import combine_digests
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
-from analyzer.files import prepare_folder
+from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.measures.sample_images import SampleImages
@@ -25,6 +42,9 @@ from analyzer.records import Progress
 from analyzer.runtime.batching import OutOfMemory
 
 __all__ = ["run_audit"]
+
+_DERIVED = (REPORT, SUSPECTS, THUMBNAILS)
+"""Files that are made from the others and the data, and made again where they do not match."""
 
 
 def run_audit(
@@ -54,21 +74,23 @@ def run_audit(
     needed = _needed(inputs)
     for measure in needed:
         request = measure.asked_for(request)
-    finished = None if request.fresh else _finished(request, inputs.subject)
-    if finished is not None:
-        for measure in MEASURES:
-            request = measure.kept(request, finished)
-        say(f"{request.out} holds the counts of this audit already; --fresh counts them again")
-        if _says_the_same(finished, request, inputs):
-            return finished
-    with _folder(request) as unfinished:
+    with _folder(request, inputs.subject.key, say) as (unfinished, completed):
+        replacing = request.fresh and not completed
+        finished = None if replacing else _finished(request, inputs.subject, say)
+        if finished is not None:
+            for measure in MEASURES:
+                request = measure.kept(request, finished)
+            say(f"{request.out} holds the counts of this audit already; --fresh counts them again")
+            if _says_the_same(finished, request, inputs):
+                return finished
         work = _Work(request, inputs, finished, unfinished, progress, say)
         results, fields = work.measure(needed)
+        _check_data(inputs.subject, results["ablation"])
         result = make_record(
             request, inputs, results["ablation"], fields, time.perf_counter() - began
         )
-        _write(request.out, result, results, inputs.subject)
-        render_report(request.out)
+        with unfinished.result() as folder:
+            _write(folder, result, results, inputs.subject)
     return result
 
 
@@ -155,20 +177,33 @@ class _Work:
         return fields
 
 
-def _write(out: Path, result: AuditRecord, results: Mapping[str, Any], subject: Subject) -> None:
-    """Write every file of the audit but the report."""
+def _check_data(subject: Subject, counted: Any) -> None:
+    """Refuse data that are not those that were counted, where all of them were read just now.
+
+    Raises:
+        DataError: a finished audit counted others, of the same names, sizes and times.
+    """
+    digests = subject.first_reading.digests(counted.samples.index)
+    labels = counted.samples.label
+    if digests is not None and combine_digests(digests, labels) != counted.data_sha256:
+        raise DataError(
+            f"{subject.source.source} has changed since this audit counted it; pass "
+            f"{parameter('fresh', True)} to count it again, or name another {parameter('out')}."
+        )
+
+
+def _write(folder: Path, result: AuditRecord, results: Mapping[str, Any], subject: Subject) -> None:
+    """Write every file of the audit into an empty folder."""
     counted = results["ablation"]
     suspects = find_suspects(
         counted.samples, subject.site.channels, result.suspects, subject.source
     )
-    write_suspects(out, suspects, pictures_of(suspects, subject.source))
+    write_suspects(folder, suspects, pictures_of(suspects, subject.source))
     for measure in MEASURES:
         if measure.name in results:
-            measure.write(out, results[measure.name])
-    write_record(out, result)
-    for measure in MEASURES:
-        if measure.name not in results:
-            measure.remove(out)
+            measure.write(folder, results[measure.name])
+    write_record(folder, result)
+    write_text(folder / REPORT, html_of(page_of(folder)))
 
 
 def _needed(inputs: AuditInputs) -> list[Measure[Any]]:
@@ -194,37 +229,50 @@ def _images(
 
 
 @contextlib.contextmanager
-def _folder(request: AuditRequest) -> Iterator[UnfinishedAudit]:
-    """The folder, ready to be written; what is unfinished is dropped once the block ends well.
+def _folder(
+    request: AuditRequest, key: str, say: Callable[[str], None]
+) -> Iterator[tuple[UnfinishedAudit, bool]]:
+    """The folder, locked and ready to be written, and whether a result was completed just now.
 
-    After an error what was measured so far is kept for the next run, and a folder in which nothing
-    was kept is left as it was found.
+    What is unfinished is dropped once the block ends well. After an error what was measured so far
+    is kept for the next run, and a folder in which nothing was kept is left as it was found.
     """
-    unfinished = UnfinishedAudit(request.out)
-    resuming = bool(unfinished) and not request.fresh
-    made = [place for place in (request.out, *request.out.parents) if not place.exists()]
+    out = request.out
+    made = [place for place in (out, *out.parents) if not os.path.lexists(place)]
     try:
-        prepare_folder(request.out)
-        if request.fresh:
-            unfinished.drop()
+        with locked(out, wait=request.wait, say=say), _unfinished(request, key) as unfinished:
+            yield unfinished, unfinished.complete()
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+@contextlib.contextmanager
+def _unfinished(request: AuditRequest, key: str) -> Iterator[UnfinishedAudit]:
+    unfinished = UnfinishedAudit(request.out)
+    if request.fresh:
+        unfinished.start_replacing(key)
+    resuming = bool(unfinished)
+    try:
         yield unfinished
-        unfinished.drop()
     except BaseException as error:
         # Corrected data are other data: what was counted before they failed is of no use then.
         if not unfinished or (isinstance(error, DataError) and not resuming):
             unfinished.drop()
-            _remove_empty(made)
         raise
+    unfinished.drop()
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
     for place in folders:
-        with contextlib.suppress(OSError):  # not empty: somebody else's
+        with contextlib.suppress(OSError, ValueError):  # not empty: somebody else's
             place.rmdir()
 
 
-def _finished(request: AuditRequest, subject: Subject) -> AuditRecord | None:
-    """The record of the same audit, finished.
+def _finished(
+    request: AuditRequest, subject: Subject, say: Callable[[str], None]
+) -> AuditRecord | None:
+    """The record of the same audit, finished, with counts that are that audit's own.
 
     Raises:
         AuditFolderError: the folder holds the audit of something else.
@@ -238,6 +286,14 @@ def _finished(request: AuditRequest, subject: Subject) -> AuditRecord | None:
             f"{request.out} holds an audit that differs in {differences}; "
             f"pass {parameter('fresh', True)} to replace it, or name another {parameter('out')}."
         )
+    try:
+        faults = find_faults(request.out, RESULT_FILES)
+    except AuditFolderError as error:
+        faults = {AUDIT: str(error)}
+    for name, sentence in faults.items():
+        if name not in _DERIVED:
+            say(f"{sentence} Everything is measured again")
+            return None
     return found
 
 
@@ -266,11 +322,10 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
     classes = len(finished.classes) + len(finished.empty_classes)
     gap_model = inputs.gap_model.sha256 if inputs.gap_model else None
     return (
-        (request.out / REPORT).exists()
+        not find_faults(request.out, RESULT_FILES)
         and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
         and all(m.features_complete(finished) for m in MEASURES)
         and finished.chance == request.chance_of(classes)
         and (finished.gap.gap_model if finished.gap else None) == gap_model
         and finished.settings.get("suspects") == request.suspects
-        and (request.out / SUSPECTS).exists() == (finished.suspects > 0)
     )

@@ -10,7 +10,7 @@ rendered again without the data.
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
@@ -148,6 +148,24 @@ def find_suspects(
     samples: SampleCounts, channels: int, count: int, source: "Source"
 ) -> tuple[Suspect, ...]:
     """The ``count`` most suspicious samples of a site of M = ``channels``, by name."""
+    return _ranked(
+        samples,
+        channels,
+        count,
+        sample_name=lambda index: str(source.names[index]),
+        class_name=source.class_name,
+    )
+
+
+def _ranked(
+    samples: SampleCounts,
+    channels: int,
+    count: int,
+    *,
+    sample_name: Callable[[int], str],
+    class_name: Callable[[int], str],
+) -> tuple[Suspect, ...]:
+    """The ``count`` most suspicious samples, with names by index."""
     if not count:
         return ()
     degree, predicted = suspicion(samples), samples.predicted
@@ -159,14 +177,14 @@ def find_suspects(
         found.append(
             Suspect(
                 rank=rank,
-                name=source.names[index],
+                name=sample_name(index),
                 index=index,
                 label=label,
-                label_name=source.class_name(label),
+                label_name=class_name(label),
                 predicted=says,
-                predicted_name=source.class_name(says),
+                predicted_name=class_name(says),
                 other=other,
-                other_name=source.class_name(other),
+                other_name=class_name(other),
                 score=survival / (channels + 1),
                 log_probability=float(samples.scores.log_probability[place]),
                 suspicion=float(degree[place]),
@@ -188,7 +206,7 @@ def pictures_of(suspects: Sequence[Suspect], source: "Source") -> Mapping[int, b
 
 
 def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
-    """Whether ``suspects.csv`` follows from the sample counts.
+    """Whether every column of ``suspects.csv`` but the samples' names follows from the counts.
 
     Raises:
         AuditFolderError: one of the files is missing or damaged.
@@ -197,15 +215,25 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     wrong = []
     if len(listed) != record.suspects:
         wrong.append(f"{SUSPECTS} lists {len(listed)} samples, audit.json says {record.suspects}.")
-    if listed:
-        places = most_suspicious(samples, len(listed))
-        found = zip(samples.index[places].tolist(), samples.label[places].tolist(), strict=True)
+    names = {one.index: one.name for one in record.classes}
+    names |= {one.index: one.name for one in record.empty_classes}
+    found = _ranked(
+        samples,
+        record.site.channels,
+        len(listed),
+        sample_name=lambda index: "",
+        class_name=lambda index: names.get(index, str(index)),
+    )
+    for said, counted in zip(listed, found, strict=False):
         wrong += [
-            f"Rank {one.rank} of {SUSPECTS} is sample {one.index} with label {one.label}, "
-            f"{SAMPLES} gives sample {index} with label {label}."
-            for one, (index, label) in zip(listed, found, strict=False)
-            if (one.index, one.label) != (index, label)
+            f"Rank {counted.rank} of {SUSPECTS} has {name} {_cell(getattr(said, name))}, {SAMPLES} "
+            f"and audit.json give {_cell(getattr(counted, name))}."
+            for name in _COLUMNS
+            if name != "name" and _cell(getattr(said, name)) != _cell(getattr(counted, name))
         ]
+    pictured = {one.index for one in listed[:_PICTURED]}
+    if others := sorted(read_thumbnails(folder).keys() - pictured):
+        wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is no suspect.")
     if listed or wrong:
         yield check("suspects", wrong, f"{len(listed)} suspects follow from the sample counts.")
 

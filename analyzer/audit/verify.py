@@ -1,13 +1,29 @@
-"""Does an audit folder hold together? Everything that follows from its counts, worked out again."""
+"""Is an audit folder whole, and do its files follow from each other? All of it worked out again.
 
+Three layers. Every file must be the one that the manifest lists. What follows from the counts is
+computed again, the report included, so that a forged manifest helps little. What does not follow
+from other files, such as the counts themselves, a forger of the manifest can replace: an audit of
+the same network and data into another folder shows it.
+"""
+
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.folder import read_record
+from analyzer.audit.assemble_record import warnings_of
+from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
+from analyzer.audit.provenance import installed_versions
+from analyzer.audit.report import html_of, page_of
+from analyzer.audit.result_manifest import MANIFEST, find_faults
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit_record import AuditRecord
+from analyzer.errors import AuditFolderError
 from analyzer.estimation import conditions_of, read_gap_model
+from analyzer.files import RUN_AGAIN
+from analyzer.measures.ablation.measure import Ablation
+from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.runtime.devices import lacks_tf32
@@ -41,7 +57,7 @@ def verify_audit(
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
 ) -> Verification:
-    """Work out again what ``audit.json`` says, from the files beside it.
+    """Hold every file against the manifest, and what follows from the counts against them.
 
     Args:
         folder: audit folder.
@@ -55,15 +71,99 @@ def verify_audit(
     """
     folder = Path(folder)
     record = read_record(folder)
-    checks = [one for measure in MEASURES for one in measure.checks(folder, record)]
-    checks += [*suspect_checks(folder, record), _precision(record)]
+    checks = [_files(folder)]
     not_checked = []
-    for one in (_model(record, model), _gap(record, gap_model)):
+    try:
+        checks += _contents(folder, record)
+    except AuditFolderError as error:
+        if checks[0].passed:
+            raise
+        checks.append(Check("contents", False, _what(error)))
+        return Verification(tuple(checks), ("What follows from the counts was not checked.",))
+    report = _report(folder, record, sound=all(one.passed for one in checks))
+    for one in (report, _model(record, model), _gap(record, gap_model)):
         if isinstance(one, Check):
             checks.append(one)
         else:
             not_checked.append(one)
     return Verification(tuple(checks), tuple(not_checked))
+
+
+def _files(folder: Path) -> Check:
+    try:
+        wrong = list(find_faults(folder, RESULT_FILES).values())
+    except AuditFolderError as error:
+        wrong = [_what(error)]
+    return check("files", wrong, f"Every file is the one that {MANIFEST} lists.")
+
+
+def _what(error: AuditFolderError) -> str:
+    """What is wrong, without the advice to replace the folder that is being judged."""
+    return str(AuditFolderError(error.message.removesuffix(RUN_AGAIN).rstrip()))
+
+
+def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
+    """What follows from the counts.
+
+    Raises:
+        AuditFolderError: a file is missing or unreadable.
+    """
+    for measure in MEASURES:
+        yield from measure.checks(folder, record)
+    yield from suspect_checks(folder, record)
+    yield _warnings(folder, record)
+    yield _data(folder, record)
+    yield _precision(record)
+
+
+def _warnings(folder: Path, record: AuditRecord) -> Check:
+    wanted = warnings_of(record, Ablation().read(folder, record))
+    missing = [one for one in wanted if one not in record.warnings]
+    wrong = [f"A warning is missing from audit.json: {one}." for one in missing]
+    wrong += [
+        f"audit.json warns without a reason: {one}." for one in record.warnings if one not in wanted
+    ]
+    return check("warnings", wrong, f"{len(wanted)} warnings follow from the record.")
+
+
+def _data(folder: Path, record: AuditRecord) -> Check:
+    index = read_samples(folder).index
+    wrong = []
+    if len(index) and index[-1] >= record.data.given:
+        wrong.append(
+            f"Sample {index[-1]} was used, of {record.data.given} that audit.json says there are."
+        )
+    known = record.data.samples + len(record.skipped)
+    if record.settings.get("limit_per_class") is None and known != record.data.given:
+        wrong.append(
+            f"{record.data.samples} samples were used and {len(record.skipped)} left out, of "
+            f"{record.data.given} that audit.json says there are."
+        )
+    try:
+        datetime.fromisoformat(record.created)
+    except ValueError:
+        wrong.append(f"'created' is {record.created!r} in audit.json, which is no time.")
+    return check("data", wrong, f"{record.data.samples} of {record.data.given} samples were used.")
+
+
+def _report(folder: Path, record: AuditRecord, *, sound: bool) -> Check | str:
+    """Whether the report is what the files give, which must be ``sound`` to be shown at all."""
+    if not sound:
+        return f"{REPORT} was not rendered again: what it would be rendered from is wrong."
+    made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
+    if made != now:
+        return (
+            f"{REPORT} was not rendered again: onnx-gap {made} made it, this is {now}. "
+            f"{MANIFEST} speaks for it."
+        )
+    try:
+        same_text = (folder / REPORT).read_bytes() == html_of(page_of(folder)).encode()
+    except OSError as error:
+        same_text = False
+        wrong = f"{REPORT} cannot be read: {error.strerror or error}."
+    else:
+        wrong = f"{REPORT} is not what the other files give: it was edited, or is of another audit."
+    return check("report", [] if same_text else [wrong], f"{REPORT} shows what the files say.")
 
 
 def _precision(record: AuditRecord) -> Check:
@@ -109,11 +209,17 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(feature_values(record), conditions=conditions_of(record))
+    again = line.estimate(
+        feature_values(record), rank=record.rank, conditions=conditions_of(record)
+    )
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."
         for name in ("estimate", "low", "high", "coverage", "inside_range")
         if not same(getattr(record.gap, name), getattr(again, name))
     ]
+    if record.gap.warnings != again.warnings:
+        wrong.append("The warnings of the gap are not those that the gap model gives.")
+    if record.gap.fitted_on != str(line.fitted_on):
+        wrong.append(f"The gap model was fitted on {line.fitted_on}, audit.json says otherwise.")
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")

@@ -15,6 +15,7 @@ from analyzer.cli.options import (
     request_options,
     run_options,
     site_options,
+    wait_option,
 )
 from analyzer.cli.terminal import (
     complain,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     default=True,
     help="Resume what the folder holds (the default), or start again and replace it.",
 )
+@wait_option
 @json_option
 @data_options
 @site_options

@@ -22,6 +22,7 @@ __all__ = [
     "request_options",
     "run_options",
     "site_options",
+    "wait_option",
 ]
 
 PATH = click.Path(path_type=Path)
@@ -64,9 +65,24 @@ def declared_options(kind: type) -> Decorator:
     )
 
 
+class _Named(click.Path):
+    """A path that is not empty, which would mean the current folder."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("It is empty; name a folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def out_folder(what: str) -> Decorator:
     """``--out DIR``, required."""
-    return click.option("--out", type=PATH, required=True, metavar="DIR", help=what)
+    kind = _Named(path_type=Path)
+    return click.option("--out", type=kind, required=True, metavar="DIR", help=what)
+
+
+wait_option = click.option(
+    "--wait", is_flag=True, help="Wait while another run writes --out, rather than refuse."
+)
 
 
 def out_file(what: str) -> Decorator:

@@ -16,6 +16,7 @@ from analyzer.cli.options import (
     request_options,
     run_options,
     site_options,
+    wait_option,
 )
 from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
 
@@ -37,6 +38,7 @@ from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
     metavar="ADDRESS",
     help="Audit on the workers of this Dask scheduler, which see the same files.",
 )
+@wait_option
 @data_options
 @site_options
 @run_options

@@ -1,4 +1,5 @@
 from .batch import Batch, Skipped, batches
+from .first_reading import FirstReading
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
 from .images import thumbnail
@@ -13,6 +14,7 @@ __all__ = [
     "PRESETS",
     "Batch",
     "ClassList",
+    "FirstReading",
     "PreprocessOptions",
     "Preprocessing",
     "Sample",

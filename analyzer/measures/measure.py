@@ -21,7 +21,7 @@ from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest, MeasureOptions
-    from analyzer.data import Preprocessing, Source
+    from analyzer.data import FirstReading, Preprocessing, Source
     from analyzer.measures.sample_images import SampleImages
     from analyzer.runtime import Samples
     from analyzer.surgery import Network
@@ -46,6 +46,7 @@ class Subject:
     preprocessing: "Preprocessing"
     indices: np.ndarray  # int64 (S,), in the order of the data
     key: str  # identifies what is measured
+    first_reading: "FirstReading"  # of the samples of ``source``
 
     @property
     def labels(self) -> np.ndarray:
@@ -53,15 +54,17 @@ class Subject:
         return self.source.labels[self.indices]
 
     def samples(self, *, skip_bad: bool) -> "Samples":
-        """The samples as the network takes them."""
+        """The samples as the network takes them; a DataError where one changes meanwhile."""
         from analyzer.data import batches
         from analyzer.runtime import Samples
 
         return Samples(
             indices=self.indices,
             labels=self.labels,
-            load=lambda indices, batch_size: batches(
-                self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
+            load=self.first_reading.guarded(
+                lambda indices, batch_size: batches(
+                    self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
+                )
             ),
         )
 
@@ -119,6 +122,9 @@ class Measure(ABC, Generic[Result]):
     section: ClassVar[type | None] = None
     """The record of its section in ``audit.json``; None where its fields stand at the top."""
 
+    files: ClassVar[tuple[str, ...]]
+    """Names of its files in the audit folder."""
+
     optional: ClassVar[bool] = False
     """Whether an audit is whole without it: where the network does not allow it, a warning says
     why, unless a gap model needs it."""
@@ -169,10 +175,6 @@ class Measure(ABC, Generic[Result]):
     @abstractmethod
     def write(self, folder: Path, result: Result) -> None:
         """Write its files, each whole or not at all."""
-
-    @abstractmethod
-    def remove(self, folder: Path) -> None:
-        """Remove its files, of another audit that is replaced."""
 
     @abstractmethod
     def fields(self, result: Result, job: Job) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sealed_audits import seal
 
 from analyzer.audit.folder import write_record
 from analyzer.audit_record import (
@@ -163,6 +164,7 @@ def made_up_audit(
     write_record(folder, record)
     write_curves(folder, curves)
     write_samples(folder, samples, channels)
+    seal(folder)
     return record
 
 
@@ -196,5 +198,5 @@ def make_audit(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def audit(make_audit: Callable[..., Path], gap_record: GapRecord) -> Path:
-    """A folder with a whole audit but its report: 10 classes, 64 channels."""
+    """A folder with a whole audit: 10 classes, 64 channels."""
     return make_audit(gap=gap_record)

@@ -2,9 +2,10 @@ import dataclasses
 import json
 
 import pytest
+from sealed_audits import rewrite_record
 
 from analyzer.audit.compare import compare_audits
-from analyzer.audit.folder import read_record, write_record
+from analyzer.audit.folder import read_record
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def change(make_audit, gap_record):
 
     def change(**fields):
         before, after = make_audit("before", gap=gap_record), make_audit("after", gap=gap_record)
-        write_record(after, dataclasses.replace(read_record(after), **fields))
+        rewrite_record(after, dataclasses.replace(read_record(after), **fields))
         return before, after
 
     return change

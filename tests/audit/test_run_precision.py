@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sealed_audits import seal
 
 from analyzer import surgery
 from analyzer.audit import (
@@ -259,6 +260,7 @@ def test_verify_finds_a_precision_that_cannot_be(request_for):
     for said, sentence in (("fp16", "float32 was asked for"), ("tf32", "No processor has TF32")):
         written["device"]["precision"] = said
         path.write_text(json.dumps(written), encoding="utf-8")
+        seal(request.out)
         (failed,) = [check for check in verify_audit(request.out).checks if not check.passed]
         assert failed.name == "precision"
         written["settings"]["precision"] = "tf32"
@@ -266,6 +268,7 @@ def test_verify_finds_a_precision_that_cannot_be(request_for):
     written["device"]["precision"] = "float32"
     del written["settings"]["precision"]
     path.write_text(json.dumps(written), encoding="utf-8")
+    seal(request.out)
     (failed,) = [check for check in verify_audit(request.out).checks if not check.passed]
     assert failed.sentence.startswith("The settings do not say which precision was asked for.")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cli_commands import BUNDLED
 from PIL import Image
+from sealed_audits import rewrite_record, seal
 
 from analyzer.audit import read_record, render_report, run_audit, verify_audit
-from analyzer.audit.folder import write_record
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
@@ -102,8 +102,9 @@ def test_names_of_samples_are_escaped(audit):
     bad = "<script>alert(1)</script>\"'&"
     names = {name: bad for name in ("name", "label_name", "predicted_name", "other_name")}
     for predicted in (3, 5):
-        write_record(audit, replace(read_record(audit), suspects=1))
+        rewrite_record(audit, replace(read_record(audit), suspects=1))
         write_suspects(audit, [replace(ONE, **names, predicted=predicted)], {12: PNG})
+        seal(audit)
         page = render_report(audit).read_text(encoding="utf-8")
         assert "Samples to look at" in page
         assert "<script" not in page
@@ -178,6 +179,7 @@ def test_a_changed_list_is_found(request_):
     thumbnails = read_thumbnails(request_.out)
     for changed in (found[:-1], [replace(found[0], label=9 - found[0].label), *found[1:]]):
         write_suspects(request_.out, changed, thumbnails)
+        seal(request_.out)
         failed = [one.name for one in verify_audit(request_.out).checks if not one.passed]
         assert failed == ["suspects"]
     assert read_record(request_.out).suspects == 20

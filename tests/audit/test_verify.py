@@ -3,13 +3,14 @@ import json
 
 import numpy as np
 import pytest
+from sealed_audits import rewrite_arrays, rewrite_record
 
-from analyzer.audit.folder import read_record, write_record
+from analyzer.audit.folder import read_record
 from analyzer.audit.verify import verify_audit
 from analyzer.audit_record import GapRecord
 from analyzer.errors import AnalyzerError
-from analyzer.estimation import fit_gap_model, write_gap_model
-from analyzer.files import read_arrays, write_arrays
+from analyzer.estimation import conditions_of, fit_gap_model, write_gap_model
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 
 
@@ -38,7 +39,7 @@ def test_an_honest_folder_passes(audit):
     ],
 )
 def test_a_changed_number_is_found(audit, fields, check):
-    write_record(audit, dataclasses.replace(read_record(audit), **fields))
+    rewrite_record(audit, dataclasses.replace(read_record(audit), **fields))
     assert list(failed(verify_audit(audit))) == [check]
 
 
@@ -48,19 +49,19 @@ def test_a_changed_class_is_found(audit, field):
     entry = record.classes[4]
     changed = dataclasses.replace(entry, **{field: getattr(entry, field) * 2 + 1})
     classes = (*record.classes[:4], changed, *record.classes[5:])
-    write_record(audit, dataclasses.replace(record, classes=classes))
+    rewrite_record(audit, dataclasses.replace(record, classes=classes))
     sentence = failed(verify_audit(audit))["quantities"]
     assert sentence.startswith(f"Class 4: {field} is ")
 
 
 def test_changed_chance_is_found(audit):
-    write_record(audit, dataclasses.replace(read_record(audit), chance=0.6))
+    rewrite_record(audit, dataclasses.replace(read_record(audit), chance=0.6))
     assert "quantities" in failed(verify_audit(audit))
 
 
 def test_a_class_that_is_gone_is_found(audit):
     arrays = read_arrays(audit / CURVES)
-    write_arrays(audit / CURVES, {name: array[1:] for name, array in arrays.items()})
+    rewrite_arrays(audit / CURVES, {name: array[1:] for name, array in arrays.items()})
     found = failed(verify_audit(audit))
     assert "Class 0 has 40 samples in audit.json and none in curves.npz" in found["classes"]
     assert "samples" in found
@@ -69,7 +70,7 @@ def test_a_class_that_is_gone_is_found(audit):
 def test_a_changed_curve_is_found(audit):
     arrays = read_arrays(audit / CURVES)
     arrays["descending"][3, 5] -= 1
-    write_arrays(audit / CURVES, arrays)
+    rewrite_arrays(audit / CURVES, arrays)
     found = failed(verify_audit(audit))
     assert {"quantities", "samples"} <= set(found)
     assert found["samples"].startswith("Class 3: 'descending' adds up to")
@@ -80,7 +81,7 @@ def test_a_changed_sample_is_found(audit):
     arrays["ascending"][0] += 1
     arrays["descending"][1] = 99
     arrays["correct"][2] ^= True
-    write_arrays(audit / SAMPLES, arrays)
+    rewrite_arrays(audit / SAMPLES, arrays)
     found = failed(verify_audit(audit))
     assert {"samples", "sample counts", "score", "scores", "features"} == set(found)
     assert "(2 more like it)" in found["samples"]
@@ -91,31 +92,31 @@ def test_samples_of_no_class_are_found(audit):
     longer = {name: np.append(array, array[-1:]) for name, array in arrays.items()}
     longer["label"][-1] = 77
     longer["index"][-1] += 1
-    write_arrays(audit / SAMPLES, longer)
-    assert set(failed(verify_audit(audit))) == {"samples", "features"}
+    rewrite_arrays(audit / SAMPLES, longer)
+    assert set(failed(verify_audit(audit))) == {"samples", "features", "data"}
 
 
 def test_impossible_rows_are_found(audit):
     record = read_record(audit)
     rows = dataclasses.replace(record.rows, run=record.rows.possible + 1)
-    write_record(audit, dataclasses.replace(record, rows=rows))
+    rewrite_record(audit, dataclasses.replace(record, rows=rows))
     assert list(failed(verify_audit(audit))) == ["rows"]
 
 
 def test_changed_feature_is_found(audit):
     record = read_record(audit)
     changed = {**record.features, "score_q50": 0.125}
-    write_record(audit, dataclasses.replace(record, features=changed))
+    rewrite_record(audit, dataclasses.replace(record, features=changed))
     assert "score_q50 is 0.125 in audit.json" in failed(verify_audit(audit))["features"]
 
 
 def test_the_features_that_an_audit_recorded_are_verified(audit):
     record = read_record(audit)
-    write_record(
+    rewrite_record(
         audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]})
     )
     assert verify_audit(audit).passed
-    write_record(audit, dataclasses.replace(record, features={"later": 0.5}))
+    rewrite_record(audit, dataclasses.replace(record, features={"later": 0.5}))
     assert "later is 0.5 in audit.json" in failed(verify_audit(audit))["features"]
 
 
@@ -133,12 +134,14 @@ def gap_model(tmp_path):
 
 def estimated(folder, line, **changed):
     record = read_record(folder)
-    estimate = line.estimate({"zeta": record.zeta, "kappa": record.kappa})
+    values = {"zeta": record.zeta, "kappa": record.kappa}
+    estimate = line.estimate(values, rank=record.rank, conditions=conditions_of(record))
     gap = GapRecord(
         **{f.name: getattr(estimate, f.name) for f in dataclasses.fields(estimate)},
         gap_model=line.sha256,
+        fitted_on=str(line.fitted_on),
     )
-    write_record(folder, dataclasses.replace(record, gap=dataclasses.replace(gap, **changed)))
+    rewrite_record(folder, dataclasses.replace(record, gap=dataclasses.replace(gap, **changed)))
 
 
 def test_the_gap_is_worked_out_anew(make_audit, gap_model):
@@ -173,5 +176,5 @@ def test_a_changed_score_of_a_sample_is_found(audit, name, value):
     arrays = read_arrays(audit / SAMPLES)
     place = int(np.flatnonzero(arrays["correct"])[0])
     arrays[name][place] = value
-    write_arrays(audit / SAMPLES, arrays)
+    rewrite_arrays(audit / SAMPLES, arrays)
     assert list(failed(verify_audit(audit))) == ["scores"]

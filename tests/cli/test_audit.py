@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sealed_audits import seal
 
 FILES = [
-    "audit.json", "curves.npz", "interpolation.npz", "neighbors.npz", "report.html", "samples.npz",
-    "suspects.csv", "thumbnails.npz",
+    "audit.json", "curves.npz", "interpolation.npz", "manifest.json", "neighbors.npz",
+    "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
 ]  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def test_an_estimate_that_is_rounded_to_nothing_has_no_sign(onnx_gap):
     record = json.loads(Path("audit/audit.json").read_text(encoding="utf-8"))
     record["gap"] = found
     Path("audit/audit.json").write_text(json.dumps(record), encoding="utf-8")
+    seal(Path("audit"))
     shown = onnx_gap(*arguments)
     assert "gap            0.000 estimated" in shown.out
 
@@ -99,7 +101,7 @@ def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     shown = onnx_gap(*arguments, "--suspects", 0)
     assert shown.code == 0
     assert not any(line.startswith("suspects") for line in shown.out.splitlines())
-    assert left_in(folder) == FILES[:6]
+    assert left_in(folder) == FILES[:7]
     assert onnx_gap(*arguments, "--suspects", -1).code == 2
 
 
@@ -243,7 +245,7 @@ def test_interpolation_and_neighbors_take_a_number_of_samples_none_or_all(audit,
     assert record["neighbors"]["samples"] == 60
     assert record["settings"]["neighbor_samples"] == "all"
     folder = audit("none", "--interpolation-samples", 0, "--neighbor-samples", 0)
-    assert left_in(folder) == [name for name in FILES if name not in FILES[2:4]]
+    assert left_in(folder) == [name for name in FILES if name not in (FILES[2], FILES[4])]
 
 
 @pytest.mark.parametrize("given", ["-1", "some", "1.5", ""])

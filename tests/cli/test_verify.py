@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from sealed_audits import seal
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def zoo_audit(onnx_gap, tmp_path):
 def change(folder, **fields):
     path = folder / "audit.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields))
+    seal(folder)
 
 
 def test_an_audit_of_the_zoo_is_checked_with_network_and_gap_model(zoo_audit, onnx_gap):
@@ -57,8 +59,15 @@ def test_a_folder_that_is_not_whole(audit, onnx_gap):
     folder = audit()
     (folder / "curves.npz").write_bytes(b"not these")
     shown = onnx_gap("verify", folder)
-    assert shown.code == 2
-    assert shown.err == (
-        f"Error: {folder}/curves.npz is damaged or not an .npz file of plain arrays. "
-        "Run the audit again with --fresh.\n"
-    )
+    assert shown.code == 1
+    failed = [line for line in shown.out.splitlines() if line.startswith("FAILED")]
+    assert failed == [
+        f"FAILED files: {folder}/curves.npz is not the file that manifest.json lists: it was "
+        "changed after the audit, or belongs to another one.",
+        f"FAILED contents: {folder}/curves.npz is damaged or not an .npz file of plain arrays.",
+    ]
+    for command in ("report", "compare"):
+        shown = onnx_gap(command, folder, *([folder] if command == "compare" else []))
+        assert shown.code == 2
+        assert "curves.npz is not the file that manifest.json lists" in shown.err
+        assert "Run the audit again with --fresh." in shown.err

@@ -162,8 +162,7 @@ def test_extra_output_is_dropped_with_a_warning(write, cut_and_compare):
         network, surgery.default_site(network), {"x": image(4, 1, 8, 8)}, output="y"
     )
     assert cut.warnings == (
-        "The network has several outputs; y is taken for the class scores. "
-        "Others can be named: r.",
+        "The network has several outputs; y is taken for the class scores. Others can be named: r.",
     )
 
 

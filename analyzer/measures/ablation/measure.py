@@ -66,6 +66,7 @@ class Ablation(Measure[AblationResult]):
 
     name = "ablation"
     features = ("zeta", "kappa", *CURVE_FEATURES)
+    files = (CURVES, SAMPLES)
 
     def wanted(self, options: "MeasureOptions") -> bool:
         """Always: every other result stands beside its own."""
@@ -121,6 +122,7 @@ class Ablation(Measure[AblationResult]):
         answer = surgery.find_answer(subject.network, request.output)
         counts = state.sample_counts(samples.indices, samples.labels, place, answer.kind)
         read = place[state.read[place]]
+        subject.first_reading.check(counts.index, state.digests[read])  # those of another run, too
         return AblationResult(
             curves=state.class_curves(),
             samples=counts,
@@ -166,11 +168,6 @@ class Ablation(Measure[AblationResult]):
         """Write ``curves.npz`` and ``samples.npz``."""
         write_curves(folder, result.curves)
         write_samples(folder, result.samples, len(result.curves[0].order))
-
-    def remove(self, folder: Path) -> None:
-        """Remove both."""
-        for name in (CURVES, SAMPLES):
-            (folder / name).unlink(missing_ok=True)
 
     def fields(self, result: AblationResult, job: Job) -> dict[str, Any]:
         """Site, ζ, κ, classes and features."""

@@ -219,6 +219,11 @@ def _quantities(record: AuditRecord, curves: Sequence[ClassCurves]) -> Iterator[
         for name in ("accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached")
         if not same(getattr(said[q.class_index], name), getattr(q, name))
     ]
+    wrong += [
+        f"The flags of class {q.class_index} in audit.json are not those of its curves."
+        for q in found
+        if q.class_index in said and said[q.class_index].flags != q.flags
+    ]
     right = f"n0, n0_r, ζ, κ and accuracy of {len(found)} classes follow from the curves."
     yield check("quantities", wrong, right)
     zeta, kappa = network_quantities(found)

@@ -76,6 +76,7 @@ class Interpolation(Measure[InterpolationResult]):
     name = "interpolation"
     features = tuple(INTERPOLATION_FEATURES)
     section = InterpolationRecord
+    files = (INTERPOLATION,)
     optional = True
 
     def wanted(self, options: "MeasureOptions") -> bool:
@@ -153,10 +154,6 @@ class Interpolation(Measure[InterpolationResult]):
                 **{field.name: getattr(answers, field.name) for field in fields(answers)},
             },
         )
-
-    def remove(self, folder: Path) -> None:
-        """Remove ``interpolation.npz``."""
-        (folder / INTERPOLATION).unlink(missing_ok=True)
 
     def fields(self, result: InterpolationResult, job: Job) -> dict[str, Any]:
         """The section ``interpolation``."""

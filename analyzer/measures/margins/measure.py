@@ -70,6 +70,7 @@ class Margins(Measure[MarginsResult]):
         margin_column(layer, feature) for layer in range(LAYERS) for feature in MARGIN_FEATURES
     )
     section = MarginsRecord
+    files = (MARGINS,)
 
     def wanted(self, options: "MeasureOptions") -> bool:
         """Whether ``margins`` is set."""
@@ -132,10 +133,6 @@ class Margins(Measure[MarginsResult]):
             folder / MARGINS,
             {"distance": result.distances, "total_variation": result.total_variation},
         )
-
-    def remove(self, folder: Path) -> None:
-        """Remove ``margins.npz``."""
-        (folder / MARGINS).unlink(missing_ok=True)
 
     def fields(self, result: MarginsResult, job: Job) -> dict[str, Any]:
         """The section ``margins``."""

@@ -88,6 +88,7 @@ class Neighbors(Measure[NeighborsResult]):
     name = "neighbors"
     features = tuple(NEIGHBORS_FEATURES)
     section = NeighborsRecord
+    files = (NEIGHBORS_FILE,)
     optional = True
 
     def wanted(self, options: "MeasureOptions") -> bool:
@@ -174,10 +175,6 @@ class Neighbors(Measure[NeighborsResult]):
                 "weight": votes.weight,
             },
         )
-
-    def remove(self, folder: Path) -> None:
-        """Remove ``neighbors.npz``."""
-        (folder / NEIGHBORS_FILE).unlink(missing_ok=True)
 
     def fields(self, result: NeighborsResult, job: Job) -> dict[str, Any]:
         """The section ``neighbors``; the trusted errors take hold from the interpolation."""

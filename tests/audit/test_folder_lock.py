@@ -1,0 +1,96 @@
+"""One writer a folder, and nothing that stays behind and blocks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from cli_commands import ROOT
+
+from analyzer.audit.folder_lock import LOCK, locked
+from analyzer.errors import AuditFolderError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from analyzer.audit.folder_lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock on tmp_path / "audit"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "audit"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_nothing_is_left_of_a_lock(tmp_path):
+    with locked(tmp_path / "audit"):
+        about = json.loads((tmp_path / "audit" / LOCK).read_bytes())
+        assert about["pid"] == os.getpid()
+    assert list((tmp_path / "audit").iterdir()) == []
+
+
+def test_the_second_is_told_who_holds_it(holder, tmp_path):
+    said = f"is being written by another run \\(process {holder.pid} on .*, since .*wait=True"
+    with pytest.raises(AuditFolderError, match=said), locked(tmp_path / "audit"):
+        pytest.fail("two at once")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_a_killed_process_holds_nothing(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "audit" / LOCK).exists()
+    with locked(tmp_path / "audit"):
+        pass
+    assert not (tmp_path / "audit" / LOCK).exists()
+
+
+def test_one_that_waits_gets_it_in_the_end(holder, tmp_path):
+    said = []
+    threading.Timer(0.5, holder.kill).start()
+    with locked(tmp_path / "audit", wait=True, say=said.append):
+        pass
+    assert len(said) == 1
+    assert f"process {holder.pid}" in said[0]
+
+
+def test_many_at_once_are_one_after_the_other(tmp_path):
+    inside, most, entered = 0, 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most, entered
+        for _ in range(20):
+            with locked(tmp_path / "audit", wait=True):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+                entered += 1
+
+    waits = pytest.MonkeyPatch()
+    waits.setattr("analyzer.audit.folder_lock._POLL_SECONDS", 0.0005)
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    waits.undo()
+    assert (most, entered) == (1, 80)
+    assert not (tmp_path / "audit" / LOCK).exists()

@@ -1,0 +1,238 @@
+"""A result appears whole or not at all: kills while files move, mixtures, data that change."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_commands import BUNDLED
+from sealed_audits import seal
+
+from analyzer import open_audit
+from analyzer.audit import compare_audits, render_report, run_audit, verify_audit
+from analyzer.audit.folder import RESULT_FILES, UnfinishedAudit, finished_audit, read_record
+from analyzer.audit.result_manifest import MANIFEST, find_faults, read_entries
+from analyzer.audit_options import AuditRequest
+from analyzer.data import PreprocessOptions
+from analyzer.errors import AuditFolderError, DataError
+from analyzer.files import sha256
+from analyzer.measures.ablation import Ablation
+from analyzer.measures.interpolation import Interpolation
+
+
+@pytest.fixture
+def asked(tmp_path) -> AuditRequest:
+    """An audit of digits-c0 with 4 samples a class."""
+    with np.load(BUNDLED / "train.npz") as stored:
+        images, labels = stored["images"], stored["labels_c0"]
+    chosen = np.concatenate([np.flatnonzero(labels == j)[:4] for j in range(10)])
+    np.savez(tmp_path / "train.npz", images=images[chosen], labels=labels[chosen])
+    return AuditRequest(
+        model=BUNDLED / "digits-c0.onnx",
+        data=str(tmp_path / "train.npz"),
+        out=tmp_path / "audit",
+        preprocess=PreprocessOptions(preset="none"),
+    )
+
+
+@pytest.fixture
+def other(asked) -> AuditRequest:
+    """The audit of another network, into the same folder."""
+    return replace(asked, model=BUNDLED / "digits-c100.onnx", fresh=True)
+
+
+class Killed(BaseException):
+    """Stands for a kill, in that nothing of ours tidies up after it."""
+
+
+def kill_at_move(monkeypatch, number: int) -> None:
+    """Kill the process at its move number ``number`` of a file into the audit folder."""
+    moved = 0
+
+    def replace_or_die(source, target) -> None:
+        nonlocal moved
+        if Path(source).parent.name == "result" != Path(target).parent.name:
+            moved += 1
+            if moved == number:
+                raise Killed
+        os.rename(source, target)
+
+    monkeypatch.setattr("analyzer.audit.result_manifest.os.replace", replace_or_die)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_the_manifest_names_every_file_with_its_sha256(asked):
+    run_audit(asked)
+    entries = read_entries(asked.out, RESULT_FILES)
+    assert entries.keys() | {MANIFEST} == contents(asked.out).keys()
+    for name, entry in entries.items():
+        assert entry.sha256 == sha256(asked.out / name)
+        assert entry.bytes == (asked.out / name).stat().st_size
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_a_kill_among_the_moves_is_no_result_and_the_next_run_completes_it(
+    asked, other, number, monkeypatch
+):
+    run_audit(asked)
+    with monkeypatch.context() as context:
+        kill_at_move(context, number)
+        with pytest.raises(Killed):
+            run_audit(other)
+    for read in (open_audit, render_nothing, lambda folder: compare_audits(folder, folder)):
+        with pytest.raises(AuditFolderError, match=r"no finished audit: manifest\.json"):
+            read(asked.out)
+    assert not verify_audit(asked.out).passed
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("measured again"))
+    run_audit(other)
+    assert read_record(asked.out).model.sha256 == sha256(other.model)
+    assert verify_audit(asked.out).passed
+    assert not (asked.out / ".unfinished").exists()
+
+
+def render_nothing(folder: Path) -> None:
+    with finished_audit(folder):
+        pytest.fail("read as a whole")
+
+
+def test_a_measure_that_was_being_added_is_not_lost_and_nor_are_the_counts(asked, monkeypatch):
+    without = replace(asked, interpolation_samples=0)
+    run_audit(without)
+    with monkeypatch.context() as context:
+        kill_at_move(context, 3)
+        with pytest.raises(Killed):
+            run_audit(asked)
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(Interpolation, "measure", lambda *_: pytest.fail("mixed again"))
+    assert run_audit(asked).sections["interpolation"].samples == 40
+    assert verify_audit(asked.out).passed
+
+
+def test_an_interrupted_report_is_completed(asked, monkeypatch):
+    run_audit(asked)
+    before = contents(asked.out)
+    (asked.out / "report.html").write_text("edited")
+    with pytest.raises(AuditFolderError, match=r"report\.html is not the file"):
+        open_audit(asked.out)
+    with monkeypatch.context() as context:
+        kill_at_move(context, 2)
+        with pytest.raises(Killed):
+            render_report(asked.out)
+    render_report(asked.out)
+    assert contents(asked.out) == before
+
+
+def test_an_interrupted_fresh_run_resumes_and_leaves_the_old_result_until_then(asked, other):
+    run_audit(asked)
+    before = contents(asked.out)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "interpolation":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_audit(other, progress=stop)
+    assert contents(asked.out) == before
+    assert verify_audit(asked.out).passed
+    said = []
+    run_audit(other, say=said.append)
+    assert "Resuming after 40 of 40 samples" in said
+    said.clear()
+    run_audit(other, say=said.append)  # done: the same again starts from nothing
+    assert not any("Resuming" in sentence for sentence in said)
+
+
+def test_files_of_two_audits_are_not_summed_up(asked, other, tmp_path):
+    run_audit(asked)
+    run_audit(replace(other, out=tmp_path / "other"))
+    shutil.copy(tmp_path / "other" / "curves.npz", asked.out)
+    shutil.copy(tmp_path / "other" / "samples.npz", asked.out)
+    assert set(find_faults(asked.out, RESULT_FILES)) == {"curves.npz", "samples.npz"}
+    said = []
+    whole = run_audit(replace(asked, chance=0.2), say=said.append)
+    assert any("Everything is measured again" in sentence for sentence in said)
+    assert whole.zeta == run_audit(replace(asked, chance=0.2, out=tmp_path / "new")).zeta
+
+
+def test_a_file_of_another_audit_is_a_fault_and_a_note_is_not(asked):
+    run_audit(asked)
+    (asked.out / "notes.txt").write_text("mine")
+    assert verify_audit(asked.out).passed
+    (asked.out / "margins.npz").write_bytes(b"somebody's")
+    assert "margins.npz is not in manifest.json" in verify_audit(asked.out).checks[0].sentence
+    run_audit(replace(asked, fresh=True))
+    assert not (asked.out / "margins.npz").exists()
+    assert (asked.out / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["../train.npz", "notes.txt"])
+def test_a_manifest_names_files_of_audits_alone(asked, name):
+    run_audit(asked)
+    text = (asked.out / MANIFEST).read_text().replace("suspects.csv", name)
+    (asked.out / MANIFEST).write_text(text)
+    with pytest.raises(AuditFolderError, match="is none of an audit"):
+        open_audit(asked.out)
+
+
+def test_an_opened_audit_reads_no_other_ones_curves(asked, other):
+    run_audit(asked)
+    opened = open_audit(asked.out)
+    assert opened.curves["order"].shape[1] == opened.record.site.channels
+    run_audit(other)
+    with pytest.raises(AuditFolderError, match="another audit than when it was opened"):
+        _ = opened.samples
+
+
+def test_a_state_that_a_kill_left_beside_a_finished_audit_goes_with_the_next_run(asked):
+    run_audit(asked)
+    unfinished = UnfinishedAudit(asked.out)
+    unfinished.prepare()
+    unfinished.write("any", {}, "ablation")
+    run_audit(asked)
+    assert not unfinished.folder.exists()
+
+
+def test_an_edited_report_is_found_although_the_manifest_fits(asked):
+    run_audit(asked)
+    report = asked.out / "report.html"
+    text = report.read_text(encoding="utf-8")
+    seal(asked.out)
+    assert report.read_text(encoding="utf-8") == text
+    (asked.out / MANIFEST).unlink()
+    report.write_text(text.replace("digits-c0", "digits-c1"), encoding="utf-8")
+    from analyzer.audit.result_manifest import entries_of, write_entries
+
+    write_entries(asked.out, entries_of(asked.out, RESULT_FILES))
+    failed = [check.name for check in verify_audit(asked.out).checks if not check.passed]
+    assert failed == ["report"]
+
+
+@pytest.mark.parametrize("stage", ["network", "sweep", "read"])
+def test_data_that_change_in_mid_run_are_refused(asked, tmp_path, stage):
+    with np.load(asked.data) as stored:
+        images, labels = stored["images"], stored["labels"]
+    from PIL import Image
+
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "images" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+    changed = False
+
+    def change(told: str, done: int, total: int) -> None:
+        nonlocal changed
+        if told == stage and not changed:
+            changed = True
+            for path in (tmp_path / "images").rglob("*.png"):
+                Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+
+    request = replace(asked, data=str(tmp_path / "images"), memory=20_000)
+    with pytest.raises(DataError, match="has changed since it was first read"):
+        run_audit(request, progress=change)
+    assert changed
+    assert not request.out.exists()
