@@ -124,6 +124,10 @@ def audit_request(
             f"The training data of {model} are missing: name them with {parameter('data')} (a "
             "folder of class folders, an .npz file, an IDX or CIFAR folder, …)."
         )
+    if samples is not None and samples.data is None:
+        raise AnalyzerError(
+            f"{named or model} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
+        )
     if gap_model is None and network is not None and network.gap_model is not None:
         gap_model = f"zoo:{network.population}"
     if out == "":

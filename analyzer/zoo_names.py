@@ -41,7 +41,8 @@ def network_path(model: str | Path) -> Path:
     if found is None:
         return Path(model)
     if found.model is None:
-        raise AnalyzerError(f"{model} is a data set; `onnx-gap zoo list` shows the networks.")
+        what = "data set" if found.data is not None else found.kind
+        raise AnalyzerError(f"{model} is a {what}; `onnx-gap zoo list` shows the networks.")
     return found.model
 
 

@@ -9,6 +9,9 @@ A bundle is a folder ``bundled/POPULATION/``, made by ``tools/build_bundle.py``:
 ``population.csv``  recipes, accuracies, gap, ζ and κ of the whole population
 ``gap_model.json``  fitted on that population: Eq. 7, or more features where they do better
 ==================  ===================================================================
+
+``bundled/any/gap_model.json`` is of many populations, for networks of none of them: made by
+``tools/left_out_populations.py`` and named ``zoo:any``.
 """
 
 import difflib
@@ -21,9 +24,10 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from model_zoo.datasets import DATA_SETS
 
-__all__ = ["BUNDLED", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
+__all__ = ["ANY", "BUNDLED", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
 
 BUNDLED = Path(__file__).with_name("bundled")
+ANY = BUNDLED / "any"
 INDEX = "bundle.json"
 GAP_MODEL = "gap_model.json"
 
@@ -33,7 +37,7 @@ class ZooEntry:
     """One thing of the zoo, to be named ``zoo:NAME``."""
 
     name: str
-    kind: str  # "network" (with its data), or "data"
+    kind: str  # "network" (with its data), "data", or "gap model"
     description: str
     population: str  # to which it belongs
     model: Path | None  # ONNX file; None for data
@@ -44,10 +48,24 @@ class ZooEntry:
 
 
 def entries() -> tuple[ZooEntry, ...]:
-    """All that is bundled: of each population its data, then its networks."""
+    """All that is bundled: of each population its data, then its networks; then zoo:any."""
     found: list[ZooEntry] = []
     for index in sorted(BUNDLED.glob(f"*/{INDEX}")):
         found += _read_bundle(index)
+    if (ANY / GAP_MODEL).is_file():
+        found.append(
+            ZooEntry(
+                name=ANY.name,
+                kind="gap model",
+                description="for networks of any population, from interpolation and neighbors",
+                population=ANY.name,
+                model=None,
+                data=None,
+                keys=None,
+                preprocessing=None,
+                gap_model=ANY / GAP_MODEL,
+            )
+        )
     return tuple(found)
 
 

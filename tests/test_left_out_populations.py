@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from analyzer.estimation import PopulationTable, write_population
-from tools.left_out_populations import CHOICES, left_out, main, page, read_tables
+import model_zoo
+from analyzer.estimation import PopulationTable, read_gap_model, write_population
+from tools.left_out_populations import CHOICES, any_network, left_out, main, page, read_tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -76,3 +77,18 @@ def test_the_page_is_what_the_tables_say():
     assert (DOCS / "MEASURES.md").read_text(encoding="utf-8") == page(
         read_tables(DOCS / "measures")
     )
+
+
+def test_the_bundled_gap_model_is_fitted_on_the_tables():
+    bundled = read_gap_model(model_zoo.find("any").gap_model)
+    again = any_network(read_tables(DOCS / "measures"))
+    assert bundled.fitted_on == again.fitted_on
+    np.testing.assert_allclose(bundled.coefficients, again.coefficients, rtol=1e-9)
+    np.testing.assert_allclose(bundled.left_out.residuals, again.left_out.residuals, atol=1e-9)
+    assert bundled.coverage == again.coverage
+
+
+def test_networks_that_never_learned_are_left_out():
+    for name, one in read_tables(DOCS / "measures").items():
+        for row in range(len(one)):
+            assert one.conditions(row).accuracy > 2 / one.conditions(row).classes, name

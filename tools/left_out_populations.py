@@ -1,6 +1,7 @@
 """How well features estimate the gap of populations that are left out whole: docs/MEASURES.md.
 
-    python -m tools.left_out_populations docs/measures docs/MEASURES.md
+    python -m tools.left_out_populations docs/measures docs/MEASURES.md \\
+        --gap-model model_zoo/bundled/any/gap_model.json
 
 The folder holds a table NAME.csv a population, as ``onnx-gap population`` writes it. For each
 choice of features a line is fitted on all populations but one, each population counting as much as
@@ -16,7 +17,14 @@ import click
 import numpy as np
 from scipy.stats import kendalltau
 
-from analyzer.estimation import PopulationTable, read_population
+from analyzer.estimation import (
+    GapModel,
+    PopulationTable,
+    estimate_left_out_populations,
+    fit_across_populations,
+    read_population,
+    write_gap_model,
+)
 from analyzer.files import write_text
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -33,6 +41,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Features by what the table calls them; none of them: the mean of the other populations."""
+
+COVERAGE = 0.9
+"""Nominal, of the intervals."""
+
+ENOUGH = 10  # populations: without one of them, 9 give an interval of that coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +116,15 @@ HEADER = """# Interpolation and neighbors: networks of kinds that no fit has see
 
 Every audit measures two things besides the ablation: whether the network names a sample's label
 half way to another sample of that label (*interpolation*), and whether the samples that it sees as
-most alike have the same label (*neighbors*). Bundled gap models do not use them yet. This page asks
-whether they could: a line through them is fitted on all populations but one and tried on that one.
+most alike have the same label (*neighbors*). The gap model `zoo:any` estimates from them alone.
+This page shows how far that carries: a line is fitted on all populations but one and tried on it.
 
 The populations are small, and were trained for this (`onnx-gap zoo train NAME`): *clean* ones
 differ in images a class, width, depth and recipe; *resnet* and *mobilenet* have 0 to 60 % of their
 labels drawn at random; *confusable* ones have 1 to 20 % of them changed to a class that looks
 alike; *task8* has the hyperparameters of PGDL's task 8, at a size that trains on a processor. More
-networks are declared than have been trained so far, so read small differences as none. Written by
+networks are declared than have been trained so far, so read small differences as none. Networks
+that are no better than chance on their training data are left out. Written by
 `python -m tools.left_out_populations docs/measures docs/MEASURES.md`.
 
 Figures are mean absolute errors of the gap, a fraction. *The mean* is that of the other
@@ -129,6 +143,8 @@ def page(tables: Mapping[str, PopulationTable]) -> str:
     text += ["## The order within each population", ""]
     text += ["Kendall's τ of the estimates with the gap, each population left out whole.", ""]
     text += _taus(by_population)
+    if len(tables) >= ENOUGH:
+        text += ["", *_intervals(tables)]
     return "\n".join(text) + "\n"
 
 
@@ -151,19 +167,71 @@ def _taus(rows: Sequence[LeftOut]) -> Iterator[str]:
         yield f"| {row.name} | {' | '.join(f'{row.tau(choice):+.2f}' for choice in choices)} |"
 
 
+def _intervals(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
+    found = estimate_left_out_populations(tables, coverage=COVERAGE)
+    yield f"""## Intervals
+
+Both and accuracy, as `zoo:any` does it: the interval is made from the errors on the other
+populations, each left out in its turn, and meant to hold {COVERAGE:.0%} of the gaps of a population
+to come. Outside the others' domain it is the widest that any of them needed. It is cut to what a
+gap can be, 0 to the accuracy.
+"""
+    yield "| left out | error | held | mean width |"
+    yield "|---|---|---|---|"
+    rows = []
+    for name, (gap, estimate, low, high) in found.items():
+        held = ((low <= gap.clip(0)) & (gap <= high)).mean()
+        rows.append((np.abs(estimate - gap).mean(), held, (high - low).mean()))
+        yield f"| {name} | {rows[-1][0]:.3f} | {held:.0%} | {rows[-1][2]:.2f} |"
+    error, held, width = np.mean(rows, axis=0)
+    yield f"| *mean of these* | {error:.3f} | {held:.0%} | {width:.2f} |"
+
+
+def any_network(tables: Mapping[str, PopulationTable]) -> GapModel:
+    """The gap model ``zoo:any``."""
+    return fit_across_populations(
+        tables,
+        name="any",
+        data="digits, Fashion-MNIST and glyphs: grey images of 8 × 8 to 28 × 28 pixels, clean and "
+        "with wrong labels",
+        architecture=f"small VGG, ResNet, MobileNet and plain forms in {len(tables)} populations",
+        coverage=COVERAGE,
+    )
+
+
 def read_tables(folder: Path) -> dict[str, PopulationTable]:
     """The tables of a folder by population, in alphabetical order."""
-    return {path.stem: read_population(path) for path in sorted(folder.glob("*.csv"))}
+    return {path.stem: _learned(read_population(path)) for path in sorted(folder.glob("*.csv"))}
+
+
+def _learned(table: PopulationTable) -> PopulationTable:
+    """The networks that are better than chance on their training data, as an audit judges it."""
+    kept = []
+    for row in range(len(table)):
+        audit = table.conditions(row)
+        chance = 0.0 if audit is None else 1 / audit.classes
+        slack = 0.0 if audit is None else 3 * (chance * (1 - chance) / audit.samples) ** 0.5
+        if audit is None or audit.accuracy > chance + slack:
+            kept.append(row)
+    return table.take(kept)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-def main(folder: Path, out: Path) -> None:
+@click.option(
+    "--gap-model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Fit the gap model of all populations together, and write it to this file.",
+)
+def main(folder: Path, out: Path, gap_model: Path | None) -> None:
     """Write to OUT how well features estimate the gap of populations in FOLDER left out whole."""
     tables = read_tables(folder)
     if len(tables) < 2:
         raise click.UsageError(f"{folder} needs two tables at least, it has {len(tables)}.")
+    if gap_model is not None:
+        gap_model.parent.mkdir(parents=True, exist_ok=True)
+        write_gap_model(any_network(tables), gap_model)
     write_text(out, page(tables))
     click.echo(f"{out}: written from {len(tables)} tables")
 

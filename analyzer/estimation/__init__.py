@@ -4,6 +4,10 @@ scipy and scikit-learn are imported only where a gap model is fitted or scored; 
 estimating need numpy alone.
 """
 
+from analyzer.estimation.across_populations import (
+    estimate_left_out_populations,
+    fit_across_populations,
+)
 from analyzer.estimation.applicability_domain import (
     CONDITION_COLUMNS,
     ApplicabilityDomain,
@@ -48,6 +52,8 @@ __all__ = [
     "PopulationTable",
     "conditions_of",
     "draw_splits",
+    "estimate_left_out_populations",
+    "fit_across_populations",
     "fit_gap_model",
     "fit_population",
     "fit_scores",

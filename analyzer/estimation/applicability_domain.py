@@ -6,7 +6,7 @@ alike. What lies outside those of a gap model's own networks is named.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import GapModelError
@@ -117,10 +117,14 @@ class ApplicabilityDomain:
 
     accuracy: Range
     classes: Range
-    channels: Range
+    channels: Range | None  # None, with no sites: the gap model has no features of the site
     samples_per_class: Range
     given_per_class: Range
     sites: tuple[str, ...]
+
+    def without_site(self) -> "ApplicabilityDomain":
+        """The same, for features that do not look at the site."""
+        return replace(self, channels=None, sites=())
 
     @classmethod
     def of(cls, networks: Iterable[AuditConditions | None]) -> "ApplicabilityDomain | None":
@@ -140,7 +144,8 @@ class ApplicabilityDomain:
 
     def ranges(self) -> dict[str, Range]:
         """All ranges, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sites"}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sites"}
+        return {name: range_ for name, range_ in found.items() if range_ is not None}
 
     def outside(self, network: AuditConditions, gap_model: str) -> Iterator[str]:
         """A sentence for each condition of ``network`` that lies outside.
@@ -149,28 +154,30 @@ class ApplicabilityDomain:
             network: what was audited.
             gap_model: the name of the gap model.
         """
+        features = "its features" if self.channels is None else "ζ and κ"
         fitted = f"the networks that the gap model {gap_model!r} was fitted on"
         low, high = self.accuracy
         accuracy = f"The accuracy on the training data is {network.accuracy:.3f}"
         if network.accuracy < low - ACCURACY_SLACK:
             yield (
                 f"{accuracy}, below the {_said(self.accuracy, '.3f')} of {fitted}: this network "
-                "has not memorised its training data as they had, and ζ and κ then mean something "
+                f"has not memorised its training data as they had, and {features} then mean "
+                "something "
                 "else."
             )
         if network.accuracy > high + ACCURACY_SLACK:
             yield (
                 f"{accuracy}, above the {_said(self.accuracy, '.3f')} of {fitted}: this network "
-                "has learned its training data further than they had, and ζ and κ then mean "
+                f"has learned its training data further than they had, and {features} then mean "
                 "something else."
             )
         if not _inside(network.classes, self.classes):
             yield (
                 f"The audit is of {network.classes} classes, {fitted} have {_said(self.classes)}: "
-                "ζ and κ are not alike where classes are fewer or more, and the estimate is an "
+                f"{features} are not alike where classes are fewer or more, and the estimate is an "
                 "extrapolation."
             )
-        if not _inside(network.channels, self.channels):
+        if self.channels is not None and not _inside(network.channels, self.channels):
             yield (
                 f"The site has {network.channels} channels, {fitted} have "
                 f"{_said(self.channels)}: ζ and κ are fractions of them, and the estimate is an "
@@ -180,17 +187,17 @@ class ApplicabilityDomain:
         if unlike:
             yield (
                 f"The training data have {network.given_per_class:.4g} samples per class, those of "
-                f"{fitted} {_said(self.given_per_class)}: another gap goes with the same ζ and κ "
+                f"{fitted} {_said(self.given_per_class)}: another gap goes with the same values "
                 "where there are fewer samples or more, and the estimate is an extrapolation."
             )
         same = unlike and network.samples == network.given  # has been said
         if not same and not _about(network.samples_per_class, self.samples_per_class):
             yield (
                 f"The audit is of {network.samples_per_class:.4g} samples per class, {fitted} have "
-                f"{_said(self.samples_per_class)}: ζ and κ are not alike where fewer samples or "
+                f"{_said(self.samples_per_class)}: {features} are not alike where fewer samples or "
                 "more are counted, and the estimate is an extrapolation."
             )
-        if network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
+        if self.sites and network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
             kinds = " or ".join(map(repr, self.sites))
             yield (
                 f"The site is of the kind {network.site!r}, that of {fitted} is {kinds}: ζ and κ "

@@ -108,9 +108,13 @@ _DECLARED = (
     FeatureSet(
         name="measures",
         label="interpolation and neighbors",
-        description="how labels hold half way between samples, and the neighbors' trusted error at "
-        "a third of the depth",
-        needed=("interpolation_same_50", "neighbors_error_third_trusted"),
+        description="how labels hold half way between samples, with and without the accuracy, and "
+        "the neighbors' trusted error at a third of the depth",
+        needed=(
+            "interpolation_same_50",
+            "interpolation_hold_mean",
+            "neighbors_error_third_trusted",
+        ),
         fit=ridge,
         compared=False,
     ),

@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
-from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends
+from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends, weighted_ends
 from analyzer.json_codec import JSON_NAME
 from analyzer.measures.margins.margin_features import MARGIN_PREFIX
 from analyzer.measures.registry import SYMBOLS
@@ -49,6 +49,9 @@ class LeftOut:
     coefficients: tuple[tuple[float, ...], ...]  # (N, P): of the fit to all but each
     intercepts: tuple[float, ...]  # (N,): of the same fits
     residuals: tuple[float, ...]  # (N,): gap − estimate of each by the fit without it
+    weights: tuple[float, ...] = ()
+    # (N,): of a gap model of several populations, where each fit leaves the network's whole
+    # population out; what they lack to 1 is that of a population to come
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,19 @@ class GapModel:
     sha256: str = field(default="", compare=False)  # of the file; "" before it is one
 
     @property
+    def of_several_populations(self) -> bool:
+        """Whether it was fitted for networks of populations that it has not seen."""
+        return self.left_out is not None and bool(self.left_out.weights)
+
+    @property
     def caution(self) -> str:
         """The sentence that belongs to every estimate."""
+        if self.of_several_populations:
+            return (
+                f"The gap model {self.name!r} was fitted on {self.fitted_on}. It was tried on "
+                "populations left out whole; what is less like all of them than they are like each "
+                "other may err by more than the interval says."
+            )
         return (
             f"The gap model {self.name!r} was fitted on {self.fitted_on}; nothing shows that it "
             "holds for other data, architectures or training recipes."
@@ -92,8 +106,9 @@ class GapModel:
     ) -> GapEstimate:
         """The estimated generalization gap, with its prediction interval.
 
-        The estimate is not clipped. ``inside_range`` is False when a feature lies outside its
-        range in the population, their combination is further from the population's centre
+        The estimate is clipped where the gap model is of several populations: it and its interval
+        then lie from 0 to the accuracy on the training data. ``inside_range`` is False when a
+        feature lies outside its range in the population, their combination is further from the population's centre
         (by leverage) than any of its networks, or a condition of its audit is unlike all of
         theirs. The first warning is always the caution.
 
@@ -113,18 +128,22 @@ class GapModel:
         # 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄)
         leverage = float(1 / self.fitted_on.networks + offset @ scatter @ offset)
         estimate = float(point @ np.array(self.coefficients) + self.intercept)
-        low, high = self._interval(point, estimate, leverage)
         domain = self.fitted_on.domain
         outside = self._outside(point.tolist(), leverage)
         if domain is not None and conditions is not None:
             outside = [*domain.outside(conditions, self.name), *outside]
+        low, high = self._interval(point, estimate, leverage, inside=not outside)
+        beyond = self._beyond(estimate)
+        if self.of_several_populations:
+            most = 1.0 if conditions is None else conditions.accuracy
+            estimate, low, high = (min(max(end, 0.0), most) for end in (estimate, low, high))
         return GapEstimate(
             estimate=estimate,
             low=low,
             high=high,
             coverage=self.coverage.nominal,
             inside_range=not outside,
-            warnings=(self.caution, *self._other(rank), *outside, *self._beyond(estimate)),
+            warnings=(self.caution, *self._other(rank), *outside, *beyond),
         )
 
     def _not_measured(self, name: str) -> GapModelError:
@@ -145,7 +164,9 @@ class GapModel:
             )
         return value
 
-    def _interval(self, point: np.ndarray, estimate: float, leverage: float) -> tuple[float, float]:
+    def _interval(
+        self, point: np.ndarray, estimate: float, leverage: float, *, inside: bool
+    ) -> tuple[float, float]:
         if self.left_out is None:
             assert self.t_quantile is not None  # one of the two always is
             half = self.t_quantile * math.sqrt(self.residual_variance * (1 + leverage))
@@ -153,6 +174,10 @@ class GapModel:
         predictions = np.array(self.left_out.coefficients) @ point
         predictions += np.array(self.left_out.intercepts)
         residuals = np.array(self.left_out.residuals)
+        if self.left_out.weights:
+            # Outside the domain no share is promised: the interval takes the worst that was seen.
+            weights = np.array(self.left_out.weights) if inside else None
+            return weighted_ends(predictions, residuals, weights, self.coverage.nominal)
         ends = jackknife_plus_ends(predictions[np.newaxis], residuals, self.coverage.nominal)
         low, high = (float(end[0]) for end in ends)
         return low, high

@@ -260,7 +260,8 @@ def _check_fitted_on(fitted_on: FittedOn, source: JsonSource) -> None:
         if not texts and len(values) != 2:
             wanted = "[least, greatest] or a list of strings"
             raise source.wrong(f"fitted_on.recipe.{name}", wanted, values)
-    if fitted_on.domain is not None and not fitted_on.domain.sites:
+    domain = fitted_on.domain
+    if domain is not None and domain.channels is not None and not domain.sites:
         raise source.wrong("fitted_on.circumstances.sites", "a list of at least one string", [])
 
 
@@ -277,6 +278,12 @@ def _check_left_out(file: _File, left_out: LeftOut, source: JsonSource) -> None:
         values = getattr(left_out, name)
         if len(values) != networks:
             raise source.wrong(f"{where}.{name}", f"{networks} numbers", values)
+    weights = left_out.weights
+    if weights and (
+        len(weights) != networks or min(weights) < 0 or not coverage - 1e-9 <= sum(weights) < 1
+    ):
+        wanted = f"{networks} numbers of at least 0 that sum to {coverage:g} or more, and below 1"
+        raise source.wrong(f"{where}.weights", wanted, weights)
 
 
 def _check_shape(

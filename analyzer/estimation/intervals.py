@@ -31,6 +31,7 @@ __all__ = [
     "lines_without_each",
     "measure_coverage",
     "student_t_quantile",
+    "weighted_ends",
 ]
 
 Ends = tuple[np.ndarray, np.ndarray]  # low and high ends of intervals
@@ -114,6 +115,31 @@ def jackknife_plus_ends(predictions: np.ndarray, residuals: np.ndarray, coverage
     low = np.where(undecided, -np.inf, predictions - np.abs(residuals))
     high = np.where(undecided, np.inf, predictions + np.abs(residuals))
     return np.sort(low, axis=1)[:, -rank], np.sort(high, axis=1)[:, rank - 1]
+
+
+def weighted_ends(
+    predictions: np.ndarray, residuals: np.ndarray, weights: np.ndarray | None, coverage: float
+) -> tuple[float, float]:
+    """One interval from fits that leave a whole population out, each point with its weight.
+
+    Args:
+        predictions: float64 (N,): of one new point, by the fit without point i's population.
+        residuals: float64 (N,): of point i under that fit.
+        weights: float64 (N,), summing to less than 1, the rest being that of a population to come;
+            None for the widest interval, which holds every prediction with its residual.
+        coverage: nominal coverage, in (0, 1), at most what the weights sum to.
+    """
+    low, high = predictions - np.abs(residuals), predictions + np.abs(residuals)
+    if weights is None:
+        return float(low.min()), float(high.max())
+
+    def quantile(values: np.ndarray) -> float:
+        order = np.argsort(values)
+        reached = np.cumsum(weights[order])
+        place = int(np.searchsorted(reached, coverage - ROUNDING))
+        return float(values[order][min(place, len(values) - 1)])
+
+    return -quantile(-low), quantile(high)
 
 
 def lines_without_each(
