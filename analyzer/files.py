@@ -66,8 +66,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text with the line ends it has."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text with the line ends it has; of file names that are not UTF-8, the bytes
+    that are not come as escapes, which JSON reads back."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -133,7 +134,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except OSError as error:
         raise _unreadable(path, error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AuditFolderError(f"{path} is not valid JSON: {error}. {RUN_AGAIN}") from None
 
 

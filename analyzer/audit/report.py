@@ -25,6 +25,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.files import write_text
 from analyzer.measures.measure import ReportSection
 from analyzer.measures.registry import MEASURES
+from analyzer.printable import printable
 
 __all__ = ["Page", "html_of", "page_of", "render_report"]
 
@@ -120,7 +121,8 @@ def html_of(page: Page) -> str:
     )
     environment.filters.update(fixed=_fixed, percent=_percent)
     template = environment.get_template("report.html.jinja")
-    return template.render(page=page, record=page.record, light=LIGHT, dark=DARK)
+    document = template.render(page=page, record=page.record, light=LIGHT, dark=DARK)
+    return printable(document, keep="\n\t")
 
 
 def _picture(png: bytes | None) -> Picture | None:

@@ -15,6 +15,7 @@ import click
 
 from analyzer.cli.terminal import complain
 from analyzer.errors import AnalyzerError
+from analyzer.printable import printable
 
 __all__ = ["main"]
 
@@ -112,7 +113,9 @@ def _exit_code(arguments: list[str] | None) -> int:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(printable(shown.getvalue(), keep="\n\t"), err=True, nl=False)
         return _BAD_INPUT
     except AnalyzerError as error:
         complain(error.for_command_line(_flags()))
@@ -123,7 +126,7 @@ def _exit_code(arguments: list[str] | None) -> int:
     except SystemExit:  # click's answer to a pipe that nobody reads, with the code 1
         return _UNREAD
     except Exception:
-        traceback.print_exc()
+        click.echo(printable(traceback.format_exc(), keep="\n"), err=True, nl=False)
         click.echo(
             "This is a defect of onnx-gap, not of your input. Please report it with the lines "
             "above and what `onnx-gap doctor` prints.",

@@ -24,6 +24,7 @@ from analyzer.cli.terminal import (
     print_json,
     progress_bars,
     say,
+    show,
     warn,
 )
 
@@ -98,7 +99,7 @@ def command(
     else:
         print_facts(list(_facts(result, out)))
         if result.gap:
-            click.echo(result.gap.warnings[0])  # the caution that belongs to every estimate
+            show(result.gap.warnings[0])  # the caution that belongs to every estimate
     for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
         warn(sentence)
     failures = list(_failures(result, max_gap, min_accuracy))

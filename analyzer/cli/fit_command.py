@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import PATH, Number, json_option, out_file
-from analyzer.cli.terminal import print_json, print_table, warn
+from analyzer.cli.terminal import print_json, print_table, show, warn
 
 if TYPE_CHECKING:
     from analyzer.estimation import FeatureScores, FitScores, GapModel
@@ -153,7 +153,7 @@ def command(
         print_json(of_the_file | scores.to_dict() | measured)
     else:
         _show(gap_model, scores)
-        click.echo(f"{out}: written")
+        show(f"{out}: written")
 
 
 def _show(gap_model: "GapModel", scores: "FitScores") -> None:
@@ -190,7 +190,7 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
 
 def _show_features(gap_model: "GapModel") -> None:
     """The coefficients of a ridge: what a standard deviation of each feature is worth."""
-    click.echo(f"A ridge with penalty {gap_model.penalty:.2g}, fitted on {gap_model.fitted_on}")
+    show(f"A ridge with penalty {gap_model.penalty:.2g}, fitted on {gap_model.fitted_on}")
     parts = zip(
         gap_model.features,
         gap_model.coefficients,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import out_file, site_options
-from analyzer.cli.terminal import warn
+from analyzer.cli.terminal import show, warn
 from analyzer.zoo_names import network_path
 
 
@@ -37,6 +37,6 @@ def command(
     network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)
-    click.echo(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")
+    show(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")
     for sentence in found.warnings:
         warn(sentence)

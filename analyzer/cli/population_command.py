@@ -18,7 +18,7 @@ from analyzer.cli.options import (
     site_options,
     wait_option,
 )
-from analyzer.cli.terminal import going_on_later, progress_bars, warn
+from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
 
 
 @click.command("population", short_help="Audit a population of networks from a manifest.")
@@ -73,7 +73,7 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
         population = audit_population(
             members, template, out, jobs=jobs, progress=progress, say=warn
         )
-    click.echo(
+    show(
         f"{out / 'population.csv'}: {len(population)} networks, the gap of "
         f"{len(population.with_gap())} is known"
     )

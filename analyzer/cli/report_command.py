@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import PATH
+from analyzer.cli.terminal import show
 
 
 @click.command("report", short_help="Write the report of an audit folder again.")
@@ -18,4 +19,4 @@ def command(folder: Path) -> None:
     """
     from analyzer.audit import render_report
 
-    click.echo(f"{render_report(folder)}: written")
+    show(f"{render_report(folder)}: written")

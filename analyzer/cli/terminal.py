@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analyzer.printable import json_printable, printable
+
 if TYPE_CHECKING:
     from analyzer.records import Progress
 
@@ -19,6 +21,7 @@ __all__ = [
     "print_table",
     "progress_bars",
     "say",
+    "show",
     "warn",
 ]
 
@@ -26,33 +29,39 @@ __all__ = [
 def say(sentence: str) -> None:
     """A sentence for the person waiting; unsaid where standard error is not a terminal."""
     if sys.stderr.isatty():
-        click.echo(sentence, err=True)
+        click.echo(printable(sentence), err=True)
+
+
+def show(text: str) -> None:
+    """A line of the result, on standard output."""
+    click.echo(printable(text))
 
 
 def warn(sentence: str) -> None:
     """A sentence that must not be overlooked, wherever standard error goes."""
-    click.echo(click.style("Warning: ", fg="yellow", bold=True) + sentence, err=True)
+    click.echo(click.style("Warning: ", fg="yellow", bold=True) + printable(sentence), err=True)
 
 
 def complain(sentence: str, word: str = "Error") -> None:
     """Why the command does not end with 0."""
-    click.echo(click.style(f"{word}: ", fg="red", bold=True) + sentence, err=True)
+    click.echo(click.style(f"{word}: ", fg="red", bold=True) + printable(sentence), err=True)
 
 
 def print_json(value: Any) -> None:
     """JSON on standard output: UTF-8, whatever the encoding of text there."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False).encode())
+    click.echo(json_printable(json.dumps(value, indent=2, ensure_ascii=False)).encode())
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Names and values below each other on standard output; a value may continue below."""
     width = max(len(name) for name, _ in facts) + 2
     for name, value in facts:
-        click.echo(click.style(f"{name:<{width}}", bold=True) + value)
+        click.echo(click.style(f"{name:<{width}}", bold=True) + printable(value))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output, as wide as its cells, that pipes well; numbers to the right."""
+    header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     right = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
     for number, row in enumerate([header, *rows]):

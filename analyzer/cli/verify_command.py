@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import PATH, json_option
-from analyzer.cli.terminal import print_json
+from analyzer.cli.terminal import print_json, show
+from analyzer.printable import printable
 
 
 @click.command("verify", short_help="Check that an audit folder is whole and true.")
@@ -34,7 +35,9 @@ def command(folder: Path, model: str | None, gap_model: str | None, as_json: boo
     else:
         for check in found.checks:
             mark = ("ok    ", "green") if check.passed else ("FAILED", "red")
-            click.echo(f"{click.style(mark[0], fg=mark[1])} {check.name}: {check.sentence}")
+            click.echo(
+                f"{click.style(mark[0], fg=mark[1])} {printable(f'{check.name}: {check.sentence}')}"
+            )
         for sentence in found.not_checked:
-            click.echo(f"       {sentence}")
+            show(f"       {sentence}")
     return 0 if found.passed else 1

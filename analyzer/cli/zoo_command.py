@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import PATH, out_folder
-from analyzer.cli.terminal import going_on_later, print_table, progress_bars
+from analyzer.cli.terminal import going_on_later, print_table, progress_bars, show
 
 if TYPE_CHECKING:
     from model_zoo import ZooEntry
@@ -110,4 +110,4 @@ def train(
             float32=float32,
             progress=progress,
         )
-    click.echo(f"{out / 'manifest.csv'}: written; `onnx-gap population` audits these networks")
+    show(f"{out / 'manifest.csv'}: written; `onnx-gap population` audits these networks")

@@ -157,7 +157,7 @@ def _fill(
     for slot in range(*slots.indices(len(batch))):
         index = int(batch.indices[slot])
         try:
-            stored = source.store.stored(index)
+            stored = source.stored(index)
             image: Image.Image | np.ndarray
             if isinstance(stored, bytes):
                 image = images.decode(stored, exif=preprocessing.exif)

@@ -224,7 +224,7 @@ def _is_number(text: str) -> bool:
 def _from_json(text: str, path: Path) -> list[str]:
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"The class list {path} is not JSON ({error}).") from error
     if isinstance(content, dict):
         nested = (content.get(key) for key in ("id2label", "label_names", "class_names"))

@@ -44,7 +44,7 @@ def read_spec(path: Path) -> PreprocessingSpec:
         path = found[0]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The preprocessing file {path} cannot be read ({error}).") from error
     try:
         if not isinstance(content, dict):
@@ -53,6 +53,11 @@ def read_spec(path: Path) -> PreprocessingSpec:
         spec = from_hugging_face(content) if hugging_face else from_timm(content)
     except DataError as error:
         raise DataError(f"The preprocessing file {path} {error}") from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise DataError(
+            f"The preprocessing file {path} has a value that cannot be used ({error}). Give single "
+            "options instead."
+        ) from error
     return replace(spec, origin=str(path))
 
 

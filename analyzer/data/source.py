@@ -90,7 +90,7 @@ class Source:
             DataError: the sample cannot be read; the message names it.
         """
         try:
-            stored = self.store.stored(index)
+            stored = self.stored(index)
             if isinstance(stored, bytes):
                 image = np.asarray(images.decode(stored, exif=self.exif))
             else:
@@ -98,6 +98,19 @@ class Source:
         except (OSError, DataError) as error:
             raise DataError(self.unreadable(index, reason_of(error))) from error
         return Sample(image, digest(stored))
+
+    def stored(self, index: int) -> bytes | np.ndarray:
+        """One sample as it is stored.
+
+        Raises:
+            DataError: it cannot be read; the message gives the reason only.
+        """
+        try:
+            return self.store.stored(index)
+        except DataError:
+            raise
+        except Exception as error:  # offsets of 2⁸⁰, NUL in a path: whatever others wrote
+            raise DataError(reason_of(error) or type(error).__name__) from error
 
     def unreadable(self, index: int, reason: str) -> str:
         """The message about a sample that cannot be read."""

@@ -15,7 +15,7 @@ from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
 from analyzer.data.labels import ClassList, read_classes
 from analyzer.data.source import Source
-from analyzer.errors import DataError, parameter
+from analyzer.errors import AnalyzerError, DataError, parameter
 
 __all__ = ["FORMATS", "open_data"]
 
@@ -62,13 +62,21 @@ def open_data(
 
 
 def _open_path(data: str | Path, keys: tuple[str, str] | None, classes: ClassList | None) -> Source:
-    path, split = _path_and_split(data)
     try:
+        path, split = _path_and_split(data)
         for known in FORMATS:
             if known.recognises(path):
                 return known.open(path, Wanted(split, keys, classes))
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error
+    except AnalyzerError:
+        raise
+    except Exception as error:
+        # What a stranger wrote makes the libraries below raise anything, MemoryError included.
+        raise DataError(
+            f"{data} cannot be read ({error or type(error).__name__}). It is damaged, or larger "
+            "than this machine can hold; fetch it again."
+        ) from error
     raise DataError(f"{path} is not a known kind of data. Wanted: {_descriptions()}.")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +25,21 @@ class FileStore:
     paths: CompactNames  # relative to the root
 
     def stored(self, index: int) -> bytes:
-        return Path(self.root, self.paths[index]).read_bytes()
+        path = Path(self.root, self.paths[index])
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO or device would never end
+            raise DataError("it is not a regular file")
+        return path.read_bytes()
 
     def fingerprint(self) -> str:
         state = hashlib.sha256(self.paths.block())
         sizes_times = np.empty((len(self.paths), 2), np.int64)
         for index, path in enumerate(self.paths):
             try:
-                stat = os.stat(os.path.join(self.root, path))
-            except OSError:
+                status = os.stat(os.path.join(self.root, path))
+            except (OSError, ValueError):  # ValueError: NUL in a path
                 sizes_times[index] = -1
             else:
-                sizes_times[index] = stat.st_size, stat.st_mtime_ns
+                sizes_times[index] = status.st_size, status.st_mtime_ns
         state.update(sizes_times.data)
         return state.hexdigest()
 
@@ -126,7 +130,13 @@ def _split_folder(folder: Path, split: str | None) -> tuple[Path, str | None]:
 def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:
     """Paths of the images of a class relative to the root, naturally sorted; other files' count."""
     found, skipped = [], 0
+    seen = set()
     for place, folders, files in os.walk(os.path.join(root, class_folder), followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
         relative = os.path.relpath(place, root)
         for file in files:

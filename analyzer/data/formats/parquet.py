@@ -138,6 +138,12 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     except (OSError, pa.ArrowException, KeyError) as error:
         raise DataError(f"{path} is not readable Parquet ({error}).") from error
     class_names, indexing = features.get(label, {}).get("names"), "labels"
+    if class_names is not None and not (
+        isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)
+    ):
+        raise DataError(
+            f"The class names that {where} keeps are not a list of texts; fix its metadata."
+        )
     if values.null_count:
         raise DataError(f"{values.null_count} rows of {where} have no {label!r}.")
     if pa.types.is_integer(values.type):
