@@ -8,6 +8,7 @@ move that was interrupted is completed by the next run, from the manifest that l
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AuditFolderError, OutputError
-from analyzer.files import RUN_AGAIN, read_json, sha256, write_json
+from analyzer.files import RUN_AGAIN, read_json, sha256, write_text
 
 __all__ = [
     "MANIFEST",
@@ -47,8 +48,7 @@ def write_entries(folder: Path, entries: Mapping[str, FileEntry]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    files = {name: asdict(entries[name]) for name in sorted(entries)}
-    write_json(folder / MANIFEST, {"schema": _SCHEMA, "files": files})
+    write_text(folder / MANIFEST, _text(entries))
 
 
 def entries_of(folder: Path, names: Collection[str]) -> Mapping[str, FileEntry]:
@@ -83,7 +83,10 @@ def read_entries(folder: Path, known: Collection[str]) -> Mapping[str, FileEntry
             f"{path} is not the manifest of an audit as this version of onnx-gap writes it. "
             f"{RUN_AGAIN}"
         )
-    return {name: _entry(path, name, said, known) for name, said in files.items()}
+    entries = {name: _entry(path, name, said, known) for name, said in files.items()}
+    if _content(folder) != _text(entries).encode():
+        raise AuditFolderError(f"{path} was changed after the audit. {RUN_AGAIN}")
+    return entries
 
 
 def find_faults(folder: Path, known: Collection[str]) -> dict[str, str]:
@@ -164,6 +167,12 @@ def move_result(staged: Path, out: Path, known: Collection[str]) -> None:
             f"The result cannot be moved into {out}: {error.strerror or error}. Make room for it, "
             "then run the same command again; nothing is measured again."
         ) from error
+
+
+def _text(entries: Mapping[str, FileEntry]) -> str:
+    """The manifest, always as the same bytes: it is what a signature is made of."""
+    files = {name: asdict(entries[name]) for name in sorted(entries)}
+    return json.dumps({"schema": _SCHEMA, "files": files}, indent=2) + "\n"
 
 
 def _entry(path: Path, name: str, said: Any, known: Collection[str]) -> FileEntry:

@@ -19,7 +19,7 @@ from analyzer.audit.report import html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, find_faults
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.measure import Ablation
@@ -186,12 +186,39 @@ def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
     if model is None and not path.is_file():
         return f"The network was not compared: {path} does not exist; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
-    from analyzer.surgery import load_network
+    from analyzer.surgery import find_site, load_network
 
-    found = load_network(path).info.sha256
-    wrong = f"{path} has SHA-256 {found}, the audit is of {record.model.sha256}."
+    network = load_network(path)
+    info = network.info
     right = f"{path} is the network that was audited."
-    return check("model", [] if found == record.model.sha256 else [wrong], right)
+    if info.sha256 != record.model.sha256:
+        wrong = f"{path} has SHA-256 {info.sha256}, the audit is of {record.model.sha256}."
+        return check("model", [wrong], right)
+    wrongs = _differences(record.model, info, ("bytes", "producer", "opset"), "model")
+    asked = record.settings
+    try:
+        site = find_site(
+            network,
+            asked.get("site"),
+            at=asked.get("at", "activation"),
+            axis=asked.get("axis"),
+            output=asked.get("output"),
+        )
+    except (AnalyzerError, TypeError, ValueError) as error:
+        wrongs.append(f"The settings do not name a site of {path}: {error}")
+    else:
+        names = ("tensor", "axis", "channels", "kind", "operator")
+        wrongs += _differences(record.site, site, names, "site")
+    return check("model", wrongs, right)
+
+
+def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) -> list[str]:
+    return [
+        f"{section}.{name} is {getattr(said, name)!r} in audit.json, the network gives "
+        f"{getattr(found, name)!r}."
+        for name in names
+        if getattr(said, name) != getattr(found, name)
+    ]
 
 
 def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:

@@ -1,0 +1,305 @@
+"""Attacks audit folders: kills at random moments, runs at once, changed bytes and values.
+
+    python tools/attack_faults.py [--kills N] [--races N] [--changes N] [--seed N] [--write]
+
+kills
+    Audits, ``--fresh`` audits over others, measures that are added, reports and populations are
+    killed at random moments, up to three times each, in processes forked after the imports. After
+    each kill the folder must be refused, or hold one of the results that an undisturbed run gives;
+    and the same command must lead to the bytes of an undisturbed run.
+races
+    Two or three runs into one folder at nearly the same time. One result must be there in the end;
+    the others are told, or waited.
+changes
+    A byte of any file or a value of ``audit.json`` is changed at random, and ``verify`` must find
+    it: with the manifest as it was, and, as a measurement, with manifest and report forged to fit.
+
+``--write`` puts the figures into docs/RELIABILITY.md. Ends with 1 if something was wrong.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analyzer.api import verify_audit
+from analyzer.audit.folder import REPORT, RESULT_FILES
+from analyzer.audit.report import html_of, page_of
+from analyzer.audit.result_manifest import MANIFEST, entries_of, write_entries
+from analyzer.cli import _exit_code
+from analyzer.errors import AnalyzerError
+from analyzer.files import sha256
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "RELIABILITY.md"
+BUNDLED = ROOT / "model_zoo" / "bundled" / "digits"
+SMALL = ("--limit-per-class", "4")
+A = ("audit", "zoo:digits-c0", *SMALL)
+B = ("audit", "zoo:digits-c60", *SMALL, "--fresh")
+WITH_MARGINS = (*A, "--margins")
+TIMED = ("audit.json", REPORT, MANIFEST)  # they hold the time of the run
+POPULATION = "name,model,train_data,keys,gap\n" + "".join(
+    f'c{c},{BUNDLED}/digits-c{c}.onnx,{BUNDLED}/train.npz,"images,labels_c{c}",{c / 100}\n'
+    for c in (0, 20, 40)
+)
+
+
+class Run:
+    """A command in a process of its own."""
+
+    def __init__(self, arguments: Sequence[str], said: Path):
+        self.began, self._said = time.monotonic(), said
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()  # a kill takes the workers of a population along, as a terminal's does
+            file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            os._exit(_exit_code(list(arguments)))
+
+    def wait(self) -> int:
+        """The exit code; −9 after a kill."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill_after(self, seconds: float) -> None:
+        """Kill it, unless it is done by then."""
+        time.sleep(seconds)
+        os.killpg(self.pid, signal.SIGKILL)
+
+    @property
+    def said(self) -> str:
+        """What it printed."""
+        return self._said.read_text(errors="replace")
+
+
+def run(arguments: Sequence[str], said: Path) -> float:
+    """Run a command to its end; the seconds that it took."""
+    started = Run(arguments, said)
+    if (code := started.wait()) != 0:
+        raise RuntimeError(f"{arguments} ended with {code}:\n{started.said}")
+    return time.monotonic() - started.began
+
+
+def print_of(folder: Path) -> dict[str, str]:
+    """The files of a result that are the same in every run, by their hashes."""
+    names = [name for name in RESULT_FILES if name not in TIMED]
+    return {name: sha256(folder / name) for name in names if (folder / name).is_file()}
+
+
+def passes(folder: Path) -> bool:
+    """Whether ``verify`` finds a whole result."""
+    try:
+        return verify_audit(folder).passed
+    except AnalyzerError:
+        return False
+
+
+def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
+    """(kind, what was wrong or "") for each kill."""
+    said = place / "said"
+    references, seconds = {}, {}
+    for name, commands in {"A": [A], "B": [B], "margins": [A, WITH_MARGINS]}.items():
+        for command in commands:
+            seconds[name] = run((*command, "--out", str(place / name)), said)
+        references[name] = print_of(place / name)
+    (place / "manifest.csv").write_text(POPULATION)
+    population = ("population", str(place / "manifest.csv"), *SMALL, "--preprocess", "none")
+    population_seconds = run((*population, "--out", str(place / "population")), said)
+    table = (place / "population" / "population.csv").read_bytes()
+
+    kinds = {
+        "audit": (None, A, "A"),
+        "fresh over another": ("A", B, "B"),
+        "measure added": ("A", WITH_MARGINS, "margins"),
+        "summed up again": ("A", (*A, "--chance", "0.2"), "A"),
+        "report": ("A", ("report",), "A"),
+    }
+    done = 0
+    while done < count:
+        if chance.random() < 0.1:
+            done += 1
+            out = place / f"p{done}"
+            command = (*population, "--out", str(out))
+            Run(command, said).kill_after(chance.uniform(0, population_seconds))
+            os.wait()
+            wrong = ""
+            for member in (out / "audits").glob("*"):
+                whole = place / "population" / "audits" / member.name
+                if passes(member) and print_of(member) != print_of(whole):
+                    wrong = f"{member.name} is false"
+            run(command, said)
+            if (out / "population.csv").read_bytes() != table:
+                wrong = "the table is another"
+            shutil.rmtree(out)
+            yield "population", wrong
+            continue
+        kind = chance.choice(list(kinds))
+        start, command, end = kinds[kind]
+        out = place / f"k{done}"
+        if start is not None:
+            shutil.copytree(place / start, out)
+        command = (*command, *(() if kind == "report" else ("--out",)), str(out))
+        allowed = [references[name] for name in (start, end) if name is not None]
+        for _ in range(chance.randint(1, 3)):
+            took = 0.1 if kind == "report" else seconds[end]
+            started = Run(command, said)
+            started.kill_after(chance.uniform(0, took))
+            started.wait()
+            wrong = ""
+            if (out / MANIFEST).exists() and not passes(out):
+                wrong = "verify refuses a folder with a manifest"
+            elif passes(out) and print_of(out) not in allowed:
+                wrong = "verify passes a false result"
+            done += 1
+            yield kind, wrong
+        run(command, said)
+        left = {path.name for path in out.iterdir()} - {*RESULT_FILES, MANIFEST}
+        if not passes(out) or print_of(out) != references[end] or left:
+            yield kind, f"the same command leads elsewhere ({left})"
+        shutil.rmtree(out)
+
+
+def attack_by_races(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
+    """(kind, what was wrong or "") for each race."""
+    references = [print_of(place / "A"), print_of(place / "B")]
+    for number in range(count):
+        out = place / f"r{number}"
+        runners, waiting = chance.choice((2, 3)), chance.random() < 0.3
+        started = []
+        for runner in range(runners):
+            command = (*chance.choice((A, B)), "--out", str(out), *(["--wait"] if waiting else []))
+            started.append(Run(command, place / f"said{runner}"))
+            time.sleep(chance.uniform(0, 0.2))
+        codes = [one.wait() for one in started]
+        told = ("is being written by another run", "holds an audit that differs")
+        wrong = ""
+        for one, code in zip(started, codes, strict=True):
+            if code != 0 and not (code == 2 and any(words in one.said for words in told)):
+                wrong = f"a run ended with {code}: {one.said[-300:]}"
+        if 0 not in codes:
+            wrong = "nobody won"
+        elif not passes(out) or print_of(out) not in references:
+            wrong = "the result is none"
+        elif {path.name for path in out.iterdir()} - {*RESULT_FILES, MANIFEST}:
+            wrong = "something stayed behind"
+        shutil.rmtree(out, ignore_errors=True)
+        yield f"{runners} runs", wrong
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the single values of a JSON document are."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(item, dict | list) and item:
+            yield from leaves(item, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def changed_value(record: Any, chance: random.Random) -> tuple[Any, ...]:
+    """Change one value of ``record`` in place; where it is."""
+    path = chance.choice(list(leaves(record)))
+    inside = record
+    for key in path[:-1]:
+        inside = inside[key]
+    old = inside[path[-1]]
+    if isinstance(old, bool):
+        inside[path[-1]] = not old
+    elif isinstance(old, int | float):
+        inside[path[-1]] = old + type(old)(chance.choice((1, -1, 3)))
+    elif isinstance(old, str):
+        inside[path[-1]] = old + "x"
+    else:
+        inside[path[-1]] = (
+            "x" if old is None else [*old, "x"] if isinstance(old, list) else {"x": 1}
+        )
+    return path
+
+
+def attack_by_changes(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
+    """(kind, what was wrong or "") for each change."""
+    out = place / "changed"
+    for number in range(count):
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(place / "margins", out)
+        forge = number % 3 == 2
+        if number % 3 == 0:
+            path = chance.choice([path for path in out.iterdir() if path.is_file()])
+            content = bytearray(path.read_bytes())
+            at = chance.randrange(len(content))
+            content[at] ^= chance.randrange(1, 256)
+            path.write_bytes(content)
+            kind, what = "a byte of a file", f"{path.name} at {at}"
+        else:
+            record = json.loads((out / "audit.json").read_bytes())
+            where = changed_value(record, chance)
+            (out / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            kind = "a value of audit.json, all forged to fit" if forge else "a value of audit.json"
+            what = ".".join(str(key) for key in where[:2] if not isinstance(key, int))
+            if forge:
+                seal(out)
+        yield kind, what if passes(out) else ""
+
+
+def seal(folder: Path) -> None:
+    """Write report and manifest anew, as somebody does who knows how they are made."""
+    with contextlib.suppress(Exception):  # the forger's failure, which leaves the old report
+        (folder / REPORT).write_text(html_of(page_of(folder)), encoding="utf-8")
+    write_entries(folder, entries_of(folder, RESULT_FILES))
+
+
+def main() -> int:
+    """Attack, print the figures, and say whether all went well."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("kills", 200), ("races", 50), ("changes", 1000), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--write", action="store_true", help="put them into docs/RELIABILITY.md")
+    asked = parser.parse_args()
+    chance = random.Random(asked.seed)
+    made, failed, unseen = Counter[str](), Counter[str](), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for name, attack in (
+            ("kill", attack_by_kills(asked.kills, chance, place)),
+            ("race", attack_by_races(asked.races, chance, place)),
+            ("change", attack_by_changes(asked.changes, chance, place)),
+        ):
+            for kind, wrong in attack:
+                made[f"{name}: {kind}"] += 1
+                if wrong and "forged" in kind:
+                    unseen[wrong] += 1
+                if wrong:
+                    failed[f"{name}: {kind}"] += 1
+                    print(f"{name}: {kind}: {wrong}", file=sys.stderr, flush=True)
+    lines = ["| attack | made | wrong |", "| --- | --- | --- |"]
+    lines += [f"| {kind} | {made[kind]:,} | {failed[kind]:,} |" for kind in sorted(made)]
+    if unseen:
+        listed = ", ".join(f"`{name}`" for name in sorted(unseen))
+        lines += ["", f"Not found where all was forged to fit: {listed}."]
+    table = "\n".join(lines)
+    print(table)
+    if asked.write:
+        page = PAGE.read_text(encoding="utf-8")
+        text = f"<!-- figures -->\n{table}\n<!-- end of figures -->"
+        page = re.sub(
+            r"<!-- figures -->.*<!-- end of figures -->", lambda _: text, page, flags=re.S
+        )
+        PAGE.write_text(page, encoding="utf-8")
+    return int(any(failed[kind] for kind in made if "forged" not in kind))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
