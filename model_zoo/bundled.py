@@ -24,10 +24,9 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from model_zoo.datasets import DATA_SETS
 
-__all__ = ["ANY", "BUNDLED", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
+__all__ = ["BUNDLED", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
 
 BUNDLED = Path(__file__).with_name("bundled")
-ANY = BUNDLED / "any"
 INDEX = "bundle.json"
 GAP_MODEL = "gap_model.json"
 
@@ -52,18 +51,19 @@ def entries() -> tuple[ZooEntry, ...]:
     found: list[ZooEntry] = []
     for index in sorted(BUNDLED.glob(f"*/{INDEX}")):
         found += _read_bundle(index)
-    if (ANY / GAP_MODEL).is_file():
+    any_network = BUNDLED / "any" / GAP_MODEL
+    if any_network.is_file():
         found.append(
             ZooEntry(
-                name=ANY.name,
+                name="any",
                 kind="gap model",
                 description="for networks of any population, from interpolation and neighbors",
-                population=ANY.name,
+                population="any",
                 model=None,
                 data=None,
                 keys=None,
                 preprocessing=None,
-                gap_model=ANY / GAP_MODEL,
+                gap_model=any_network,
             )
         )
     return tuple(found)
