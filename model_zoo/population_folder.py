@@ -21,7 +21,7 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256, write_arrays, write_json, write_text
-from model_zoo.populations import Recipe, images_key, labels_key
+from model_zoo.recipes import Recipe, images_key, labels_key
 
 __all__ = [
     "IMAGES",

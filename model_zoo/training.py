@@ -27,14 +27,8 @@ from model_zoo.population_folder import (
     write_manifest,
     write_result,
 )
-from model_zoo.populations import (
-    POPULATIONS,
-    PopulationSpec,
-    Recipe,
-    images_key,
-    labels_key,
-    recipes,
-)
+from model_zoo.populations import POPULATIONS
+from model_zoo.recipes import PopulationSpec, Recipe, images_key, labels_key, recipes
 
 __all__ = ["PopulationData", "find_population", "one_thread", "population_data", "train_population"]
 

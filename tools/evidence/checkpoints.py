@@ -29,7 +29,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.population_folder import MANIFEST, TRAIN_DATA
-from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.recipes import PopulationSpec, Recipe, recipes
 from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import kept_cells
 from tools.evidence.commands import ending_in_a_sentence
