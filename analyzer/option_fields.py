@@ -119,7 +119,7 @@ def parse_size(text: str) -> int:
     """Bytes, from "500M", "2G", "2GB" or a number.
 
     Raises:
-        ValueError: it is none of these, or 0.
+        ValueError: it is not one of these, or 0.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
     if found is None or float(found[1]) == 0:

@@ -255,7 +255,7 @@ def attack_by_changes(count: int, chance: random.Random, place: Path) -> Iterato
 
 
 def seal(folder: Path) -> None:
-    """Write report and manifest anew, as somebody does who knows how they are made."""
+    """Write report and manifest again, as somebody does who knows how they are made."""
     with contextlib.suppress(Exception):  # the forger's failure, which leaves the old report
         (folder / REPORT).write_text(html_of(page_of(folder)), encoding="utf-8")
     write_entries(folder, entries_of(folder, RESULT_FILES))

@@ -131,7 +131,7 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
     """Write ``figure`` in the format that the ending of ``path`` names, whole or not at all.
 
     Raises:
-        AuditFolderError: the ending is none of ``FORMATS``, or the file cannot be written.
+        AuditFolderError: the ending is not one of ``FORMATS``, or the file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.removeprefix(".").lower()
@@ -367,7 +367,7 @@ def write_population_figure(
             they must have been scored.
 
     Raises:
-        AuditFolderError: the ending is none of these.
+        AuditFolderError: the ending is not one of these.
         OutputError: the file cannot be written.
     """
     gap = population.gap

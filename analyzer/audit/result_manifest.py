@@ -183,7 +183,9 @@ def _entry(path: Path, name: str, said: Any, known: Collection[str]) -> FileEntr
         and type(said.get("bytes")) is int
     ):
         return FileEntry(said["sha256"], said["bytes"])
-    raise AuditFolderError(f"{path}: the entry of {name!r} is none of an audit. {RUN_AGAIN}")
+    raise AuditFolderError(
+        f"{path}: the entry of {name!r} does not belong to an audit. {RUN_AGAIN}"
+    )
 
 
 def _matches(path: Path, entry: FileEntry) -> bool:

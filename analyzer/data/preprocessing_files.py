@@ -87,7 +87,9 @@ def from_timm(content: Mapping[str, object]) -> PreprocessingSpec:
             raise DataError(f"has an input_size of {int(depth)} channels; images have 1 or 3.")
     crop_mode = config.get("crop_mode") or "center"
     if crop_mode not in ("center", "squash", "border"):
-        raise DataError(f"has crop_mode {crop_mode!r}, which is none of center, squash and border.")
+        raise DataError(
+            f"has crop_mode {crop_mode!r}, which is not one of center, squash and border."
+        )
     crop_pct = _numbers(config, "crop_pct", 1)[0] if config.get("crop_pct") else _TIMM_CROP_PCT
     return PreprocessingSpec(
         size=size,

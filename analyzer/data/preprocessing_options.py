@@ -84,7 +84,7 @@ def preprocess_options(value: object = None) -> PreprocessOptions:
             or options themselves.
 
     Raises:
-        DataError: it is none of these, or names an option that does not exist.
+        DataError: it is not one of these, or names an option that does not exist.
     """
     if isinstance(value, PreprocessOptions):
         return value
@@ -178,7 +178,7 @@ def _check(spec: PreprocessingSpec) -> None:
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise DataError(f"{parameter(name, repr(value))} is none of {', '.join(choices)}.")
+        raise DataError(f"{parameter(name, repr(value))} is not one of {', '.join(choices)}.")
 
 
 def _size(value: Size | int) -> Size:

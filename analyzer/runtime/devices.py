@@ -20,7 +20,7 @@ def named_devices(requested: str) -> tuple[str, ...]:
     """What a request names: "auto", "cpu", "cuda:N", or several GPUs separated by commas.
 
     Raises:
-        DeviceError: a name is none of these, or the list names something else than GPUs, or one
+        DeviceError: a name is not one of these, or the list names something else than GPUs, or one
             of them twice.
     """
     names = tuple(_named(name.strip()) for name in requested.split(","))

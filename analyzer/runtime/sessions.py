@@ -135,7 +135,7 @@ def open_session(
         tf32: let a GPU round the factors of products of float32 to TF32.
 
     Raises:
-        DeviceError: the name is none of these, or the device that was asked for is unavailable,
+        DeviceError: the name is not one of these, or the device that was asked for is unavailable,
             or TF32 where there is none.
         ModelError: onnxruntime cannot load the network.
     """

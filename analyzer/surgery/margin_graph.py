@@ -227,7 +227,7 @@ def _bytes_between(graph: ir.Graph, image: str) -> int:
     """What a batch takes between images and scores.
 
     Raises:
-        NoGradient: an operator there has none, or is none of ONNX's; or a shape is not known.
+        NoGradient: an operator there has none, or is not one of ONNX's; or a shape is not known.
     """
     images = get_value(graph, image)
     if not dtype_of(images).is_floating_point():

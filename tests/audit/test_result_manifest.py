@@ -175,7 +175,7 @@ def test_a_manifest_names_files_of_audits_alone(asked, name):
     run_audit(asked)
     text = (asked.out / MANIFEST).read_text().replace("suspects.csv", name)
     (asked.out / MANIFEST).write_text(text)
-    with pytest.raises(AuditFolderError, match="is none of an audit"):
+    with pytest.raises(AuditFolderError, match="does not belong to an audit"):
         open_audit(asked.out)
 
 

@@ -110,7 +110,7 @@ def test_names_of_samples_are_escaped(audit):
         assert "<script" not in page
 
 
-def test_another_number_is_listed_without_counting_anew(request_, monkeypatch):
+def test_another_number_is_listed_without_counting_again(request_, monkeypatch):
     run_audit(request_)
     monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
     assert run_audit(replace(request_, suspects=30)).suspects == 30

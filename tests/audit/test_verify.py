@@ -144,7 +144,7 @@ def estimated(folder, line, **changed):
     rewrite_record(folder, dataclasses.replace(record, gap=dataclasses.replace(gap, **changed)))
 
 
-def test_the_gap_is_worked_out_anew(make_audit, gap_model):
+def test_the_gap_is_worked_out_again(make_audit, gap_model):
     line, path = gap_model
     folder = make_audit()
     estimated(folder, line)

@@ -192,7 +192,7 @@ def test_unreadable_images_are_left_out_on_demand_and_named(onnx_gap, network, c
     assert "3/c.png" in shown.err
 
 
-def test_a_finished_audit_is_not_counted_anew(audit, onnx_gap, network, train):
+def test_a_finished_audit_is_not_counted_again(audit, onnx_gap, network, train):
     folder = audit()
     before = (
         (folder / "curves.npz").stat().st_mtime_ns,

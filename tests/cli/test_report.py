@@ -1,7 +1,7 @@
 """`onnx-gap report`"""
 
 
-def test_the_report_is_written_anew(audit, onnx_gap):
+def test_the_report_is_written_again(audit, onnx_gap):
     folder = audit()
     before = (folder / "report.html").read_bytes()
     (folder / "report.html").unlink()

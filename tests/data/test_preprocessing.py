@@ -106,7 +106,7 @@ def test_one_fixed_edge_is_checked(resolve):
     [
         (("N", 12, 8, 8), {}, "12 channels; images have 1 or 3"),
         (("N", 3, 8, 8), {"layout": "nhwc"}, "8 channels"),
-        (("N", 3, 8, 8), {"layout": "chw"}, "layout='chw' is none of nchw"),
+        (("N", 3, 8, 8), {"layout": "chw"}, "layout='chw' is not one of nchw"),
         (("N", 3, 8, 8, 8), {}, "no image"),
         (("N", 100), {}, "120 pixels but .* takes 100"),
         (("N", 3, 8, 8), {"preset": "mnist"}, "preset mnist declares gray"),
