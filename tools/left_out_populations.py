@@ -23,8 +23,10 @@ from analyzer.estimation import (
     estimate_left_out_populations,
     fit_across_populations,
     read_population,
+    weighted_plane,
     write_gap_model,
 )
+from analyzer.estimation.intervals import covers
 from analyzer.files import write_text
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -102,14 +104,13 @@ def _stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
 def _fitted(train: Mapping[str, np.ndarray], weight: np.ndarray, names: Sequence[str]):
     """A line through weighted networks, as a function of their columns."""
 
-    def design(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        ones = np.ones(len(columns["gap"]))
-        return np.column_stack([ones, *(columns[name] for name in names)])
+    def points(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows = [columns[name] for name in names]
+        return np.reshape(rows, (len(names), len(columns["gap"]))).T
 
-    root = np.sqrt(weight)
-    line, *_ = np.linalg.lstsq(design(train) * root[:, None], train["gap"] * root, rcond=None)
+    coefficients, intercept = weighted_plane(points(train), train["gap"], weight)
     # An estimate never leaves what a gap can be.
-    return lambda columns: np.clip(design(columns) @ line, 0, 1)
+    return lambda columns: np.clip(points(columns) @ coefficients + intercept, 0, 1)
 
 
 HEADER = """# Interpolation and neighbors: networks of kinds that no fit has seen
@@ -180,7 +181,7 @@ gap can be, 0 to the accuracy.
     yield "|---|---|---|---|"
     rows = []
     for name, (gap, estimate, low, high) in found.items():
-        held = ((low <= gap.clip(0)) & (gap <= high)).mean()
+        held = covers((low, high), gap).mean()
         rows.append((np.abs(estimate - gap).mean(), held, (high - low).mean()))
         yield f"| {name} | {rows[-1][0]:.3f} | {held:.0%} | {rows[-1][2]:.2f} |"
     error, held, width = np.mean(rows, axis=0)

@@ -27,7 +27,7 @@ from analyzer.estimation.fitting import fit_gap_model, fit_population
 from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
-from analyzer.estimation.linear_fits import LinearFit, least_squares, ridge
+from analyzer.estimation.linear_fits import LinearFit, least_squares, ridge, weighted_plane
 from analyzer.estimation.population_table import (
     RANK,
     PopulationTable,
@@ -65,6 +65,7 @@ __all__ = [
     "read_population",
     "ridge",
     "score_features",
+    "weighted_plane",
     "write_gap_model",
     "write_population",
 ]

@@ -15,7 +15,13 @@ from analyzer.estimation.applicability_domain import ApplicabilityDomain
 from analyzer.estimation.feature_sets import checked_columns, feature_set
 from analyzer.estimation.fitting import correlation
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
-from analyzer.estimation.intervals import ROUNDING, MeasuredCoverage, check_coverage
+from analyzer.estimation.intervals import (
+    MeasuredCoverage,
+    check_coverage,
+    covers,
+    fewest_points,
+)
+from analyzer.estimation.linear_fits import weighted_plane
 from analyzer.estimation.population_table import PopulationTable
 
 __all__ = ["estimate_left_out_populations", "fit_across_populations"]
@@ -45,15 +51,10 @@ def fit_across_populations(
             lacks a feature, or a population without networks.
     """
     fitted = _fit(tables, name, data, architecture, coverage, features)
-    inside = estimate_left_out_populations(
-        tables, coverage=coverage, features=features, too_few_is_an_error=False
-    )
-    if not inside:
+    if len(tables) <= fewest_points(coverage):  # without one of them, there is no interval
         return fitted
-    held = [
-        ((low - ROUNDING <= gap) & (gap <= high + ROUNDING)).mean()
-        for gap, _, low, high in inside.values()
-    ]
+    left_out = estimate_left_out_populations(tables, coverage=coverage, features=features)
+    held = [covers((low, high), gap).mean() for gap, _, low, high in left_out.values()]
     return replace(fitted, coverage=MeasuredCoverage(coverage, None, float(np.mean(held))))
 
 
@@ -62,23 +63,19 @@ def estimate_left_out_populations(
     *,
     coverage: float = 0.9,
     features: str = "measures",
-    too_few_is_an_error: bool = True,
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Estimate each population by the gap model of all others.
 
     Returns:
-        Population -> (gap, estimate, low, high), float64 (N,) each; empty where the others are too
-        few for an interval and that is no error.
+        Population -> (gap, estimate, low, high), float64 (N,) each.
 
     Raises:
         GapModelError: as :func:`fit_across_populations`.
     """
-    if not too_few_is_an_error and len(tables) - 1 < _fewest_populations(coverage):
-        return {}
     found = {}
     for left_out, table in tables.items():
         others = {name: one for name, one in tables.items() if name != left_out}
-        fitted = _fit(others, "others", "others", "others", coverage, features)
+        fitted = _fit(others, f"all but {left_out}", "", "", coverage, features)
         known = _usable(table, left_out, fitted.features)
         rows = []
         for row in range(len(known)):
@@ -98,7 +95,7 @@ def _fit(
     features: str,
 ) -> GapModel:
     check_coverage(coverage)
-    least = _fewest_populations(coverage)
+    least = fewest_points(coverage)
     if len(tables) < least:
         raise GapModelError(
             f"An interval of coverage {coverage:g} over populations needs {least} of them, there "
@@ -112,14 +109,14 @@ def _fit(
     sizes = [len(part["gap"]) for part in parts]
     population = np.repeat(np.arange(len(parts)), sizes)
     weight = np.repeat([1 / size for size in sizes], sizes)
-    coefficients, intercept = _plane(points, gap, weight)
+    coefficients, intercept = weighted_plane(points, gap, weight)
 
     networks = len(gap)
     left_out = np.empty((networks, len(names)))
     intercepts = np.empty(networks)
     for number in range(len(parts)):
         own, rest = population == number, population != number
-        left_out[own], intercepts[own] = _plane(points[rest], gap[rest], weight[rest])
+        left_out[own], intercepts[own] = weighted_plane(points[rest], gap[rest], weight[rest])
     residuals = gap - (left_out * points).sum(axis=1) - intercepts
 
     share = weight / len(parts)  # sums to 1
@@ -178,16 +175,3 @@ def _usable(table: PopulationTable, population: str, names: tuple[str, ...]) -> 
             f"{', '.join(names)}: leave its table out, or audit it again."
         )
     return table.take(np.flatnonzero(known))
-
-
-def _plane(points: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weighted least squares; of equally good planes the shortest."""
-    root = np.sqrt(weight)
-    design = np.column_stack([points, np.ones(len(points))])
-    line, *_ = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)
-    return line[:-1], float(line[-1])
-
-
-def _fewest_populations(coverage: float) -> int:
-    """The least K with K / (K + 1) ≥ coverage."""
-    return int(np.ceil(coverage / (1 - coverage) - 1e-9))

@@ -162,8 +162,7 @@ class ApplicabilityDomain:
             yield (
                 f"{accuracy}, below the {_said(self.accuracy, '.3f')} of {fitted}: this network "
                 f"has not memorised its training data as they had, and {features} then mean "
-                "something "
-                "else."
+                "something else."
             )
         if network.accuracy > high + ACCURACY_SLACK:
             yield (

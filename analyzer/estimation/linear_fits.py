@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["PENALTIES", "Fit", "LinearFit", "least_squares", "ridge"]
+__all__ = ["PENALTIES", "Fit", "LinearFit", "least_squares", "ridge", "weighted_plane"]
 
 RANK_TOLERANCE = 1e-8
 PENALTIES = tuple(10.0 ** (k / 4) for k in range(-20, 9))  # 1e-5 … 100
@@ -145,3 +145,19 @@ def ridge(
         rank=float(kept.sum()),
         penalty=penalty,
     )
+
+
+def weighted_plane(
+    features: np.ndarray, target: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Coefficients (P,) and intercept by weighted least squares; of equally good ones the shortest.
+
+    Args:
+        features: float64 (N, P); P may be 0, for the weighted mean.
+        target: float64 (N,).
+        weights: float64 (N,), above 0.
+    """
+    root = np.sqrt(weights)
+    design = np.column_stack([features, np.ones(len(target))])
+    line, *_ = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)
+    return line[:-1], float(line[-1])
