@@ -23,6 +23,7 @@ from analyzer.audit import plots
 from analyzer.estimation import FeatureScores, fit_population, read_gap_model
 from analyzer.files import aside, write_text
 from model_zoo.bundled import BUNDLED, GAP_MODEL
+from tools import left_out_populations
 from tools.evidence import between_figures, checkpoints, population_figures
 from tools.evidence.analysis import FEWEST, r_interval
 from tools.evidence.checkpoint_findings import (
@@ -81,6 +82,7 @@ class Evidence:
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
     turning: Mapping[str, tuple[TurningPoint, ...]]  # by population
     paper: list[dict[str, str]]
+    left_out: Mapping[str, float]  # by features, the error on populations left out whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,15 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
             for name, table in _tables(tables, "turning", names)
         },
         paper=read_table(tables / "paper.csv").rows(),
+        left_out=_left_out(tables.parent / "measures"),
     )
+
+
+def _left_out(folder: Path) -> dict[str, float]:
+    """Of the tables with interpolation and neighbors; empty without them."""
+    tables = left_out_populations.read_tables(folder)
+    found = left_out_populations.left_out(tables, {name: name for name in tables})
+    return left_out_populations.mean_errors(list(found)) if tables else {}
 
 
 def _variations(settings: Path, named: Mapping[str, Findings]) -> dict[str, tuple[Variation, ...]]:
