@@ -16,6 +16,7 @@ __all__ = [
     "Number",
     "data_options",
     "json_option",
+    "limit_options",
     "measure_options",
     "out_file",
     "out_folder",
@@ -129,6 +130,13 @@ def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import MeasureOptions
 
     return declared_options(MeasureOptions)(function)
+
+
+def limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What the network must keep to pass."""
+    from analyzer.audit_options import LimitOptions
+
+    return declared_options(LimitOptions)(function)
 
 
 def request_options(given: dict[str, Any]) -> dict[str, Any]:
