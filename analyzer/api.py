@@ -149,6 +149,9 @@ def audit_request(
     if out == "":
         raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
     declared = preprocess_options(preprocess)
+    options["test_keys"] = options.get("test_keys") or options.get("keys")
+    if options.get("test_data") is not None:
+        options["test_data"] = str(options["test_data"])
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys
         if declared.preset is None:

@@ -30,12 +30,13 @@ __all__ = [
     "MeasureOptions",
     "RunOptions",
     "SiteOptions",
+    "TestOptions",
 ]
 
 RANKS = ("l1", "selectivity", "random")
 """What units can be ranked by."""
 
-GATES = ("upper", "estimate")
+GATES = ("upper", "estimate", "measured")
 """What a limit of the gap can be held against."""
 
 SITES = ("activation", "conv")
@@ -213,6 +214,25 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TestOptions:
+    """Data that the network was not trained on, where there are some."""
+
+    __test__ = False  # no test of pytest's
+
+    test_data: str | None = option(
+        None,
+        "Test data, read like --data: the measured gap stands beside the estimate.",
+        metavar="DATA",
+    )
+    test_keys: tuple[str, str] | None = option(
+        None,
+        "Names of the arrays in an .npz file of test data.  [default: as --keys]",
+        metavar="X,Y",
+        parse=parse_names,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LimitOptions:
     """What the network must keep to pass."""
 
@@ -225,7 +245,8 @@ class LimitOptions:
     )
     gate: str = option(
         "upper",
-        "What --max-gap is held against: the upper end of the interval, or the estimate itself.",
+        "What --max-gap is held against: the upper end of the interval, the estimate itself, or "
+        "the gap measured on --test-data.",
         metavar="|".join(GATES),
         choices=GATES,
         show_default=True,
@@ -246,7 +267,7 @@ class LimitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions, LimitOptions):
+class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions):
     """Everything that an audit is asked for."""
 
     model: Path

@@ -13,10 +13,10 @@ from analyzer.audit.assemble_record import some_of
 from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import open_network
 from analyzer.audit.run import run_audit
-from analyzer.audit.whole_network import predict_whole
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.measures.registry import feature_values
+from analyzer.measures.whole_network import predict_whole
 from analyzer.records import Progress
 
 __all__ = ["Member", "audit_population", "read_manifest"]

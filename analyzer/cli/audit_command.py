@@ -17,6 +17,7 @@ from analyzer.cli.options import (
     request_options,
     run_options,
     site_options,
+    test_options,
     wait_option,
 )
 from analyzer.cli.terminal import (
@@ -47,6 +48,7 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
     help="Estimate the gap with this gap model.  [default: what a bundled network brings, what the "
     "folder has, or zoo:any]",
 )
+@test_options
 @limit_options
 @click.option(
     "--not-judgeable",
@@ -91,6 +93,7 @@ def command(
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
       onnx-gap audit model.onnx --data train.npz --keys x,y --out audit
       onnx-gap audit model.onnx --data train/ --max-gap 0.3 --out audit
+      onnx-gap audit model.onnx --data train/ --test-data test/ --out audit
       onnx-gap audit model.onnx --data train/ --gap-model gap.json --out audit
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40

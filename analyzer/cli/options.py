@@ -23,6 +23,7 @@ __all__ = [
     "request_options",
     "run_options",
     "site_options",
+    "test_options",
     "wait_option",
 ]
 
@@ -130,6 +131,13 @@ def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import MeasureOptions
 
     return declared_options(MeasureOptions)(function)
+
+
+def test_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Test data."""
+    from analyzer.audit_options import TestOptions
+
+    return declared_options(TestOptions)(function)
 
 
 def limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
