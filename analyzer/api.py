@@ -218,7 +218,10 @@ def audit_population(
     out: str | Path,
     *,
     preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
+    gap_model: str | Path | None = None,
     jobs: int = 1,
+    skip_failed: bool = False,
+    page: bool = False,
     progress: Progress = _silent,
     **options: Any,
 ) -> "PopulationTable":
@@ -229,12 +232,18 @@ def audit_population(
             test_data, train_accuracy, test_accuracy and gap.
         out: folder that takes the table and an audit folder a network.
         preprocess: as of :func:`audit_network`, the same for all networks.
+        gap_model: likewise.
         jobs: networks audited at once, each in a process of its own.
+        skip_failed: go on after a network that cannot be audited, and warn of it, rather than
+            stop; either way ``out/failed.csv`` names those that failed, and the table has the
+            networks that are done.
+        page: also write ``out/population.html``, the table for people.
         progress: called with ("networks", done, total).
         options: as of :func:`audit_network`.
 
     Raises:
-        AnalyzerError: what is wrong with the networks that could not be audited.
+        AnalyzerError: what is wrong with the network that could not be audited, or that none
+            could be.
     """
     from analyzer.audit import audit_population as audit_all
     from analyzer.audit import read_manifest
@@ -247,9 +256,21 @@ def audit_population(
         data=members[0].train_data,
         out=Path(out),
         preprocess=preprocess_options(preprocess),
+        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model_name="" if gap_model is None else str(gap_model),
         **_coerced(options),
     )
-    return audit_all(members, template, Path(out), jobs=jobs, progress=progress, say=_warn)
+    found = audit_all(
+        members,
+        template,
+        Path(out),
+        jobs=jobs,
+        skip_failed=skip_failed,
+        page=page,
+        progress=progress,
+        say=_warn,
+    )
+    return found.table
 
 
 def fit_gap_model(

@@ -2,12 +2,14 @@ from .compare import Comparison, compare_audits
 from .folder import finished_audit, read_record, to_dict
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
+from .population_result import AuditedPopulation
 from .provenance import installed_versions
 from .report import render_report
 from .run import run_audit
 from .verify import Verification, verify_audit
 
 __all__ = [
+    "AuditedPopulation",
     "Comparison",
     "Member",
     "Verification",

@@ -13,6 +13,7 @@ from analyzer.cli.options import (
     measure_options,
     out_folder,
     request_options,
+    resume_option,
     run_options,
     site_options,
     wait_option,
@@ -43,11 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-accuracy", type=Number(0, 1), metavar="X", help="Exit with 1 if the accuracy is lower."
 )
-@click.option(
-    "--resume/--fresh",
-    default=True,
-    help="Resume what the folder holds (the default), or start again and replace it.",
-)
+@resume_option
 @wait_option
 @json_option
 @data_options

@@ -20,6 +20,7 @@ __all__ = [
     "out_file",
     "out_folder",
     "request_options",
+    "resume_option",
     "run_options",
     "site_options",
     "wait_option",
@@ -79,6 +80,12 @@ def out_folder(what: str) -> Decorator:
     kind = _Named(path_type=Path)
     return click.option("--out", type=kind, required=True, metavar="DIR", help=what)
 
+
+resume_option = click.option(
+    "--resume/--fresh",
+    default=True,
+    help="Resume what the folder holds (the default), or start again and replace it.",
+)
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait while another run writes --out, rather than refuse."

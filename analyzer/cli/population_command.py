@@ -11,14 +11,17 @@ import click
 from analyzer.cli.options import (
     PATH,
     data_options,
+    json_option,
     measure_options,
     out_folder,
     request_options,
+    resume_option,
     run_options,
     site_options,
     wait_option,
 )
-from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
+from analyzer.cli.terminal import complain, going_on_later, print_json, progress_bars, show, warn
+from analyzer.zoo_names import gap_model_path
 
 
 @click.command("population", short_help="Audit a population of networks from a manifest.")
@@ -38,25 +41,47 @@ from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
     metavar="ADDRESS",
     help="Audit on the workers of this Dask scheduler, which see the same files.",
 )
+@click.option("--gap-model", metavar="FILE|zoo:NAME", help="Estimate each gap with this gap model.")
+@click.option(
+    "--skip-failed",
+    is_flag=True,
+    help="Go on after a network that cannot be audited; failed.csv names them, the exit code is 1.",
+)
+@click.option("--html", "page", is_flag=True, help="Also write the table as a page for people.")
+@resume_option
 @wait_option
+@json_option
 @data_options
 @site_options
 @run_options
 @measure_options
-def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: Any) -> None:
+def command(
+    manifest: Path,
+    out: Path,
+    jobs: int,
+    dask: str | None,
+    gap_model: str | None,
+    skip_failed: bool,
+    page: bool,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Audit every network of MANIFEST, a CSV file with a row a network.
 
     Its columns: name, model, train_data; then test_data, or train_accuracy and test_accuracy,
     or gap, where known; keys and test_keys for .npz files. Any further column is a
     hyperparameter. Paths are relative to the manifest. Leaves population.csv with zeta, kappa,
     train_accuracy, test_accuracy, gap, unit_rank and the circumstances of the audits, and an audit
-    folder a network. What is finished is not run again.
+    folder a network. What is finished is not run again. The first network that cannot be audited
+    ends the run, unless --skip-failed is given; population.csv has those that are done.
 
     \b
     Examples:
       onnx-gap population manifest.csv --out population
       onnx-gap population manifest.csv --preprocess cifar -j 4 --out population
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
+      onnx-gap population manifest.csv --skip-failed --html --out population
     """
     from analyzer.audit import audit_population, read_manifest
     from analyzer.audit_options import AuditRequest
@@ -67,16 +92,38 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
         data=members[0].train_data,
         out=out,
         threads=max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else 0,
+        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model_name=gap_model or "",
+        fresh=not resume,
         **request_options(options),
     )
     with _workers(dask), going_on_later(), progress_bars() as progress:
-        population = audit_population(
-            members, template, out, jobs=jobs, progress=progress, say=warn
+        found = audit_population(
+            members,
+            template,
+            out,
+            jobs=jobs,
+            skip_failed=skip_failed,
+            page=page,
+            progress=progress,
+            say=warn,
         )
-    show(
-        f"{out / 'population.csv'}: {len(population)} networks, the gap of "
-        f"{len(population.with_gap())} is known"
-    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        show(
+            f"{out / 'population.csv'}: {len(found.table)} networks, the gap of "
+            f"{len(found.table.with_gap())} is known"
+        )
+        if page:
+            show(f"{out / 'population.html'}: the table to read")
+    if found.failures:
+        complain(
+            f"{len(found.failures)} of {len(members)} networks could not be audited; "
+            f"{out / 'failed.csv'} says which and why.",
+            "Failed",
+        )
+    return 1 if found.failures else 0
 
 
 @contextlib.contextmanager
