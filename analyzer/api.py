@@ -315,20 +315,35 @@ def fit_gap_model(
 
 
 def compare_audits(
-    before: "str | Path | Audit", after: "str | Path | Audit", *, tolerance: float = 0.01
+    before: "str | Path | Audit",
+    after: "str | Path | Audit",
+    *,
+    tolerance: float = 0.01,
+    resamples: int = 2000,
+    seed: int = 0,
+    page: str | Path | None = None,
 ) -> "Comparison":
     """Compare two audits.
 
     Args:
         before, after: audit folders.
         tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
+        resamples: drawings of the samples, for the noise of the differences.
+        seed: of these.
+        page: HTML file to write; None to write none.
 
     Raises:
         AuditFolderError: one of the folders holds no readable audit.
+        OutputError: ``page`` cannot be written.
     """
     from analyzer.audit import compare_audits as compare
+    from analyzer.audit import write_comparison
 
-    return compare(_folder(before), _folder(after), tolerance=tolerance)
+    folders = _folder(before), _folder(after)
+    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed)
+    if page is not None:
+        write_comparison(folders, [found], page)
+    return found
 
 
 def verify_audit(

@@ -1,4 +1,5 @@
-from .compare import Comparison, compare_audits
+from .compare import ClassChange, Comparison, compare_audits
+from .compare_page import write_comparison
 from .folder import finished_audit, read_record, to_dict
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
@@ -10,6 +11,7 @@ from .verify import Verification, verify_audit
 
 __all__ = [
     "AuditedPopulation",
+    "ClassChange",
     "Comparison",
     "Member",
     "Verification",
@@ -23,5 +25,6 @@ __all__ = [
     "run_audit",
     "to_dict",
     "verify_audit",
+    "write_comparison",
     "write_population_figure",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from analyzer.audit.folder import REPORT
-from analyzer.audit.html_pages import moment, render_page
+from analyzer.audit.html_pages import fixed, moment, render_page
 from analyzer.audit.population_result import AUDITS, PAGE, AuditedNetwork, AuditedPopulation
 from analyzer.audit_record import GapRecord
 from analyzer.estimation import RANK
@@ -206,6 +206,6 @@ def _figure(rows: Sequence[_Row], axis: _Axis) -> _Figure:
     return _Figure(
         frame=_FRAME,
         dots=tuple(dots),
-        ticks=tuple((x(value), y(value), f"{value:z.2g}") for value in axis.ticks),
+        ticks=tuple((x(value), y(value), fixed(value, 2)) for value in axis.ticks),
         line=f"M{x(axis.low)} {y(axis.low)}L{x(axis.high)} {y(axis.high)}",
     )
