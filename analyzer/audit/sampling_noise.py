@@ -287,23 +287,29 @@ def _noise_of(
     Returns:
         Of the network, and of each class; None for a class that is not judged.
     """
+    from scipy import special  # only a comparison pays for it
+
     network, classes = said
-    moved = drawn @ weights - means @ weights
+    # Means of n drawings vary by (n − 1) / n of what means of n samples do.
+    deviations = (drawn - means) * np.sqrt(counts / np.maximum(counts - 1, 1))
+    moved = deviations @ weights
     tail = (1 - CONFIDENCE) / 2
     low, high = network + np.quantile(moved, (tail, 1 - tail))
     whole = Noise(network, float(moved.std(ddof=1)), float(low), float(high))
 
-    errors = drawn.std(axis=0, ddof=1)
+    errors = deviations.std(axis=0, ddof=1)
     judged = judged & (counts >= _FEWEST)
     varies = judged & (errors > 0)
-    limit = 0.0
+    limits = np.zeros(len(counts))
     if varies.any():
-        scaled = np.abs(drawn[:, varies] - means[varies]) / errors[varies]
-        limit = float(np.quantile(scaled.max(axis=1), CONFIDENCE))
+        farthest = np.abs(deviations[:, varies] / errors[varies]).max(axis=1)
+        limit = float(np.quantile(farthest, CONFIDENCE))
+        # In standard errors that are known; theirs are from n samples, as in Student's t.
+        limits[judged] = -special.stdtrit(counts[judged] - 1, special.ndtr(-limit))
     found = [
-        ClassNoise(float(classes[j]), float(errors[j]), bool(abs(classes[j]) > limit * errors[j]))
-        if judged[j]
+        ClassNoise(float(difference), float(error), bool(abs(difference) > limit * error))
+        if own
         else None
-        for j in range(len(counts))
+        for difference, error, limit, own in zip(classes, errors, limits, judged, strict=True)
     ]
     return whole, found
