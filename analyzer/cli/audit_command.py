@@ -12,18 +12,19 @@ from analyzer.cli.options import (
     json_option,
     measure_options,
     out_folder,
+    progress_option,
     request_options,
     resume_option,
     run_options,
     site_options,
     wait_option,
 )
+from analyzer.cli.progress import show_progress
 from analyzer.cli.terminal import (
     complain,
     going_on_later,
     print_facts,
     print_json,
-    progress_bars,
     say,
     show,
     warn,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @resume_option
 @wait_option
+@progress_option
 @json_option
 @data_options
 @site_options
@@ -59,6 +61,7 @@ def command(
     max_gap: float | None,
     min_accuracy: float | None,
     resume: bool,
+    shown: str,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -89,7 +92,7 @@ def command(
     )
     if max_gap is not None and request.gap_model is None:
         raise click.UsageError("--max-gap needs a gap model: name it with --gap-model.")
-    with going_on_later(), progress_bars() as progress:
+    with going_on_later(), show_progress(shown) as progress:
         result = run_audit(request, progress=progress, say=say)
     if as_json:
         print_json(to_dict(result))

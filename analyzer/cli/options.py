@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from analyzer.cli.progress import PROGRESS
 from analyzer.option_fields import Option, options_of
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "measure_options",
     "out_file",
     "out_folder",
+    "progress_option",
     "request_options",
     "resume_option",
     "run_options",
@@ -85,6 +87,16 @@ resume_option = click.option(
     "--resume/--fresh",
     default=True,
     help="Resume what the folder holds (the default), or start again and replace it.",
+)
+
+progress_option = click.option(
+    "--progress",
+    "shown",
+    type=click.Choice(PROGRESS),
+    default="auto",
+    show_default=True,
+    metavar="|".join(PROGRESS),
+    help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal and lines elsewhere.",
 )
 
 wait_option = click.option(

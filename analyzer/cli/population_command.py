@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ from analyzer.cli.options import (
     json_option,
     measure_options,
     out_folder,
+    progress_option,
     request_options,
     resume_option,
     run_options,
     site_options,
     wait_option,
 )
-from analyzer.cli.terminal import complain, going_on_later, print_json, progress_bars, show, warn
+from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import complain, going_on_later, print_json, show, warn
 from analyzer.zoo_names import gap_model_path
+
+_WATCH_SECONDS = 5.0
 
 
 @click.command("population", short_help="Audit a population of networks from a manifest.")
@@ -50,6 +55,7 @@ from analyzer.zoo_names import gap_model_path
 @click.option("--html", "page", is_flag=True, help="Also write the table as a page for people.")
 @resume_option
 @wait_option
+@progress_option
 @json_option
 @data_options
 @site_options
@@ -64,6 +70,7 @@ def command(
     skip_failed: bool,
     page: bool,
     resume: bool,
+    shown: str,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -97,7 +104,7 @@ def command(
         fresh=not resume,
         **request_options(options),
     )
-    with _workers(dask), going_on_later(), progress_bars() as progress:
+    with _workers(dask), going_on_later(), show_progress(shown) as progress:
         found = audit_population(
             members,
             template,
@@ -142,5 +149,29 @@ def _workers(dask: str | None) -> Iterator[None]:
         client = Client(dask, timeout=10)
     except (OSError, ValueError) as error:
         raise click.UsageError(f"There is no Dask scheduler at {dask}: {error}") from error
-    with client, joblib.parallel_config(backend="dask"):
+    with client, _watching(client, dask), joblib.parallel_config(backend="dask"):
         yield
+
+
+@contextlib.contextmanager
+def _watching(client: Any, address: str) -> Iterator[None]:
+    """Says so when no Dask worker is left, since the run then waits for one to join."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        told = False
+        while not ended.wait(_WATCH_SECONDS):
+            try:
+                alone = not client.ncores()
+            except Exception:  # the scheduler is gone, which the run itself will say
+                return
+            if alone and not told:
+                warn(f"No worker of the Dask scheduler {address} is left; the run waits for one")
+            told = alone
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
