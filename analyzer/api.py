@@ -160,6 +160,7 @@ def inspect_network(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
+    img_size: tuple[int, int] | None = None,
 ) -> "Outline":
     """What could be masked in a network, the site in force, and what a sweep would cost.
 
@@ -170,16 +171,19 @@ def inspect_network(
         axis: channel axis, with a tensor as ``site``.
         output: output with the scores, if there are several.
         custom_ops: library of operators that the network uses.
+        img_size: height and width of the image that is run to know the cost, where the network
+            leaves its shapes open; by default 224 × 224.
 
     Raises:
         ModelError: the file is no network that can be analysed.
         SiteError: nothing fits ``site``, or there is no default.
     """
     from analyzer import surgery
+    from analyzer.audit import outline_with_cost
 
     network = surgery.load_network(network_path(model), custom_ops=custom_ops)
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
-    return surgery.outline_network(network, found, output=output)
+    return outline_with_cost(network, found, output, img_size=img_size)
 
 
 def write_masked(

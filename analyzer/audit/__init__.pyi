@@ -1,6 +1,7 @@
 from .compare import ClassChange, Comparison, compare_audits
 from .compare_page import write_comparison
 from .folder import finished_audit, read_record, to_dict
+from .network_outline import outline_with_cost
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
 from .population_result import AuditedPopulation
@@ -19,6 +20,7 @@ __all__ = [
     "compare_audits",
     "finished_audit",
     "installed_versions",
+    "outline_with_cost",
     "read_manifest",
     "read_record",
     "render_report",

@@ -228,6 +228,10 @@ def _outcomes(
             f"A worker process was lost ({type(error).__name__}); the {len(left)} networks that "
             "are not finished are audited again, from where they were"
         )
+    except _lost_scheduler():
+        for name in left:
+            yield name, AnalyzerError("The Dask scheduler was lost before it was audited.")
+        return
     if not left:
         return
     # What the lost run had begun may still be running elsewhere: its folders are waited for.
@@ -253,6 +257,12 @@ def _lost_worker() -> tuple[type[Exception], ...]:
     """What joblib raises when a worker process is gone: of its own processes, or of Dask's."""
     dask = sys.modules.get("distributed")
     return (BrokenExecutor, *((dask.KilledWorker,) if dask else ()))
+
+
+def _lost_scheduler() -> tuple[type[BaseException], ...]:
+    """What is raised when Dask's scheduler is gone."""
+    dask = sys.modules.get("distributed")
+    return (dask.CancelledError, dask.comm.CommClosedError) if dask else ()
 
 
 def _stopped(

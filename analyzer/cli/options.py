@@ -16,6 +16,7 @@ __all__ = [
     "PATH",
     "Number",
     "data_options",
+    "image_size_option",
     "json_option",
     "measure_options",
     "out_file",
@@ -59,9 +60,10 @@ class _Parsed(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def declared_options(kind: type) -> Decorator:
-    """Every option that the dataclass ``kind`` declares."""
+def declared_options(kind: type, *only: str) -> Decorator:
+    """Every option that the dataclass ``kind`` declares, or ``only`` some of them."""
     hints, declared = typing.get_type_hints(kind), options_of(kind)
+    declared = {name: declared[name] for name in only or declared}
     defaults = {name: kind.__dataclass_fields__[name].default for name in declared}  # type: ignore[attr-defined]
     return _together(
         *(_click_option(name, one, hints[name], defaults[name]) for name, one in declared.items())
@@ -126,6 +128,13 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import SiteOptions
 
     return declared_options(SiteOptions)(function)
+
+
+def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The size of the network's images alone."""
+    from analyzer.data.preprocessing_options import PreprocessOptions
+
+    return declared_options(PreprocessOptions, "img_size")(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
