@@ -14,6 +14,7 @@ from .data.preprocessing_options import PreprocessOptions
 from .errors import (
     AnalyzerError,
     AuditFolderError,
+    AuditStopped,
     DataError,
     DeviceError,
     GapModelError,
@@ -28,6 +29,7 @@ __all__ = [
     "Audit",
     "AuditFolderError",
     "AuditRequest",
+    "AuditStopped",
     "AuditWarning",
     "DataError",
     "DeviceError",

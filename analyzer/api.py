@@ -15,7 +15,14 @@ import numpy as np
 from analyzer.audit_view import Audit
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
 from analyzer.records import Progress
-from analyzer.zoo_names import gap_model_path, is_zoo_name, network_path, zoo_entry
+from analyzer.zoo_names import (
+    ANY_NETWORK,
+    NO_GAP_MODEL,
+    gap_model_path,
+    is_zoo_name,
+    network_path,
+    zoo_entry,
+)
 
 if TYPE_CHECKING:
     from analyzer.audit import Comparison, Verification
@@ -70,14 +77,17 @@ def audit_network(
         out: folder that takes the result. An audit that it holds already is resumed, or returned.
         preprocess: a preset's name, a path of timm's or Hugging Face's file, a mapping of single
             options, or :class:`analyzer.PreprocessOptions`.
-        gap_model: path of a gap model, or "zoo:NAME"; without one no gap is estimated. A bundled
-            network brings its own.
+        gap_model: path of a gap model, "zoo:NAME", or "none" for no estimate. By default a bundled
+            network brings its own, a finished audit keeps the one it has, and any other network
+            gets "zoo:any".
         fresh: replace what ``out`` holds.
         wait: until another run that writes ``out`` is done, rather than raise.
         progress: called with (stage, done, total) as the audit goes through its samples.
         options: any option of :class:`analyzer.AuditRequest`, such as ``device="cpu"``.
 
     Raises:
+        AuditStopped: a first look at the data found that nothing would mean anything, and
+            ``anyway`` is not set.
         AnalyzerError: anything about the input; the folder is left as it was found.
         TypeError: an option of another name.
     """
@@ -128,11 +138,20 @@ def audit_request(
         raise AnalyzerError(
             f"{named or model} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
         )
-    if gap_model is None and network is not None and network.gap_model is not None:
-        gap_model = f"zoo:{network.population}"
+    named_gap_model = gap_model is not None
+    if gap_model is None:
+        bundled = network is not None and network.gap_model is not None
+        gap_model = f"zoo:{network.population}" if network and bundled else ANY_NETWORK
+        if not options.get("fresh"):
+            gap_model = _gap_model_in_use(out) or gap_model
+    elif gap_model == NO_GAP_MODEL:
+        gap_model = None
     if out == "":
         raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
     declared = preprocess_options(preprocess)
+    options["test_keys"] = options.get("test_keys") or options.get("keys")
+    if options.get("test_data") is not None:
+        options["test_data"] = str(options["test_data"])
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys
         if declared.preset is None:
@@ -145,11 +164,34 @@ def audit_request(
         data=_given(data) if samples is None else str(samples.data),
         data_name="" if samples is None else str(named or model),
         out=Path(out),
-        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model=_gap_model_file(gap_model, named=named_gap_model),
         gap_model_name="" if gap_model is None else str(gap_model),
+        gap_model_named=named_gap_model,
         preprocess=declared,
         **_coerced(options),
     )
+
+
+def _gap_model_in_use(out: str | Path) -> str:
+    """The gap model that a finished audit was estimated with; "" where there is none."""
+    from analyzer.audit import read_record
+
+    try:
+        record = read_record(out)
+    except AuditFolderError:  # there is no audit, or it is replaced or complained of later
+        return ""
+    return record.gap.gap_model_name if record.gap else ""
+
+
+def _gap_model_file(name: str | Path | None, *, named: bool) -> Path | None:
+    """The file of a gap model; None where it is gone, unless somebody named it."""
+    if name is None or named:
+        return None if name is None else gap_model_path(name)
+    try:
+        path = gap_model_path(name)
+    except AnalyzerError:
+        return None
+    return path if path.is_file() else None
 
 
 def inspect_network(

@@ -21,17 +21,23 @@ from analyzer.option_fields import (
 from analyzer.runtime.precision import PRECISIONS
 
 __all__ = [
+    "GATES",
     "RANKS",
     "SITES",
     "AuditRequest",
     "DataOptions",
+    "LimitOptions",
     "MeasureOptions",
     "RunOptions",
     "SiteOptions",
+    "TestOptions",
 ]
 
 RANKS = ("l1", "selectivity", "random")
 """What units can be ranked by."""
+
+GATES = ("upper", "estimate", "measured")
+"""What a limit of the gap can be held against."""
 
 SITES = ("activation", "conv")
 """What a convolution's name can mean as a site."""
@@ -208,7 +214,60 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions):
+class TestOptions:
+    """Data that the network was not trained on, where there are some."""
+
+    __test__ = False  # no test of pytest's
+
+    test_data: str | None = option(
+        None,
+        "Test data, read like --data: the measured gap stands beside the estimate.",
+        metavar="DATA",
+    )
+    test_keys: tuple[str, str] | None = option(
+        None,
+        "Names of the arrays in an .npz file of test data.  [default: as --keys]",
+        metavar="X,Y",
+        parse=parse_names,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """What the network must keep to pass."""
+
+    max_gap: float | None = option(
+        None,
+        "The gap must not exceed X: the upper end of the estimate's interval, see --gate.",
+        metavar="X",
+        least=-1,
+        most=1,
+    )
+    gate: str = option(
+        "upper",
+        "What --max-gap is held against: the upper end of the interval, the estimate itself, or "
+        "the gap measured on --test-data.",
+        metavar="|".join(GATES),
+        choices=GATES,
+        show_default=True,
+    )
+    min_accuracy: float | None = option(
+        None,
+        "The accuracy on the training data must be X at least.",
+        metavar="X",
+        least=0,
+        most=1,
+    )
+    anyway: bool = option(
+        False,
+        "Count although a first look at the data finds the network at chance, its classes in "
+        "another order, or its accuracy under --min-accuracy.",
+        setting=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions):
     """Everything that an audit is asked for."""
 
     model: Path
@@ -218,6 +277,9 @@ class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions):
     data_name: str = ""  # likewise
     gap_model: Path | None = None
     gap_model_name: str = ""
+    gap_model_named: bool = True  # False: nobody asked for it; the audit is whole without it
+    auditor: str = ""  # who asks, for the record
+    command: str = ""  # by which they ask, for the record
     fresh: bool = False  # drop what the folder holds
     wait: bool = False  # until another run that writes the folder is done
 

@@ -18,11 +18,14 @@ __all__ = [
     "DeviceRecord",
     "EmptyClass",
     "GapRecord",
+    "LimitRecord",
+    "MadeRecord",
     "ModelRecord",
     "RowsRecord",
     "SecondsRecord",
     "SiteRecord",
     "ToleranceRecord",
+    "VerdictRecord",
 ]
 
 SCHEMA = 1
@@ -103,6 +106,27 @@ class GapRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitRecord:
+    """A limit that was asked for, and what became of it."""
+
+    name: str  # of the option, "max_gap" say
+    limit: float
+    figure: float | None  # held against it; None where there is none
+    outcome: str  # "pass", "fail" or "not judgeable"
+    sentence: str  # says the figure and the limit, or why there is none
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRecord:
+    """Whether the network keeps the limits that were asked for."""
+
+    outcome: str  # "pass", "fail" or "not judgeable"
+    sentence: str  # for people: the outcome, and the first reason
+    reasons: tuple[str, ...]  # sentences: of what failed, or else of what cannot be judged
+    limits: tuple[LimitRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRecord:
     """What was asked for and what ran."""
 
@@ -118,6 +142,15 @@ class SecondsRecord:
     prefix: float
     sweep: float
     total: float
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRecord:
+    """Who made the result, where and how; "" where it is not known."""
+
+    command: str  # as it was given
+    host: str
+    auditor: str  # as they named themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +185,7 @@ class AuditRecord:
     zeta: float  # Eq. 6
     kappa: float  # Eq. 6
     classes: tuple[ClassRecord, ...]
-    gap: GapRecord | None  # None without a gap model
+    gap: GapRecord | None  # None without a gap model, or where it cannot estimate
     device: DeviceRecord
     versions: Mapping[str, str]
     seconds: SecondsRecord
@@ -169,6 +202,9 @@ class AuditRecord:
     sections: Mapping[str, Any] = field(default_factory=dict)
     # Why measures that were asked for are missing, by their names.
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    no_gap: str = ""  # why the gap model that nobody named gives no estimate; a sentence
+    verdict: VerdictRecord | None = None  # None: no limit was asked for
+    made: MadeRecord = MadeRecord(command="", host="", auditor="")
     key: str = ""  # identity of what was counted; the same audit is not counted twice
     schema: int = SCHEMA
 

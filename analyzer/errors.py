@@ -7,10 +7,12 @@ in one place.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 __all__ = [
     "AnalyzerError",
     "AuditFolderError",
+    "AuditStopped",
     "DataError",
     "DeviceError",
     "GapModelError",
@@ -84,6 +86,20 @@ class GapModelError(AnalyzerError):
 
 class AuditFolderError(AnalyzerError):
     """An audit folder cannot be written, or holds something else than expected."""
+
+
+class AuditStopped(AnalyzerError):
+    """An audit that ended before the sweep, because its result would mean nothing.
+
+    Args:
+        message: full sentences: what was found, and how to go on.
+        verdict: a :class:`analyzer.audit_record.VerdictRecord`.
+        accuracy: with nothing removed, on the samples that were looked at.
+    """
+
+    def __init__(self, message: str, verdict: Any, accuracy: float):
+        super().__init__(message)
+        self.verdict, self.accuracy = verdict, accuracy
 
 
 class OutputError(AnalyzerError):

@@ -8,9 +8,22 @@ from analyzer.errors import AnalyzerError, parameter
 if TYPE_CHECKING:
     from model_zoo import ZooEntry
 
-__all__ = ["gap_model_path", "is_zoo_name", "network_path", "zoo_entry"]
+__all__ = [
+    "ANY_NETWORK",
+    "NO_GAP_MODEL",
+    "gap_model_path",
+    "is_zoo_name",
+    "network_path",
+    "zoo_entry",
+]
 
 _PREFIX = "zoo:"
+
+ANY_NETWORK = "zoo:any"
+"""The gap model for networks of any population."""
+
+NO_GAP_MODEL = "none"
+"""Stands where a gap model could be named, and asks for no estimate."""
 
 
 def is_zoo_name(name: str | Path) -> bool:

@@ -74,7 +74,11 @@ def test_arrays_give_what_a_file_gives(tmp_path, audit):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 10
     np.savez(tmp_path / "train.npz", images=images, labels=labels)
-    options = {"preprocess": {"mean": (0.0,), "std": (1.0,)}, "gap_model": "zoo:digits"}
+    options = {
+        "preprocess": {"mean": (0.0,), "std": (1.0,)},
+        "gap_model": "zoo:digits",
+        "anyway": True,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", analyzer.AuditWarning)
         one = analyzer.audit_network(

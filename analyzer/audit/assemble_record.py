@@ -1,5 +1,6 @@
 """From what the measures found to the record: features, estimated gap, warnings."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from analyzer import estimation
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
+from analyzer.audit.verdict import is_at_chance, judge
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (
     AuditRecord,
@@ -17,9 +19,11 @@ from analyzer.audit_record import (
     DeviceRecord,
     EmptyClass,
     GapRecord,
+    MadeRecord,
     ModelRecord,
     SecondsRecord,
 )
+from analyzer.errors import GapModelError, parameter
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 from analyzer.measures.registry import feature_values
@@ -33,6 +37,7 @@ def make_record(
     ablation: AblationResult,
     fields: Mapping[str, Any],
     seconds: float,
+    finished: AuditRecord | None = None,
 ) -> AuditRecord:
     """The record of an audit.
 
@@ -42,6 +47,7 @@ def make_record(
         ablation: what the ablation found.
         fields: of the record, as the measures give them.
         seconds: the audit took in all.
+        finished: the same audit as an earlier run left it.
     """
     subject = inputs.subject
     info = subject.network.info
@@ -81,11 +87,11 @@ def make_record(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         suspects=how_many(request.suspects, ablation.samples),
         key=subject.key,
+        made=MadeRecord(request.command, platform.node(), request.auditor),
         **fields,
     )
-    if inputs.gap_model is None:
-        return found
-    return replace(found, gap=_gap(request, inputs.gap_model, found))
+    found = _with_gap(found, request, inputs, finished)
+    return replace(found, verdict=judge(found))
 
 
 def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:
@@ -98,6 +104,35 @@ def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...
 
 def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
     return [f"{name.capitalize()} could not be measured: {why}" for name, why in reasons.items()]
+
+
+def _with_gap(
+    found: AuditRecord, request: AuditRequest, inputs: AuditInputs, finished: AuditRecord | None
+) -> AuditRecord:
+    """The record with an estimated gap, or with why there is none.
+
+    Raises:
+        GapModelError: the gap model was named, and needs what was not measured.
+    """
+    if inputs.gap_model is None:
+        if finished is None or request.gap_model_named or not request.gap_model_name:
+            return found
+        if feature_values(found) == feature_values(finished):
+            return replace(found, gap=finished.gap)
+        return replace(found, no_gap=str(GapModelError(_gone(request))))
+    try:
+        return replace(found, gap=_gap(request, inputs.gap_model, found))
+    except GapModelError as error:
+        if request.gap_model_named:
+            raise
+        return replace(found, no_gap=str(error))
+
+
+def _gone(request: AuditRequest) -> str:
+    return (
+        f"The gap model {request.gap_model_name} is not there any more, and what it needs has been "
+        f"measured again since; name one with {parameter('gap_model')}."
+    )
 
 
 def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditRecord) -> GapRecord:
@@ -126,8 +161,7 @@ def _warnings(
 ) -> list[str]:
     found = []
     at_chance = [item.name for item in classes if item.accuracy <= chance]
-    # Three standard errors of an accuracy at chance.
-    if accuracy <= chance + 3 * (chance * (1 - chance) / len(ablation.samples.label)) ** 0.5:
+    if is_at_chance(accuracy, chance, len(ablation.samples.label)):
         found.append(
             f"The accuracy with nothing removed is {accuracy:.1%}, no better than chance "
             f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "

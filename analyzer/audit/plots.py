@@ -53,6 +53,8 @@ LIGHT: Mapping[str, str] = MappingProxyType(
         "warn": "#8a4b00",
         "warn-back": "#fff4e0",
         "warn-line": "#e9a23b",
+        "pass": "#2f8f4e",
+        "fail": "#c23030",
     }
 )
 
@@ -71,6 +73,8 @@ DARK: Mapping[str, str] = MappingProxyType(
         "warn": "#ffc978",
         "warn-back": "#33270f",
         "warn-line": "#b97c1c",
+        "pass": "#4fbf73",
+        "fail": "#ef6b6b",
     }
 )
 

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import data, estimation, runtime, surgery
+from analyzer import data, estimation, runtime
 from analyzer.audit.folder import key_of
 from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import open_network
@@ -31,8 +30,8 @@ from analyzer.audit.population_result import (
 from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, DataError, parameter
-from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.measures.registry import feature_values
+from analyzer.measures.whole_network import predict_whole
 from analyzer.records import Progress
 
 __all__ = ["Member", "audit_population", "read_manifest"]
@@ -344,6 +343,7 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
         data=member.train_data,
         keys=member.keys or template.keys,
         out=out.resolve() / AUDITS / member.name,  # workers may stand elsewhere
+        anyway=True,  # a table is of all networks, those that learned nothing among them
     )
 
 
@@ -382,21 +382,4 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
             source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
         ),
     )
-    device, *_ = runtime.named_devices(request.device)
-    with tempfile.TemporaryDirectory() as scratch:
-        converted = in_precision(network, request.precision, Path(scratch))
-        whole = runtime.WholeNetwork(
-            surgery.runnable_file(converted, Path(scratch)),
-            network.info.inputs[0],
-            surgery.find_answer(network, request.output),
-            # In the converted file they are bound.
-            extra_inputs=extra_inputs if converted is network else (),
-            custom_ops=request.custom_ops,
-        )
-        return runtime.measure_accuracy(
-            whole,
-            samples,
-            device=device,
-            threads=request.threads,
-            tf32=request.precision == "tf32",
-        )
+    return predict_whole(network, extra_inputs, samples, request).accuracy

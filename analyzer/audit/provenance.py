@@ -69,12 +69,18 @@ def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:
         if gap.fitted_on:
             model_facts["fitted on"] = gap.fitted_on
         groups.append(("Gap model", {**model_facts, "network inside its range": gap.inside_range}))
+    made = {
+        "auditor": record.made.auditor,
+        "host": record.made.host,
+        "command": record.made.command,
+    }
     rows = record.rows
     share = f" ({rows.run / rows.possible:.1%})" if rows.possible else ""
     groups.append(
         (
             "Run",
             {
+                **{name: value for name, value in made.items() if value},
                 "device": f"{record.device.used} (asked for: {record.device.requested})",
                 "precision": record.device.precision,
                 "evaluations run": f"{rows.run:,} of {rows.possible:,}{share}",

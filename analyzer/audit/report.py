@@ -20,6 +20,7 @@ from analyzer.audit.folder_lock import locked
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
+from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord
 from analyzer.files import write_text
 from analyzer.measures.measure import ReportSection
@@ -57,6 +58,7 @@ class Page:
     created: str  # for people; "" when not recorded
     warnings: tuple[str, ...]
     scale: Scale | None  # None without an estimate
+    doubt: str  # why the estimate cannot be relied on; "" where it can
     sections: tuple[ReportSection, ...]  # of the measures
     suspects: tuple[tuple[Suspect, Picture | None], ...]  # the first ones
     facts: tuple[FactGroup, ...]
@@ -97,6 +99,7 @@ def page_of(folder: str | Path) -> Page:
         created=moment(record.created),
         warnings=_warnings(record),
         scale=_scale(record),
+        doubt=doubt_of(record),
         sections=tuple(section for section in sections if section is not None),
         suspects=tuple((one, _picture(thumbnails.get(one.index))) for one in suspects),
         facts=provenance_of(record),

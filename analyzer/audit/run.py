@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
+from analyzer.audit.first_look import look_first
 from analyzer.audit.folder import (
     AUDIT,
     REPORT,
@@ -29,15 +30,20 @@ from analyzer.audit.suspects import (
     pictures_of,
     write_suspects,
 )
-from analyzer.audit_options import AuditRequest
+from analyzer.audit_options import AuditRequest, LimitOptions
 from analyzer.audit_record import AuditRecord
 from analyzer.data import combine_digests
-from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
+from analyzer.errors import (
+    AuditFolderError,
+    DataError,
+    ModelError,
+    parameter,
+)
 from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.measures.sample_images import SampleImages
-from analyzer.option_fields import identity_of
+from analyzer.option_fields import identity_of, options_of
 from analyzer.records import Progress
 from analyzer.runtime.batching import OutOfMemory
 
@@ -45,6 +51,12 @@ __all__ = ["run_audit"]
 
 _DERIVED = (REPORT, SUSPECTS, THUMBNAILS)
 """Files that are made from the others and the data, and made again where they do not match."""
+
+_APPLIED = (
+    "suspects",
+    *(name for name, one in options_of(LimitOptions).items() if one.setting),
+)
+"""Options that change the record and none of the counts."""
 
 
 def run_audit(
@@ -62,8 +74,8 @@ def run_audit(
 
     Args:
         request: what is asked for.
-        progress: called with the stages "network", "sweep", "margins", "read", "interpolation"
-            and "neighbors", in samples or, for "interpolation", in images.
+        progress: called with the stages "first look", "network", "sweep", "margins", "read",
+            "interpolation" and "neighbors", in samples or, for "interpolation", in images.
         say: called with sentences for a person who is waiting.
 
     Raises:
@@ -71,7 +83,7 @@ def run_audit(
     """
     began = time.perf_counter()
     inputs = find_inputs(request)
-    needed = _needed(inputs)
+    needed = _needed(request, inputs)
     for measure in needed:
         request = measure.asked_for(request)
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
@@ -87,7 +99,7 @@ def run_audit(
         results, fields = work.measure(needed)
         _check_data(inputs.subject, results["ablation"])
         result = make_record(
-            request, inputs, results["ablation"], fields, time.perf_counter() - began
+            request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
         )
         with unfinished.result() as folder:
             _write(folder, result, results, inputs.subject)
@@ -107,6 +119,7 @@ class _Work:
         say: Callable[[str], None],
     ):
         self._request, self._finished, self._unfinished = request, finished, unfinished
+        self._subject, self._progress = inputs.subject, progress
         self._results: dict[str, Any] = {}
         images = _images(request, inputs.subject, progress)
         key = inputs.subject.key
@@ -141,6 +154,8 @@ class _Work:
         missing = [measure for measure in wanted if self._is_missing(measure, needed)]
         if missing:
             self._unfinished.prepare()
+        if missing and missing[0].name == "ablation" and not self._known_already():
+            look_first(self._request, self._subject, self._progress)
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(self._jobs[measure.name])
         unmeasured: dict[str, str] = {}
@@ -157,6 +172,10 @@ class _Work:
                     raise
                 unmeasured[measure.name] = str(error)
         return self._results, {**self._fields(), "unmeasured": unmeasured}
+
+    def _known_already(self) -> bool:
+        """Whether the network need not be looked at before it is counted."""
+        return self._request.anyway or self._jobs["ablation"].saved() is not None
 
     def _is_missing(self, measure: Measure[Any], needed: Sequence[Measure[Any]]) -> bool:
         finished = self._finished
@@ -206,9 +225,10 @@ def _write(folder: Path, result: AuditRecord, results: Mapping[str, Any], subjec
     write_text(folder / REPORT, html_of(page_of(folder)))
 
 
-def _needed(inputs: AuditInputs) -> list[Measure[Any]]:
-    """The measures whose features the gap model takes."""
-    taken = set(inputs.gap_model.features if inputs.gap_model else ())
+def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
+    """The measures whose features the gap model takes, which somebody named."""
+    named = request.gap_model_named and inputs.gap_model
+    taken = set(inputs.gap_model.features if inputs.gap_model and named else ())
     return [measure for measure in MEASURES if taken & set(measure.features)]
 
 
@@ -320,12 +340,21 @@ def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) ->
 def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
     """Whether nothing would be different if the counts were summed up once more."""
     classes = len(finished.classes) + len(finished.empty_classes)
-    gap_model = inputs.gap_model.sha256 if inputs.gap_model else None
+    settings = request.settings()
     return (
         not find_faults(request.out, RESULT_FILES)
         and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
         and all(m.features_complete(finished) for m in MEASURES)
+        and finished.made.auditor == request.auditor
         and finished.chance == request.chance_of(classes)
-        and (finished.gap.gap_model if finished.gap else None) == gap_model
-        and finished.settings.get("suspects") == request.suspects
+        and _gap_is_settled(finished, request, inputs)
+        and all(finished.settings.get(name) == settings[name] for name in _APPLIED)
+    )
+
+
+def _gap_is_settled(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
+    if finished.no_gap or (inputs.gap_model is None and finished.gap is not None):
+        return finished.settings.get("gap_model") == request.settings()["gap_model"]
+    return (finished.gap and finished.gap.gap_model) == (
+        inputs.gap_model and inputs.gap_model.sha256
     )

@@ -18,6 +18,7 @@ from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, find_faults
 from analyzer.audit.suspects import suspect_checks
+from analyzer.audit.verdict import judge
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, read_gap_model
@@ -112,6 +113,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
         yield from measure.checks(folder, record)
     yield from suspect_checks(folder, record)
     yield _warnings(folder, record)
+    yield _verdict(record)
     yield _data(folder, record)
     yield _precision(record)
 
@@ -124,6 +126,14 @@ def _warnings(folder: Path, record: AuditRecord) -> Check:
         f"audit.json warns without a reason: {one}." for one in record.warnings if one not in wanted
     ]
     return check("warnings", wrong, f"{len(wanted)} warnings follow from the record.")
+
+
+def _verdict(record: AuditRecord) -> Check:
+    wrong = []
+    if record.verdict != judge(record):
+        wrong.append("The verdict does not follow from the other fields of audit.json.")
+    said = "No limit was asked for." if record.verdict is None else record.verdict.sentence
+    return check("verdict", wrong, said)
 
 
 def _data(folder: Path, record: AuditRecord) -> Check:
@@ -223,7 +233,7 @@ def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) ->
 
 def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     if record.gap is None:
-        return "There is no estimated gap to check: the audit was made without a gap model."
+        return f"There is no estimated gap to check. {record.no_gap}".rstrip()
     path = Path(record.gap.gap_model_name if gap_model is None else gap_model)
     if gap_model is None and not path.is_file():
         return (

@@ -1,5 +1,7 @@
 """``onnx-gap audit``"""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import (
-    Number,
     data_options,
     json_option,
+    limit_options,
     measure_options,
     out_folder,
     progress_option,
@@ -17,6 +19,7 @@ from analyzer.cli.options import (
     resume_option,
     run_options,
     site_options,
+    test_options,
     wait_option,
 )
 from analyzer.cli.progress import show_progress
@@ -29,23 +32,34 @@ from analyzer.cli.terminal import (
     show,
     warn,
 )
+from analyzer.errors import AuditStopped
 
 if TYPE_CHECKING:
-    from analyzer.audit_record import AuditRecord
+    from analyzer.audit_record import AuditRecord, VerdictRecord
+
+_EXIT_CODES = {"pass": 0, "fail": 1}
 
 
 @click.command("audit", short_help="Audit a network on its training data.")
 @click.argument("model")
 @click.option("--data", metavar="DATA", help="The training data: a path, or zoo:NAME.")
 @out_folder("Folder that takes the result.")
-@click.option("--gap-model", metavar="FILE|zoo:NAME", help="Estimate the gap with this gap model.")
 @click.option(
-    "--max-gap", type=Number(-1, 1), metavar="X", help="Exit with 1 if the estimated gap is larger."
+    "--gap-model",
+    metavar="FILE|zoo:NAME|none",
+    help="Estimate the gap with this gap model.  [default: what a bundled network brings, what the "
+    "folder has, or zoo:any]",
 )
+@test_options
+@limit_options
 @click.option(
-    "--min-accuracy", type=Number(0, 1), metavar="X", help="Exit with 1 if the accuracy is lower."
+    "--not-judgeable",
+    type=click.Choice([*_EXIT_CODES]),
+    help="Exit as if it had passed or failed where a limit cannot be judged.  [default: exit with "
+    "4]",
 )
 @resume_option
+@click.option("--auditor", default="", metavar="TEXT", help="Who makes this audit, for the record.")
 @wait_option
 @progress_option
 @json_option
@@ -58,8 +72,7 @@ def command(
     data: str | None,
     out: Path,
     gap_model: str | None,
-    max_gap: float | None,
-    min_accuracy: float | None,
+    not_judgeable: str | None,
     resume: bool,
     shown: str,
     as_json: bool,
@@ -79,21 +92,34 @@ def command(
       onnx-gap audit zoo:digits-c40 --out audit-c40
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
       onnx-gap audit model.onnx --data train.npz --keys x,y --out audit
+      onnx-gap audit model.onnx --data train/ --max-gap 0.3 --out audit
+      onnx-gap audit model.onnx --data train/ --test-data test/ --out audit
       onnx-gap audit model.onnx --data train/ --gap-model gap.json --out audit
-      onnx-gap audit zoo:digits-c40 --max-gap 0.2 --out audit-c40
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
+    from dataclasses import asdict, replace
+
     from analyzer.api import audit_request
     from analyzer.audit import run_audit, to_dict
 
     request = audit_request(
-        model, data, out, gap_model=gap_model, fresh=not resume, **request_options(options)
+        model,
+        data,
+        out,
+        gap_model=gap_model,
+        fresh=not resume,
+        command=shlex.join(["onnx-gap", *sys.argv[1:]]),
+        **request_options(options),
     )
-    if max_gap is not None and request.gap_model is None:
-        raise click.UsageError("--max-gap needs a gap model: name it with --gap-model.")
-    with going_on_later(), show_progress(shown) as progress:
-        result = run_audit(request, progress=progress, say=say)
+    try:
+        with going_on_later(), show_progress(shown) as progress:
+            result = run_audit(request, progress=progress, say=say)
+    except AuditStopped as stopped:
+        if as_json:
+            print_json({"accuracy": stopped.accuracy, "verdict": asdict(stopped.verdict)})
+        sentence = stopped.for_command_line()
+        return _exit_code(replace(stopped.verdict, reasons=(sentence,)), not_judgeable)
     if as_json:
         print_json(to_dict(result))
     else:
@@ -102,28 +128,28 @@ def command(
             show(result.gap.warnings[0])  # the caution that belongs to every estimate
     for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
         warn(sentence)
-    failures = list(_failures(result, max_gap, min_accuracy))
-    for sentence in failures:
-        complain(sentence, "Failed")
-    return 1 if failures else 0
+    return _exit_code(result.verdict, not_judgeable)
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     from analyzer.measures import MEASURES
 
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
+    if result.verdict:
+        yield "verdict", result.verdict.sentence
     yield "network", result.model.path
     yield "data", f"{data.source}, {data.samples:,} samples of {len(result.classes):,} classes"
     yield "accuracy", f"{result.accuracy:.4f} with nothing removed"
     for measure in MEASURES:
         yield from measure.summary(result)
     if gap is None:
-        yield "gap", "not estimated: no gap model (--gap-model FILE|zoo:NAME)"
+        yield "gap", f"not estimated: {result.no_gap or 'no gap model (--gap-model)'}"
     else:
+        doubt = "" if gap.inside_range else "; not dependable, see the warnings"
         yield (
             "gap",
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
-            f"to {gap.high:z.3f} ({gap.gap_model_name})",
+            f"to {gap.high:z.3f} ({gap.gap_model_name}){doubt}",
         )
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
@@ -132,10 +158,12 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     yield "report", str(out / "report.html")
 
 
-def _failures(
-    result: "AuditRecord", max_gap: float | None, min_accuracy: float | None
-) -> Iterator[str]:
-    if max_gap is not None and result.gap is not None and result.gap.estimate > max_gap:
-        yield f"The estimated gap {result.gap.estimate:.4f} is over --max-gap {max_gap}."
-    if min_accuracy is not None and result.accuracy < min_accuracy:
-        yield f"The accuracy {result.accuracy:.4f} is under --min-accuracy {min_accuracy}."
+def _exit_code(verdict: "VerdictRecord | None", not_judgeable: str | None) -> int:
+    """What the verdict ends the command with, and its sentence for whoever reads only errors."""
+    from analyzer.audit.verdict import FAIL, PASS
+
+    if verdict is None or verdict.outcome == PASS:
+        return 0
+    for sentence in verdict.reasons:
+        complain(sentence, "Failed" if verdict.outcome == FAIL else "Not judgeable")
+    return 1 if verdict.outcome == FAIL else _EXIT_CODES.get(not_judgeable or "", 4)

@@ -18,6 +18,7 @@ __all__ = [
     "data_options",
     "image_size_option",
     "json_option",
+    "limit_options",
     "measure_options",
     "out_file",
     "out_folder",
@@ -26,6 +27,7 @@ __all__ = [
     "resume_option",
     "run_options",
     "site_options",
+    "test_options",
     "wait_option",
 ]
 
@@ -157,6 +159,20 @@ def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import MeasureOptions
 
     return declared_options(MeasureOptions)(function)
+
+
+def test_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Test data."""
+    from analyzer.audit_options import TestOptions
+
+    return declared_options(TestOptions)(function)
+
+
+def limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What the network must keep to pass."""
+    from analyzer.audit_options import LimitOptions
+
+    return declared_options(LimitOptions)(function)
 
 
 def request_options(given: dict[str, Any]) -> dict[str, Any]:

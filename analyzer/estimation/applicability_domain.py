@@ -5,8 +5,9 @@ alike. What lies outside those of a gap model's own networks is named.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import GapModelError
@@ -32,7 +33,12 @@ SAMPLES_FACTOR = 2.0
 the images a class, networks with about the same ζ and κ had a gap smaller by 0.09 already, with
 four times by 0.14 (docs/evidence/regime.md): further away is another condition."""
 
+PIXELS_FACTOR = 4.0
+"""How far, as a factor, pixels of an image may: edges of half the length, and of twice."""
+
 _PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
+_OF_IMAGES = ("pixels", "colors")  # may be empty where the others are not
+_COLORS = (1, 3)  # channels that images have: grey, and red, green and blue
 _NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
 
 
@@ -46,6 +52,13 @@ class AuditConditions:
     samples: int  # S
     given: int  # samples of the training data, those that a limit per class left out included
     site: str  # "activation", "convolution" or "tensor"
+    pixels: int | None = None  # of an image as the network takes it; None: not known, or no image
+    colors: int | None = None  # channels of an image: 1 for grey, 3 for colour; likewise
+
+    @property
+    def share(self) -> float:
+        """Samples that were audited, of those of the training data."""
+        return self.samples / self.given
 
     @property
     def samples_per_class(self) -> float:
@@ -59,14 +72,15 @@ class AuditConditions:
 
     def to_cells(self) -> dict[str, str]:
         """The columns of a population's table."""
-        return {_PREFIX + f.name: str(getattr(self, f.name)) for f in fields(self)}
+        values = {_PREFIX + f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: "" if value is None else str(value) for name, value in values.items()}
 
     @classmethod
     def from_cells(cls, cells: Mapping[str, str], where: str) -> "AuditConditions | None":
         """What :meth:`to_cells` gave; None where all columns are missing or empty.
 
-        Where only the samples that were given are not said, as in older tables, they are those
-        that were audited.
+        In older tables the samples that were given may be missing, which are then those that were
+        audited, and what is said of the images.
 
         Args:
             cells: of one network, by column; columns of other names are passed over.
@@ -86,13 +100,16 @@ class AuditConditions:
         accuracy = number_or_none(given["accuracy"])
         if accuracy is None or not 0 <= accuracy <= 1:
             raise _wrong(where, "accuracy", given["accuracy"], "a fraction")
-        counts = {}
-        for name in ("classes", "channels", "samples", "given"):
+        counts: dict[str, int | None] = {}
+        for name in ("classes", "channels", "samples", "given", *_OF_IMAGES):
+            if name in _OF_IMAGES and not given[name]:
+                counts[name] = None
+                continue
             number = number_or_none(given[name])
             if number is None or number < 1 or not number.is_integer():
                 raise _wrong(where, name, given[name], "a whole number of at least 1")
             counts[name] = int(number)
-        return cls(accuracy=accuracy, site=site, **counts)
+        return cls(accuracy=accuracy, site=site, **counts)  # type: ignore[arg-type]
 
 
 def conditions_of(record: AuditRecord) -> AuditConditions:
@@ -104,7 +121,20 @@ def conditions_of(record: AuditRecord) -> AuditConditions:
         samples=record.data.samples,
         given=record.data.given,
         site=record.site.kind,
+        **_image_conditions(record.data.preprocessing.get("shape")),
     )
+
+
+def _image_conditions(shape: Any) -> dict[str, int]:
+    """Pixels and colors of images of a shape, with the channels first or last."""
+    if not isinstance(shape, list | tuple) or len(shape) != 3:
+        return {}
+    sizes = [int(size) for size in shape]
+    if sizes[0] not in _COLORS:
+        sizes = [sizes[2], *sizes[:2]]
+    if sizes[0] not in _COLORS:
+        return {}
+    return {"colors": sizes[0], "pixels": sizes[1] * sizes[2]}
 
 
 CONDITION_COLUMNS = tuple(_PREFIX + f.name for f in fields(AuditConditions))
@@ -121,6 +151,9 @@ class ApplicabilityDomain:
     samples_per_class: Range
     given_per_class: Range
     sites: tuple[str, ...]
+    share: Range | None = None  # of the training data that was audited; None in older files
+    pixels: Range | None = None  # None where the images are not known
+    colors: Range | None = None
 
     def without_site(self) -> "ApplicabilityDomain":
         """The same, for features that do not look at the site."""
@@ -140,6 +173,9 @@ class ApplicabilityDomain:
             samples_per_class=_range(network.samples_per_class for network in known),
             given_per_class=_range(network.given_per_class for network in known),
             sites=tuple(sorted({network.site for network in known})),
+            share=_range(network.share for network in known),
+            pixels=_known_range([network.pixels for network in known]),
+            colors=_known_range([network.colors for network in known]),
         )
 
     def ranges(self) -> dict[str, Range]:
@@ -190,17 +226,40 @@ class ApplicabilityDomain:
                 "where there are fewer samples or more, and the estimate is an extrapolation."
             )
         same = unlike and network.samples == network.given  # has been said
-        if not same and not _about(network.samples_per_class, self.samples_per_class):
+        fewer = not _about(network.samples_per_class, self.samples_per_class)
+        if not same and fewer:
             yield (
                 f"The audit is of {network.samples_per_class:.4g} samples per class, {fitted} have "
                 f"{_said(self.samples_per_class)}: {features} are not alike where fewer samples or "
                 "more are counted, and the estimate is an extrapolation."
             )
+        share = self.share if not (unlike or fewer) else None  # one fact, one sentence
+        if share is not None and network.share * SAMPLES_FACTOR < share[0]:
+            yield (
+                f"The audit is of {network.share:.0%} of the samples of the training data, "
+                f"{fitted} were audited on {_said(share, '.0%')} of theirs: {features} are not "
+                "alike where samples are left out."
+            )
+        yield from self._unlike_images(network, fitted)
         if self.sites and network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
             kinds = " or ".join(map(repr, self.sites))
             yield (
                 f"The site is of the kind {network.site!r}, that of {fitted} is {kinds}: ζ and κ "
                 "are other quantities there."
+            )
+
+    def _unlike_images(self, network: AuditConditions, fitted: str) -> Iterator[str]:
+        colors, pixels = network.colors, network.pixels
+        if self.colors and colors is not None and not _inside(colors, self.colors):
+            yield (
+                f"The images have {_channels(colors)}, those of {fitted} "
+                f"{_channels(*self.colors)}: nothing shows how the estimate carries over."
+            )
+        if self.pixels and pixels is not None and not _about(pixels, self.pixels, PIXELS_FACTOR):
+            low, high = (f"{math.sqrt(end):.3g}" for end in self.pixels)
+            yield (
+                f"The images have {pixels:,} pixels, those of {fitted} {low} × {low} to "
+                f"{high} × {high}: nothing shows how the estimate carries over."
             )
 
 
@@ -229,8 +288,20 @@ def _inside(value: float, within: Range) -> bool:
     return within[0] <= value <= within[1]
 
 
-def _about(samples: float, within: Range) -> bool:
-    return _inside(samples, (within[0] / SAMPLES_FACTOR, within[1] * SAMPLES_FACTOR))
+def _about(value: float, within: Range, factor: float = SAMPLES_FACTOR) -> bool:
+    return _inside(value, (within[0] / factor, within[1] * factor))
+
+
+def _known_range(values: Sequence[float | None]) -> Range | None:
+    """The range of values that are all known, else None."""
+    known = [value for value in values if value is not None]
+    return _range(known) if len(known) == len(values) else None
+
+
+def _channels(*numbers: float) -> str:
+    least, most = int(min(numbers)), int(max(numbers))
+    many = f"{least}" if least == most else f"{least} to {most}"
+    return f"{many} channel{'s' if most > 1 else ''}"
 
 
 def _said(within: Range, style: str = ".4g") -> str:

@@ -109,8 +109,8 @@ class GapModel:
         The estimate is clipped where the gap model is of several populations: it and its interval
         then lie from 0 to the accuracy on the training data. ``inside_range`` is False when a
         feature lies outside its range in the population, their combination is further from its
-        centre (by leverage) than any of its networks, or a condition of its audit is unlike all of
-        theirs. The first warning is always the caution.
+        centre (by leverage) than any of its networks, a condition of its audit is unlike all of
+        theirs, or its units were ranked otherwise. The first warning is always the caution.
 
         Args:
             values: of the network, at least those in ``features``: "zeta" and "kappa" (Eq. 6),
@@ -129,7 +129,7 @@ class GapModel:
         leverage = float(1 / self.fitted_on.networks + offset @ scatter @ offset)
         estimate = float(point @ np.array(self.coefficients) + self.intercept)
         domain = self.fitted_on.domain
-        outside = self._outside(point.tolist(), leverage)
+        outside = [*self._other(rank), *self._outside(point.tolist(), leverage)]
         if domain is not None and conditions is not None:
             outside = [*domain.outside(conditions, self.name), *outside]
         low, high = self._interval(point, estimate, leverage, inside=not outside)
@@ -143,7 +143,7 @@ class GapModel:
             high=high,
             coverage=self.coverage.nominal,
             inside_range=not outside,
-            warnings=(self.caution, *self._other(rank), *outside, *beyond),
+            warnings=(self.caution, *outside, *beyond),
         )
 
     def _not_measured(self, name: str) -> GapModelError:

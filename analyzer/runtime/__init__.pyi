@@ -1,7 +1,7 @@
 from .batching import Load, OutOfMemory, Samples, images_at_once
 from .devices import lacks_tf32, list_devices, named_devices
 from .precision import PRECISIONS, in_float16
-from .predictions import WholeNetwork, measure_accuracy, name_classes
+from .predictions import Predictions, WholeNetwork, name_classes, predict
 from .sessions import DeviceArray, Session, open_session
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "DeviceArray",
     "Load",
     "OutOfMemory",
+    "Predictions",
     "Samples",
     "Session",
     "WholeNetwork",
@@ -16,8 +17,8 @@ __all__ = [
     "in_float16",
     "lacks_tf32",
     "list_devices",
-    "measure_accuracy",
     "name_classes",
     "named_devices",
     "open_session",
+    "predict",
 ]

@@ -1,5 +1,6 @@
 """What class a network names: read from its answers, and how often it is the label."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from analyzer.records import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.runtime.batching import Samples, images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import Session, open_session
 
-__all__ = ["WholeNetwork", "classes_of", "measure_accuracy", "name_classes", "scores_of"]
+__all__ = ["Predictions", "WholeNetwork", "classes_of", "name_classes", "predict", "scores_of"]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 
@@ -32,45 +33,105 @@ class WholeNetwork:
         return {self.image.name: batch, **others}
 
 
-def measure_accuracy(
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a network names R samples that could be read, in the order of the data."""
+
+    index: np.ndarray  # int64 (R,), of each in its source
+    label: np.ndarray  # int64 (R,)
+    named: np.ndarray  # int64 (R,)
+    rank: np.ndarray  # int32 (R,): classes with a better score than the label's, or as good, before
+    digests: np.ndarray  # uint8 (R, 32), sha256 of each as it is stored
+    classes: int  # K; of a network that gives labels the highest that was seen, plus one
+    skipped: tuple[str, ...] = ()  # what could not be read, and why
+
+    @property
+    def accuracy(self) -> float:
+        """The share that is named as labelled."""
+        return float((self.named == self.label).mean())
+
+    def top(self, count: int) -> float:
+        """The share whose label is among the ``count`` best scores."""
+        return float((self.rank < count).mean())
+
+    def confusions(self) -> np.ndarray:
+        """int64 (K, K): samples by label and named class."""
+        found = np.zeros((self.classes, self.classes), np.int64)
+        np.add.at(found, (self.label, self.named), 1)
+        return found
+
+
+def predict(
     network: WholeNetwork,
     samples: Samples,
     *,
     device: str = "auto",
     threads: int = 0,
     tf32: bool = False,
+    stage: str = "test",
     progress: Progress = lambda stage, done, total: None,
-) -> float:
-    """The share of the samples that the network classifies as their label.
+    look: Callable[[np.ndarray, np.ndarray], None] = lambda images, scores: None,
+) -> Predictions:
+    """Run samples through a network, with nothing removed.
 
     Args:
         device, threads, tf32: as for :func:`analyzer.runtime.open_session`.
-        progress: called for the stage "test", in samples.
+        stage: what ``progress`` is called with, besides samples done and in all.
+        look: called with each batch of images (B, …) and of scores (B, K).
 
     Raises:
-        DataError: not one of the samples could be read.
+        DataError: not one of the samples could be read, or one has a label outside the classes.
         OutOfMemory: not even one image fits.
         DeviceError, ModelError: see :func:`analyzer.runtime.open_session`.
     """
     session = open_session(
         network.path, device, threads=threads, custom_ops=network.custom_ops, tf32=tf32
     )
-    fixed = network.image.fixed_batch
+    fixed, kind = network.image.fixed_batch, network.answer.kind
     first = samples.spread(1)
     if first is None:
-        raise DataError("Not one of the test samples can be read: check the test data.")
+        raise DataError(f"Not one of the {stage} samples can be read: check the {stage} data.")
     label_of = dict(zip(samples.indices.tolist(), samples.labels.tolist(), strict=True))
 
-    correct = total = asked = 0
+    parts: list[tuple[np.ndarray, ...]] = []
+    skipped: list[str] = []
+    classes = asked = 0
     size = fixed or images_at_once(first[0].nbytes, session.device)
     for batch in samples.load(samples.indices, size):
         asked += size
+        skipped += [f"{one.name}: {one.reason}" for one in batch.skipped]
         if len(batch.indices):
-            labels = np.array([label_of[index] for index in batch.indices.tolist()])
-            correct += int((name_classes(network, session, batch.images) == labels).sum())
-            total += len(labels)
-        progress("test", min(asked, len(samples.indices)), len(samples.indices))
-    return correct / total
+            labels = np.array([label_of[index] for index in batch.indices.tolist()], np.int64)
+            scores = _scores(network, session, batch.images)
+            classes = max(classes, _classes(scores, labels, kind))
+            look(batch.images, scores)
+            if labels.max() >= classes:
+                raise DataError(
+                    f"A {stage} sample has the label {labels.max()}, outside the network's "
+                    f"{classes} classes (0 to {classes - 1}): is this the network's data?"
+                )
+            parts.append((batch.indices, labels, *_named(scores, labels, kind), batch.digests))
+        progress(stage, min(asked, len(samples.indices)), len(samples.indices))
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    index, label, named, rank, digests = columns
+    return Predictions(index, label, named, rank, digests, classes, tuple(skipped))
+
+
+def _classes(scores: np.ndarray, labels: np.ndarray, kind: str) -> int:
+    if kind != "labels":
+        return int(scores.shape[1])
+    return int(max(scores.max(), labels.max())) + 1
+
+
+def _named(scores: np.ndarray, labels: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The class of each row of scores, int64 (B,), and the rank of its label, int32 (B,)."""
+    if kind == "labels":
+        named = scores[:, 0].astype(np.int64)
+        return named, (named != labels).astype(np.int32)
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    before = np.arange(scores.shape[1]) < labels[:, None]
+    rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)
+    return scores.argmax(axis=1), rank.astype(np.int32)
 
 
 def name_classes(network: WholeNetwork, session: Session, images: np.ndarray) -> np.ndarray:
@@ -81,10 +142,15 @@ def name_classes(network: WholeNetwork, session: Session, images: np.ndarray) ->
         ModelError: the network cannot be run on them.
     """
 
+    scores = _scores(network, session, images)
+    return scores[:, 0].astype(np.int64) if network.answer.kind == "labels" else scores.argmax(1)
+
+
+def _scores(network: WholeNetwork, session: Session, images: np.ndarray) -> np.ndarray:
     def run(piece: slice) -> np.ndarray:
         some = images[piece]
         found = session.run(network.feeds(some), [network.answer.output])[0]
-        return classes_of(found[: len(some)], network.answer.kind)
+        return scores_of(found[: len(some)], network.answer.kind)
 
     size = network.image.fixed_batch or len(images)
     return np.concatenate(list(in_pieces(len(images), size, run)))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError
 from analyzer.records import NetworkInfo, Site
@@ -57,11 +56,11 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class ShapeProbe:
-    """A copy of a network whose outputs are tensors of sizes that are not known."""
+    """A copy of a network that also gives the tensors of sizes that are not known."""
 
     path: Path
     images: Mapping[str, tuple[tuple[int, ...], str]]  # input -> shape of one image, numpy type
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # the scores, and these tensors
 
 
 @reports_invalid_file
@@ -139,11 +138,9 @@ def write_shape_probe(
     images = {name_of(value): _image_shape(value, batch, plane) for value in graph.inputs}
     if set(images) != set(map(name_of, trace(graph).images)):
         raise ModelError(f"{network.path} takes inputs besides images.")
-    graph.outputs.clear()
-    graph.outputs.extend(wanted.values())
-    passes.RemoveUnusedNodesPass()(model)
+    graph.outputs.extend(value for value in wanted.values() if not value.is_graph_output())
     save_model(model, Path(path))
-    return ShapeProbe(Path(path), images, tuple(name_of(value) for value in wanted.values()))
+    return ShapeProbe(Path(path), images, tuple(map(name_of, graph.outputs)))
 
 
 def _image_shape(

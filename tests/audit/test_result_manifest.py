@@ -30,6 +30,7 @@ def asked(tmp_path) -> AuditRequest:
     chosen = np.concatenate([np.flatnonzero(labels == j)[:4] for j in range(10)])
     np.savez(tmp_path / "train.npz", images=images[chosen], labels=labels[chosen])
     return AuditRequest(
+        anyway=True,
         model=BUNDLED / "digits-c0.onnx",
         data=str(tmp_path / "train.npz"),
         out=tmp_path / "audit",

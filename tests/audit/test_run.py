@@ -47,7 +47,11 @@ def request_for(tmp_path):
         images, labels = samples_for(model, count)
         np.savez(tmp_path / "train.npz", images=images, labels=labels)
         return AuditRequest(
-            model=model, data=str(tmp_path / "train.npz"), out=tmp_path / "audit", **options
+            anyway=True,
+            model=model,
+            data=str(tmp_path / "train.npz"),
+            out=tmp_path / "audit",
+            **options,
         )
 
     return make

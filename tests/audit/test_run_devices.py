@@ -21,6 +21,7 @@ def request_for(tmp_path):
         images = random.normal(size=(count, 3, 32, 32)).astype(np.float32)
         np.savez(tmp_path / "train.npz", images=images, labels=random.integers(0, 6, count))
         return AuditRequest(
+            anyway=True,
             model=FIXTURES / f"{name}-dynamo-free.onnx", data=str(tmp_path / "train.npz"),
             out=tmp_path / "audit", **options,
         )  # fmt: skip

@@ -45,6 +45,7 @@ def asked(tmp_path):
     images = np.random.default_rng(0).normal(size=(S, 3, 32, 32)).astype(np.float32)
     np.savez(tmp_path / "train.npz", images=images, labels=labels_by(model, images))
     return AuditRequest(
+        anyway=True,
         model=model,
         data=str(tmp_path / "train.npz"),
         out=tmp_path / "audit",
@@ -432,6 +433,7 @@ def test_networks_of_every_kind(kind, tmp_path):
     np.savez(tmp_path / "train.npz", images=images, labels=labels)
     result = run_audit(
         AuditRequest(
+            anyway=True,
             model=tmp_path / "network.onnx", data=str(tmp_path / "train.npz"),
             out=tmp_path / "audit", device="cpu",
             inputs=(("factor", "2.0"),) if "factor" in inputs else (),

@@ -34,6 +34,7 @@ def asked(tmp_path):
     labels[::4] = random.integers(0, 10, len(labels[::4]))
     np.savez(tmp_path / "train.npz", images=images, labels=labels)
     return AuditRequest(
+        anyway=True,
         model=model,
         data=str(tmp_path / "train.npz"),
         out=tmp_path / "audit",

@@ -43,7 +43,11 @@ def request_for(tmp_path):
         labels = np.where(random.random(count) < 0.8, scores.argmax(axis=1), 1)
         np.savez(tmp_path / "train.npz", images=images, labels=labels)
         return AuditRequest(
-            model=model, data=str(tmp_path / "train.npz"), out=tmp_path / "audit", **options
+            anyway=True,
+            model=model,
+            data=str(tmp_path / "train.npz"),
+            out=tmp_path / "audit",
+            **options,
         )
 
     return make
@@ -171,6 +175,7 @@ def test_a_network_with_several_inputs_is_converted_with_them(tmp_path):
     images = random.normal(size=(20, 3, 8, 8)).astype(np.float32)
     np.savez(tmp_path / "train.npz", images=images, labels=np.arange(20) % 4)
     request = AuditRequest(
+        anyway=True,
         model=tmp_path / "two.onnx", data=str(tmp_path / "train.npz"), out=tmp_path / "audit",
         inputs=(("factor", "2.0"),), precision="fp16",
     )  # fmt: skip
@@ -211,6 +216,7 @@ def test_a_network_without_float32_is_refused(request_for, tmp_path):
     onnx.save(model, tmp_path / "double.onnx")
     np.savez(tmp_path / "train.npz", images=random.normal(size=(9, 6)), labels=np.arange(9) % 5)
     request = AuditRequest(
+        anyway=True,
         model=tmp_path / "double.onnx", data=str(tmp_path / "train.npz"), out=tmp_path / "audit",
         site="r", precision="fp16",
     )  # fmt: skip
@@ -310,7 +316,10 @@ def test_a_network_that_float16_makes_another_is_refused(tmp_path):
     images = np.random.default_rng(0).normal(size=(12, 3, 4, 4)).astype(np.float32)
     np.savez(tmp_path / "train.npz", images=images, labels=np.arange(12) % 3)
     request = AuditRequest(
-        model=tmp_path / "far.onnx", data=str(tmp_path / "train.npz"), out=tmp_path / "audit"
+        anyway=True,
+        model=tmp_path / "far.onnx",
+        data=str(tmp_path / "train.npz"),
+        out=tmp_path / "audit",
     )
     run_audit(request)
     with pytest.raises(AnalyzerError, match="In fp16 a score moves by"):

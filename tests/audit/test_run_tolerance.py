@@ -31,7 +31,11 @@ def request_for(tmp_path):
         labels = np.where(random.random(count) < 0.8, named, labels)
         np.savez(tmp_path / "train.npz", images=images, labels=labels)
         return AuditRequest(
-            model=model, data=str(tmp_path / "train.npz"), out=tmp_path / "audit", **options
+            anyway=True,
+            model=model,
+            data=str(tmp_path / "train.npz"),
+            out=tmp_path / "audit",
+            **options,
         )
 
     return make

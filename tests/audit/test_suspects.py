@@ -61,6 +61,7 @@ def folders(tmp_path_factory) -> Path:
 @pytest.fixture
 def request_(folders, tmp_path) -> AuditRequest:
     return AuditRequest(
+        anyway=True,
         model=BUNDLED / "digits-c0.onnx",
         data=str(folders),
         out=tmp_path / "audit",

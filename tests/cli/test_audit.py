@@ -1,11 +1,15 @@
 """`onnx-gap audit`: results, limits, streams."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_commands import BUNDLED
 from sealed_audits import seal
+
+import analyzer
 
 FILES = [
     "audit.json", "curves.npz", "interpolation.npz", "manifest.json", "neighbors.npz",
@@ -32,7 +36,7 @@ def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap,
         "audit", network, "--data", train, "--preprocess", "none", "--out", "somewhere/audit"
     )
     assert (shown.code, shown.err) == (0, "")
-    names = [line.split()[0] for line in shown.out.splitlines()]
+    names = [line.split()[0] for line in shown.out.splitlines()[:-1]]  # but for the caution
     assert names == [
         "network", "data", "accuracy", "ζ", "κ", "interpolation", "neighbors", "gap", "time",
         "suspects", "report",
@@ -117,7 +121,39 @@ def test_data_of_the_zoo_for_a_network_of_ones_own(onnx_gap, network):
     shown = onnx_gap(*arguments, "--out", "audit", "--json")
     assert shown.code == 0
     assert shown.json["data"]["source"] == "zoo:digits-c0"
+    assert shown.json["gap"]["gap_model_name"] == "zoo:any"
+    assert not shown.json["gap"]["inside_range"]  # of 3 samples a class out of 130
+    shown = onnx_gap(*arguments, "--out", "audit", "--gap-model", "none", "--json")
     assert shown.json["gap"] is None
+
+
+def test_an_estimate_outlives_a_run_without_its_gap_model(onnx_gap, network, tmp_path):
+    shutil.copy(BUNDLED / "gap_model.json", tmp_path / "mine.json")
+    arguments = ("audit", network, "--data", "zoo:digits-c0", "--limit-per-class", 3)
+    arguments = (*arguments, "--out", "audit", "--json")
+    first = onnx_gap(*arguments, "--gap-model", tmp_path / "mine.json").json
+    assert first["gap"]["gap_model_name"] == str(tmp_path / "mine.json")
+    assert onnx_gap(*arguments, "--suspects", 3).json["gap"] == first["gap"]
+    (tmp_path / "mine.json").unlink()
+    again = onnx_gap(*arguments, "--suspects", 4).json
+    assert again["gap"] == first["gap"]
+    assert again["settings"]["gap_model"] == first["settings"]["gap_model"]
+    assert onnx_gap("verify", "audit").code == 0
+    fresh = onnx_gap(*arguments, "--fresh").json
+    assert fresh["gap"]["gap_model_name"] == "zoo:any"
+
+
+def test_without_the_measures_that_it_needs_there_is_no_default_estimate(onnx_gap, network, train):
+    arguments = ("audit", network, "--data", train, "--preprocess", "none", "--out", "audit")
+    arguments = (*arguments, "--neighbor-samples", 0, "--json")
+    shown = onnx_gap(*arguments)
+    assert shown.code == 0
+    assert shown.json["gap"] is None
+    assert "needs neighbors_error_third_trusted" in shown.json["no_gap"]
+    assert onnx_gap(*arguments, "--max-gap", 0.5).code == 4
+    assert onnx_gap(*arguments).json["created"] == onnx_gap(*arguments).json["created"]
+    # Named, it is an order: what it needs is measured.
+    assert onnx_gap(*arguments, "--gap-model", "zoo:any").json["gap"] is not None
 
 
 def test_folders_of_images_and_arrays_give_the_same(audit, onnx_gap, network, class_folders):
@@ -134,36 +170,90 @@ def test_folders_of_images_and_arrays_give_the_same(audit, onnx_gap, network, cl
     ("limit", "code", "sentence"),
     [
         (["--max-gap", 0.99], 0, ""),
-        (["--max-gap", -0.99], 1, "over --max-gap -0.99."),
+        (["--max-gap", -0.99], 1, "over the limit -0.99."),
+        (["--max-gap", 0.2], 1, "over the limit 0.2."),  # the upper end, not the estimate
+        (["--max-gap", 0.2, "--gate", "estimate"], 0, ""),
         (["--min-accuracy", 0.9], 0, ""),
         (["--min-accuracy", 1], 0, ""),
     ],
 )
-def test_limits_that_are_asked_for(onnx_gap, limit, code, sentence):
-    arguments = ("audit", "zoo:digits-c0", "--limit-per-class", 3, "--out", "audit", "--json")
-    shown = onnx_gap(*arguments, *limit)
+def test_limits_that_are_asked_for(onnx_gap, network, finished, limit, code, sentence):
+    shown = onnx_gap(*finished, "--json", *limit)
     assert shown.code == code
-    assert shown.json["data"]["samples"] == 30
+    assert shown.json["verdict"]["outcome"] == ("fail" if code else "pass")
     assert shown.err.strip().endswith(sentence)
     assert ("Failed: " in shown.err) == bool(code)
+    assert onnx_gap("verify", finished[-1]).code == 0
 
 
-def test_an_accuracy_under_the_limit(onnx_gap, network, save, digits):
-    wrong = save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """An audit of a network of one's own on all of its data, counted once."""
+    folder = tmp_path_factory.mktemp("counted")
+    model = folder / "network.onnx"
+    shutil.copy(BUNDLED / "digits-c0.onnx", model)
+    with pytest.warns(analyzer.AuditWarning, match="The gap model 'any'"):
+        analyzer.audit_network(model, "zoo:digits-c0", folder / "audit")
+    return "audit", model, "--data", "zoo:digits-c0", "--out", folder / "audit"
+
+
+@pytest.fixture
+def finished(counted, tmp_path):
+    """The same in a folder of its own."""
+    shutil.copytree(counted[-1], tmp_path / "finished")
+    return (*counted[:-1], tmp_path / "finished")
+
+
+def test_what_cannot_be_judged_does_not_pass(onnx_gap, network):
+    arguments = ("audit", network, "--data", "zoo:digits-c0", "--limit-per-class", 3)
+    arguments = (*arguments, "--out", "audit", "--max-gap", 0.9)
+    shown = onnx_gap(*arguments, "--json")
+    assert shown.code == 4
+    assert shown.json["verdict"]["outcome"] == "not judgeable"
+    assert "unlike those that the gap model was fitted on" in shown.err
+    assert onnx_gap(*arguments).out.startswith("verdict        Not judgeable: ")
+    assert onnx_gap(*arguments, "--not-judgeable", "pass").code == 0
+    assert onnx_gap(*arguments, "--not-judgeable", "fail").code == 1
+
+
+@pytest.fixture
+def renumbered(save, digits):
+    return save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
+
+
+def test_classes_in_another_order_are_recognised_before_anything_is_counted(
+    onnx_gap, network, renumbered
+):
+    arguments = ("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit")
+    shown = onnx_gap(*arguments, "--max-gap", 0.5, "--min-accuracy", 0.5, "--json")
+    assert shown.code == 4
+    assert "the network counts them from 9 on where the data begin with 0" in shown.err
+    assert "--anyway" in shown.err
+    assert not Path("audit").exists()
+    verdict = shown.json["verdict"]
+    assert verdict["outcome"] == "not judgeable"
+    assert [one["name"] for one in verdict["limits"]] == ["min_accuracy", "max_gap"]
+
+
+def test_an_accuracy_under_the_limit(onnx_gap, network, train):
     shown = onnx_gap(
-        *("audit", network, "--data", wrong, "--preprocess", "none", "--out", "audit"),
-        *("--min-accuracy", 0.5),
+        *("audit", network, "--data", train, "--mean", 1.5, "--std", 1, "--out", "audit"),
+        *("--min-accuracy", 0.99),
     )
     assert shown.code == 1
-    assert "under --min-accuracy 0.5" in shown.err
+    assert "under the limit 0.99" in shown.err
+    assert not Path("audit").exists()
 
 
-def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, save, digits):
-    wrong = save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
-    shown = onnx_gap("audit", network, "--data", wrong, "--preprocess", "none", "--out", "audit")
+def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, renumbered):
+    arguments = ("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit")
+    shown = onnx_gap(*arguments, "--anyway")
     assert shown.code == 0
     assert shown.err.startswith("Warning: The accuracy with nothing removed is 0.0%")
     assert "preprocessing or the order of the classes" in shown.err
+    judged = onnx_gap(*arguments, "--max-gap", 0.9, "--json")  # counted already: no second look
+    assert judged.code == 4
+    assert "no better than chance" in judged.json["verdict"]["sentence"]
 
 
 def test_undeclared_preprocessing_is_a_warning(onnx_gap, network, train):

@@ -20,7 +20,14 @@ from analyzer.estimation import (
 from tools.evidence.analysis import transfer, transfer_matrix
 
 TYPICAL = AuditConditions(
-    accuracy=0.99, classes=100, channels=256, samples=5000, given=5000, site="activation"
+    accuracy=0.99,
+    classes=100,
+    channels=256,
+    samples=5000,
+    given=5000,
+    site="activation",
+    pixels=784,
+    colors=1,
 )
 CELLS = TYPICAL.to_cells()
 WORDS = {"data": "d", "architecture": "a"}
@@ -96,6 +103,9 @@ def test_network_like_the_others_is_inside_and_nothing_is_said(gap_model):
             {"samples": 20_000, "given": 20_000},  # one fact, one sentence
             "The training data have 200 samples per class, those of the networks ",
         ),
+        ({"samples": 2600, "given": 9900}, "The audit is of 26% of the samples of the training "),
+        ({"pixels": 50_176, "colors": 1}, "The images have 50,176 pixels, those of the networks "),
+        ({"pixels": 784, "colors": 3}, "The images have 3 channels, those of the networks that "),
         ({"site": "convolution"}, "The site is of the kind 'convolution', that of the networks "),
     ],
 )

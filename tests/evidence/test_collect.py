@@ -104,7 +104,11 @@ def population(half, tmp_path, monkeypatch):
         write_result(trained, found)
         results.append(found)
     template = AuditRequest(
-        model=trained, data="", out=audited, preprocess=PreprocessOptions(scale=1 / 255)
+        anyway=True,
+        model=trained,
+        data="",
+        out=audited,
+        preprocess=PreprocessOptions(scale=1 / 255),
     )
     audit_population(read_manifest(write_manifest(trained, results)), template, audited)
     return trained, audited, test

@@ -102,6 +102,7 @@ def test_every_choice_has_a_row_and_defaults_are_the_default(studied, audits):
 def test_rows_are_what_audits_say(studied, tmp_path):
     found = quantities(studied(variations=("convolution", "rank", "chance")), "digits-c100")
     base = AuditRequest(
+        anyway=True,
         model=BUNDLED / "digits-c100.onnx",
         data=str(BUNDLED / "train.npz"),
         keys=("images", "labels_c100"),

@@ -40,6 +40,7 @@ def test_counts_are_the_frameworks_own(path, tmp_path):
         listed = surgery.candidates(surgery.load_network(path))
         site = [s.tensor for s in listed if s.channels == cell["hidden"]][-1]
     request = AuditRequest(
+        anyway=True,
         model=path, data=str(tmp_path / "data.npz"), out=tmp_path / "audit", site=site,
         at=cell["at"], axis=cell["axis"], device="cpu",
     )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from analyzer import runtime, surgery
+from analyzer.errors import DataError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 Batch = namedtuple("Batch", "indices images digests skipped")
@@ -18,7 +19,7 @@ def load(indices, size):
     for start in range(0, len(indices), size):
         part = indices[start : start + size]
         part = part[part != UNREADABLE]
-        yield Batch(part, IMAGES[part], None, ())
+        yield Batch(part, IMAGES[part], np.zeros((len(part), 32), np.uint8), ())
 
 
 def measured(form: str) -> tuple[float, float]:
@@ -33,9 +34,10 @@ def measured(form: str) -> tuple[float, float]:
     labels = np.array(named) + (np.arange(len(IMAGES)) % 3 == 0)
     samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
     given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
-    found = runtime.measure_accuracy(given, samples, device="cpu")
+    found = runtime.predict(given, samples, device="cpu")
     readable = np.arange(len(IMAGES)) != UNREADABLE
-    return found, float((np.array(named) == labels)[readable].mean())
+    assert np.array_equal(found.named, np.array(named)[readable])
+    return found.accuracy, float((np.array(named) == labels)[readable].mean())
 
 
 @pytest.mark.parametrize("form", ["free", "fixed"])
@@ -55,3 +57,30 @@ def test_accuracy_takes_smaller_batches_where_memory_runs_out(monkeypatch):
     monkeypatch.setattr(runtime.Session, "run", limited)
     found, expected = measured("free")
     assert found == expected
+
+
+def test_ranks_and_confusions_follow_from_the_scores():
+    network = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
+    (image,) = network.info.inputs
+    scores = runtime.open_session(network.path, "cpu").run({image.name: IMAGES})[0]
+    labels = np.arange(len(IMAGES)) % scores.shape[1]
+    samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
+    given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
+    found = runtime.predict(given, samples, device="cpu")
+    best_first = np.argsort(-scores, axis=1, kind="stable")[found.index]
+    assert found.classes == scores.shape[1]
+    for count in (1, 3, 5):
+        among = (best_first[:, :count] == found.label[:, None]).any(axis=1)
+        assert found.top(count) == pytest.approx(among.mean())
+    confusions = found.confusions()
+    assert confusions.sum() == len(found.label)
+    assert np.trace(confusions) == round(found.accuracy * len(found.label))
+
+
+def test_a_label_outside_the_classes_is_named():
+    network = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
+    (image,) = network.info.inputs
+    samples = runtime.Samples(np.arange(3), np.array([0, 1, 99]), load)
+    given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
+    with pytest.raises(DataError, match="label 99, outside the network's"):
+        runtime.predict(given, samples, device="cpu")

@@ -45,7 +45,7 @@ def test_an_audit_leaves_no_file_behind(precision, tmp_path):
     images = random.normal(size=(20, 3, 32, 32)).astype(np.float32)
     np.savez(tmp_path / "train.npz", images=images, labels=random.integers(0, 6, 20))
     audit = ("-m", "analyzer", "audit", MODEL, "--data", tmp_path / "train.npz")
-    options = ("--out", tmp_path / "audit", "--precision", precision)
+    options = ("--out", tmp_path / "audit", "--precision", precision, "--anyway")
     assert files_left(tmp_path / "user", *audit, *options) == []
     assert (tmp_path / "audit" / "audit.json").exists()
 

@@ -63,7 +63,11 @@ def test_network_over_two_gigabytes_is_audited(large, tmp_path):
     np.savez(tmp_path / "data.npz", images=images, labels=random.integers(0, 5, 8))
     result = run_audit(
         AuditRequest(
-            model=large, data=str(tmp_path / "data.npz"), out=tmp_path / "audit", device="cpu"
+            anyway=True,
+            model=large,
+            data=str(tmp_path / "data.npz"),
+            out=tmp_path / "audit",
+            device="cpu",
         )
     )
     assert result.model.bytes > 2 << 30

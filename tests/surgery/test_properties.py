@@ -123,7 +123,12 @@ def audit(path, tmp_path, classes, images, **options):
     labels = np.random.default_rng(6).integers(0, classes, len(images))
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
     request = AuditRequest(
-        model=path, data=str(tmp_path / "data.npz"), out=tmp_path / "audit", device="cpu", **options
+        anyway=True,
+        model=path,
+        data=str(tmp_path / "data.npz"),
+        out=tmp_path / "audit",
+        device="cpu",
+        **options,
     )
     return run_audit(request), labels
 

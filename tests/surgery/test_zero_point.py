@@ -135,6 +135,7 @@ def test_quantized_networks_are_audited(text, site, quantized, tmp_path):
     labels = np.random.default_rng(4).integers(0, 5, 12)
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
     request = AuditRequest(
+        anyway=True,
         model=quantized(text), data=str(tmp_path / "data.npz"), out=tmp_path / "audit", site=site,
         device="cpu",
     )  # fmt: skip

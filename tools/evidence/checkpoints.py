@@ -162,6 +162,7 @@ def _audited(population: PopulationSpec, run: Path) -> Iterator[dict[str, str]]:
     """Audit the checkpoints of a run where that is not done yet; a row of the table each."""
     out = run / "audited"
     template = AuditRequest(
+        anyway=True,
         model=run,
         data="",
         out=out,

@@ -171,6 +171,7 @@ def _audited(
         if choice.variation in variations and choice.key not in present
     ]
     default = AuditRequest(
+        anyway=True,
         model=member.model,
         data=member.train_data,
         keys=member.keys,

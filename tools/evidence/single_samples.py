@@ -115,6 +115,7 @@ def _audited(trained: Path, result: Result, folder: Path) -> SampleCounts:
     if not (folder / "audit.json").exists():
         run_audit(
             AuditRequest(
+                anyway=True,
                 model=model,
                 data=str(trained / TRAIN_DATA),
                 keys=result.keys,

@@ -64,6 +64,7 @@ def _audited(place: Path, cell: Cell) -> Row:
     out = place / "audit"
     shutil.rmtree(out, ignore_errors=True)
     request = AuditRequest(
+        anyway=True,
         model=network.path, data=str(place / "data.npz"), out=out, site=name, at=cell.at,
         axis=cell.axis, device="cpu",
     )  # fmt: skip

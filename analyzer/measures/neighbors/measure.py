@@ -29,7 +29,7 @@ from analyzer.measures.neighbors.nearest import (
 from analyzer.measures.sample_images import SampleImages, class_weights
 
 if TYPE_CHECKING:
-    from analyzer.audit_options import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest
 
 __all__ = [
     "NEIGHBORS_FILE",
@@ -91,7 +91,7 @@ class Neighbors(Measure[NeighborsResult]):
     files = (NEIGHBORS_FILE,)
     optional = True
 
-    def wanted(self, options: "MeasureOptions") -> bool:
+    def wanted(self, options: "AuditRequest") -> bool:
         """Unless ``neighbor_samples`` is 0."""
         return options.neighbor_samples != 0
 

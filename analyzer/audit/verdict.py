@@ -1,0 +1,138 @@
+"""The verdict: does a network keep the limits that were asked for, or can that not be told?
+
+A limit of the gap is judged only where the estimate means something: of a network that has learned
+its data, inside the applicability domain of the gap model. What is not judgeable never passes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from analyzer.audit_record import AuditRecord, LimitRecord, VerdictRecord
+
+__all__ = [
+    "FAIL",
+    "NOT_JUDGEABLE",
+    "PASS",
+    "doubt_of",
+    "is_at_chance",
+    "judge",
+    "limits_of",
+    "verdict_of",
+]
+
+PASS, FAIL, NOT_JUDGEABLE = "pass", "fail", "not judgeable"
+_WORDS = {PASS: "Pass", FAIL: "Fail", NOT_JUDGEABLE: "Not judgeable"}
+
+
+def judge(record: AuditRecord) -> VerdictRecord | None:
+    """The verdict that follows from the other fields of a record; None without a limit.
+
+    The limits are the record's settings: ``max_gap`` with ``gate``, and ``min_accuracy``.
+    """
+    return verdict_of(tuple(_limits(record)))
+
+
+def verdict_of(
+    limits: tuple[LimitRecord, ...], *, outcome: str = "", reason: str = ""
+) -> VerdictRecord | None:
+    """One verdict of limits that were judged singly: one that fails decides; None without any.
+
+    Args:
+        limits: that were asked for.
+        outcome, reason: where they are known without any limit.
+    """
+    if not limits and not outcome:
+        return None
+    outcomes = {outcome, *(one.outcome for one in limits)}
+    outcome = next(one for one in (FAIL, NOT_JUDGEABLE, PASS) if one in outcomes)
+    found = (one.sentence for one in limits if one.outcome == outcome)
+    reasons = tuple(dict.fromkeys([*([reason] if reason else []), *found]))
+    return VerdictRecord(
+        outcome=outcome,
+        sentence=f"{_WORDS[outcome]}: {reasons[0]}",
+        reasons=reasons,
+        limits=limits,
+    )
+
+
+def limits_of(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The limits that settings ask for, by the name of the option."""
+    found = ((name, settings.get(name)) for name in ("min_accuracy", "max_gap"))
+    return {name: float(limit) for name, limit in found if limit is not None}
+
+
+def is_at_chance(accuracy: float, chance: float, samples: int) -> bool:
+    """Whether an accuracy is within three standard errors of guessing's, or below."""
+    return accuracy <= chance + 3 * math.sqrt(chance * (1 - chance) / samples)
+
+
+def _limits(record: AuditRecord) -> Iterator[LimitRecord]:
+    for name, limit in limits_of(record.settings).items():
+        if name == "min_accuracy":
+            yield _accuracy(record, limit)
+        else:
+            yield _gap(record, limit, str(record.settings.get("gate", "upper")))
+
+
+def _accuracy(record: AuditRecord, limit: float) -> LimitRecord:
+    figure = record.accuracy
+    kept = figure >= limit
+    word = "at least" if kept else "under"
+    sentence = f"The accuracy on the training data is {figure:.4f}, {word} the limit {limit:g}."
+    unlike = _meaningless(record) if not kept else ""
+    outcome = PASS if kept else NOT_JUDGEABLE if unlike else FAIL
+    return LimitRecord("min_accuracy", limit, figure, outcome, unlike or sentence)
+
+
+def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
+    gap, test = record.gap, record.sections.get("test")
+    if gate == "measured":
+        figure = None if test is None else test.gap
+        doubt = _meaningless(record) or ("" if test else "No test data measured the gap.")
+    else:
+        figure = None if gap is None else gap.high if gate == "upper" else gap.estimate
+        doubt = doubt_of(record)
+    if doubt or figure is None:
+        return LimitRecord("max_gap", limit, figure, NOT_JUDGEABLE, doubt)
+    kept = figure <= limit
+    if gate == "upper" and gap is not None:
+        end = f"upper end of the {gap.coverage:.0%} interval"
+        what = f"The gap may be as large as {figure:z.4f} ({end})"
+    else:
+        what = f"The {'measured' if gate == 'measured' else 'estimated'} gap is {figure:z.4f}"
+    where = "within" if kept else "over"
+    sentence = f"{what}, {where} the limit {limit:g}."
+    return LimitRecord("max_gap", limit, figure, PASS if kept else FAIL, sentence)
+
+
+def doubt_of(record: AuditRecord) -> str:
+    """Why the estimated gap of a record cannot be relied on; "" where it can."""
+    meaningless = _meaningless(record)
+    if meaningless:
+        return meaningless
+    unlearned = [item.name for item in record.classes if item.accuracy <= record.chance]
+    if unlearned:
+        named = ", ".join(unlearned[:3]) + (", …" if len(unlearned) > 3 else "")
+        return (
+            f"{len(unlearned)} of {len(record.classes)} classes are no better than chance with "
+            f"nothing removed ({named}): no estimate holds for such a network."
+        )
+    gap = record.gap
+    if gap is None:
+        return record.no_gap or "No gap model was asked for, so there is no estimated gap."
+    if not gap.inside_range:
+        said = " ".join(gap.warnings[1:2])  # the first is the caution of every estimate
+        return f"The network is unlike those that the gap model was fitted on. {said}".rstrip()
+    return ""
+
+
+def _meaningless(record: AuditRecord) -> str:
+    """Why none of the quantities means anything; "" where they do."""
+    if is_at_chance(record.accuracy, record.chance, record.data.samples):
+        return (
+            f"The network is right on {record.accuracy:.1%} of its training data, no better than "
+            f"chance ({record.chance:.1%}): the preprocessing or the order of the classes is "
+            "probably wrong."
+        )
+    return ""

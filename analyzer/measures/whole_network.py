@@ -1,0 +1,57 @@
+"""The network as it was given, run on samples with nothing removed."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from analyzer import runtime, surgery
+from analyzer.audit_options import AuditRequest
+from analyzer.measures.ablation.checked_network import in_precision
+from analyzer.records import ExtraInput, Progress
+
+__all__ = ["predict_whole"]
+
+
+def predict_whole(
+    network: surgery.Network,
+    extra_inputs: Sequence[ExtraInput],
+    samples: runtime.Samples,
+    request: AuditRequest,
+    *,
+    stage: str = "test",
+    progress: Progress = lambda stage, done, total: None,
+    look: Callable[[np.ndarray, np.ndarray], None] = lambda images, scores: None,
+) -> runtime.Predictions:
+    """What a network names samples, on the device and in the precision asked for.
+
+    Args:
+        network: its extra inputs bound.
+        stage, progress, look: as for :func:`analyzer.runtime.predict`.
+
+    Raises:
+        DataError: see :func:`analyzer.runtime.predict`.
+        DeviceError, ModelError: the network cannot be run there.
+    """
+    device, *_ = runtime.named_devices(request.device)
+    with tempfile.TemporaryDirectory() as scratch:
+        converted = in_precision(network, request.precision, Path(scratch))
+        whole = runtime.WholeNetwork(
+            surgery.runnable_file(converted, Path(scratch)),
+            network.info.inputs[0],
+            surgery.find_answer(network, request.output),
+            # In the converted file they are bound.
+            extra_inputs=tuple(extra_inputs) if converted is network else (),
+            custom_ops=request.custom_ops,
+        )
+        return runtime.predict(
+            whole,
+            samples,
+            device=device,
+            threads=request.threads,
+            tf32=request.precision == "tf32",
+            stage=stage,
+            progress=progress,
+            look=look,
+        )

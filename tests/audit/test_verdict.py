@@ -1,0 +1,80 @@
+"""What follows from limits and a record: pass, fail, or not judgeable."""
+
+import dataclasses
+
+import pytest
+
+from analyzer.audit import read_record
+from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS, doubt_of, is_at_chance, judge
+
+
+@pytest.fixture
+def record(audit):
+    """An estimate of 0.41, 0.34 to 0.48, of a network that knows its data."""
+    found = read_record(audit)
+    return dataclasses.replace(found, chance=0.001)
+
+
+def with_limits(record, **limits):
+    return dataclasses.replace(record, settings={**record.settings, **limits})
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcomes"),
+    [
+        ({"max_gap": 0.48}, [PASS]),
+        ({"max_gap": 0.4799}, [FAIL]),
+        ({"max_gap": 0.42, "gate": "estimate"}, [PASS]),
+        ({"max_gap": 0.40, "gate": "estimate"}, [FAIL]),
+        ({"min_accuracy": 0.5}, [PASS]),
+        ({"min_accuracy": 0.5, "max_gap": 0.1}, [PASS, FAIL]),
+        ({"min_accuracy": 1.0, "max_gap": 0.9}, [FAIL, PASS]),
+    ],
+)
+def test_each_limit_is_judged_and_one_that_fails_decides(record, limits, outcomes):
+    verdict = judge(with_limits(record, **limits))
+    assert [one.outcome for one in verdict.limits] == outcomes
+    assert verdict.outcome == (FAIL if FAIL in outcomes else PASS)
+    assert verdict.sentence.startswith(f"{verdict.outcome.capitalize()}: {verdict.reasons[0]}")
+
+
+def test_without_a_limit_there_is_no_verdict(record):
+    assert judge(record) is None
+
+
+def changed(record, **fields):
+    return dataclasses.replace(record, **fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: changed(r, gap=None, no_gap="Neighbors were not measured."), "Neighbors were"),
+        (lambda r: changed(r, gap=None), "No gap model was asked for"),
+        (
+            lambda r: changed(r, gap=dataclasses.replace(r.gap, inside_range=False)),
+            "unlike those that the gap model was fitted on",
+        ),
+        (lambda r: changed(r, chance=r.accuracy), "no better than chance"),
+        (
+            lambda r: changed(
+                r, classes=(dataclasses.replace(r.classes[0], accuracy=0.0), *r.classes[1:])
+            ),
+            "1 of 10 classes are no better than chance",
+        ),
+    ],
+)
+def test_what_means_nothing_never_passes(record, change, said):
+    doubtful = with_limits(change(record), max_gap=1.0)
+    verdict = judge(doubtful)
+    assert verdict.outcome == NOT_JUDGEABLE
+    assert said in verdict.sentence
+    assert said in doubt_of(doubtful)
+    # A limit that does fail is not excused by one that cannot be judged.
+    if "chance (" not in said and doubtful.chance < 0.5:
+        assert judge(with_limits(doubtful, min_accuracy=1.0)).outcome == FAIL
+
+
+def test_chance_has_three_standard_errors():
+    assert is_at_chance(0.19, 0.1, 100)  # 0.1 + 3 * 0.03
+    assert not is_at_chance(0.191, 0.1, 100)
