@@ -7,7 +7,6 @@ each measure its own section, and the templates escape every string.
 import re
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from analyzer.audit.folder import (
@@ -18,7 +17,7 @@ from analyzer.audit.folder import (
     read_record,
 )
 from analyzer.audit.folder_lock import locked
-from analyzer.audit.plots import DARK, LIGHT
+from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
 from analyzer.audit.verdict import doubt_of
@@ -26,11 +25,9 @@ from analyzer.audit_record import AuditRecord
 from analyzer.files import write_text
 from analyzer.measures.measure import ReportSection
 from analyzer.measures.registry import MEASURES
-from analyzer.printable import printable
 
 __all__ = ["Page", "html_of", "page_of", "render_report"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN = 24  # of the suspects
 _COARSE = 48  # pixels
 
@@ -99,7 +96,7 @@ def page_of(folder: str | Path) -> Page:
     return Page(
         record=record,
         title=re.split(r"[\\/]", record.model.path)[-1],
-        created=_moment(record.created),
+        created=moment(record.created),
         warnings=_warnings(record),
         scale=_scale(record),
         doubt=doubt_of(record),
@@ -111,21 +108,8 @@ def page_of(folder: str | Path) -> Page:
 
 def html_of(page: Page) -> str:
     """``page`` as one HTML document."""
-    # Imported here: an audit pays for the template engine only once it has something to show.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     rooms = dict.fromkeys(section.template.parent for section in page.sections)
-    environment = Environment(
-        loader=FileSystemLoader([_TEMPLATES, *rooms]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(fixed=_fixed, percent=_percent)
-    template = environment.get_template("report.html.jinja")
-    document = template.render(page=page, record=page.record, light=LIGHT, dark=DARK)
-    return printable(document, keep="\n\t")
+    return render_page("report.html.jinja", folders=rooms, page=page, record=page.record)
 
 
 def _picture(png: bytes | None) -> Picture | None:
@@ -147,20 +131,3 @@ def _warnings(record: AuditRecord) -> tuple[str, ...]:
     # A gap estimate's first warning is its caution, which stands beside the estimate.
     said = [*record.warnings, *(record.gap.warnings[1:] if record.gap else ())]
     return tuple(dict.fromkeys(said))
-
-
-def _fixed(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def _moment(created: str) -> str:
-    if not created:
-        return ""
-    try:
-        return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    except ValueError:
-        return created

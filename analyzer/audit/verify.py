@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
+from analyzer.audit.class_table import class_table_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of
@@ -112,6 +113,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
     for measure in MEASURES:
         yield from measure.checks(folder, record)
     yield from suspect_checks(folder, record)
+    yield class_table_check(folder, record)
     yield _warnings(folder, record)
     yield _verdict(record)
     yield _data(folder, record)

@@ -14,18 +14,20 @@ from analyzer.cli.options import (
     limit_options,
     measure_options,
     out_folder,
+    progress_option,
     request_options,
+    resume_option,
     run_options,
     site_options,
     test_options,
     wait_option,
 )
+from analyzer.cli.progress import show_progress
 from analyzer.cli.terminal import (
     complain,
     going_on_later,
     print_facts,
     print_json,
-    progress_bars,
     say,
     show,
     warn,
@@ -56,13 +58,10 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
     help="Exit as if it had passed or failed where a limit cannot be judged.  [default: exit with "
     "4]",
 )
-@click.option(
-    "--resume/--fresh",
-    default=True,
-    help="Resume what the folder holds (the default), or start again and replace it.",
-)
+@resume_option
 @click.option("--auditor", default="", metavar="TEXT", help="Who makes this audit, for the record.")
 @wait_option
+@progress_option
 @json_option
 @data_options
 @site_options
@@ -75,6 +74,7 @@ def command(
     gap_model: str | None,
     not_judgeable: str | None,
     resume: bool,
+    shown: str,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -113,7 +113,7 @@ def command(
         **request_options(options),
     )
     try:
-        with going_on_later(), progress_bars() as progress:
+        with going_on_later(), show_progress(shown) as progress:
             result = run_audit(request, progress=progress, say=say)
     except AuditStopped as stopped:
         if as_json:

@@ -9,18 +9,22 @@ from typing import Any
 
 import click
 
+from analyzer.cli.progress import PROGRESS
 from analyzer.option_fields import Option, options_of
 
 __all__ = [
     "PATH",
     "Number",
     "data_options",
+    "image_size_option",
     "json_option",
     "limit_options",
     "measure_options",
     "out_file",
     "out_folder",
+    "progress_option",
     "request_options",
+    "resume_option",
     "run_options",
     "site_options",
     "test_options",
@@ -58,9 +62,10 @@ class _Parsed(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def declared_options(kind: type) -> Decorator:
-    """Every option that the dataclass ``kind`` declares."""
+def declared_options(kind: type, *only: str) -> Decorator:
+    """Every option that the dataclass ``kind`` declares, or ``only`` some of them."""
     hints, declared = typing.get_type_hints(kind), options_of(kind)
+    declared = {name: declared[name] for name in only or declared}
     defaults = {name: kind.__dataclass_fields__[name].default for name in declared}  # type: ignore[attr-defined]
     return _together(
         *(_click_option(name, one, hints[name], defaults[name]) for name, one in declared.items())
@@ -81,6 +86,22 @@ def out_folder(what: str) -> Decorator:
     kind = _Named(path_type=Path)
     return click.option("--out", type=kind, required=True, metavar="DIR", help=what)
 
+
+resume_option = click.option(
+    "--resume/--fresh",
+    default=True,
+    help="Resume what the folder holds (the default), or start again and replace it.",
+)
+
+progress_option = click.option(
+    "--progress",
+    "shown",
+    type=click.Choice(PROGRESS),
+    default="auto",
+    show_default=True,
+    metavar="|".join(PROGRESS),
+    help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal and lines elsewhere.",
+)
 
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait while another run writes --out, rather than refuse."
@@ -109,6 +130,13 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import SiteOptions
 
     return declared_options(SiteOptions)(function)
+
+
+def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The size of the network's images alone."""
+    from analyzer.data.preprocessing_options import PreprocessOptions
+
+    return declared_options(PreprocessOptions, "img_size")(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
