@@ -173,6 +173,11 @@ class AuditRecord:
     schema: int = SCHEMA
 
     @property
+    def class_names(self) -> Mapping[int, str]:
+        """The names of all classes, with and without samples, by index."""
+        return {one.index: one.name for one in (*self.classes, *self.empty_classes)}
+
+    @property
     def rank(self) -> str:
         """What units were ranked by."""
         return str(self.settings.get("rank", "l1"))
