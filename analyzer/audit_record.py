@@ -175,7 +175,8 @@ class AuditRecord:
     @property
     def class_names(self) -> Mapping[int, str]:
         """The names of all classes, with and without samples, by index."""
-        return {one.index: one.name for one in (*self.classes, *self.empty_classes)}
+        names = {one.index: one.name for one in self.classes}
+        return names | {one.index: one.name for one in self.empty_classes}
 
     @property
     def rank(self) -> str:

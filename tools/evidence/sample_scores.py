@@ -29,7 +29,7 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from analyzer.audit.suspects import most_suspicious, ranks_within
+from analyzer.audit.suspicion import most_suspicious, ranks_within
 from analyzer.records import SampleCounts
 
 __all__ = ["CLEANLAB", "SHARES", "has_cleanlab", "measured", "suspicions"]

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class NeighborsRecord:
     k: int  # neighbors of a sample
     samples: int  # that were looked at, and looked for
     seconds: float
-    conflicts: ConflictsRecord
+    conflicts: ConflictsRecord = field(default_factory=lambda: ConflictsRecord(0, 0, ()))
 
 
 @dataclass(frozen=True, slots=True)
