@@ -26,7 +26,7 @@ from analyzer.audit.suspicion import (
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.files import read_arrays, write_arrays, write_text
+from analyzer.files import RUN_AGAIN, read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check
@@ -146,15 +146,18 @@ def read_evidence(folder: Path, record: AuditRecord) -> Evidence:
     """From an audit folder.
 
     Raises:
-        AuditFolderError: a file is missing or damaged.
+        AuditFolderError: a file is missing or damaged, or they are of different samples.
     """
     mixed, near = (name in record.sections for name in _MEASURES)
-    return _evidence(
-        read_samples(folder),
-        record.site.channels,
-        read_answers(folder).hold if mixed else None,
-        read_votes(folder) if near else None,
-    )
+    samples = read_samples(folder)
+    hold = read_answers(folder).hold if mixed else None
+    votes = read_votes(folder) if near else None
+    sizes = {len(samples.label)}
+    sizes |= {len(samples.label) if hold is None else len(hold)}
+    sizes |= {len(samples.label) if votes is None else len(votes.content)}
+    if len(sizes) > 1:
+        raise AuditFolderError(f"The files of {folder} are of different samples. {RUN_AGAIN}")
+    return _evidence(samples, record.site.channels, hold, votes)
 
 
 def _evidence(
@@ -416,10 +419,14 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     """Whether every column of ``suspects.csv`` but the samples' names follows from the other files.
 
     Raises:
-        AuditFolderError: one of the files is missing or damaged.
+        AuditFolderError: the list is damaged.
     """
-    evidence, listed = read_evidence(folder, record), read_suspects(folder)
-    wrong = []
+    try:
+        evidence = read_evidence(folder, record)
+    except AuditFolderError as error:
+        yield check("suspects", [error.message.removesuffix(RUN_AGAIN).rstrip()], "")
+        return
+    listed, wrong = read_suspects(folder), []
     if len(listed) != record.suspects:
         wrong.append(f"{SUSPECTS} lists {len(listed)} samples, audit.json says {record.suspects}.")
     names = record.class_names
