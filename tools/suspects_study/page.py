@@ -23,8 +23,8 @@ _SHORT = {
     "product": "hold × agreement",
     "no_depths": "line without depths",
     "agreement": "agreement",
-    "agreement_images": "… at the images",
-    "agreement_two_thirds": "… at two thirds",
+    "agreement_images": "agreement, images",
+    "agreement_two_thirds": "agreement, two thirds",
     "hold": "hold",
     "survival": "survival",
     "ablation": "survival × log-probability",
@@ -35,6 +35,7 @@ _SHORT = {
 }
 _TARGETS = {"digits": 0.95, "glyphs": 0.95, "fashion": 0.90}
 _FIRST = 0.9
+_CLEARLY = 0.02
 _LOW, _HIGH = 5, 20  # percent of wrong labels that the targets are about
 
 HEADER = """# Suspects: which training labels are wrong, told by one trained network
@@ -148,6 +149,7 @@ def _first_screen(groups: Sequence[_Group], found: Sequence[Calibration]) -> Ite
         rows,
     )
     yield from _confusable(groups)
+    yield from _better(groups)
     yield from _certain(found)
     yield (
         "Fashion-MNIST was left out of every fit, but it was looked at while the measures and the "
@@ -163,45 +165,71 @@ def _met(value: float, target: float) -> str:
 
 def _confusable(groups: Sequence[_Group]) -> Iterator[str]:
     chosen = [one for one in groups if one.noise == "confusable"]
-    for name, words in (("auc", "AUC"), ("first", "share of wrong labels in the first 1 %")):
-        worse = [
-            one
-            for one in chosen
-            if one.mean(f"{name}_suspects") < one.mean(f"{name}_log_probability")
-        ]
-        low, high = (f(one.mean(f"{name}_suspects") for one in chosen) for f in (min, max))
-        other = [f(one.mean(f"{name}_log_probability") for one in chosen) for f in (min, max)]
-        where = (
-            f"below it at {', '.join(one.name for one in worse)}"
-            if worse
-            else "above it everywhere"
+    words = []
+    for column in ("auc", "first"):
+        own, other = (
+            [one.mean(f"{column}_{name}") for one in chosen]
+            for name in ("suspects", "log_probability")
         )
-        yield (
-            f"With 1 to 20 % of the labels changed to a class that looks alike, the {words} is "
-            f"{low:.2f} to {high:.2f}; by log-probability {other[0]:.2f} to {other[1]:.2f}, "
-            f"{where}."
+        worse = [one.name for one, x, y in zip(chosen, own, other, strict=True) if x < y]
+        where = f"not above it at {', '.join(worse)}" if worse else "always above it"
+        words.append(
+            f"{min(own):.2f} to {max(own):.2f} (by log-probability {min(other):.2f} to "
+            f"{max(other):.2f}, {where})"
         )
+    yield (
+        f"With 1 to 20 % of the labels changed to a class that looks alike, the AUC is {words[0]}, "
+        f"and the share of wrong labels in the first 1 % {words[1]}."
+    )
+    yield ""
+
+
+def _better(groups: Sequence[_Group]) -> Iterator[str]:
+    found = []
+    for column, words in (("auc", "AUC"), ("first", "first 1 %")):
+        for one in groups:
+            own = one.mean(f"{column}_suspects")
+            rivals = {name: one.mean(f"{column}_{name}") for name in SCORES}
+            best = max((value, name) for name, value in rivals.items() if not np.isnan(value))
+            if best[0] > own + _CLEARLY and one.level <= _HIGH:
+                found.append(f"{one.name}, {words}: {_SHORT[best[1]]} {best[0]:.2f}, not {own:.2f}")
+    yield (
+        f"With up to {_HIGH} % of wrong labels another score is better by more than {_CLEARLY} "
+        f"here: {'; '.join(found) if found else 'nowhere'}. With more wrong labels than that, "
+        "agreement without depths is often better."
+    )
     yield ""
 
 
 def _certain(found: Sequence[Calibration]) -> Iterator[str]:
-    fashion = [one for one in found if one.cell.data_set not in FITTED_ON]
-    noisy = [
-        one for one in fashion if one.cell.noise == "uniform" and _LOW <= one.cell.level <= _HIGH
-    ]
-    (clean,) = (one for one in fashion if one.cell.noise == "clean")
-    certain = np.sum([one.certain for one in noisy], axis=0)
-    likely = np.sum([one.likely for one in noisy], axis=0)
-    flagged = clean.certain[0] + clean.likely[0]
     yield (
-        f"The column `wrong_probability` is right for data with about one wrong label in ten. On "
-        f"Fashion-MNIST with {_LOW} to {_HIGH} % of the labels drawn at random, "
-        f"{certain[1] / certain[0]:.0%} of the labels that it gives 0.9 and more are wrong, and "
-        f"{likely[1] / likely[0]:.0%} of those that it gives 0.5 to 0.9. It cannot know how many "
-        f"are wrong in all: it gives {flagged / clean.samples:.1%} of clean labels 0.5 and more, "
-        "so that in data of few wrong labels most of these are merely hard."
+        "The column `wrong_probability` tells an order of magnitude. Here is the share of wrong "
+        "labels among those that it gives 0.9 and more, and among those that it gives 0.5 to 0.9, "
+        f"by the line fitted without these data, with {_LOW} to {_HIGH} % of wrong labels; and how "
+        "many labels of clean data it gives 0.5 and more. It cannot know how many labels are wrong "
+        "in all: where there are few, most of what it names is merely hard."
     )
     yield ""
+    rows = []
+    for data_set in _TARGETS:
+        own = [one for one in found if one.cell.data_set == data_set]
+        row = [data_set]
+        for noise in ("uniform", "confusable"):
+            chosen = [o for o in own if o.cell.noise == noise and _LOW <= o.cell.level <= _HIGH]
+            for pairs in ([o.certain for o in chosen], [o.likely for o in chosen]):
+                count, wrong = np.sum(pairs, axis=0).tolist()
+                row.append(_share((count, wrong)))
+        (clean,) = (one for one in own if one.cell.noise == "clean")
+        rows.append([*row, f"{(clean.certain[0] + clean.likely[0]) / clean.samples:.1%}"])
+    header = [
+        "data",
+        "drawn at random: 0.9 and more",
+        "0.5 to 0.9",
+        "changed to one alike: 0.9 and more",
+        "0.5 to 0.9",
+        "clean labels at 0.5 and more",
+    ]
+    yield from _table(header, rows)
 
 
 def _how(samples: Sequence[Row]) -> Iterator[str]:
@@ -237,7 +265,8 @@ def _ranking(groups: Sequence[_Group]) -> Iterator[str]:
     yield f"""## Every score beside every other
 
 Means over the networks of a population and share of wrong labels. Equally suspicious samples count
-by their share. {words}. Cleanlab's *self-confidence* ranks as log-probability does. *Datalab* is given
+by their share; `suspects.csv` has none. {words}. Cleanlab's
+*self-confidence* ranks as log-probability does. *Datalab* is given
 the network's last activation, on which it cross-validates a logistic regression; given the
 network's own probabilities it ranks as self-confidence does.
 """
@@ -278,7 +307,8 @@ Flagged are the samples with a `wrong_probability` of ½ and more, and those tha
 `find_label_issues` returns for the network's own probabilities: samples a network, the share of
 them that are wrong, and the share of the wrong labels that are among them. The last two columns: of
 the wrong labels, how often the `likely` label is the true one, and how often the network's best
-other class (`other`) is.
+other class (`other`) is. cleanlab is meant for probabilities of networks that have not seen
+the samples; one trained network has none, and memorises.
 """
     rows = []
     for one in groups:
@@ -370,9 +400,10 @@ digits and glyphs each by the line of the other.
     ]
     yield from _table(["score", "digits and glyphs", "Fashion-MNIST"], rows)
     yield """The line replaced the plain product of hold and agreement, which was the first choice:
-hold counts for less than the product gives it. More terms were tried, each on digits and glyphs by the line of
-the other, and left out: how often samples of a label are outvoted by the same other label, the mean
-agreement of a label, and the log-probability. None of them ranked better on both. A term for the
+hold counts for less than the product gives it. The depths cost a little AUC and find more among the
+first. More terms were tried, each on digits and glyphs by the line of the other, and left out: how
+often samples of a label are outvoted by the same other label, the mean agreement of a label, and
+the log-probability. None of them ranked better on both. A term for the
 network's mean agreement or hold, to tell noisy data from clean ones, made the probabilities worse
 on data left out."""
 
