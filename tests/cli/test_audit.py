@@ -102,11 +102,18 @@ def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     folder = audit("some", "--suspects", 5)
     assert len((folder / "suspects.csv").read_text(encoding="utf-8").splitlines()) == 1 + 5
     arguments = ("audit", network, "--data", train, "--preprocess", "none", "--out", folder)
+    shown = onnx_gap(*arguments, "--suspects", "all")
+    assert "60 samples to look at: " in shown.out
+    assert "sorted without" not in shown.out
+    assert len((folder / "suspects.csv").read_text(encoding="utf-8").splitlines()) == 1 + 60
     shown = onnx_gap(*arguments, "--suspects", 0)
     assert shown.code == 0
     assert not any(line.startswith("suspects") for line in shown.out.splitlines())
     assert left_in(folder) == FILES[:7]
     assert onnx_gap(*arguments, "--suspects", -1).code == 2
+    assert onnx_gap(*arguments, "--suspects", "most").code == 2
+    shown = onnx_gap(*arguments[:-1], "other", "--neighbor-samples", 0)
+    assert "(sorted without neighbors and hold: neighbors was switched off)" in shown.out
 
 
 def test_the_caution_of_an_estimate_is_a_plain_sentence_with_it(onnx_gap):
