@@ -70,7 +70,7 @@ SHOWN_NEIGHBORS = 3
 _SHARE, _FEWEST, _LARGEST_SHARE = 0.01, 20, 0.05  # of the samples are listed unless told otherwise
 _PICTURED = 24
 _PICTURED_PAIRS = 12
-_MEASURES = ("interpolation", "neighbors")
+_MEASURES = {"interpolation": "was", "neighbors": "were"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +175,11 @@ def _evidence(
 
 def why_without_neighbors(record: AuditRecord) -> str:
     """Why a list is sorted without neighbors and hold, as a clause; "" if it is not."""
-    for name in _MEASURES:
+    for name, verb in _MEASURES.items():
         if name in record.unmeasured:
             return f"{name} could not be measured: {record.unmeasured[name].rstrip('.')}"
         if name not in record.sections:
-            return f"{name} was switched off"
+            return f"{name} {verb} switched off"
     return ""
 
 

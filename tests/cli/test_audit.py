@@ -113,7 +113,7 @@ def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     assert onnx_gap(*arguments, "--suspects", -1).code == 2
     assert onnx_gap(*arguments, "--suspects", "most").code == 2
     shown = onnx_gap(*arguments[:-1], "other", "--neighbor-samples", 0)
-    assert "(sorted without neighbors and hold: neighbors was switched off)" in shown.out
+    assert "(sorted without neighbors and hold: neighbors were switched off)" in shown.out
 
 
 def test_the_caution_of_an_estimate_is_a_plain_sentence_with_it(onnx_gap):
