@@ -37,7 +37,9 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
     )
-    source = data.open_data(request.data, keys=request.keys, classes=request.classes)
+    source = data.open_data(
+        request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
+    )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     indices = np.arange(len(source))
     if request.limit_per_class is not None:

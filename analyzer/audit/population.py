@@ -3,6 +3,7 @@
 import csv
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,7 +212,9 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
 def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
     """Audits one network, in a worker; an error comes back as a sentence."""
     try:
-        result = run_audit(request)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries, in a process of its own
+            result = run_audit(request)
         train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
         if test is None and member.test_data is not None:
@@ -244,7 +247,10 @@ def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[st
 def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
     network, extra_inputs = open_network(member.model, request, request)
     source = data.open_data(
-        test_data, keys=member.test_keys or request.keys, classes=request.classes
+        test_data,
+        keys=member.test_keys or request.keys,
+        classes=request.classes,
+        budgets=request.budgets,
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     samples = runtime.Samples(

@@ -9,6 +9,7 @@ import importlib
 import io
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 
 import click
@@ -92,6 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
+    if not sys.warnoptions:  # what libraries warn of, numpy and Pillow above all, is ours to say
+        warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # a tenth of the start went into looking through imported modules
     code = _exit_code(arguments)
     gc.freeze()  # and a fifth of the time, once all was done, into looking through them again

@@ -8,6 +8,7 @@ import click
 
 from analyzer.cli.options import (
     Number,
+    budget_options,
     data_options,
     json_option,
     measure_options,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 @site_options
 @run_options
 @measure_options
+@budget_options
 def command(
     model: str,
     data: str | None,

@@ -14,6 +14,7 @@ from analyzer.option_fields import Option, options_of
 __all__ = [
     "PATH",
     "Number",
+    "budget_options",
     "data_options",
     "json_option",
     "measure_options",
@@ -100,6 +101,13 @@ def out_file(what: str) -> Decorator:
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
 )
+
+
+def budget_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How much the files may ask for."""
+    from analyzer.audit_options import BudgetOptions
+
+    return declared_options(BudgetOptions)(function)
 
 
 def site_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import click
 
 from analyzer.cli.options import (
     PATH,
+    budget_options,
     data_options,
     measure_options,
     out_folder,
@@ -43,6 +44,7 @@ from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
 @site_options
 @run_options
 @measure_options
+@budget_options
 def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: Any) -> None:
     """Audit every network of MANIFEST, a CSV file with a row a network.
 
