@@ -55,7 +55,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
-            "exists and can be written."
+            "exists, can be written and has room."
         ) from error
 
 

@@ -1,8 +1,15 @@
 """Audits of a population of networks, and the table that a gap model is fitted on."""
 
 import csv
+import functools
+import io
+import math
+import os
 import re
 import tempfile
+import threading
+import time
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +23,7 @@ from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import open_network
 from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
+from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.measures.registry import feature_values
@@ -24,7 +32,8 @@ from analyzer.records import Progress
 __all__ = ["Member", "audit_population", "read_manifest"]
 
 _REQUIRED = ("name", "model", "train_data")
-_SAFE_NAME = re.compile(r"[\w.-]+")
+_SAFE_NAME = re.compile(r"\w[\w.-]{0,99}")  # no hidden folder, no way out of this one
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +71,11 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
     Raises:
         DataError: it cannot be read, or a row is not what it should be; the sentence names it.
     """
+    text = data.read_text(path, DEFAULT_BUDGETS, "The manifest")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise DataError(f"The manifest {path} cannot be read: {error.strerror}.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
         raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
     missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
@@ -79,11 +86,16 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
         raise DataError(f"The manifest {path} names no network; add a row for each.")
     base = path.resolve().parent
     members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for member in members:
-        if member.name in seen:
-            raise DataError(f"The manifest {path} names {member.name!r} twice; names are folders.")
-        seen.add(member.name)
+        # Folders whose names differ in case alone, or in how ü is written, are one on some systems.
+        alike = unicodedata.normalize("NFKC", member.name).casefold()
+        if alike in seen:
+            also = f" and {member.name!r}" if member.name != seen[alike] else ""
+            raise DataError(
+                f"The manifest {path} names {seen[alike]!r}{also} twice; names are folders."
+            )
+        seen[alike] = member.name
     return members
 
 
@@ -131,7 +143,7 @@ def _audit_all(
     rows: dict[str, _Row] = {}
     failures: dict[str, str] = {}
     tasks = (
-        joblib.delayed(_measured)(member, request)
+        joblib.delayed(_measured)(member, request, os.getpid())
         for member, request in zip(members, requests, strict=True)
     )
     for number, (name, found) in enumerate(run(tasks), 1):
@@ -164,8 +176,8 @@ def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
             raise DataError(f"{where}: the column {name!r} is empty.")
     if not _SAFE_NAME.fullmatch(cells["name"]):
         raise DataError(
-            f"{where}: the name {cells['name']!r} becomes a folder; use letters, digits, '.', "
-            "'_' and '-'."
+            f"{where}: the name {cells['name']!r} becomes a folder; use up to 100 letters, digits, "
+            "'.', '_' and '-', a letter, digit or '_' first."
         )
     return Member(
         name=cells["name"],
@@ -194,9 +206,12 @@ def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
     if not cells.get(name):
         return None
     try:
-        return float(cells[name])
+        number = float(cells[name])
     except ValueError:
-        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.")
+    return number
 
 
 def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
@@ -209,8 +224,16 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
-def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
-    """Audits one network, in a worker; an error comes back as a sentence."""
+def _measured(member: Member, request: AuditRequest, parent: int) -> tuple[str, _Row | str]:
+    """Audits one network, in a worker; an error comes back as a sentence.
+
+    Args:
+        member: the network.
+        request: what is asked for.
+        parent: the process that gave this one its work, which ends with it.
+    """
+    if os.getppid() == parent:  # not on Dask, whose workers belong to somebody else
+        _end_with(parent)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, in a process of its own
@@ -233,6 +256,18 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
     return member.name, _Row(
         {**feature_values(result), **values}, estimation.conditions_of(result), result.warnings
     )
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process soon after ``parent`` has, which may be killed and tell nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:

@@ -26,8 +26,19 @@ __all__ = [
     "wait_option",
 ]
 
-PATH = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class _Path(click.Path):
+    """A path that is one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if "\0" in str(value):
+            self.fail("A path cannot hold the character NUL.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 class Number(click.FloatRange):
@@ -66,12 +77,12 @@ def declared_options(kind: type) -> Decorator:
     )
 
 
-class _Named(click.Path):
+class _Named(_Path):
     """A path that is not empty, which would mean the current folder."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail("It is empty; name a folder.", param, ctx)
+            self.fail(f"It is empty; name a {'folder' if self.dir_okay else 'file'}.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -91,7 +102,7 @@ def out_file(what: str) -> Decorator:
     return click.option(
         "-o",
         "--out",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=_Named(path_type=Path, dir_okay=False),
         required=True,
         metavar="FILE",
         help=what,

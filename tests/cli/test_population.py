@@ -125,7 +125,7 @@ def test_a_manifest_that_is_missing_or_not_text(onnx_gap, network):
     assert "cannot be read" in onnx_gap("population", "nowhere.csv", "--out", "out").err
     shown = onnx_gap("population", network, "--out", "out")
     assert shown.code == 2
-    assert "is not a CSV file" in shown.err
+    assert "is not UTF-8 text" in shown.err
 
 
 def test_what_units_were_ranked_by_goes_with_the_table(onnx_gap, manifest, tmp_path):

@@ -1,5 +1,6 @@
 """The readers that hostile input is tried on, and where cases that once failed are kept."""
 
+from tools.fuzz.data_sources import DATA_SOURCES
 from tools.fuzz.harness import ROOT, Target
 from tools.fuzz.preprocessing_files import PREPROCESSING_FILES
 from tools.fuzz.results import AUDIT_FOLDERS, GAP_MODELS, POPULATION_TABLES
@@ -11,5 +12,11 @@ CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (GAP_MODELS, PREPROCESSING_FILES, POPULATION_TABLES, AUDIT_FOLDERS)
+    for target in (
+        GAP_MODELS,
+        PREPROCESSING_FILES,
+        POPULATION_TABLES,
+        AUDIT_FOLDERS,
+        *DATA_SOURCES,
+    )
 }

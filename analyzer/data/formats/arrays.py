@@ -81,6 +81,8 @@ def from_arrays(
             f"The images in {source} have shape {images.shape}; the samples must lie along the "
             "first of at least two axes."
         )
+    if 0 in images.shape[1:]:
+        raise DataError(f"The images in {source} have shape {images.shape}, so they are empty.")
     if len(images) != len(labels):
         raise DataError(f"{source} holds {len(images)} images but {len(labels)} labels.")
     warnings: tuple[str, ...] = ()
