@@ -8,12 +8,13 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AuditFolderError, OutputError, parameter
 
 __all__ = [
@@ -50,7 +51,7 @@ def aside(path: str | Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
         finally:
-            if temporary.is_file():
+            with suppress(OSError):  # it was never made, or has become ``path``
                 temporary.unlink()
     except OSError as error:
         raise OutputError(
@@ -149,6 +150,7 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files if names is None else names
             check_names(path, names, archive.files)
+            _check_sizes(path)
             return {name: archive[name] for name in names}
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -156,6 +158,14 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
         raise AuditFolderError(
             f"{path} is damaged or not an .npz file of plain arrays. {RUN_AGAIN}"
         ) from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays that decompress to more than an audit's do."""
+    with zipfile.ZipFile(path) as archive:
+        total = sum(member.file_size for member in archive.infolist())
+    if DEFAULT_BUDGETS.excess_of_file(path, total):
+        raise AuditFolderError(f"{path} decompresses to {total:,} bytes; no audit writes so many.")
 
 
 def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:

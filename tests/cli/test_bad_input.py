@@ -1,11 +1,13 @@
 """Bad input: one clear sentence that names the culprit and the way out, exit 2, no trace."""
 
+import io
 import json
 import re
 
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 PLAIN = ("--preprocess", "none", "--json")
 
@@ -290,6 +292,42 @@ def test_a_place_that_takes_no_folder(refused, network, train):
     assert "is a file, not a folder" in sentence
     assert "cannot be written" in refused(network, "--data", train, "--out", train / "below")
     assert "'--out'" in refused(network, "--data", train)
+
+
+@pytest.mark.parametrize("out", ["", "a" * 300, "there/" + "b" * 300, "nul\0"])
+def test_a_place_that_cannot_be(refused, onnx_gap, network, train, out, tmp_path):
+    assert "--out" in refused(network, "--data", train, "--out", out) or len(out) > 200
+    before = sorted(tmp_path.rglob("*"))
+    for command in (("mask", network), ("fit", tmp_path / "nowhere.csv"), ("population", train)):
+        assert onnx_gap(*command, "--out", out).code == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_warnings_of_libraries_do_not_come_before_the_sentence(spawn, network, tmp_path):
+    images = tmp_path / "images" / "0"
+    images.mkdir(parents=True)
+    png = io.BytesIO()
+    Image.new("1", (13_300, 13_300)).save(png, "PNG")  # a few kilobytes
+    for name in ("a.png", "b.png"):
+        (images / name).write_bytes(png.getvalue())
+    (tmp_path / "classes.txt").write_text("\n".join("0123456789"))
+    asked = ("--data", images.parent, "--classes", tmp_path / "classes.txt", "--out", "audit")
+    out, err = spawn("audit", network, *asked).communicate(timeout=60)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("Error: 0/a.png in ")
+    assert "it has 176,890,000 pixels, more than the budget of 89,478,485 pixels" in err
+    assert "pass --budget pixels=176890000)" in err
+
+
+def test_a_budget_is_raised_as_the_sentence_says(refused, onnx_gap, network, train):
+    limit = ("--interpolation-samples", 0, "--neighbor-samples", 0)
+    arguments = (network, "--data", train, "--preprocess", "none", *limit, "--out", "audit")
+    sentence = refused(*arguments, "--budget", "samples=59")
+    raised = re.search(r"--budget (samples=\d+)", sentence)[1]
+    assert raised == "samples=60"
+    assert onnx_gap("audit", *arguments, "--budget", "samples=59", "--budget", raised).code == 0
+    assert "raises no budget" in refused(*arguments, "--budget", "memory=1G")
 
 
 def test_a_folder_that_cannot_be_written(refused, network, train, tmp_path, monkeypatch):
