@@ -54,3 +54,15 @@ def test_the_same_arrays_give_the_same_bytes(compressed, tmp_path):
     with np.load(tmp_path / "one.npz") as read:
         for name, value in arrays.items():
             np.testing.assert_array_equal(read[name], value)
+
+
+def test_arrays_that_no_audit_writes_are_not_decompressed(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(1000))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = (2_000_000_000).to_bytes(4, "little")  # what it says it becomes
+    path.write_bytes(content)
+    with pytest.raises(AuditFolderError, match="decompresses to 2,000,000,000 bytes"):
+        read_arrays(path)

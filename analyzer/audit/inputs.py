@@ -102,4 +102,11 @@ def _check_options(request: AuditRequest) -> None:
             )
         if declared.parse is parse_part and isinstance(value, str) and value != "all":
             raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
+    for place in (request.model, request.out):
+        try:
+            str(place.absolute()).encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"The path {place} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+            ) from None
     runtime.named_devices(request.device)

@@ -135,7 +135,9 @@ def read_thumbnails(folder: str | Path) -> Mapping[int, bytes]:
 
 
 def _cell(value: int | float | str) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).encode(errors="backslashreplace").decode()  # as the file is written
 
 
 def how_many(asked: int | None, samples: SampleCounts) -> int:

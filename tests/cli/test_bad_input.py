@@ -3,6 +3,9 @@
 import io
 import json
 import re
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -301,6 +304,26 @@ def test_a_place_that_cannot_be(refused, onnx_gap, network, train, out, tmp_path
     for command in (("mask", network), ("fit", tmp_path / "nowhere.csv"), ("population", train)):
         assert onnx_gap(*command, "--out", out).code == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_that_are_not_utf8(refused, onnx_gap, network, digits, tmp_path):
+    folder = tmp_path / "images"
+    for number, (image, label) in enumerate(zip(*digits.values(), strict=True)):
+        place = folder / f"{label}\udcff"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number}\udce9.png")
+    data = ("--data", folder, "--preprocess", "none")
+    odd = shutil.copy(network, tmp_path / "n\udcff.onnx")
+    assert "is not UTF-8 text" in refused(odd, *data, "--out", "audit")
+    assert "is not UTF-8 text" in refused(network, *data, "--out", "a\udcff")
+    shown = onnx_gap("audit", network, *data, "--out", "audit")
+    assert shown.code == 0, shown.err
+    assert onnx_gap("verify", "audit").code == 0
+    assert onnx_gap("report", "audit").code == 0
+    assert onnx_gap("compare", "audit", "audit").code == 0
+    assert json.loads(Path("audit/audit.json").read_text())["classes"][3]["name"] == "3\udcff"
+    assert Path("audit/suspects.csv").read_text("utf-8").count("\\udce9.png") == 20
 
 
 def test_warnings_of_libraries_do_not_come_before_the_sentence(spawn, network, tmp_path):
