@@ -1,12 +1,13 @@
 """Files that appear whole or not at all."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
 
-from analyzer.errors import OutputError
-from analyzer.files import aside, sha256, write_arrays, write_bytes, write_json
+from analyzer.errors import AuditFolderError, OutputError
+from analyzer.files import aside, read_arrays, sha256, write_arrays, write_bytes, write_json
 
 
 def test_aside_replaces_the_file_only_once_it_is_whole(tmp_path):
