@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.budgets import DEFAULT_BUDGETS
-from analyzer.errors import AuditFolderError, OutputError, parameter
+from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.whole_files import check_regular, read_whole
 
 __all__ = [
     "RUN_AGAIN",
@@ -132,7 +133,9 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return json.loads(read_whole(path), parse_constant=_refuse_constant)
+    except DataError as error:
+        raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
@@ -147,11 +150,14 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
     """
     path = Path(path)
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files if names is None else names
             check_names(path, names, archive.files)
             _check_sizes(path)
             return {name: archive[name] for name in names}
+    except DataError as error:
+        raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):

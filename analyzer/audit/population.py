@@ -28,6 +28,7 @@ from analyzer.errors import AnalyzerError, DataError
 from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.measures.registry import feature_values
 from analyzer.records import Progress
+from analyzer.whole_files import read_text
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 
@@ -71,7 +72,7 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
     Raises:
         DataError: it cannot be read, or a row is not what it should be; the sentence names it.
     """
-    text = data.read_text(path, DEFAULT_BUDGETS, "The manifest")
+    text = read_text(path, DEFAULT_BUDGETS, "The manifest")
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = [(reader.line_num, row) for row in reader]

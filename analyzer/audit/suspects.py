@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, get_type_hints
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, parameter
+from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.measure import Check, check
 from analyzer.records import SampleCounts
+from analyzer.whole_files import read_whole
 
 if TYPE_CHECKING:
     from analyzer.data import Source
@@ -108,14 +109,14 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
     """
     path = Path(folder) / SUSPECTS
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_whole(path).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         return tuple(
             Suspect(**{name: kind(row[name]) for name, kind in _COLUMNS.items()}) for row in rows
         )
     except FileNotFoundError:
         return ()
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, DataError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise AuditFolderError(
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
             f"the audit again with {parameter('fresh', True)}."

@@ -8,7 +8,6 @@ from .preprocessing import Preprocessing, resolve_preprocessing
 from .preprocessing_options import PreprocessOptions, preprocess_options
 from .preprocessing_spec import INTERPOLATIONS, PRESETS
 from .source import Sample, Source, combine_digests
-from .whole_files import read_text
 
 __all__ = [
     "INTERPOLATIONS",
@@ -29,7 +28,6 @@ __all__ = [
     "open_data",
     "preprocess_options",
     "read_classes",
-    "read_text",
     "read_value",
     "resolve_preprocessing",
     "thumbnail",

@@ -15,8 +15,8 @@ from analyzer.data.preprocessing_spec import (
     Resize,
     Size,
 )
-from analyzer.data.whole_files import read_text
 from analyzer.errors import DataError
+from analyzer.whole_files import read_text
 
 __all__ = ["from_hugging_face", "from_timm", "read_spec"]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -391,3 +392,27 @@ def test_a_damaged_result_names_fresh_as_the_way_out(refused, onnx_gap, audit, n
     arguments = (network, "--data", train, "--preprocess", "none", "--out", folder)
     assert "--fresh" in refused(*arguments)
     assert onnx_gap("audit", *arguments, "--fresh").code == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_not_waited_for(onnx_gap, audit, network, train, tmp_path):
+    folder, pipe = audit(), tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    read = ("audit", network, "--data", train, "--out", "other")
+    commands = [
+        *((*read, option, pipe) for option in ("--gap-model", "--classes", "--preprocess")),
+        (*read, "--input", f"x={pipe}"),
+        ("audit", network, "--data", pipe, "--out", "other"),
+        ("inspect", pipe),
+        ("fit", pipe, "-o", "gap.json"),
+        ("population", pipe, "--out", "other"),
+        ("verify", folder, "--signature", pipe, "--allowed-signers", pipe),
+    ]
+    for command in commands:
+        assert onnx_gap(*command).code == 2, command
+    for name in ("manifest.json", "audit.json", "curves.npz", "suspects.csv", "report.html"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert onnx_gap("verify", folder).code in (1, 2), name
+        assert onnx_gap("compare", folder, folder).code == 2, name
+        assert onnx_gap("audit", network, "--data", train, "--out", folder).code in (0, 2), name

@@ -13,8 +13,8 @@ from analyzer.budgets import Budgets
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
 from analyzer.data.source import CompactNames, Source, file_state
-from analyzer.data.whole_files import read_text
 from analyzer.errors import DataError
+from analyzer.whole_files import read_text
 
 __all__ = ["CIFAR", "open_cifar"]
 

@@ -12,8 +12,8 @@ from analyzer.data.formats.format import Format, Wanted, choose_split, split_cal
 from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import index_names
 from analyzer.data.source import CompactNames, Source, natural_key
-from analyzer.data.whole_files import read_whole
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import read_whole
 
 __all__ = ["FOLDER", "FileStore", "open_folder"]
 

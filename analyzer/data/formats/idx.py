@@ -11,8 +11,8 @@ from analyzer.budgets import Budgets
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
 from analyzer.data.source import Source, file_state
-from analyzer.data.whole_files import check_regular
 from analyzer.errors import DataError
+from analyzer.whole_files import check_regular
 
 __all__ = ["IDX", "open_idx"]
 

@@ -25,8 +25,8 @@ from analyzer.data.source import (
     natural_key,
     reason_of,
 )
-from analyzer.data.whole_files import check_regular
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import check_regular
 
 if TYPE_CHECKING:
     import pyarrow

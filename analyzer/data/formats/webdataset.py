@@ -12,8 +12,8 @@ from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import labels_of_values
 from analyzer.data.source import CompactNames, Source, file_state, natural_key, reason_of
-from analyzer.data.whole_files import check_regular
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import check_regular
 
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 

@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from analyzer.budgets import Budgets
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import DataError
 
 __all__ = ["check_regular", "read_text", "read_whole"]
@@ -20,7 +20,7 @@ def check_regular(path: Path) -> None:
         raise DataError("is not a regular file")
 
 
-def read_whole(path: Path, budgets: Budgets) -> bytes:
+def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:
     """The content of a file.
 
     Raises:
