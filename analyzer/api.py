@@ -397,6 +397,9 @@ def verify_audit(
     *,
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
+    signature: str | Path | None = None,
+    allowed_signers: str | Path | None = None,
+    signer: str | None = None,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
 
@@ -404,9 +407,13 @@ def verify_audit(
         folder: audit folder.
         model: the network, or "zoo:NAME"; by default where the audit says it was.
         gap_model: likewise.
+        signature: file that ``ssh-keygen -Y sign -n onnx-gap`` made of ``manifest.json``.
+        allowed_signers: file of those who may sign, as ssh-keygen reads it.
+        signer: the one of them that must have signed; by default any.
 
     Raises:
-        AuditFolderError: a file of the folder is missing or unreadable.
+        AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
+            checked.
         ModelError, GapModelError: what was named is not one.
     """
     from analyzer.audit import read_record
@@ -420,6 +427,9 @@ def verify_audit(
         gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
         if gap_model is None
         else gap_model_path(gap_model),
+        signature=None if signature is None else Path(signature),
+        allowed_signers=None if allowed_signers is None else Path(allowed_signers),
+        signer=signer,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
 from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
@@ -25,6 +26,7 @@ __all__ = [
     "RANKS",
     "SITES",
     "AuditRequest",
+    "BudgetOptions",
     "DataOptions",
     "LimitOptions",
     "MeasureOptions",
@@ -41,6 +43,30 @@ GATES = ("upper", "estimate", "measured")
 
 SITES = ("activation", "conv")
 """What a convolution's name can mean as a site."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """How much the files may ask for."""
+
+    budget: tuple[tuple[str, int], ...] = option(
+        (),
+        "Raise what a file may ask for before it is refused, such as pixels=200M; refusals name "
+        "it. May be repeated.",
+        metavar="NAME=N",
+        parse=parse_budget,
+        repeated=True,
+        setting=False,
+    )
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets in force.
+
+        Raises:
+            AnalyzerError: one that does not exist is given.
+        """
+        return DEFAULT_BUDGETS.raised(self.budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +294,9 @@ class LimitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions):
+class AuditRequest(
+    SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions, BudgetOptions
+):
     """Everything that an audit is asked for."""
 
     model: Path

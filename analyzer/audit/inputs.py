@@ -37,7 +37,9 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
     )
-    source = data.open_data(request.data, keys=request.keys, classes=request.classes)
+    source = data.open_data(
+        request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
+    )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     indices = np.arange(len(source))
     if request.limit_per_class is not None:
@@ -100,4 +102,11 @@ def _check_options(request: AuditRequest) -> None:
             )
         if declared.parse is parse_part and isinstance(value, str) and value != "all":
             raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
+    for place in (request.model, request.out):
+        try:
+            str(place.absolute()).encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"The path {place} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+            ) from None
     runtime.named_devices(request.device)

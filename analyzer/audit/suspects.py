@@ -25,7 +25,7 @@ from analyzer.audit.suspicion import (
     most_suspicious,
 )
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, parameter
+from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation import read_answers
@@ -38,6 +38,7 @@ from analyzer.measures.neighbors import (
     read_votes,
 )
 from analyzer.records import SampleCounts
+from analyzer.whole_files import read_whole
 
 if TYPE_CHECKING:
     from analyzer.data import Source
@@ -216,15 +217,15 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
     """
     path = Path(folder) / SUSPECTS
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_whole(path).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         return tuple(
             Suspect(**{name: _value(row[name], kind) for name, kind in _COLUMNS.items()})
             for row in rows
         )
     except FileNotFoundError:
         return ()
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, DataError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise AuditFolderError(
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
             f"the audit again with {parameter('fresh', True)}."
@@ -246,7 +247,9 @@ def read_thumbnails(folder: str | Path) -> Mapping[int, bytes]:
 def _cell(value: int | float | str | None) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).encode(errors="backslashreplace").decode()  # as the file is written
 
 
 def _value(cell: str, kind: Any) -> Any:

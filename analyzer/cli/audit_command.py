@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import (
+    budget_options,
     data_options,
     json_option,
     limit_options,
@@ -67,6 +68,7 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
 @site_options
 @run_options
 @measure_options
+@budget_options
 def command(
     model: str,
     data: str | None,

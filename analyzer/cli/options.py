@@ -15,6 +15,7 @@ from analyzer.option_fields import Option, options_of
 __all__ = [
     "PATH",
     "Number",
+    "budget_options",
     "data_options",
     "image_size_option",
     "json_option",
@@ -31,8 +32,19 @@ __all__ = [
     "wait_option",
 ]
 
-PATH = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class _Path(click.Path):
+    """A path that is one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if "\0" in str(value):
+            self.fail("A path cannot hold the character NUL.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 class Number(click.FloatRange):
@@ -72,12 +84,12 @@ def declared_options(kind: type, *only: str) -> Decorator:
     )
 
 
-class _Named(click.Path):
+class _Named(_Path):
     """A path that is not empty, which would mean the current folder."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail("It is empty; name a folder.", param, ctx)
+            self.fail(f"It is empty; name a {'folder' if self.dir_okay else 'file'}.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -113,7 +125,7 @@ def out_file(what: str) -> Decorator:
     return click.option(
         "-o",
         "--out",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=_Named(path_type=Path, dir_okay=False),
         required=True,
         metavar="FILE",
         help=what,
@@ -123,6 +135,13 @@ def out_file(what: str) -> Decorator:
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
 )
+
+
+def budget_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How much the files may ask for."""
+    from analyzer.audit_options import BudgetOptions
+
+    return declared_options(BudgetOptions)(function)
 
 
 def site_options(function: Callable[..., Any]) -> Callable[..., Any]:

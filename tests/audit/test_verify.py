@@ -64,7 +64,7 @@ def test_a_changed_table_of_classes_is_found(audit):
     assert {"files", "class table"} <= failed(verify_audit(audit)).keys()
     table.unlink()
     write_entries(audit, entries_of(audit, RESULT_FILES))
-    with pytest.raises(AnalyzerError, match="classes.csv cannot be read"):
+    with pytest.raises(AnalyzerError, match=r"classes\.csv cannot be read"):
         verify_audit(audit)
 
 
