@@ -24,7 +24,6 @@ from analyzer.surgery.graph import (
     shape_of,
 )
 from analyzer.surgery.graph_builder import GraphBuilder, set_type
-from analyzer.surgery.layout import trace
 from analyzer.surgery.network import Network
 from analyzer.surgery.shapes import free_batch, infer_shapes
 from analyzer.surgery.validation import reports_invalid_file
@@ -142,7 +141,7 @@ def reduce_to_scores(
         ModelError: No output holds the class scores, or several might.
     """
     scores = score_output(network, output)
-    images = tuple(name_of(v) for v in trace(network.model.graph).images)
+    images = tuple(name_of(v) for v in network.flow.images)
     model, batch = free_batch(network.model, images)
     graph = model.graph
     model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
@@ -310,7 +309,7 @@ def bind_inputs(
 
 def _image(network: Network) -> TensorInfo:
     """The input that a convolution stems from, or else the first."""
-    names = {v.name for v in trace(network.model.graph).images}
+    names = {v.name for v in network.flow.images}
     return next(info for info in network.info.inputs if info.name in names)
 
 

@@ -65,7 +65,8 @@ def trace(graph: ir.Graph) -> Flow:
         varying = [] if is_op(node, "Shape", "Size") else [v for v in reads(node) if v in stem]
         if not varying:
             continue
-        origin = frozenset[ir.Value]().union(*(stem[v] for v in varying))
+        origins = {id(stem[v]): stem[v] for v in varying}  # mostly one set, which all share
+        origin = stem[varying[0]] if len(origins) == 1 else frozenset().union(*origins.values())
         nearest: ir.Node | None
         if is_op(node, *CONVOLUTIONS):
             nearest = node

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -19,7 +20,9 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, OutputError
 from analyzer.records import NetworkInfo, TensorInfo
+from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
+from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import (
     check_file,
@@ -59,6 +62,16 @@ class Network:
     model: ir.Model
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
 
+    @cached_property
+    def flow(self) -> Flow:
+        """Where its tensors keep their channels."""
+        return trace(self.model.graph)
+
+    @cached_property
+    def activations(self) -> dict[ir.Value, Activation]:
+        """Its activations, by output value, in topological order."""
+        return find_activations(self.model.graph)
+
 
 @reports_invalid_file
 def load_network(
@@ -90,7 +103,8 @@ def load_network(
     opset = model.opset_imports.get("", 0)
     if opset < _OLDEST_OPSET:
         model = _raise_opset(path, proto, opset)
-    model = passes.InlinePass()(model).model
+    if model.functions:
+        model = passes.InlinePass()(model).model
     _gather_constants(model)
     refuse_training(path, model)
     model = infer_shapes(model)
