@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 
+_LISTED = 20  # inputs that a message names
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 _BEHIND_ARGMAX = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _RESHAPING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze")
@@ -283,12 +284,13 @@ def bind_inputs(
     if len(inputs) == 1:
         return network, ()
     model = network.model.clone()
+    values = {v.name: v for v in model.graph.inputs}
     fed: list[ExtraInput] = []
     missing = []
     for name, info in inputs.items():
         if name == image.name:
             continue
-        value = get_value(model.graph, name)
+        value = values[name]
         if name in given:
             fed.append(_fitted(info, given[name], image))
         elif value.uses() or value.is_graph_output():
@@ -299,7 +301,7 @@ def bind_inputs(
         raise ModelError(
             f"{network.path} takes more than images. Give each of these a value with "
             f"{parameter('inputs', 'NAME=FILE.npy')} or {parameter('inputs', 'NAME=NUMBER')}: "
-            f"{'; '.join(missing)}."
+            f"{'; '.join(missing[:_LISTED])}{'; …' if len(missing) > _LISTED else ''}."
         )
     for extra in fed:
         _bind(model.graph, extra, image)
