@@ -160,6 +160,7 @@ def inspect_network(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
+    graph_budget: float | None = 1.0,
 ) -> "Outline":
     """What could be masked in a network, the site in force, and what a sweep would cost.
 
@@ -170,6 +171,7 @@ def inspect_network(
         axis: channel axis, with a tensor as ``site``.
         output: output with the scores, if there are several.
         custom_ops: library of operators that the network uses.
+        graph_budget: how many times the limits for a stranger's graph it may have; None for none.
 
     Raises:
         ModelError: the file is no network that can be analysed.
@@ -177,7 +179,9 @@ def inspect_network(
     """
     from analyzer import surgery
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     return surgery.outline_network(network, found, output=output)
 
@@ -191,6 +195,7 @@ def write_masked(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
+    graph_budget: float | None = 1.0,
 ) -> Path:
     """Write a network with a channel mask, float [1 or N, M], as an extra input.
 
@@ -199,7 +204,7 @@ def write_masked(
     Args:
         model: path of an ONNX file, or "zoo:NAME".
         out: the file to write.
-        site, at, axis, output, custom_ops: as of :func:`inspect_network`.
+        site, at, axis, output, custom_ops, graph_budget: as of :func:`inspect_network`.
 
     Raises:
         ModelError, SiteError: as :func:`inspect_network`.
@@ -207,7 +212,9 @@ def write_masked(
     """
     from analyzer import surgery
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
     return Path(out)
@@ -315,6 +322,7 @@ def verify_audit(
     *,
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
+    graph_budget: float | None = 1.0,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
 
@@ -322,6 +330,7 @@ def verify_audit(
         folder: audit folder.
         model: the network, or "zoo:NAME"; by default where the audit says it was.
         gap_model: likewise.
+        graph_budget: as of :func:`inspect_network`.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable.
@@ -338,6 +347,7 @@ def verify_audit(
         gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
         if gap_model is None
         else gap_model_path(gap_model),
+        graph_budget=graph_budget,
     )
 
 

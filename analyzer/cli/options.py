@@ -15,6 +15,7 @@ __all__ = [
     "PATH",
     "Number",
     "data_options",
+    "graph_budget_option",
     "json_option",
     "measure_options",
     "out_file",
@@ -107,6 +108,15 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import SiteOptions
 
     return declared_options(SiteOptions)(function)
+
+
+def graph_budget_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--graph-budget``, of commands that take no other option of a site."""
+    from analyzer.audit_options import SiteOptions
+
+    default = SiteOptions.__dataclass_fields__["graph_budget"].default
+    declared = options_of(SiteOptions)["graph_budget"]
+    return _click_option("graph_budget", declared, float, default)(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:

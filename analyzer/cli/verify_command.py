@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import PATH, json_option
+from analyzer.cli.options import PATH, graph_budget_option, json_option
 from analyzer.cli.terminal import print_json, show
 from analyzer.printable import printable
 
@@ -15,8 +15,15 @@ from analyzer.printable import printable
     "--model", metavar="FILE|zoo:NAME", help="The network.  [default: where the audit says it was]"
 )
 @click.option("--gap-model", metavar="FILE|zoo:NAME", help="The gap model.  [default: likewise]")
+@graph_budget_option
 @json_option
-def command(folder: Path, model: str | None, gap_model: str | None, as_json: bool) -> int:
+def command(
+    folder: Path,
+    model: str | None,
+    gap_model: str | None,
+    graph_budget: float | None,
+    as_json: bool,
+) -> int:
     """Check that the audit in FOLDER is whole and that its numbers follow from its counts.
 
     Exits with 1 if a check fails. A network or gap model that is no longer where the audit
@@ -29,7 +36,7 @@ def command(folder: Path, model: str | None, gap_model: str | None, as_json: boo
     """
     from analyzer.api import verify_audit
 
-    found = verify_audit(folder, model=model, gap_model=gap_model)
+    found = verify_audit(folder, model=model, gap_model=gap_model, graph_budget=graph_budget)
     if as_json:
         print_json(found.to_dict())
     else:

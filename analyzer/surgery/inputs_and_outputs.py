@@ -23,6 +23,7 @@ from analyzer.surgery.graph import (
     operand,
     shape_of,
 )
+from analyzer.surgery.graph_budget import check_fixed_batch
 from analyzer.surgery.graph_builder import GraphBuilder, set_type
 from analyzer.surgery.network import Network
 from analyzer.surgery.shapes import free_batch, infer_shapes
@@ -144,6 +145,8 @@ def reduce_to_scores(
     scores = score_output(network, output)
     images = tuple(name_of(v) for v in network.flow.images)
     model, batch = free_batch(network.model, images)
+    if batch is not None:
+        check_fixed_batch(network.path, model.graph, batch, network.budget)
     graph = model.graph
     model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
     passes.RemoveInitializersFromInputsPass()(model)

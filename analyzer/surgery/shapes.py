@@ -65,7 +65,7 @@ def _infer(model: ir.Model) -> None:
         if tensor is None:
             continue
         if value.shape is None:
-            value.shape = ir.Shape(tensor.shape)
+            value.shape = ir.Shape(d for d in tensor.shape if isinstance(d, int))
         if value.dtype is None:
             value.dtype = tensor.dtype
         if tensor.nbytes > _LARGE:
