@@ -86,12 +86,15 @@ def command(
     """
     from analyzer.api import audit_request
     from analyzer.audit import run_audit, to_dict
+    from analyzer.runtime import installation_warning
 
     request = audit_request(
         model, data, out, gap_model=gap_model, fresh=not resume, **request_options(options)
     )
     if max_gap is not None and request.gap_model is None:
         raise click.UsageError("--max-gap needs a gap model: name it with --gap-model.")
+    if (confusion := installation_warning()) is not None:
+        warn(confusion)
     with going_on_later(), progress_bars() as progress:
         result = run_audit(request, progress=progress, say=say)
     if as_json:

@@ -1,5 +1,6 @@
 from .batching import Load, OutOfMemory, Samples, images_at_once
 from .devices import lacks_tf32, list_devices, named_devices
+from .installed_onnxruntime import installation_warning, running_onnxruntime
 from .precision import PRECISIONS, in_float16
 from .predictions import WholeNetwork, measure_accuracy, name_classes
 from .sessions import DeviceArray, Session, open_session
@@ -14,10 +15,12 @@ __all__ = [
     "WholeNetwork",
     "images_at_once",
     "in_float16",
+    "installation_warning",
     "lacks_tf32",
     "list_devices",
     "measure_accuracy",
     "name_classes",
     "named_devices",
     "open_session",
+    "running_onnxruntime",
 ]

@@ -1,6 +1,7 @@
 """The readers that hostile input is tried on, and where cases that once failed are kept."""
 
 from tools.fuzz.harness import ROOT, Target
+from tools.fuzz.networks import NETWORKS, WEIGHT_FILES
 from tools.fuzz.preprocessing_files import PREPROCESSING_FILES
 from tools.fuzz.results import AUDIT_FOLDERS, GAP_MODELS, POPULATION_TABLES
 
@@ -11,5 +12,12 @@ CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (GAP_MODELS, PREPROCESSING_FILES, POPULATION_TABLES, AUDIT_FOLDERS)
+    for target in (
+        NETWORKS,
+        WEIGHT_FILES,
+        GAP_MODELS,
+        PREPROCESSING_FILES,
+        POPULATION_TABLES,
+        AUDIT_FOLDERS,
+    )
 }
