@@ -66,7 +66,7 @@ def _repair(found: dict[str, str]) -> str:
 
 def _installed() -> dict[str, str]:
     """Version by name of the distributions of onnxruntime that pip knows of."""
-    found = {}
+    found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
         if _NAMES.fullmatch(name):

@@ -51,7 +51,9 @@ class GraphBudget:
         """Raise a ModelError if ``amount`` exceeds ``limit`` times the factor."""
         if self.factor is None or amount <= limit * self.factor:
             return
-        shown = f"{amount:,}" if isinstance(amount, int) and amount < 1e12 else f"{amount:.2g}"
+        shown = "endlessly many" if math.isinf(amount) else f"{amount:.2g}"
+        if amount < 1e9:
+            shown = f"{amount:,.0f}"
         raise ModelError(
             f"{path} {what.format(shown)}, and the limit is {limit * self.factor:,.0f}. "
             f"{hint}If you trust the file, raise the limits with {parameter('graph_budget')}."
