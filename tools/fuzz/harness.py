@@ -112,10 +112,14 @@ def run_case(target: Target, case: Case) -> Outcome:
         for path, content in case.files.items():
             _put(here / path, content)
         before = _print_of(here)
-        answer = _server().ask(
-            {"arguments": list(case.arguments), "folder": name, "seconds": _PATIENCE}
-        )
-        strays = [f"{note}" for note in _text(folder / "notes").splitlines()]
+        asked = {
+            "arguments": list(case.arguments),
+            "folder": name,
+            "seconds": _PATIENCE,
+            "cpu_seconds": SECONDS + 1,
+        }
+        answer = _server().ask(asked)
+        strays = _text(folder / "notes").splitlines()
         strays += [f"left {path}" for other in ("home", "tmp") for path in _below(folder / other)]
         after = _print_of(here)
         for path in sorted(before.keys() | after.keys()):
