@@ -45,7 +45,7 @@ class GraphBudget:
     elements: int = 1 << 26  # of a tensor, for one image
     made_elements: int = 1 << 27  # of all tensors that depend on no input
     batch: int = 4096  # images that the network is fixed to
-    batch_elements: int = 1 << 28  # of a tensor, for all the images that it is fixed to
+    batch_elements: int = 1 << 26  # of a tensor, for all the images that it is fixed to
 
     def refuse(self, path: Path, what: str, amount: float, limit: int, hint: str = "") -> None:
         """Raise a ModelError if ``amount`` exceeds ``limit`` times the factor."""

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import AnalyzerError, ModelError, parameter
-from analyzer.surgery.graph import attribute, constant, is_op
+from analyzer.surgery.graph import ancestors, attribute, constant, is_op
 
 __all__ = [
     "bytes_of",
@@ -131,12 +131,27 @@ def refuse_unknown_operators(path: Path, model: ir.Model) -> None:
                 )
 
 
+_DRAWING = (
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+)  # fmt: skip
+
+
 def refuse_training(path: Path, model: ir.Model) -> None:
     """Refuse networks whose answers are drawn at random or depend on the rest of the batch.
 
     Raises:
-        ModelError: A ``Dropout`` or ``BatchNormalization`` was left in training mode.
+        ModelError: A ``Dropout`` or ``BatchNormalization`` was left in training mode, or an output
+            depends on an operator that draws random numbers.
     """
+    drawing = [node for node in model.graph if is_op(node, *_DRAWING)]
+    needed = ancestors(model.graph, model.graph.outputs) if drawing else set()
+    for node in drawing:
+        if any(value in needed for value in node.outputs):
+            raise ModelError(
+                f"{path} draws random numbers ({node.op_type}), so its answers differ from run to "
+                "run. Export it without."
+            )
     for graph in model.graphs():
         for node in graph:
             if _trains(node):
