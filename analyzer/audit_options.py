@@ -14,6 +14,7 @@ from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
     parse_assignment,
+    parse_factor,
     parse_names,
     parse_part,
     parse_size,
@@ -97,6 +98,14 @@ class SiteOptions:
         None,
         "Library of custom operators that the network uses, as onnxruntime loads it.",
         metavar="LIB",
+    )
+    graph_budget: float | None = option(
+        1.0,
+        "Let the network's graph have X times the nodes, loops and tensors that are taken from "
+        "strangers; none for no limits.",
+        metavar="X|none",
+        parse=parse_factor,
+        show_default=True,
     )
 
 

@@ -71,7 +71,9 @@ def open_network(
         DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load_network(model, custom_ops=site.custom_ops)
+    network = surgery.load_network(
+        model, custom_ops=site.custom_ops, graph_budget=site.graph_budget
+    )
     given = {name: data.read_value(text) for name, text in data_options.inputs}
     return surgery.bind_inputs(network, given)
 

@@ -104,6 +104,7 @@ def command(
 
     from analyzer.api import audit_request
     from analyzer.audit import run_audit, to_dict
+    from analyzer.runtime import installation_warning
 
     request = audit_request(
         model,
@@ -114,6 +115,8 @@ def command(
         command=shlex.join(["onnx-gap", *sys.argv[1:]]),
         **request_options(options),
     )
+    if (confusion := installation_warning()) is not None:
+        warn(confusion)
     try:
         with going_on_later(), show_progress(shown) as progress:
             result = run_audit(request, progress=progress, say=say)

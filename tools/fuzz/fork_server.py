@@ -44,7 +44,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _run(asked["arguments"], Path(asked["folder"]))
+        _run(asked["arguments"], Path(asked["folder"]), asked["cpu_seconds"])
     killed = False
     while True:
         done, status, used = os.wait4(pid, os.WNOHANG)
@@ -65,7 +65,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run(arguments: list[str], folder: Path) -> None:
+def _run(arguments: list[str], folder: Path, seconds: int) -> None:
     """The command itself, in the fork; never returns."""
     os.setsid()
     code = 70
@@ -77,6 +77,7 @@ def _run(arguments: list[str], folder: Path) -> None:
         os.environ.update(HOME=str(folder / "home"), TMPDIR=str(folder / "tmp"))
         tempfile.tempdir = None
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
         most = ADDRESS_SPACE + _address_space()
         resource.setrlimit(resource.RLIMIT_AS, (most, most))

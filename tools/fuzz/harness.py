@@ -43,9 +43,9 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 10.0  # of processor time, so that a busy machine makes no fault
+SECONDS = 10  # of processor time, so that a busy machine makes no fault
 BYTES = 2 << 30  # of resident memory
-_PATIENCE = 2 * SECONDS  # of waiting
+_PATIENCE = 6 * SECONDS  # of waiting
 _CODES = (0, 1, 2, 4)
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LATE = (".unfinished", ".lock", "audits")  # what a refused command may leave, to resume from
@@ -89,7 +89,7 @@ class Outcome:
     """What a case came to."""
 
     code: int  # negative: ended by that signal
-    killed: bool  # for it took too long
+    killed: bool  # for it waited too long
     seconds: float
     cpu_seconds: float
     bytes: int  # the most resident memory
@@ -112,10 +112,14 @@ def run_case(target: Target, case: Case) -> Outcome:
         for path, content in case.files.items():
             _put(here / path, content)
         before = _print_of(here)
-        answer = _server().ask(
-            {"arguments": list(case.arguments), "folder": name, "seconds": _PATIENCE}
-        )
-        strays = [f"{note}" for note in _text(folder / "notes").splitlines()]
+        asked = {
+            "arguments": list(case.arguments),
+            "folder": name,
+            "seconds": _PATIENCE,
+            "cpu_seconds": SECONDS + 1,
+        }
+        answer = _server().ask(asked)
+        strays = _text(folder / "notes").splitlines()
         strays += [f"left {path}" for other in ("home", "tmp") for path in _below(folder / other)]
         after = _print_of(here)
         for path in sorted(before.keys() | after.keys()):
@@ -136,7 +140,7 @@ def fault_of(outcome: Outcome) -> str | None:
     """What is wrong, in a line that is the same for the same fault; None if nothing is."""
     shown = outcome.out + outcome.err
     if outcome.killed or outcome.cpu_seconds > SECONDS:
-        return f"took more than {SECONDS:g} s"
+        return f"took more than {SECONDS} s"
     if outcome.code not in _CODES or "Traceback (most recent" in shown:
         return f"exit {outcome.code}: {_last_of_traceback(outcome.err)}"
     if found := _RAW.search(shown):

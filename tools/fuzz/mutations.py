@@ -4,7 +4,6 @@ import copy
 import csv
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -80,17 +79,15 @@ def changed_json(draw: st.DrawFn, document: Any) -> bytes:
     value = {"": copy.deepcopy(document)}
     texts: dict[str, str] = {}
     for _ in range(draw(st.integers(1, 3))):
-        places = list(_places(value))
-        if not places:
-            break
-        holder, key = draw(st.sampled_from(places))
+        places = _places(value)
+        holder, key = draw(st.sampled_from(draw(st.sampled_from(list(places.values())))))
         kind = draw(st.sampled_from(["replace"] * 6 + ["drop", "double", "swap", "rename"]))
         if kind == "drop" and key != "":
             del holder[key]
         elif kind == "double" and isinstance(holder, list):
             holder.insert(key, holder[key])
         elif kind == "swap":
-            other, place = draw(st.sampled_from(places))
+            other, place = draw(st.sampled_from(draw(st.sampled_from(list(places.values())))))
             holder[key] = copy.deepcopy(other[place])
         elif kind == "rename" and isinstance(holder, dict) and key != "":
             holder[draw(hostile_texts)] = holder.pop(key)
@@ -104,13 +101,22 @@ def changed_json(draw: st.DrawFn, document: Any) -> bytes:
     return text.encode()
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Where the values of a document are: each with what holds it and its key there."""
-    items = list(value.items() if isinstance(value, dict) else enumerate(value))
-    for key, item in items:
-        yield value, key
-        if isinstance(item, dict | list):
-            yield from _places(item)
+def _places(value: Any) -> dict[str, list[tuple[Any, Any]]]:
+    """Where the values of a document are: each with what holds it and its key there.
+
+    Grouped by path without the numbers in lists, so that a long list is not all that is drawn.
+    """
+    found: dict[str, list[tuple[Any, Any]]] = {}
+
+    def visit(holder: Any, path: str) -> None:
+        for key, item in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            here = f"{path}.{key}" if isinstance(holder, dict) else f"{path}[]"
+            found.setdefault(here, []).append((holder, key))
+            if isinstance(item, dict | list):
+                visit(item, here)
+
+    visit(value, "")
+    return found
 
 
 @st.composite

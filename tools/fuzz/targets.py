@@ -2,6 +2,7 @@
 
 from tools.fuzz.data_sources import DATA_SOURCES
 from tools.fuzz.harness import ROOT, Target
+from tools.fuzz.networks import NETWORKS, WEIGHT_FILES
 from tools.fuzz.preprocessing_files import PREPROCESSING_FILES
 from tools.fuzz.results import AUDIT_FOLDERS, GAP_MODELS, POPULATION_TABLES
 
@@ -13,6 +14,8 @@ CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
+        NETWORKS,
+        WEIGHT_FILES,
         GAP_MODELS,
         PREPROCESSING_FILES,
         POPULATION_TABLES,
