@@ -320,7 +320,7 @@ def test_names_that_are_not_utf8(refused, onnx_gap, network, digits, tmp_path):
     assert onnx_gap("report", "audit").code == 0
     assert onnx_gap("compare", "audit", "audit").code == 0
     assert json.loads(Path("audit/audit.json").read_text())["classes"][3]["name"] == "3\udcff"
-    assert Path("audit/suspects.csv").read_text("utf-8").count("\\udce9.png") == 20
+    assert Path("audit/suspects.csv").read_text("utf-8").count("\\udce9.png") == 3  # 5 % of 60
 
 
 def test_warnings_of_libraries_do_not_come_before_the_sentence(spawn, network, tmp_path):
