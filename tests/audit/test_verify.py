@@ -64,7 +64,8 @@ def test_a_changed_table_of_classes_is_found(audit):
     assert {"files", "class table"} <= failed(verify_audit(audit)).keys()
     table.unlink()
     write_entries(audit, entries_of(audit, RESULT_FILES))
-    assert "classes.csv cannot be read" in str(pytest.raises(AnalyzerError, verify_audit, audit))
+    with pytest.raises(AnalyzerError, match=r"classes\.csv cannot be read"):
+        verify_audit(audit)
 
 
 def test_changed_chance_is_found(audit):
