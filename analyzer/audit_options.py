@@ -200,11 +200,12 @@ class MeasureOptions:
         parse=parse_part,
         least=0,
     )
-    suspects: int | None = option(
+    suspects: int | Literal["all"] | None = option(
         None,
-        "Training samples to list as suspicious, by name; 0 for none.  [default: 1 % of them, and "
-        "20 at least]",
-        metavar="N",
+        "Training samples to list as suspicious, by name: a number, 0 for none, or all.  "
+        "[default: 1 % of them; of few samples 20, but no more than 5 %]",
+        metavar="N|all",
+        parse=parse_part,
         least=0,
     )
 

@@ -10,7 +10,7 @@
 ``interpolation.npz``  per sample: what is named as it is mixed with others
 ``neighbors.npz``      per sample: what labels its neighbors have
 ``classes.csv``        what the record says of each class, a row a class
-``suspects.csv``       the samples that look most as if they were memorised, by name
+``suspects.csv``       the samples whose labels look wrong, by name
 ``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
 ``report.html``        what people read (:mod:`analyzer.audit.report`)
 ``manifest.json``      every file's SHA-256 (:mod:`analyzer.audit.result_manifest`)

@@ -27,6 +27,7 @@ from analyzer.audit.result_manifest import find_faults
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
+    evidence_of,
     find_suspects,
     pictures_of,
     write_suspects,
@@ -214,12 +215,10 @@ def _check_data(subject: Subject, counted: Any) -> None:
 
 def _write(folder: Path, result: AuditRecord, results: Mapping[str, Any], subject: Subject) -> None:
     """Write every file of the audit into an empty folder."""
-    counted = results["ablation"]
-    suspects = find_suspects(
-        counted.samples, subject.site.channels, result.suspects, subject.source
-    )
+    evidence = evidence_of(results, subject.site.channels)
+    suspects = find_suspects(evidence, result.suspects, subject.source)
     write_class_table(folder, result)
-    write_suspects(folder, suspects, pictures_of(suspects, subject.source))
+    write_suspects(folder, suspects, pictures_of(suspects, evidence, result, subject.source))
     for measure in MEASURES:
         if measure.name in results:
             measure.write(folder, results[measure.name])

@@ -154,7 +154,14 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
     if result.suspects:
-        yield "suspects", f"{result.suspects} samples to look at: {out / 'suspects.csv'}"
+        from analyzer.audit.suspects import why_without_neighbors
+
+        why = why_without_neighbors(result)
+        yield (
+            "suspects",
+            f"{result.suspects:,} samples to look at: {out / 'suspects.csv'}"
+            + (f" (sorted without neighbors and hold: {why})" if why else ""),
+        )
     yield "report", str(out / "report.html")
 
 

@@ -278,6 +278,8 @@ def _check_left_out(file: _File, left_out: LeftOut, source: JsonSource) -> None:
         values = getattr(left_out, name)
         if len(values) != networks:
             raise source.wrong(f"{where}.{name}", f"{networks} numbers", values)
+    if not 0 <= left_out.floor < math.inf:
+        raise source.wrong(f"{where}.floor", "a finite number of at least 0", left_out.floor)
     weights = left_out.weights
     if weights and (
         len(weights) != networks or min(weights) < 0 or not coverage - 1e-9 <= sum(weights) < 1
