@@ -273,4 +273,4 @@ def _rows(audits: Sequence[_Audit], comparisons: Sequence[Comparison]) -> list[_
 
 
 def _short(name: str) -> str:
-    return {"kappa": "κ", "area_descending": "area E", "area_ascending": "area Eʳ"}.get(name, name)
+    return {"kappa": "κ", "area_descending": "E", "area_ascending": "Eʳ"}.get(name, name)

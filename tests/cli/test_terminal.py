@@ -31,12 +31,21 @@ def terminal(monkeypatch):
     return begin
 
 
+def until(shown, wanted):
+    """What a bar has drawn, once ``wanted`` is in it."""
+    ends = time.monotonic() + 10
+    while wanted not in (drawn := click.unstyle(shown.getvalue())):
+        assert time.monotonic() < ends, drawn
+        time.sleep(0.05)
+    return drawn
+
+
 def test_a_bar_shows_stage_amount_and_time_left(terminal):
     shown = terminal()
     with show_progress() as progress:
         progress("sweep", 10, 40)
-        time.sleep(0.3)
-    assert re.search(r"sweep .* 10/40 0:00 gone, 0:0\d left", click.unstyle(shown.getvalue()))
+        drawn = until(shown, "10/40")
+    assert re.search(r"sweep .* 10/40 0:0\d gone, 0:0\d left", drawn)
 
 
 def test_a_finished_bar_does_not_stand_while_other_work_runs(terminal):
@@ -45,13 +54,9 @@ def test_a_finished_bar_does_not_stand_while_other_work_runs(terminal):
         progress("sweep", 40, 40)
         progress("sweep", 40, 40)
         shown.truncate(0)
-        time.sleep(0.3)
-        drawn = click.unstyle(shown.getvalue())
-        assert "working" in drawn
-        assert "40/40" not in drawn
+        assert "40/40" not in until(shown, "working")
         progress("neighbors", 1, 2)
-        time.sleep(0.3)
-        assert "neighbors" in click.unstyle(shown.getvalue())
+        until(shown, "neighbors")
 
 
 def test_a_finished_stage_leaves_one_line(terminal):
@@ -66,7 +71,7 @@ def test_a_warning_has_lines_of_its_own_above_the_bar(terminal):
     shown = terminal()
     with show_progress() as progress:
         progress("sweep", 10, 40)
-        time.sleep(0.3)
+        until(shown, "10/40")
         warn("the preprocessing is probably wrong")
     lines = [
         re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).split("\r")[-1]
@@ -75,18 +80,24 @@ def test_a_warning_has_lines_of_its_own_above_the_bar(terminal):
     assert "Warning: the preprocessing is probably wrong" in [line.rstrip() for line in lines]
 
 
-def test_without_a_terminal_a_line_comes_every_so_often(capsys, monkeypatch):
-    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.2)
+def test_without_a_terminal_a_line_comes_every_so_often(monkeypatch):
+    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.1)
+    lines = []
+    monkeypatch.setattr(progress_module.click, "echo", lambda line, err: lines.append(line))
+
+    def wait_for(pattern):
+        ends = time.monotonic() + 10
+        while not any(re.fullmatch(pattern, line) for line in lines):
+            assert time.monotonic() < ends, lines
+            time.sleep(0.05)
+        lines.clear()
+
     with show_progress() as progress:
-        time.sleep(0.3)
+        wait_for(r"working, 0:0\d gone")
         progress("sweep", 10, 40)
-        time.sleep(0.25)
+        wait_for(r"sweep: 10 of 40 \(25%\), 0:0\d gone, 0:0\d left")
         progress("sweep", 40, 40)
-        time.sleep(0.25)
-    first, *others = capsys.readouterr().err.splitlines()
-    assert first == "working, 0:00 gone"
-    assert re.fullmatch(r"sweep: 10 of 40 \(25%\), 0:00 gone, 0:0\d left", others[0])
-    assert others[-1].startswith("working, ")
+        wait_for(r"working, 0:0\d gone")
 
 
 def test_progress_that_is_not_wanted_is_not_shown(terminal, monkeypatch):
