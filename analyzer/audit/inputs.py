@@ -8,7 +8,7 @@ import numpy as np
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import key_of
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit_options import AuditRequest, DataOptions, SiteOptions
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import DataError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
@@ -33,7 +33,7 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
         AnalyzerError: something does not exist, is damaged, or does not fit.
     """
     _check_options(request)
-    network, extra_inputs = open_network(request.model, request, request)
+    network, extra_inputs = open_network(request.model, request)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
     )
@@ -63,7 +63,7 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
 
 
 def open_network(
-    model: Path, site: SiteOptions, data_options: DataOptions
+    model: Path, options: AuditRequest
 ) -> tuple[surgery.Network, tuple[ExtraInput, ...]]:
     """The network in ``model`` with its extra inputs bound to the values they are given.
 
@@ -72,9 +72,9 @@ def open_network(
             :func:`analyzer.surgery.bind_inputs`.
     """
     network = surgery.load_network(
-        model, custom_ops=site.custom_ops, graph_budget=site.graph_budget
+        model, custom_ops=options.custom_ops, graph_budget=options.graph_budget
     )
-    given = {name: data.read_value(text) for name, text in data_options.inputs}
+    given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(network, given)
 
 

@@ -413,7 +413,7 @@ def _end_with(parent: int) -> None:
 
 
 def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
-    network, extra_inputs = open_network(member.model, request, request)
+    network, extra_inputs = open_network(member.model, request)
     source = data.open_data(
         test_data,
         keys=member.test_keys or request.keys,
