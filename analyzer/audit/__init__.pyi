@@ -1,5 +1,9 @@
 from .compare import Comparison, compare_audits
+from .ending import Ending, ending_of, ending_of_stop
 from .folder import finished_audit, read_record, to_dict
+from .junit_results import write_junit
+from .markdown_results import step_summary, write_model_card, write_summary
+from .mlflow_results import log_to_mlflow
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
 from .provenance import installed_versions
@@ -9,17 +13,25 @@ from .verify import Verification, verify_audit
 
 __all__ = [
     "Comparison",
+    "Ending",
     "Member",
     "Verification",
     "audit_population",
     "compare_audits",
+    "ending_of",
+    "ending_of_stop",
     "finished_audit",
     "installed_versions",
+    "log_to_mlflow",
     "read_manifest",
     "read_record",
     "render_report",
     "run_audit",
+    "step_summary",
     "to_dict",
     "verify_audit",
+    "write_junit",
+    "write_model_card",
     "write_population_figure",
+    "write_summary",
 ]

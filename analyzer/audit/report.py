@@ -28,7 +28,7 @@ from analyzer.measures.measure import ReportSection
 from analyzer.measures.registry import MEASURES
 from analyzer.printable import printable
 
-__all__ = ["Page", "html_of", "page_of", "render_report"]
+__all__ = ["Page", "Scale", "expected_accuracy", "html_of", "page_of", "render_report"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN = 24  # of the suspects
@@ -101,7 +101,7 @@ def page_of(folder: str | Path) -> Page:
         title=re.split(r"[\\/]", record.model.path)[-1],
         created=_moment(record.created),
         warnings=_warnings(record),
-        scale=_scale(record),
+        scale=expected_accuracy(record),
         doubt=doubt_of(record),
         sections=tuple(section for section in sections if section is not None),
         suspects=tuple((one, _picture(thumbnails.get(one.index))) for one in suspects),
@@ -135,7 +135,8 @@ def _picture(png: bytes | None) -> Picture | None:
     return Picture(f"data:image/png;base64,{b64encode(png).decode()}", width <= _COARSE)
 
 
-def _scale(record: AuditRecord) -> Scale | None:
+def expected_accuracy(record: AuditRecord) -> Scale | None:
+    """What the estimate says of unseen data, whether or not it can be relied on; None without."""
     if record.gap is None:
         return None
     gap = record.gap
