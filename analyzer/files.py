@@ -23,6 +23,7 @@ __all__ = [
     "aside",
     "check_names",
     "integers",
+    "make_parents",
     "prepare_folder",
     "read_arrays",
     "read_json",
@@ -58,6 +59,21 @@ def aside(path: str | Path) -> Iterator[Path]:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
             "exists, can be written and has room."
+        ) from error
+
+
+def make_parents(path: str | Path) -> None:
+    """Make the folder of the file ``path`` if needed.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder of {path} cannot be made: {error.strerror or error}. Name a file in a "
+            "folder that exists or can be made."
         ) from error
 
 

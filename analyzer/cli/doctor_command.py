@@ -10,7 +10,13 @@ from analyzer.cli.options import json_option
 from analyzer.cli.terminal import complain, print_facts, print_json, warn
 
 _TRIED = "zoo:digits-c0"
-_EXTRAS = {"plot": "matplotlib", "parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
+_EXTRAS = {
+    "plot": "matplotlib",
+    "parquet": "pyarrow",
+    "zoo": "torch",
+    "dask": "distributed",
+    "mlflow": "mlflow",
+}
 
 
 @click.command("doctor", short_help="Say what this installation can do.")

@@ -1,6 +1,7 @@
 """Options of the command line: an audit's (:mod:`analyzer.audit_options`), and some of its own."""
 
 import math
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from analyzer.option_fields import Option, options_of
 __all__ = [
     "PATH",
     "Number",
+    "ResultFile",
     "budget_options",
     "data_options",
     "graph_budget_option",
@@ -92,6 +94,31 @@ class _Named(_Path):
         if value == "":
             self.fail(f"It is empty; name a {'folder' if self.dir_okay else 'file'}.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class ResultFile(click.Path):
+    """A file that is written when all else is done; that it cannot be is said at once.
+
+    Args:
+        auto: whether the word "auto" may stand in its place.
+    """
+
+    name = "file"
+
+    def __init__(self, auto: bool = False):
+        super().__init__(path_type=Path, dir_okay=False)
+        self._auto = auto
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if self._auto and value == "auto":
+            return value
+        if value == "":
+            self.fail("It is empty; name a file.", param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        there = next((one for one in path.absolute().parents if os.path.lexists(one)), path)
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            self.fail(f"{there} is not a folder that can be written.", param, ctx)
+        return path
 
 
 def out_folder(what: str) -> Decorator:
