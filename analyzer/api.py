@@ -149,6 +149,9 @@ def audit_request(
     if out == "":
         raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
     declared = preprocess_options(preprocess)
+    options["test_keys"] = options.get("test_keys") or options.get("keys")
+    if options.get("test_data") is not None:
+        options["test_data"] = str(options["test_data"])
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys
         if declared.preset is None:
@@ -199,6 +202,8 @@ def inspect_network(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
+    img_size: tuple[int, int] | None = None,
+    graph_budget: float | None = 1.0,
 ) -> "Outline":
     """What could be masked in a network, the site in force, and what a sweep would cost.
 
@@ -209,16 +214,22 @@ def inspect_network(
         axis: channel axis, with a tensor as ``site``.
         output: output with the scores, if there are several.
         custom_ops: library of operators that the network uses.
+        img_size: height and width of the image that is run to know the cost, where the network
+            leaves its shapes open; by default 224 × 224.
+        graph_budget: how many times the limits for a stranger's graph it may have; None for none.
 
     Raises:
         ModelError: the file is no network that can be analysed.
         SiteError: nothing fits ``site``, or there is no default.
     """
     from analyzer import surgery
+    from analyzer.audit import outline_with_cost
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
-    return surgery.outline_network(network, found, output=output)
+    return outline_with_cost(network, found, output, img_size=img_size)
 
 
 def write_masked(
@@ -230,6 +241,7 @@ def write_masked(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
+    graph_budget: float | None = 1.0,
 ) -> Path:
     """Write a network with a channel mask, float [1 or N, M], as an extra input.
 
@@ -238,7 +250,7 @@ def write_masked(
     Args:
         model: path of an ONNX file, or "zoo:NAME".
         out: the file to write.
-        site, at, axis, output, custom_ops: as of :func:`inspect_network`.
+        site, at, axis, output, custom_ops, graph_budget: as of :func:`inspect_network`.
 
     Raises:
         ModelError, SiteError: as :func:`inspect_network`.
@@ -246,7 +258,9 @@ def write_masked(
     """
     from analyzer import surgery
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
     return Path(out)
@@ -257,7 +271,10 @@ def audit_population(
     out: str | Path,
     *,
     preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
+    gap_model: str | Path | None = None,
     jobs: int = 1,
+    skip_failed: bool = False,
+    page: bool = False,
     progress: Progress = _silent,
     **options: Any,
 ) -> "PopulationTable":
@@ -268,12 +285,18 @@ def audit_population(
             test_data, train_accuracy, test_accuracy and gap.
         out: folder that takes the table and an audit folder a network.
         preprocess: as of :func:`audit_network`, the same for all networks.
+        gap_model: likewise.
         jobs: networks audited at once, each in a process of its own.
+        skip_failed: go on after a network that cannot be audited, and warn of it, rather than
+            stop; either way ``out/failed.csv`` names those that failed, and the table has the
+            networks that are done.
+        page: also write ``out/population.html``, the table for people.
         progress: called with ("networks", done, total).
         options: as of :func:`audit_network`.
 
     Raises:
-        AnalyzerError: what is wrong with the networks that could not be audited.
+        AnalyzerError: what is wrong with the network that could not be audited, or that none
+            could be.
     """
     from analyzer.audit import audit_population as audit_all
     from analyzer.audit import read_manifest
@@ -286,9 +309,21 @@ def audit_population(
         data=members[0].train_data,
         out=Path(out),
         preprocess=preprocess_options(preprocess),
+        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model_name="" if gap_model is None else str(gap_model),
         **_coerced(options),
     )
-    return audit_all(members, template, Path(out), jobs=jobs, progress=progress, say=_warn)
+    found = audit_all(
+        members,
+        template,
+        Path(out),
+        jobs=jobs,
+        skip_failed=skip_failed,
+        page=page,
+        progress=progress,
+        say=_warn,
+    )
+    return found.table
 
 
 def fit_gap_model(
@@ -333,20 +368,35 @@ def fit_gap_model(
 
 
 def compare_audits(
-    before: "str | Path | Audit", after: "str | Path | Audit", *, tolerance: float = 0.01
+    before: "str | Path | Audit",
+    after: "str | Path | Audit",
+    *,
+    tolerance: float = 0.01,
+    resamples: int = 2000,
+    seed: int = 0,
+    page: str | Path | None = None,
 ) -> "Comparison":
     """Compare two audits.
 
     Args:
         before, after: audit folders.
         tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
+        resamples: drawings of the samples, for the noise of the differences.
+        seed: of these.
+        page: HTML file to write; None to write none.
 
     Raises:
         AuditFolderError: one of the folders holds no readable audit.
+        OutputError: ``page`` cannot be written.
     """
     from analyzer.audit import compare_audits as compare
+    from analyzer.audit import write_comparison
 
-    return compare(_folder(before), _folder(after), tolerance=tolerance)
+    folders = _folder(before), _folder(after)
+    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed)
+    if page is not None:
+        write_comparison(folders, [found], page)
+    return found
 
 
 def verify_audit(
@@ -354,6 +404,10 @@ def verify_audit(
     *,
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
+    signature: str | Path | None = None,
+    allowed_signers: str | Path | None = None,
+    signer: str | None = None,
+    graph_budget: float | None = 1.0,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
 
@@ -361,9 +415,14 @@ def verify_audit(
         folder: audit folder.
         model: the network, or "zoo:NAME"; by default where the audit says it was.
         gap_model: likewise.
+        signature: file that ``ssh-keygen -Y sign -n onnx-gap`` made of ``manifest.json``.
+        allowed_signers: file of those who may sign, as ssh-keygen reads it.
+        signer: the one of them that must have signed; by default any.
+        graph_budget: as of :func:`inspect_network`.
 
     Raises:
-        AuditFolderError: a file of the folder is missing or unreadable.
+        AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
+            checked.
         ModelError, GapModelError: what was named is not one.
     """
     from analyzer.audit import read_record
@@ -377,6 +436,10 @@ def verify_audit(
         gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
         if gap_model is None
         else gap_model_path(gap_model),
+        signature=None if signature is None else Path(signature),
+        allowed_signers=None if allowed_signers is None else Path(allowed_signers),
+        signer=signer,
+        graph_budget=graph_budget,
     )
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
 from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
     parse_assignment,
+    parse_factor,
     parse_names,
     parse_part,
     parse_size,
@@ -25,21 +27,47 @@ __all__ = [
     "RANKS",
     "SITES",
     "AuditRequest",
+    "BudgetOptions",
     "DataOptions",
     "LimitOptions",
     "MeasureOptions",
     "RunOptions",
     "SiteOptions",
+    "TestOptions",
 ]
 
 RANKS = ("l1", "selectivity", "random")
 """What units can be ranked by."""
 
-GATES = ("upper", "estimate")
+GATES = ("upper", "estimate", "measured")
 """What a limit of the gap can be held against."""
 
 SITES = ("activation", "conv")
 """What a convolution's name can mean as a site."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """How much the files may ask for."""
+
+    budget: tuple[tuple[str, int], ...] = option(
+        (),
+        "Raise what a file may ask for before it is refused, such as pixels=200M; refusals name "
+        "it. May be repeated.",
+        metavar="NAME=N",
+        parse=parse_budget,
+        repeated=True,
+        setting=False,
+    )
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets in force.
+
+        Raises:
+            AnalyzerError: one that does not exist is given.
+        """
+        return DEFAULT_BUDGETS.raised(self.budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +98,14 @@ class SiteOptions:
         None,
         "Library of custom operators that the network uses, as onnxruntime loads it.",
         metavar="LIB",
+    )
+    graph_budget: float | None = option(
+        1.0,
+        "Let the network's graph have X times the nodes, loops and tensors that are taken from "
+        "strangers; none for no limits.",
+        metavar="X|none",
+        parse=parse_factor,
+        show_default=True,
     )
 
 
@@ -199,17 +235,37 @@ class MeasureOptions:
         parse=parse_part,
         least=0,
     )
-    suspects: int | None = option(
+    suspects: int | Literal["all"] | None = option(
         None,
-        "Training samples to list as suspicious, by name; 0 for none.  [default: 1 % of them, and "
-        "20 at least]",
-        metavar="N",
+        "Training samples to list as suspicious, by name: a number, 0 for none, or all.  "
+        "[default: 1 % of them; of few samples 20, but no more than 5 %]",
+        metavar="N|all",
+        parse=parse_part,
         least=0,
     )
 
     def chance_of(self, classes: int) -> float:
         """The chance level for a network of so many classes."""
         return 1 / classes if self.chance is None else self.chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestOptions:
+    """Data that the network was not trained on, where there are some."""
+
+    __test__ = False  # no test of pytest's
+
+    test_data: str | None = option(
+        None,
+        "Test data, read like --data: the measured gap stands beside the estimate.",
+        metavar="DATA",
+    )
+    test_keys: tuple[str, str] | None = option(
+        None,
+        "Names of the arrays in an .npz file of test data.  [default: as --keys]",
+        metavar="X,Y",
+        parse=parse_names,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +281,8 @@ class LimitOptions:
     )
     gate: str = option(
         "upper",
-        "What --max-gap is held against: the upper end of the interval, or the estimate itself.",
+        "What --max-gap is held against: the upper end of the interval, the estimate itself, or "
+        "the gap measured on --test-data.",
         metavar="|".join(GATES),
         choices=GATES,
         show_default=True,
@@ -246,7 +303,9 @@ class LimitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions, LimitOptions):
+class AuditRequest(
+    SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions, BudgetOptions
+):
     """Everything that an audit is asked for."""
 
     model: Path

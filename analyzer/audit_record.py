@@ -209,6 +209,12 @@ class AuditRecord:
     schema: int = SCHEMA
 
     @property
+    def class_names(self) -> Mapping[int, str]:
+        """The names of all classes, with and without samples, by index."""
+        names = {one.index: one.name for one in self.classes}
+        return names | {one.index: one.name for one in self.empty_classes}
+
+    @property
     def rank(self) -> str:
         """What units were ranked by."""
         return str(self.settings.get("rank", "l1"))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.folder import REPORT, RESULT_FILES, write_record
+from analyzer.audit.class_table import write_class_table
+from analyzer.audit.folder import REPORT, RESULT_FILES, read_record, write_record
 from analyzer.audit.report import html_of, page_of
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit_record import AuditRecord
@@ -15,8 +16,9 @@ __all__ = ["rewrite_arrays", "rewrite_record", "seal"]
 
 
 def seal(folder: Path) -> None:
-    """Render the report where the files allow it, and write the manifest of what is there."""
+    """Write what follows from the files, the report where they allow it, and their manifest."""
     try:
+        write_class_table(folder, read_record(folder))
         html = html_of(page_of(folder))
     except (AnalyzerError, RuntimeError):  # what it would show is impossible
         html = "no report"

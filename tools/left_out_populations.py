@@ -19,6 +19,7 @@ from scipy.stats import kendalltau
 
 from analyzer.estimation import (
     GapModel,
+    LeftOutEstimates,
     PopulationTable,
     estimate_left_out_populations,
     fit_across_populations,
@@ -26,7 +27,6 @@ from analyzer.estimation import (
     weighted_plane,
     write_gap_model,
 )
-from analyzer.estimation.intervals import covers
 from analyzer.files import write_text
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -46,6 +46,15 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 COVERAGE = 0.9
 """Nominal, of the intervals."""
+
+CHOSEN_ON = (
+    "digits", "digits-clean", "digits-confusable", "fashion-clean", "fashion-confusable",
+    "fashion-mobilenet", "fashion-resnet", "fashion-task8", "glyphs-clean", "glyphs-confusable",
+)  # fmt: skip
+"""The populations that there were when the features of ``zoo:any`` were chosen."""
+
+LIMITS = (0.1, 0.2, 0.4)
+"""Of the gap, at which verdicts are counted."""
 
 ENOUGH = 10  # populations: without one of them, 9 give an interval of that coverage
 
@@ -123,7 +132,8 @@ This page shows how far that carries: a line is fitted on all populations but on
 The populations are small, and were trained for this (`onnx-gap zoo train NAME`): *clean* ones
 differ in images a class, width, depth and recipe; *resnet* and *mobilenet* have 0 to 60 % of their
 labels drawn at random; *confusable* ones have 1 to 20 % of them changed to a class that looks
-alike; *task8* has the hyperparameters of PGDL's task 8, at a size that trains on a processor. More
+alike; *labels* ones 1 to 20 % of them drawn at random; *task8* has the hyperparameters of PGDL's
+task 8, at a size that trains on a processor. More
 networks are declared than have been trained so far, so read small differences as none. Networks
 that are no better than chance on their training data are left out. Written by
 `python -m tools.left_out_populations docs/measures docs/MEASURES.md`.
@@ -144,6 +154,7 @@ def page(tables: Mapping[str, PopulationTable]) -> str:
     text += ["## The order within each population", ""]
     text += ["Kendall's τ of the estimates with the gap, each population left out whole.", ""]
     text += _taus(by_population)
+    text += _never_seen(tables)
     if len(tables) >= ENOUGH:
         text += ["", *_intervals(tables)]
     return "\n".join(text) + "\n"
@@ -173,24 +184,83 @@ def _taus(rows: Sequence[LeftOut]) -> Iterator[str]:
         yield f"| {row.name} | {' | '.join(f'{row.tau(choice):+.2f}' for choice in choices)} |"
 
 
+def _never_seen(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
+    """The populations that came after the choice, by a line through those that were there."""
+    new = [name for name in tables if name not in CHOSEN_ON]
+    if not new or len(new) == len(tables):
+        return
+    columns = {
+        name: _columns(table, CHOICES["both and accuracy"]) for name, table in tables.items()
+    }
+    old = [columns[name] for name in tables if name in CHOSEN_ON]
+    weight = np.concatenate([np.full(len(one["gap"]), 1 / len(one["gap"])) for one in old])
+    choices = ("the mean", "both", "both and accuracy")
+    lines = {choice: _fitted(_stacked(old), weight, CHOICES[choice]) for choice in choices}
+    yield f"""
+## Populations that came after the choice
+
+The features were chosen when there were {len(old)} of these populations. A line through those, on
+the {len(new)} that were audited since:
+"""
+    yield f"| population | networks | {' | '.join(choices)} |"
+    yield "|---" * (2 + len(choices)) + "|"
+    rows = []
+    for name in new:
+        one = columns[name]
+        rows.append([np.abs(line(one) - one["gap"]).mean() for line in lines.values()])
+        yield f"| {name} | {len(one['gap'])} | {' | '.join(f'{e:.3f}' for e in rows[-1])} |"
+    yield f"| *mean of these* | | {' | '.join(f'{e:.3f}' for e in np.mean(rows, axis=0))} |"
+
+
 def _intervals(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
     found = estimate_left_out_populations(tables, coverage=COVERAGE)
     yield f"""## Intervals
 
 Both and accuracy, as `zoo:any` does it: the interval is made from the errors on the other
 populations, each left out in its turn, and meant to hold {COVERAGE:.0%} of the gaps of a population
-to come. Outside the others' domain it is the widest that any of them needed. It is cut to what a
-gap can be, 0 to the accuracy.
+to come. Errors are taken in units of the estimate plus 0.2, because networks with small gaps err by
+less. Outside the others' domain the interval is the widest that any of them needed. It is cut to
+what a gap can be, 0 to the accuracy.
 """
-    yield "| left out | error | held | mean width |"
-    yield "|---|---|---|---|"
+    yield "| left out | error | held | mean width | outside |"
+    yield "|---|---|---|---|---|"
     rows = []
-    for name, (gap, estimate, low, high) in found.items():
-        held = covers((low, high), gap).mean()
-        rows.append((np.abs(estimate - gap).mean(), held, (high - low).mean()))
-        yield f"| {name} | {rows[-1][0]:.3f} | {held:.0%} | {rows[-1][2]:.2f} |"
-    error, held, width = np.mean(rows, axis=0)
-    yield f"| *mean of these* | {error:.3f} | {held:.0%} | {width:.2f} |"
+    for name, one in found.items():
+        error, width = np.abs(one.estimate - one.gap).mean(), (one.high - one.low).mean()
+        rows.append((error, one.held.mean(), width, (~one.inside).mean()))
+        yield _interval_row(name, rows[-1])
+    yield _interval_row("*mean of these*", np.mean(rows, axis=0))
+    yield ""
+    yield from _verdicts(list(found.values()))
+
+
+def _interval_row(name: str, row: Sequence[float]) -> str:
+    error, held, width, outside = row
+    return f"| {name} | {error:.3f} | {held:.0%} | {width:.2f} | {outside:.0%} |"
+
+
+def _verdicts(found: Sequence[LeftOutEstimates]) -> Iterator[str]:
+    yield """## Verdicts
+
+What `audit --max-gap` says of these networks, each population left out whole: pass where the upper
+end of the interval is within the limit, not judgeable outside the domain of the others. Shares are
+of all networks with that gap; a pass over the limit is the error that matters.
+"""
+    yield (
+        "| limit | networks within it | pass | fail | not judgeable "
+        "| networks over it | pass | fail | not judgeable |"
+    )
+    yield "|---" * 9 + "|"
+    gap, high = (np.concatenate([getattr(one, name) for one in found]) for name in ("gap", "high"))
+    inside = np.concatenate([one.inside for one in found])
+    for limit in LIMITS:
+        cells = [f"{limit:g}"]
+        for those in (gap <= limit, gap > limit):
+            passed = (inside & (high <= limit))[those].mean()
+            failed = (inside & (high > limit))[those].mean()
+            unknown = (~inside)[those].mean()
+            cells += [str(those.sum()), f"{passed:.1%}", f"{failed:.1%}", f"{unknown:.1%}"]
+        yield f"| {' | '.join(cells)} |"
 
 
 def any_network(tables: Mapping[str, PopulationTable]) -> GapModel:

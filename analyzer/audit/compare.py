@@ -1,12 +1,14 @@
-"""Two audits side by side: what changed, and whether it may be compared at all."""
+"""Two audits side by side: what changed, by more than sampling noise or not, and what compares."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analyzer.audit.folder import finished_audit
+from analyzer.audit.sampling_noise import ClassNoise, SamplingNoise, measure_sampling_noise
 from analyzer.audit_record import AuditRecord, ClassRecord
+from analyzer.measures.ablation.result_files import read_samples
 
 __all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
 
@@ -36,10 +38,17 @@ class ClassChange:
     accuracy: Change
     zeta: Change
     kappa: Change
+    noise: Mapping[str, ClassNoise] = field(default_factory=dict)  # by quantity, where it is known
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The quantities that changed by more than sampling noise."""
+        return tuple(name for name, found in self.noise.items() if found.beyond)
 
     def to_dict(self) -> dict[str, Any]:
         changes = {name: getattr(self, name).to_dict() for name in ("accuracy", "zeta", "kappa")}
-        return {"index": self.index, "name": self.name, **changes}
+        noise = {name: asdict(found) for name, found in self.noise.items()}
+        return {"index": self.index, "name": self.name, **changes, "noise": noise}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class Comparison:
     tolerance: float
     reasons: tuple[str, ...]  # what got worse by more than the tolerance
     warnings: tuple[str, ...]  # what the two audits do not have in common
+    comparable: bool  # whether ζ and κ are the same quantities in both
+    noise: SamplingNoise  # of the differences
 
     @property
     def worse(self) -> bool:
@@ -70,6 +81,8 @@ class Comparison:
             "worse": self.worse,
             "reasons": list(self.reasons),
             "warnings": list(self.warnings),
+            "comparable": self.comparable,
+            "noise": self.noise.to_dict(),
             "tolerance": self.tolerance,
             "accuracy": self.accuracy.to_dict(),
             "zeta": self.zeta.to_dict(),
@@ -79,21 +92,34 @@ class Comparison:
         }
 
 
-def compare_audits(before: str | Path, after: str | Path, *, tolerance: float = 0.01) -> Comparison:
+def compare_audits(
+    before: str | Path,
+    after: str | Path,
+    *,
+    tolerance: float = 0.01,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
     """Compare the audit in folder ``after`` with the one in folder ``before``.
 
     Args:
         before: audit folder to hold against.
         after: audit folder in question.
         tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
+        resamples: drawings of the samples, for the noise of the differences.
+        seed: of these.
 
     Raises:
         AuditFolderError: one of the folders holds no whole audit.
+        DataError: ``resamples`` is too low.
     """
     with finished_audit(before) as a, finished_audit(after) as b:
-        pass
+        noise = measure_sampling_noise(
+            (a, read_samples(before)), (b, read_samples(after)), resamples=resamples, seed=seed
+        )
+    comparable = a.rank == b.rank
     gap = None
-    if a.gap and b.gap and a.gap.gap_model == b.gap.gap_model:
+    if comparable and a.gap and b.gap and a.gap.gap_model == b.gap.gap_model:
         gap = Change(a.gap.estimate, b.gap.estimate)
     zeta, kappa = Change(a.zeta, b.zeta), Change(a.kappa, b.kappa)
     return Comparison(
@@ -103,15 +129,19 @@ def compare_audits(before: str | Path, after: str | Path, *, tolerance: float = 
         zeta=zeta,
         kappa=kappa,
         gap=gap,
-        classes=tuple(_class_changes(a.classes, b.classes)),
+        classes=tuple(_class_changes(a.classes, b.classes, noise.classes)),
         tolerance=tolerance,
-        reasons=tuple(_reasons(zeta, kappa, gap, tolerance)),
+        reasons=tuple(_reasons(zeta, kappa, gap, tolerance, comparable)),
         warnings=tuple(_warnings(a, b)),
+        comparable=comparable,
+        noise=noise,
     )
 
 
 def _class_changes(
-    before: tuple[ClassRecord, ...], after: tuple[ClassRecord, ...]
+    before: Sequence[ClassRecord],
+    after: Sequence[ClassRecord],
+    noise: Mapping[int, Mapping[str, ClassNoise]],
 ) -> Iterator[ClassChange]:
     matching = {entry.index: entry for entry in before}
     for entry in after:
@@ -123,15 +153,18 @@ def _class_changes(
                 accuracy=Change(old.accuracy, entry.accuracy),
                 zeta=Change(old.zeta, entry.zeta),
                 kappa=Change(old.kappa, entry.kappa),
+                noise=noise.get(entry.index, {}),
             )
 
 
-def _reasons(zeta: Change, kappa: Change, gap: Change | None, tolerance: float) -> Iterator[str]:
+def _reasons(
+    zeta: Change, kappa: Change, gap: Change | None, tolerance: float, comparable: bool
+) -> Iterator[str]:
     # A difference of 0.01 as floats can exceed 0.01 by a rounding error, which is no change.
     limit = tolerance + 1e-12
-    if zeta.difference > limit:
+    if comparable and zeta.difference > limit:
         yield f"ζ rose by {zeta.difference:.4f}, from {zeta.before:.4f} to {zeta.after:.4f}."
-    if -kappa.difference > limit:
+    if comparable and -kappa.difference > limit:
         yield f"κ fell by {-kappa.difference:.4f}, from {kappa.before:.4f} to {kappa.after:.4f}."
     if gap and gap.difference > limit:
         yield (

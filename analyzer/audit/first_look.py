@@ -12,11 +12,11 @@ import numpy as np
 
 from analyzer import data, runtime
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, limits_of, verdict_of
-from analyzer.audit.whole_network import predict_whole
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
 from analyzer.errors import AuditStopped, parameter
 from analyzer.measures.measure import Subject
+from analyzer.measures.whole_network import predict_whole
 from analyzer.records import Progress
 
 __all__ = ["find_class_order", "look_first"]

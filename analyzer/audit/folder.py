@@ -9,7 +9,8 @@
                        margins
 ``interpolation.npz``  per sample: what is named as it is mixed with others
 ``neighbors.npz``      per sample: what labels its neighbors have
-``suspects.csv``       the samples that look most as if they were memorised, by name
+``classes.csv``        what the record says of each class, a row a class
+``suspects.csv``       the samples whose labels look wrong, by name
 ``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
 ``report.html``        what people read (:mod:`analyzer.audit.report`)
 ``manifest.json``      every file's SHA-256 (:mod:`analyzer.audit.result_manifest`)
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.audit.class_table import CLASSES
 from analyzer.audit.result_manifest import (
     MANIFEST,
     check_files,
@@ -68,6 +70,7 @@ AUDIT = "audit.json"
 REPORT = "report.html"
 RESULT_FILES = (
     *(name for measure in MEASURES for name in measure.files),
+    CLASSES,
     SUSPECTS,
     THUMBNAILS,
     REPORT,

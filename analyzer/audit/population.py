@@ -1,28 +1,54 @@
 """Audits of a population of networks, and the table that a gap model is fitted on."""
 
+import contextlib
 import csv
+import functools
+import io
+import math
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import threading
+import time
+import unicodedata
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from analyzer import data, estimation, runtime
-from analyzer.audit.assemble_record import some_of
+from analyzer.audit.folder import key_of
 from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import open_network
+from analyzer.audit.population_page import write_page
+from analyzer.audit.population_result import (
+    AUDITS,
+    FAILED,
+    PAGE,
+    TABLE,
+    AuditedNetwork,
+    AuditedPopulation,
+    ReplacedNetworks,
+    table_of,
+    write_failures,
+)
 from analyzer.audit.run import run_audit
-from analyzer.audit.whole_network import predict_whole
 from analyzer.audit_options import AuditRequest
-from analyzer.errors import AnalyzerError, DataError
+from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.measures.registry import feature_values
+from analyzer.measures.whole_network import predict_whole
 from analyzer.records import Progress
+from analyzer.whole_files import read_text
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 
 _REQUIRED = ("name", "model", "train_data")
-_SAFE_NAME = re.compile(r"[\w.-]+")
+_SAFE_NAME = re.compile(r"\w[\w.-]{0,99}")  # no hidden folder, no way out of this one
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +67,6 @@ class Member:
     cells: Mapping[str, str]  # the row as written
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What an audit adds to a network's row of the table."""
-
-    values: Mapping[str, float]
-    circumstances: estimation.AuditConditions
-    warnings: tuple[str, ...]
-
-
 def read_manifest(path: Path) -> tuple[Member, ...]:
     """The networks of a manifest: a CSV file, a row a network; paths are relative to it.
 
@@ -60,13 +77,11 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
     Raises:
         DataError: it cannot be read, or a row is not what it should be; the sentence names it.
     """
+    text = read_text(path, DEFAULT_BUDGETS, "The manifest")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise DataError(f"The manifest {path} cannot be read: {error.strerror}.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
         raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
     missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
@@ -77,11 +92,16 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
         raise DataError(f"The manifest {path} names no network; add a row for each.")
     base = path.resolve().parent
     members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for member in members:
-        if member.name in seen:
-            raise DataError(f"The manifest {path} names {member.name!r} twice; names are folders.")
-        seen.add(member.name)
+        # Folders whose names differ in case alone, or in how ü is written, are one on some systems.
+        alike = unicodedata.normalize("NFKC", member.name).casefold()
+        if alike in seen:
+            also = f" and {member.name!r}" if member.name != seen[alike] else ""
+            raise DataError(
+                f"The manifest {path} names {seen[alike]!r}{also} twice; names are folders."
+            )
+        seen[alike] = member.name
     return members
 
 
@@ -91,27 +111,57 @@ def audit_population(
     out: Path,
     *,
     jobs: int = 1,
+    skip_failed: bool = False,
+    page: bool = False,
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
-) -> estimation.PopulationTable:
+) -> AuditedPopulation:
     """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
 
-    What is finished is not run again. A network that fails does not keep the others from being
-    audited; the table is written once all of them are.
+    What is finished is not run again, also by a run with ``template.fresh`` that goes on where
+    one was interrupted. Networks whose worker process is lost are audited again; one that takes
+    its worker with it twice has failed.
 
     Args:
         template: the options, the same for every network.
         jobs: networks audited at once, by joblib; the caller's ``joblib.parallel_config`` picks
             another backend than processes on this machine.
+        skip_failed: go on after a network that cannot be audited, rather than stop there. Either
+            way the table has the networks that are done, and ``out/failed.csv`` those that failed.
+        page: also write ``out/population.html``.
         progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
 
     Raises:
-        AnalyzerError: what is wrong with the networks that could not be audited.
+        AnalyzerError: what is wrong with the network that could not be audited, or that none
+            could be.
         AuditFolderError: another run writes ``out``, and ``template`` is not to wait.
     """
     with locked(out, wait=template.wait, say=say):
-        return _audit_all(members, template, out, jobs, progress, say)
+        replaced = ReplacedNetworks(out) if template.fresh else None
+        networks, failures = _audit_all(
+            members, template, out, jobs, skip_failed, replaced, progress, say
+        )
+        write_failures(failures, out)
+        if not networks:
+            raise _none_left(failures, out, len(members))
+        done = [member for member in members if member.name in networks]
+        found = AuditedPopulation(
+            table=table_of(networks, [member.cells for member in done], template.rank),
+            networks=networks,
+            failures=failures,
+        )
+        estimation.write_population(found.table, out / TABLE)
+        if page:
+            write_page(found, out)
+        else:
+            (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
+        for whose, sentence in found.shared_warnings():
+            say(f"{whose}: {sentence}")
+        if failures and not skip_failed:
+            raise _stopped(failures, out, len(networks), len(members))
+        ReplacedNetworks(out).forget()
+    return found
 
 
 def _audit_all(
@@ -119,38 +169,143 @@ def _audit_all(
     template: AuditRequest,
     out: Path,
     jobs: int,
+    skip_failed: bool,
+    replaced: ReplacedNetworks | None,
     progress: Progress,
     say: Callable[[str], None],
-) -> estimation.PopulationTable:
+) -> tuple[dict[str, AuditedNetwork], dict[str, AnalyzerError]]:
+    """Networks and failures by name, each in the order of the manifest."""
+    keys = {member.name: key_of({**template.settings(), **member.cells}) for member in members}
+    tasks = {}
+    for member in members:
+        request = _request(member, template, out)
+        if replaced is not None and keys[member.name] in replaced:
+            request = replace(request, fresh=False)
+        tasks[member.name] = (member, request)
+    networks: dict[str, AuditedNetwork] = {}
+    failures: dict[str, AnalyzerError] = {}
+    progress("networks", 0, len(members))
+    with contextlib.closing(_outcomes(tasks, jobs, say)) as outcomes:
+        for number, (name, found) in enumerate(outcomes, 1):
+            if isinstance(found, AuditedNetwork):
+                networks[name] = found
+                if replaced is not None:
+                    replaced.add(keys[name])
+            else:
+                failures[name] = found
+                if not skip_failed:
+                    break
+                say(f"{name}: {found}")
+            progress("networks", number, len(members))
+    in_order = [member.name for member in members]
+    return (
+        {name: networks[name] for name in in_order if name in networks},
+        {name: failures[name] for name in in_order if name in failures},
+    )
+
+
+def _outcomes(
+    tasks: Mapping[str, tuple[Member, AuditRequest]],
+    jobs: int,
+    say: Callable[[str], None],
+    *,
+    again: bool = False,
+) -> Generator[tuple[str, AuditedNetwork | AnalyzerError], None, None]:
+    """What comes of each network, by name, as it is finished.
+
+    With a lost worker process joblib gives up all that are not finished. They are audited again in
+    two halves, and so on, until a network that always takes its worker with it is alone.
+
+    Args:
+        tasks: by name.
+        jobs: networks audited at once.
+        say: told that a worker was lost.
+        again: the network in ``tasks`` is alone, and was lost once already.
+    """
     import joblib  # a quarter of a second that a single audit does not pay
 
-    requests = [_request(member, template, out) for member in members]
     run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    rows: dict[str, _Row] = {}
-    failures: dict[str, str] = {}
-    tasks = (
-        joblib.delayed(_measured)(member, request)
-        for member, request in zip(members, requests, strict=True)
-    )
-    for number, (name, found) in enumerate(run(tasks), 1):
-        if isinstance(found, _Row):
-            rows[name] = found
-        else:
-            failures[name] = found
-            say(f"{name}: {found}")
-        progress("networks", number, len(members))
-    for sentence, names in _warnings(members, rows).items():
-        whose = "all networks" if len(names) == len(members) else some_of(names)
-        say(f"{whose}: {sentence}")
-    if failures:
-        raise AnalyzerError(
-            f"{len(failures)} of {len(members)} networks could not be audited "
-            f"({', '.join(failures)}); fix or remove their rows, then run the same command "
-            "again: the audits that are done are kept."
+    left = dict(tasks)
+    try:
+        for name, found in run(
+            joblib.delayed(_measured)(*task, os.getpid()) for task in tasks.values()
+        ):
+            del left[name]
+            yield name, found
+    except _lost_worker() as error:
+        if not left:
+            return
+        if again:
+            (name,) = left
+            yield name, _lost_twice()
+            return
+        say(
+            f"A worker process was lost ({type(error).__name__}); the {len(left)} networks that "
+            "are not finished are audited again, from where they were"
         )
-    population = _table(members, rows, template.rank)
-    estimation.write_population(population, out / "population.csv")
-    return population
+    except _lost_scheduler():
+        for name in left:
+            yield name, AnalyzerError("The Dask scheduler was lost before it was audited.")
+        return
+    if not left:
+        return
+    # What the lost run had begun may still be running elsewhere: its folders are waited for.
+    left = {name: (member, replace(one, wait=True)) for name, (member, one) in left.items()}
+    names = list(left)
+    half = (len(names) + 1) // 2
+    for part in (names[:half], names[half:]):
+        if part:
+            yield from _outcomes(
+                {name: left[name] for name in part}, jobs, say, again=len(names) == 1
+            )
+
+
+def _lost_twice() -> AnalyzerError:
+    return AnalyzerError(
+        "The process that audited it was killed, and once more when it was audited alone. It "
+        f"probably takes more memory than there is: give it less {parameter('memory')}, or audit "
+        f"fewer {parameter('jobs')} at once."
+    )
+
+
+def _lost_worker() -> tuple[type[Exception], ...]:
+    """What joblib raises when a worker process is gone: of its own processes, or of Dask's."""
+    dask = sys.modules.get("distributed")
+    return (BrokenExecutor, *((dask.KilledWorker,) if dask else ()))
+
+
+def _lost_scheduler() -> tuple[type[BaseException], ...]:
+    """What is raised when Dask's scheduler is gone."""
+    dask = sys.modules.get("distributed")
+    return (dask.CancelledError, dask.comm.CommClosedError) if dask else ()
+
+
+def _stopped(
+    failures: Mapping[str, AnalyzerError], out: Path, done: int, members: int
+) -> AnalyzerError:
+    """Why the run ends at the first network that could not be audited."""
+    ((name, why),) = failures.items()
+    return AnalyzerError(
+        f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds the "
+        f"{done} of {members} networks that are done. Correct or remove its row and run the same "
+        f"command again, or pass {parameter('skip_failed', True)} to go on with the others."
+    )
+
+
+def _none_left(failures: Mapping[str, AnalyzerError], out: Path, members: int) -> AnalyzerError:
+    """Why there is no table at all; one of an earlier run is removed."""
+    for name in (TABLE, PAGE):
+        (out / name).unlink(missing_ok=True)
+    name, why = next(iter(failures.items()))
+    if len(failures) == members > 1:
+        return AnalyzerError(
+            f"None of the {members} networks could be audited, {name!r} because: {why.message} "
+            f"{out / FAILED} says why of each."
+        )
+    return AnalyzerError(
+        f"The network {name!r} could not be audited: {why.message} None of the {members} networks "
+        "is done. Correct or remove its row and run the same command again."
+    )
 
 
 def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
@@ -162,8 +317,8 @@ def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
             raise DataError(f"{where}: the column {name!r} is empty.")
     if not _SAFE_NAME.fullmatch(cells["name"]):
         raise DataError(
-            f"{where}: the name {cells['name']!r} becomes a folder; use letters, digits, '.', "
-            "'_' and '-'."
+            f"{where}: the name {cells['name']!r} becomes a folder; use up to 100 letters, digits, "
+            "'.', '_' and '-', a letter, digit or '_' first."
         )
     return Member(
         name=cells["name"],
@@ -192,9 +347,12 @@ def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
     if not cells.get(name):
         return None
     try:
-        return float(cells[name])
+        number = float(cells[name])
     except ValueError:
-        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.")
+    return number
 
 
 def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
@@ -203,21 +361,33 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
         model=member.model,
         data=member.train_data,
         keys=member.keys or template.keys,
-        out=out.resolve() / "audits" / member.name,  # workers may stand elsewhere
+        out=out.resolve() / AUDITS / member.name,  # workers may stand elsewhere
         anyway=True,  # a table is of all networks, those that learned nothing among them
     )
 
 
-def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
-    """Audits one network, in a worker; an error comes back as a sentence."""
+def _measured(
+    member: Member, request: AuditRequest, parent: int
+) -> tuple[str, AuditedNetwork | AnalyzerError]:
+    """Audits one network, in a worker; bad input comes back as its error.
+
+    Args:
+        member: the network.
+        request: what is asked for.
+        parent: the process that gave this one its work, which ends with it.
+    """
+    if os.getppid() == parent:  # not on Dask, whose workers belong to somebody else
+        _end_with(parent)
     try:
-        result = run_audit(request)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries, in a process of its own
+            result = run_audit(request)
         train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
         if test is None and member.test_data is not None:
             test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, str(error)
+        return member.name, AnalyzerError(error.message)  # as plain as it is sent
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
@@ -227,24 +397,28 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, _Row | str]:
         "test_accuracy": unknown if test is None else test,
         "gap": unknown if gap is None else gap,
     }
-    return member.name, _Row(
-        {**feature_values(result), **values}, estimation.conditions_of(result), result.warnings
-    )
+    return member.name, AuditedNetwork.of(result, {**feature_values(result), **values})
 
 
-def _warnings(members: Sequence[Member], rows: Mapping[str, _Row]) -> Mapping[str, list[str]]:
-    """What audits warn of, each sentence once, with the networks that it is about."""
-    found: dict[str, list[str]] = {}
-    for member in members:
-        for sentence in rows[member.name].warnings if member.name in rows else ():
-            found.setdefault(sentence, []).append(member.name)
-    return found
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process soon after ``parent`` has, which may be killed and tell nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
-    network, extra_inputs = open_network(member.model, request, request)
+    network, extra_inputs = open_network(member.model, request)
     source = data.open_data(
-        test_data, keys=member.test_keys or request.keys, classes=request.classes
+        test_data,
+        keys=member.test_keys or request.keys,
+        classes=request.classes,
+        budgets=request.budgets,
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     samples = runtime.Samples(
@@ -255,28 +429,3 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
         ),
     )
     return predict_whole(network, extra_inputs, samples, request).accuracy
-
-
-def _table(
-    members: Sequence[Member], rows: Mapping[str, _Row], rank: str
-) -> estimation.PopulationTable:
-    measured = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
-    found = dict.fromkeys(name for member in members for name in rows[member.name].values)
-    features = [name for name in found if name not in measured]
-    known = ("name", "keys", "test_keys", *measured, *features)
-    further = [name for name in members[0].cells if name not in known]
-
-    def column(name: str) -> np.ndarray:
-        return np.array([rows[member.name].values.get(name, np.nan) for member in members])
-
-    cells = {name: tuple(member.cells.get(name, "") for member in members) for name in further}
-    audited = [rows[member.name].circumstances.to_cells() for member in members]
-    # Last, because a table of another run may be the manifest.
-    cells |= {estimation.RANK: (rank,) * len(members)}
-    cells |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
-    return estimation.PopulationTable(
-        name=tuple(member.name for member in members),
-        further=cells,
-        features={name: column(name) for name in features},
-        **{name: column(name) for name in measured},
-    )

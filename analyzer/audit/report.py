@@ -6,8 +6,8 @@ each measure its own section, and the templates escape every string.
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from analyzer.audit.folder import (
@@ -18,19 +18,26 @@ from analyzer.audit.folder import (
     read_record,
 )
 from analyzer.audit.folder_lock import locked
-from analyzer.audit.plots import DARK, LIGHT
+from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
-from analyzer.audit.suspects import Suspect, read_suspects, read_thumbnails
+from analyzer.audit.suspects import (
+    Suspect,
+    listed_conflicts,
+    neighbors_of,
+    read_evidence,
+    read_suspects,
+    read_thumbnails,
+    why_without_neighbors,
+)
 from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord
 from analyzer.files import write_text
 from analyzer.measures.measure import ReportSection
+from analyzer.measures.neighbors import ConflictPair
 from analyzer.measures.registry import MEASURES
-from analyzer.printable import printable
 
 __all__ = ["Page", "Scale", "expected_accuracy", "html_of", "page_of", "render_report"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN = 24  # of the suspects
 _COARSE = 48  # pixels
 
@@ -53,6 +60,23 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectCard:
+    """A suspect with its picture, and labels and pictures of its nearest neighbors."""
+
+    suspect: Suspect
+    picture: Picture | None
+    neighbors: tuple[tuple[str, Picture | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictCard:
+    """Two samples that look the same and have different labels, with their pictures."""
+
+    pair: ConflictPair
+    pictures: tuple[Picture | None, Picture | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Everything that the template shows."""
 
@@ -63,7 +87,9 @@ class Page:
     scale: Scale | None  # None without an estimate
     doubt: str  # why the estimate cannot be relied on; "" where it can
     sections: tuple[ReportSection, ...]  # of the measures
-    suspects: tuple[tuple[Suspect, Picture | None], ...]  # the first ones
+    suspects: tuple[SuspectCard, ...]  # the first ones
+    unsorted: str  # why they are sorted without neighbors and hold; "" if they are not
+    conflicts: tuple[ConflictCard, ...]  # the first ones
     facts: tuple[FactGroup, ...]
 
 
@@ -93,44 +119,52 @@ def page_of(folder: str | Path) -> Page:
     """
     folder = Path(folder)
     record = read_record(folder)
-    suspects = read_suspects(folder)[:_SHOWN] if record.suspects else ()
-    thumbnails = read_thumbnails(folder)
+    pictures = {index: _picture(png) for index, png in read_thumbnails(folder).items()}
     sections = (measure.report(folder, record) for measure in MEASURES)
     return Page(
         record=record,
         title=re.split(r"[\\/]", record.model.path)[-1],
-        created=_moment(record.created),
+        created=moment(record.created),
         warnings=_warnings(record),
         scale=expected_accuracy(record),
         doubt=doubt_of(record),
         sections=tuple(section for section in sections if section is not None),
-        suspects=tuple((one, _picture(thumbnails.get(one.index))) for one in suspects),
+        suspects=_suspect_cards(folder, record, pictures),
+        unsorted=why_without_neighbors(record),
+        conflicts=tuple(
+            ConflictCard(pair, (pictures.get(pair.index), pictures.get(pair.other_index)))
+            for pair in listed_conflicts(record)
+        ),
         facts=provenance_of(record),
     )
 
 
 def html_of(page: Page) -> str:
     """``page`` as one HTML document."""
-    # Imported here: an audit pays for the template engine only once it has something to show.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     rooms = dict.fromkeys(section.template.parent for section in page.sections)
-    environment = Environment(
-        loader=FileSystemLoader([_TEMPLATES, *rooms]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return render_page("report.html.jinja", folders=rooms, page=page, record=page.record)
+
+
+def _suspect_cards(
+    folder: Path, record: AuditRecord, pictures: Mapping[int, Picture]
+) -> tuple[SuspectCard, ...]:
+    if not record.suspects:
+        return ()
+    evidence, names = read_evidence(folder, record), record.class_names
+    return tuple(
+        SuspectCard(
+            suspect=one,
+            picture=pictures.get(one.index),
+            neighbors=tuple(
+                (names.get(label, str(label)), pictures.get(index))
+                for index, label in neighbors_of(evidence, one.index)
+            ),
+        )
+        for one in read_suspects(folder)[:_SHOWN]
     )
-    environment.filters.update(fixed=_fixed, percent=_percent)
-    template = environment.get_template("report.html.jinja")
-    document = template.render(page=page, record=page.record, light=LIGHT, dark=DARK)
-    return printable(document, keep="\n\t")
 
 
-def _picture(png: bytes | None) -> Picture | None:
-    if png is None:
-        return None
+def _picture(png: bytes) -> Picture:
     width = int.from_bytes(png[16:20], "big")  # where a PNG file has it
     return Picture(f"data:image/png;base64,{b64encode(png).decode()}", width <= _COARSE)
 
@@ -148,20 +182,3 @@ def _warnings(record: AuditRecord) -> tuple[str, ...]:
     # A gap estimate's first warning is its caution, which stands beside the estimate.
     said = [*record.warnings, *(record.gap.warnings[1:] if record.gap else ())]
     return tuple(dict.fromkeys(said))
-
-
-def _fixed(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def _moment(created: str) -> str:
-    if not created:
-        return ""
-    try:
-        return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    except ValueError:
-        return created

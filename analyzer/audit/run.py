@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
+from analyzer.audit.class_table import CLASSES, write_class_table
 from analyzer.audit.first_look import look_first
 from analyzer.audit.folder import (
     AUDIT,
@@ -26,6 +27,7 @@ from analyzer.audit.result_manifest import find_faults
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
+    evidence_of,
     find_suspects,
     pictures_of,
     write_suspects,
@@ -49,7 +51,7 @@ from analyzer.runtime.batching import OutOfMemory
 
 __all__ = ["run_audit"]
 
-_DERIVED = (REPORT, SUSPECTS, THUMBNAILS)
+_DERIVED = (CLASSES, REPORT, SUSPECTS, THUMBNAILS)
 """Files that are made from the others and the data, and made again where they do not match."""
 
 _APPLIED = (
@@ -213,11 +215,10 @@ def _check_data(subject: Subject, counted: Any) -> None:
 
 def _write(folder: Path, result: AuditRecord, results: Mapping[str, Any], subject: Subject) -> None:
     """Write every file of the audit into an empty folder."""
-    counted = results["ablation"]
-    suspects = find_suspects(
-        counted.samples, subject.site.channels, result.suspects, subject.source
-    )
-    write_suspects(folder, suspects, pictures_of(suspects, subject.source))
+    evidence = evidence_of(results, subject.site.channels)
+    suspects = find_suspects(evidence, result.suspects, subject.source)
+    write_class_table(folder, result)
+    write_suspects(folder, suspects, pictures_of(suspects, evidence, result, subject.source))
     for measure in MEASURES:
         if measure.name in results:
             measure.write(folder, results[measure.name])
@@ -343,6 +344,7 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
     settings = request.settings()
     return (
         not find_faults(request.out, RESULT_FILES)
+        and (request.out / CLASSES).is_file()
         and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
         and all(m.features_complete(finished) for m in MEASURES)
         and finished.made.auditor == request.auditor

@@ -1,70 +1,114 @@
-"""``suspects.csv``: the training samples that look most as if they were memorised, by name.
+"""``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
-Two things speak against a label: that the network is not sure of it, and that its answer is lost
-early as the least active units are removed. Where a network has learned most of its labels and not
-yet memorised the wrong ones, the first tells more; where it has memorised them, the second.
-Pictures of the first suspects lie beside the list in ``thumbnails.npz``, so that the report can be
-rendered again without the data.
+How suspicious a sample is, :mod:`analyzer.audit.suspicion` says. Pictures of the first suspects, of
+some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``, so
+that the report can be rendered again without the data.
 """
 
 import csv
 import io
 import math
+import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from analyzer.audit.suspicion import (
+    DEPTHS,
+    LabelDoubt,
+    ablation_suspicion,
+    doubt_labels,
+    most_suspicious,
+)
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, parameter
-from analyzer.files import read_arrays, write_arrays, write_text
+from analyzer.errors import AuditFolderError, DataError, parameter
+from analyzer.files import RUN_AGAIN, read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check
+from analyzer.measures.neighbors import (
+    ConflictPair,
+    Conflicts,
+    NeighborVotes,
+    find_conflicts,
+    read_votes,
+)
 from analyzer.records import SampleCounts
+from analyzer.whole_files import read_whole
 
 if TYPE_CHECKING:
     from analyzer.data import Source
 
 __all__ = [
+    "SHOWN_NEIGHBORS",
     "SUSPECTS",
     "THUMBNAILS",
+    "Evidence",
     "Suspect",
+    "evidence_of",
     "find_suspects",
     "how_many",
-    "most_suspicious",
+    "listed_conflicts",
+    "neighbors_of",
     "pictures_of",
-    "ranks_within",
+    "read_evidence",
     "read_suspects",
     "read_thumbnails",
     "suspect_checks",
-    "suspicion",
+    "why_without_neighbors",
     "write_suspects",
 ]
 
 SUSPECTS = "suspects.csv"
 THUMBNAILS = "thumbnails.npz"
-_SHARE, _FEWEST = 0.01, 20  # of the samples are listed unless told otherwise
+SHOWN_NEIGHBORS = 3
+"""Neighbors of a suspect whose pictures are kept."""
+
+_SHARE, _FEWEST, _LARGEST_SHARE = 0.01, 20, 0.05  # of the samples are listed unless told otherwise
 _PICTURED = 24
+_PICTURED_PAIRS = 12
+_MEASURES = {"interpolation": "was", "neighbors": "were"}
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """One row of ``suspects.csv``; the fields are its columns."""
+    """One row of ``suspects.csv``; the fields are its columns.
+
+    None where something was not measured, or is not there.
+    """
 
     rank: int  # 1 for the most suspicious
     name: str  # of the sample, as the data have it
     index: int  # its place in the data
     label: int
     label_name: str
+    likely: int | None  # the other label that most neighbors have
+    likely_name: str
+    wrong_probability: float | None  # that the label is wrong
+    suspicion: float  # what the list is sorted by
+    agreement: float | None  # share of neighbors with the label, mean of four depths
+    hold: float | None  # share of partners for which the label is named half way
+    depths: int | None  # of the four at which most neighbors have the likely label
+    survival: float  # ascending / (M + 1)
+    log_probability: float
+    agreement_images: float | None
+    agreement_first: float | None
+    agreement_third: float | None
+    agreement_two_thirds: float | None
+    neighbors: str  # their labels at two thirds of the depth, with numbers
+    twin: str  # name of a sample that looks the same and has another label
+    twin_index: int | None
+    twin_label_name: str
+    twin_distance: float | None  # of the two images; 0 where their bytes are the same
     predicted: int  # with nothing removed
     predicted_name: str
     other: int  # the class with the best score but the label's
     other_name: str
     score: float  # (ascending − descending) / (M + 1)
-    log_probability: float
-    suspicion: float  # see analyzer.audit.suspicion
 
     @property
     def probability(self) -> float:
@@ -72,7 +116,72 @@ class Suspect:
         return math.exp(self.log_probability)
 
 
-_COLUMNS = get_type_hints(Suspect)
+_COLUMNS: Mapping[str, Any] = get_type_hints(Suspect)
+_FROM_THE_DATA = ("name", "twin")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What the measures found of S samples that tells of their labels."""
+
+    samples: SampleCounts
+    channels: int  # M
+    hold: np.ndarray | None  # float64 (S,); None without interpolation
+    votes: NeighborVotes | None  # None without neighbors
+    doubt: LabelDoubt | None  # None without one of the two
+    conflicts: Conflicts | None  # None without neighbors
+
+
+def evidence_of(results: Mapping[str, Any], channels: int) -> Evidence:
+    """From the results of the measures, by name, at a site of M = ``channels``."""
+    mixed, near = (results.get(name) for name in _MEASURES)
+    return _evidence(
+        results["ablation"].samples,
+        channels,
+        None if mixed is None else mixed.answers.hold,
+        None if near is None else near.votes,
+    )
+
+
+def read_evidence(folder: Path, record: AuditRecord) -> Evidence:
+    """From an audit folder.
+
+    Raises:
+        AuditFolderError: a file is missing or damaged, or they are of different samples.
+    """
+    mixed, near = (name in record.sections for name in _MEASURES)
+    samples = read_samples(folder)
+    hold = read_answers(folder).hold if mixed else None
+    votes = read_votes(folder) if near else None
+    sizes = {len(samples.label)}
+    sizes |= {len(samples.label) if hold is None else len(hold)}
+    sizes |= {len(samples.label) if votes is None else len(votes.content)}
+    if len(sizes) > 1:
+        raise AuditFolderError(f"The files of {folder} are of different samples. {RUN_AGAIN}")
+    return _evidence(samples, record.site.channels, hold, votes)
+
+
+def _evidence(
+    samples: SampleCounts, channels: int, hold: np.ndarray | None, votes: NeighborVotes | None
+) -> Evidence:
+    doubt = conflicts = None
+    if votes is not None:
+        # Rounded as the file has them, so that what is read says the same.
+        agreement = votes.agreement.astype(np.float32).astype(np.float64)
+        conflicts = find_conflicts(votes, samples.label)
+        if hold is not None:
+            doubt = doubt_labels(samples.label, hold, agreement, votes.majority)
+    return Evidence(samples, channels, hold, votes, doubt, conflicts)
+
+
+def why_without_neighbors(record: AuditRecord) -> str:
+    """Why a list is sorted without neighbors and hold, as a clause; "" if it is not."""
+    for name, verb in _MEASURES.items():
+        if name in record.unmeasured:
+            return f"{name} could not be measured: {record.unmeasured[name].rstrip('.')}"
+        if name not in record.sections:
+            return f"{name} {verb} switched off"
+    return ""
 
 
 def write_suspects(
@@ -108,14 +217,15 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
     """
     path = Path(folder) / SUSPECTS
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_whole(path).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         return tuple(
-            Suspect(**{name: kind(row[name]) for name, kind in _COLUMNS.items()}) for row in rows
+            Suspect(**{name: _value(row[name], kind) for name, kind in _COLUMNS.items()})
+            for row in rows
         )
     except FileNotFoundError:
         return ()
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, DataError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise AuditFolderError(
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
             f"the audit again with {parameter('fresh', True)}."
@@ -134,23 +244,36 @@ def read_thumbnails(folder: str | Path) -> Mapping[int, bytes]:
     return {int(index): array.tobytes() for index, array in read_arrays(path).items()}
 
 
-def _cell(value: int | float | str) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _cell(value: int | float | str | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).encode(errors="backslashreplace").decode()  # as the file is written
 
 
-def how_many(asked: int | None, samples: SampleCounts) -> int:
-    """Samples to list: as many as asked for, else the 1 % most suspicious and 20 at least."""
+def _value(cell: str, kind: Any) -> Any:
+    """What a cell says: an empty one nothing, where the column may be None."""
+    if get_origin(kind) is types.UnionType:
+        kind, _ = get_args(kind)
+        return None if cell == "" else kind(cell)
+    return kind(cell)
+
+
+def how_many(asked: int | Literal["all"] | None, samples: SampleCounts) -> int:
+    """Samples to list: as many as asked for; else 1 %, and at least 20 but no more than 5 %."""
     size = len(samples.label)
-    return min(max(round(_SHARE * size), _FEWEST) if asked is None else asked, size)
+    if asked == "all":
+        return size
+    if asked is None:
+        asked = max(round(_SHARE * size), min(_FEWEST, max(int(_LARGEST_SHARE * size), 1)))
+    return min(asked, size)
 
 
-def find_suspects(
-    samples: SampleCounts, channels: int, count: int, source: "Source"
-) -> tuple[Suspect, ...]:
-    """The ``count`` most suspicious samples of a site of M = ``channels``, by name."""
+def find_suspects(evidence: Evidence, count: int, source: "Source") -> tuple[Suspect, ...]:
+    """The ``count`` most suspicious samples, by name."""
     return _ranked(
-        samples,
-        channels,
+        evidence,
         count,
         sample_name=lambda index: str(source.names[index]),
         class_name=source.class_name,
@@ -158,8 +281,7 @@ def find_suspects(
 
 
 def _ranked(
-    samples: SampleCounts,
-    channels: int,
+    evidence: Evidence,
     count: int,
     *,
     sample_name: Callable[[int], str],
@@ -168,12 +290,13 @@ def _ranked(
     """The ``count`` most suspicious samples, with names by index."""
     if not count:
         return ()
-    degree, predicted = suspicion(samples), samples.predicted
-    found = []
-    for rank, place in enumerate(most_suspicious(samples, count).tolist(), 1):
+    samples, doubt = evidence.samples, evidence.doubt
+    degree = ablation_suspicion(samples) if doubt is None else doubt.log_odds
+    predicted, found = samples.predicted, []
+    for rank, place in enumerate(most_suspicious(samples, count, doubt).tolist(), 1):
         label, says = int(samples.label[place]), int(predicted[place])
         other, index = int(samples.scores.other[place]), int(samples.index[place])
-        survival = int(samples.ascending[place]) - int(samples.descending[place])
+        ascending, descending = int(samples.ascending[place]), int(samples.descending[place])
         found.append(
             Suspect(
                 rank=rank,
@@ -181,45 +304,137 @@ def _ranked(
                 index=index,
                 label=label,
                 label_name=class_name(label),
+                suspicion=float(degree[place]),
+                hold=None if evidence.hold is None else _known(evidence.hold[place]),
+                survival=ascending / (evidence.channels + 1),
+                log_probability=float(samples.scores.log_probability[place]),
                 predicted=says,
                 predicted_name=class_name(says),
                 other=other,
                 other_name=class_name(other),
-                score=survival / (channels + 1),
-                log_probability=float(samples.scores.log_probability[place]),
-                suspicion=float(degree[place]),
+                score=(ascending - descending) / (evidence.channels + 1),
+                **_doubt_columns(doubt, place, class_name),
+                **_neighbor_columns(evidence, place, sample_name, class_name),
             )
         )
     return tuple(found)
 
 
-def pictures_of(suspects: Sequence[Suspect], source: "Source") -> Mapping[int, bytes]:
-    """PNG files of the first suspects by index of the sample; none where they are not images.
+def _doubt_columns(
+    doubt: LabelDoubt | None, place: int, class_name: Callable[[int], str]
+) -> dict[str, Any]:
+    if doubt is None:
+        return {"wrong_probability": None, "likely": None, "likely_name": "", "depths": None}
+    likely = int(doubt.likely[place])
+    return {
+        "wrong_probability": _known(doubt.probability[place]),
+        "likely": likely if likely >= 0 else None,
+        "likely_name": class_name(likely) if likely >= 0 else "",
+        "depths": int(doubt.depths[place]),
+    }
+
+
+def _neighbor_columns(
+    evidence: Evidence,
+    place: int,
+    sample_name: Callable[[int], str],
+    class_name: Callable[[int], str],
+) -> dict[str, Any]:
+    samples, votes, conflicts = evidence.samples, evidence.votes, evidence.conflicts
+    by_depth = [f"agreement_{name}" for name in DEPTHS]
+    if votes is None or conflicts is None:
+        nothing: dict[str, Any] = dict.fromkeys(("agreement", *by_depth))
+        return nothing | {
+            "neighbors": "",
+            "twin": "",
+            "twin_index": None,
+            "twin_label_name": "",
+            "twin_distance": None,
+        }
+    near = votes.nearest[place]
+    labels = Counter(class_name(int(label)) for label in samples.label[near[near >= 0]])
+    shares = [_known(share) for share in votes.agreement[: len(DEPTHS), place].astype(np.float32)]
+    told = [share for share in shares if share is not None]
+    twin = int(conflicts.twin[place])
+    return {
+        "agreement": sum(told) / len(told) if told else None,
+        **dict(zip(by_depth, shares, strict=True)),
+        # Of labels that are equally often there, that of the nearest first.
+        "neighbors": ", ".join(f"{name} ×{count}" for name, count in labels.most_common()),
+        "twin": sample_name(int(samples.index[twin])) if twin >= 0 else "",
+        "twin_index": int(samples.index[twin]) if twin >= 0 else None,
+        "twin_label_name": class_name(int(samples.label[twin])) if twin >= 0 else "",
+        "twin_distance": float(conflicts.distance[place]) if twin >= 0 else None,
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def neighbors_of(evidence: Evidence, index: int) -> list[tuple[int, int]]:
+    """Index and label of the nearest neighbors of a sample that are shown, nearest first.
+
+    Args:
+        evidence: of the audit.
+        index: of the sample in the data.
+    """
+    samples, votes = evidence.samples, evidence.votes
+    if votes is None:
+        return []
+    near = votes.nearest[int(np.searchsorted(samples.index, index)), :SHOWN_NEIGHBORS]
+    return [(int(samples.index[one]), int(samples.label[one])) for one in near if one >= 0]
+
+
+def listed_conflicts(record: AuditRecord) -> Sequence[ConflictPair]:
+    """The pairs of samples that look the same and have different labels, those that are shown."""
+    section = record.sections.get("neighbors")
+    return section.conflicts.pairs[:_PICTURED_PAIRS] if section and record.suspects else ()
+
+
+def pictures_of(
+    suspects: Sequence[Suspect], evidence: Evidence, record: AuditRecord, source: "Source"
+) -> Mapping[int, bytes]:
+    """PNG files by index of the sample; none where they are not images.
+
+    Of the first suspects, of their nearest neighbors, and of images under two labels.
 
     Raises:
         DataError: one of the samples cannot be read.
     """
     from analyzer.data import thumbnail
 
-    found = {one.index: thumbnail(source, one.index) for one in suspects[:_PICTURED]}
+    found = {index: thumbnail(source, index) for index in _pictured(suspects, evidence, record)}
     return {index: png for index, png in found.items() if png is not None}
 
 
+def _pictured(
+    suspects: Sequence[Suspect], evidence: Evidence, record: AuditRecord
+) -> Sequence[int]:
+    """Indices of the samples whose pictures are kept, each once."""
+    first = [one.index for one in suspects[:_PICTURED]]
+    near = [index for one in first for index, _ in neighbors_of(evidence, one)]
+    pairs = [i for pair in listed_conflicts(record) for i in (pair.index, pair.other_index)]
+    return list(dict.fromkeys([*first, *near, *pairs]))
+
+
 def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
-    """Whether every column of ``suspects.csv`` but the samples' names follows from the counts.
+    """Whether every column of ``suspects.csv`` but the samples' names follows from the other files.
 
     Raises:
-        AuditFolderError: one of the files is missing or damaged.
+        AuditFolderError: the list is damaged.
     """
-    samples, listed = read_samples(folder), read_suspects(folder)
-    wrong = []
+    try:
+        evidence = read_evidence(folder, record)
+    except AuditFolderError as error:
+        yield check("suspects", [error.message.removesuffix(RUN_AGAIN).rstrip()], "")
+        return
+    listed, wrong = read_suspects(folder), []
     if len(listed) != record.suspects:
         wrong.append(f"{SUSPECTS} lists {len(listed)} samples, audit.json says {record.suspects}.")
-    names = {one.index: one.name for one in record.classes}
-    names |= {one.index: one.name for one in record.empty_classes}
+    names = record.class_names
     found = _ranked(
-        samples,
-        record.site.channels,
+        evidence,
         len(listed),
         sample_name=lambda index: "",
         class_name=lambda index: names.get(index, str(index)),
@@ -227,68 +442,13 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     for said, counted in zip(listed, found, strict=False):
         wrong += [
             f"Rank {counted.rank} of {SUSPECTS} has {name} {_cell(getattr(said, name))}, {SAMPLES} "
-            f"and audit.json give {_cell(getattr(counted, name))}."
+            f"and the other files give {_cell(getattr(counted, name))}."
             for name in _COLUMNS
-            if name != "name" and _cell(getattr(said, name)) != _cell(getattr(counted, name))
+            if name not in _FROM_THE_DATA
+            and _cell(getattr(said, name)) != _cell(getattr(counted, name))
         ]
-    pictured = {one.index for one in listed[:_PICTURED]}
+    pictured = set(_pictured(found, evidence, record))
     if others := sorted(read_thumbnails(folder).keys() - pictured):
-        wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is no suspect.")
+        wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is not shown.")
     if listed or wrong:
         yield check("suspects", wrong, f"{len(listed)} suspects follow from the sample counts.")
-
-
-def suspicion(samples: SampleCounts) -> np.ndarray:
-    """How suspicious each sample is among those with its label.
-
-    p is the share of the class whose label is no more probable, q the share that is lost no later
-    as the least active units are removed. They are taken together as in Fisher's method, by their
-    product: −log₁₀(p·q) of 4 would be one sample in about a thousand if the two were independent.
-
-    Args:
-        samples: S samples with their scores.
-
-    Returns:
-        float64 (S,), above 0.
-    """
-    p = ranks_within(samples.label, samples.scores.log_probability.astype(np.float64))
-    q = ranks_within(samples.label, samples.ascending.astype(np.float64))
-    return -np.log10(p * q)
-
-
-def most_suspicious(samples: SampleCounts, count: int) -> np.ndarray:
-    """The ``count`` most suspicious of S samples, most suspicious first, int64 (count,).
-
-    Of equally suspicious ones, the less probable goes first.
-    """
-    order = np.lexsort((samples.scores.log_probability, -suspicion(samples)))
-    return order[:count]
-
-
-def ranks_within(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Each value's rank among those of its group, as a share: of lower ones, and half of equals.
-
-    It lies above 0 and below 1; its mean over a group is ½.
-
-    Args:
-        group: int64 (S,).
-        values: float64 (S,).
-
-    Returns:
-        float64 (S,).
-    """
-    order = np.lexsort((values, group))
-    groups, values = group[order], values[order]
-    starts = np.diff(groups, prepend=groups[:1] - 1) != 0
-    first, size = _stretches(starts)
-    rank, equals = _stretches(starts | (np.diff(values, prepend=values[:1]) != 0))
-    shares = np.empty(len(order))
-    shares[order] = (rank - first + equals / 2) / size
-    return shares
-
-
-def _stretches(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each element, where its stretch begins and how long it is; ``starts`` marks the first."""
-    begin = np.flatnonzero(starts)
-    length = np.diff(begin, append=len(starts))
-    return np.repeat(begin, length), np.repeat(length, length)

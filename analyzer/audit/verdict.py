@@ -86,17 +86,21 @@ def _accuracy(record: AuditRecord, limit: float) -> LimitRecord:
 
 
 def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
-    gap = record.gap
-    figure = None if gap is None else gap.high if gate == "upper" else gap.estimate
-    doubt = doubt_of(record)
-    if doubt or gap is None or figure is None:
+    gap, test = record.gap, record.sections.get("test")
+    if gate == "measured":
+        figure = None if test is None else test.gap
+        doubt = _meaningless(record) or ("" if test else "No test data measured the gap.")
+    else:
+        figure = None if gap is None else gap.high if gate == "upper" else gap.estimate
+        doubt = doubt_of(record)
+    if doubt or figure is None:
         return LimitRecord("max_gap", limit, figure, NOT_JUDGEABLE, doubt)
     kept = figure <= limit
-    what = (
-        f"The gap may be as large as {figure:z.4f} (upper end of the {gap.coverage:.0%} interval)"
-        if gate == "upper"
-        else f"The estimated gap is {figure:z.4f}"
-    )
+    if gate == "upper" and gap is not None:
+        end = f"upper end of the {gap.coverage:.0%} interval"
+        what = f"The gap may be as large as {figure:z.4f} ({end})"
+    else:
+        what = f"The {'measured' if gate == 'measured' else 'estimated'} gap is {figure:z.4f}"
     where = "within" if kept else "over"
     sentence = f"{what}, {where} the limit {limit:g}."
     return LimitRecord("max_gap", limit, figure, PASS if kept else FAIL, sentence)

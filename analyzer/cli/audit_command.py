@@ -10,22 +10,26 @@ import click
 
 from analyzer.cli.options import (
     ResultFile,
+    budget_options,
     data_options,
     json_option,
     limit_options,
     measure_options,
     out_folder,
+    progress_option,
     request_options,
+    resume_option,
     run_options,
     site_options,
+    test_options,
     wait_option,
 )
+from analyzer.cli.progress import show_progress
 from analyzer.cli.terminal import (
     complain,
     going_on_later,
     print_facts,
     print_json,
-    progress_bars,
     say,
     show,
     warn,
@@ -49,6 +53,7 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
     help="Estimate the gap with this gap model.  [default: what a bundled network brings, what the "
     "folder has, or zoo:any]",
 )
+@test_options
 @limit_options
 @click.option(
     "--not-judgeable",
@@ -56,11 +61,7 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
     help="Exit as if it had passed or failed where a limit cannot be judged.  [default: exit with "
     "4]",
 )
-@click.option(
-    "--resume/--fresh",
-    default=True,
-    help="Resume what the folder holds (the default), or start again and replace it.",
-)
+@resume_option
 @click.option("--auditor", default="", metavar="TEXT", help="Who makes this audit, for the record.")
 @click.option(
     "--junit",
@@ -75,11 +76,13 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
     help="Also write a page in Markdown; auto adds it to the summary of a GitHub step.",
 )
 @wait_option
+@progress_option
 @json_option
 @data_options
 @site_options
 @run_options
 @measure_options
+@budget_options
 def command(
     model: str,
     data: str | None,
@@ -87,6 +90,7 @@ def command(
     gap_model: str | None,
     not_judgeable: str | None,
     resume: bool,
+    shown: str,
     junit: Path | None,
     markdown: Path | str | None,
     as_json: bool,
@@ -107,6 +111,7 @@ def command(
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
       onnx-gap audit model.onnx --data train.npz --keys x,y --out audit
       onnx-gap audit model.onnx --data train/ --max-gap 0.3 --out audit
+      onnx-gap audit model.onnx --data train/ --test-data test/ --out audit
       onnx-gap audit zoo:digits-c40 --max-gap 0.3 --junit gap.xml --out audit
       onnx-gap audit model.onnx --data train/ --gap-model gap.json --out audit
       onnx-gap audit zoo:digits-c40 --rank random --out control
@@ -116,6 +121,7 @@ def command(
 
     from analyzer.api import audit_request
     from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary, to_dict
+    from analyzer.runtime import installation_warning
 
     if markdown == "auto":
         step_summary()  # there must be one before hours of counting
@@ -132,8 +138,10 @@ def command(
         command=shlex.join(["onnx-gap", *sys.argv[1:]]),
         **request_options(options),
     )
+    if (confusion := installation_warning()) is not None:
+        warn(confusion)
     try:
-        with going_on_later(), progress_bars() as progress:
+        with going_on_later(), show_progress(shown) as progress:
             result = run_audit(request, progress=progress, say=say)
     except AuditStopped as stopped:
         hand_on(ending_of_stop(model, data or model, stopped))
@@ -192,7 +200,14 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
     if result.suspects:
-        yield "suspects", f"{result.suspects} samples to look at: {out / 'suspects.csv'}"
+        from analyzer.audit.suspects import why_without_neighbors
+
+        why = why_without_neighbors(result)
+        yield (
+            "suspects",
+            f"{result.suspects:,} samples to look at: {out / 'suspects.csv'}"
+            + (f" (sorted without neighbors and hold: {why})" if why else ""),
+        )
     yield "report", str(out / "report.html")
 
 

@@ -1,22 +1,27 @@
 """``onnx-gap compare``"""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from analyzer.cli.options import PATH, Number, json_option
-from analyzer.cli.terminal import complain, print_json, print_table, warn
+from analyzer.cli.terminal import complain, print_json, print_table, show, warn
 
 if TYPE_CHECKING:
-    from analyzer.audit import Comparison
+    from analyzer.audit import ClassChange, Comparison
 
-_CLASSES_SHOWN = 5
+_CLASSES_SHOWN = 12
+_NAME_SHOWN = 16
+_WORSE, _NOT_JUDGEABLE = 1, 4
+_SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descending": "area E",
+            "area_ascending": "area Eʳ"}  # fmt: skip
 
 
-@click.command("compare", short_help="Compare two audits.")
+@click.command("compare", short_help="Compare audits.")
 @click.argument("before", type=PATH)
-@click.argument("after", type=PATH)
+@click.argument("after", type=PATH, nargs=-1, required=True)
 @click.option(
     "--tolerance",
     type=Number(0),
@@ -25,57 +30,137 @@ _CLASSES_SHOWN = 5
     metavar="X",
     help="By how much ζ and the estimated gap may rise, and κ may fall.",
 )
+@click.option(
+    "--resamples",
+    type=click.IntRange(100),
+    default=2000,
+    show_default=True,
+    metavar="N",
+    help="Drawings of the samples, for the noise of the differences.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of these."
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a page with the curves over each other and the classes that moved.",
+)
 @json_option
-def command(before: Path, after: Path, tolerance: float, as_json: bool) -> int:
-    """Compare the audit folder AFTER with the audit folder BEFORE.
+def command(
+    before: Path,
+    after: tuple[Path, ...],
+    tolerance: float,
+    resamples: int,
+    seed: int,
+    html: Path | None,
+    as_json: bool,
+) -> int:
+    """Compare the audit folders AFTER, one or more, with the audit folder BEFORE.
 
-    Exits with 1 if ζ or the estimated gap rose, or κ fell, by more than the tolerance.
+    Where both audits are of the same samples, a bootstrap over these says which differences are
+    more than sampling noise, of the network and of its classes. Exits with 1 if ζ or the estimated
+    gap rose, or κ fell, by more than the tolerance; with 4 if ζ and κ cannot be compared.
 
     \b
     Examples:
       onnx-gap compare audit-v1 audit-v2
       onnx-gap compare audit-v1 audit-v2 --tolerance 0.02 --json
+      onnx-gap compare audit-v1 audit-v2 audit-v3 --html comparison.html
     """
-    from analyzer.audit import compare_audits
+    from analyzer.audit import compare_audits, write_comparison
 
-    found = compare_audits(before, after, tolerance=tolerance)
+    found = [
+        compare_audits(before, folder, tolerance=tolerance, resamples=resamples, seed=seed)
+        for folder in after
+    ]
+    if html is not None:
+        write_comparison((before, *after), found, html)
     if as_json:
-        print_json(found.to_dict())
+        print_json(_json(found))
     else:
-        _show(found)
-    for sentence in found.warnings:
+        for number, one in enumerate(found):
+            if len(found) > 1:
+                show(f"{'' if number == 0 else chr(10)}{after[number]} against {before}")
+            _show(one)
+        if html is not None:
+            show(f"{html}: the comparison to read")
+    for sentence in dict.fromkeys(sentence for one in found for sentence in one.warnings):
         warn(sentence)
+    codes = [
+        _judge(one, f"{folder}: " if len(found) > 1 else "")
+        for folder, one in zip(after, found, strict=True)
+    ]
+    return max(codes, key=(0, _NOT_JUDGEABLE, _WORSE).index)
+
+
+def _json(found: "Sequence[Comparison]") -> dict[str, Any]:
+    """A comparison, or the list of several."""
+    if len(found) == 1:
+        return found[0].to_dict()
+    return {
+        "worse": any(one.worse for one in found),
+        "comparisons": [one.to_dict() for one in found],
+    }
+
+
+def _judge(found: "Comparison", whose: str) -> int:
     for sentence in found.reasons:
-        complain(sentence, "Worse")
-    return 1 if found.worse else 0
+        complain(whose + sentence, "Worse")
+    if found.worse:
+        return _WORSE
+    if not found.comparable:
+        complain(f"{whose}ζ and κ are not the same quantities in both audits.", "Not judgeable")
+        return _NOT_JUDGEABLE
+    return 0
 
 
 def _show(found: "Comparison") -> None:
-    changes = {"accuracy": found.accuracy, "ζ": found.zeta, "κ": found.kappa}
+    changes = {"accuracy": found.accuracy, "zeta": found.zeta, "kappa": found.kappa}
+    noise = found.noise.quantities
+    rows = []
+    for name, change in changes.items():
+        interval, verdict = "–", "noise not known"
+        if name in noise:
+            interval = f"{noise[name].low:+z.4f} to {noise[name].high:+z.4f}"
+            verdict = "beyond noise" if noise[name].beyond else "within noise"
+        rows.append((_SYMBOLS[name], *_change(change), interval, verdict))
     if found.gap is not None:
-        changes["estimated gap"] = found.gap
-    print_table(
-        ("", "before", "after", "difference"),
-        [
-            (name, f"{change.before:z.4f}", f"{change.after:z.4f}", f"{change.difference:+z.4f}")
-            for name, change in changes.items()
-        ],
-    )
-    moved = sorted(found.classes, key=lambda change: -abs(change.zeta.difference))
+        rows.append(("estimated gap", *_change(found.gap), "–", ""))
+    print_table(("", "before", "after", "difference", "95 % interval", ""), rows)
     click.echo()
+    if found.noise.classes:
+        _show_moved([item for item in found.classes if item.moved], len(found.classes))
+    for sentence in found.noise.unjudged:
+        show(sentence)
+
+
+def _change(change: Any) -> tuple[str, str, str]:
+    return f"{change.before:z.4f}", f"{change.after:z.4f}", f"{change.difference:+z.4f}"
+
+
+def _show_moved(moved: "Sequence[ClassChange]", classes: int) -> None:
+    if not moved:
+        show("No class moved by more than sampling noise.")
+        return
+    show(f"{len(moved)} of {classes} classes moved by more than sampling noise:")
+    listed = sorted(moved, key=lambda item: -abs(item.accuracy.difference))
     print_table(
-        ("class", "name", "ζ before", "after", "κ before", "after"),
+        ("class", "name", "accuracy", "ζ", "κ", "moved"),
         [
             (
                 str(item.index),
-                item.name,
-                f"{item.zeta.before:.4f}",
-                f"{item.zeta.after:.4f}",
-                f"{item.kappa.before:.4f}",
-                f"{item.kappa.after:.4f}",
+                item.name if len(item.name) <= _NAME_SHOWN else item.name[: _NAME_SHOWN - 1] + "…",
+                *(
+                    f"{change.before:.3f} → {change.after:.3f}"
+                    for change in (item.accuracy, item.zeta, item.kappa)
+                ),
+                ", ".join(_SYMBOLS[name] for name in item.moved if name in ("accuracy", "kappa"))
+                or ("areas" if item.moved else "–"),
             )
-            for item in moved[:_CLASSES_SHOWN]
+            for item in listed[:_CLASSES_SHOWN]
         ],
     )
-    if len(moved) > _CLASSES_SHOWN:
-        click.echo(f"… the {_CLASSES_SHOWN} of {len(moved)} classes whose ζ moved most")
+    if len(listed) > _CLASSES_SHOWN:
+        show(f"… and {len(listed) - _CLASSES_SHOWN} more, whose accuracy differs less")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import json_option, site_options
-from analyzer.cli.terminal import print_facts, print_json, print_table, warn
+from analyzer.cli.options import image_size_option, json_option, site_options
+from analyzer.cli.terminal import print_facts, print_json, print_table, show, warn
 from analyzer.zoo_names import network_path
 
 if TYPE_CHECKING:
@@ -16,41 +16,55 @@ if TYPE_CHECKING:
     from analyzer.surgery import Outline
 
 
+_SHOWN = 12  # candidates, unless all are asked for
+_COLUMNS = 80
+
+
 @click.command("inspect", short_help="Show what could be masked in a network.")
 @click.argument("model")
+@click.option("--all", "everything", is_flag=True, help="List all candidates, not the last dozen.")
 @json_option
 @site_options
+@image_size_option
 def command(
     model: str,
+    everything: bool,
     as_json: bool,
     site: str | None,
     at: str,
     axis: int | None,
     output: str | None,
     custom_ops: Path | None,
+    img_size: tuple[int, int] | None,
+    graph_budget: float | None,
 ) -> None:
     """Show what could be masked in MODEL, the default site, its M, and what a sweep would cost.
 
-    MODEL is an ONNX file, or zoo:NAME. The site in force is marked with ▶ in the list.
+    MODEL is an ONNX file, or zoo:NAME. The site in force is marked with ▶ in the list. Where the
+    network leaves its shapes open, an image of --img-size (224 by default) is run to know the cost.
 
     \b
     Examples:
       onnx-gap inspect model.onnx
       onnx-gap inspect model.onnx --site /features/28/Conv --at conv
+      onnx-gap inspect model.onnx --all --img-size 299
       onnx-gap inspect zoo:digits-c0 --json
     """
     from analyzer import surgery
+    from analyzer.audit import outline_with_cost
     from analyzer.errors import SiteError
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     try:
         chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
     except SiteError:
         worth_choosing = surgery.candidates(network)
         if worth_choosing and not as_json:
-            _print_sites(worth_choosing)  # the way out that the error names
+            _print_sites(worth_choosing, everything)  # the way out that the error names
         raise
-    found = surgery.outline_network(network, chosen, output=output)
+    found = outline_with_cost(network, chosen, output, img_size=img_size)
     if as_json:
         result = asdict(found)
         result["info"]["path"] = model
@@ -58,26 +72,40 @@ def command(
     else:
         print_facts(list(_facts(model, found)))
         click.echo()
-        _print_sites(found.candidates, chosen.tensor)
+        _print_sites(found.candidates, everything, chosen.tensor)
     for sentence in chosen.warnings:
         warn(sentence)
 
 
-def _print_sites(sites: "Sequence[Site]", chosen: str | None = None) -> None:
-    print_table(
-        ("", "tensor (--site)", "convolution (--site)", "operator", "M", "shape"),
-        [
-            (
-                "▶" if site.tensor == chosen else "",
-                site.tensor,
-                site.convolution or "",
-                site.operator,
-                str(site.channels),
-                _shape(site.shape),
-            )
-            for site in sites
-        ],
-    )
+def _print_sites(sites: "Sequence[Site]", everything: bool, chosen: str | None = None) -> None:
+    """The sites, the last ones unless ``everything`` is asked for, and always the chosen one."""
+    last = sites if everything else sites[-_SHOWN:]
+    listed = [site for site in sites if site in last or site.tensor == chosen]
+    if len(listed) < len(sites):
+        show(f"{len(listed)} of {len(sites)} candidates; --all lists the others")
+    cells = [
+        (
+            "▶" if site.tensor == chosen else "",
+            site.tensor,
+            site.convolution or "",
+            site.operator,
+            str(site.channels),
+            _shape(site.shape),
+        )
+        for site in listed
+    ]
+    header = ("", "tensor (--site)", "convolution (--site)", "operator", "M", "shape")
+    columns = zip(header, *cells, strict=True)
+    if sum(max(map(len, column)) + 2 for column in columns) - 2 <= _COLUMNS:
+        print_table(header, cells)
+        return
+    for mark, tensor, convolution, operator, channels, shape in cells:
+        show(f"{mark:<2}{tensor}")
+        made = f"    {operator}" + (f" after {convolution}" if convolution else "")
+        size = f"M = {channels}, {shape}"
+        whole = f"{made}, {size}"
+        for line in (whole,) if len(whole) <= _COLUMNS else (made, f"    {size}"):
+            show(line)
 
 
 def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
@@ -100,13 +128,18 @@ def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
         yield "batch", f"fixed to {found.batch}"
     prefix, suffix = found.prefix_operations, found.suffix_operations
     if prefix is None or suffix is None:
-        yield "cost", "not known: the network leaves shapes open"
+        yield "cost", "not known: the network leaves shapes open, and no image could be run"
     else:
         rows = 2 * (site.channels + 1)
         yield (
             "cost",
             f"{_count(prefix)} multiply-adds a sample before the cut, {_count(suffix)} a row",
         )
+        if found.image is not None:
+            yield (
+                "",
+                f"of an image {_shape(found.image)}, which was run: the network leaves it open",
+            )
         yield "", f"at most {rows} rows a sample: {_count(prefix + rows * suffix)} multiply-adds"
 
 

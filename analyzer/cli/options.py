@@ -10,26 +10,44 @@ from typing import Any
 
 import click
 
+from analyzer.cli.progress import PROGRESS
 from analyzer.option_fields import Option, options_of
 
 __all__ = [
     "PATH",
     "Number",
     "ResultFile",
+    "budget_options",
     "data_options",
+    "graph_budget_option",
+    "image_size_option",
     "json_option",
     "limit_options",
     "measure_options",
     "out_file",
     "out_folder",
+    "progress_option",
     "request_options",
+    "resume_option",
     "run_options",
     "site_options",
+    "test_options",
     "wait_option",
 ]
 
-PATH = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class _Path(click.Path):
+    """A path that is one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if "\0" in str(value):
+            self.fail("A path cannot hold the character NUL.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 class Number(click.FloatRange):
@@ -59,21 +77,22 @@ class _Parsed(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def declared_options(kind: type) -> Decorator:
-    """Every option that the dataclass ``kind`` declares."""
+def declared_options(kind: type, *only: str) -> Decorator:
+    """Every option that the dataclass ``kind`` declares, or ``only`` some of them."""
     hints, declared = typing.get_type_hints(kind), options_of(kind)
+    declared = {name: declared[name] for name in only or declared}
     defaults = {name: kind.__dataclass_fields__[name].default for name in declared}  # type: ignore[attr-defined]
     return _together(
         *(_click_option(name, one, hints[name], defaults[name]) for name, one in declared.items())
     )
 
 
-class _Named(click.Path):
+class _Named(_Path):
     """A path that is not empty, which would mean the current folder."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail("It is empty; name a folder.", param, ctx)
+            self.fail(f"It is empty; name a {'folder' if self.dir_okay else 'file'}.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -108,6 +127,22 @@ def out_folder(what: str) -> Decorator:
     return click.option("--out", type=kind, required=True, metavar="DIR", help=what)
 
 
+resume_option = click.option(
+    "--resume/--fresh",
+    default=True,
+    help="Resume what the folder holds (the default), or start again and replace it.",
+)
+
+progress_option = click.option(
+    "--progress",
+    "shown",
+    type=click.Choice(PROGRESS),
+    default="auto",
+    show_default=True,
+    metavar="|".join(PROGRESS),
+    help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal and lines elsewhere.",
+)
+
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait while another run writes --out, rather than refuse."
 )
@@ -118,7 +153,7 @@ def out_file(what: str) -> Decorator:
     return click.option(
         "-o",
         "--out",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=_Named(path_type=Path, dir_okay=False),
         required=True,
         metavar="FILE",
         help=what,
@@ -130,11 +165,34 @@ json_option = click.option(
 )
 
 
+def budget_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How much the files may ask for."""
+    from analyzer.audit_options import BudgetOptions
+
+    return declared_options(BudgetOptions)(function)
+
+
 def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is masked."""
     from analyzer.audit_options import SiteOptions
 
     return declared_options(SiteOptions)(function)
+
+
+def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The size of the network's images alone."""
+    from analyzer.data.preprocessing_options import PreprocessOptions
+
+    return declared_options(PreprocessOptions, "img_size")(function)
+
+
+def graph_budget_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--graph-budget``, of commands that take no other option of a site."""
+    from analyzer.audit_options import SiteOptions
+
+    default = SiteOptions.__dataclass_fields__["graph_budget"].default
+    declared = options_of(SiteOptions)["graph_budget"]
+    return _click_option("graph_budget", declared, float, default)(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,6 +215,13 @@ def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.audit_options import MeasureOptions
 
     return declared_options(MeasureOptions)(function)
+
+
+def test_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Test data."""
+    from analyzer.audit_options import TestOptions
+
+    return declared_options(TestOptions)(function)
 
 
 def limit_options(function: Callable[..., Any]) -> Callable[..., Any]:

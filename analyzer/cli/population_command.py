@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,23 @@ import click
 
 from analyzer.cli.options import (
     PATH,
+    budget_options,
     data_options,
+    json_option,
     measure_options,
     out_folder,
+    progress_option,
     request_options,
+    resume_option,
     run_options,
     site_options,
     wait_option,
 )
-from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
+from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import complain, going_on_later, print_json, show, warn
+from analyzer.zoo_names import gap_model_path
+
+_WATCH_SECONDS = 5.0
 
 
 @click.command("population", short_help="Audit a population of networks from a manifest.")
@@ -38,25 +47,50 @@ from analyzer.cli.terminal import going_on_later, progress_bars, show, warn
     metavar="ADDRESS",
     help="Audit on the workers of this Dask scheduler, which see the same files.",
 )
+@click.option("--gap-model", metavar="FILE|zoo:NAME", help="Estimate each gap with this gap model.")
+@click.option(
+    "--skip-failed",
+    is_flag=True,
+    help="Go on after a network that cannot be audited; failed.csv names them, the exit code is 1.",
+)
+@click.option("--html", "page", is_flag=True, help="Also write the table as a page for people.")
+@resume_option
 @wait_option
+@progress_option
+@json_option
 @data_options
 @site_options
 @run_options
 @measure_options
-def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: Any) -> None:
+@budget_options
+def command(
+    manifest: Path,
+    out: Path,
+    jobs: int,
+    dask: str | None,
+    gap_model: str | None,
+    skip_failed: bool,
+    page: bool,
+    resume: bool,
+    shown: str,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Audit every network of MANIFEST, a CSV file with a row a network.
 
     Its columns: name, model, train_data; then test_data, or train_accuracy and test_accuracy,
     or gap, where known; keys and test_keys for .npz files. Any further column is a
     hyperparameter. Paths are relative to the manifest. Leaves population.csv with zeta, kappa,
     train_accuracy, test_accuracy, gap, unit_rank and the circumstances of the audits, and an audit
-    folder a network. What is finished is not run again.
+    folder a network. What is finished is not run again. The first network that cannot be audited
+    ends the run, unless --skip-failed is given; population.csv has those that are done.
 
     \b
     Examples:
       onnx-gap population manifest.csv --out population
       onnx-gap population manifest.csv --preprocess cifar -j 4 --out population
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
+      onnx-gap population manifest.csv --skip-failed --html --out population
     """
     from analyzer.audit import audit_population, read_manifest
     from analyzer.audit_options import AuditRequest
@@ -67,16 +101,38 @@ def command(manifest: Path, out: Path, jobs: int, dask: str | None, **options: A
         data=members[0].train_data,
         out=out,
         threads=max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else 0,
+        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model_name=gap_model or "",
+        fresh=not resume,
         **request_options(options),
     )
-    with _workers(dask), going_on_later(), progress_bars() as progress:
-        population = audit_population(
-            members, template, out, jobs=jobs, progress=progress, say=warn
+    with _workers(dask), going_on_later(), show_progress(shown) as progress:
+        found = audit_population(
+            members,
+            template,
+            out,
+            jobs=jobs,
+            skip_failed=skip_failed,
+            page=page,
+            progress=progress,
+            say=warn,
         )
-    show(
-        f"{out / 'population.csv'}: {len(population)} networks, the gap of "
-        f"{len(population.with_gap())} is known"
-    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        show(
+            f"{out / 'population.csv'}: {len(found.table)} networks, the gap of "
+            f"{len(found.table.with_gap())} is known"
+        )
+        if page:
+            show(f"{out / 'population.html'}: the table to read")
+    if found.failures:
+        complain(
+            f"{len(found.failures)} of {len(members)} networks could not be audited; "
+            f"{out / 'failed.csv'} says which and why.",
+            "Failed",
+        )
+    return 1 if found.failures else 0
 
 
 @contextlib.contextmanager
@@ -95,5 +151,29 @@ def _workers(dask: str | None) -> Iterator[None]:
         client = Client(dask, timeout=10)
     except (OSError, ValueError) as error:
         raise click.UsageError(f"There is no Dask scheduler at {dask}: {error}") from error
-    with client, joblib.parallel_config(backend="dask"):
+    with client, _watching(client, dask), joblib.parallel_config(backend="dask"):
         yield
+
+
+@contextlib.contextmanager
+def _watching(client: Any, address: str) -> Iterator[None]:
+    """Says so when no Dask worker is left, since the run then waits for one to join."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        told = False
+        while not ended.wait(_WATCH_SECONDS):
+            try:
+                alone = not client.ncores()
+            except Exception:  # the scheduler is gone, which the run itself will say
+                return
+            if alone and not told:
+                warn(f"No worker of the Dask scheduler {address} is left; the run waits for one")
+            told = alone
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()

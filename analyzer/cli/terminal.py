@@ -1,17 +1,17 @@
 """What people and scripts see: results on standard output, everything else on standard error."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 import click
 
+from analyzer.cli.progress import write_above
 from analyzer.printable import json_printable, printable
-
-if TYPE_CHECKING:
-    from analyzer.records import Progress
 
 __all__ = [
     "complain",
@@ -19,32 +19,33 @@ __all__ = [
     "print_facts",
     "print_json",
     "print_table",
-    "progress_bars",
     "say",
     "show",
     "warn",
 ]
 
+_NARROWEST = 40  # columns, below which wrapping would only tear things apart
+
 
 def say(sentence: str) -> None:
     """A sentence for the person waiting; unsaid where standard error is not a terminal."""
     if sys.stderr.isatty():
-        click.echo(printable(sentence), err=True)
+        _to_standard_error(printable(sentence))
 
 
 def show(text: str) -> None:
     """A line of the result, on standard output."""
-    click.echo(printable(text))
+    click.echo(_wrapped(printable(text), sys.stdout))
 
 
 def warn(sentence: str) -> None:
     """A sentence that must not be overlooked, wherever standard error goes."""
-    click.echo(click.style("Warning: ", fg="yellow", bold=True) + printable(sentence), err=True)
+    _to_standard_error(printable(sentence), click.style("Warning:", fg="yellow", bold=True))
 
 
 def complain(sentence: str, word: str = "Error") -> None:
     """Why the command does not end with 0."""
-    click.echo(click.style(f"{word}: ", fg="red", bold=True) + printable(sentence), err=True)
+    _to_standard_error(printable(sentence), click.style(f"{word}:", fg="red", bold=True))
 
 
 def print_json(value: Any) -> None:
@@ -56,7 +57,8 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Names and values below each other on standard output; a value may continue below."""
     width = max(len(name) for name, _ in facts) + 2
     for name, value in facts:
-        click.echo(click.style(f"{name:<{width}}", bold=True) + printable(value))
+        text = _wrapped(printable(value), sys.stdout, indent=width)
+        click.echo(click.style(f"{name:<{width}}", bold=True) + text)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -89,31 +91,24 @@ def going_on_later() -> Iterator[None]:
         raise KeyboardInterrupt("Interrupted; the same command resumes where it was.") from None
 
 
-@contextmanager
-def progress_bars() -> Iterator["Progress"]:
-    """One bar a stage with the time left, where standard error is a terminal; else silence."""
-    if not sys.stderr.isatty():
-        yield lambda stage, done, total: None
-        return
-    from rich import progress
-    from rich.console import Console
+def _to_standard_error(sentence: str, word: str = "") -> None:
+    """A sentence above whatever shows progress there; ``word`` comes before it."""
+    wrapped = _wrapped(f"{click.unstyle(word)} {sentence}".lstrip(), sys.stderr)
+    text = word + wrapped[len(click.unstyle(word)) :]
+    if not write_above(text):
+        click.echo(text, err=True)
 
-    bars = progress.Progress(
-        progress.TextColumn("{task.description:<13}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("gone,"),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("left"),
-        console=Console(stderr=True),
-    )
-    tasks: dict[str, progress.TaskID] = {}
-    with bars:
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+def _wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
+    """``text`` in lines that end at words, where ``stream`` is a terminal; else as it is.
 
-        yield report
+    Args:
+        text: of one line; a word that is longer than a line, such as a path, stays whole.
+        stream: where it is written.
+        indent: columns that are taken before it, and left free below.
+    """
+    if not stream.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns - indent, _NARROWEST)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return f"\n{' ' * indent}".join(lines)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import PATH, out_folder
-from analyzer.cli.terminal import going_on_later, print_table, progress_bars, show
+from analyzer.cli.options import PATH, out_folder, progress_option
+from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import going_on_later, print_table, show
 
 if TYPE_CHECKING:
     from model_zoo import ZooEntry
@@ -78,6 +79,7 @@ def _kind(entry: "ZooEntry") -> str:
     is_flag=True,
     help="Train in float32 throughout: ten times faster on a processor without bfloat16.",
 )
+@progress_option
 def train(
     name: str,
     out: Path,
@@ -86,6 +88,7 @@ def train(
     samples: int | None,
     data: Path | None,
     float32: bool,
+    shown: str,
 ) -> None:
     """Train the population NAME: seeded, and resumable, for what is trained is kept.
 
@@ -99,7 +102,7 @@ def train(
     """
     import model_zoo
 
-    with going_on_later(), progress_bars() as progress:
+    with going_on_later(), show_progress(shown) as progress:
         model_zoo.train_population(
             name,
             out,

@@ -5,6 +5,7 @@ estimating need numpy alone.
 """
 
 from analyzer.estimation.across_populations import (
+    LeftOutEstimates,
     estimate_left_out_populations,
     fit_across_populations,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "FitScores",
     "FittedOn",
     "GapModel",
+    "LeftOutEstimates",
     "LinearFit",
     "MeasuredCoverage",
     "PopulationTable",

@@ -48,10 +48,19 @@ class LeftOut:
 
     coefficients: tuple[tuple[float, ...], ...]  # (N, P): of the fit to all but each
     intercepts: tuple[float, ...]  # (N,): of the same fits
-    residuals: tuple[float, ...]  # (N,): gap − estimate of each by the fit without it
+    residuals: tuple[float, ...]  # (N,): gap − estimate of each by the fit without it, in units of
+    # what it may err by where there is a floor
     weights: tuple[float, ...] = ()
     # (N,): of a gap model of several populations, where each fit leaves the network's whole
     # population out; what they lack to 1 is that of a population to come
+    floor: float = 0.0
+    # Errors grow with the gap: an estimate may err by units of itself plus this; 0: by equal ones.
+
+    def may_err(self, estimates: np.ndarray) -> np.ndarray:
+        """What an error is measured in at each estimate, float64 of the same shape."""
+        if not self.floor:
+            return np.ones_like(estimates)
+        return np.maximum(estimates, 0.0) + self.floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +186,8 @@ class GapModel:
         if self.left_out.weights:
             # Outside the domain no share is promised: the interval takes the worst that was seen.
             weights = np.array(self.left_out.weights) if inside else None
-            return weighted_ends(predictions, residuals, weights, self.coverage.nominal)
+            errors = residuals * self.left_out.may_err(predictions)
+            return weighted_ends(predictions, errors, weights, self.coverage.nominal)
         ends = jackknife_plus_ends(predictions[np.newaxis], residuals, self.coverage.nominal)
         low, high = (float(end[0]) for end in ends)
         return low, high

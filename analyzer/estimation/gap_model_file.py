@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import GapModelError
+from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import Range
 from analyzer.estimation.feature_sets import LARGEST
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
@@ -22,6 +22,7 @@ from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
 from analyzer.files import write_bytes
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import FEATURES
+from analyzer.whole_files import read_whole
 
 __all__ = ["read_gap_model", "write_gap_model"]
 
@@ -62,7 +63,9 @@ def read_gap_model(path: str | Path) -> GapModel:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
+    except DataError as error:
+        raise GapModelError(f"The gap model {path} {error.message}.") from error
     except OSError as error:
         raise GapModelError(
             f"The gap model {path} cannot be read: {error.strerror}. Name a file that "
@@ -278,6 +281,8 @@ def _check_left_out(file: _File, left_out: LeftOut, source: JsonSource) -> None:
         values = getattr(left_out, name)
         if len(values) != networks:
             raise source.wrong(f"{where}.{name}", f"{networks} numbers", values)
+    if not 0 <= left_out.floor < math.inf:
+        raise source.wrong(f"{where}.floor", "a finite number of at least 0", left_out.floor)
     weights = left_out.weights
     if weights and (
         len(weights) != networks or min(weights) < 0 or not coverage - 1e-9 <= sum(weights) < 1

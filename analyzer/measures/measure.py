@@ -20,7 +20,7 @@ from analyzer.errors import DataError
 from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
-    from analyzer.audit_options import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest
     from analyzer.data import FirstReading, Preprocessing, Source
     from analyzer.measures.sample_images import SampleImages
     from analyzer.runtime import Samples
@@ -130,7 +130,7 @@ class Measure(ABC, Generic[Result]):
     why, unless a gap model needs it."""
 
     @abstractmethod
-    def wanted(self, options: "MeasureOptions") -> bool:
+    def wanted(self, options: "AuditRequest") -> bool:
         """Whether it is asked for."""
 
     def asked_for(self, request: "AuditRequest") -> "AuditRequest":

@@ -8,10 +8,17 @@ from analyzer.measures.interpolation.measure import Interpolation
 from analyzer.measures.margins.measure import Margins
 from analyzer.measures.measure import Measure
 from analyzer.measures.neighbors.measure import Neighbors
+from analyzer.measures.test_data.measure import TestData
 
 __all__ = ["FEATURES", "MEASURES", "SYMBOLS", "feature_values", "is_feature"]
 
-MEASURES: tuple[Measure[Any], ...] = (Ablation(), Margins(), Interpolation(), Neighbors())
+MEASURES: tuple[Measure[Any], ...] = (
+    Ablation(),
+    Margins(),
+    Interpolation(),
+    Neighbors(),
+    TestData(),
+)
 
 FEATURES: tuple[str, ...] = tuple(name for measure in MEASURES for name in measure.features)
 """The names of all features that a gap model can take."""

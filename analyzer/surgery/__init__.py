@@ -9,18 +9,13 @@ from analyzer.surgery.inputs_and_outputs import bind_inputs, find_answer
 from analyzer.surgery.margin_graph import write_margin_graph
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load_network, rewrite_network, runnable_file
-from analyzer.surgery.sites import (
-    Outline,
-    candidates,
-    default_site,
-    find_site,
-    named_site,
-    outline_network,
-)
+from analyzer.surgery.outline import Outline, ShapeProbe, outline_network, write_shape_probe
+from analyzer.surgery.sites import candidates, default_site, find_site, named_site
 
 __all__ = [
     "Network",
     "Outline",
+    "ShapeProbe",
     "bind_inputs",
     "candidates",
     "cut_network",
@@ -35,4 +30,5 @@ __all__ = [
     "write_activation_outputs",
     "write_margin_graph",
     "write_masked",
+    "write_shape_probe",
 ]

@@ -1,36 +1,28 @@
-"""Choosing the tensor that is masked: by default, by name, or from a list of candidates.
-
-The outline is what ``inspect`` shows of a network and its site.
-"""
+"""Choosing the tensor that is masked: by default, by name, or from a list of candidates."""
 
 import contextlib
 import difflib
-import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from analyzer.errors import SiteError, parameter
-from analyzer.records import NetworkInfo, Site
+from analyzer.records import Site
 from analyzer.surgery.activations import Activation, find_activations, is_gate
-from analyzer.surgery.cut_plan import plan_cut
 from analyzer.surgery.graph import (
     CONVOLUTIONS,
     ancestors,
     attribute,
     constant,
     consumers,
-    descendants,
     dimensions,
     dominators,
     find_value,
-    get_value,
     is_op,
     name_of,
     operand,
     shape_of,
-    size_of,
 )
 from analyzer.surgery.inputs_and_outputs import format_shape, score_output
 from analyzer.surgery.layout import Flow, Layout, trace
@@ -39,13 +31,11 @@ from analyzer.surgery.sink_mask import sinks_to
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [
-    "Outline",
     "Survey",
     "candidates",
     "default_site",
     "find_site",
     "named_site",
-    "outline_network",
     "survey_graph",
     "survey_network",
 ]
@@ -70,7 +60,7 @@ class Survey:
     flow: Flow
     activations: dict[ir.Value, Activation]
     bearers: Counter[str | None]  # how many nodes have a name
-    _joined: dict[ir.Value, bool] = field(default_factory=dict)  # found by ``activated``
+    activated: frozenset[ir.Value]  # what :func:`_activated` finds
 
     def spatial(self, value: ir.Value) -> bool:
         """Spatial axes, a channel axis of known size, and a convolution above."""
@@ -125,28 +115,6 @@ class Survey:
         """The node's name, or that of its output where it has none or shares it."""
         shared = self.bearers[node.name] > 1
         return name_of(node.outputs[0]) if shared or not node.name else node.name
-
-    def activated(self, value: ir.Value) -> bool:
-        """Whether the tensor's channels are activated feature maps.
-
-        The output of an activation, or of a concatenation of nothing but such, as the branches
-        of Inception end.
-        """
-        activation = self.activations.get(value)
-        if activation is not None:
-            return not is_gate(activation)
-        if value not in self._joined:
-            self._joined[value] = self._joins_activated(value)
-        return self._joined[value]
-
-    def _joins_activated(self, value: ir.Value) -> bool:
-        node = value.producer()
-        if not is_op(node, "Concat"):
-            return False
-        rank = len(dimensions(value) or ())
-        if not rank or attribute(node, "axis", 0) % rank != self.flow.axis.get(value):
-            return False
-        return all(v is not None and self.activated(_undropped(v)) for v in node.inputs)
 
     def holds_classes(self, value: ir.Value, axis: int, scores: ir.Value) -> bool:
         """Whether the channels along ``axis`` are the class scores, at most pooled afterwards."""
@@ -215,7 +183,7 @@ def candidates(network: Network) -> tuple[Site, ...]:
     found = []
     for node in survey.graph:
         value = node.outputs[0]
-        if survey.activated(value):
+        if value in survey.activated:
             if not survey.spatial(value) and survey.flow.convolution:
                 continue
             kind = "activation"
@@ -273,7 +241,7 @@ def default_site(network: Network, output: str | None = None) -> Site:
             f"No tensor of {network.path} with channels and spatial axes lies on every path from "
             f"the image to {scores.name}. {_WAY_OUT}."
         )
-    activated = [v for v in passed if survey.activated(v)]
+    activated = [v for v in passed if v in survey.activated]
     if activated:
         warnings = _classes_as_units(survey, activated, scores)
         return survey.site(activated[-1], "activation", warnings=warnings)
@@ -339,14 +307,50 @@ def named_site(
 
 
 def survey_network(network: Network) -> Survey:
-    """Trace the flow of a network and find its activations."""
-    return survey_graph(network, network.model.graph)
+    """The flow of a network and its activations."""
+    return _survey(network, network.model.graph, network.flow, network.activations)
 
 
 def survey_graph(network: Network, graph: ir.Graph) -> Survey:
     """The same of ``graph``, which was made from the network."""
+    return _survey(network, graph, trace(graph), find_activations(graph))
+
+
+def _survey(
+    network: Network, graph: ir.Graph, flow: Flow, activations: dict[ir.Value, Activation]
+) -> Survey:
     names = Counter(node.name for node in graph)
-    return Survey(network, graph, trace(graph), find_activations(graph), names)
+    activated = _activated(graph, flow, activations)
+    return Survey(network, graph, flow, activations, names, activated)
+
+
+def _activated(
+    graph: ir.Graph, flow: Flow, activations: dict[ir.Value, Activation]
+) -> frozenset[ir.Value]:
+    """The tensors whose channels are activated feature maps.
+
+    The outputs of activations, and of concatenations of nothing but such, as the branches of
+    Inception end.
+    """
+    found: set[ir.Value] = set()
+    undropped: dict[ir.Value, ir.Value] = {}  # above operators that do nothing at inference
+    for node in graph:
+        if not node.outputs:
+            continue
+        value = node.outputs[0]
+        if is_op(node, "Dropout", "Identity"):
+            undropped[value] = undropped.get(source := operand(node), source)
+        activation = activations.get(value)
+        if activation is not None:
+            if not is_gate(activation):
+                found.add(value)
+        elif is_op(node, "Concat"):
+            rank = len(dimensions(value) or ())
+            if not rank or attribute(node, "axis", 0) % rank != flow.axis.get(value):
+                continue
+            if all(v is not None and undropped.get(v, v) in found for v in node.inputs):
+                found.add(value)
+    return frozenset(found)
 
 
 def _classes_as_units(
@@ -375,80 +379,3 @@ def _not_found(survey: Survey, name: str) -> str:
         f"{survey.network.path} has no node or tensor called {name!r}.{hint} `onnx-gap inspect` "
         "lists those worth choosing."
     )
-
-
-def _undropped(value: ir.Value) -> ir.Value:
-    """The tensor above operators that do nothing at inference."""
-    while is_op(node := value.producer(), "Dropout", "Identity"):
-        value = operand(node)
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A network as someone sees it who is about to audit it."""
-
-    info: NetworkInfo
-    candidates: tuple[Site, ...]  # in topological order
-    site: Site
-    cut: str  # tensor where the graph would be cut
-    passed: tuple[str, ...]  # operators that the mask sinks past, from the site to the cut
-    skip_inputs: tuple[str, ...]  # values that would bypass the cut into the suffix
-    classes: int | None  # K, where the shape of the scores says so
-    batch: int | None  # size the network is fixed to and could not be freed from
-    prefix_operations: int | None  # multiply-adds of a sample; None where shapes are not known
-    suffix_operations: int | None  # multiply-adds of an evaluation
-
-
-@reports_invalid_file
-def outline_network(network: Network, site: Site, output: str | None = None) -> Outline:
-    """Plan the cut at ``site`` and count what its prefix and suffix cost.
-
-    Raises:
-        ModelError, SiteError: as :func:`analyzer.surgery.cut_network`.
-    """
-    model, plan, batch = plan_cut(network, site, output=output)
-    below = descendants(model.graph, [get_value(model.graph, plan.tensor)])
-    suffix = [node for node in model.graph if node.outputs[0] in below]
-    prefix = [node for node in model.graph if node.outputs[0] not in below]
-    scores = dimensions(model.graph.outputs[0])
-    return Outline(
-        info=network.info,
-        candidates=candidates(network),
-        site=site,
-        cut=plan.tensor,
-        passed=plan.passed,
-        skip_inputs=plan.skip_names,
-        classes=scores[1] if scores and isinstance(scores[1], int) else None,
-        batch=batch,
-        prefix_operations=_operations(prefix),
-        suffix_operations=_operations(suffix),
-    )
-
-
-def _operations(nodes: list[ir.Node]) -> int | None:
-    """Multiply-adds of convolutions and matrix products for one sample."""
-    total = 0
-    for node in nodes:
-        if node.op_type in CONVOLUTIONS or node.op_type in ("Gemm", "MatMul", "QLinearMatMul"):
-            found = _products(node)
-            if found is None:
-                return None
-            total += found
-    return total
-
-
-def _products(node: ir.Node) -> int | None:
-    """Outputs of a node for one sample, times the products that each sums."""
-    outputs = size_of(node.outputs[0], first_axis=1)
-    weights = dimensions(node.inputs[1 if not node.op_type.startswith("QLinear") else 3])
-    sizes = [d for d in weights or () if isinstance(d, int)]
-    if outputs is None or not weights or len(sizes) < len(weights):
-        return None
-    if node.op_type == "ConvTranspose":
-        return outputs * math.prod(sizes) // (sizes[1] * attribute(node, "group", 1))
-    if node.op_type in CONVOLUTIONS:
-        return outputs * math.prod(sizes[1:])
-    if node.op_type == "Gemm" and attribute(node, "transB", 0):
-        return outputs * sizes[1]
-    return outputs * sizes[-2 if len(sizes) > 1 else 0]

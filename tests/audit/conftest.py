@@ -168,6 +168,12 @@ def made_up_audit(
     return record
 
 
+@pytest.fixture(name="made_up_samples")
+def made_up_samples_fixture() -> Callable[..., tuple]:
+    """What the audits of ``make_audit`` are counted from: labels, and correctness at every n."""
+    return made_up_samples
+
+
 @pytest.fixture
 def gap_record() -> GapRecord:
     return GapRecord(

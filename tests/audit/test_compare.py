@@ -92,10 +92,19 @@ def test_to_dict_is_strict_json(change):
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert value["worse"] is True
     assert value["zeta"]["after"] == 0.9
-    assert set(value["classes"][0]) == {"index", "name", "accuracy", "zeta", "kappa"}
+    assert set(value["classes"][0]) == {"index", "name", "accuracy", "zeta", "kappa", "noise"}
 
 
 def test_audits_by_other_rankings_do_not_mean_the_same(change):
     before, after = change(settings={"rank": "random"})
-    (sentence,) = (s for s in compare_audits(before, after).warnings if "ranked" in s)
+    found = compare_audits(before, after)
+    (sentence,) = (s for s in found.warnings if "ranked" in s)
     assert "by l1 in the first audit, by random in the second" in sentence
+    assert not found.comparable
+
+
+def test_what_cannot_be_compared_is_no_worse(change, gap_record):
+    gap = dataclasses.replace(gap_record, estimate=0.9)
+    before, after = change(settings={"rank": "random"}, zeta=0.99, kappa=0.0, gap=gap)
+    found = compare_audits(before, after)
+    assert (found.reasons, found.gap) == ((), None)

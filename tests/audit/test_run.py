@@ -270,8 +270,8 @@ def test_an_interrupted_audit_goes_on_to_the_same_bits(
         other.zeta, other.kappa, other.data, other.rows,
     )  # fmt: skip
     assert sorted(path.name for path in request.out.iterdir()) == [
-        "audit.json", "curves.npz", "interpolation.npz", "manifest.json", "neighbors.npz",
-        "report.html", "samples.npz", "suspects.csv",
+        "audit.json", "classes.csv", "curves.npz", "interpolation.npz", "manifest.json",
+        "neighbors.npz", "report.html", "samples.npz", "suspects.csv",
     ]  # fmt: skip
 
 

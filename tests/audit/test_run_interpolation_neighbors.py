@@ -133,6 +133,34 @@ def test_other_samples_are_measured_again_for_one_measure_alone(asked, tmp_path,
     assert verify_audit(asked.out).passed
 
 
+def test_the_same_image_under_two_labels_is_told(asked):
+    arrays = dict(np.load(asked.data))
+    images, labels = arrays["images"], arrays["labels"]
+    images[5], labels[5] = images[2], (labels[2] + 1) % 10
+    images[9], labels[9] = images[20] + 1e-4, (labels[20] + 3) % 10
+    images[12], labels[12] = images[13], labels[13]
+    np.savez(asked.data, **arrays)
+    said = run_audit(asked).sections["neighbors"].conflicts
+    assert (said.same_bytes, said.near) == (2, 2)
+    first, second = said.pairs
+    assert (first.index, first.other_index, first.same_bytes, first.distance) == (2, 5, True, 0)
+    assert first.label_name == str(labels[2])
+    assert (second.index, second.other_index, second.same_bytes) == (9, 20, False)
+    assert 0 < second.distance < 1e-3
+    assert second.other_label_name == str(labels[20])
+    assert verify_audit(asked.out).passed
+    path = asked.out / "audit.json"
+    record = read_json(path)
+    pairs = record["neighbors"]["conflicts"]["pairs"]
+    for field in ("index", "label_name", "other_index", "other_label_name", "same_bytes"):
+        pair = {**pairs[0], field: "x" if "name" in field else not pairs[0][field]}
+        pair[field] = int(pair[field]) if "index" in field else pair[field]
+        conflicts = {**record["neighbors"]["conflicts"], "pairs": [pair, pairs[1]]}
+        section = {**record["neighbors"], "conflicts": conflicts}
+        write_json(path, {**record, "neighbors": section})
+        assert failed(asked.out) == ["neighbors"], field
+
+
 def test_neighbors_without_interpolation_have_no_trusted_error(asked):
     result = run_audit(replace(asked, interpolation_samples=0, neighbor_samples=20))
     assert "interpolation" not in result.sections
@@ -209,7 +237,7 @@ def test_the_order_of_the_samples_does_not_matter(asked, tmp_path):
         for name in BOTH:
             found, shuffled = (read_arrays(a / f"{name}.npz") for a in (asked.out, out))
             for array, values in found.items():
-                if array == "nearest":
+                if array in ("nearest", "nearest_images"):
                     near = np.where(shuffled[array] < 0, -1, order[shuffled[array]])
                     np.testing.assert_array_equal(near, values[order])
                 elif array in ("agreement", "majority"):
@@ -254,7 +282,7 @@ def test_verification_finds_every_change_of_the_files(asked):
             if array in ("agreement", "majority"):
                 first = (LAYERS.index("two_thirds"), 0)
             changed[first] = ~values[first] if values.dtype == bool else values[first] + 1
-            if array == "nearest":
+            if array in ("nearest", "nearest_images"):
                 changed[first] = 0  # the first sample itself
             write_arrays(path, {**arrays, array: changed})
             assert name in failed(asked.out), array
@@ -283,6 +311,10 @@ def test_verification_finds_every_change_of_the_record(asked):
     said = record["neighbors"]
     for field in ("k", "samples"):
         write_json(path, {**record, "neighbors": {**said, field: said[field] + 1}})
+        assert failed(asked.out) == ["neighbors"], field
+    for field in ("same_bytes", "near"):
+        conflicts = {**said["conflicts"], field: 1}
+        write_json(path, {**record, "neighbors": {**said, "conflicts": conflicts}})
         assert failed(asked.out) == ["neighbors"], field
     for field in ("error", "trusted_error"):
         layer = {**said["layers"][2], field: None}

@@ -286,7 +286,7 @@ def test_test_accuracy_is_measured_in_the_precision_of_the_audit(request_for, tm
         test_keys=None, train_accuracy=None, test_accuracy=None, gap=None,
         cells={"name": "one", "model": "", "train_data": ""},
     )  # fmt: skip
-    table = audit_population([member], request, tmp_path / "population")
+    table = audit_population([member], request, tmp_path / "population").table
     assert table.gap[0] == 0  # training and test data are the same
 
 

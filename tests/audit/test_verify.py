@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sealed_audits import rewrite_arrays, rewrite_record
 
-from analyzer.audit.folder import read_record
+from analyzer.audit.folder import RESULT_FILES, read_record
+from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit.verify import verify_audit
 from analyzer.audit_record import GapRecord
 from analyzer.errors import AnalyzerError
@@ -52,6 +53,19 @@ def test_a_changed_class_is_found(audit, field):
     rewrite_record(audit, dataclasses.replace(record, classes=classes))
     sentence = failed(verify_audit(audit))["quantities"]
     assert sentence.startswith(f"Class 4: {field} is ")
+
+
+def test_a_changed_table_of_classes_is_found(audit):
+    table = audit / "classes.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("class 4", "class five"))
+    write_entries(audit, entries_of(audit, RESULT_FILES))
+    assert list(failed(verify_audit(audit))) == ["class table"]
+    table.write_text("changed after the manifest")
+    assert {"files", "class table"} <= failed(verify_audit(audit)).keys()
+    table.unlink()
+    write_entries(audit, entries_of(audit, RESULT_FILES))
+    with pytest.raises(AnalyzerError, match=r"classes\.csv cannot be read"):
+        verify_audit(audit)
 
 
 def test_changed_chance_is_found(audit):

@@ -13,8 +13,8 @@ from sealed_audits import seal
 import analyzer
 
 FILES = [
-    "audit.json", "curves.npz", "interpolation.npz", "manifest.json", "neighbors.npz",
-    "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
+    "audit.json", "classes.csv", "curves.npz", "interpolation.npz", "manifest.json",
+    "neighbors.npz", "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
 ]  # fmt: skip
 
 
@@ -103,11 +103,18 @@ def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     folder = audit("some", "--suspects", 5)
     assert len((folder / "suspects.csv").read_text(encoding="utf-8").splitlines()) == 1 + 5
     arguments = ("audit", network, "--data", train, "--preprocess", "none", "--out", folder)
+    shown = onnx_gap(*arguments, "--suspects", "all")
+    assert "60 samples to look at: " in shown.out
+    assert "sorted without" not in shown.out
+    assert len((folder / "suspects.csv").read_text(encoding="utf-8").splitlines()) == 1 + 60
     shown = onnx_gap(*arguments, "--suspects", 0)
     assert shown.code == 0
     assert not any(line.startswith("suspects") for line in shown.out.splitlines())
-    assert left_in(folder) == FILES[:7]
+    assert left_in(folder) == [name for name in FILES if name != "thumbnails.npz"]
     assert onnx_gap(*arguments, "--suspects", -1).code == 2
+    assert onnx_gap(*arguments, "--suspects", "most").code == 2
+    shown = onnx_gap(*arguments[:-1], "other", "--neighbor-samples", 0)
+    assert "(sorted without neighbors and hold: neighbors were switched off)" in shown.out
 
 
 def test_the_caution_of_an_estimate_is_a_plain_sentence_with_it(onnx_gap):
@@ -172,8 +179,8 @@ def test_folders_of_images_and_arrays_give_the_same(audit, onnx_gap, network, cl
     [
         (["--max-gap", 0.99], 0, ""),
         (["--max-gap", -0.99], 1, "over the limit -0.99."),
-        (["--max-gap", 0.2], 1, "over the limit 0.2."),  # the upper end, not the estimate
-        (["--max-gap", 0.2, "--gate", "estimate"], 0, ""),
+        (["--max-gap", 0.06], 1, "over the limit 0.06."),  # the upper end, not the estimate
+        (["--max-gap", 0.06, "--gate", "estimate"], 0, ""),
         (["--min-accuracy", 0.9], 0, ""),
         (["--min-accuracy", 1], 0, ""),
     ],
@@ -391,7 +398,8 @@ def test_interpolation_and_neighbors_take_a_number_of_samples_none_or_all(audit,
     assert record["neighbors"]["samples"] == 60
     assert record["settings"]["neighbor_samples"] == "all"
     folder = audit("none", "--interpolation-samples", 0, "--neighbor-samples", 0)
-    assert left_in(folder) == [name for name in FILES if name not in (FILES[2], FILES[4])]
+    absent = ("interpolation.npz", "neighbors.npz")
+    assert left_in(folder) == [name for name in FILES if name not in absent]
 
 
 @pytest.mark.parametrize("given", ["-1", "some", "1.5", ""])

@@ -1,8 +1,11 @@
 """A population audited on the workers of a Dask cluster is the one audited here."""
 
+import threading
+
 import pytest
 
 import model_zoo
+from analyzer.cli import population_command
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 
@@ -28,6 +31,25 @@ def test_population_on_a_dask_cluster(onnx_gap, tmp_path):
         (tmp_path / "here" / name / "population.csv").read_text() for name in ("cluster", "here")
     ]
     assert tables[0] == tables[1]
+
+
+def test_a_run_without_workers_says_so_and_goes_on_with_the_next_one(
+    onnx_gap, tmp_path, monkeypatch
+):
+    entry = model_zoo.find("digits-c0")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        f'name,model,train_data,keys\na,{entry.model},{entry.data},"images,labels_c0"\n'
+    )
+    monkeypatch.setattr(population_command, "_WATCH_SECONDS", 0.2)
+    options = ("--mean", 0, "--std", 1, "--limit-per-class", 5, "--out", "out")
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as c:
+        joined = threading.Timer(2, c.scale, [1])
+        joined.start()
+        found = onnx_gap("population", manifest, *options, "--dask", c.scheduler_address)
+        joined.join()
+    assert found.code == 0, found.err
+    assert found.err.count("No worker of the Dask scheduler") == 1
 
 
 def test_no_scheduler_at_the_address(onnx_gap, tmp_path):

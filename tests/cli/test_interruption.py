@@ -7,8 +7,8 @@ import time
 import pytest
 
 FILES = [
-    "audit.json", "curves.npz", "interpolation.npz", "manifest.json", "neighbors.npz",
-    "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
+    "audit.json", "classes.csv", "curves.npz", "interpolation.npz", "manifest.json",
+    "neighbors.npz", "report.html", "samples.npz", "suspects.csv", "thumbnails.npz",
 ]  # fmt: skip
 
 # The same command, except that it stops for a while after each of its many checkpoints.

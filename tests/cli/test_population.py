@@ -1,12 +1,20 @@
 """`onnx-gap population`"""
 
+import base64
 import csv
+import hashlib
 import json
+import os
+import re
 import shutil
+import signal
+import sys
+import time
 
 import numpy as np
 import pytest
 
+from analyzer.audit import population
 from analyzer.audit.folder import read_record
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation import CURVE_FEATURES
@@ -85,18 +93,182 @@ def test_audits_from_before_there_were_features_are_summed_up_once_more(
     assert (out / "audits" / "a" / "curves.npz").read_bytes() == counts
 
 
-def test_one_bad_network_is_named_and_the_others_are_kept(onnx_gap, manifest, tmp_path):
+@pytest.fixture
+def three(tmp_path, network, train):
+    """A manifest of three networks, of which the second is none."""
+    for name in "ac":
+        shutil.copy(network, tmp_path / f"{name}.onnx")
     (tmp_path / "b.onnx").write_text("no network")
+    path = tmp_path / "three.csv"
+    rows = "".join(f"{name},{name}.onnx,train.npz\n" for name in "abc")
+    path.write_text("name,model,train_data\n" + rows)
+    return path
+
+
+QUICK = ("--preprocess", "none", "--limit-per-class", 2)
+
+
+def test_the_first_bad_network_ends_the_run_with_a_table_of_those_before_it(
+    onnx_gap, three, tmp_path
+):
     out = tmp_path / "population"
-    shown = onnx_gap("population", manifest, "--preprocess", "none", "--out", out)
-    assert shown.code == 2
-    warning, error = shown.err.splitlines()
-    assert warning.startswith("Warning: b: ")
-    assert "b.onnx is not an ONNX file" in warning
-    assert "1 of 2 networks could not be audited (b)" in error
-    assert (out / "audits" / "a" / "audit.json").is_file()
+    shown = onnx_gap("population", three, *QUICK, "--out", out)
+    assert (shown.code, shown.out) == (2, "")
+    (error,) = shown.err.splitlines()
+    assert "The network 'b' could not be audited" in error
+    assert "b.onnx is not an ONNX file" in error
+    assert f"{out / 'population.csv'} holds the 1 of 3 networks" in error
+    assert "--skip-failed" in error
+    assert [row["name"] for row in rows_of(out / "population.csv")] == ["a"]
+    assert [row["name"] for row in rows_of(out / "failed.csv")] == ["b"]
     assert not (out / "audits" / "b").exists()
-    assert not (out / "population.csv").exists()
+    assert not (out / "audits" / "c").exists()
+
+
+def test_with_skip_failed_the_others_are_audited_and_failures_are_listed(
+    onnx_gap, three, tmp_path, network
+):
+    out = tmp_path / "population"
+    arguments = ("population", three, *QUICK, "--skip-failed", "--out", out)
+    shown = onnx_gap(*arguments)
+    assert shown.code == 1
+    assert "2 networks" in shown.out
+    warning, failed = shown.err.splitlines()
+    assert warning.startswith("Warning: b: ")
+    assert failed == (
+        f"Failed: 1 of 3 networks could not be audited; {out / 'failed.csv'} says which and why."
+    )
+    assert [row["name"] for row in rows_of(out / "population.csv")] == ["a", "c"]
+    (row,) = rows_of(out / "failed.csv")
+    assert row["name"] == "b"
+    assert "is not an ONNX file" in row["error"]
+
+    shutil.copy(network, three.parent / "b.onnx")
+    assert onnx_gap(*arguments).code == 0
+    assert [row["name"] for row in rows_of(out / "population.csv")] == ["a", "b", "c"]
+    assert not (out / "failed.csv").exists()
+
+
+def test_json_has_every_network_and_every_failure(onnx_gap, three, tmp_path):
+    out = tmp_path / "population"
+    arguments = ("--skip-failed", "--gap-model", "zoo:digits", "--json", "--out", out)
+    shown = onnx_gap("population", three, *QUICK, *arguments)
+    assert shown.code == 1
+    a, c = shown.json["networks"]
+    assert (a["name"], c["audit"]) == ("a", "audits/c")
+    record = json.loads((out / "audits" / "a" / "audit.json").read_text(encoding="utf-8"))
+    assert a["zeta"] == record["zeta"]
+    assert a["estimate"] == record["gap"]
+    assert a["gap"] is None
+    (failed,) = shown.json["failed"]
+    assert failed["name"] == "b"
+
+
+def test_where_nothing_could_be_audited_there_is_no_table(onnx_gap, tmp_path):
+    (tmp_path / "b.onnx").write_text("no network")
+    (tmp_path / "m.csv").write_text("name,model,train_data\na,b.onnx,t.npz\nb,b.onnx,t.npz\n")
+    out = tmp_path / "population"
+    shown = onnx_gap("population", tmp_path / "m.csv", "--skip-failed", "--out", out)
+    assert shown.code == 2
+    assert "None of the 2 networks could be audited" in shown.err
+    assert sorted(path.name for path in out.iterdir()) == ["failed.csv"]
+
+
+def test_fresh_audits_again_and_goes_on_where_it_was_interrupted(
+    onnx_gap, manifest, tmp_path, monkeypatch
+):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, *QUICK, "--out", out)
+    assert onnx_gap(*arguments).code == 0
+    written = {name: (out / "audits" / name / "audit.json").stat().st_mtime_ns for name in "ab"}
+
+    def times():
+        return {name: (out / "audits" / name / "audit.json").stat().st_mtime_ns for name in "ab"}
+
+    real = population._measured
+    audited = []
+
+    def interrupted(member, request):
+        audited.append((member.name, request.fresh))
+        if member.name == "b" and len(audited) == 2:
+            raise KeyboardInterrupt
+        return real(member, request)
+
+    monkeypatch.setattr(population, "_measured", interrupted)
+    assert onnx_gap(*arguments, "--fresh").code == 130
+    first = times()
+    assert first["a"] != written["a"]
+    assert first["b"] == written["b"]
+    assert onnx_gap(*arguments, "--fresh").code == 0
+    assert times()["a"] == first["a"]
+    assert times()["b"] != written["b"]
+    assert audited == [("a", True), ("b", True), ("a", False), ("b", True)]
+    assert onnx_gap(*arguments, "--fresh").code == 0
+    assert times()["a"] != first["a"]
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_lost_worker_costs_no_network_but_the_one_that_always_takes_it_along(
+    onnx_gap, tmp_path, network, train, monkeypatch, times
+):
+    names = "abcd"
+    for name in names:
+        shutil.copy(network, tmp_path / f"{name}.onnx")
+    rows = "".join(f"{name},{name}.onnx,train.npz\n" for name in names)
+    (tmp_path / "four.csv").write_text("name,model,train_data\n" + rows)
+    notes = tmp_path / "lost"
+    notes.mkdir()
+
+    def killed(member, request):  # in a worker: there the module's own function is the real one
+        if member.name == "c" and len(os.listdir(notes)) < times:
+            (notes / f"{time.time_ns()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return population._measured(member, request)
+
+    monkeypatch.setattr(population, "_measured", killed)
+    out = tmp_path / "population"
+    shown = onnx_gap(
+        "population", tmp_path / "four.csv", *QUICK, "-j", 2, "--skip-failed", "--out", out
+    )
+    assert "A worker process was lost" in shown.err
+    done = [row["name"] for row in rows_of(out / "population.csv")]
+    if times == 1:
+        assert (shown.code, done) == (0, ["a", "b", "c", "d"])
+    else:
+        assert (shown.code, done) == (1, ["a", "b", "d"])
+        (row,) = rows_of(out / "failed.csv")
+        assert (row["name"], "was killed" in row["error"]) == ("c", True)
+
+
+def test_the_page_shows_every_network_and_links_its_report(onnx_gap, three, tmp_path):
+    out = tmp_path / "population"
+    arguments = ("population", three, *QUICK, "--gap-model", "zoo:digits", "--skip-failed")
+    shown = onnx_gap(*arguments, "--html", "--out", out)
+    assert str(out / "population.html") in shown.out
+    page = (out / "population.html").read_text(encoding="utf-8")
+    links = re.findall(r'<a href="(audits/[^"]+)"', page)
+    assert links == ["audits/a/report.html", "audits/c/report.html"]
+    assert all((out / link).is_file() for link in links)
+    assert "1 network could not be audited" in page
+    record = json.loads((out / "audits" / "a" / "audit.json").read_text(encoding="utf-8"))
+    assert f"{record['gap']['estimate']:.3f}".replace("-", "\N{MINUS SIGN}") in page
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert not re.search(r"(src|href)=\"(https?:)?//", page)
+    onnx_gap(*arguments, "--out", out)
+    assert not (out / "population.html").exists(), "it would show another table"
+
+
+def test_names_of_strangers_cannot_leave_their_place_in_the_page(onnx_gap, manifest, tmp_path):
+    text = manifest.read_text().replace("width", "<b>width</b>").replace("0.25,48", "0.25,<i>\x1b")
+    manifest.write_text(text)
+    out = tmp_path / "population"
+    assert onnx_gap("population", manifest, *QUICK, "--html", "--out", out).code == 0
+    page = (out / "population.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;width" in page
+    assert "&lt;i&gt;\\x1b" in page
+    assert "<i>\\x1b" not in page
 
 
 @pytest.mark.parametrize(
@@ -106,7 +278,13 @@ def test_one_bad_network_is_named_and_the_others_are_kept(onnx_gap, manifest, tm
         ("name,model,train_data\n", "names no network"),
         ("name,model,train_data\na,network.onnx,\n", "line 2: the column 'train_data' is empty"),
         ("name,model,train_data\n../a,network.onnx,t.npz\n", "becomes a folder"),
+        *(
+            (f"name,model,train_data\n{name},network.onnx,t.npz\n", "becomes a folder")
+            for name in ("..", ".", ".hidden", "/a", "a/b", "-rf", "a" * 101, "a\0b", "\x1b[1m")
+        ),
+        ("name,model,train_data\na,n.onnx,t.npz\nA,n.onnx,t.npz\n", "names 'a' and 'A' twice"),
         ("name,model,train_data,gap\na,n.onnx,t.npz,big\n", "gap is 'big', not a number"),
+        ("name,model,train_data,gap\na,n.onnx,t.npz,nan\n", "gap is 'nan', not a number"),
         ("name,model,train_data\na,n.onnx,t.npz\na,n.onnx,t.npz\n", "names 'a' twice"),
         ("name,model,train_data\na,n.onnx,t.npz,more\n", "more cells than the header"),
         ("name,model,train_data,keys\na,n.onnx,t.npz,x\n", "as images,labels"),
@@ -125,7 +303,7 @@ def test_a_manifest_that_is_missing_or_not_text(onnx_gap, network):
     assert "cannot be read" in onnx_gap("population", "nowhere.csv", "--out", "out").err
     shown = onnx_gap("population", network, "--out", "out")
     assert shown.code == 2
-    assert "is not a CSV file" in shown.err
+    assert "is not UTF-8 text" in shown.err
 
 
 def test_what_units_were_ranked_by_goes_with_the_table(onnx_gap, manifest, tmp_path):
@@ -152,3 +330,47 @@ def test_a_manifests_own_columns_of_these_names_give_way_to_what_was_audited(
     assert onnx_gap("population", manifest, *arguments).code == 0
     first, _ = rows_of(out / "population.csv")
     assert (first["audited_classes"], first["audited_samples"]) == ("10", "30")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_workers_end_soon_after_a_killed_command(spawn, manifest, tmp_path):
+    out = tmp_path / "out"
+    process = spawn("population", manifest, "-j", 2, "--out", out, python=("-c", ENDLESS))
+    began = time.monotonic()
+    while len(workers := list(out.glob("audits/*/.lock"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+    numbers = [json.loads(lock.read_bytes())["pid"] for lock in workers]
+    assert process.pid not in numbers
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    while any(map(is_running, numbers)):
+        assert time.monotonic() - began < 10
+        time.sleep(0.05)
+
+
+def is_running(number):
+    try:
+        with open(f"/proc/{number}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# Networks that take for ever, in workers.
+ENDLESS = """
+import sys
+from analyzer.audit import population
+from analyzer.cli import main
+
+def endless(*arguments):
+    import time
+    from analyzer.audit import population, run
+    run.make_record = lambda *arguments: time.sleep(1000)
+    return population._measured(*arguments)
+
+population._measured = endless
+main(sys.argv[1:])
+"""

@@ -3,11 +3,14 @@
 import io
 import re
 import sys
+import time
 
 import click
 import pytest
 
-from analyzer.cli.terminal import print_json, print_table, progress_bars, say, warn
+import analyzer.cli.progress as progress_module
+from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import print_facts, print_json, print_table, say, warn
 
 
 class Terminal(io.StringIO):
@@ -28,16 +31,86 @@ def terminal(monkeypatch):
     return begin
 
 
-def test_bars_show_stage_amount_and_time_left(terminal):
+def until(shown, wanted):
+    """What a bar has drawn, once ``wanted`` is in it."""
+    ends = time.monotonic() + 10
+    while wanted not in (drawn := click.unstyle(shown.getvalue())):
+        assert time.monotonic() < ends, drawn
+        time.sleep(0.05)
+    return drawn
+
+
+def test_a_bar_shows_stage_amount_and_time_left(terminal):
     shown = terminal()
-    with progress_bars() as progress:
+    with show_progress() as progress:
         progress("sweep", 10, 40)
+        drawn = until(shown, "10/40")
+    assert re.search(r"sweep .* 10/40 0:0\d gone, 0:0\d left", drawn)
+
+
+def test_a_finished_bar_does_not_stand_while_other_work_runs(terminal):
+    shown = terminal()
+    with show_progress() as progress:
         progress("sweep", 40, 40)
-    assert re.search(r"sweep .* 40/40 .* gone, .* left", click.unstyle(shown.getvalue()))
+        progress("sweep", 40, 40)
+        shown.truncate(0)
+        assert "40/40" not in until(shown, "working")
+        progress("neighbors", 1, 2)
+        until(shown, "neighbors")
 
 
-def test_without_a_terminal_nothing_but_warnings_is_said(capsys):
-    with progress_bars() as progress:
+def test_a_finished_stage_leaves_one_line(terminal):
+    shown = terminal()
+    with show_progress() as progress:
+        progress("sweep", 40, 40)
+        progress("sweep", 40, 40)
+    assert click.unstyle(shown.getvalue()).count("sweep         40 done in 0:00") == 1
+
+
+def test_a_warning_has_lines_of_its_own_above_the_bar(terminal):
+    shown = terminal()
+    with show_progress() as progress:
+        progress("sweep", 10, 40)
+        until(shown, "10/40")
+        warn("the preprocessing is probably wrong")
+    lines = [
+        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).split("\r")[-1]
+        for line in shown.getvalue().split("\n")
+    ]
+    assert "Warning: the preprocessing is probably wrong" in [line.rstrip() for line in lines]
+
+
+def test_without_a_terminal_a_line_comes_every_so_often(monkeypatch):
+    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.1)
+    lines = []
+    monkeypatch.setattr(progress_module.click, "echo", lambda line, err: lines.append(line))
+
+    def wait_for(pattern):
+        ends = time.monotonic() + 10
+        while not any(re.fullmatch(pattern, line) for line in lines):
+            assert time.monotonic() < ends, lines
+            time.sleep(0.05)
+        lines.clear()
+
+    with show_progress() as progress:
+        wait_for(r"working, 0:0\d gone")
+        progress("sweep", 10, 40)
+        wait_for(r"sweep: 10 of 40 \(25%\), 0:0\d gone, 0:0\d left")
+        progress("sweep", 40, 40)
+        wait_for(r"working, 0:0\d gone")
+
+
+def test_progress_that_is_not_wanted_is_not_shown(terminal, monkeypatch):
+    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.05)
+    shown = terminal()
+    with show_progress("none") as progress:
+        progress("sweep", 10, 40)
+        time.sleep(0.2)
+    assert shown.getvalue() == ""
+
+
+def test_short_work_without_a_terminal_says_nothing_but_warnings(capsys):
+    with show_progress() as progress:
         progress("sweep", 10, 40)
         say("going on after 10 of 40 samples")
         warn("mind this")
@@ -48,6 +121,29 @@ def test_sentences_for_the_person_waiting(terminal):
     shown = terminal()
     say("going on after 10 of 40 samples")
     assert shown.getvalue() == "going on after 10 of 40 samples\n"
+
+
+def test_on_a_terminal_sentences_are_wrapped_at_words(terminal, monkeypatch):
+    shown = terminal()
+    monkeypatch.setenv("COLUMNS", "80")
+    path = "/data/" + "deep/" * 20 + "model.onnx"
+    warn("the accuracy with nothing removed is no better than chance, " * 3 + path)
+    lines = shown.getvalue().splitlines()
+    assert path in lines
+    assert all(len(click.unstyle(line)) <= 80 for line in lines if line != path)
+    assert len(lines) > 3
+
+
+def test_facts_continue_below_themselves_on_a_terminal(monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_facts([("accuracy", "0.5"), ("gap", "words " * 30)])
+    first, second, *rest = shown.getvalue().splitlines()
+    assert click.unstyle(first) == "accuracy  0.5"
+    assert click.unstyle(second).startswith("gap       words")
+    assert rest
+    assert all(line.startswith(" " * 10 + "words") and len(line) <= 80 for line in rest)
 
 
 def test_json_is_utf8_and_whole(capsysbinary):

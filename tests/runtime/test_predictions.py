@@ -19,7 +19,7 @@ def load(indices, size):
     for start in range(0, len(indices), size):
         part = indices[start : start + size]
         part = part[part != UNREADABLE]
-        yield Batch(part, IMAGES[part], None, ())
+        yield Batch(part, IMAGES[part], np.zeros((len(part), 32), np.uint8), ())
 
 
 def measured(form: str) -> tuple[float, float]:

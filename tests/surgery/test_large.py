@@ -73,5 +73,6 @@ def test_network_over_two_gigabytes_is_audited(large, tmp_path):
     assert result.model.bytes > 2 << 30
     assert (result.site.tensor, result.site.channels) == ("r", 4)
     assert sorted(p.name for p in (tmp_path / "audit").iterdir()) == [
-        "audit.json", "curves.npz", "manifest.json", "report.html", "samples.npz", "suspects.csv",
+        "audit.json", "classes.csv", "curves.npz", "manifest.json", "report.html", "samples.npz",
+        "suspects.csv",
     ]  # fmt: skip

@@ -55,6 +55,7 @@ from tools.evidence.variations import (
     variations,
     verdicts,
 )
+from tools.suspects_study.page import NETWORKS, worst_first
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,6 +84,7 @@ class Evidence:
     turning: Mapping[str, tuple[TurningPoint, ...]]  # by population
     paper: list[dict[str, str]]
     left_out: Mapping[str, float]  # by features, the error on populations left out whole
+    suspects: float | None  # wrong labels among the first suspects, at the worst; None: no table
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,12 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
         },
         paper=read_table(tables / "paper.csv").rows(),
         left_out=_left_out(tables.parent / "measures"),
+        suspects=_suspects(tables.parent / "suspects" / NETWORKS),
     )
+
+
+def _suspects(table: Path) -> float | None:
+    return worst_first(list(read_table(table).rows())) if table.exists() else None
 
 
 def _left_out(folder: Path) -> dict[str, float]:

@@ -18,8 +18,8 @@ for more suspicious samples.
 ``A + B``                         the sum of both ranks among all samples
 ``A + B, by class``               the sum of both ranks among the samples with the same label
 ``A × B, by class``               the product of the shares of those that are more suspicious
-``suspicion``                     what ``onnx-gap audit`` lists suspects by: the same, of
-                                  ``ascending`` and ``log_probability``
+``suspicion``                     what ``onnx-gap audit`` lists suspects by without neighbors and
+                                  hold: the same, of ``ascending`` and ``log_probability``
 ================================  ===============================================================
 """
 
@@ -29,7 +29,7 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from analyzer.audit.suspects import most_suspicious, ranks_within
+from analyzer.audit.suspicion import most_suspicious, ranks_within
 from analyzer.records import SampleCounts
 
 __all__ = ["CLEANLAB", "SHARES", "has_cleanlab", "measured", "suspicions"]

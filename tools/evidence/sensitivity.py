@@ -37,7 +37,8 @@ from analyzer import surgery
 from analyzer.audit import Member, read_manifest, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
-from analyzer.cli.terminal import print_table, progress_bars
+from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import print_table
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError
 from analyzer.measures import feature_values
@@ -252,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     name = given.name or given.manifest.resolve().parent.name
     out = given.out or table_path(EVIDENCE, "sensitivity", name)
-    with progress_bars() as progress:
+    with show_progress() as progress:
         table = study(
             given.manifest,
             out,

@@ -21,7 +21,8 @@ import numpy as np
 
 from analyzer.audit import read_record, run_audit
 from analyzer.audit_options import AuditRequest
-from analyzer.cli.terminal import print_table, progress_bars, warn
+from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import print_table, warn
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
@@ -171,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
         warn("cleanlab is not installed, so its scores are left out: pip install cleanlab")
     name = _networks(given.population)[0].conditions["population"]
     table = given.out or table_path(EVIDENCE, "samples", name)
-    with progress_bars() as progress:
+    with show_progress() as progress:
         found = study(given.population, given.audits, table, limit=given.limit, progress=progress)
     print_table(HEADER, [finding.cells() for finding in sample_findings(found).findings])
 

@@ -34,7 +34,7 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection
 from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
-    from analyzer.audit_options import MeasureOptions
+    from analyzer.audit_options import AuditRequest
     from analyzer.measures.ablation.sweep_state import SweepState
     from analyzer.measures.ablation.tolerance import Tolerance
 
@@ -68,7 +68,7 @@ class Ablation(Measure[AblationResult]):
     features = ("zeta", "kappa", *CURVE_FEATURES)
     files = (CURVES, SAMPLES)
 
-    def wanted(self, options: "MeasureOptions") -> bool:
+    def wanted(self, options: "AuditRequest") -> bool:
         """Always: every other result stands beside its own."""
         return True
 

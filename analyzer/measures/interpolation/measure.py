@@ -31,7 +31,7 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection, check,
 from analyzer.measures.sample_images import class_weights
 
 if TYPE_CHECKING:
-    from analyzer.audit_options import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest
 
 __all__ = [
     "INTERPOLATION",
@@ -79,7 +79,7 @@ class Interpolation(Measure[InterpolationResult]):
     files = (INTERPOLATION,)
     optional = True
 
-    def wanted(self, options: "MeasureOptions") -> bool:
+    def wanted(self, options: "AuditRequest") -> bool:
         """Unless ``interpolation_samples`` is 0."""
         return options.interpolation_samples != 0
 

@@ -21,7 +21,7 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection, check,
 from analyzer.records import MarginGraph
 
 if TYPE_CHECKING:
-    from analyzer.audit_options import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest
     from analyzer.measures.margins.margin_pass import MarginTally
 
 __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
@@ -72,7 +72,7 @@ class Margins(Measure[MarginsResult]):
     section = MarginsRecord
     files = (MARGINS,)
 
-    def wanted(self, options: "MeasureOptions") -> bool:
+    def wanted(self, options: "AuditRequest") -> bool:
         """Whether ``margins`` is set."""
         return options.margins
 

@@ -1,3 +1,9 @@
+from .label_conflicts import (
+    ConflictPair,
+    Conflicts,
+    ConflictsRecord,
+    find_conflicts,
+)
 from .measure import (
     NEIGHBORS_FILE,
     NeighborLayerRecord,
@@ -28,6 +34,9 @@ __all__ = [
     "NEIGHBORS",
     "NEIGHBORS_FEATURES",
     "NEIGHBORS_FILE",
+    "ConflictPair",
+    "Conflicts",
+    "ConflictsRecord",
     "NeighborLayerRecord",
     "NeighborState",
     "NeighborVotes",
@@ -37,6 +46,7 @@ __all__ = [
     "choose_part",
     "count_sketch",
     "count_votes",
+    "find_conflicts",
     "label_support",
     "measure_neighbors",
     "nearest_neighbors",

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,12 @@ from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.neighbors.label_conflicts import (
+    ConflictsRecord,
+    conflict_faults,
+    conflicts_record,
+    find_conflicts,
+)
 from analyzer.measures.neighbors.nearest import (
     LAYERS,
     NEIGHBORS_FEATURES,
@@ -29,7 +35,7 @@ from analyzer.measures.neighbors.nearest import (
 from analyzer.measures.sample_images import SampleImages, class_weights
 
 if TYPE_CHECKING:
-    from analyzer.audit_options import AuditRequest, MeasureOptions
+    from analyzer.audit_options import AuditRequest
 
 __all__ = [
     "NEIGHBORS_FILE",
@@ -42,7 +48,8 @@ __all__ = [
 
 NEIGHBORS_FILE = "neighbors.npz"
 _CHECKPOINT_SECONDS = 5.0
-_TWO_THIRDS = LAYERS.index("two_thirds")
+_CLOSE = 1e-3  # similarities are sorted as rounded to a millionth, which is that of a distance
+_KEPT = {"nearest": "two_thirds", "nearest_images": "images"}  # arrays by layer
 _WORDS = {
     "images": "the images",
     "first": "first activation",
@@ -71,6 +78,7 @@ class NeighborsRecord:
     k: int  # neighbors of a sample
     samples: int  # that were looked at, and looked for
     seconds: float
+    conflicts: ConflictsRecord = field(default_factory=lambda: ConflictsRecord(0, 0, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Neighbors(Measure[NeighborsResult]):
     files = (NEIGHBORS_FILE,)
     optional = True
 
-    def wanted(self, options: "MeasureOptions") -> bool:
+    def wanted(self, options: "AuditRequest") -> bool:
         """Unless ``neighbor_samples`` is 0."""
         return options.neighbor_samples != 0
 
@@ -163,7 +171,7 @@ class Neighbors(Measure[NeighborsResult]):
         return NeighborsResult(read_votes(folder), layers, said.seconds)
 
     def write(self, folder: Path, result: NeighborsResult) -> None:
-        """Write ``neighbors.npz``: votes by layer and sample, and the neighbors at two thirds."""
+        """Write ``neighbors.npz``: votes by layer and sample, and the neighbors at two of them."""
         votes = result.votes
         write_arrays(
             folder / NEIGHBORS_FILE,
@@ -173,12 +181,16 @@ class Neighbors(Measure[NeighborsResult]):
                 "nearest": votes.nearest.astype(np.int32),
                 "measured": votes.measured,
                 "weight": votes.weight,
+                "nearest_images": votes.nearest_images.astype(np.int32),
+                "distance_images": votes.distance_images.astype(np.float32),
+                "content": votes.content.astype(np.int32),
             },
         )
 
     def fields(self, result: NeighborsResult, job: Job) -> dict[str, Any]:
         """The section ``neighbors``; the trusted errors take hold from the interpolation."""
-        labels, mixed = job.found["ablation"].samples.label, job.found.get(Interpolation.name)
+        samples, mixed = job.found["ablation"].samples, job.found.get(Interpolation.name)
+        labels, source = samples.label, job.subject.source
         hold = np.full(len(labels), np.nan) if mixed is None else mixed.answers.hold
         errors = _errors(result.votes, labels, hold)
         record = NeighborsRecord(
@@ -189,14 +201,30 @@ class Neighbors(Measure[NeighborsResult]):
             k=result.votes.nearest.shape[1],
             samples=int(result.votes.measured.sum()),
             seconds=result.seconds,
+            conflicts=conflicts_record(
+                find_conflicts(result.votes, labels),
+                labels,
+                samples.index,
+                sample_name=lambda index: str(source.names[index]),
+                class_name=source.class_name,
+            ),
         )
         return {"sections": {self.name: record}}
 
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
-        """Two errors a layer, without those that are null."""
+        """Two errors a layer, without those that are null.
+
+        Raises:
+            AuditFolderError: the record has another number of layers.
+        """
         if not self.measured(record):
             return {}
         layers = record.sections[self.name].layers
+        if len(layers) != len(LAYERS):
+            raise AuditFolderError(
+                f"audit.json: 'neighbors.layers' has {len(layers)} layers instead of "
+                f"{len(LAYERS)}. {RUN_AGAIN}"
+            )
         values = [layer.error for layer in layers] + [layer.trusted_error for layer in layers]
         named = zip(NEIGHBORS_FEATURES, values, strict=True)
         return {name: value for name, value in named if value is not None}
@@ -219,11 +247,13 @@ class Neighbors(Measure[NeighborsResult]):
         """Whether votes are within bounds, and the errors follow from them."""
         if self.measured(record):
             said: NeighborsRecord = record.sections[self.name]
-            labels = read_samples(folder).label
-            hold = np.full(len(labels), np.nan)
+            samples, votes = read_samples(folder), read_votes(folder)
+            hold = np.full(len(samples.label), np.nan)
             if Interpolation.name in record.sections:
                 hold = read_answers(folder).hold
-            wrong = _faults(said, read_votes(folder), labels, hold)
+            wrong = _faults(said, votes, samples.label, hold)
+            if not wrong:
+                wrong = conflict_faults(said.conflicts, votes, samples, record.class_names)
             right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
             yield check(self.name, wrong, right)
 
@@ -251,14 +281,18 @@ def read_votes(folder: Path) -> NeighborVotes:
     """
     path = folder / NEIGHBORS_FILE
     names = ("agreement", "majority", "nearest", "measured", "weight")
-    arrays = read_arrays(path, names)
+    arrays = read_arrays(path, (*names, "nearest_images", "distance_images", "content"))
     samples = arrays["measured"].shape[:1]
+    near = (*samples, *arrays["nearest"].shape[1:2])
     wanted = {
         "agreement": (np.float32, (len(LAYERS), *samples)),
         "majority": (np.int32, (len(LAYERS), *samples)),
-        "nearest": (np.int32, (*samples, *arrays["nearest"].shape[1:2])),
+        "nearest": (np.int32, near),
         "measured": (np.bool_, samples),
         "weight": (np.float64, samples),
+        "nearest_images": (np.int32, near),
+        "distance_images": (np.float32, near),
+        "content": (np.int32, samples),
     }
     for name, (dtype, shape) in wanted.items():
         if arrays[name].dtype != dtype or arrays[name].shape != shape:
@@ -272,6 +306,9 @@ def read_votes(folder: Path) -> NeighborVotes:
         majority=arrays["majority"].astype(np.int64),
         nearest=arrays["nearest"].astype(np.int64),
         weight=arrays["weight"],
+        nearest_images=arrays["nearest_images"].astype(np.int64),
+        distance_images=arrays["distance_images"].astype(np.float64),
+        content=arrays["content"].astype(np.int64),
     )
 
 
@@ -279,13 +316,28 @@ def _taken(votes: NeighborVotes, images: SampleImages) -> NeighborVotes:
     """The votes of the samples that were read, neighbors as places among those."""
     read = images.read
     place = np.cumsum(read) - 1
+
+    def placed(nearest: np.ndarray) -> np.ndarray:
+        return np.where(nearest < 0, -1, place[nearest])[read]
+
     return NeighborVotes(
         measured=votes.measured[read],
         agreement=votes.agreement[:, read],
         majority=votes.majority[:, read],
-        nearest=np.where(votes.nearest < 0, -1, place[votes.nearest])[read],
+        nearest=placed(votes.nearest),
         weight=votes.weight[read],
+        nearest_images=placed(votes.nearest_images),
+        distance_images=votes.distance_images[read],
+        content=votes.content[read],
     )
+
+
+def _near_each_other(nearest: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Whether each is −1 or another sample that was looked at, of one that was, bool (S, k)."""
+    within = (nearest >= -1) & (nearest < len(measured))
+    looked_at = measured[:, None] & measured[np.clip(nearest, 0, len(measured) - 1)]
+    other = nearest != np.arange(len(measured))[:, None]
+    return within & ((nearest < 0) | looked_at) & other
 
 
 def _errors(
@@ -318,29 +370,33 @@ def _faults(
         if stated != there:
             wrong.append(f"'{name}' is {stated} in audit.json, {there} in {NEIGHBORS_FILE}.")
     alone = votes.majority < 0
-    nearest = votes.nearest
+    kept = {array: getattr(votes, array) for array in _KEPT}
+    none, distance = votes.nearest_images < 0, votes.distance_images
+    contents = np.unique(votes.content[votes.content >= 0])
     bounds = {
         "agreement": (np.isnan(votes.agreement) == alone)
         & (alone | ((votes.agreement >= 0) & (votes.agreement <= 1))),
         "majority": (alone | measured) & (alone | np.isin(votes.majority, labels)),
-        "nearest": (nearest >= -1)
-        & (nearest < len(labels))
-        & ((nearest < 0) | (measured[:, None] & measured[np.clip(nearest, 0, len(labels) - 1)]))
-        & (nearest != np.arange(len(labels))[:, None]),
+        "distance_images": (np.isnan(distance) == none) & (none | (distance >= 0)),
+        "content": votes.content < len(contents),
     }
+    bounds |= {array: _near_each_other(nearest, measured) for array, nearest in kept.items()}
     wrong += [
         f"'{name}' in {NEIGHBORS_FILE} is out of bounds {int((~within).sum())} times."
         for name, within in bounds.items()
         if not within.all()
     ]
-    if not wrong:
-        agreement, majority = count_votes(nearest, labels)
+    if (np.diff(distance, axis=1) < -_CLOSE).any():
+        wrong.append(f"'distance_images' in {NEIGHBORS_FILE} is not of the nearest first.")
+    for array, layer_name in _KEPT.items() if not wrong else ():
+        agreement, majority = count_votes(kept[array], labels)
+        place = LAYERS.index(layer_name)
         if not (
-            np.array_equal(votes.majority[_TWO_THIRDS], majority)
-            and np.allclose(votes.agreement[_TWO_THIRDS], agreement, atol=1e-6, equal_nan=True)
+            np.array_equal(votes.majority[place], majority)
+            and np.allclose(votes.agreement[place], agreement, atol=1e-6, equal_nan=True)
         ):
             wrong.append(
-                f"The votes at two thirds in {NEIGHBORS_FILE} do not follow from 'nearest' and "
+                f"The votes at {layer_name} in {NEIGHBORS_FILE} do not follow from '{array}' and "
                 f"the labels of {SAMPLES}."
             )
     everyone = np.ones(len(labels), bool)

@@ -63,6 +63,7 @@ NEIGHBORS_FEATURES = {
 }
 """The features of a network by name, and what they are."""
 
+_KEPT = ("images", "two_thirds")  # layers whose neighbors are told by name
 _MOST = 20_000  # samples, unless told otherwise
 _SEED = 0x6E65_6967  # of the count sketch, the same for every network
 _BLOCK = 256  # rows of the similarity matrix at once
@@ -131,6 +132,9 @@ class NeighborVotes:
     majority: np.ndarray  # int64 (5, S): the label that most neighbors have; −1 without any
     nearest: np.ndarray  # int64 (S, k): places of the neighbors at two thirds; −1 for none
     weight: np.ndarray  # float64 (S,): samples of its class that a sample stands for
+    nearest_images: np.ndarray  # int64 (S, k): the same at the images
+    distance_images: np.ndarray  # float64 (S, k): of their vectors of unit length; NaN for none
+    content: np.ndarray  # int64 (S,): the same number where bytes are the same; −1 where unread
 
     @property
     def two_thirds(self) -> np.ndarray:
@@ -403,15 +407,39 @@ def read_neighbors(
     measured[part] = True
     agreement = np.full((len(LAYERS), total), np.nan)
     majority = np.full((len(LAYERS), total), -1, np.int64)
-    nearest = np.full((total, state.found.shape[2]), -1, np.int64)
+    nearest = {name: np.full((total, state.found.shape[2]), -1, np.int64) for name in _KEPT}
+    distance = np.full((total, state.found.shape[2]), np.nan)
     tensors = list(dict.fromkeys(layer.tensor for layer in graph.layers))
     for number, layer in enumerate(graph.layers):
-        found = state.found[tensors.index(layer.tensor)]
+        tensor = tensors.index(layer.tensor)
+        found = state.found[tensor]
         agreement[number, part], majority[number, part] = count_votes(found, labels)
-        if layer.name == "two_thirds" and len(part):
-            nearest[part] = np.where(found < 0, -1, part[found])
-    weight = class_weights(images.labels, images.read, measured)
-    return NeighborVotes(measured, agreement, majority, nearest, weight)
+        if layer.name in _KEPT and len(part):
+            nearest[layer.name][part] = np.where(found < 0, -1, part[found])
+        if layer.name == "images" and len(part):
+            distance[part] = _distances(state.vectors[tensor], found)
+    content = np.full(total, -1, np.int64)
+    content[images.read] = content_numbers(images.digests[images.read])
+    return NeighborVotes(
+        measured=measured,
+        agreement=agreement,
+        majority=majority,
+        nearest=nearest["two_thirds"],
+        weight=class_weights(images.labels, images.read, measured),
+        nearest_images=nearest["images"],
+        distance_images=distance,
+        content=content,
+    )
+
+
+def _distances(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """How far each row's neighbors are from it, rounded to float32, float64 (N, k); NaN for −1."""
+    distance = np.full(found.shape, np.nan)
+    for start in range(0, len(found), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        apart = vectors[found[rows]].astype(np.float64) - vectors[rows, None]
+        distance[rows] = np.sqrt((apart**2).sum(axis=2))
+    return np.where(found < 0, np.nan, distance.astype(np.float32)).astype(np.float64)
 
 
 def count_votes(found: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -217,6 +217,10 @@ def test_activations_are_those_of_the_network_at_its_depths(graph):
                 assert found.majority[layer, i] == ahead[0]
         if "two_thirds" in [LAYERS[layer] for layer in layers]:
             np.testing.assert_array_equal(found.nearest, wanted)
+        if number == 0:
+            np.testing.assert_array_equal(found.nearest_images, wanted)
+            cosine = np.einsum("nkd,nd->nk", vectors[wanted].astype(float), vectors)
+            np.testing.assert_allclose(found.distance_images, np.sqrt(2 - 2 * cosine), atol=1e-5)
 
 
 def equal(found, wanted, order=slice(None)):
@@ -290,6 +294,8 @@ def test_of_few_samples_all_others_are_neighbors(graph):
 
     alone = measured(graph, opened(images[[0, 0]], [0, 1]))
     assert np.isnan(alone.agreement).all()
+    assert np.isnan(alone.distance_images).all()
+    assert alone.content.tolist() == [0, 0]
     assert (alone.majority == -1).all()
     assert np.isnan(list(neighbors_features(alone, np.array([0, 1]), np.ones(2)).values())).all()
 
@@ -368,6 +374,8 @@ def test_features_by_hand():
     found = NeighborVotes(
         measured=np.ones(5, bool), agreement=np.zeros((5, 5)), majority=majority,
         nearest=np.zeros((5, 10), int), weight=np.array([1.0, 1, 2, 2, 2]),
+        nearest_images=np.zeros((5, 10), int), distance_images=np.zeros((5, 10)),
+        content=np.arange(5),
     )  # fmt: skip
     hold = np.array([1.0, 0.5, 0.25, np.nan, 1.0])
     features = neighbors_features(found, labels, hold)

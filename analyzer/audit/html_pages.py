@@ -1,0 +1,80 @@
+"""The pages that people read: one HTML file each, which needs no network connection.
+
+Computed first, then rendered: a page is plain data, and the templates escape every string.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analyzer.audit.plots import DARK, LIGHT
+from analyzer.printable import printable
+
+__all__ = ["fixed", "moment", "render_page", "signed"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(
+    template: str, *, folders: Iterable[Path] = (), script: str = "", **values: Any
+) -> str:
+    """``values`` as one HTML document.
+
+    Args:
+        template: its name.
+        folders: where templates lie besides the audit's own.
+        script: name of the only script that the page may run; "" for none.
+    """
+    # Imported here: an audit pays for the template engine only once it has something to show.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([_TEMPLATES, *folders]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(fixed=fixed, signed=signed, percent=_percent)
+    code = (_TEMPLATES / script).read_text("utf-8") if script else ""
+    document = environment.get_template(template).render(
+        light=LIGHT, dark=DARK, script=code, policy=_policy(code), **values
+    )
+    return printable(document, keep="\n\t")
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """A number with so many digits, and a minus sign where it needs one."""
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference: with its sign, unless it is nought."""
+    text = f"{value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text[1:] if not text.strip("+0.") else text
+
+
+def moment(created: str) -> str:
+    """A time of ISO 8601 for people; "" where there is none."""
+    if not created:
+        return ""
+    try:
+        return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return created
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _policy(script: str) -> str:
+    """The content security policy: no address outside the file, and no script but this one."""
+    allowed = ""
+    if script:
+        digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        allowed = f"script-src 'sha256-{digest}'; "
+    return f"default-src 'none'; {allowed}style-src 'unsafe-inline'; img-src data:"

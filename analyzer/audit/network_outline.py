@@ -1,0 +1,54 @@
+"""The outline of a network with its cost, for which an image is run where shapes are open."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from analyzer import runtime, surgery
+from analyzer.errors import ModelError
+from analyzer.records import Site
+
+__all__ = ["outline_with_cost"]
+
+_PLANE = (224, 224)
+
+
+def outline_with_cost(
+    network: surgery.Network,
+    site: Site,
+    output: str | None = None,
+    *,
+    img_size: tuple[int, int] | None = None,
+) -> surgery.Outline:
+    """What ``inspect`` shows of a network.
+
+    Args:
+        network: the network.
+        site: what is masked.
+        output: output with the scores, if there are several.
+        img_size: height and width of the image that is run where the network leaves its shapes
+            open; 224 × 224 by default.
+
+    Returns:
+        The outline; its cost is None where no image could be run.
+
+    Raises:
+        ModelError, SiteError: as :func:`analyzer.surgery.outline_network`.
+    """
+    found = surgery.outline_network(network, site, output)
+    if None not in (found.prefix_operations, found.suffix_operations):
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            probe = surgery.write_shape_probe(
+                network, site, Path(folder) / "probe.onnx", output, plane=img_size or _PLANE
+            )
+            session = runtime.open_session(probe.path, "cpu", custom_ops=network.custom_ops)
+            feeds = {name: np.zeros(*like) for name, like in probe.images.items()}
+            arrays = session.run(feeds, probe.outputs)
+        except (ModelError, runtime.OutOfMemory):  # then the cost stays unknown
+            return found
+    shapes = {name: array.shape for name, array in zip(probe.outputs, arrays, strict=True)}
+    image = next(iter(probe.images.values()))[0]
+    return surgery.outline_network(network, site, output, sizes=shapes, image=image[1:])

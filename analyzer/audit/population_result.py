@@ -1,0 +1,171 @@
+"""What the audits of a population leave: the table, the list of failures, the page.
+
+=====================  ==================================================================
+``population.csv``     a row a network that was audited
+``failed.csv``         a row a network that could not be audited: ``name``, ``error``; only
+                       where there is one
+``population.html``    the table for people, where it was asked for
+``audits/NAME/``       an audit folder a network
+=====================  ==================================================================
+"""
+
+import contextlib
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer import estimation
+from analyzer.audit.assemble_record import some_of
+from analyzer.audit_record import AuditRecord, GapRecord
+from analyzer.errors import AnalyzerError
+from analyzer.files import write_text
+
+__all__ = [
+    "AUDITS",
+    "FAILED",
+    "PAGE",
+    "TABLE",
+    "AuditedNetwork",
+    "AuditedPopulation",
+    "ReplacedNetworks",
+    "table_of",
+    "write_failures",
+]
+
+TABLE, FAILED, PAGE, AUDITS = "population.csv", "failed.csv", "population.html", "audits"
+_MEASURED = ("zeta", "kappa", "train_accuracy", "test_accuracy", "gap")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedNetwork:
+    """What the audit of one network says, as much of it as a population keeps in memory."""
+
+    values: Mapping[str, float]  # ζ, κ, features, accuracies and gap; NaN where not known
+    circumstances: estimation.AuditConditions
+    estimate: GapRecord | None  # None without a gap model
+    warnings: tuple[str, ...]
+
+    @staticmethod
+    def of(record: AuditRecord, values: Mapping[str, float]) -> "AuditedNetwork":
+        """Of the record of an audit; ``values`` are what its row of the table says."""
+        return AuditedNetwork(values, estimation.conditions_of(record), record.gap, record.warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedPopulation:
+    """A population as far as it was audited."""
+
+    table: estimation.PopulationTable  # a row a network of ``networks``, in that order
+    networks: Mapping[str, AuditedNetwork]  # by name, in the order of the manifest
+    failures: Mapping[str, AnalyzerError]  # by name: why it could not be audited
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: ``networks`` with all that the table says, and ``failed``."""
+        return {
+            "networks": [
+                {
+                    "name": name,
+                    "audit": f"{AUDITS}/{name}",
+                    **{key: cells[row] for key, cells in self.table.further.items()},
+                    **{key: _known(value) for key, value in one.values.items()},
+                    "estimate": None if one.estimate is None else asdict(one.estimate),
+                    "warnings": list(one.warnings),
+                }
+                for row, (name, one) in enumerate(self.networks.items())
+            ],
+            "failed": [{"name": name, "error": str(why)} for name, why in self.failures.items()],
+        }
+
+    def shared_warnings(self) -> list[tuple[str, str]]:
+        """What audits warn of, each sentence once, with the networks that it is about in words."""
+        found: dict[str, list[str]] = {}
+        for name, one in self.networks.items():
+            for sentence in one.warnings:
+                found.setdefault(sentence, []).append(name)
+        everyone = len(self.networks) + len(self.failures)
+        return [
+            ("all networks" if len(names) == everyone else some_of(names), sentence)
+            for sentence, names in found.items()
+        ]
+
+
+def table_of(
+    networks: Mapping[str, AuditedNetwork], cells: Sequence[Mapping[str, str]], rank: str
+) -> estimation.PopulationTable:
+    """The table of networks that were audited.
+
+    Args:
+        networks: by name; at least one.
+        cells: of the manifest, a row a network of ``networks``.
+        rank: what units were ranked by.
+    """
+    found = dict.fromkeys(name for one in networks.values() for name in one.values)
+    features = [name for name in found if name not in _MEASURED]
+    known = ("name", "keys", "test_keys", *_MEASURED, *features)
+    further = [name for name in cells[0] if name not in known]
+
+    def column(name: str) -> np.ndarray:
+        return np.array([one.values.get(name, np.nan) for one in networks.values()])
+
+    texts = {name: tuple(row.get(name, "") for row in cells) for name in further}
+    audited = [one.circumstances.to_cells() for one in networks.values()]
+    # Last, because a table of another run may be the manifest.
+    texts |= {estimation.RANK: (rank,) * len(networks)}
+    texts |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
+    return estimation.PopulationTable(
+        name=tuple(networks),
+        further=texts,
+        features={name: column(name) for name in features},
+        **{name: column(name) for name in _MEASURED},
+    )
+
+
+def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:
+    """Write ``failed.csv``; where nothing failed, remove that of an earlier run.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if not failures:
+        (out / FAILED).unlink(missing_ok=True)
+        return
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["name", "error"])
+    writer.writerows((name, str(why)) for name, why in failures.items())
+    write_text(out / FAILED, buffer.getvalue())
+
+
+class ReplacedNetworks:
+    """Which networks an interrupted run with ``fresh`` has replaced, so that it goes on there.
+
+    The keys of networks and settings, a line each, in a hidden file that the end of a run removes.
+    """
+
+    def __init__(self, out: Path):
+        self._path = out / ".replaced"
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            self._keys = set(self._path.read_text("ascii").split())
+            return
+        self._keys = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys
+
+    def add(self, key: str) -> None:
+        """Note one more."""
+        with self._path.open("a", encoding="ascii") as file:
+            file.write(f"{key}\n")
+
+    def forget(self) -> None:
+        """Remove the file: a run has come to its end."""
+        self._path.unlink(missing_ok=True)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,3 @@
+from .measure import TEST, TestData, TestRecord, TestResult
+
+__all__ = ["TEST", "TestData", "TestRecord", "TestResult"]

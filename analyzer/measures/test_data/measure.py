@@ -1,0 +1,257 @@
+"""Test data as a measure: the accuracy on samples that the network was not trained on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import AuditFolderError
+from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+
+if TYPE_CHECKING:
+    from analyzer.audit_options import AuditRequest
+    from analyzer.data import Source
+
+__all__ = ["TEST", "TestData", "TestRecord", "TestResult"]
+
+TEST = "test.npz"
+_COLUMNS = ("label", "named", "rank", "index")
+_TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TestRecord:
+    """The section ``test`` of ``audit.json``."""
+
+    __test__ = False  # no test of pytest's
+
+    source: str
+    samples: int
+    sha256: str  # of the samples as read, with their labels
+    accuracy: float
+    top5: float | None  # null with five classes or fewer, or where the network gives labels alone
+    gap: float  # accuracy on the training data less this one
+    in_training: int | None  # of these samples are training samples, too; null if not looked at
+    skipped: tuple[str, ...] = ()  # what could not be read, and why
+    fingerprint: str = ""  # of the data as they lie there, to see whether they are still the same
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What the network names T test samples, in the order of their data."""
+
+    __test__ = False
+
+    record: TestRecord
+    label: np.ndarray  # int64 (T,)
+    named: np.ndarray  # int64 (T,)
+    rank: np.ndarray  # int32 (T,): classes with a better score than the label's
+    index: np.ndarray  # int64 (T,)
+
+
+class TestData(Measure[TestResult]):
+    """The measured gap, for those who have test data."""
+
+    __test__ = False
+
+    name = "test"
+    features = ()
+    section = TestRecord
+    files = (TEST,)
+
+    def wanted(self, options: "AuditRequest") -> bool:
+        """Whether test data are named."""
+        return options.test_data is not None
+
+    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
+        """The request as it is: only its caller knows where test data are."""
+        return request
+
+    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
+        """The request with the test data of a finished audit, unless it names others."""
+        if request.test_data is None and self.measured(record):
+            keys = record.settings.get("test_keys")
+            return replace(
+                request,
+                test_data=record.sections[self.name].source,
+                test_keys=tuple(keys) if keys else None,
+            )
+        return request
+
+    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+        """Whether a finished audit has run these data, or theirs are not there any more."""
+        if not self.measured(record):
+            return False
+        said: TestRecord = record.sections[self.name]
+        if said.source != request.test_data:
+            return False
+        there = Path(said.source.partition("#")[0]).exists()  # a split may be named
+        return not there or said.fingerprint == _open(request).fingerprint()
+
+    def prepare(self, job: Job) -> None:
+        """Refuse test data that cannot be read, or not by this network, before anything long."""
+        from analyzer import data
+
+        source = _open(job.request)
+        network = job.subject.network
+        data.resolve_preprocessing(source, network.info.inputs[0], job.request.preprocess)
+
+    def measure(self, job: Job) -> TestResult:
+        """Run the test samples through the network once."""
+        from analyzer import data, runtime
+        from analyzer.measures.whole_network import predict_whole
+
+        request, subject = job.request, job.subject
+        source = _open(request)
+        preprocessing = data.resolve_preprocessing(
+            source, subject.network.info.inputs[0], request.preprocess
+        )
+        samples = runtime.Samples(
+            indices=np.arange(len(source)),
+            labels=source.labels,
+            load=lambda indices, batch_size: data.batches(
+                source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
+            ),
+        )
+
+        def check_classes(images: np.ndarray, scores: np.ndarray) -> None:
+            if scores.shape[1] > 1:  # else the network gives labels
+                data.check_classes(source, scores.shape[1])
+
+        found = predict_whole(
+            subject.network,
+            subject.extra_inputs,
+            samples,
+            request,
+            progress=job.progress,
+            look=check_classes,
+        )
+        counted = job.found["ablation"].samples
+        trained = subject.first_reading.digests(counted.index)
+        has_ranks = found.classes > _TOP and bool((found.rank > 1).any())
+        record = TestRecord(
+            source=str(request.test_data),
+            samples=len(found.label),
+            sha256=data.combine_digests(found.digests, found.label),
+            accuracy=found.accuracy,
+            top5=found.top(_TOP) if has_ranks else None,
+            gap=float(counted.correct.mean()) - found.accuracy,
+            in_training=None if trained is None else _among(found.digests, trained),
+            skipped=found.skipped,
+            fingerprint=source.fingerprint(),
+        )
+        return TestResult(record, found.label, found.named, found.rank, found.index)
+
+    def measured(self, record: AuditRecord) -> bool:
+        """Whether the record has the section."""
+        return self.name in record.sections
+
+    def read(self, folder: Path, record: AuditRecord) -> TestResult:
+        """The section and ``test.npz``."""
+        arrays = _read_arrays(folder)
+        return TestResult(record=record.sections[self.name], **arrays)
+
+    def write(self, folder: Path, result: TestResult) -> None:
+        """Write ``test.npz``."""
+        write_arrays(
+            folder / TEST,
+            {
+                "label": result.label.astype(np.int64),
+                "named": result.named.astype(np.int64),
+                "rank": result.rank.astype(np.int32),
+                "index": result.index.astype(np.int64),
+            },
+        )
+
+    def fields(self, result: TestResult, job: Job) -> dict[str, Any]:
+        """The section ``test``."""
+        return {"sections": {self.name: result.record}}
+
+    def feature_values(self, record: AuditRecord) -> dict[str, float]:
+        """None: a gap model estimates what this measures."""
+        return {}
+
+    def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
+        """The measured gap, and test samples that are training samples."""
+        if self.measured(record):
+            said: TestRecord = record.sections[self.name]
+            top = "" if said.top5 is None else f", top-5 {said.top5:.4f}"
+            yield (
+                "test data",
+                f"accuracy {said.accuracy:.4f}{top} on {said.samples:,} samples of {said.source}: "
+                f"the measured gap is {said.gap:z.3f}",
+            )
+            if said.in_training:
+                yield "", f"{said.in_training:,} of them are among the training samples, too"
+
+    def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
+        """Whether accuracy, top-5 and gap follow from the file."""
+        if self.measured(record):
+            said: TestRecord = record.sections[self.name]
+            arrays = _read_arrays(folder)
+            right = f"The measured gap {said.gap:.6g} follows from {TEST}."
+            yield check(self.name, _faults(said, arrays, record.accuracy), right)
+
+    def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
+        """The measured gap, and the confusions on training and test data."""
+        if not self.measured(record):
+            return None
+        from analyzer.measures.test_data.report import report_section
+
+        return report_section(folder, record, _read_arrays(folder))
+
+
+def _open(request: "AuditRequest") -> "Source":
+    from analyzer import data
+
+    return data.open_data(
+        str(request.test_data),
+        keys=request.test_keys,
+        classes=request.classes,
+        budgets=request.budgets,
+    )
+
+
+def _among(digests: np.ndarray, trained: np.ndarray) -> int:
+    """How many of the digests (T, 32) are among others (S, 32)."""
+    known = {row.tobytes() for row in np.ascontiguousarray(trained)}
+    return sum(row.tobytes() in known for row in np.ascontiguousarray(digests))
+
+
+def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Label, named, rank and index, integers (T,) each.
+
+    Raises:
+        AuditFolderError: ``test.npz`` is missing, damaged or holds something else.
+    """
+    path = folder / TEST
+    arrays = read_arrays(path)
+    check_names(path, _COLUMNS, tuple(arrays))
+    size = integers(path, arrays, "label", 1).shape
+    for name in _COLUMNS:
+        if integers(path, arrays, name, 1).shape != size:
+            raise AuditFolderError(f"{path}: '{name}' and 'label' differ in length. {RUN_AGAIN}")
+    return {name: arrays[name] for name in _COLUMNS}
+
+
+def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) -> list[str]:
+    found = float((arrays["label"] == arrays["named"]).mean()) if len(arrays["label"]) else 0.0
+    wanted = {
+        "samples": len(arrays["label"]),
+        "accuracy": found,
+        "gap": accuracy - found,
+    }
+    if said.top5 is not None:
+        wanted["top5"] = float((arrays["rank"] < _TOP).mean())
+    wrong = [
+        f"test.{name} is {getattr(said, name)} in audit.json, {TEST} gives {value}."
+        for name, value in wanted.items()
+        if not same(getattr(said, name), value)
+    ]
+    if ((arrays["rank"] == 0) != (arrays["label"] == arrays["named"])).any():
+        wrong.append(f"Ranks and named classes contradict each other in {TEST}.")
+    return wrong

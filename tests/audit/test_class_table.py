@@ -1,0 +1,32 @@
+"""classes.csv: a row a class, with what audit.json says of it."""
+
+import csv
+
+from analyzer.audit.class_table import CLASSES, class_table_check, write_class_table
+from analyzer.audit.folder import read_record
+
+
+def rows_of(folder):
+    with (folder / CLASSES).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_numbers_read_back_exactly(audit):
+    record = read_record(audit)
+    write_class_table(audit, record)
+    rows = rows_of(audit)
+    assert len(rows) == len(record.classes)
+    for row, entry in zip(rows, record.classes, strict=True):
+        assert (int(row["index"]), row["name"]) == (entry.index, entry.name)
+        for name in ("accuracy", "zeta", "kappa"):
+            assert float(row[name]) == getattr(entry, name)
+        assert (int(row["n0"]), int(row["n0_r"])) == (entry.n0, entry.n0_r)
+        assert row["chance_reached"] == ("true" if entry.chance_reached else "false")
+        assert row["flags"] == " ".join(entry.flags)
+
+
+def test_names_with_commas_quotes_and_lines_stay_in_their_cell(make_audit):
+    names = 'a, "{}"\nb'.format
+    folder = make_audit(names=names)
+    assert [row["name"] for row in rows_of(folder)] == [names(j) for j in range(10)]
+    assert class_table_check(folder, read_record(folder)).passed

@@ -1,0 +1,127 @@
+"""`onnx-gap audit --test-data`: the measured gap beside the estimate."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import analyzer
+
+
+@pytest.fixture
+def test_samples(digits):
+    """Half of the samples shifted by a pixel: new images; the other half are training images."""
+    images, labels = digits["images"].copy(), digits["labels"].copy()
+    images[::2] = np.roll(images[::2], 1, axis=2)
+    labels[0] = (labels[0] + 1) % 10  # one that is wrong for certain
+    return images, labels
+
+
+@pytest.fixture
+def arguments(network, train, save, test_samples):
+    images, labels = test_samples
+    test = save("test.npz", images=images, labels=labels)
+    return (
+        *("audit", network, "--data", train, "--preprocess", "none", "--out", "audit"),
+        *("--test-data", test),
+    )
+
+
+def test_the_measured_gap_is_that_of_the_plain_network(onnx_gap, arguments, network, test_samples):
+    shown = onnx_gap(*arguments, "--json")
+    assert shown.code == 0
+    images, labels = test_samples
+    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+    fed = images[:, None].astype(np.float32)  # with the preset "none", as they are
+    scores = session.run(None, {session.get_inputs()[0].name: fed})[0]
+    right = (scores.argmax(axis=1) == labels).mean()
+    top5 = (np.argsort(-scores, axis=1)[:, :5] == labels[:, None]).any(axis=1).mean()
+    found = shown.json["test"]
+    assert found["accuracy"] == pytest.approx(right)
+    assert found["top5"] == pytest.approx(top5)
+    assert found["gap"] == pytest.approx(shown.json["accuracy"] - right)
+    assert found["samples"] == 60
+    assert found["in_training"] == 30
+    with np.load("audit/test.npz") as stored:
+        np.testing.assert_array_equal(stored["named"], scores.argmax(axis=1))
+    assert onnx_gap("verify", "audit").code == 0
+
+
+def test_a_later_run_keeps_it_and_other_test_data_are_run(onnx_gap, arguments, save, test_samples):
+    first = onnx_gap(*arguments, "--json").json
+    assert onnx_gap(*arguments[:-2], "--suspects", 3, "--json").json["test"] == first["test"]
+    images, labels = test_samples
+    save("test.npz", images=images[:20], labels=labels[:20])  # the same name, other samples
+    again = onnx_gap(*arguments, "--json").json
+    assert again["test"]["samples"] == 20
+    assert again["zeta"] == first["zeta"]
+    Path(arguments[-1]).unlink()
+    kept = onnx_gap(*arguments[:-2], "--suspects", 4, "--json").json
+    assert kept["test"] == again["test"]
+    assert onnx_gap(*arguments, "--fresh").code == 2  # named, and not there
+
+
+def test_a_limit_can_be_held_against_it(onnx_gap, arguments):
+    measured = onnx_gap(*arguments, "--json").json["test"]["gap"]
+    limit = (*arguments, "--gate", "measured", "--max-gap")
+    assert onnx_gap(*limit, measured + 0.001).code == 0
+    shown = onnx_gap(*limit, measured - 0.001, "--json")
+    assert shown.code == 1
+    assert shown.json["verdict"]["limits"][0]["figure"] == pytest.approx(measured)
+
+
+def test_without_test_data_it_cannot_be_judged(onnx_gap, arguments):
+    shown = onnx_gap(*arguments[:-2], "--gate", "measured", "--max-gap", 0.9)
+    assert shown.code == 4
+    assert "No test data measured the gap" in shown.out
+
+
+def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap, arguments):
+    shown = onnx_gap(*arguments)
+    assert "the measured gap is" in shown.out
+    assert "30 of them are among the training samples, too" in shown.out
+    text = Path("audit/report.html").read_text(encoding="utf-8")
+    assert 'id="test"' in text
+    assert "30 of the test samples are training samples, too" in text
+
+
+@pytest.mark.parametrize("damage", ["accuracy", "file"])
+def test_verify_finds_what_was_changed(onnx_gap, arguments, damage):
+    from sealed_audits import seal
+
+    onnx_gap(*arguments)
+    folder = Path("audit")
+    if damage == "accuracy":
+        record = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+        record["test"]["accuracy"] = 1.0
+        (folder / "audit.json").write_text(json.dumps(record), encoding="utf-8")
+    else:
+        with np.load(folder / "test.npz") as stored:
+            arrays = dict(stored)
+        arrays["named"] = arrays["label"]
+        np.savez(folder / "test.npz", **arrays)
+    seal(folder)
+    shown = onnx_gap("verify", "audit")
+    assert shown.code == 1
+    assert "FAILED test: " in shown.out or "test: " in shown.out
+
+
+def test_test_data_that_do_not_fit_are_refused_before_anything_is_counted(
+    onnx_gap, arguments, save, digits
+):
+    save("test.npz", images=digits["images"], labels=digits["labels"] + 40)
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert "outside the network's 10 classes" in shown.err
+
+
+def test_from_python(network, train, save, test_samples, tmp_path):
+    images, labels = test_samples
+    with pytest.warns(analyzer.AuditWarning):
+        result = analyzer.audit_network(
+            network, train, tmp_path / "audit", preprocess="none",
+            test_data=save("test.npz", images=images, labels=labels),
+        )  # fmt: skip
+    assert result.record.sections["test"].samples == 60
