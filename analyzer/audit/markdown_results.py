@@ -125,7 +125,7 @@ def summary_of(ending: Ending, beside: Path | None = None) -> str:
             blocks += ["### Samples to look at", *_suspects(ending)]
         if record.warnings:
             blocks += ["### Warnings", "\n".join(f"- {markdown_text(w)}" for w in record.warnings)]
-        if record.gap:
+        if record.gap and record.gap.warnings:
             blocks.append(f"_{markdown_text(record.gap.warnings[0])}_")
         blocks.append(_files(ending, beside))
     return "\n\n".join(blocks) + "\n"
@@ -158,7 +158,7 @@ def model_card_of(ending: Ending) -> str:
         blocks.append("\n".join(f"- {markdown_text(warning)}" for warning in record.warnings))
     blocks.append(
         _table(
-            ("", ""),
+            ("origin", "value"),
             [
                 ("Network, SHA-256", record.model.sha256),
                 ("Training data, SHA-256", record.data.sha256),
@@ -232,7 +232,7 @@ def _figures(ending: Ending) -> str:
                 f"{gap.high:z.3f}), by {_name(gap.gap_model_name or 'a gap model')}",
             )
         )
-    return _table(("", ""), rows)
+    return _table(("figure", "value"), rows)
 
 
 def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
@@ -277,7 +277,7 @@ def _suspects(ending: Ending) -> Iterator[str]:
         )
         for one in first
     ]
-    yield _table(("sample", "labelled", "rather"), rows)
+    yield _table(("sample", "labelled", "perhaps"), rows)
 
 
 def _files(ending: Ending, beside: Path | None) -> str:

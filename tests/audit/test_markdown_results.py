@@ -102,6 +102,13 @@ def test_a_doubtful_estimate_is_no_figure(ending):
         assert "generalization_gap" not in page
 
 
+def test_an_estimate_without_a_caution_has_a_page(ending):
+    gap = dataclasses.replace(ending.record.gap, warnings=())
+    plain = dataclasses.replace(ending, record=dataclasses.replace(ending.record, gap=gap))
+    assert "0.410" in summary_of(plain)
+    assert "0.410" in model_card_of(plain)
+
+
 def test_an_audit_that_stopped_has_a_page(tmp_path):
     verdict = verdict_of((), outcome=NOT_JUDGEABLE, reason="At chance.")
     stopped = ending_of_stop("a.onnx", "d", AuditStopped("At chance. Go on.", verdict, 0.125))
