@@ -5,6 +5,7 @@ the graph without its large tensors, so networks over 2 GB work like small ones.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -46,6 +47,9 @@ __all__ = [
     "save_model",
 ]
 
+
+# Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _MANY_INLINED = 2000  # nodes
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of

@@ -136,7 +136,7 @@ def test_what_takes_too_much_is_refused(network, nodes, weights, said):
 @pytest.mark.parametrize("count", [14, 40, 400])
 def test_functions_that_double_are_refused_unexpanded(network, count):
     nodes, functions = doubling(count)
-    with pytest.raises(ModelError, match="functions that add .* nodes where they are called"):
+    with pytest.raises(ModelError, match=r"functions that add .* nodes where they are called"):
         surgery.load_network(network(nodes, functions=functions))
 
 
