@@ -203,6 +203,7 @@ def inspect_network(
     output: str | None = None,
     custom_ops: str | Path | None = None,
     img_size: tuple[int, int] | None = None,
+    graph_budget: float | None = 1.0,
 ) -> "Outline":
     """What could be masked in a network, the site in force, and what a sweep would cost.
 
@@ -215,6 +216,7 @@ def inspect_network(
         custom_ops: library of operators that the network uses.
         img_size: height and width of the image that is run to know the cost, where the network
             leaves its shapes open; by default 224 × 224.
+        graph_budget: how many times the limits for a stranger's graph it may have; None for none.
 
     Raises:
         ModelError: the file is no network that can be analysed.
@@ -223,7 +225,9 @@ def inspect_network(
     from analyzer import surgery
     from analyzer.audit import outline_with_cost
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     return outline_with_cost(network, found, output, img_size=img_size)
 
@@ -237,6 +241,7 @@ def write_masked(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
+    graph_budget: float | None = 1.0,
 ) -> Path:
     """Write a network with a channel mask, float [1 or N, M], as an extra input.
 
@@ -245,7 +250,7 @@ def write_masked(
     Args:
         model: path of an ONNX file, or "zoo:NAME".
         out: the file to write.
-        site, at, axis, output, custom_ops: as of :func:`inspect_network`.
+        site, at, axis, output, custom_ops, graph_budget: as of :func:`inspect_network`.
 
     Raises:
         ModelError, SiteError: as :func:`inspect_network`.
@@ -253,7 +258,9 @@ def write_masked(
     """
     from analyzer import surgery
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
     return Path(out)
@@ -397,6 +404,10 @@ def verify_audit(
     *,
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
+    signature: str | Path | None = None,
+    allowed_signers: str | Path | None = None,
+    signer: str | None = None,
+    graph_budget: float | None = 1.0,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
 
@@ -404,9 +415,14 @@ def verify_audit(
         folder: audit folder.
         model: the network, or "zoo:NAME"; by default where the audit says it was.
         gap_model: likewise.
+        signature: file that ``ssh-keygen -Y sign -n onnx-gap`` made of ``manifest.json``.
+        allowed_signers: file of those who may sign, as ssh-keygen reads it.
+        signer: the one of them that must have signed; by default any.
+        graph_budget: as of :func:`inspect_network`.
 
     Raises:
-        AuditFolderError: a file of the folder is missing or unreadable.
+        AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
+            checked.
         ModelError, GapModelError: what was named is not one.
     """
     from analyzer.audit import read_record
@@ -420,6 +436,10 @@ def verify_audit(
         gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
         if gap_model is None
         else gap_model_path(gap_model),
+        signature=None if signature is None else Path(signature),
+        allowed_signers=None if allowed_signers is None else Path(allowed_signers),
+        signer=signer,
+        graph_budget=graph_budget,
     )
 
 

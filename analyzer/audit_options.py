@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
 from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
     parse_assignment,
+    parse_factor,
     parse_names,
     parse_part,
     parse_size,
@@ -25,6 +27,7 @@ __all__ = [
     "RANKS",
     "SITES",
     "AuditRequest",
+    "BudgetOptions",
     "DataOptions",
     "LimitOptions",
     "MeasureOptions",
@@ -41,6 +44,30 @@ GATES = ("upper", "estimate", "measured")
 
 SITES = ("activation", "conv")
 """What a convolution's name can mean as a site."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """How much the files may ask for."""
+
+    budget: tuple[tuple[str, int], ...] = option(
+        (),
+        "Raise what a file may ask for before it is refused, such as pixels=200M; refusals name "
+        "it. May be repeated.",
+        metavar="NAME=N",
+        parse=parse_budget,
+        repeated=True,
+        setting=False,
+    )
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets in force.
+
+        Raises:
+            AnalyzerError: one that does not exist is given.
+        """
+        return DEFAULT_BUDGETS.raised(self.budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +98,14 @@ class SiteOptions:
         None,
         "Library of custom operators that the network uses, as onnxruntime loads it.",
         metavar="LIB",
+    )
+    graph_budget: float | None = option(
+        1.0,
+        "Let the network's graph have X times the nodes, loops and tensors that are taken from "
+        "strangers; none for no limits.",
+        metavar="X|none",
+        parse=parse_factor,
+        show_default=True,
     )
 
 
@@ -259,6 +294,13 @@ class LimitOptions:
         least=0,
         most=1,
     )
+    max_suspects: float | None = option(
+        None,
+        "The share of labels that are more likely wrong than right must not exceed X.",
+        metavar="X",
+        least=0,
+        most=1,
+    )
     anyway: bool = option(
         False,
         "Count although a first look at the data finds the network at chance, its classes in "
@@ -268,7 +310,9 @@ class LimitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions):
+class AuditRequest(
+    SiteOptions, DataOptions, RunOptions, MeasureOptions, TestOptions, LimitOptions, BudgetOptions
+):
     """Everything that an audit is asked for."""
 
     model: Path

@@ -8,19 +8,22 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analyzer.errors import AuditFolderError, OutputError, parameter
+from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.whole_files import check_regular, read_whole
 
 __all__ = [
     "RUN_AGAIN",
     "aside",
     "check_names",
     "integers",
+    "make_parents",
     "prepare_folder",
     "read_arrays",
     "read_json",
@@ -50,12 +53,27 @@ def aside(path: str | Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
         finally:
-            if temporary.is_file():
+            with suppress(OSError):  # it was never made, or has become ``path``
                 temporary.unlink()
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
-            "exists and can be written."
+            "exists, can be written and has room."
+        ) from error
+
+
+def make_parents(path: str | Path) -> None:
+    """Make the folder of the file ``path`` if needed.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder of {path} cannot be made: {error.strerror or error}. Name a file in a "
+            "folder that exists or can be made."
         ) from error
 
 
@@ -131,7 +149,9 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return json.loads(read_whole(path), parse_constant=_refuse_constant)
+    except DataError as error:
+        raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
@@ -146,16 +166,28 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
     """
     path = Path(path)
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files if names is None else names
             check_names(path, names, archive.files)
+            _check_sizes(path)
             return {name: archive[name] for name in names}
+    except DataError as error:
+        raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
         raise AuditFolderError(
             f"{path} is damaged or not an .npz file of plain arrays. {RUN_AGAIN}"
         ) from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays that decompress to more than an audit's do."""
+    with zipfile.ZipFile(path) as archive:
+        total = sum(member.file_size for member in archive.infolist())
+    if DEFAULT_BUDGETS.excess_of_file(path, total):
+        raise AuditFolderError(f"{path} decompresses to {total:,} bytes; no audit writes so many.")
 
 
 def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "option",
     "options_of",
     "parse_assignment",
+    "parse_factor",
     "parse_image_size",
     "parse_names",
     "parse_numbers",
@@ -87,6 +88,10 @@ def coerced(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
+    if declared is not None and declared.repeated and isinstance(value, Mapping | list | tuple):
+        parse = declared.parse
+        items = value.items() if isinstance(value, Mapping) else value
+        return tuple(parse(one) if parse and isinstance(one, str) else one for one in items)
     if isinstance(value, list):
         return tuple(value)
     if declared is None or not isinstance(value, str):
@@ -122,8 +127,10 @@ def parse_size(text: str) -> int:
         ValueError: it is not one of these, or 0.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
-    if found is None or float(found[1]) == 0:
+    if found is None or not 0 < float(found[1]) < math.inf:
         raise ValueError(f"{text!r} is not a size; write 500M, 2G or a number of bytes.")
+    if found[1].isdecimal():  # as a float a large one would be rounded
+        return int(found[1]) * _UNITS[found[2]]
     return int(float(found[1]) * _UNITS[found[2]])
 
 
@@ -149,6 +156,23 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if found is None or 0 in (int(found[1]), int(found[2] or 1)):
         raise ValueError(f"{text!r} is not an image size; write 224 or 224x160.")
     return int(found[1]), int(found[2] or found[1])
+
+
+def parse_factor(text: str) -> float | None:
+    """A number above 0, or None from "none".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.strip() == "none":
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"{text!r} is not a number above 0; write 2, 10 or none.")
+    return number
 
 
 def parse_part(text: str) -> int | Literal["all"]:

@@ -7,9 +7,10 @@ import re
 
 __all__ = ["json_printable", "printable"]
 
-# Control characters, line and paragraph separators, marks of writing direction, lone surrogates.
+# Control characters, line and paragraph separators, marks of writing direction, lone surrogates;
+# and the two code points that are no characters, which XML and YAML refuse.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 

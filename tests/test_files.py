@@ -1,12 +1,13 @@
 """Files that appear whole or not at all."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
 
-from analyzer.errors import OutputError
-from analyzer.files import aside, sha256, write_arrays, write_bytes, write_json
+from analyzer.errors import AuditFolderError, OutputError
+from analyzer.files import aside, read_arrays, sha256, write_arrays, write_bytes, write_json
 
 
 def test_aside_replaces_the_file_only_once_it_is_whole(tmp_path):
@@ -54,3 +55,15 @@ def test_the_same_arrays_give_the_same_bytes(compressed, tmp_path):
     with np.load(tmp_path / "one.npz") as read:
         for name, value in arrays.items():
             np.testing.assert_array_equal(read[name], value)
+
+
+def test_arrays_that_no_audit_writes_are_not_decompressed(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(1000))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = (2_000_000_000).to_bytes(4, "little")  # what it says it becomes
+    path.write_bytes(content)
+    with pytest.raises(AuditFolderError, match="decompresses to 2,000,000,000 bytes"):
+        read_arrays(path)

@@ -1,6 +1,10 @@
 from .compare import ClassChange, Comparison, compare_audits
 from .compare_page import write_comparison
+from .ending import Ending, ending_of, ending_of_stop
 from .folder import finished_audit, read_record, to_dict
+from .junit_results import write_junit
+from .markdown_results import step_summary, write_model_card, write_summary
+from .mlflow_results import log_to_mlflow
 from .network_outline import outline_with_cost
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
@@ -14,19 +18,27 @@ __all__ = [
     "AuditedPopulation",
     "ClassChange",
     "Comparison",
+    "Ending",
     "Member",
     "Verification",
     "audit_population",
     "compare_audits",
+    "ending_of",
+    "ending_of_stop",
     "finished_audit",
     "installed_versions",
+    "log_to_mlflow",
     "outline_with_cost",
     "read_manifest",
     "read_record",
     "render_report",
     "run_audit",
+    "step_summary",
     "to_dict",
     "verify_audit",
     "write_comparison",
+    "write_junit",
+    "write_model_card",
     "write_population_figure",
+    "write_summary",
 ]

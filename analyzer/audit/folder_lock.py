@@ -81,8 +81,15 @@ def _try_to_lock(path: Path) -> int | None:
         "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    os.ftruncate(file, 0)
-    os.write(file, json.dumps(about).encode())
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, json.dumps(about).encode())
+    except OSError as error:
+        _release(path, file)
+        raise AuditFolderError(
+            f"{path} cannot be written: {error.strerror or error}. Make room for it, or name "
+            f"another {parameter('out')}."
+        ) from error
     return file
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import key_of
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit_options import AuditRequest, DataOptions, SiteOptions
+from analyzer.audit_options import AuditRequest
 from analyzer.errors import DataError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
@@ -33,11 +33,13 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
         AnalyzerError: something does not exist, is damaged, or does not fit.
     """
     _check_options(request)
-    network, extra_inputs = open_network(request.model, request, request)
+    network, extra_inputs = open_network(request.model, request)
     site = surgery.find_site(
         network, request.site, at=request.at, axis=request.axis, output=request.output
     )
-    source = data.open_data(request.data, keys=request.keys, classes=request.classes)
+    source = data.open_data(
+        request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
+    )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     indices = np.arange(len(source))
     if request.limit_per_class is not None:
@@ -61,7 +63,7 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
 
 
 def open_network(
-    model: Path, site: SiteOptions, data_options: DataOptions
+    model: Path, options: AuditRequest
 ) -> tuple[surgery.Network, tuple[ExtraInput, ...]]:
     """The network in ``model`` with its extra inputs bound to the values they are given.
 
@@ -69,8 +71,10 @@ def open_network(
         DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load_network(model, custom_ops=site.custom_ops)
-    given = {name: data.read_value(text) for name, text in data_options.inputs}
+    network = surgery.load_network(
+        model, custom_ops=options.custom_ops, graph_budget=options.graph_budget
+    )
+    given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(network, given)
 
 
@@ -100,4 +104,11 @@ def _check_options(request: AuditRequest) -> None:
             )
         if declared.parse is parse_part and isinstance(value, str) and value != "all":
             raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
+    for place in (request.model, request.out):
+        try:
+            str(place.absolute()).encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"The path {place} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+            ) from None
     runtime.named_devices(request.device)

@@ -2,8 +2,16 @@
 
 import contextlib
 import csv
+import functools
+import io
+import math
+import os
 import re
 import sys
+import threading
+import time
+import unicodedata
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
@@ -29,15 +37,18 @@ from analyzer.audit.population_result import (
 )
 from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
+from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.measures.registry import feature_values
 from analyzer.measures.whole_network import predict_whole
 from analyzer.records import Progress
+from analyzer.whole_files import read_text
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 
 _REQUIRED = ("name", "model", "train_data")
-_SAFE_NAME = re.compile(r"[\w.-]+")
+_SAFE_NAME = re.compile(r"\w[\w.-]{0,99}")  # no hidden folder, no way out of this one
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +77,11 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
     Raises:
         DataError: it cannot be read, or a row is not what it should be; the sentence names it.
     """
+    text = read_text(path, DEFAULT_BUDGETS, "The manifest")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise DataError(f"The manifest {path} cannot be read: {error.strerror}.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
         raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
     missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
@@ -83,11 +92,16 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
         raise DataError(f"The manifest {path} names no network; add a row for each.")
     base = path.resolve().parent
     members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for member in members:
-        if member.name in seen:
-            raise DataError(f"The manifest {path} names {member.name!r} twice; names are folders.")
-        seen.add(member.name)
+        # Folders whose names differ in case alone, or in how ü is written, are one on some systems.
+        alike = unicodedata.normalize("NFKC", member.name).casefold()
+        if alike in seen:
+            also = f" and {member.name!r}" if member.name != seen[alike] else ""
+            raise DataError(
+                f"The manifest {path} names {seen[alike]!r}{also} twice; names are folders."
+            )
+        seen[alike] = member.name
     return members
 
 
@@ -213,7 +227,9 @@ def _outcomes(
     run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     left = dict(tasks)
     try:
-        for name, found in run(joblib.delayed(_measured)(*task) for task in tasks.values()):
+        for name, found in run(
+            joblib.delayed(_measured)(*task, os.getpid()) for task in tasks.values()
+        ):
             del left[name]
             yield name, found
     except _lost_worker() as error:
@@ -301,8 +317,8 @@ def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
             raise DataError(f"{where}: the column {name!r} is empty.")
     if not _SAFE_NAME.fullmatch(cells["name"]):
         raise DataError(
-            f"{where}: the name {cells['name']!r} becomes a folder; use letters, digits, '.', "
-            "'_' and '-'."
+            f"{where}: the name {cells['name']!r} becomes a folder; use up to 100 letters, digits, "
+            "'.', '_' and '-', a letter, digit or '_' first."
         )
     return Member(
         name=cells["name"],
@@ -331,9 +347,12 @@ def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
     if not cells.get(name):
         return None
     try:
-        return float(cells[name])
+        number = float(cells[name])
     except ValueError:
-        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.")
+    return number
 
 
 def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
@@ -347,10 +366,22 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
-def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwork | AnalyzerError]:
-    """Audits one network, in a worker; bad input comes back as its error."""
+def _measured(
+    member: Member, request: AuditRequest, parent: int
+) -> tuple[str, AuditedNetwork | AnalyzerError]:
+    """Audits one network, in a worker; bad input comes back as its error.
+
+    Args:
+        member: the network.
+        request: what is asked for.
+        parent: the process that gave this one its work, which ends with it.
+    """
+    if os.getppid() == parent:  # not on Dask, whose workers belong to somebody else
+        _end_with(parent)
     try:
-        result = run_audit(request)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries, in a process of its own
+            result = run_audit(request)
         train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
         if test is None and member.test_data is not None:
@@ -369,10 +400,25 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
     return member.name, AuditedNetwork.of(result, {**feature_values(result), **values})
 
 
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process soon after ``parent`` has, which may be killed and tell nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
-    network, extra_inputs = open_network(member.model, request, request)
+    network, extra_inputs = open_network(member.model, request)
     source = data.open_data(
-        test_data, keys=member.test_keys or request.keys, classes=request.classes
+        test_data,
+        keys=member.test_keys or request.keys,
+        classes=request.classes,
+        budgets=request.budgets,
     )
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
     samples = runtime.Samples(

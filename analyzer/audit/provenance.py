@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any
 
 from analyzer.audit_record import AuditRecord
+from analyzer.runtime import running_onnxruntime
 
 __all__ = ["FactGroup", "installed_versions", "provenance_of"]
 
-_PACKAGES = ("onnx-gap", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
+_PACKAGES = ("onnx-gap", "numpy", "onnx", "onnx-ir")
 
 FactGroup = tuple[str, tuple[tuple[str, str], ...]]
 """(heading, (name, value)…)"""
@@ -19,12 +20,19 @@ FactGroup = tuple[str, tuple[tuple[str, str], ...]]
 
 @cache
 def installed_versions(*others: str) -> Mapping[str, str]:
-    """Of Python, of the packages that every result depends on, and of ``others``."""
+    """Of Python, of the packages that every result depends on, and of ``others``.
+
+    onnxruntime's is that of the module that runs, not what pip believes to be installed.
+
+    Raises:
+        DeviceError: onnxruntime is missing or broken.
+    """
     found = {"python": platform.python_version()}
     for package in (*_PACKAGES, *others):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    return found
+    name, version = running_onnxruntime()
+    return {**found, name: version}
 
 
 def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:

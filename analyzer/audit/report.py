@@ -36,7 +36,7 @@ from analyzer.measures.measure import ReportSection
 from analyzer.measures.neighbors import ConflictPair
 from analyzer.measures.registry import MEASURES
 
-__all__ = ["Page", "html_of", "page_of", "render_report"]
+__all__ = ["Page", "Scale", "expected_accuracy", "html_of", "page_of", "render_report"]
 
 _SHOWN = 24  # of the suspects
 _COARSE = 48  # pixels
@@ -126,7 +126,7 @@ def page_of(folder: str | Path) -> Page:
         title=re.split(r"[\\/]", record.model.path)[-1],
         created=moment(record.created),
         warnings=_warnings(record),
-        scale=_scale(record),
+        scale=expected_accuracy(record),
         doubt=doubt_of(record),
         sections=tuple(section for section in sections if section is not None),
         suspects=_suspect_cards(folder, record, pictures),
@@ -169,7 +169,8 @@ def _picture(png: bytes) -> Picture:
     return Picture(f"data:image/png;base64,{b64encode(png).decode()}", width <= _COARSE)
 
 
-def _scale(record: AuditRecord) -> Scale | None:
+def expected_accuracy(record: AuditRecord) -> Scale | None:
+    """What the estimate says of unseen data, whether or not it can be relied on; None without."""
     if record.gap is None:
         return None
     gap = record.gap

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import AuditFolderError, OutputError
+from analyzer.errors import AuditFolderError, DataError, OutputError
 from analyzer.files import RUN_AGAIN, read_json, sha256, write_text
+from analyzer.whole_files import read_whole
 
 __all__ = [
     "MANIFEST",
@@ -197,6 +198,6 @@ def _matches(path: Path, entry: FileEntry) -> bool:
 
 def _content(folder: Path) -> bytes | None:
     try:
-        return (folder / MANIFEST).read_bytes()
-    except OSError:
+        return read_whole(folder / MANIFEST)
+    except (OSError, DataError):
         return None

@@ -25,7 +25,7 @@ from analyzer.audit.suspicion import (
     most_suspicious,
 )
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, parameter
+from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation import read_answers
@@ -38,6 +38,7 @@ from analyzer.measures.neighbors import (
     read_votes,
 )
 from analyzer.records import SampleCounts
+from analyzer.whole_files import read_whole
 
 if TYPE_CHECKING:
     from analyzer.data import Source
@@ -70,7 +71,7 @@ SHOWN_NEIGHBORS = 3
 _SHARE, _FEWEST, _LARGEST_SHARE = 0.01, 20, 0.05  # of the samples are listed unless told otherwise
 _PICTURED = 24
 _PICTURED_PAIRS = 12
-_MEASURES = ("interpolation", "neighbors")
+_MEASURES = {"interpolation": "was", "neighbors": "were"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Suspect:
 
 
 _COLUMNS: Mapping[str, Any] = get_type_hints(Suspect)
+_MORE_LIKELY = 0.5  # than not
 _FROM_THE_DATA = ("name", "twin")
 
 
@@ -129,6 +131,14 @@ class Evidence:
     votes: NeighborVotes | None  # None without neighbors
     doubt: LabelDoubt | None  # None without one of the two
     conflicts: Conflicts | None  # None without neighbors
+
+    @property
+    def doubtful(self) -> float | None:
+        """The share of the labels that are more likely wrong than right; None without a doubt."""
+        if self.doubt is None:
+            return None
+        known = self.doubt.probability[np.isfinite(self.doubt.probability)]
+        return float((known >= _MORE_LIKELY).mean()) if len(known) else None
 
 
 def evidence_of(results: Mapping[str, Any], channels: int) -> Evidence:
@@ -175,11 +185,11 @@ def _evidence(
 
 def why_without_neighbors(record: AuditRecord) -> str:
     """Why a list is sorted without neighbors and hold, as a clause; "" if it is not."""
-    for name in _MEASURES:
+    for name, verb in _MEASURES.items():
         if name in record.unmeasured:
             return f"{name} could not be measured: {record.unmeasured[name].rstrip('.')}"
         if name not in record.sections:
-            return f"{name} was switched off"
+            return f"{name} {verb} switched off"
     return ""
 
 
@@ -216,15 +226,15 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
     """
     path = Path(folder) / SUSPECTS
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_whole(path).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         return tuple(
             Suspect(**{name: _value(row[name], kind) for name, kind in _COLUMNS.items()})
             for row in rows
         )
     except FileNotFoundError:
         return ()
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, DataError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise AuditFolderError(
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
             f"the audit again with {parameter('fresh', True)}."
@@ -246,7 +256,9 @@ def read_thumbnails(folder: str | Path) -> Mapping[int, bytes]:
 def _cell(value: int | float | str | None) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).encode(errors="backslashreplace").decode()  # as the file is written
 
 
 def _value(cell: str, kind: Any) -> Any:
@@ -429,6 +441,11 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     listed, wrong = read_suspects(folder), []
     if len(listed) != record.suspects:
         wrong.append(f"{SUSPECTS} lists {len(listed)} samples, audit.json says {record.suspects}.")
+    if record.doubtful_labels != evidence.doubtful:
+        wrong.append(
+            f"doubtful_labels is {record.doubtful_labels} in audit.json, the other files give "
+            f"{evidence.doubtful}."
+        )
     names = record.class_names
     found = _ranked(
         evidence,

@@ -18,10 +18,11 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, find_faults
+from analyzer.audit.signature import check_signature
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit.verdict import judge
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AnalyzerError, AuditFolderError
+from analyzer.errors import AnalyzerError, AuditFolderError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.measure import Ablation
@@ -58,6 +59,10 @@ def verify_audit(
     *,
     model: str | Path | None = None,
     gap_model: str | Path | None = None,
+    signature: Path | None = None,
+    allowed_signers: Path | None = None,
+    signer: str | None = None,
+    graph_budget: float | None = 1.0,
 ) -> Verification:
     """Hold every file against the manifest, and what follows from the counts against them.
 
@@ -65,25 +70,38 @@ def verify_audit(
         folder: audit folder.
         model: the ONNX file; by default where the record says it was, if it is still there.
         gap_model: file of the gap model, to estimate the gap once more; by default likewise.
+        signature, allowed_signers, signer: as of
+            :func:`analyzer.audit.signature.check_signature`; None: not checked.
+        graph_budget: how many times the limits for a stranger's graph the network may have.
 
     Raises:
-        AuditFolderError: a file of the folder is missing or unreadable.
+        AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
+            checked.
         ModelError: ``model`` was given and is not a readable network.
         GapModelError: ``gap_model`` was given and is not one.
     """
     folder = Path(folder)
     record = read_record(folder)
-    checks = [_files(folder)]
+    checks = []
+    if signature is not None and allowed_signers is not None:
+        checks.append(check_signature(folder, signature, allowed_signers, signer))
+    elif signature is not None or allowed_signers is not None or signer is not None:
+        raise AuditFolderError(
+            f"{parameter('signature')} and {parameter('allowed_signers')} go together: name the "
+            "signature, and the file of those who may sign."
+        )
+    files = _files(folder)
+    checks.append(files)
     not_checked = []
     try:
         checks += _contents(folder, record)
     except AuditFolderError as error:
-        if checks[0].passed:
+        if files.passed:
             raise
         checks.append(Check("contents", False, _what(error)))
         return Verification(tuple(checks), ("What follows from the counts was not checked.",))
     report = _report(folder, record, sound=all(one.passed for one in checks))
-    for one in (report, _model(record, model), _gap(record, gap_model)):
+    for one in (report, _model(record, model, graph_budget), _gap(record, gap_model)):
         if isinstance(one, Check):
             checks.append(one)
         else:
@@ -193,14 +211,16 @@ def _precision(record: AuditRecord) -> Check:
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
-def _model(record: AuditRecord, model: str | Path | None) -> Check | str:
+def _model(
+    record: AuditRecord, model: str | Path | None, graph_budget: float | None
+) -> Check | str:
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
         return f"The network was not compared: {path} does not exist; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
     from analyzer.surgery import find_site, load_network
 
-    network = load_network(path)
+    network = load_network(path, graph_budget=graph_budget)
     info = network.info
     right = f"{path} is the network that was audited."
     if info.sha256 != record.model.sha256:

@@ -4,11 +4,13 @@ Subcommands are imported when they are named, and what they need when they run, 
 pays for the others. Results go to standard output, everything else to standard error.
 """
 
+import errno
 import gc
 import importlib
 import io
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 
 import click
@@ -27,6 +29,12 @@ _NAMES = (
 _DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
 # What shells give a command that Ctrl-C ended, or that wrote to a pipe nobody reads.
 _INTERRUPTED, _UNREAD = 130, 141
+
+# What the machine refuses wherever the library asks it: room for scratch files, names, rights.
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM),
+)
 
 
 class _Subcommands(Mapping[str, click.Command]):
@@ -92,6 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
+    if not sys.warnoptions:  # what libraries warn of, numpy and Pillow above all, is ours to say
+        warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # a tenth of the start went into looking through imported modules
     code = _exit_code(arguments)
     gc.freeze()  # and a fifth of the time, once all was done, into looking through them again
@@ -125,11 +135,22 @@ def _exit_code(arguments: list[str] | None) -> int:
         return _INTERRUPTED
     except SystemExit:  # click's answer to a pipe that nobody reads, with the code 1
         return _UNREAD
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            return _defect()
+        place = error.filename or "A temporary file"
+        complain(f"{place} cannot be used: {error.strerror}. Change that, or name another place.")
+        return _BAD_INPUT
     except Exception:
-        click.echo(printable(traceback.format_exc(), keep="\n"), err=True, nl=False)
-        click.echo(
-            "This is a defect of onnx-gap, not of your input. Please report it with the lines "
-            "above and what `onnx-gap doctor` prints.",
-            err=True,
-        )
-        return _DEFECT
+        return _defect()
+
+
+def _defect() -> int:
+    """Show what is being raised, for those who can fix it."""
+    click.echo(printable(traceback.format_exc(), keep="\n"), err=True, nl=False)
+    click.echo(
+        "This is a defect of onnx-gap, not of your input. Please report it with the lines "
+        "above and what `onnx-gap doctor` prints.",
+        err=True,
+    )
+    return _DEFECT

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import (
+    ResultFile,
+    budget_options,
     data_options,
     json_option,
     limit_options,
@@ -35,6 +37,7 @@ from analyzer.cli.terminal import (
 from analyzer.errors import AuditStopped
 
 if TYPE_CHECKING:
+    from analyzer.audit.ending import Ending
     from analyzer.audit_record import AuditRecord, VerdictRecord
 
 _EXIT_CODES = {"pass": 0, "fail": 1}
@@ -60,6 +63,18 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
 )
 @resume_option
 @click.option("--auditor", default="", metavar="TEXT", help="Who makes this audit, for the record.")
+@click.option(
+    "--junit",
+    type=ResultFile(),
+    metavar="FILE",
+    help="Also write the limits as JUnit XML, for CI servers.",
+)
+@click.option(
+    "--markdown",
+    type=ResultFile(auto=True),
+    metavar="FILE|auto",
+    help="Also write a page in Markdown; auto adds it to the summary of a GitHub step.",
+)
 @wait_option
 @progress_option
 @json_option
@@ -67,6 +82,7 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
 @site_options
 @run_options
 @measure_options
+@budget_options
 def command(
     model: str,
     data: str | None,
@@ -75,6 +91,8 @@ def command(
     not_judgeable: str | None,
     resume: bool,
     shown: str,
+    junit: Path | None,
+    markdown: Path | str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -94,6 +112,7 @@ def command(
       onnx-gap audit model.onnx --data train.npz --keys x,y --out audit
       onnx-gap audit model.onnx --data train/ --max-gap 0.3 --out audit
       onnx-gap audit model.onnx --data train/ --test-data test/ --out audit
+      onnx-gap audit zoo:digits-c40 --max-gap 0.3 --junit gap.xml --out audit
       onnx-gap audit model.onnx --data train/ --gap-model gap.json --out audit
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
@@ -101,7 +120,14 @@ def command(
     from dataclasses import asdict, replace
 
     from analyzer.api import audit_request
-    from analyzer.audit import run_audit, to_dict
+    from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary, to_dict
+    from analyzer.runtime import installation_warning
+
+    if markdown == "auto":
+        step_summary()  # there must be one before hours of counting
+
+    def hand_on(ending: "Ending") -> None:
+        _hand_on(ending, junit, markdown, not_judgeable)
 
     request = audit_request(
         model,
@@ -112,14 +138,19 @@ def command(
         command=shlex.join(["onnx-gap", *sys.argv[1:]]),
         **request_options(options),
     )
+    if (confusion := installation_warning()) is not None:
+        warn(confusion)
     try:
         with going_on_later(), show_progress(shown) as progress:
             result = run_audit(request, progress=progress, say=say)
     except AuditStopped as stopped:
+        hand_on(ending_of_stop(model, data or model, stopped))
         if as_json:
             print_json({"accuracy": stopped.accuracy, "verdict": asdict(stopped.verdict)})
         sentence = stopped.for_command_line()
         return _exit_code(replace(stopped.verdict, reasons=(sentence,)), not_judgeable)
+    if junit or markdown:
+        hand_on(ending_of(out))
     if as_json:
         print_json(to_dict(result))
     else:
@@ -129,6 +160,21 @@ def command(
     for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
         warn(sentence)
     return _exit_code(result.verdict, not_judgeable)
+
+
+def _hand_on(
+    ending: "Ending",
+    junit: Path | None,
+    markdown: Path | str | None,
+    not_judgeable: str | None,
+) -> None:
+    """Write what people and servers read who do not see this command."""
+    from analyzer.audit import write_junit, write_summary
+
+    if junit:
+        write_junit(junit, ending, not_judgeable)
+    if markdown:
+        write_summary(markdown, ending)
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
@@ -156,10 +202,11 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     if result.suspects:
         from analyzer.audit.suspects import why_without_neighbors
 
-        why = why_without_neighbors(result)
+        why, share = why_without_neighbors(result), result.doubtful_labels
+        doubtful = "" if share is None else f"; {share:.1%} of all labels look wrong"
         yield (
             "suspects",
-            f"{result.suspects:,} samples to look at: {out / 'suspects.csv'}"
+            f"{result.suspects:,} samples to look at: {out / 'suspects.csv'}{doubtful}"
             + (f" (sorted without neighbors and hold: {why})" if why else ""),
         )
     yield "report", str(out / "report.html")

@@ -7,10 +7,16 @@ from pathlib import Path
 import click
 
 from analyzer.cli.options import json_option
-from analyzer.cli.terminal import complain, print_facts, print_json
+from analyzer.cli.terminal import complain, print_facts, print_json, warn
 
 _TRIED = "zoo:digits-c0"
-_EXTRAS = {"plot": "matplotlib", "parquet": "pyarrow", "zoo": "torch", "dask": "distributed"}
+_EXTRAS = {
+    "plot": "matplotlib",
+    "parquet": "pyarrow",
+    "zoo": "torch",
+    "dask": "distributed",
+    "mlflow": "mlflow",
+}
 
 
 @click.command("doctor", short_help="Say what this installation can do.")
@@ -25,14 +31,22 @@ def command(as_json: bool) -> int:
       onnx-gap doctor
       onnx-gap doctor --json
     """
+    from analyzer.errors import AnalyzerError
+
     try:
         from analyzer.audit import installed_versions
-        from analyzer.runtime import list_devices
+        from analyzer.runtime import installation_warning, list_devices
 
         versions, found = installed_versions(), list_devices()
+        confusion = installation_warning()
+    except AnalyzerError as error:
+        complain(error.for_command_line())
+        return 1
     except ImportError as error:
         complain(f"{error}; reinstall onnx-gap: pip install --force-reinstall onnx-gap")
         return 1
+    if confusion is not None:
+        warn(confusion)
     problem = _problem_of_an_audit()
     extras = {name: find_spec(package) is not None for name, package in _EXTRAS.items()}
     if as_json:

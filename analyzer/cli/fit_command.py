@@ -100,9 +100,8 @@ def command(
 
     Prints its coefficients, the correlation on the population itself, the sums of squared
     residuals (SSR) over random splits (90 % to fit, 10 % to test), and the scores out of fold.
-    The area under the curve of the least active units removed first is scored beside them where
-    the table has it, and so are margins. --features area estimates from that area alone, --features
-    extended from all features, both by a ridge.
+    Every other set of features that the table has is scored beside ζ and κ, and the last line says
+    if one is clearly better out of fold; --features takes it.
 
     \b
     Examples:
@@ -128,9 +127,11 @@ def command(
         known.columns,
         known.gap,
         features=features,
+        everything=True,
         splits=splits,
         seed=seed,
     )
+    better = scores.clearly_better(features, known.gap)
     if plot is not None:
         from analyzer.audit import write_population_figure
 
@@ -149,11 +150,16 @@ def command(
         warn(obstacle)
     if as_json:
         of_the_file = {"gap_model": str(out), "sha256": gap_model.sha256}
-        measured = {"coverage": asdict(gap_model.coverage)}
+        measured = {"coverage": asdict(gap_model.coverage), "clearly_better": better}
         print_json(of_the_file | scores.to_dict() | measured)
     else:
         _show(gap_model, scores)
         show(f"{out}: written")
+        if better:
+            show(
+                f"Out of fold, {estimation.SCORED_SETS[better].label} estimate this population "
+                f"clearly better: --features {better}"
+            )
 
 
 def _show(gap_model: "GapModel", scores: "FitScores") -> None:

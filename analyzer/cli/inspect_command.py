@@ -36,6 +36,7 @@ def command(
     output: str | None,
     custom_ops: Path | None,
     img_size: tuple[int, int] | None,
+    graph_budget: float | None,
 ) -> None:
     """Show what could be masked in MODEL, the default site, its M, and what a sweep would cost.
 
@@ -53,7 +54,9 @@ def command(
     from analyzer.audit import outline_with_cost
     from analyzer.errors import SiteError
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     try:
         chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
     except SiteError:

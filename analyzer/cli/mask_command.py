@@ -21,6 +21,7 @@ def command(
     axis: int | None,
     output: str | None,
     custom_ops: Path | None,
+    graph_budget: float | None,
 ) -> None:
     """Write MODEL (an ONNX file, or zoo:NAME) with a channel mask as an extra input.
 
@@ -34,7 +35,9 @@ def command(
     """
     from analyzer import surgery
 
-    network = surgery.load_network(network_path(model), custom_ops=custom_ops)
+    network = surgery.load_network(
+        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+    )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)
     show(f"{out}: channel_mask [1 or N, {found.channels}] on {found.tensor}")

@@ -1,6 +1,7 @@
 """Options of the command line: an audit's (:mod:`analyzer.audit_options`), and some of its own."""
 
 import math
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from analyzer.option_fields import Option, options_of
 __all__ = [
     "PATH",
     "Number",
+    "ResultFile",
+    "budget_options",
     "data_options",
+    "graph_budget_option",
     "image_size_option",
     "json_option",
     "limit_options",
@@ -31,8 +35,19 @@ __all__ = [
     "wait_option",
 ]
 
-PATH = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class _Path(click.Path):
+    """A path that is one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if "\0" in str(value):
+            self.fail("A path cannot hold the character NUL.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 class Number(click.FloatRange):
@@ -72,13 +87,38 @@ def declared_options(kind: type, *only: str) -> Decorator:
     )
 
 
-class _Named(click.Path):
+class _Named(_Path):
     """A path that is not empty, which would mean the current folder."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail("It is empty; name a folder.", param, ctx)
+            self.fail(f"It is empty; name a {'folder' if self.dir_okay else 'file'}.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class ResultFile(click.Path):
+    """A file that is written when all else is done; that it cannot be is said at once.
+
+    Args:
+        auto: whether the word "auto" may stand in its place.
+    """
+
+    name = "file"
+
+    def __init__(self, auto: bool = False):
+        super().__init__(path_type=Path, dir_okay=False)
+        self._auto = auto
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if self._auto and value == "auto":
+            return value
+        if value == "":
+            self.fail("It is empty; name a file.", param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        there = next((one for one in path.absolute().parents if os.path.lexists(one)), path)
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            self.fail(f"{there} is not a folder that can be written.", param, ctx)
+        return path
 
 
 def out_folder(what: str) -> Decorator:
@@ -113,7 +153,7 @@ def out_file(what: str) -> Decorator:
     return click.option(
         "-o",
         "--out",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=_Named(path_type=Path, dir_okay=False),
         required=True,
         metavar="FILE",
         help=what,
@@ -123,6 +163,13 @@ def out_file(what: str) -> Decorator:
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
 )
+
+
+def budget_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How much the files may ask for."""
+    from analyzer.audit_options import BudgetOptions
+
+    return declared_options(BudgetOptions)(function)
 
 
 def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,6 +184,15 @@ def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.data.preprocessing_options import PreprocessOptions
 
     return declared_options(PreprocessOptions, "img_size")(function)
+
+
+def graph_budget_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--graph-budget``, of commands that take no other option of a site."""
+    from analyzer.audit_options import SiteOptions
+
+    default = SiteOptions.__dataclass_fields__["graph_budget"].default
+    declared = options_of(SiteOptions)["graph_budget"]
+    return _click_option("graph_budget", declared, float, default)(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:

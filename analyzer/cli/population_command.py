@@ -11,6 +11,7 @@ import click
 
 from analyzer.cli.options import (
     PATH,
+    budget_options,
     data_options,
     json_option,
     measure_options,
@@ -61,6 +62,7 @@ _WATCH_SECONDS = 5.0
 @site_options
 @run_options
 @measure_options
+@budget_options
 def command(
     manifest: Path,
     out: Path,

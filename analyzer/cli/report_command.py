@@ -4,19 +4,41 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import PATH
+from analyzer.cli.options import PATH, ResultFile
 from analyzer.cli.terminal import show
 
 
-@click.command("report", short_help="Write the report of an audit folder again.")
+@click.command("report", short_help="Write the report of an audit folder again, or elsewhere.")
 @click.argument("folder", type=PATH)
-def command(folder: Path) -> None:
+@click.option(
+    "--model-card",
+    type=ResultFile(),
+    metavar="FILE",
+    help="Write a model card instead, with Hugging Face's model-index.",
+)
+@click.option(
+    "--mlflow",
+    metavar="URI|auto",
+    help="Log the audit as a run of MLflow instead: at this tracking URI, or where "
+    "MLFLOW_TRACKING_URI says (extra mlflow).",
+)
+def command(folder: Path, model_card: Path | None, mlflow: str | None) -> None:
     """Write report.html of the audit in FOLDER again, from its other files.
 
-    \b
-    Example:
-      onnx-gap report audit
-    """
-    from analyzer.audit import render_report
+    With --model-card or --mlflow the folder stays as it is, and its result goes there.
 
-    show(f"{render_report(folder)}: written")
+    \b
+    Examples:
+      onnx-gap report audit
+      onnx-gap report audit --model-card card.md
+      onnx-gap report audit --mlflow sqlite:///mlflow.db
+    """
+    from analyzer.audit import ending_of, log_to_mlflow, render_report, write_model_card
+
+    if model_card is not None:
+        write_model_card(model_card, ending_of(folder))
+        show(f"{model_card}: written")
+    if mlflow is not None:
+        show(f"run {log_to_mlflow(folder, mlflow)}: logged")
+    if model_card is None and mlflow is None:
+        show(f"{render_report(folder)}: written")

@@ -160,14 +160,14 @@ def _fill(
             stored = source.stored(index)
             image: Image.Image | np.ndarray
             if isinstance(stored, bytes):
-                image = images.decode(stored, exif=preprocessing.exif)
+                image = images.decode(stored, exif=preprocessing.exif, budgets=source.budgets)
             else:
                 image = stored
         except (OSError, DataError) as error:
             reason = reason_of(error)
             if not skip_bad:
                 raise DataError(source.unreadable(index, reason)) from error
-            skipped.append(Skipped(index, source.names[index], reason))
+            skipped.append(Skipped(index, source.names[index], str(DataError(reason))))
             continue
         try:
             picture = preprocessing.picture(image)

@@ -6,18 +6,22 @@ its high byte, where Pillow's own conversion would clip everything above 255 to 
 rotated by their EXIF tag only where asked for, as torchvision and timm do not.
 """
 
+import contextlib
 import io
+import re
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import DataError
 
 if TYPE_CHECKING:
     from analyzer.data.source import Source
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "decode", "thumbnail"]
+__all__ = ["EXTENSIONS", "decode", "thumbnail"]
 
 # Only formats that are decoded in this process: Pillow's EPS plugin, say, starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
@@ -28,18 +32,20 @@ EXTENSIONS = frozenset(
         *("ppm", "pgm", "pbm", "pnm"),
     )
 )
-MAX_PIXELS = 178_956_970  # Pillow's own bound for refusing, twice its bound for warning
+_LARGE = 1 << 24  # pixels; such images are decoded one at a time, or memory grows with the cores
+_one_large = threading.Lock()
 _THUMBNAIL = 96  # pixels, at most, either way
 _THUMBNAIL_COLOURS = 128
 _FEW_PIXELS = 48 * 48  # below, a palette saves nothing
 
 
-def decode(data: bytes, *, exif: bool = False) -> Image.Image:
+def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGETS) -> Image.Image:
     """Decode an image file held in memory.
 
     Args:
         data: the file's bytes.
         exif: rotate and mirror as the EXIF orientation tag says.
+        budgets: what the image may ask for.
 
     Returns:
         an image of mode "L" or "RGB", fully loaded.
@@ -48,24 +54,38 @@ def decode(data: bytes, *, exif: bool = False) -> Image.Image:
         DataError: not an image, damaged, or too large; the message gives the reason only.
     """
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(
-                f"{image.width}×{image.height} pixels, more than {MAX_PIXELS}"
+        image = _open(data, budgets)
+        pixels = image.width * image.height
+        if excess := budgets.excess("pixels", pixels):
+            raise DataError(f"it has {pixels:,} pixels, {excess}")
+        if image.mode == "F":
+            raise DataError(
+                "pixels are floating-point numbers of unknown range; store 8-bit images"
             )
-        image.load()
-        if exif:
-            image = ImageOps.exif_transpose(image)
-        return _eight_bits(image)
+        with _one_large if pixels > _LARGE else contextlib.nullcontext():
+            image.load()
+            if exif:
+                image = ImageOps.exif_transpose(image)
+            return _eight_bits(image)
     except DataError:
         raise
-    except Image.DecompressionBombError as error:
-        raise DataError(f"a decompression bomb: {error}") from error
     except Image.UnidentifiedImageError as error:
         raise DataError("not an image of a known format") from error
     except Exception as error:
         # Damaged files make Pillow's plugins raise anything from SyntaxError to struct.error.
-        raise DataError(f"damaged image: {error or type(error).__name__}") from error
+        raise DataError(f"damaged image: {str(error) or type(error).__name__}") from error
+
+
+def _open(data: bytes, budgets: Budgets) -> Image.Image:
+    """The image, its pixels still encoded."""
+    if Image.MAX_IMAGE_PIXELS is not None and budgets.pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = budgets.pixels  # or Pillow refuses what the budget allows
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        pixels = int(re.findall(r"\d+", str(error))[0])  # nothing else says how many
+        excess = budgets.excess("pixels", pixels)
+        raise DataError(f"it has {pixels:,} pixels, {excess}") from error
 
 
 def thumbnail(source: "Source", index: int) -> bytes | None:
@@ -94,8 +114,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("1", "LA", "La"):
         return image.convert("L")
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode == "F":
-        raise DataError("pixels are floating-point numbers of unknown range; store 8-bit images")
+        values = np.array(image)
+        values >>= 8
+        return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
     image.info.pop("transparency", None)  # or Pillow warns of what is meant: alpha is dropped
     return image.convert("RGB")

@@ -2,14 +2,17 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.source import Source, natural_key
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import read_text
 
 __all__ = [
     "ClassList",
@@ -22,6 +25,10 @@ __all__ = [
 ]
 
 
+_HIGHEST = 2**63 - 1  # label that int64 holds
+_DIGITS = 100  # Python reads no number of more than 4,300, and no label has as many
+
+
 @dataclass(frozen=True, slots=True)
 class ClassList:
     """The names of a network's classes by index."""
@@ -31,7 +38,7 @@ class ClassList:
     index: Mapping[str, int]
 
 
-def read_classes(path: str | Path) -> ClassList:
+def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassList:
     """Read a class list.
 
     Text: a name a line, the line's number is the index. JSON: a list of names, {name: index} or
@@ -46,12 +53,7 @@ def read_classes(path: str | Path) -> ClassList:
     suffix = path.suffix.lower()
     if suffix in (".pkl", ".pickle"):
         raise DataError(f"{path} is a pickle, which can run code. Write the class list as text.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"The class list {path} cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"The class list {path} is not UTF-8 text ({error.reason}).") from error
+    text = read_text(path, budgets, "The class list")
     if suffix == ".json":
         names = _from_json(text, path)
     elif suffix in (".csv", ".tsv"):
@@ -101,8 +103,9 @@ def index_names(
             f"The class {unknown[0]!r} of {where} is not in the class list {classes.path} (which "
             f"begins with {classes.names[0]!r}); {len(unknown)} of {len(found)} classes are not."
         )
+    times = Counter(classes.names)
     for name in found:
-        if classes.names.count(name) > 1:
+        if times[name] > 1:
             raise DataError(f"The class list {classes.path} has {name!r} twice.")
     indices = [index[name] for name in found]
     return indices, classes.names, "classes"
@@ -123,12 +126,16 @@ def integer_labels(values: object, where: str) -> np.ndarray:
             "wanted. Take the argmax of one-hot rows."
         )
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all():
+        if labels.size and labels.max() >= _HIGHEST:
+            raise _too_high(int(labels.max()), where)
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iub":
         raise DataError(
             f"The labels in {where} are {labels.dtype}, not integers. Store class indices 0, 1, …"
             " instead."
         )
+    if labels.dtype == np.uint64 and labels.size and int(labels.max()) > _HIGHEST:
+        raise _too_high(int(labels.max()), where)
     labels = labels.astype(np.int64)
     if labels.size and labels.min() < 0:
         index = int(np.argmin(labels))
@@ -162,6 +169,9 @@ def labels_of_values(
     distinct = {value: str(value).strip() for value in set(values)}
     if all(_is_number(text) for text in distinct.values()):
         numbers = {value: int(text) for value, text in distinct.items()}
+        for number in numbers.values():
+            if abs(number) > _HIGHEST:
+                raise _too_high(number, where)
         labels = np.fromiter((numbers[value] for value in values), np.int64, len(values))
         return integer_labels(labels, where), None, "labels"
     names = sorted(set(distinct.values()), key=natural_key)
@@ -218,7 +228,15 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
 
 
 def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+    return len(text) < _DIGITS and text.removeprefix("-").isdecimal()
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int | str) and _is_number(str(value)) and int(value) >= 0
+
+
+def _too_high(label: int, where: str) -> DataError:
+    return DataError(f"{where} has the label {label}, which is no index of a class.")
 
 
 def _from_json(text: str, path: Path) -> list[str]:
@@ -237,7 +255,10 @@ def _from_json(text: str, path: Path) -> list[str]:
 
 
 def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise DataError(f"The class list {path} is not a table ({error}).") from error
     if any(len(row) < 2 for row in rows):
         raise DataError(f"The class list {path} has rows of one column; name and index are wanted.")
     if rows and not any(cell.strip().isdecimal() for cell in rows[0][:2]):
@@ -249,7 +270,7 @@ def _by_index(pairs: Sequence[tuple[object, object]], path: Path) -> list[str]:
     """Names by index from pairs of name and index, in whichever order they are."""
     for flip in (False, True):
         named = [(value, key) if flip else (key, value) for key, value in pairs]
-        names = {int(str(i)): _words(name) for name, i in named if str(i).isdecimal()}
+        names = {int(str(i)): _words(name) for name, i in named if _is_index(i)}
         if sorted(names) == list(range(len(pairs))):
             return [names[i] for i in range(len(pairs))]
     raise DataError(
@@ -258,4 +279,5 @@ def _by_index(pairs: Sequence[tuple[object, object]], path: Path) -> list[str]:
 
 
 def _words(name: object) -> str:
-    return " ".join(map(str, name)) if isinstance(name, list) else str(name)
+    words = name if isinstance(name, list) else [name]
+    return " ".join(str(word) for word in words if isinstance(word, str | int | float))

@@ -1,11 +1,13 @@
 """Preprocessing as it is applied, and how it comes from a spec, a network's input and the data."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
 from analyzer.data.preprocessing_spec import Crop, PreprocessingSpec, Resize, Size, timm_geometry
 from analyzer.data.source import Source
@@ -16,6 +18,7 @@ __all__ = ["Preprocessing", "numpy_dtype", "resolve_preprocessing"]
 
 _AXES: dict[str, tuple[int, int, int]] = {"nchw": (1, 2, 3), "nhwc": (3, 1, 2)}
 """Of channels, height and width."""
+_FED_AT_ONCE = 24  # samples: three batches of the smallest size
 _PEEKS = 100  # samples tried before a source counts as unreadable
 
 
@@ -44,6 +47,7 @@ class Preprocessing:
     layout: str = "nchw"  # or "nhwc", "nhw" (gray without a channel axis), "flat" (gray pixels)
     exif: bool = False
     warnings: tuple[str, ...] = ()
+    budgets: Budgets = DEFAULT_BUDGETS  # what an image may become before it is cropped
 
     def to_dict(self) -> dict[str, object]:
         """What a record says of it: JSON values only."""
@@ -96,6 +100,11 @@ class Preprocessing:
         width, height = image.size
         if self.resize is not None:
             target = self.resize.apply(height, width)
+            if excess := self.budgets.excess("pixels", target[0] * target[1]):
+                raise DataError(
+                    f"is {height}×{width} and would be resized to {target[0]}×{target[1]}, "
+                    f"{excess}."
+                )
             if target != (height, width):
                 filter_code = Image.Resampling[self.interpolation.upper()]
                 image = image.resize((target[1], target[0]), filter_code)
@@ -139,7 +148,7 @@ class Preprocessing:
     def _normalize(self, pictures: np.ndarray) -> np.ndarray:
         dtype: Any = np.float64 if self.dtype == "float64" else np.float32
         values: Any = pictures.astype(dtype)
-        divisor = round(1 / self.scale)
+        divisor = round(1 / max(self.scale, 1e-9))
         if divisor > 1 and abs(self.scale * divisor - 1) < 1e-9:
             values /= dtype(divisor)  # exact, where the product with 1/255 is off by an ulp
         elif self.scale != 1:
@@ -185,7 +194,9 @@ def resolve_preprocessing(
                 f"{source.source} holds {array.dtype} arrays, which are fed as they are. Drop "
                 "the preprocessing options, or store 8-bit images as uint8."
             )
-        return _as_stored(array, source.source, input_info)
+        stored = _as_stored(array, source.source, input_info)
+        _check_fed(stored, source, input_info)
+        return stored
     dtype = numpy_dtype(input_info.dtype)
     takes_integers = np.issubdtype(dtype, np.integer)
     if dtype.kind in "bOUSc" or (takes_integers and np.iinfo(dtype).max < 255):
@@ -216,12 +227,24 @@ def resolve_preprocessing(
         std=spec.std,
         layout=plane.layout,
         exif=exif,
+        budgets=source.budgets,
         warnings=(*warnings, *plane.warnings),
     )
     result = _settle_size(result, source, spec, plane, input_info)
+    _check_fed(result, source, input_info)
     if spec.origin is None:
         result = replace(result, warnings=(_undeclared(result), *result.warnings))
     return result
+
+
+def _check_fed(result: Preprocessing, source: Source, input_info: TensorInfo) -> None:
+    """Refuse samples of which a few do not fit into the budget."""
+    held = _FED_AT_ONCE * math.prod(result.shape) * numpy_dtype(result.dtype).itemsize
+    if excess := source.budgets.excess("bytes", held):
+        raise DataError(
+            f"Samples of {_text(result.shape)} for the input {input_info.name!r} take {held:,} "
+            f"bytes, {_FED_AT_ONCE} at a time, {excess}."
+        )
 
 
 def _as_stored(array: np.ndarray, where: str, input_info: TensorInfo) -> Preprocessing:
@@ -332,8 +355,13 @@ def _settle_size(
             fill: tuple[int, ...] = (0,)
             if spec.mean is not None:
                 pixels = [(m - spec.offset) / spec.scale for m in spec.mean]
-                fill = tuple(min(max(round(pixel), 0), 255) for pixel in pixels)
+                fill = tuple(round(min(max(pixel, 0), 255)) for pixel in pixels)
             resize, crop = timm_geometry(size, spec.crop_pct, spec.crop_mode, fill)
+    if resize and (excess := source.budgets.excess("pixels", math.prod(resize.size))):
+        raise DataError(
+            f"Images would be resized to {resize.size[0]}×{resize.size[1]} (by {spec.origin}), "
+            f"{excess}."
+        )
     size = _output_size(source, resize, crop)
     for have, want in zip(size, (plane.height, plane.width), strict=True):
         if want is not None and have != want:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.data.preprocessing_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -15,6 +16,7 @@ from analyzer.data.preprocessing_spec import (
     Size,
 )
 from analyzer.errors import DataError
+from analyzer.whole_files import read_text
 
 __all__ = ["from_hugging_face", "from_timm", "read_spec"]
 
@@ -42,9 +44,10 @@ def read_spec(path: Path) -> PreprocessingSpec:
         if not found:
             raise DataError(f"{path} holds neither {' nor '.join(names)}.")
         path = found[0]
+    text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"The preprocessing file {path} cannot be read ({error}).") from error
     try:
         if not isinstance(content, dict):

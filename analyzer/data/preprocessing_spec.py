@@ -28,6 +28,8 @@ CHANNELS = ("rgb", "bgr", "gray")
 LAYOUTS = ("nchw", "nhwc", "auto")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+_ENDLESS = 1 << 31  # pixels of an edge, which nobody has the memory for
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -126,7 +128,8 @@ def timm_geometry(
             pads).
         fill: of the padding in crop mode "border".
     """
-    scaled = math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct)
+    height, width = (math.floor(min(edge / crop_pct, _ENDLESS)) for edge in size)
+    scaled = height, width
     if crop_mode == "squash":
         return Resize("exact", scaled), Crop(size)
     if crop_mode == "border":

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data import images
-from analyzer.errors import DataError, parameter
+from analyzer.errors import AnalyzerError, DataError, parameter
 
 __all__ = [
     "CompactNames",
@@ -28,12 +29,13 @@ __all__ = [
 ]
 
 _DIGITS = re.compile(r"(\d+)")
+_LONGEST = 1000  # digits of a number; Python reads none of more than 4,300
 
 
 class Store(Protocol):
     """Where the samples lie. Thread-safe, random access, no labels."""
 
-    def stored(self, index: int) -> bytes | np.ndarray:
+    def stored(self, index: int, budgets: Budgets) -> bytes | np.ndarray:
         """The sample as it is stored: the bytes of an image file, or an array."""
 
     def fingerprint(self) -> str:
@@ -61,6 +63,7 @@ class Source:
     indexing: str = "labels"  # class index from: stored "labels", a "classes" list, name "order"
     exif: bool = False  # rotate by the EXIF tag unless the preprocessing says otherwise
     warnings: tuple[str, ...] = ()
+    budgets: Budgets = DEFAULT_BUDGETS  # what a sample may ask for
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -92,7 +95,7 @@ class Source:
         try:
             stored = self.stored(index)
             if isinstance(stored, bytes):
-                image = np.asarray(images.decode(stored, exif=self.exif))
+                image = np.asarray(images.decode(stored, exif=self.exif, budgets=self.budgets))
             else:
                 image = stored
         except (OSError, DataError) as error:
@@ -106,11 +109,11 @@ class Source:
             DataError: it cannot be read; the message gives the reason only.
         """
         try:
-            return self.store.stored(index)
+            return self.store.stored(index, self.budgets)
         except DataError:
             raise
         except Exception as error:  # offsets of 2⁸⁰, NUL in a path: whatever others wrote
-            raise DataError(reason_of(error) or type(error).__name__) from error
+            raise DataError(reason_of(error)) from error
 
     def unreadable(self, index: int, reason: str) -> str:
         """The message about a sample that cannot be read."""
@@ -129,8 +132,9 @@ class Source:
 
 def reason_of(error: Exception) -> str:
     """Why a sample cannot be read, in one line: libraries' messages may have several."""
-    reason = isinstance(error, OSError) and error.strerror
-    return " ".join((reason or str(error)).split())
+    said = error.message if isinstance(error, AnalyzerError) else str(error)
+    reason = (isinstance(error, OSError) and error.strerror) or said or type(error).__name__
+    return " ".join(reason.split())
 
 
 def digest(stored: bytes | np.ndarray) -> bytes:
@@ -166,7 +170,11 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     Names that differ only in leading zeros ("1", "01") keep a fixed order by their text.
     """
     parts = _DIGITS.split(name)
-    key = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+    key = [
+        (0, int(part), "") if part.isdecimal() and len(part) <= _LONGEST else (1, 0, part)
+        for part in parts
+        if part
+    ]
     return (*key, (-1, 0, name))
 
 

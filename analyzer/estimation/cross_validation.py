@@ -9,13 +9,19 @@ All seeds are drawn before anything is fitted, and all features meet the same sp
 chooses its penalty again within the networks of each fit: those tested have no say in it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analyzer.estimation.feature_sets import SCORED_SETS, checked_features, feature_set
+from analyzer.estimation.feature_sets import (
+    FEATURE_SETS,
+    SCORED_SETS,
+    checked_features,
+    feature_set,
+)
 from analyzer.estimation.fitting import correlation
 from analyzer.estimation.linear_fits import Fit, least_squares
 from analyzer.json_codec import encode
@@ -33,6 +39,7 @@ __all__ = [
 FOLDS = 10
 REPETITIONS = 10
 TEST_SHARE = 0.1
+_CLEARLY = 0.9  # of the squared errors, that a clearly better feature set may have left
 
 Split = tuple[np.ndarray, np.ndarray]  # indices to fit on, indices to test on
 
@@ -94,6 +101,28 @@ class FitScores:
             raise KeyError(features)
         return found
 
+    def clearly_better(self, features: str, gap: np.ndarray) -> str:
+        """The feature set that is clearly better out of fold than one, by name; "" if none is.
+
+        Its squared errors are smaller, network by network, by more than two standard errors of
+        their mean difference, and together by a tenth at least. Of several the best.
+
+        Args:
+            features: the name of a set that was scored.
+            gap: float ndarray of shape (N,), of the same networks.
+        """
+        own = (np.array(self[features].out_of_fold) - gap) ** 2
+        best, least = "", float(own.mean()) * _CLEARLY
+        for name, found in self.by_features.items():
+            if found is None or name == features or name not in FEATURE_SETS:
+                continue
+            error = (np.array(found.out_of_fold) - gap) ** 2
+            saved = own - error
+            sure = saved.mean() > 2 * saved.std(ddof=1) / math.sqrt(len(saved))
+            if sure and error.mean() < least:
+                best, least = name, float(error.mean())
+        return best
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values, a field for each feature set; "both" is the paper's."""
         scores = {
@@ -114,6 +143,7 @@ def fit_scores(
     gap: np.ndarray,
     *,
     features: str = "paper",
+    everything: bool = False,
     splits: int = 100,
     seed: int = 0,
 ) -> FitScores:
@@ -125,6 +155,7 @@ def fit_scores(
         gap: float ndarray of shape (N,).
         features: a feature set that must be scored, by name. Of the others those are that are for
             comparison, where they were measured.
+        everything: score all feature sets that were measured.
         splits: number of random splits.
         seed: of the splits and the folds.
 
@@ -138,7 +169,8 @@ def fit_scores(
     obstacles: dict[str, str] = {}
     for name, declared in SCORED_SETS.items():
         scores[name] = None
-        if declared is not asked and not (declared.compared and declared.measured_in(columns)):
+        beside = (declared.compared or everything) and declared.measured_in(columns)
+        if declared is not asked and not beside:
             continue
         chosen = {feature: columns[feature] for feature in declared.names(columns)}
         if declared.obstacle and (why := declared.obstacle(chosen, len(drawn.random[0][0]))):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import GapModelError
+from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import Range
 from analyzer.estimation.feature_sets import LARGEST
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
@@ -22,6 +22,7 @@ from analyzer.estimation.intervals import MeasuredCoverage, fewest_points
 from analyzer.files import write_bytes
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import FEATURES
+from analyzer.whole_files import read_whole
 
 __all__ = ["read_gap_model", "write_gap_model"]
 
@@ -62,7 +63,9 @@ def read_gap_model(path: str | Path) -> GapModel:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
+    except DataError as error:
+        raise GapModelError(f"The gap model {path} {error.message}.") from error
     except OSError as error:
         raise GapModelError(
             f"The gap model {path} cannot be read: {error.strerror}. Name a file that "

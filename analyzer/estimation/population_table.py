@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.errors import GapModelError
+from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import (
     CONDITION_COLUMNS,
     AuditConditions,
@@ -24,6 +24,7 @@ from analyzer.estimation.applicability_domain import (
 )
 from analyzer.files import write_bytes
 from analyzer.measures.registry import is_feature
+from analyzer.whole_files import read_whole
 
 __all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
 
@@ -156,7 +157,9 @@ def read_population(path: str | Path) -> PopulationTable:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
+    except DataError as error:
+        raise GapModelError(f"The population {path} {error.message}.") from error
     except OSError as error:
         raise GapModelError(
             f"The population {path} cannot be read: {error.strerror}. Name the population.csv "

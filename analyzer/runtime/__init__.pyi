@@ -1,5 +1,6 @@
 from .batching import Load, OutOfMemory, Samples, images_at_once
 from .devices import lacks_tf32, list_devices, named_devices
+from .installed_onnxruntime import installation_warning, running_onnxruntime
 from .precision import PRECISIONS, in_float16
 from .predictions import Predictions, WholeNetwork, name_classes, predict
 from .sessions import DeviceArray, Session, open_session
@@ -15,10 +16,12 @@ __all__ = [
     "WholeNetwork",
     "images_at_once",
     "in_float16",
+    "installation_warning",
     "lacks_tf32",
     "list_devices",
     "name_classes",
     "named_devices",
     "open_session",
     "predict",
+    "running_onnxruntime",
 ]

@@ -12,15 +12,20 @@ from typing import Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime as ort
-
-__all__ = ["FATAL_ONLY", "load_float16_converter", "ort"]
+from analyzer.runtime.installed_onnxruntime import explain_broken_module
 
 FATAL_ONLY = 4
 """Severity for logs: what matters comes back as exceptions, the rest would go to standard error."""
 
-ort.disable_telemetry_events()
-ort.set_default_logger_severity(FATAL_ONLY)
+try:
+    import onnxruntime as ort
+
+    ort.disable_telemetry_events()
+    ort.set_default_logger_severity(FATAL_ONLY)
+except (ImportError, AttributeError) as error:
+    raise explain_broken_module(error) from error
+
+__all__ = ["FATAL_ONLY", "load_float16_converter", "ort"]
 
 
 def load_float16_converter() -> Callable[..., Any]:

@@ -10,6 +10,7 @@ functions of the table.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnx_ir as ir
@@ -94,13 +95,17 @@ def _decomposed(
             arrays = [_array(v, known) for v in step.inputs]
             known[step.outputs[0]] = _ELEMENTWISE[step.op_type](step, *arrays)
         outcome = known[node.outputs[0]]
-    for kind in _KINDS:
-        if kind.function is None:
-            continue
-        if np.allclose(outcome, kind.function(_POINTS), rtol=1e-3, atol=1e-3):
+    for kind, wanted in _curves():
+        if np.allclose(outcome, wanted, rtol=1e-3, atol=1e-3):
             name = kind.decomposed or kind.operator
             return Activation(name, source, node.outputs[0], nodes, keeps_zero=True)
     return None
+
+
+@cache
+def _curves() -> tuple[tuple["_Kind", np.ndarray], ...]:
+    """What the functions of the table give at the points where they are compared."""
+    return tuple((kind, kind.function(_POINTS)) for kind in _KINDS if kind.function is not None)
 
 
 def _region(

@@ -37,6 +37,7 @@ __all__ = [
     "reads",
     "shape_of",
     "size_of",
+    "subgraphs",
 ]
 
 Dimensions = tuple[int | str | None, ...]
@@ -45,12 +46,13 @@ Dimensions = tuple[int | str | None, ...]
 CONVOLUTIONS = ("Conv", "ConvTranspose", "QLinearConv", "ConvInteger")
 
 _SHAPE_READERS = ("Shape", "Size")
+_MOST_CASTS = 8  # in a row behind a constant; more are not followed
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> TypeGuard[ir.Node]:
     """Whether ``node`` is one of these operators of the default domain."""
-    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
+    return node is not None and node.op_type in op_types and node.domain in ("", "ai.onnx")
 
 
 def attribute(node: ir.Node, name: str, default: Any) -> Any:
@@ -82,24 +84,32 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
     """
     if value is None:
         return None
-    node = value.producer()
+    casts: list[ir.DataType] = []
+    while is_op(node := value.producer(), "Cast"):
+        source = node.inputs[0]
+        if source is None or len(casts) == _MOST_CASTS:
+            return None
+        casts.append(ir.DataType(attribute(node, "to", 0)))
+        value = source
     if node is None:
         tensor = value.const_value if value.is_initializer() else None
-    elif is_op(node, "Cast"):
-        stored, wanted = constant(node.inputs[0]), ir.DataType(attribute(node, "to", 0))
-        if stored is None or {ir.DataType.from_numpy(stored.dtype), wanted} - _FLOATS:
-            return None
-        return stored.astype(wanted.numpy())
     else:
         tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
+    if tensor is None:
+        return None
+    array = tensor.numpy()
+    if casts and {ir.DataType.from_numpy(array.dtype), *casts} - _FLOATS:
+        return None
+    for wanted in reversed(casts):
+        array = array.astype(wanted.numpy())
+    return array
 
 
 def dimensions(value: ir.Value | None) -> Dimensions | None:
     """The shape as plain data; None where not even the number of axes is known."""
     if value is None or value.shape is None:
         return None
-    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    return tuple([d if isinstance(d, int) else d.value for d in value.shape.dims])
 
 
 def shape_of(value: ir.Value) -> Dimensions:
@@ -148,21 +158,21 @@ def get_value(graph: ir.Graph, name: str) -> ir.Value:
 def reads(node: ir.Node) -> Iterator[ir.Value]:
     """Every value of its graph that ``node`` reads, those that its subgraphs capture included."""
     yield from (v for v in node.inputs if v is not None)
+    for body in subgraphs(node):
+        made = set(body.inputs) | set(body.initializers.values())
+        for inner in body:
+            yield from (v for v in reads(inner) if v not in made)
+            made.update(inner.outputs)
+        yield from (v for v in body.outputs if v not in made)
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs among a node's attributes, in their order."""
     for attr in node.attributes.values():
-        if attr.is_ref():
-            continue
-        if attr.type == ir.AttributeType.GRAPH:
-            bodies = [attr.as_graph()]
-        elif attr.type == ir.AttributeType.GRAPHS:
-            bodies = list(attr.as_graphs())
-        else:
-            continue
-        for body in bodies:
-            made = set(body.inputs) | set(body.initializers.values())
-            for inner in body:
-                yield from (v for v in reads(inner) if v not in made)
-                made.update(inner.outputs)
-            yield from (v for v in body.outputs if v not in made)
+        if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
+            yield attr.as_graph()
+        elif attr.type == ir.AttributeType.GRAPHS and not attr.is_ref():
+            yield from attr.as_graphs()
 
 
 def consumers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:

@@ -23,8 +23,8 @@ from analyzer.surgery.graph import (
     operand,
     shape_of,
 )
+from analyzer.surgery.graph_budget import check_fixed_batch
 from analyzer.surgery.graph_builder import GraphBuilder, set_type
-from analyzer.surgery.layout import trace
 from analyzer.surgery.network import Network
 from analyzer.surgery.shapes import free_batch, infer_shapes
 from analyzer.surgery.validation import reports_invalid_file
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 
+_LISTED = 20  # inputs that a message names
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 _BEHIND_ARGMAX = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _RESHAPING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze")
@@ -142,8 +143,10 @@ def reduce_to_scores(
         ModelError: No output holds the class scores, or several might.
     """
     scores = score_output(network, output)
-    images = tuple(name_of(v) for v in trace(network.model.graph).images)
+    images = tuple(name_of(v) for v in network.flow.images)
     model, batch = free_batch(network.model, images)
+    if batch is not None:
+        check_fixed_batch(network.path, model.graph, batch, network.budget)
     graph = model.graph
     model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
     passes.RemoveInitializersFromInputsPass()(model)
@@ -284,12 +287,13 @@ def bind_inputs(
     if len(inputs) == 1:
         return network, ()
     model = network.model.clone()
+    values = {v.name: v for v in model.graph.inputs}
     fed: list[ExtraInput] = []
     missing = []
     for name, info in inputs.items():
         if name == image.name:
             continue
-        value = get_value(model.graph, name)
+        value = values[name]
         if name in given:
             fed.append(_fitted(info, given[name], image))
         elif value.uses() or value.is_graph_output():
@@ -300,7 +304,7 @@ def bind_inputs(
         raise ModelError(
             f"{network.path} takes more than images. Give each of these a value with "
             f"{parameter('inputs', 'NAME=FILE.npy')} or {parameter('inputs', 'NAME=NUMBER')}: "
-            f"{'; '.join(missing)}."
+            f"{'; '.join(missing[:_LISTED])}{'; …' if len(missing) > _LISTED else ''}."
         )
     for extra in fed:
         _bind(model.graph, extra, image)
@@ -310,7 +314,7 @@ def bind_inputs(
 
 def _image(network: Network) -> TensorInfo:
     """The input that a convolution stems from, or else the first."""
-    names = {v.name for v in trace(network.model.graph).images}
+    names = {v.name for v in network.flow.images}
     return next(info for info in network.info.inputs if info.name in names)
 
 

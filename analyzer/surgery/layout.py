@@ -55,8 +55,8 @@ class Flow:
 def trace(graph: ir.Graph) -> Flow:
     """Follow channels and convolutions from the inputs of ``graph`` to its outputs."""
     inputs = [v for v in graph.inputs if not v.is_initializer()]
-    stem = {v: frozenset([v]) for v in inputs}  # the inputs a value depends on through data
-    images: dict[ir.Value, None] = {}
+    stem = {v: 1 << i for i, v in enumerate(inputs)}  # bits: the inputs it depends on through data
+    images = 0  # likewise: the inputs that a convolution stems from
     axis: dict[ir.Value, int] = {}
     convolution: dict[ir.Value, ir.Node] = {}
     place: dict[ir.Node, int] = {}
@@ -65,11 +65,13 @@ def trace(graph: ir.Graph) -> Flow:
         varying = [] if is_op(node, "Shape", "Size") else [v for v in reads(node) if v in stem]
         if not varying:
             continue
-        origin = frozenset[ir.Value]().union(*(stem[v] for v in varying))
+        origin = 0
+        for value in varying:
+            origin |= stem[value]
         nearest: ir.Node | None
         if is_op(node, *CONVOLUTIONS):
             nearest = node
-            images.update(dict.fromkeys(stem.get(operand(node), ())))
+            images |= stem.get(operand(node), 0)
         else:
             nearest = max(
                 (convolution[v] for v in varying if v in convolution),
@@ -80,9 +82,10 @@ def trace(graph: ir.Graph) -> Flow:
             stem[output] = origin
             if nearest is not None:
                 convolution[output] = nearest
-            if (found := _channel_axis(node, output, axis)) is not None:
-                axis[output] = found
-    return Flow(tuple(images) or tuple(inputs), axis, convolution)
+            if (place_of := _channel_axis(node, output, axis)) is not None:
+                axis[output] = place_of
+    found = tuple(v for i, v in enumerate(inputs) if images >> i & 1)
+    return Flow(found or tuple(inputs), axis, convolution)
 
 
 def move(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layout | None:

@@ -128,7 +128,7 @@ def layers_by_depth(network: Network, graph: ir.Graph, image: str) -> dict[ir.Va
         passed.remove(scores)
         scores = operand(node)
     passed.remove(scores)
-    candidates = [v for v in passed if survey.activated(v)]
+    candidates = [v for v in passed if v in survey.activated]
     if len(candidates) < _HIDDEN:
         candidates = [v for v in passed if not is_op(v.producer(), *_REARRANGING)]
     operators: dict[ir.Value, str] = {}

@@ -28,7 +28,15 @@ from analyzer.surgery.layout import Layout
 from analyzer.surgery.network import Network, save_model
 from analyzer.surgery.validation import reports_invalid_file
 
-__all__ = ["MASK", "apply_mask", "mask_input", "removed_value", "write_masked", "zero_point"]
+__all__ = [
+    "MASK",
+    "apply_mask",
+    "keeps_zero_point",
+    "mask_input",
+    "removed_value",
+    "write_masked",
+    "zero_point",
+]
 
 MASK = "channel_mask"
 _ROWS = "mask_rows"  # symbolic size of the mask's first axis: 1 or the batch
@@ -144,10 +152,13 @@ def removed_value(value: ir.Value) -> np.ndarray:
 def zero_point(value: ir.Value) -> int | None:
     """The integer that stands for zero; 0 for floats, None where there is no single one."""
     node = value.producer()
-    if value.dtype is None or value.dtype.is_floating_point() or node is None:
-        return 0
-    if is_op(node, *_KEEPING):
-        return zero_point(operand(node))
+    while True:
+        if value.dtype is None or value.dtype.is_floating_point() or node is None:
+            return 0
+        if not keeps_zero_point(node):
+            break
+        value = operand(node)
+        node = value.producer()
     if is_op(node, "DynamicQuantizeLinear"):
         return None
     index = _ZERO_POINT.get(node.op_type)
@@ -155,6 +166,11 @@ def zero_point(value: ir.Value) -> int | None:
         return 0
     found = constant(node.inputs[index])
     return None if found is None or len(np.unique(found)) != 1 else int(found.flat[0])
+
+
+def keeps_zero_point(node: ir.Node) -> bool:
+    """Whether a node's output has the zero point of what it reads, for it only rearranges it."""
+    return is_op(node, *_KEEPING)
 
 
 def _spread(

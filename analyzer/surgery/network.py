@@ -8,18 +8,24 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, OutputError
 from analyzer.records import NetworkInfo, TensorInfo
+from analyzer.surgery.activations import Activation, find_activations
+from analyzer.surgery.external_data import external_files
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
+from analyzer.surgery.graph_budget import GraphBudget, check_made_tensors, check_structure
+from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import (
     check_file,
@@ -32,7 +38,6 @@ from analyzer.surgery.validation import (
 
 __all__ = [
     "Network",
-    "external_files",
     "hash_files",
     "load_network",
     "read_model_proto",
@@ -42,6 +47,7 @@ __all__ = [
 ]
 
 
+_MANY_INLINED = 4000  # nodes
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 
@@ -58,11 +64,25 @@ class Network:
     info: NetworkInfo
     model: ir.Model
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
+    budget: GraphBudget = field(default_factory=GraphBudget)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Where its tensors keep their channels."""
+        return trace(self.model.graph)
+
+    @cached_property
+    def activations(self) -> dict[ir.Value, Activation]:
+        """Its activations, by output value, in topological order."""
+        return find_activations(self.model.graph)
 
 
 @reports_invalid_file
 def load_network(
-    path: str | os.PathLike[str], *, custom_ops: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    custom_ops: str | os.PathLike[str] | None = None,
+    graph_budget: float | None = 1.0,
 ) -> Network:
     """Read and check an ONNX file.
 
@@ -70,30 +90,36 @@ def load_network(
         path: The file.
         custom_ops: A library of custom operators, as onnxruntime loads it; with it, operators of
             other domains than ONNX's are taken as they are.
+        graph_budget: How many times the limits of
+            :class:`analyzer.surgery.graph_budget.GraphBudget` it may have; None for no limits.
 
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
-            missing, it uses an operator that no runtime knows without a plug-in, or it is in
-            training mode.
+            missing, it uses an operator that no runtime knows without a plug-in, it is in
+            training mode, or larger than its budget.
     """
-    path = Path(path)
+    path, budget = Path(path), GraphBudget(graph_budget)
     proto = read_model_proto(path)
+    nodes = check_structure(path, proto, budget)
+    data_files = external_files(path, proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
     if custom_ops is None:
         refuse_unknown_operators(path, model)
     elif not Path(custom_ops).is_file():
         raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
-    data_files = external_files(path, model)
     check_file(path)
     check_sizes(path, proto)
     opset = model.opset_imports.get("", 0)
     if opset < _OLDEST_OPSET:
-        model = _raise_opset(path, proto, opset)
-    model = passes.InlinePass()(model).model
+        proto = _raise_opset(path, proto, opset)
+        model = ir.from_proto(proto)
+    if model.functions:
+        model = _inline_functions(path, proto, model, nodes)
     _gather_constants(model)
     refuse_training(path, model)
     model = infer_shapes(model)
+    check_made_tensors(path, model, budget)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     if not inputs or not graph.outputs:
@@ -112,7 +138,7 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    return Network(path, info, model, None if custom_ops is None else Path(custom_ops))
+    return Network(path, info, model, None if custom_ops is None else Path(custom_ops), budget)
 
 
 def runnable_file(network: Network, folder: Path) -> Path:
@@ -149,18 +175,34 @@ def rewrite_network(
     model = ir.from_proto(tool(before))
     model.graph.sort()
     save_model(model, after)
-    return load_network(after, custom_ops=network.custom_ops)
+    return load_network(after, custom_ops=network.custom_ops, graph_budget=network.budget.factor)
 
 
-def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> ir.Model:
+def _inline_functions(path: Path, proto: onnx.ModelProto, model: ir.Model, nodes: int) -> ir.Model:
+    """Put the body of each local function where it is called.
+
+    onnx-ir's names are what sites were always called by, but it takes time in proportion to the
+    square of the calls; onnx's own inliner gives other names.
+    """
     try:
-        converted = onnx.version_converter.convert_version(proto, _OLDEST_OPSET)
+        if nodes - len(proto.graph.node) > _MANY_INLINED:
+            return ir.from_proto(onnx.inliner.inline_local_functions(proto))
+        return passes.InlinePass()(model).model
+    except (ValueError, RuntimeError, ir.passes.PassError) as error:
+        raise ModelError(
+            f"{path} has functions that cannot be put where they are called: "
+            f"{first_line(error)}. Export the network without local functions."
+        ) from error
+
+
+def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    try:
+        return onnx.version_converter.convert_version(proto, _OLDEST_OPSET)
     except RuntimeError as error:
         raise ModelError(
             f"{path} is written for ONNX opset {opset}, which is older than {_OLDEST_OPSET}, and "
             f"cannot be converted: {first_line(error)}. Export it with a newer opset."
         ) from None
-    return ir.from_proto(converted)
 
 
 def _gather_constants(model: ir.Model) -> None:
@@ -206,37 +248,10 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{path} holds no ONNX graph. Give a network saved as ONNX.")
-    for field in ("producer_name", "producer_version", "domain", "doc_string"):
-        if not isinstance(getattr(proto, field), str):  # protobuf gives bytes that are not UTF-8
-            raise ModelError(f"{path} is damaged: its {field} is not text. Copy it again.")
+    for text in ("producer_name", "producer_version", "domain", "doc_string"):
+        if not isinstance(getattr(proto, text), str):  # protobuf gives bytes that are not UTF-8
+            raise ModelError(f"{path} is damaged: its {text} is not text. Copy it again.")
     return proto
-
-
-def external_files(path: Path, model: ir.Model) -> list[Path]:
-    """The files that hold the network's weights outside ``path``, sorted by name.
-
-    Raises:
-        ModelError: one is missing or truncated.
-    """
-    needed: dict[str, int] = {}
-    for tensor in _external_tensors(model):
-        end = (tensor.offset or 0) + (tensor.length or 0)
-        needed[str(tensor.location)] = max(needed.get(str(tensor.location), 0), end)
-    files = []
-    for location, size in sorted(needed.items()):
-        file = path.parent / location
-        if not file.is_file():
-            raise ModelError(
-                f"{path} keeps its weights in {location!r}, which is not beside it. Copy that "
-                f"file to {path.parent}."
-            )
-        if file.stat().st_size < size:
-            raise ModelError(
-                f"{file}, which holds weights of {path.name}, is truncated: {size} bytes are "
-                f"needed, {file.stat().st_size} are there. Copy it again."
-            )
-        files.append(file)
-    return files
 
 
 def hash_files(files: list[Path]) -> str:
@@ -305,14 +320,3 @@ def _name_nodes_apart(model: ir.Model) -> None:
                     node.name = f"{name}_{numbers[name]}"
                 taken.add(node.name)
             seen.add(node.name)
-
-
-def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                yield value.const_value
-        for node in graph:
-            for attr in node.attributes.values():
-                if isinstance(attr.value, ir.ExternalTensor):
-                    yield attr.value

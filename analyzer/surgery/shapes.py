@@ -7,6 +7,7 @@ shape, the channels can be followed through it, and nothing ties it to the rest 
 """
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
@@ -23,6 +24,7 @@ from analyzer.surgery.graph import (
     operand,
     shape_of,
     size_of,
+    subgraphs,
 )
 from analyzer.surgery.graph_builder import GraphBuilder
 
@@ -36,24 +38,88 @@ __all__ = [
 
 _Size = int | str | None  # an element of a shape: known, symbolic, unknown
 _LONGEST = 16  # elements of a tensor that is followed; shapes are shorter
+_FOLLOWED = ("Cast", "Concat", "Gather", "Identity", "Shape", "Slice", "Squeeze", "Unsqueeze")
+_LARGE = 1000  # bytes of an initializer whose elements shape inference does not get to see
+_MOST_AXES = 64  # of a tensor; numpy has no more
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
     """Infer shapes in place, settling ``Reshape`` targets until none is left to settle."""
     while True:
-        model = passes.ShapeInferencePass(check_type=False, strict_mode=False)(model).model
+        _infer(model)
         if not _settle_reshapes(model.graph):
             return model
         passes.RemoveUnusedNodesPass()(model)
 
 
+def _infer(model: ir.Model) -> None:
+    """Write the shapes and types into ``model`` that onnx infers; none where it cannot.
+
+    Large initializers are inputs meanwhile, so that a network over 2 GB can be serialized.
+    """
+    graph = model.graph
+    inputs, initializers = list(graph.inputs), list(graph.initializers.values())
+    tensors = {value: value.const_value for value in initializers}
+    listed = set(inputs)
+    for value, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if value.shape is None:
+            value.shape = ir.Shape(d for d in tensor.shape if isinstance(d, int))
+        if value.dtype is None:
+            value.dtype = tensor.dtype
+        if tensor.nbytes > _LARGE:
+            value.const_value = None
+            del graph.initializers[name_of(value)]
+    graph.inputs.extend(value for value in initializers if value not in listed)
+    try:
+        proto = onnx.shape_inference.infer_shapes(
+            ir.to_proto(model), check_type=False, strict_mode=False, data_prop=True
+        )
+    except Exception:  # whatever onnx raises on a graph that it does not understand
+        return
+    finally:
+        for value, tensor in tensors.items():
+            value.const_value = tensor
+            if tensor is not None:
+                graph.register_initializer(value)
+        graph.inputs.clear()
+        graph.inputs.extend(inputs)
+    _take_over(graph, proto.graph)
+
+
+def _take_over(graph: ir.Graph, proto: onnx.GraphProto) -> None:
+    """Write what ``proto``, made from ``graph``, says of values into them; subgraphs included."""
+    infos = {info.name: info for info in (*proto.input, *proto.value_info, *proto.output)}
+    for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
+        info = infos.get(value.name or "")
+        if info is None:
+            continue
+        dtype = ir.serde.deserialize_type_proto_for_type(info.type)
+        if dtype is not None and value.dtype != dtype.dtype:
+            value.dtype = dtype.dtype
+        shape = ir.serde.deserialize_type_proto_for_shape(info.type)
+        if shape is not None and len(shape) <= _MOST_AXES and value.shape != shape:
+            value.shape = shape
+    for node, said in zip(graph, proto.node, strict=True):
+        bodies = [
+            body
+            for attr in said.attribute
+            for body in ([attr.g] if attr.type == attr.GRAPH else attr.graphs)
+        ]
+        for inside, body in zip(subgraphs(node), bodies, strict=True):
+            _take_over(inside, body)
+
+
 def _settle_reshapes(graph: ir.Graph) -> bool:
     """Replace computed targets by constants where they are known; whether any was."""
-    known: dict[ir.Value, list[_Size] | None] = {}
+    known: dict[ir.Value, list[_Size]] = {}  # the elements of small integer tensors
     targets: dict[ir.Node, list[int]] = {}
     for node in graph:
-        if is_op(node, "Reshape") and constant(node.inputs[1]) is None:
-            target = _target(node, _sizes(operand(node, 1), known))
+        if is_op(node, *_FOLLOWED) and (sizes := _follow(node, known)) is not None:
+            known[node.outputs[0]] = sizes
+        elif is_op(node, "Reshape") and constant(node.inputs[1]) is None:
+            target = _target(node, known.get(operand(node, 1)))
             if target is not None:
                 targets[node] = target
     if not targets:
@@ -79,19 +145,16 @@ def _target(node: ir.Node, sizes: list[_Size] | None) -> list[int] | None:
     return target if target.count(-1) <= 1 else None
 
 
-def _sizes(value: ir.Value, known: dict[ir.Value, list[_Size] | None]) -> list[_Size] | None:
-    """The elements of an integer tensor that is computed from shapes, flattened."""
-    if value not in known:
-        known[value] = _follow(value, known)
-    return known[value]
+def _follow(node: ir.Node, known: dict[ir.Value, list[_Size]]) -> list[_Size] | None:
+    """The elements of the integer tensor that a node computes from shapes, flattened.
 
+    Args:
+        node: one of :data:`_FOLLOWED`; none of another kind is followed.
+        known: the elements of tensors that are computed before it.
 
-def _follow(value: ir.Value, known: dict[ir.Value, list[_Size] | None]) -> list[_Size] | None:
-    array = constant(value)
-    if array is not None:
-        small = array.size <= _LONGEST and np.issubdtype(array.dtype, np.integer)
-        return [int(v) for v in array.ravel()] if small else None
-    node = value.producer()
+    Returns:
+        None where they are not known, or too many for a shape.
+    """
     if is_op(node, "Shape"):
         shape = dimensions(node.inputs[0])
         if shape is None:
@@ -100,22 +163,31 @@ def _follow(value: ir.Value, known: dict[ir.Value, list[_Size] | None]) -> list[
     if is_op(node, "Concat"):
         joined: list[_Size] = []
         for part in node.inputs:
-            sizes = None if part is None else _sizes(part, known)
-            if sizes is None:
+            sizes = None if part is None else _elements(part, known)
+            if sizes is None or len(joined) + len(sizes) > _LONGEST:
                 return None
             joined += sizes
         return joined
-    if not is_op(node, "Cast", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze"):
-        return None
-    source = _sizes(operand(node), known)
+    source = _elements(operand(node), known)
     if source is None or len(dimensions(node.inputs[0]) or ()) > 1:
         return None
     if is_op(node, "Gather"):
         indices = constant(node.inputs[1])
-        return None if indices is None else [source[int(i)] for i in indices.ravel()]
-    if is_op(node, "Slice"):
-        return _slice(node, source)
-    return source
+        if indices is None or indices.size > _LONGEST:
+            return None
+        return [source[int(i)] for i in indices.ravel()]
+    return _slice(node, source) if is_op(node, "Slice") else source
+
+
+def _elements(value: ir.Value, known: dict[ir.Value, list[_Size]]) -> list[_Size] | None:
+    """The elements of a tensor that is constant, or among those that are known."""
+    found = known.get(value)
+    if found is not None:
+        return found
+    array = constant(value)
+    if array is None or array.size > _LONGEST or not np.issubdtype(array.dtype, np.integer):
+        return None
+    return [int(v) for v in array.ravel()]
 
 
 def _slice(node: ir.Node, source: list[_Size]) -> list[_Size] | None:

@@ -24,7 +24,7 @@ from analyzer.surgery.graph import (
     size_of,
 )
 from analyzer.surgery.layout import Layout, move
-from analyzer.surgery.mask import zero_point
+from analyzer.surgery.mask import keeps_zero_point, zero_point
 
 __all__ = ["Sunk", "sink", "sinks_to"]
 
@@ -36,6 +36,15 @@ class Sunk:
     value: ir.Value  # the tensor to mask instead
     layout: Layout
     passed: tuple[str, ...]  # the operators between the site and it
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A tensor that a mask may sink to, and the operator just above it."""
+
+    value: ir.Value
+    layout: Layout
+    passed: str
 
 
 def sink(
@@ -58,13 +67,15 @@ def sink(
     Returns:
         The furthest tensor whose size per sample is least.
     """
-    best = Sunk(value, layout, ())
+    best, least, passed = _Step(value, layout, ""), _size(value), 0
+    names: list[str] = []
     for here in _steps(value, layout, channels, alive, activations):
         if here.value.is_graph_output():
             break  # the scores themselves are the suffix's to make
-        if _size(here.value) <= _size(best.value):
-            best = here
-    return best
+        names.append(here.passed)
+        if (size := _size(here.value)) <= least:
+            best, least, passed = here, size, len(names)
+    return Sunk(best.value, best.layout, tuple(names[:passed]))
 
 
 def sinks_to(
@@ -87,24 +98,26 @@ def _steps(
     channels: int,
     alive: set[ir.Value],
     activations: dict[ir.Value, Activation],
-) -> Iterator[Sunk]:
+) -> Iterator[_Step]:
     """Every tensor below ``value`` that a mask may sink to, one after the other."""
     by_input = {a.input: a for a in activations.values() if len(a.nodes) > 1}
-    here = Sunk(value, layout, ())
+    zero = zero_point(value)
     while True:
-        nodes = [n for n in consumers(here.value) if any(v in alive for v in n.outputs)]
-        activation = by_input.get(here.value)
+        nodes = [n for n in consumers(value) if any(v in alive for v in n.outputs)]
+        activation = by_input.get(value)
         if activation is not None and activation.keeps_zero and set(nodes) <= set(activation.nodes):
-            here = Sunk(activation.output, here.layout, (*here.passed, activation.name))
+            value, zero, passed = activation.output, zero_point(activation.output), activation.name
         elif len(nodes) == 1:
             (node,) = nodes
-            moved = _follow(node, here.value, here.layout, channels)
+            moved = _follow(node, value, layout, channels, zero)
             if moved is None:
                 return
-            here = Sunk(node.outputs[0], moved, (*here.passed, node.op_type))
+            value, layout, passed = node.outputs[0], moved, node.op_type
+            if not keeps_zero_point(node):  # a walk up through all that does, otherwise
+                zero = zero_point(value)
         else:
             return
-        yield here
+        yield _Step(value, layout, passed)
 
 
 def _size(value: ir.Value) -> float:
@@ -113,12 +126,14 @@ def _size(value: ir.Value) -> float:
     return np.inf if size is None else size
 
 
-def _follow(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layout | None:
-    """Where the channels of ``value`` are in the output of ``node``.
+def _follow(
+    node: ir.Node, value: ir.Value, layout: Layout, channels: int, zero: int | None
+) -> Layout | None:
+    """Where the channels of ``value``, whose zero point is ``zero``, are in the output of ``node``.
 
     None where a removed channel may come out as something else, or the channels mix.
     """
-    if zero_point(value) != 0 and not is_op(node, *_FOR_ANY_ZERO):
+    if zero != 0 and not is_op(node, *_FOR_ANY_ZERO):
         return None
     at = _At(node, value, layout, channels)
     activation = single_activation(node)

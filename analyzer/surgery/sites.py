@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -60,7 +60,7 @@ class Survey:
     flow: Flow
     activations: dict[ir.Value, Activation]
     bearers: Counter[str | None]  # how many nodes have a name
-    _joined: dict[ir.Value, bool] = field(default_factory=dict)  # found by ``activated``
+    activated: frozenset[ir.Value]  # what :func:`_activated` finds
 
     def spatial(self, value: ir.Value) -> bool:
         """Spatial axes, a channel axis of known size, and a convolution above."""
@@ -115,28 +115,6 @@ class Survey:
         """The node's name, or that of its output where it has none or shares it."""
         shared = self.bearers[node.name] > 1
         return name_of(node.outputs[0]) if shared or not node.name else node.name
-
-    def activated(self, value: ir.Value) -> bool:
-        """Whether the tensor's channels are activated feature maps.
-
-        The output of an activation, or of a concatenation of nothing but such, as the branches
-        of Inception end.
-        """
-        activation = self.activations.get(value)
-        if activation is not None:
-            return not is_gate(activation)
-        if value not in self._joined:
-            self._joined[value] = self._joins_activated(value)
-        return self._joined[value]
-
-    def _joins_activated(self, value: ir.Value) -> bool:
-        node = value.producer()
-        if not is_op(node, "Concat"):
-            return False
-        rank = len(dimensions(value) or ())
-        if not rank or attribute(node, "axis", 0) % rank != self.flow.axis.get(value):
-            return False
-        return all(v is not None and self.activated(_undropped(v)) for v in node.inputs)
 
     def holds_classes(self, value: ir.Value, axis: int, scores: ir.Value) -> bool:
         """Whether the channels along ``axis`` are the class scores, at most pooled afterwards."""
@@ -205,7 +183,7 @@ def candidates(network: Network) -> tuple[Site, ...]:
     found = []
     for node in survey.graph:
         value = node.outputs[0]
-        if survey.activated(value):
+        if value in survey.activated:
             if not survey.spatial(value) and survey.flow.convolution:
                 continue
             kind = "activation"
@@ -263,7 +241,7 @@ def default_site(network: Network, output: str | None = None) -> Site:
             f"No tensor of {network.path} with channels and spatial axes lies on every path from "
             f"the image to {scores.name}. {_WAY_OUT}."
         )
-    activated = [v for v in passed if survey.activated(v)]
+    activated = [v for v in passed if v in survey.activated]
     if activated:
         warnings = _classes_as_units(survey, activated, scores)
         return survey.site(activated[-1], "activation", warnings=warnings)
@@ -329,14 +307,50 @@ def named_site(
 
 
 def survey_network(network: Network) -> Survey:
-    """Trace the flow of a network and find its activations."""
-    return survey_graph(network, network.model.graph)
+    """The flow of a network and its activations."""
+    return _survey(network, network.model.graph, network.flow, network.activations)
 
 
 def survey_graph(network: Network, graph: ir.Graph) -> Survey:
     """The same of ``graph``, which was made from the network."""
+    return _survey(network, graph, trace(graph), find_activations(graph))
+
+
+def _survey(
+    network: Network, graph: ir.Graph, flow: Flow, activations: dict[ir.Value, Activation]
+) -> Survey:
     names = Counter(node.name for node in graph)
-    return Survey(network, graph, trace(graph), find_activations(graph), names)
+    activated = _activated(graph, flow, activations)
+    return Survey(network, graph, flow, activations, names, activated)
+
+
+def _activated(
+    graph: ir.Graph, flow: Flow, activations: dict[ir.Value, Activation]
+) -> frozenset[ir.Value]:
+    """The tensors whose channels are activated feature maps.
+
+    The outputs of activations, and of concatenations of nothing but such, as the branches of
+    Inception end.
+    """
+    found: set[ir.Value] = set()
+    undropped: dict[ir.Value, ir.Value] = {}  # above operators that do nothing at inference
+    for node in graph:
+        if not node.outputs:
+            continue
+        value = node.outputs[0]
+        if is_op(node, "Dropout", "Identity"):
+            undropped[value] = undropped.get(source := operand(node), source)
+        activation = activations.get(value)
+        if activation is not None:
+            if not is_gate(activation):
+                found.add(value)
+        elif is_op(node, "Concat"):
+            rank = len(dimensions(value) or ())
+            if not rank or attribute(node, "axis", 0) % rank != flow.axis.get(value):
+                continue
+            if all(v is not None and undropped.get(v, v) in found for v in node.inputs):
+                found.add(value)
+    return frozenset(found)
 
 
 def _classes_as_units(
@@ -365,10 +379,3 @@ def _not_found(survey: Survey, name: str) -> str:
         f"{survey.network.path} has no node or tensor called {name!r}.{hint} `onnx-gap inspect` "
         "lists those worth choosing."
     )
-
-
-def _undropped(value: ir.Value) -> ir.Value:
-    """The tensor above operators that do nothing at inference."""
-    while is_op(node := value.producer(), "Dropout", "Identity"):
-        value = operand(node)
-    return value

@@ -15,9 +15,10 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import AnalyzerError, ModelError, parameter
-from analyzer.surgery.graph import attribute, constant, is_op
+from analyzer.surgery.graph import ancestors, attribute, constant, is_op
 
 __all__ = [
+    "bytes_of",
     "check_file",
     "check_sizes",
     "first_line",
@@ -84,6 +85,18 @@ def check_file(path: Path) -> None:
         ) from None
 
 
+def bytes_of(tensor: onnx.TensorProto) -> int:
+    """The bytes that a tensor's shape and type take.
+
+    Raises:
+        ValueError: its type is none of ONNX's.
+    """
+    elements = math.prod(max(size, 0) for size in tensor.dims)
+    if tensor.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
+        return 0
+    return math.ceil(ir.DataType(tensor.data_type).itemsize * elements)
+
+
 def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
     """Hold the bytes of every initializer against its shape, which onnx.checker does not.
 
@@ -93,8 +106,7 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
     for tensor in proto.graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING or not tensor.HasField("raw_data"):
             continue
-        elements = math.prod(tensor.dims)
-        wanted = math.ceil(ir.DataType(tensor.data_type).itemsize * elements)
+        wanted = bytes_of(tensor)
         if len(tensor.raw_data) != wanted:
             raise ModelError(
                 f"{path} is damaged: the weights {tensor.name} of shape {list(tensor.dims)} hold "
@@ -119,12 +131,27 @@ def refuse_unknown_operators(path: Path, model: ir.Model) -> None:
                 )
 
 
+_DRAWING = (
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+)  # fmt: skip
+
+
 def refuse_training(path: Path, model: ir.Model) -> None:
     """Refuse networks whose answers are drawn at random or depend on the rest of the batch.
 
     Raises:
-        ModelError: A ``Dropout`` or ``BatchNormalization`` was left in training mode.
+        ModelError: A ``Dropout`` or ``BatchNormalization`` was left in training mode, or an output
+            depends on an operator that draws random numbers.
     """
+    drawing = [node for node in model.graph if is_op(node, *_DRAWING)]
+    needed = ancestors(model.graph, model.graph.outputs) if drawing else set()
+    for node in drawing:
+        if any(value in needed for value in node.outputs):
+            raise ModelError(
+                f"{path} draws random numbers ({node.op_type}), so its answers differ from run to "
+                "run. Export it without."
+            )
     for graph in model.graphs():
         for node in graph:
             if _trains(node):

@@ -220,8 +220,22 @@ def test_without_neighbors_or_hold_the_list_says_why_it_is_sorted_otherwise(requ
         assert (found[0].agreement is None) == (name == "neighbors")
         assert (found[0].hold is None) == (name == "interpolation")
         page = (request_.out / name / "report.html").read_text(encoding="utf-8")
-        assert f"but {name} was switched off" in page
+        assert f"but {name} w" in page
+        assert "switched off" in page
         assert verify_audit(request_.out / name).passed
+
+
+def test_where_a_part_was_looked_at_the_others_have_no_probability(request_):
+    result = run_audit(replace(request_, suspects="all", neighbor_samples=100))
+    looked_at = result.sections["neighbors"].samples
+    found = read_suspects(request_.out)
+    assert sum(one.wrong_probability is not None for one in found) == looked_at < 200
+    unknown = [one for one in found if one.wrong_probability is None]
+    assert all(one.agreement is None and one.neighbors == "" for one in unknown)
+    assert all(one.hold is not None for one in unknown)
+    page = (request_.out / "report.html").read_text(encoding="utf-8")
+    assert f"Neighbors were looked for of {looked_at} samples" in page
+    assert verify_audit(request_.out).passed
 
 
 def test_an_image_under_two_labels_is_listed_with_its_twin(request_, folders):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_suspects_are_as_many_as_asked_for(audit, onnx_gap, network, train):
     assert onnx_gap(*arguments, "--suspects", -1).code == 2
     assert onnx_gap(*arguments, "--suspects", "most").code == 2
     shown = onnx_gap(*arguments[:-1], "other", "--neighbor-samples", 0)
-    assert "(sorted without neighbors and hold: neighbors was switched off)" in shown.out
+    assert "(sorted without neighbors and hold: neighbors were switched off)" in shown.out
 
 
 def test_the_caution_of_an_estimate_is_a_plain_sentence_with_it(onnx_gap):
@@ -250,6 +251,61 @@ def test_an_accuracy_under_the_limit(onnx_gap, network, train):
     assert shown.code == 1
     assert "under the limit 0.99" in shown.err
     assert not Path("audit").exists()
+
+
+def test_servers_and_people_get_the_verdict_too(onnx_gap, finished, tmp_path):
+    places = ("--junit", "made/gap.xml", "--markdown", "made/page.md")
+    shown = onnx_gap(*finished, "--max-gap", 0.2, *places)
+    assert shown.code == 1
+    suite = ElementTree.parse("made/gap.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    page = Path("made/page.md").read_text(encoding="utf-8")
+    assert page.startswith("## ❌ Fail: ")
+    assert "../" in page.splitlines()[-1]  # links from there to the audit folder
+    assert onnx_gap(*finished, "--max-gap", 0.99, *places).code == 0  # written again
+    assert ElementTree.parse("made/gap.xml").getroot().get("failures") == "0"
+
+
+@pytest.mark.parametrize(
+    ("mapped", "code", "count"),
+    [(None, 4, "errors"), ("pass", 0, "skipped"), ("fail", 1, "failures")],
+)
+def test_they_get_it_also_where_a_first_look_stops_the_audit(
+    onnx_gap, network, renumbered, tmp_path, monkeypatch, mapped, code, count
+):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    shown = onnx_gap(
+        *("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit"),
+        *("--max-gap", 0.5, "--junit", "gap.xml", "--markdown", "auto"),
+        *(("--not-judgeable", mapped) if mapped else ()),
+    )
+    assert shown.code == code
+    suite = ElementTree.parse("gap.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get(count)) == ("1", "1")
+    page = (tmp_path / "summary").read_text(encoding="utf-8")
+    assert page.startswith("## ❔ Not judgeable: ")
+    assert "the network counts them from 9 on" in page
+    assert not Path("audit").exists()
+
+
+def test_places_that_cannot_be_written_are_named_before_anything_is_counted(
+    onnx_gap, network, train, monkeypatch
+):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    arguments = ("audit", network, "--data", train, "--preprocess", "none", "--out", "audit")
+    for places, said in (
+        (
+            ("--markdown", "auto"),
+            "--markdown auto adds to the file that $GITHUB_STEP_SUMMARY names",
+        ),
+        (("--markdown", network / "page.md"), "is not a folder that can be written"),
+        (("--junit", ""), "It is empty; name a file."),
+        (("--junit", train.parent), "is a directory"),
+    ):
+        shown = onnx_gap(*arguments, *places)
+        assert shown.code == 2
+        assert said in shown.err
+        assert not Path("audit").exists()
 
 
 def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, renumbered):

@@ -1,11 +1,17 @@
 """Bad input: one clear sentence that names the culprit and the way out, exit 2, no trace."""
 
+import io
 import json
+import os
 import re
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 PLAIN = ("--preprocess", "none", "--json")
 
@@ -288,6 +294,62 @@ def test_a_place_that_takes_no_folder(refused, network, train):
     assert "'--out'" in refused(network, "--data", train)
 
 
+@pytest.mark.parametrize("out", ["", "a" * 300, "there/" + "b" * 300, "nul\0"])
+def test_a_place_that_cannot_be(refused, onnx_gap, network, train, out, tmp_path):
+    assert "--out" in refused(network, "--data", train, "--out", out) or len(out) > 200
+    before = sorted(tmp_path.rglob("*"))
+    for command in (("mask", network), ("fit", tmp_path / "nowhere.csv"), ("population", train)):
+        assert onnx_gap(*command, "--out", out).code == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_that_are_not_utf8(refused, onnx_gap, network, digits, tmp_path):
+    folder = tmp_path / "images"
+    for number, (image, label) in enumerate(zip(*digits.values(), strict=True)):
+        place = folder / f"{label}\udcff"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number}\udce9.png")
+    data = ("--data", folder, "--preprocess", "none")
+    odd = shutil.copy(network, tmp_path / "n\udcff.onnx")
+    assert "is not UTF-8 text" in refused(odd, *data, "--out", "audit")
+    assert "is not UTF-8 text" in refused(network, *data, "--out", "a\udcff")
+    shown = onnx_gap("audit", network, *data, "--out", "audit")
+    assert shown.code == 0, shown.err
+    assert onnx_gap("verify", "audit").code == 0
+    assert onnx_gap("report", "audit").code == 0
+    assert onnx_gap("compare", "audit", "audit").code == 0
+    assert json.loads(Path("audit/audit.json").read_text())["classes"][3]["name"] == "3\udcff"
+    assert Path("audit/suspects.csv").read_text("utf-8").count("\\udce9.png") == 3  # 5 % of 60
+
+
+def test_warnings_of_libraries_do_not_come_before_the_sentence(spawn, network, tmp_path):
+    images = tmp_path / "images" / "0"
+    images.mkdir(parents=True)
+    png = io.BytesIO()
+    Image.new("1", (13_300, 13_300)).save(png, "PNG")  # a few kilobytes
+    for name in ("a.png", "b.png"):
+        (images / name).write_bytes(png.getvalue())
+    (tmp_path / "classes.txt").write_text("\n".join("0123456789"))
+    asked = ("--data", images.parent, "--classes", tmp_path / "classes.txt", "--out", "audit")
+    out, err = spawn("audit", network, *asked).communicate(timeout=60)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("Error: 0/a.png in ")
+    assert "it has 176,890,000 pixels, more than the budget of 89,478,485 pixels" in err
+    assert "pass --budget pixels=176890000)" in err
+
+
+def test_a_budget_is_raised_as_the_sentence_says(refused, onnx_gap, network, train):
+    limit = ("--interpolation-samples", 0, "--neighbor-samples", 0)
+    arguments = (network, "--data", train, "--preprocess", "none", *limit, "--out", "audit")
+    sentence = refused(*arguments, "--budget", "samples=59")
+    raised = re.search(r"--budget (samples=\d+)", sentence)[1]
+    assert raised == "samples=60"
+    assert onnx_gap("audit", *arguments, "--budget", "samples=59", "--budget", raised).code == 0
+    assert "raises no budget" in refused(*arguments, "--budget", "memory=1G")
+
+
 def test_a_folder_that_cannot_be_written(refused, network, train, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
@@ -326,3 +388,27 @@ def test_a_damaged_result_names_fresh_as_the_way_out(refused, onnx_gap, audit, n
     arguments = (network, "--data", train, "--preprocess", "none", "--out", folder)
     assert "--fresh" in refused(*arguments)
     assert onnx_gap("audit", *arguments, "--fresh").code == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_not_waited_for(onnx_gap, audit, network, train, tmp_path):
+    folder, pipe = audit(), tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    read = ("audit", network, "--data", train, "--out", "other")
+    commands = [
+        *((*read, option, pipe) for option in ("--gap-model", "--classes", "--preprocess")),
+        (*read, "--input", f"x={pipe}"),
+        ("audit", network, "--data", pipe, "--out", "other"),
+        ("inspect", pipe),
+        ("fit", pipe, "-o", "gap.json"),
+        ("population", pipe, "--out", "other"),
+        ("verify", folder, "--signature", pipe, "--allowed-signers", pipe),
+    ]
+    for command in commands:
+        assert onnx_gap(*command).code == 2, command
+    for name in ("manifest.json", "audit.json", "curves.npz", "suspects.csv", "report.html"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert onnx_gap("verify", folder).code in (1, 2), name
+        assert onnx_gap("compare", folder, folder).code == 2, name
+        assert onnx_gap("audit", network, "--data", train, "--out", folder).code in (0, 2), name

@@ -19,7 +19,7 @@ def test_json(onnx_gap):
     assert (shown.code, shown.err) == (0, "")
     assert shown.json["devices"]["cpu"] is None
     assert shown.json["audit"] is None
-    assert shown.json["extras"].keys() == {"plot", "parquet", "zoo", "dask"}
+    assert shown.json["extras"].keys() == {"plot", "parquet", "zoo", "dask", "mlflow"}
 
 
 def test_extras_that_are_not_installed_are_told_with_their_command(onnx_gap, monkeypatch):

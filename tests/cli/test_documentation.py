@@ -1,4 +1,4 @@
-"""docs/COMMANDS.md and docs/TOUR.md against the command line as it is."""
+"""docs/COMMANDS.md and the pages with commands against the command line as it is."""
 
 import json
 import re
@@ -15,6 +15,9 @@ from analyzer.measures import MEASURES
 ALL = commands()
 COMMANDS = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
 TOUR = (ROOT / "docs" / "TOUR.md").read_text(encoding="utf-8")
+CI, GALLERY = (
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("CI", "GALLERY")
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -61,7 +64,9 @@ def test_every_field_of_the_record_is_in_the_reference():
         assert f"`{name}`" in COMMANDS, name
 
 
-@pytest.mark.parametrize("page", [TOUR, README], ids=["TOUR", "README"])
+@pytest.mark.parametrize(
+    "page", [TOUR, README, CI, GALLERY], ids=["TOUR", "README", "CI", "GALLERY"]
+)
 def test_command_lines_in_the_pages_are_understood(page):
     lines = command_lines(page)
     assert lines

@@ -185,3 +185,31 @@ def test_interpolation_and_neighbors_make_a_gap_model_that_an_audit_measures_the
     assert shown.json["interpolation"] is not None
     assert shown.json["neighbors"] is not None
     assert 0 < shown.json["gap"]["estimate"] < 0.3
+
+
+def table_of(path, rng, *, useful):
+    """Networks whose gap follows from interpolation and neighbors, or from nothing at all."""
+    names = (
+        "interpolation_same_50", "interpolation_hold_mean", "neighbors_error_third_trusted",
+    )  # fmt: skip
+    values = rng.uniform(0, 1, (30, 5))
+    gap = 0.5 - 0.4 * values[:, 2] + 0.3 * values[:, 4] if useful else rng.uniform(0, 1, 30)
+    gap = gap + rng.normal(0, 0.02, 30)
+    rows = [f"name,zeta,kappa,{','.join(names)},gap"]
+    rows += [
+        ",".join([f"n{i}", *(f"{v:.6f}" for v in row), f"{one:.6f}"])
+        for i, (row, one) in enumerate(zip(values, gap, strict=True))
+    ]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("useful", [True, False])
+def test_another_feature_set_is_named_where_it_is_clearly_better(onnx_gap, tmp_path, useful):
+    table = table_of(tmp_path / "table.csv", np.random.default_rng(3), useful=useful)
+    shown = onnx_gap("fit", table, "-o", tmp_path / "g.json", "--splits", 5)
+    assert ("--features measures" in shown.out.splitlines()[-1]) == useful
+    found = onnx_gap("fit", table, "-o", tmp_path / "g.json", "--splits", 5, "--json").json
+    assert found["clearly_better"] == ("measures" if useful else "")
+    arguments = ("fit", table, "-o", tmp_path / "g.json", "--splits", 5, "--features", "measures")
+    assert onnx_gap(*arguments, "--json").json["clearly_better"] == ""

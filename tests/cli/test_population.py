@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 
 import numpy as np
@@ -277,7 +278,13 @@ def test_names_of_strangers_cannot_leave_their_place_in_the_page(onnx_gap, manif
         ("name,model,train_data\n", "names no network"),
         ("name,model,train_data\na,network.onnx,\n", "line 2: the column 'train_data' is empty"),
         ("name,model,train_data\n../a,network.onnx,t.npz\n", "becomes a folder"),
+        *(
+            (f"name,model,train_data\n{name},network.onnx,t.npz\n", "becomes a folder")
+            for name in ("..", ".", ".hidden", "/a", "a/b", "-rf", "a" * 101, "a\0b", "\x1b[1m")
+        ),
+        ("name,model,train_data\na,n.onnx,t.npz\nA,n.onnx,t.npz\n", "names 'a' and 'A' twice"),
         ("name,model,train_data,gap\na,n.onnx,t.npz,big\n", "gap is 'big', not a number"),
+        ("name,model,train_data,gap\na,n.onnx,t.npz,nan\n", "gap is 'nan', not a number"),
         ("name,model,train_data\na,n.onnx,t.npz\na,n.onnx,t.npz\n", "names 'a' twice"),
         ("name,model,train_data\na,n.onnx,t.npz,more\n", "more cells than the header"),
         ("name,model,train_data,keys\na,n.onnx,t.npz,x\n", "as images,labels"),
@@ -296,7 +303,7 @@ def test_a_manifest_that_is_missing_or_not_text(onnx_gap, network):
     assert "cannot be read" in onnx_gap("population", "nowhere.csv", "--out", "out").err
     shown = onnx_gap("population", network, "--out", "out")
     assert shown.code == 2
-    assert "is not a CSV file" in shown.err
+    assert "is not UTF-8 text" in shown.err
 
 
 def test_what_units_were_ranked_by_goes_with_the_table(onnx_gap, manifest, tmp_path):
@@ -323,3 +330,47 @@ def test_a_manifests_own_columns_of_these_names_give_way_to_what_was_audited(
     assert onnx_gap("population", manifest, *arguments).code == 0
     first, _ = rows_of(out / "population.csv")
     assert (first["audited_classes"], first["audited_samples"]) == ("10", "30")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_workers_end_soon_after_a_killed_command(spawn, manifest, tmp_path):
+    out = tmp_path / "out"
+    process = spawn("population", manifest, "-j", 2, "--out", out, python=("-c", ENDLESS))
+    began = time.monotonic()
+    while len(workers := list(out.glob("audits/*/.lock"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+    numbers = [json.loads(lock.read_bytes())["pid"] for lock in workers]
+    assert process.pid not in numbers
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    while any(map(is_running, numbers)):
+        assert time.monotonic() - began < 10
+        time.sleep(0.05)
+
+
+def is_running(number):
+    try:
+        with open(f"/proc/{number}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# Networks that take for ever, in workers.
+ENDLESS = """
+import sys
+from analyzer.audit import population
+from analyzer.cli import main
+
+def endless(*arguments):
+    import time
+    from analyzer.audit import population, run
+    run.make_record = lambda *arguments: time.sleep(1000)
+    return population._measured(*arguments)
+
+population._measured = endless
+main(sys.argv[1:])
+"""

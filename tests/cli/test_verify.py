@@ -1,6 +1,8 @@
 """`onnx-gap verify`"""
 
 import json
+import shutil
+import subprocess
 
 import pytest
 from sealed_audits import seal
@@ -71,3 +73,38 @@ def test_a_folder_that_is_not_whole(audit, onnx_gap):
         assert shown.code == 2
         assert "curves.npz is not the file that manifest.json lists" in shown.err
         assert "Run the audit again with --fresh." in shown.err
+
+
+@pytest.mark.skipif(
+    shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed (openssh-client)"
+)
+def test_a_signed_audit(zoo_audit, onnx_gap, tmp_path):
+    key, signers = tmp_path / "key", tmp_path / "signers"
+    made = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    signed = ("ssh-keygen", "-q", "-Y", "sign", "-n", "onnx-gap", "-f", key)
+    subprocess.run(made, check=True)
+    subprocess.run((*signed, zoo_audit / "manifest.json"), check=True)
+    signers.write_text(f"me@example.org {key.with_suffix('.pub').read_text()}")
+    signature = zoo_audit / "manifest.json.sig"
+    asked = ("verify", zoo_audit, "--signature", signature, "--allowed-signers", signers)
+    shown = onnx_gap(*asked, "--signer", "me@example.org")
+    assert shown.code == 0
+    assert shown.out.startswith("ok     signature: me@example.org signed manifest.json.")
+    change(zoo_audit, created="2001-01-01T00:00:00+00:00")  # and the manifest is forged to fit
+    assert onnx_gap("verify", zoo_audit).code == 0
+    shown = onnx_gap(*asked)
+    assert shown.code == 1
+    assert shown.out.startswith("FAILED signature: ")
+
+
+def test_a_signature_and_its_signers_go_together(zoo_audit, onnx_gap, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for option in ("--signature", "--allowed-signers"):
+        shown = onnx_gap("verify", zoo_audit, option, tmp_path / "file")
+        assert shown.code == 2
+        assert "--signature and --allowed-signers go together" in shown.err
+    shown = onnx_gap(
+        "verify", zoo_audit, "--signature", "nowhere", "--allowed-signers", tmp_path / "file"
+    )
+    assert shown.code == 2
+    assert "--signature nowhere is not a file" in shown.err

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analyzer.data import from_arrays, images, open_data, thumbnail
+from analyzer.budgets import Budgets
+from analyzer.data import from_arrays, open_data, thumbnail
 from analyzer.data.images import decode
 from analyzer.errors import DataError
 
@@ -106,13 +107,13 @@ def test_formats_that_start_programs_are_not_read(picture, encoded):
 
 def test_decompression_bombs_are_refused(encoded, monkeypatch):
     data = encoded(np.zeros((40, 40), np.uint8))
-    monkeypatch.setattr(images, "MAX_PIXELS", 40 * 40 - 1)
-    with pytest.raises(DataError, match="decompression bomb: 40×40"):
-        decode(data)
-    monkeypatch.undo()
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with pytest.raises(DataError, match="decompression bomb"):
-        decode(data)
+    small = Budgets(pixels=40 * 40 - 1)
+    with pytest.raises(DataError, match=r"it has 1,600 pixels, .*budget=pixels=1600$"):
+        decode(data, budgets=small)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # Pillow's own refusal says the same
+    with pytest.raises(DataError, match=r"it has 1,600 pixels, .*budget=pixels=1600$"):
+        decode(data, budgets=Budgets(pixels=40))
+    assert decode(data, budgets=Budgets(pixels=1600)).size == (40, 40)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -41,7 +41,9 @@ def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
     difference = np.abs(batch.images[0, :, ::step, ::step] - expected) / grey_level
     assert expected.shape == batch.images[0, :, ::step, ::step].shape
     assert difference.max() <= 1.001
-    assert difference.mean() < 0.05  # nothing is shifted, only roundings differ
+    assert (
+        difference.mean() < 0.2
+    )  # nothing is shifted, only roundings differ, most before Pillow 13
 
 
 def test_timm_flat_and_nested_mean_the_same():

@@ -91,3 +91,18 @@ def test_library_that_cannot_be_loaded_is_named(custom, tmp_path):
     library.write_bytes(b"no library")
     with pytest.raises(ModelError, match=r"cannot load the custom operators in .*ops\.so"):
         open_session(custom, "cpu", custom_ops=library)
+
+
+def test_networks_that_draw_random_numbers_are_refused(write):
+    text = """
+        noisy (float[N,3,8,8] x) => (float[N,4] y) <float[4,3,3,3] w> {
+            c = Conv(x, w)
+            r = Relu(c)
+            n = RandomNormalLike(r)
+            s = Add(r, n)
+            p = GlobalAveragePool(s)
+            y = Flatten(p)
+        }"""
+    with pytest.raises(ModelError, match=r"draws random numbers \(RandomNormalLike\)"):
+        surgery.load_network(write(text))
+    surgery.load_network(write(text.replace("Add(r, n)", "Add(r, r)")))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.cifar import CIFAR
 from analyzer.data.formats.folder import FOLDER
@@ -14,7 +15,7 @@ from analyzer.data.formats.manifest import MANIFEST
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
 from analyzer.data.labels import ClassList, read_classes
-from analyzer.data.source import Source
+from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
 
 __all__ = ["FORMATS", "open_data"]
@@ -28,6 +29,7 @@ def open_data(
     *,
     keys: Sequence[str] | None = None,
     classes: str | Path | None = None,
+    budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Source:
     """Open labelled samples.
 
@@ -37,18 +39,20 @@ def open_data(
             :func:`analyzer.data.from_arrays` takes them, identified by their values.
         keys: the names of the images and the labels, where these can be named.
         classes: path of the network's class list (:func:`analyzer.data.read_classes`).
+        budgets: what the files may ask for.
 
     Raises:
-        DataError: nothing there, not a known format, or damaged.
+        DataError: nothing there, not a known format, damaged, or over a budget.
     """
     if keys is not None and (isinstance(keys, str) or len(keys) != 2):
         raise DataError(
             f"{parameter('keys')} is {keys!r}; give two names, that of the images and that of the "
             "labels."
         )
-    class_list = None if classes is None else read_classes(classes)
+    class_list = None if classes is None else read_classes(classes, budgets)
     if isinstance(data, str | Path):
-        source = _open_path(data, None if keys is None else (keys[0], keys[1]), class_list)
+        named = None if keys is None else (keys[0], keys[1])
+        source = _open_path(data, Wanted(None, named, class_list, budgets))
     elif isinstance(data, tuple | list) and len(data) == 2:
         if keys is not None:
             raise DataError(f"{parameter('keys')} names arrays in a file; leave it out for arrays.")
@@ -58,15 +62,18 @@ def open_data(
             f"Data of type {type(data).__name__} are unknown; give a path, or two arrays as "
             "(images, labels)."
         )
+    if excess := budgets.excess("samples", len(source)):
+        raise DataError(f"{source.source} holds {len(source):,} samples, {excess}.")
+    source = replace(source, budgets=budgets)
     return source if class_list is None else _named(source, class_list)
 
 
-def _open_path(data: str | Path, keys: tuple[str, str] | None, classes: ClassList | None) -> Source:
+def _open_path(data: str | Path, wanted: Wanted) -> Source:
     try:
         path, split = _path_and_split(data)
         for known in FORMATS:
             if known.recognises(path):
-                return known.open(path, Wanted(split, keys, classes))
+                return known.open(path, replace(wanted, split=split))
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error
     except AnalyzerError:
@@ -74,8 +81,8 @@ def _open_path(data: str | Path, keys: tuple[str, str] | None, classes: ClassLis
     except Exception as error:
         # What a stranger wrote makes the libraries below raise anything, MemoryError included.
         raise DataError(
-            f"{data} cannot be read ({error or type(error).__name__}). It is damaged, or larger "
-            "than this machine can hold; fetch it again."
+            f"{data} cannot be read ({reason_of(error)}). It is damaged, or larger than this "
+            "machine can hold; fetch it again."
         ) from error
     raise DataError(f"{path} is not a known kind of data. Wanted: {_descriptions()}.")
 

@@ -1,8 +1,8 @@
 """Samples held in memory as one array, ``.npz`` files of them, and values of ``.npy`` files."""
 
 import hashlib
+import io
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.labels import integer_labels
-from analyzer.data.source import NumberedNames, Source, file_state
+from analyzer.data.source import NumberedNames, Source, file_state, reason_of
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import read_whole
 
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
 
@@ -33,7 +35,7 @@ class ArrayStore:
     array: np.ndarray  # uint8 (S, H, W) or (S, H, W, C); or floats (S, …)
     state: str | None = None  # of the file it was read from; None: hash the values
 
-    def stored(self, index: int) -> np.ndarray:
+    def stored(self, index: int, budgets: Budgets) -> np.ndarray:
         return self.array[index]
 
     def fingerprint(self) -> str:
@@ -79,6 +81,8 @@ def from_arrays(
             f"The images in {source} have shape {images.shape}; the samples must lie along the "
             "first of at least two axes."
         )
+    if 0 in images.shape[1:]:
+        raise DataError(f"The images in {source} have shape {images.shape}, so they are empty.")
     if len(images) != len(labels):
         raise DataError(f"{source} holds {len(images)} images but {len(labels)} labels.")
     warnings: tuple[str, ...] = ()
@@ -117,18 +121,22 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     Raises:
         DataError: not such a file, other keys, pickled objects, or unfit arrays.
     """
+    with path.open("rb") as file:
+        magic = np.lib.format.MAGIC_PREFIX
+        if file.read(len(magic)) == magic:
+            raise DataError(f"{path} is a single array. Save images and labels with numpy.savez.")
     try:
         archive = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable .npz file ({error}).") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{path} is a single array. Save images and labels with numpy.savez.")
-    with archive:
+    with archive, zipfile.ZipFile(path) as sizes:
         images_key, labels_key, split = _choose_keys(archive.files, path, wanted)
+        _check_sizes(path, sizes, (images_key, labels_key), wanted.budgets)
         try:
             images, labels = archive[images_key], archive[labels_key]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            reason = "pickled objects are never read" if "allow_pickle" in str(error) else error
+        except Exception as error:  # zipfile and numpy raise anything of damaged files
+            pickled = "allow_pickle" in str(error)
+            reason = "pickled objects are never read" if pickled else reason_of(error)
             raise DataError(
                 f"{images_key!r} and {labels_key!r} of {path} cannot be read ({reason}). Save "
                 "plain arrays of numbers."
@@ -142,7 +150,17 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     )
 
 
-def read_value(text: str) -> np.ndarray:
+def _check_sizes(
+    path: Path, archive: zipfile.ZipFile, keys: Sequence[str], budgets: Budgets
+) -> None:
+    """Refuse arrays that decompress to more than the budget; zipfile holds them to their sizes."""
+    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+    total = sum(sizes.get(key, 0) for key in keys)
+    if excess := budgets.excess_of_file(path, total):
+        raise DataError(f"The arrays in {path} decompress to {total:,} bytes, {excess}.")
+
+
+def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     """A number, or the array in a ``.npy`` file: what another input of a network is fed.
 
     Raises:
@@ -153,11 +171,14 @@ def read_value(text: str) -> np.ndarray:
     except ValueError:
         pass
     try:
-        found = np.load(Path(text), allow_pickle=False)
-    except OSError as error:
-        reason = error.strerror or "it is not a NumPy file"
-        raise DataError(f"{text!r} is no number, and no .npy file: {reason}.") from None
-    except (ValueError, EOFError):
+        content = read_whole(Path(text), budgets)
+    except DataError as error:
+        raise DataError(f"{text!r} is no number, and the file {error.message}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{text!r} is no number, and no .npy file: {reason_of(error)}.") from None
+    try:
+        found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception:  # its header is a stranger's Python text
         raise DataError(f"{text} is not a .npy file of numbers.") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         raise DataError(f"{text} holds no array of numbers. Save one with numpy.save.")

@@ -1,20 +1,25 @@
 """CIFAR-10 and CIFAR-100 folders as their authors ship them, in the binary or python version."""
 
+import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from analyzer.budgets import Budgets
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
 from analyzer.data.source import CompactNames, Source, file_state
 from analyzer.errors import DataError
+from analyzer.whole_files import read_text
 
 __all__ = ["CIFAR", "open_cifar"]
 
 _PIXELS = 3 * 32 * 32
+_MOST_CLASSES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,9 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
     for file in files:
         if not file.is_file():
             raise DataError(f"{file} is missing. Fetch the data set again.")
+    total = sum(file.stat().st_size for file in files)
+    if excess := wanted.budgets.excess("bytes", total):
+        raise DataError(f"The files of {folder}#{split} are {total:,} bytes large, {excess}.")
     read = _read_binary if version.binary else _read_pickled
     images, labels, names = zip(*(read(file, version.kind) for file in files), strict=True)
     return from_arrays(
@@ -80,7 +88,7 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
         np.concatenate(labels),
         source=f"{folder}#{split}",
         kind=version.kind,
-        class_names=_class_names(folder / version.names, version),
+        class_names=_class_names(folder / version.names, version, wanted.budgets),
         names=CompactNames(name for part in names for name in part) if all(names) else None,
         state=" ".join(map(file_state, files)),
     )
@@ -103,6 +111,8 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
     """Images (S, 3072), labels (S,) and file names of a python batch."""
     content = _load_arrays(path)
     images = content.get(b"data")
+    if isinstance(images, _Array):
+        images = getattr(images, "values", None)
     labels = content.get(b"labels" if kind == "cifar10" else b"fine_labels")
     if not (
         isinstance(images, np.ndarray)
@@ -111,16 +121,19 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
         and images.shape[1] == _PIXELS
         and isinstance(labels, list)
         and len(labels) == len(images)
-        and all(isinstance(label, int) for label in labels)
+        and all(isinstance(label, int) and 0 <= label < _MOST_CLASSES for label in labels)
     ):
         raise DataError(f"{path} does not hold CIFAR's images and labels. Fetch it again.")
     return images, np.array(labels, np.int64), _texts(content.get(b"filenames", []))
 
 
-def _class_names(path: Path, version: _Version) -> list[str]:
+def _class_names(path: Path, version: _Version, budgets: Budgets) -> list[str]:
     if version.binary:
-        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        text = read_text(path, budgets, "The file of class names")
+        return [line.strip() for line in text.splitlines() if line.strip()]
     key = b"label_names" if version.kind == "cifar10" else b"fine_label_names"
+    if excess := budgets.excess("bytes", path.stat().st_size):
+        raise DataError(f"{path} is {path.stat().st_size:,} bytes large, {excess}.")
     names = _texts(_load_arrays(path).get(key, []))
     if not names:
         raise DataError(f"{path} does not hold the names of the classes. Fetch it again.")
@@ -129,7 +142,7 @@ def _class_names(path: Path, version: _Version) -> list[str]:
 
 def _texts(values: object) -> list[str]:
     values = values if isinstance(values, list) else []
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    return [os.fsdecode(value) for value in values if isinstance(value, bytes | str)]
 
 
 def _load_arrays(path: Path) -> Mapping[bytes, object]:
@@ -147,40 +160,79 @@ def _load_arrays(path: Path) -> Mapping[bytes, object]:
     return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
 
 
-def _reconstruct(subtype: type, shape: tuple, typecode: bytes) -> np.ndarray:
-    """Stands for numpy's own: an empty array, whose values follow."""
-    if subtype is not np.ndarray or shape != (0,):
-        raise DataError("is a pickle that makes more than plain arrays. Fetch it again.")
-    return np.empty(0, np.uint8)
+class _Array:
+    """Stands for numpy's array, and for the function that makes one: bytes of one shape."""
+
+    __slots__ = ("values",)
+
+    def __call__(self, kind: object, shape: object, code: object) -> "_Array":
+        return _Array()
+
+    def __setstate__(self, state: Any) -> None:
+        try:
+            _, shape, _, fortran, values = state
+            array = np.frombuffer(values, np.uint8)
+            self.values = array.reshape(shape, order="F" if fortran else "C")
+        except (TypeError, ValueError):
+            raise _more_than_arrays() from None
 
 
-def _encode(text: str, encoding: str) -> bytes:
+class _Type:
+    """Stands for numpy's data type: that of bytes."""
+
+    __slots__ = ()
+
+    def __call__(self, code: object, align: object = False, copy: object = False) -> "_Type":
+        if code not in ("u1", b"u1"):
+            raise _more_than_arrays()
+        return self
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and such, which bytes do not have."""
+
+
+class _Encode:
     """Stands for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
-    if encoding not in ("latin1", b"latin1"):
-        raise DataError("is a pickle that makes more than plain arrays. Fetch it again.")
-    return (text if isinstance(text, str) else text.decode("latin1")).encode("latin1")
+
+    __slots__ = ()
+
+    def __call__(self, text: object, encoding: object) -> bytes:
+        if encoding not in ("latin1", b"latin1") or not isinstance(text, str | bytes):
+            raise _more_than_arrays()
+        return (text if isinstance(text, str) else text.decode("latin1")).encode("latin1")
+
+    def __setstate__(self, state: object) -> None:
+        raise _more_than_arrays()
 
 
-_ALLOWED: Mapping[tuple[str, str], Callable] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("_codecs", "encode"): _encode,
+_ALLOWED: Mapping[tuple[str, str], type] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("_codecs", "encode"): _Encode,
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles numbers, texts, lists, dictionaries and arrays of numbers; imports nothing."""
+class _ArraysOnly(pickle._Unpickler):
+    """Unpickles numbers, texts, lists, dictionaries and arrays of bytes; imports nothing.
 
-    def find_class(self, module: str, name: str) -> Callable:
+    Python's own: the one in C makes room for as many memo entries as a pickle says it has. What
+    stands for numpy's objects is made here, because numpy trusts the state that it is given.
+    """
+
+    def find_class(self, module: str, name: str) -> object:
         try:
-            return _ALLOWED[module, name]
+            return _ALLOWED[module, name]()
         except KeyError:
             raise DataError(
                 f"is a pickle that asks for {module}.{name}, which could run code. It was "
                 "not read further."
             ) from None
+
+
+def _more_than_arrays() -> DataError:
+    return DataError("is a pickle that makes more than arrays of bytes. Fetch it again.")
 
 
 CIFAR = Format(

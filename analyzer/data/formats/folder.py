@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from analyzer.budgets import Budgets
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_called
 from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import index_names
 from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import read_whole
 
 __all__ = ["FOLDER", "FileStore", "open_folder"]
 
@@ -24,11 +25,11 @@ class FileStore:
     root: Path
     paths: CompactNames  # relative to the root
 
-    def stored(self, index: int) -> bytes:
-        path = Path(self.root, self.paths[index])
-        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO or device would never end
-            raise DataError("it is not a regular file")
-        return path.read_bytes()
+    def stored(self, index: int, budgets: Budgets) -> bytes:
+        try:
+            return read_whole(Path(self.root, self.paths[index]), budgets)
+        except DataError as error:
+            raise DataError(f"it {error.message}") from error
 
     def fingerprint(self) -> str:
         state = hashlib.sha256(self.paths.block())
@@ -76,6 +77,9 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     # In the order of class indices: then samples of a class lie together whatever the list.
     for class_index, class_folder in sorted(zip(indices, folders, strict=True)):
         found, skipped = _images_below(root, class_folder)
+        total = len(names) + len(found) + others + skipped
+        if excess := wanted.budgets.excess("samples", total):
+            raise DataError(f"{name} holds more than {total - 1:,} files, {excess}.")
         if not found:
             raise DataError(
                 f"The class folder {os.path.join(root, class_folder)} holds no image. Fill it, or "
@@ -131,7 +135,9 @@ def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:
     """Paths of the images of a class relative to the root, naturally sorted; other files' count."""
     found, skipped = [], 0
     seen = set()
-    for place, folders, files in os.walk(os.path.join(root, class_folder), followlinks=True):
+    for place, folders, files in os.walk(
+        os.path.join(root, class_folder), followlinks=True, onerror=_raise
+    ):
         status = os.stat(place)
         if (status.st_dev, status.st_ino) in seen:  # a link back up
             folders.clear()
@@ -146,6 +152,10 @@ def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:
                 skipped += 1
     found.sort(key=natural_key)
     return found, skipped
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 FOLDER = Format("a folder of class folders", Path.is_dir, open_folder)

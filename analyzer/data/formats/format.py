@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.labels import ClassList
 from analyzer.data.source import Source
 from analyzer.errors import DataError
@@ -35,6 +36,7 @@ class Wanted:
     split: str | None = None  # None: "train" where there are splits
     keys: tuple[str, str] | None = None  # names of the images and the labels
     classes: ClassList | None = None  # the network's own
+    budgets: Budgets = DEFAULT_BUDGETS  # what the files may ask for
 
 
 @dataclass(frozen=True, slots=True)

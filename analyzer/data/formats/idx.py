@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.budgets import Budgets
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
 from analyzer.data.source import Source, file_state
 from analyzer.errors import DataError
+from analyzer.whole_files import check_regular
 
 __all__ = ["IDX", "open_idx"]
 
@@ -31,8 +33,8 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
     images_path = _find(path, split, "images")
     labels_path = _find(path, split, "labels")
     return from_arrays(
-        _read(images_path, dimensions=3),
-        _read(labels_path, dimensions=1),
+        _read(images_path, wanted.budgets, dimensions=3),
+        _read(labels_path, wanted.budgets, dimensions=1),
         source=f"{path}#{split}",
         kind="idx",
         state=f"{file_state(images_path)} {file_state(labels_path)}",
@@ -64,24 +66,32 @@ def _find(folder: Path, split: str, what: str) -> Path:
     return next(iter(found.values()))
 
 
-def _read(path: Path, *, dimensions: int) -> np.ndarray:
+def _read(path: Path, budgets: Budgets, *, dimensions: int) -> np.ndarray:
     """The array of an IDX file of unsigned bytes: uint8 of so many dimensions."""
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        check_regular(path)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(4 + 4 * dimensions)
+            if (
+                header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions))
+                or len(header) != 4 + 4 * dimensions
+            ):
+                raise DataError(f"is not an IDX file of unsigned bytes in {dimensions} dimensions")
+            shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
+            promised = math.prod(shape)
+            if excess := budgets.excess_of_file(path, promised):
+                raise DataError(f"promises {promised:,} values, {excess}")
+            data = file.read(promised + 1)
+    except DataError as error:
+        raise DataError(f"{path} {error.message}.") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
-    header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
-        raise DataError(f"{path} is not an IDX file of unsigned bytes in {dimensions} dimensions.")
-    shape = tuple(np.frombuffer(data, ">u4", dimensions, offset=4).tolist())
-    if len(data) - header != math.prod(shape):
+    if len(data) != promised:
+        held = "more" if len(data) > promised else str(len(data))
         raise DataError(
-            f"{path} promises {math.prod(shape)} values but holds {len(data) - header}. It is "
-            "damaged; fetch it again."
+            f"{path} promises {promised} values but holds {held}. It is damaged; fetch it again."
         )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 IDX = Format("an IDX folder (MNIST family)", _is_idx_folder, open_idx)

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from analyzer.data.formats.folder import FileStore
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
@@ -17,6 +18,7 @@ _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
 _LABEL_KEYS = ("label", "class", "target", "class_index", "class_name", "label_name", "y")
 _SPLIT_KEYS = ("split", "half", "subset", "set")
+_LINE = 1 << 20  # characters; no row is longer
 
 
 def open_manifest(path: Path, wanted: Wanted) -> Source:
@@ -34,6 +36,8 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     splits: list[str | None] = []
     columns: tuple[str, str, str | None] | None = None
     for line, row in _rows(path):
+        if excess := wanted.budgets.excess("samples", len(paths) + 1):
+            raise DataError(f"The manifest {path} has more than {len(paths):,} rows, {excess}.")
         columns = columns or _columns(row, wanted.keys, path)
         path_key, label_key, split_key = columns
         label = row.get(label_key)
@@ -71,21 +75,30 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Line numbers and rows of a manifest."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = _lines(file, path)
             if path.suffix.lower() in (".csv", ".tsv"):
                 delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-                reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+                reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
                 for row in reader:
                     yield reader.line_num, row
                 return
-            for line, text in enumerate(file, start=1):
+            for line, text in enumerate(lines, start=1):
                 if not text.strip():
                     continue
                 row = json.loads(text)
                 if not isinstance(row, dict):
                     raise DataError(f"Line {line} of {path} is no JSON object.")
                 yield line, row
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"The manifest {path} cannot be read ({error}).") from error
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file; a hole of a terabyte is one."""
+    while line := file.readline(_LINE):
+        if len(line) == _LINE:
+            raise DataError(f"The manifest {path} has a line of {_LINE:,} characters or more.")
+        yield line
 
 
 def _columns(

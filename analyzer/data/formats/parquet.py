@@ -7,24 +7,35 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.budgets import Budgets
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import integer_labels, labels_of_values
-from analyzer.data.source import CompactNames, NumberedNames, Source, file_state, natural_key
+from analyzer.data.source import (
+    CompactNames,
+    NumberedNames,
+    Source,
+    file_state,
+    natural_key,
+    reason_of,
+)
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import check_regular
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 __all__ = ["PARQUET", "ParquetStore", "open_parquet"]
 
 _CACHE_BYTES = 512 << 20  # whole data sets of CIFAR's size; some row groups of large ones
+_MOST_ONCE = 1 << 30
 _IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
@@ -36,24 +47,35 @@ class ParquetStore:
     data set costs about as much again as decoding it.
     """
 
-    def __init__(self, paths: tuple[Path, ...], column: str):
-        import pyarrow.parquet as pq
-
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        column: str,
+        metadata: Sequence["pyarrow.parquet.FileMetaData"],
+        budgets: Budgets,
+    ):
         self._paths = paths
         self._column = column
-        self._metadata = [pq.read_metadata(path) for path in paths]
+        self._metadata = metadata
         rows = [
             (file, group, metadata.row_group(group).num_rows)
             for file, metadata in enumerate(self._metadata)
             for group in range(metadata.num_row_groups)
         ]
         self._groups = [(file, group) for file, group, _ in rows]
+        self._bytes = [self._claimed(file, group) for file, group in self._groups]
+        for (file, group), claimed in zip(self._groups, self._bytes, strict=True):
+            if excess := budgets.excess_of_file(paths[file], claimed):
+                raise DataError(
+                    f"Row group {group} of {paths[file]} decompresses to {claimed:,} bytes, "
+                    f"{excess}."
+                )
         self._starts = np.cumsum([0, *(count for _, _, count in rows)])
         self._kept: OrderedDict[int, pyarrow.ChunkedArray] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
-    def stored(self, index: int) -> bytes:
+    def stored(self, index: int, budgets: Budgets) -> bytes:
         group = int(np.searchsorted(self._starts, index, side="right")) - 1
         data = self._read(group)[index - int(self._starts[group])].as_py()
         if data is None:
@@ -84,12 +106,27 @@ class ParquetStore:
 
         file, number = self._groups[group]
         try:
-            with pq.ParquetFile(self._paths[file], metadata=self._metadata[file]) as parquet:
+            # A value that the file has once for many rows takes its memory once; Arrow can do that
+            # up to 2 GiB.
+            once = [self._column] if self._bytes[group] <= _MOST_ONCE else None
+            with pq.ParquetFile(
+                self._paths[file], metadata=self._metadata[file], read_dictionary=once
+            ) as parquet:
                 table = parquet.read_row_group(number, columns=[self._column], use_threads=False)
         except pa.ArrowException as error:
             raise DataError(f"{self._paths[file]} is damaged: {error}") from error
         cells = table.column(0)
         return cells.flatten()[0] if pa.types.is_struct(cells.type) else cells
+
+    def _claimed(self, file: int, group: int) -> int:
+        """What a row group's images take, as the file says."""
+        columns = self._metadata[file].row_group(group)
+        chunks = (columns.column(number) for number in range(columns.num_columns))
+        return sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema == self._column
+        )
 
 
 def open_parquet(path: Path, wanted: Wanted) -> Source:
@@ -123,20 +160,31 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         )
     paths = tuple(files)
     try:
+        for file in paths:
+            check_regular(file)
+        metadata = [pq.read_metadata(file) for file in paths]
+        rows = sum(one.num_rows for one in metadata)
+        if excess := wanted.budgets.excess("samples", rows):
+            raise DataError(f"{where} has {rows:,} rows, {excess}.")
         schema = pq.read_schema(paths[0])
         features = _features(schema)
         image, label = _columns(schema, features, wanted.keys, path)
         image_type = schema.field(image).type
-        values = pa.chunked_array(
-            [chunk for file in paths for chunk in pq.read_table(file, columns=[label])[0].chunks],
-            schema.field(label).type,
-        )
-        names = _names(paths, image, image_type)
+        label_type = schema.field(label).type
+        texts = None
+        if pa.types.is_string(label_type) or pa.types.is_large_string(label_type):
+            texts = _texts(paths, label, wanted.budgets)
+        else:
+            chunks = (pq.read_table(file, columns=[label])[0].chunks for file in paths)
+            values = pa.chunked_array([chunk for part in chunks for chunk in part], label_type)
+        names = _names(paths, image, image_type, wanted.budgets)
         if pa.types.is_struct(image_type):
             image = f"{image}.bytes"
-        store = ParquetStore(paths, image)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise DataError(f"{path} is not readable Parquet ({error}).") from error
+        store = ParquetStore(paths, image, metadata, wanted.budgets)
+    except DataError:
+        raise
+    except Exception as error:  # Arrow raises anything, from OSError to AttributeError
+        raise DataError(f"{path} is not readable Parquet ({reason_of(error)}).") from error
     class_names, indexing = features.get(label, {}).get("names"), "labels"
     if class_names is not None and not (
         isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)
@@ -144,15 +192,16 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         raise DataError(
             f"The class names that {where} keeps are not a list of texts; fix its metadata."
         )
-    if values.null_count:
-        raise DataError(f"{values.null_count} rows of {where} have no {label!r}.")
-    if pa.types.is_integer(values.type):
+    missing = texts.count(None) if texts is not None else values.null_count
+    if missing:
+        raise DataError(f"{missing} rows of {where} have no {label!r}.")
+    if texts is not None:
+        labels, class_names, indexing = labels_of_values(texts, wanted.classes, where)
+    elif pa.types.is_integer(label_type):
         labels = integer_labels(values.to_numpy(), where)
-    elif pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        labels, class_names, indexing = labels_of_values(values.to_pylist(), wanted.classes, where)
     else:
         raise DataError(
-            f"The column {label!r} of {where} is {values.type}. Name the columns of images and "
+            f"The column {label!r} of {where} is {label_type}. Name the columns of images and "
             f"class indices with {parameter('keys')}."
         )
     return Source(
@@ -183,7 +232,7 @@ def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
     try:
         content = json.loads((schema.metadata or {})[b"huggingface"])
         features = content["info"]["features"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return {}
     if not isinstance(features, dict):
         return {}
@@ -232,21 +281,37 @@ def _choose(
     return next((name for name in usual if name in (declared or schema.names)), "")
 
 
+def _texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:
+    """The texts of a column, which share their memory where they are the same."""
+    import pyarrow.parquet as pq
+
+    found: list[str | None] = []
+    for path in paths:
+        texts = pq.read_table(path, columns=[column], read_dictionary=[column])[0]
+        while texts.type.num_fields:  # a field of a column
+            texts = texts.flatten()[0]
+        for chunk in texts.chunks:
+            if excess := budgets.excess_of_file(path, chunk.nbytes):
+                raise DataError(f"{column!r} of {path} takes {chunk.nbytes:,} bytes, {excess}.")
+            known = [*chunk.dictionary.to_pylist(), None]
+            found.extend(known[place] for place in chunk.indices.fill_null(-1).to_pylist())
+    return found
+
+
 def _names(
-    paths: tuple[Path, ...], image: str, image_type: "pyarrow.DataType"
+    paths: tuple[Path, ...], image: str, image_type: "pyarrow.DataType", budgets: Budgets
 ) -> CompactNames | None:
     """The file names that the image column keeps, where every row has one."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if not pa.types.is_struct(image_type) or "path" not in [field.name for field in image_type]:
         return None
-    names = [
-        name
-        for path in paths
-        for name in pq.read_table(path, columns=[f"{image}.path"])[0].flatten()[0].to_pylist()
-    ]
-    return None if None in names else CompactNames(names)
+    found = _texts(paths, f"{image}.path", budgets)
+    names = [name for name in found if name is not None]
+    total = sum(map(len, names))
+    if excess := budgets.excess("bytes", total):
+        raise DataError(f"The file names in {paths[0]} take {total:,} bytes, {excess}.")
+    return CompactNames(names) if len(names) == len(found) else None
 
 
 def _is_parquet(path: Path) -> bool:

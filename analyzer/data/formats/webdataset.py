@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.budgets import Budgets
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import labels_of_values
-from analyzer.data.source import CompactNames, Source, file_state, natural_key
+from analyzer.data.source import CompactNames, Source, file_state, natural_key, reason_of
 from analyzer.errors import DataError, parameter
+from analyzer.whole_files import check_regular
 
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-_LABEL_BYTES = 1 << 20  # no label file is larger
+_LABEL_BYTES = 1 << 20  # no label file is larger, nor what goes before a file as its header
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,8 +30,10 @@ class TarStore:
     offset: np.ndarray  # int64 (S,)
     size: np.ndarray  # int64 (S,)
 
-    def stored(self, index: int) -> bytes:
+    def stored(self, index: int, budgets: Budgets) -> bytes:
         path, size = self.paths[self.archive[index]], int(self.size[index])
+        if excess := budgets.excess_of_file(path, size):
+            raise DataError(f"it is {size:,} bytes large, {excess}")
         with path.open("rb") as file:
             file.seek(self.offset[index])
             data = file.read(size)
@@ -84,7 +88,7 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         where = f"{path}#{split}"
     index = _Index()
     for number, file in enumerate(files):
-        _index_archive(file, number, wanted.keys, index)
+        _index_archive(file, number, wanted, index)
     if not index.names:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
     labels, class_names, indexing = labels_of_values(index.labels, wanted.classes, where)
@@ -102,17 +106,34 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     )
 
 
-def _index_archive(path: Path, number: int, keys: tuple[str, str] | None, index: _Index) -> None:
+class _Member(tarfile.TarInfo):
+    """A file in an archive, or a header before one, of a size that can be."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        # Negative sizes lead back to the same header; long names are read whole.
+        if self.size < 0 or (not self.isfile() and self.size > _LABEL_BYTES):
+            raise tarfile.HeaderError(f"a header with the size {self.size}")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
+def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> None:
     """Add the samples of one archive to the index."""
     entries: dict[str, _Entry] = {}
     try:
-        with tarfile.open(path, "r:") as archive:
+        check_regular(path)
+        with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps an object for every file
                 if member.isreg():
-                    _add_member(archive, member, keys, entries, path)
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"{path} is not a readable plain tar archive ({error}).") from error
+                    _add_member(archive, member, wanted.keys, entries, path)
+                known = len(index.names) + len(entries)
+                if excess := wanted.budgets.excess("samples", known):
+                    raise DataError(f"{path} holds more than {known - 1:,} samples, {excess}.")
+    except DataError:
+        raise
+    except Exception as error:  # offsets of 2⁸⁰, names of 4,300 digits: whatever others wrote
+        reason = reason_of(error)
+        raise DataError(f"{path} is not a readable plain tar archive ({reason}).") from error
     for name, entry in entries.items():
         if entry.image is None:
             index.without_image += 1
@@ -161,7 +182,7 @@ def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:
         if not ending.endswith("json"):
             return text
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name} in {path} cannot be read as a label ({error}).") from error
     label = content.get("label", content.get("cls")) if isinstance(content, dict) else content
     if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):

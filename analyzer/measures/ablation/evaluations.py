@@ -31,6 +31,7 @@ class Evaluations:
     ascending: np.ndarray  # bool (A,): in which order
     first: np.ndarray  # int64 (A,)
     last: np.ndarray  # int64 (A,), inclusive
+    shared: int = 0  # how many of those run answer for all samples together
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -96,6 +97,7 @@ def necessary_evaluations(active: np.ndarray, *, share_empty: bool) -> Evaluatio
         ascending=np.repeat([False, True], len(changing)),
         first=np.concatenate([descending.end[changing], ascending.end[changing]]) + 1,
         last=np.full(2 * len(changing), units),
+        shared=int(shared),
     )
     return _joined(whole, some, empty)
 
@@ -146,4 +148,5 @@ def _joined(*parts: Evaluations) -> Evaluations:
         ascending=np.concatenate([part.ascending for part in parts]),
         first=np.concatenate([part.first for part in parts]),
         last=np.concatenate([part.last for part in parts]),
+        shared=sum(part.shared for part in parts),
     )

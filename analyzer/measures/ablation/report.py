@@ -8,6 +8,7 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord, ClassRecord
 from analyzer.errors import AuditFolderError
+from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.result_files import CURVES, read_curves
 from analyzer.measures.measure import ReportSection
 from analyzer.measures.svg import Frame, path_through
@@ -238,6 +239,7 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
             f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.site.channels}; "
             "they are of two audits."
         )
+    _check_values(record)
     groups = _chosen(record.classes)
     return ReportSection(
         links=(("curves", "Curves"), ("classes", "Classes"), ("table", "Table")),
@@ -262,6 +264,31 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
             "flagged": sum(bool(entry.flags) for entry in record.classes),
         },
     )
+
+
+def _check_values(record: AuditRecord) -> None:
+    """Refuse values that no counts give, and that no figure has room for.
+
+    Raises:
+        AuditFolderError: the message names the first.
+    """
+    shares = [("accuracy", record.accuracy), ("zeta", record.zeta), ("kappa", record.kappa)]
+    removed = []
+    for number, entry in enumerate(record.classes):
+        for name in ("accuracy", "zeta", "kappa"):
+            shares.append((f"classes[{number}].{name}", getattr(entry, name)))
+        for name in ("n0", "n0_r"):
+            removed.append((f"classes[{number}].{name}", getattr(entry, name)))
+    for values, most in (
+        ([*shares, ("chance", record.chance)], 1),
+        (removed, record.site.channels),
+    ):
+        for name, value in values:
+            if not 0 <= value <= most:
+                raise AuditFolderError(
+                    f"audit.json: the field '{name}' must be from 0 to {most}, not {value:g}. "
+                    f"{RUN_AGAIN}"
+                )
 
 
 def words_for(rank: str) -> RankingWords:

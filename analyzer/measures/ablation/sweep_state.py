@@ -237,7 +237,8 @@ class SweepState:
         nothing_removed = (evaluations.first == 0) & ~evaluations.ascending
         self.correct[places[evaluations.answered[nothing_removed]]] = right[nothing_removed]
         self.possible += ORDERS * length * len(labels)
-        self.run += len(evaluations)
+        # One that all samples share is run as often as they are read in parts, by the memory.
+        self.run += len(evaluations) - evaluations.shared
 
     def add_scores(self, places: np.ndarray, scores: BaselineScores) -> None:
         """Keep what the scores of samples, places int64 (C,), are with nothing removed."""

@@ -212,10 +212,19 @@ class Neighbors(Measure[NeighborsResult]):
         return {"sections": {self.name: record}}
 
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
-        """Two errors a layer, without those that are null."""
+        """Two errors a layer, without those that are null.
+
+        Raises:
+            AuditFolderError: the record has another number of layers.
+        """
         if not self.measured(record):
             return {}
         layers = record.sections[self.name].layers
+        if len(layers) != len(LAYERS):
+            raise AuditFolderError(
+                f"audit.json: 'neighbors.layers' has {len(layers)} layers instead of "
+                f"{len(LAYERS)}. {RUN_AGAIN}"
+            )
         values = [layer.error for layer in layers] + [layer.trusted_error for layer in layers]
         named = zip(NEIGHBORS_FEATURES, values, strict=True)
         return {name: value for name, value in named if value is not None}

@@ -89,7 +89,8 @@ class TestData(Measure[TestResult]):
         said: TestRecord = record.sections[self.name]
         if said.source != request.test_data:
             return False
-        return not Path(said.source).exists() or said.fingerprint == _open(request).fingerprint()
+        there = Path(said.source.partition("#")[0]).exists()  # a split may be named
+        return not there or said.fingerprint == _open(request).fingerprint()
 
     def prepare(self, job: Job) -> None:
         """Refuse test data that cannot be read, or not by this network, before anything long."""
@@ -207,7 +208,12 @@ class TestData(Measure[TestResult]):
 def _open(request: "AuditRequest") -> "Source":
     from analyzer import data
 
-    return data.open_data(str(request.test_data), keys=request.test_keys, classes=request.classes)
+    return data.open_data(
+        str(request.test_data),
+        keys=request.test_keys,
+        classes=request.classes,
+        budgets=request.budgets,
+    )
 
 
 def _among(digests: np.ndarray, trained: np.ndarray) -> int:

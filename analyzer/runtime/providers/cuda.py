@@ -39,8 +39,8 @@ class Cuda(Provider):
 
         if self.name not in ort.get_available_providers():
             raise DeviceError(
-                "The installed onnxruntime has no CUDA provider: pip uninstall onnxruntime, then "
-                "pip install 'onnx-gap[cuda]'."
+                "The onnxruntime that runs has no CUDA provider: `pip uninstall -y onnxruntime "
+                "onnxruntime-gpu`, then `pip install --force-reinstall 'onnx-gap[cuda]'`."
             )
         count = self.count()
         if count == 0:

@@ -145,7 +145,9 @@ def test_other_content_is_refused(change, tmp_path):
     cifar10_python(folder)
     content = {b"data": pixels(3), b"labels": [1, 2, 3], b"filenames": [b"a"] * 3}
     dump({**content, **change}, folder / "data_batch_4")
-    with pytest.raises(DataError, match="data_batch_4 does not hold CIFAR's"):
+    with pytest.raises(
+        DataError, match=r"data_batch_4 (does not hold CIFAR's|is a pickle that makes more)"
+    ):
         open_data(folder)
 
 

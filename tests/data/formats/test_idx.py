@@ -64,7 +64,7 @@ def test_a_missing_split_is_said(tmp_path):
     ("change", "says"),
     [
         (lambda data: data[:-1], "promises 24 values but holds 23"),
-        (lambda data: data + b"x", "promises 24 values but holds 25"),
+        (lambda data: data + b"x", "promises 24 values but holds more"),
         (lambda data: data[:10], "not an IDX file"),
         (lambda data: b"", "not an IDX file"),
         (lambda data: data[:2] + b"\x0d" + data[3:], "not an IDX file of unsigned bytes"),

@@ -48,7 +48,7 @@ def test_a_file_of_hugging_face(write, encoded, picture):
     assert source.names[3] == "3.png"
     assert source.exif
     for index in (4, 0, 3, 1, 2):
-        assert source.store.stored(index) == encoded(picture(8, 8, seed=index))
+        assert source.stored(index) == encoded(picture(8, 8, seed=index))
 
 
 def test_columns_by_name_without_features(write):
@@ -80,7 +80,7 @@ def test_names_of_classes_as_labels(write):
 def test_plain_bytes_as_images(encoded, picture, tmp_path):
     data = encoded(picture(8, 8))
     pq.write_table(pa.table({"image": [data, data], "label": [0, 1]}), tmp_path / "a.parquet")
-    assert open_data(tmp_path / "a.parquet").store.stored(1) == data
+    assert open_data(tmp_path / "a.parquet").stored(1) == data
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_folders_of_shards(names, write, encoded, picture, tmp_path):
     source = open_data(tmp_path / "d")
     assert source.source == f"{tmp_path}/d#train"
     assert source.labels.tolist() == [0, 1, 2, 2, 2]
-    assert source.store.stored(4) == encoded(picture(8, 8, seed=11))
+    assert source.stored(4) == encoded(picture(8, 8, seed=11))
     assert open_data(f"{tmp_path}/d#test").labels.tolist() == [1]
     with pytest.raises(DataError, match=r"no split 'val' \(there: test, train\)"):
         open_data(f"{tmp_path}/d#validation")
@@ -113,11 +113,11 @@ def test_several_configurations_are_refused(write, tmp_path):
 
 def test_a_small_cache_reads_the_same(write, monkeypatch):
     path = write("a.parquet", list(np.arange(9) % 3))
-    everything = [open_data(path).store.stored(i) for i in range(9)]
+    everything = [open_data(path).stored(i) for i in range(9)]
     monkeypatch.setattr(parquet, "_CACHE_BYTES", 1)
-    store = open_data(path).store
-    assert [store.stored(i) for i in range(9)] == everything
-    assert len(store._kept) == 1
+    source = open_data(path)
+    assert [source.stored(i) for i in range(9)] == everything
+    assert len(source.store._kept) == 1
 
 
 @pytest.mark.parametrize("labels", [[0, None], [0, -1], [0.5, 1.0]])

@@ -37,7 +37,7 @@ def test_samples_of_an_archive(shard, encoded, picture):
     assert source.kind == "tar"
     assert list(source.names) == ["n/0001", "n/0002"]
     assert source.labels.tolist() == [7, 3]
-    assert source.store.stored(1) == encoded(picture(8, 8, seed=2))
+    assert source.stored(1) == encoded(picture(8, 8, seed=2))
     assert source.read(0).image.shape == (8, 8, 3)
 
 
@@ -58,9 +58,9 @@ def test_endings_by_option(shard):
     files = {"a.left.png": 0, "a.right.png": 1, "a.png": 3, "a.kind": "3"}
     path = shard("a.tar", files)
     assert open_data(path, keys=("png", "kind")).labels.tolist() == [3]
-    assert open_data(path, keys=("left.png", "kind")).store.stored(0) != open_data(
+    assert open_data(path, keys=("left.png", "kind")).stored(0) != open_data(
         path, keys=("right.png", "kind")
-    ).store.stored(0)
+    ).stored(0)
     with pytest.raises(DataError, match="has no label"):
         open_data(path)
 
@@ -74,7 +74,7 @@ def test_folder_of_archives_with_splits(shard, tmp_path):
     source = open_data(folder)
     assert source.source == f"{folder}#train"
     assert source.labels.tolist() == [0, 1, 2, 10]
-    assert source.store.stored(3) == open_data(folder / "set-train-10.tar").store.stored(0)
+    assert source.stored(3) == open_data(folder / "set-train-10.tar").stored(0)
     assert open_data(f"{folder}#val").labels.tolist() == [5]
 
 

@@ -1,0 +1,332 @@
+"""The result as Markdown: a page for a CI run, and a section for a model card.
+
+Names come from strangers: they are shown as they are, and none of them makes a heading, a link, a
+table cell or a tag.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from analyzer.audit.ending import Ending
+from analyzer.audit.folder import AUDIT, REPORT
+from analyzer.audit.suspects import SUSPECTS
+from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
+from analyzer.audit_record import AuditRecord, LimitRecord
+from analyzer.errors import OutputError, parameter
+from analyzer.files import make_parents, write_text
+from analyzer.printable import printable
+
+__all__ = [
+    "markdown_text",
+    "model_card_of",
+    "step_summary",
+    "summary_of",
+    "write_model_card",
+    "write_summary",
+]
+
+_STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+_SIGNED = "<!-- onnx-gap report --model-card -->"  # a card that may be written again
+
+_MARKS = {PASS: "✅ Pass", FAIL: "❌ Fail", NOT_JUDGEABLE: "❔ Not judgeable"}
+_CLASSES, _SUSPECTS = 5, 10  # that are shown
+_LONGEST = 160  # characters of a name
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;", ":": "&#58;"}
+_SPECIAL = re.compile(r"[\\`*_\[\]~$#!{}]|[&<>|@]|:(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+
+
+def markdown_text(text: str) -> str:
+    """``text`` on one line, as Markdown that shows it and does nothing else."""
+
+    def escape(found: re.Match[str]) -> str:
+        return _ENTITIES.get(found[0]) or ("&#46;" if found[0] == "." else f"\\{found[0]}")
+
+    return _SPECIAL.sub(escape, printable(text))
+
+
+def step_summary() -> Path:
+    """The file whose content GitHub shows on the page of a run.
+
+    Raises:
+        OutputError: this is no step of a GitHub workflow.
+    """
+    named = os.environ.get(_STEP_SUMMARY)
+    if not named:
+        raise OutputError(
+            f"{parameter('markdown', 'auto')} adds to the file that ${_STEP_SUMMARY} names, and "
+            f"that is not set here; name a file: {parameter('markdown', 'FILE')}."
+        )
+    return Path(named)
+
+
+def write_summary(where: Path | str, ending: Ending) -> None:
+    """Write :func:`summary_of` to a file, or with "auto" add it to :func:`step_summary`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if where != "auto":
+        path = Path(where)
+        make_parents(path)
+        write_text(path, summary_of(ending, beside=path.parent))
+        return
+    path = step_summary()
+    page = summary_of(ending).encode(errors="backslashreplace")
+    try:
+        # In one write, and not aside: GitHub may have mounted the file, and others add to it.
+        with path.open("ab") as file:
+            file.write(page + b"\n")
+    except OSError as error:
+        raise OutputError(
+            f"${_STEP_SUMMARY} names {path}, which cannot be written: {error.strerror or error}. "
+            f"Name a file: {parameter('markdown', 'FILE')}."
+        ) from error
+
+
+def write_model_card(path: Path, ending: Ending) -> None:
+    """Write :func:`model_card_of` to ``path``, unless that is a card of somebody else.
+
+    Raises:
+        OutputError: it is, or it cannot be written.
+    """
+    if path.exists() and _SIGNED.encode() not in path.read_bytes():
+        raise OutputError(
+            f"{path} exists and was not written by onnx-gap; name another file, and copy "
+            "model-index and the section from there."
+        )
+    make_parents(path)
+    write_text(path, model_card_of(ending))
+
+
+def summary_of(ending: Ending, beside: Path | None = None) -> str:
+    """The page for a CI run: verdict, expected accuracy, limits, weakest classes, suspects.
+
+    Args:
+        ending: of the audit.
+        beside: the folder of the page, from which it links to the audit's files; None where it is
+            shown elsewhere.
+    """
+    verdict, record = ending.verdict, ending.record
+    word = _MARKS[verdict.outcome] if verdict else "Audited"
+    blocks = [f"## {word}: {_name(ending.model)}"]
+    if not record:
+        blocks.append(markdown_text(ending.reason))
+    elif verdict:
+        blocks.extend(markdown_text(sentence) for sentence in verdict.reasons)
+    blocks.append(_figures(ending))
+    if verdict and verdict.limits:
+        blocks += ["### Limits", _limits(ending, verdict.limits)]
+    if record:
+        blocks += ["### Weakest classes, by accuracy and then by ζ", _classes(record)]
+        if ending.suspects:
+            blocks += ["### Samples to look at", *_suspects(ending)]
+        if record.warnings:
+            blocks += ["### Warnings", "\n".join(f"- {markdown_text(w)}" for w in record.warnings)]
+        if record.gap and record.gap.warnings:
+            blocks.append(f"_{markdown_text(record.gap.warnings[0])}_")
+        blocks.append(_files(ending, beside))
+    return "\n\n".join(blocks) + "\n"
+
+
+def model_card_of(ending: Ending) -> str:
+    """A model card with the result: ``model-index`` metadata, and a section that says the same.
+
+    An estimate that cannot be relied on is not among the metrics; the section says why.
+
+    Args:
+        ending: of a finished audit.
+    """
+    record = ending.record
+    assert record is not None, "of a finished audit"
+    blocks = [
+        "\n".join(["---", *_metadata(ending, record), "---"]),
+        _SIGNED,
+        "## Generalization audit",
+        f"{_name(_last_part(record.model.path))} was audited on its training data with onnx-gap "
+        f"{_version(record)}{_day(record)}{_auditor(record)}. The generalization gap is the "
+        "accuracy on the training data minus the accuracy on data that the network has never seen.",
+        _figures(ending),
+    ]
+    if record.verdict:
+        blocks += [markdown_text(record.verdict.sentence), _limits(ending, record.verdict.limits)]
+    if ending.gap:
+        blocks.append(markdown_text(ending.gap.warnings[0]) if ending.gap.warnings else "")
+    if record.warnings:
+        blocks.append("\n".join(f"- {markdown_text(warning)}" for warning in record.warnings))
+    blocks.append(
+        _table(
+            ("origin", "value"),
+            [
+                ("Network, SHA-256", record.model.sha256),
+                ("Training data, SHA-256", record.data.sha256),
+                ("Gap model", _gap_model(record)),
+            ],
+        )
+    )
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _metadata(ending: Ending, record: AuditRecord) -> Iterator[str]:
+    """Lines of YAML, in which every scalar is written as JSON."""
+    metrics: list[tuple[str, str, float]] = [
+        ("accuracy", "Accuracy on the training data", record.accuracy)
+    ]
+    if ending.gap:
+        gap = ending.gap
+        of = f"of the {gap.coverage:.0%} interval of the generalization gap"
+        metrics += [
+            ("generalization_gap", "Estimated generalization gap", gap.estimate),
+            ("generalization_gap_low", f"Lower end {of}", gap.low),
+            ("generalization_gap_high", f"Upper end {of}", gap.high),
+        ]
+    data = record.data.source
+    yield "pipeline_tag: image-classification"
+    yield "tags:"
+    yield from (f"- {tag}" for tag in ("image-classification", "onnx", "onnx-gap"))
+    yield "model-index:"
+    yield f"- name: {_scalar(_last_part(record.model.path))}"
+    yield "  results:"
+    yield "  - task:"
+    yield "      type: image-classification"
+    yield "      name: Image Classification"
+    yield "    dataset:"
+    yield f"      type: {_scalar(re.sub('[^A-Za-z0-9._-]+', '-', _last_part(data)) or 'data')}"
+    yield f"      name: {_scalar(data)}"
+    yield "      split: train"
+    yield "    metrics:"
+    for kind, name, value in metrics:
+        yield f"    - type: {kind}"
+        yield f"      value: {_scalar(value)}"
+        yield f"      name: {_scalar(name)}"
+        yield "      verified: false"
+
+
+def _scalar(value: str | float) -> str:
+    """JSON is YAML, but for numbers like 1e-05, which YAML 1.1 takes for text."""
+    if isinstance(value, float):
+        return f"{value:.10f}".rstrip("0") + ("0" if value == round(value) else "")
+    return json.dumps(printable(value), ensure_ascii=False)
+
+
+def _figures(ending: Ending) -> str:
+    record, gap, expected = ending.record, ending.gap, ending.expected
+    rows = []
+    if gap and expected:
+        interval = f"{gap.coverage:.0%} interval {expected.low:.0%} to {expected.high:.0%}"
+        rows.append(("Expected accuracy on unseen data", f"**{expected.unseen:.0%}** ({interval})"))
+    else:
+        why = "" if record is None else f": {markdown_text(ending.doubt)}"
+        rows.append(("Expected accuracy on unseen data", f"no dependable estimate{why}"))
+    samples = f" of {record.data.samples:,} samples" if record else " of those looked at"
+    rows.append(("Accuracy on the training data", f"{ending.accuracy:.1%}{samples}"))
+    if record:
+        rows.append(("Chance", f"{record.chance:.1%}"))
+    if gap:
+        rows.append(
+            (
+                "Estimated generalization gap",
+                f"{gap.estimate:z.3f} ({gap.coverage:.0%} interval {gap.low:z.3f} to "
+                f"{gap.high:z.3f}), by {_name(gap.gap_model_name or 'a gap model')}",
+            )
+        )
+    return _table(("figure", "value"), rows)
+
+
+def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
+    gate = ending.record.settings.get("gate", "upper") if ending.record else "upper"
+    gap = "gap, upper end of the interval" if gate == "upper" else "estimated gap"
+    words = {
+        "max_gap": f"{gap}, at most",
+        "min_accuracy": "accuracy on the training data, at least",
+    }
+    rows = [
+        (
+            words.get(one.name) or markdown_text(one.name),
+            f"{one.limit:g}",
+            "–" if one.figure is None else f"{one.figure:z.4f}",
+            _MARKS[one.outcome],
+        )
+        for one in limits
+    ]
+    return _table(("limit", "asked for", "found", "outcome"), rows) if rows else ""
+
+
+def _classes(record: AuditRecord) -> str:
+    weakest = sorted(record.classes, key=lambda one: (one.accuracy, -one.zeta))[:_CLASSES]
+    rows = [
+        (_name(one.name), f"{one.samples:,}", f"{one.accuracy:.1%}", f"{one.zeta:.3f}")
+        for one in weakest
+    ]
+    return _table(("class", "samples", "accuracy", "ζ"), rows)
+
+
+def _suspects(ending: Ending) -> Iterator[str]:
+    first = ending.suspects[:_SUSPECTS]
+    yield (
+        f"The first {len(first)} of {len(ending.suspects):,} in {SUSPECTS}: a list to look "
+        "through, not a verdict."
+    )
+    rows = [
+        (
+            _name(one.name),
+            _name(one.label_name),
+            _name(one.predicted_name if one.predicted != one.label else one.other_name),
+        )
+        for one in first
+    ]
+    yield _table(("sample", "labelled", "perhaps"), rows)
+
+
+def _files(ending: Ending, beside: Path | None) -> str:
+    assert ending.folder is not None
+    names = [REPORT, AUDIT, *([SUSPECTS] if ending.suspects else [])]
+    if beside is None:
+        folder = markdown_text(str(ending.folder))
+        return f"Files in {folder}: {', '.join(markdown_text(name) for name in names)}."
+    links = (f"[{name}](<{_target(ending.folder / name, beside)}>)" for name in names)
+    return f"Files: {', '.join(links)}."
+
+
+def _target(file: Path, beside: Path) -> str:
+    from urllib.parse import quote
+
+    try:
+        path = os.path.relpath(file, beside)
+    except ValueError:  # another drive of Windows
+        path = str(file.absolute())
+    return quote(Path(path).as_posix().encode(errors="surrogateescape"))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _name(name: str) -> str:
+    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return markdown_text(short) or "(no name)"
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
+
+
+def _version(record: AuditRecord) -> str:
+    return markdown_text(record.versions.get("onnx-gap", ""))
+
+
+def _day(record: AuditRecord) -> str:
+    return f" on {markdown_text(record.created[:10])}" if record.created else ""
+
+
+def _auditor(record: AuditRecord) -> str:
+    return f" by {_name(record.made.auditor)}" if record.made.auditor else ""
+
+
+def _gap_model(record: AuditRecord) -> str:
+    if record.gap is None:
+        return "none"
+    return f"{_name(record.gap.gap_model_name or 'a gap model')}, {record.gap.gap_model}"

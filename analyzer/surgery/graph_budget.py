@@ -1,0 +1,369 @@
+"""How large a network may be: nodes, nesting, loops, and what it makes of nothing.
+
+A file of a few kilobytes can ask for hours or terabytes: functions that call each other twice,
+loops, a ``Range`` up to 10¹². What can be told from the file is told before onnx and onnxruntime
+work on it, first from its structure, then from the shapes that were inferred. Not told, and so not
+bounded: loops whose number of turns is computed from the images, sizes that are, and arithmetic on
+constants other than :data:`_ARITHMETIC`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from analyzer.errors import ModelError, parameter
+from analyzer.surgery.graph import (
+    attribute,
+    constant,
+    dimensions,
+    is_op,
+    reads,
+    size_of,
+    subgraphs,
+)
+from analyzer.surgery.validation import bytes_of
+
+__all__ = ["GraphBudget", "check_fixed_batch", "check_made_tensors", "check_structure"]
+
+
+@dataclass(frozen=True)
+class GraphBudget:
+    """The most that a network may have, before the factor that a user raises it by."""
+
+    factor: float | None = 1.0  # None: no limits
+    nodes: int = 250_000  # with functions expanded, those of subgraphs included
+    links: int = 1_000_000  # inputs of all nodes together
+    inputs: int = 2048  # and outputs, of a node and of the network
+    nesting: int = 16  # of subgraphs
+    weight_bytes: int = 64 << 30  # as the shapes of the weights say
+    iterations: int = 10_000  # of all loops, in one run
+    elements: int = 1 << 26  # of a tensor, for one image
+    made_elements: int = 1 << 27  # of all tensors that depend on no input
+    batch: int = 4096  # images that the network is fixed to
+    batch_elements: int = 1 << 26  # of a tensor, for all the images that it is fixed to
+
+    def refuse(self, path: Path, what: str, amount: float, limit: int, hint: str = "") -> None:
+        """Raise a ModelError if ``amount`` exceeds ``limit`` times the factor."""
+        if self.factor is None or amount <= limit * self.factor:
+            return
+        shown = "endlessly many" if math.isinf(amount) else f"{amount:.2g}"
+        if amount < 1e9:
+            shown = f"{amount:,.0f}"
+        raise ModelError(
+            f"{path} {what.format(shown)}, and the limit is {limit * self.factor:,.0f}. "
+            f"{hint}If you trust the file, raise the limits with {parameter('graph_budget')}."
+        )
+
+
+def check_structure(path: Path, proto: onnx.ModelProto, budget: GraphBudget) -> int:
+    """Hold what the file lists against the budget, before anything works through it.
+
+    Returns:
+        The number of nodes once functions are expanded.
+
+    Raises:
+        ModelError: it has too much of something, or functions that call themselves.
+    """
+    counted = _count_functions(path, proto)
+    nodes = sum(_cost(node, counted) for node in _nodes(proto.graph))
+    budget.refuse(path, "has {} nodes once its functions are expanded", nodes, budget.nodes)
+    links = 0
+    for node in _all_nodes(proto):
+        ends = max(len(node.input), len(node.output))
+        name = node.name or node.op_type
+        budget.refuse(path, f"has a node with {{}} inputs or outputs ({name})", ends, budget.inputs)
+        links += len(node.input)
+    budget.refuse(path, "has {} connections between its nodes", links, budget.links)
+    for what, values in (("inputs", proto.graph.input), ("outputs", proto.graph.output)):
+        weights = {tensor.name for tensor in proto.graph.initializer}
+        count = sum(value.name not in weights for value in values)
+        budget.refuse(path, f"has {{}} {what}", count, budget.inputs)
+    weights_named = len(proto.graph.initializer)
+    budget.refuse(path, "has {} initializers", weights_named, 4 * budget.nodes)
+    depth = max(map(_depth, (proto.graph, *_bodies(proto.functions))), default=0)
+    budget.refuse(path, "nests subgraphs {} deep", depth, budget.nesting)
+    total = 0
+    for tensor in proto.graph.initializer:
+        total += bytes_of(tensor)
+    budget.refuse(path, "has {} bytes of weights", total, budget.weight_bytes)
+    return nodes
+
+
+def check_made_tensors(path: Path, model: ir.Model, budget: GraphBudget) -> None:
+    """Hold loops and tensors against the budget, as far as shapes and constants tell.
+
+    Args:
+        path: of the network.
+        model: functions inlined, constants gathered, shapes inferred.
+        budget: the budget.
+
+    Raises:
+        ModelError: a loop takes too many turns, a tensor is too large, or an input has a size of
+            0 or less.
+    """
+    inputs = [v for v in model.graph.inputs if not v.is_initializer()]
+    batches = set()
+    for value in inputs:
+        shape = dimensions(value)
+        if not shape:
+            continue
+        if any(isinstance(d, int) and d <= 0 for d in shape):
+            listed = ", ".join("?" if d is None else str(d) for d in shape)
+            raise ModelError(
+                f"{path} takes the input {value.name} of the shape [{listed}], where every size "
+                "must be at least 1. Export it with a named batch axis, or a size that it has."
+            )
+        if isinstance(shape[0], int):
+            batches.add(shape[0])
+            hint = "Export it with a named batch axis. "
+            what = f"is fixed to {{}} images at a time (the first size of {value.name})"
+            budget.refuse(path, what, shape[0] if len(shape) > 1 else 1, budget.batch, hint)
+    sizes = _Constants()
+    iterations = sum(_turns(node, sizes) for node in model.graph)
+    what = "takes {} turns in its loops in every run"
+    budget.refuse(path, what, iterations, budget.iterations)
+    varying = set(inputs)
+    made = 0
+    for node in model.graph:
+        depends = any(value in varying for value in reads(node))
+        if depends:
+            varying.update(node.outputs)
+        for value, size in _sizes(node, sizes, batches):
+            what = f"makes a tensor of {{}} elements for one image ({value.name})"
+            budget.refuse(path, what, size, budget.elements)
+            made += 0 if depends else size
+    what = "makes tensors of {} elements that depend on no input"
+    budget.refuse(path, what, made, budget.made_elements)
+
+
+def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budget: GraphBudget) -> None:
+    """Hold the tensors of a network that cannot be freed from its batch size against the budget.
+
+    Raises:
+        ModelError: one is too large.
+    """
+    for node in graph:
+        for value in node.outputs:
+            what = f"is fixed to {batch} images, for which {value.name} has {{}} elements"
+            hint = "Export it with a named batch axis. "
+            budget.refuse(path, what, size_of(value) or 0, budget.batch_elements, hint)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of its subgraphs."""
+    yield from _with_subgraphs(graph.node)
+
+
+def _with_subgraphs(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for body in _bodies([node]):
+            yield from _with_subgraphs(body.node)
+
+
+def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    yield from _nodes(proto.graph)
+    for function in proto.functions:
+        yield from _with_subgraphs(function.node)
+
+
+def _bodies(holders: Sequence[onnx.NodeProto | onnx.FunctionProto]) -> Iterator[onnx.GraphProto]:
+    """The subgraphs of nodes, or of the nodes of functions."""
+    for holder in holders:
+        nodes = holder.node if isinstance(holder, onnx.FunctionProto) else [holder]
+        for node in nodes:
+            for attr in node.attribute:
+                if attr.type == onnx.AttributeProto.GRAPH:
+                    yield attr.g
+                elif attr.type == onnx.AttributeProto.GRAPHS:
+                    yield from attr.graphs
+
+
+def _depth(graph: onnx.GraphProto) -> int:
+    """How deep subgraphs are nested; protobuf itself reads no more than a few dozen."""
+    return 1 + max(map(_depth, _bodies(graph.node)), default=-1)
+
+
+_FunctionKey = tuple[str, str, str]
+
+
+def _key(node: onnx.NodeProto) -> _FunctionKey:
+    return node.domain, node.op_type, node.overload
+
+
+def _cost(node: onnx.NodeProto, counted: dict[_FunctionKey, int]) -> int:
+    return counted.get(_key(node), 1)
+
+
+def _count_functions(path: Path, proto: onnx.ModelProto) -> dict[_FunctionKey, int]:
+    """How many nodes each function comes to once those that it calls are expanded."""
+    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
+    calls = {
+        key: [_key(node) for node in _with_subgraphs(function.node)]
+        for key, function in functions.items()
+    }
+    counted: dict[_FunctionKey, int] = {}
+    begun: set[_FunctionKey] = set()
+    stack = list(functions)
+    while stack:
+        key = stack[-1]
+        waiting = [one for one in calls[key] if one in functions and one not in counted]
+        if key in counted or not waiting:
+            stack.pop()
+            counted[key] = sum(counted.get(one, 1) for one in calls[key])
+        elif key in begun:
+            raise ModelError(
+                f"{path} has a function that calls itself ({key[1]}), which ONNX does not allow. "
+                "Export the network again."
+            )
+        else:
+            begun.add(key)
+            stack += dict.fromkeys(waiting)
+    return counted
+
+
+def _turns(node: ir.Node, sizes: "_Constants") -> float:
+    """The turns of all loops in a node, as far as they are known; infinite for one without end."""
+    inside = sum(_turns(inner, sizes) for body in subgraphs(node) for inner in body)
+    if is_op(node, "Loop"):
+        most = node.inputs[0] if node.inputs else None
+        if most is None:
+            return math.inf
+        count = sizes.find(most)
+        turns = 1.0 if count is None or count.size != 1 else max(float(count[0]), 0.0)
+        return turns * (1 + inside)
+    if is_op(node, "Scan"):
+        first = len(node.inputs) - attribute(node, "num_scan_inputs", 0)
+        scanned = dimensions(node.inputs[first]) if 0 <= first < len(node.inputs) else None
+        axis, *_ = attribute(node, "scan_input_axes", None) or [0]
+        known = scanned is not None and -len(scanned) <= axis < len(scanned)
+        length = scanned[axis] if scanned is not None and known else None
+        return (length if isinstance(length, int) else 1) * (1 + inside)
+    return inside
+
+
+def _sizes(node: ir.Node, sizes: "_Constants", batches: set[int]) -> Iterator[tuple[ir.Value, int]]:
+    """The outputs of a node and of the nodes inside it, with their elements for one image."""
+    for value in node.outputs:
+        shape = dimensions(value)
+        if shape is None:
+            yield value, sizes.made_by(node)
+            continue
+        known = [d for d in shape if isinstance(d, int)]
+        if shape and shape[0] in batches:
+            known = known[1:]
+        yield value, max(math.prod(known), sizes.made_by(node) if len(known) < len(shape) else 0)
+    for body in subgraphs(node):
+        for inner in body:
+            yield from _sizes(inner, sizes, batches)
+
+
+_SMALL = 256  # elements of a constant that is followed
+_DEEP = 32  # operators that are followed
+
+_Arithmetic = Callable[..., np.ndarray]
+
+
+def _reduced(function: Callable[[np.ndarray], float]) -> _Arithmetic:
+    return lambda x, *_: np.array([function(x)])
+
+
+_ARITHMETIC: dict[str, _Arithmetic] = {
+    "Abs": np.abs,
+    "Add": np.add,
+    "Cast": lambda x: x,
+    "Ceil": np.ceil,
+    "Concat": lambda *parts: np.concatenate(parts),
+    "Div": np.divide,
+    "Exp": np.exp,
+    "Flatten": lambda x: x,
+    "Floor": np.floor,
+    "Gather": lambda x, indices: x[indices.astype(int)],
+    "Identity": lambda x: x,
+    "Max": lambda *values: np.max(np.broadcast_arrays(*values), axis=0),
+    "Min": lambda *values: np.min(np.broadcast_arrays(*values), axis=0),
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Pow": np.power,
+    "ReduceMax": _reduced(np.max),
+    "ReduceMin": _reduced(np.min),
+    "ReduceProd": _reduced(np.prod),
+    "ReduceSum": _reduced(np.sum),
+    "Reshape": lambda x, _: x,
+    "Round": np.round,
+    "Sqrt": np.sqrt,
+    "Squeeze": lambda x, *_: x,
+    "Sub": np.subtract,
+    "Unsqueeze": lambda x, *_: x,
+}
+"""What is followed from constants to the size of a tensor, on flat arrays of float64."""
+
+
+class _Constants:
+    """The values of small tensors that follow from constants, roughly: in float64 and flat."""
+
+    def __init__(self) -> None:
+        self._found: dict[ir.Value, np.ndarray | None] = {}
+
+    def find(self, value: ir.Value | None, depth: int = 0) -> np.ndarray | None:
+        """float64 (E,); None where it is large, or not known."""
+        if value is None or depth > _DEEP:
+            return None
+        if value not in self._found:
+            self._found[value] = self._follow(value, depth)
+        return self._found[value]
+
+    def _follow(self, value: ir.Value, depth: int) -> np.ndarray | None:
+        array = _small_constant(value)
+        node = value.producer()
+        if array is not None or node is None:
+            return array
+        rule = _ARITHMETIC.get(node.op_type) if is_op(node, node.op_type) else None
+        operands = [] if rule is None else [self.find(v, depth + 1) for v in node.inputs]
+        known = [array for array in operands if array is not None]
+        if rule is None or not known or len(known) < len(operands):
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                found = np.ravel(rule(*known))
+        except (ValueError, IndexError, TypeError):  # does not fit: not for us to say
+            return None
+        return found if found.size <= _SMALL else None
+
+    def made_by(self, node: ir.Node) -> int:
+        """The elements of what a node makes of constants, where its shape was not inferred."""
+        if is_op(node, "ConstantOfShape"):
+            shape = self.find(node.inputs[0])
+            return 0 if shape is None else _whole(np.prod(shape))
+        if is_op(node, "Range"):
+            ends = [self.find(v) for v in node.inputs]
+            if len(ends) != 3 or any(end is None or end.size != 1 for end in ends):
+                return 0
+            start, stop, step = (float(end[0]) for end in ends if end is not None)
+            return _whole((stop - start) / step if step else 0.0)
+        if is_op(node, "Expand", "Tile") and len(node.inputs) > 1:
+            factors = self.find(node.inputs[1])
+            source = size_of(node.inputs[0]) if is_op(node, "Tile") else 1
+            return 0 if factors is None else _whole(np.prod(factors) * (source or 1))
+        return 0
+
+
+def _small_constant(value: ir.Value) -> np.ndarray | None:
+    """A constant of a few numbers, flat."""
+    tensor = value.const_value if value.is_initializer() else None
+    if tensor is not None and tensor.size > _SMALL:
+        return None
+    array = constant(value)
+    if array is None or array.size > _SMALL or array.dtype.kind not in "iufb":
+        return None
+    return array.astype(np.float64).ravel()
+
+
+def _whole(number: float) -> int:
+    """A number of elements; what is no number is none."""
+    return int(min(number, 1e18)) if number > 0 else 0

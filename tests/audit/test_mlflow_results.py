@@ -1,0 +1,82 @@
+"""An audit in MLflow, read back by MLflow's own client."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+from sealed_audits import rewrite_record
+
+from analyzer.audit import log_to_mlflow, read_record
+from analyzer.audit.verdict import judge
+from analyzer.errors import OutputError
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """The address of an empty store, and its client."""
+    mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # newer ones want a database
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    uri = (tmp_path / "store").as_uri()
+    return uri, mlflow.MlflowClient(uri)
+
+
+@pytest.fixture
+def judged(audit):
+    record = dataclasses.replace(read_record(audit), chance=0.001)
+    record = dataclasses.replace(record, settings={**record.settings, "max_gap": 0.3})
+    rewrite_record(audit, dataclasses.replace(record, verdict=judge(record)))
+    return audit
+
+
+def test_figures_options_origin_and_files_are_logged(judged, store, tmp_path):
+    uri, client = store
+    run = client.get_run(log_to_mlflow(judged, uri))
+    record = read_record(judged)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["accuracy"] == record.accuracy
+    assert run.data.metrics["zeta"] == record.zeta
+    gap = [run.data.metrics[f"gap_{name}"] for name in ("low", "estimate", "high")]
+    assert gap == [0.34, 0.41, 0.48]
+    assert run.data.params["max_gap"] == "0.3"
+    assert run.data.params["model"] == "models/digits-c40.onnx"
+    assert run.data.tags["onnx_gap.verdict"] == "fail"
+    assert run.data.tags["onnx_gap.model_sha256"] == record.model.sha256
+    files = {one.path for one in client.list_artifacts(run.info.run_id, "audit")}
+    assert files == {f"audit/{one.name}" for one in judged.iterdir() if one.is_file()}
+    kept = client.download_artifacts(run.info.run_id, "audit/audit.json", str(tmp_path))
+    assert Path(kept).read_bytes() == (judged / "audit.json").read_bytes()
+
+
+def test_an_estimate_that_does_not_hold_is_a_tag(judged, store):
+    uri, client = store
+    record = read_record(judged)
+    gap = dataclasses.replace(record.gap, inside_range=False)
+    rewrite_record(judged, dataclasses.replace(record, gap=gap))
+    data = client.get_run(log_to_mlflow(judged, uri)).data
+    assert "unlike those" in data.tags["onnx_gap.no_estimate"]
+    assert not [name for name in data.metrics if name.startswith(("gap", "expected"))]
+
+
+def test_auto_is_where_mlflow_would_log(judged, store, monkeypatch):
+    uri, client = store
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "audits")
+    mlflow.set_tracking_uri(uri)
+    run = client.get_run(log_to_mlflow(judged))
+    assert client.get_experiment(run.info.experiment_id).name == "audits"
+    assert mlflow.get_tracking_uri() == uri
+
+
+def test_a_store_that_there_is_not(judged, store):
+    with pytest.raises(OutputError, match="MLflow did not take the audit: "):
+        log_to_mlflow(judged, "nonsense://somewhere")
+
+
+def test_without_mlflow_the_way_out_is_named(judged, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(OutputError, match=r"pip install 'onnx-gap\[mlflow\]'"):
+        log_to_mlflow(judged)

@@ -1,0 +1,207 @@
+"""What asks for hours or terabytes is refused in a sentence; honest networks pass, and quickly."""
+
+import itertools
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from analyzer import surgery
+from analyzer.errors import ModelError
+
+
+@pytest.fixture
+def network(tmp_path):
+    """network(nodes, weights, …): a file in which ``nodes`` make z (N, 4, 8, 8) of r."""
+
+    def write(nodes, weights=(), *, batch="N", functions=()):
+        random = np.random.default_rng(0)
+        kernel = random.normal(size=(4, 3, 3, 3)).astype(np.float32)
+        head = random.normal(size=(4, 5)).astype(np.float32)
+        graph = helper.make_graph(
+            [
+                helper.make_node("Conv", ["x", "kernel"], ["c"], pads=[1, 1, 1, 1]),
+                helper.make_node("Relu", ["c"], ["r"]),
+                *nodes,
+                helper.make_node("GlobalAveragePool", ["z"], ["p"]),
+                helper.make_node("Flatten", ["p"], ["f"]),
+                helper.make_node("MatMul", ["f", "head"], ["y"]),
+            ],
+            "budget",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 5])],
+            [
+                numpy_helper.from_array(kernel, "kernel"),
+                numpy_helper.from_array(head, "head"),
+                *(
+                    numpy_helper.from_array(np.asarray(v), name)
+                    for name, v in dict(weights).items()
+                ),
+            ],
+        )
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=9, functions=functions)
+        onnx.save(model, tmp_path / "network.onnx")
+        return tmp_path / "network.onnx"
+
+    return write
+
+
+def node(kind, inputs, output="z", **attributes):
+    return helper.make_node(kind, inputs, [output], **attributes)
+
+
+def chain(count, kind="Relu"):
+    names = ["r", *(f"a{i}" for i in range(count - 1)), "z"]
+    return [node(kind, [a], b) for a, b in itertools.pairwise(names)]
+
+
+def doubling(count):
+    """Functions that each call the one before twice, and a node that calls the last."""
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    bodies = [[node("Relu", ["x"], "y")]]
+    for number in range(count):
+        calls = (("x", "t"), ("t", "y"))
+        bodies.append([node(f"f{number}", [a], b, domain="local") for a, b in calls])
+    functions = [
+        helper.make_function("local", f"f{i}", ["x"], ["y"], body, imports)
+        for i, body in enumerate(bodies)
+    ]
+    return [node(f"f{count}", ["r"], domain="local")], functions
+
+
+def looping(turns):
+    """A loop, "" for no bound."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [node("Identity", ["go"], "on"), node("Relu", ["s"], "t")],
+        "body",
+        [value("i", 7, []), value("go", 9, []), value("s", 1, None)],
+        [value("on", 9, []), value("t", 1, None)],
+    )
+    return [node("Loop", [turns, "yes", "r"], body=body)]
+
+
+def nested(depth):
+    """An ``If`` inside another, so many times."""
+
+    def branch(kind, *inputs, **bodies):
+        output = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
+        return helper.make_graph([node(kind, inputs, "o", **bodies)], "branch", [], [output])
+
+    leaf = inner = branch("Relu", "r")
+    for _ in range(depth):
+        inner = branch("If", "yes", then_branch=inner, else_branch=leaf)
+    return [node("If", ["yes"], then_branch=inner, else_branch=leaf)]
+
+
+def added(*nodes):
+    """The last node's tensor is reduced to a number that is added."""
+    return [*nodes, node("ReduceMax", ["made"], "most", keepdims=0), node("Add", ["r", "most"])]
+
+
+YES, BIG = {"yes": np.array(True)}, {"big": np.array([10**6, 10**6])}
+RANGE = {"low": np.float32(0), "high": np.float32(1e12), "step": np.float32(1)}
+POWER = {"base": np.array([10**6]), "two": np.array([2])}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "said"),
+    [
+        (looping("n"), {**YES, "n": np.array(10**8)}, "takes 100,000,000 turns"),
+        (looping(""), YES, "takes endlessly many turns"),
+        (nested(20), YES, "nests subgraphs 21 deep"),
+        (added(node("ConstantOfShape", ["big"], "made")), BIG, "1e\\+12 elements"),
+        (added(node("Expand", ["step", "big"], "made")), {**BIG, **RANGE}, "1e\\+12 elements"),
+        (added(node("Range", ["low", "high", "step"], "made")), RANGE, "1e\\+12 elements"),
+        (
+            added(node("Pow", ["base", "two"], "n"), node("ConstantOfShape", ["n"], "made")),
+            POWER,
+            "1e\\+12 elements",
+        ),
+        ([node("Tile", ["r", "n"])], {"n": np.array([1, 1, 10**5, 10**5])}, "for one image \\(z"),
+        ([node("Sum", ["r"] * 3000)], {}, "a node with 3,000 inputs"),
+    ],
+)
+def test_what_takes_too_much_is_refused(network, nodes, weights, said):
+    path = network(nodes, weights)
+    with pytest.raises(ModelError, match=said) as refused:
+        surgery.load_network(path)
+    assert "graph_budget" in str(refused.value)
+    assert "--graph-budget" in refused.value.for_command_line()
+
+
+@pytest.mark.parametrize("count", [18, 40, 400])
+def test_functions_that_double_are_refused_unexpanded(network, count):
+    nodes, functions = doubling(count)
+    with pytest.raises(ModelError, match="nodes once its functions are expanded"):
+        surgery.load_network(network(nodes, functions=functions))
+
+
+def test_functions_within_the_budget_are_expanded(network):
+    nodes, functions = doubling(13)
+    expanded = surgery.load_network(network(nodes, functions=functions))
+    assert sum(node.op_type == "Relu" for node in expanded.model.graph) == 1 + 2**13
+
+
+def test_a_function_that_calls_itself_is_refused(network):
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    body = [node("f", ["x"], "y", domain="local")]
+    function = helper.make_function("local", "f", ["x"], ["y"], body, imports)
+    path = network([node("f", ["r"], domain="local")], functions=[function])
+    with pytest.raises(ModelError, match="function that calls itself"):
+        surgery.load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (10**7, "fixed to 10,000,000 images"),
+        (2**40, "fixed to 1.1e\\+12 images"),
+        (0, "\\[0, 3, 8, 8\\]"),
+        (-1, "\\[-1, 3, 8, 8\\]"),
+    ],
+)
+def test_batches_that_cannot_be(network, batch, said):
+    with pytest.raises(ModelError, match=said):
+        surgery.load_network(network(chain(1), batch=batch))
+
+
+def test_a_loop_of_few_turns_and_a_batch_of_some_pass(network):
+    surgery.load_network(network(looping("n"), {**YES, "n": np.array(100)}))
+    surgery.load_network(network(chain(1), batch=64))
+    surgery.load_network(network(nested(5), YES))
+
+
+def test_the_budget_is_raised_and_dropped(network):
+    path = network(looping("n"), {**YES, "n": np.array(20_000)})
+    with pytest.raises(ModelError, match="the limit is 10,000"):
+        surgery.load_network(path)
+    surgery.load_network(path, graph_budget=2)
+    surgery.load_network(path, graph_budget=None)
+    with pytest.raises(ModelError, match="the limit is 15,000"):
+        surgery.load_network(path, graph_budget=1.5)
+
+
+@pytest.mark.parametrize("kind", ["Relu", "Identity", "Sigmoid"])
+def test_time_is_in_proportion_to_the_nodes(network, kind):
+    seconds = []
+    for count in (1000, 8000):
+        path = network(chain(count, kind))
+        began = time.process_time()
+        found = surgery.load_network(path)
+        surgery.outline_network(found, surgery.find_site(found))
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 24 * seconds[0]  # eight times as many; 64 times the square
+
+
+def test_time_is_in_proportion_to_the_initializers(network):
+    seconds = []
+    for count in (5000, 40_000):
+        path = network(chain(1), {f"unused{i}": np.float32(i) for i in range(count)})
+        began = time.process_time()
+        surgery.load_network(path)
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 24 * seconds[0]

@@ -1,0 +1,57 @@
+"""What files may ask for, and how it is raised."""
+
+import os
+
+import pytest
+
+from analyzer import AuditRequest
+from analyzer.api import audit_request
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
+from analyzer.errors import AnalyzerError, DataError
+
+
+def test_an_excess_names_the_budget_and_what_raises_it():
+    small = Budgets(pixels=100)
+    assert small.excess("pixels", 100) is None
+    said = str(DataError(f"It has {small.excess('pixels', 101)}."))
+    assert "more than the budget of 100 pixels" in said
+    assert said.endswith("pass budget=pixels=101.")
+    assert small.raised([parse_budget("pixels=101")]).excess("pixels", 101) is None
+
+
+def test_a_file_may_give_ten_times_what_it_takes_on_disk(tmp_path):
+    small = Budgets(bytes=100)
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(40_000))
+    assert small.excess_of_file(file, 400_000) is None
+    assert "bytes=500000" in small.excess_of_file(file, 500_000)
+
+
+def test_a_hole_takes_nothing(tmp_path):
+    file = tmp_path / "hole"
+    with file.open("wb") as hole:
+        hole.truncate(1 << 40)
+    if file.stat().st_blocks * 512 > 1 << 30:
+        pytest.skip("this file system has no holes")
+    assert DEFAULT_BUDGETS.excess_of_file(file, 1 << 40)
+
+
+def test_budgets_of_a_request():
+    assert parse_budget("bytes=2G") == ("bytes", 2 << 30)
+    for given in ("pixels=200", ["pixels=200"], {"pixels": 200}, [("pixels", 200)]):
+        request = audit_request("zoo:digits-c0", None, "out", budget=given)
+        assert request.budgets == Budgets(pixels=200)
+        assert "budget" not in request.settings()
+    assert AuditRequest(model="m", data="d", out="o").budgets == DEFAULT_BUDGETS
+
+
+@pytest.mark.parametrize("text", ["pixels", "pixels=", "=3", "x=3", "pixels=0", "bytes=-1", ""])
+def test_what_is_no_budget(text):
+    with pytest.raises(ValueError, match=r"budget|is not a size"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize("given", [{"x": 1}, {"pixels": 0}, {"pixels": 1.5}, {"pixels": "3"}])
+def test_what_is_no_budget_in_the_library(given):
+    with pytest.raises(AnalyzerError, match="is no budget"):
+        DEFAULT_BUDGETS.raised(given.items())
