@@ -294,6 +294,13 @@ class LimitOptions:
         least=0,
         most=1,
     )
+    max_suspects: float | None = option(
+        None,
+        "The share of labels that are more likely wrong than right must not exceed X.",
+        metavar="X",
+        least=0,
+        most=1,
+    )
     anyway: bool = option(
         False,
         "Count although a first look at the data finds the network at chance, its classes in "

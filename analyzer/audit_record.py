@@ -197,6 +197,8 @@ class AuditRecord:
     created: str = ""  # UTC, ISO 8601
     tolerance: ToleranceRecord | None = None  # None: the counts are exact
     suspects: int = 0  # samples that ``suspects.csv`` lists
+    # Of the labels, the share that are more likely wrong than right; None without the measures.
+    doubtful_labels: float | None = None
     features: Mapping[str, float] = field(default_factory=dict)  # of the curves
     # What further measures say, by their names; in the file a field each, null if not asked for.
     sections: Mapping[str, Any] = field(default_factory=dict)

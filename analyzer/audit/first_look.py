@@ -129,10 +129,13 @@ def _check_accuracy(request: AuditRequest, found: runtime.Predictions, *, whole:
         f"The accuracy on the training data is {accuracy:.4f} on {len(found.label):,} samples, "
         f"under the limit {limit:g}."
     )
-    limits = [LimitRecord("min_accuracy", limit, accuracy, FAIL, why)]
-    if request.max_gap is not None:
-        unknown = "Nothing was counted, so no gap was estimated."
-        limits.append(LimitRecord("max_gap", request.max_gap, None, NOT_JUDGEABLE, unknown))
+    unknown = "Nothing was counted, so this is not known."
+    limits = [
+        LimitRecord(name, asked, accuracy, FAIL, why)
+        if name == "min_accuracy"
+        else LimitRecord(name, asked, None, NOT_JUDGEABLE, unknown)
+        for name, asked in limits_of(request.settings()).items()
+    ]
     raise _stopped(why, FAIL, tuple(limits), accuracy)
 
 

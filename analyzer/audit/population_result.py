@@ -158,8 +158,8 @@ class ReplacedNetworks:
         return key in self._keys
 
     def add(self, key: str) -> None:
-        """Note one more."""
-        with self._path.open("a", encoding="ascii") as file:
+        """Note one more; one that cannot be noted is only replaced once more."""
+        with contextlib.suppress(OSError), self._path.open("a", encoding="ascii") as file:
             file.write(f"{key}\n")
 
     def forget(self) -> None:

@@ -27,6 +27,7 @@ from analyzer.audit.result_manifest import find_faults
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
+    Evidence,
     evidence_of,
     find_suspects,
     pictures_of,
@@ -100,11 +101,13 @@ def run_audit(
         work = _Work(request, inputs, finished, unfinished, progress, say)
         results, fields = work.measure(needed)
         _check_data(inputs.subject, results["ablation"])
+        evidence = evidence_of(results, inputs.subject.site.channels)
+        fields = {**fields, "doubtful_labels": evidence.doubtful}
         result = make_record(
             request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
         )
         with unfinished.result() as folder:
-            _write(folder, result, results, inputs.subject)
+            _write(folder, result, results, evidence, inputs.subject)
     return result
 
 
@@ -213,9 +216,14 @@ def _check_data(subject: Subject, counted: Any) -> None:
         )
 
 
-def _write(folder: Path, result: AuditRecord, results: Mapping[str, Any], subject: Subject) -> None:
+def _write(
+    folder: Path,
+    result: AuditRecord,
+    results: Mapping[str, Any],
+    evidence: Evidence,
+    subject: Subject,
+) -> None:
     """Write every file of the audit into an empty folder."""
-    evidence = evidence_of(results, subject.site.channels)
     suspects = find_suspects(evidence, result.suspects, subject.source)
     write_class_table(folder, result)
     write_suspects(folder, suspects, pictures_of(suspects, evidence, result, subject.source))

@@ -117,6 +117,7 @@ class Suspect:
 
 
 _COLUMNS: Mapping[str, Any] = get_type_hints(Suspect)
+_MORE_LIKELY = 0.5  # than not
 _FROM_THE_DATA = ("name", "twin")
 
 
@@ -130,6 +131,14 @@ class Evidence:
     votes: NeighborVotes | None  # None without neighbors
     doubt: LabelDoubt | None  # None without one of the two
     conflicts: Conflicts | None  # None without neighbors
+
+    @property
+    def doubtful(self) -> float | None:
+        """The share of the labels that are more likely wrong than right; None without a doubt."""
+        if self.doubt is None:
+            return None
+        known = self.doubt.probability[np.isfinite(self.doubt.probability)]
+        return float((known >= _MORE_LIKELY).mean()) if len(known) else None
 
 
 def evidence_of(results: Mapping[str, Any], channels: int) -> Evidence:
@@ -432,6 +441,11 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     listed, wrong = read_suspects(folder), []
     if len(listed) != record.suspects:
         wrong.append(f"{SUSPECTS} lists {len(listed)} samples, audit.json says {record.suspects}.")
+    if record.doubtful_labels != evidence.doubtful:
+        wrong.append(
+            f"doubtful_labels is {record.doubtful_labels} in audit.json, the other files give "
+            f"{evidence.doubtful}."
+        )
     names = record.class_names
     found = _ranked(
         evidence,

@@ -22,13 +22,15 @@ __all__ = [
 ]
 
 PASS, FAIL, NOT_JUDGEABLE = "pass", "fail", "not judgeable"
+_LIMITS = ("min_accuracy", "max_gap", "max_suspects")
 _WORDS = {PASS: "Pass", FAIL: "Fail", NOT_JUDGEABLE: "Not judgeable"}
 
 
 def judge(record: AuditRecord) -> VerdictRecord | None:
     """The verdict that follows from the other fields of a record; None without a limit.
 
-    The limits are the record's settings: ``max_gap`` with ``gate``, and ``min_accuracy``.
+    The limits are the record's settings: ``max_gap`` with ``gate``, ``min_accuracy`` and
+    ``max_suspects``.
     """
     return verdict_of(tuple(_limits(record)))
 
@@ -58,7 +60,7 @@ def verdict_of(
 
 def limits_of(settings: Mapping[str, Any]) -> dict[str, float]:
     """The limits that settings ask for, by the name of the option."""
-    found = ((name, settings.get(name)) for name in ("min_accuracy", "max_gap"))
+    found = ((name, settings.get(name)) for name in _LIMITS)
     return {name: float(limit) for name, limit in found if limit is not None}
 
 
@@ -71,6 +73,8 @@ def _limits(record: AuditRecord) -> Iterator[LimitRecord]:
     for name, limit in limits_of(record.settings).items():
         if name == "min_accuracy":
             yield _accuracy(record, limit)
+        elif name == "max_suspects":
+            yield _suspects(record, limit)
         else:
             yield _gap(record, limit, str(record.settings.get("gate", "upper")))
 
@@ -83,6 +87,21 @@ def _accuracy(record: AuditRecord, limit: float) -> LimitRecord:
     unlike = _meaningless(record) if not kept else ""
     outcome = PASS if kept else NOT_JUDGEABLE if unlike else FAIL
     return LimitRecord("min_accuracy", limit, figure, outcome, unlike or sentence)
+
+
+def _suspects(record: AuditRecord, limit: float) -> LimitRecord:
+    figure = record.doubtful_labels
+    doubt = _meaningless(record)
+    if figure is None and not doubt:
+        doubt = "Wrong labels are told by interpolation and neighbors, and these were not measured."
+    if doubt or figure is None:
+        return LimitRecord("max_suspects", limit, figure, NOT_JUDGEABLE, doubt)
+    kept = figure <= limit
+    sentence = (
+        f"{figure:.1%} of the labels are more likely wrong than right, "
+        f"{'within' if kept else 'over'} the limit {limit:.1%}."
+    )
+    return LimitRecord("max_suspects", limit, figure, PASS if kept else FAIL, sentence)
 
 
 def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:

@@ -202,10 +202,11 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     if result.suspects:
         from analyzer.audit.suspects import why_without_neighbors
 
-        why = why_without_neighbors(result)
+        why, share = why_without_neighbors(result), result.doubtful_labels
+        doubtful = "" if share is None else f"; {share:.1%} of all labels look wrong"
         yield (
             "suspects",
-            f"{result.suspects:,} samples to look at: {out / 'suspects.csv'}"
+            f"{result.suspects:,} samples to look at: {out / 'suspects.csv'}{doubtful}"
             + (f" (sorted without neighbors and hold: {why})" if why else ""),
         )
     yield "report", str(out / "report.html")

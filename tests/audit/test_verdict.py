@@ -38,6 +38,13 @@ def test_each_limit_is_judged_and_one_that_fails_decides(record, limits, outcome
     assert verdict.sentence.startswith(f"{verdict.outcome.capitalize()}: {verdict.reasons[0]}")
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.05, PASS), (0.051, FAIL), (None, NOT_JUDGEABLE)])
+def test_a_limit_of_doubtful_labels(record, share, outcome):
+    verdict = judge(with_limits(changed(record, doubtful_labels=share), max_suspects=0.05))
+    assert verdict.outcome == outcome
+    assert verdict.limits[0].figure == share
+
+
 def test_without_a_limit_there_is_no_verdict(record):
     assert judge(record) is None
 
