@@ -241,6 +241,7 @@ def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
     words = {
         "max_gap": f"{gap}, at most",
         "min_accuracy": "accuracy on the training data, at least",
+        "max_suspects": "share of labels more likely wrong than right, at most",
     }
     rows = [
         (
