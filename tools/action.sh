@@ -22,6 +22,7 @@ audit() {
     [ -z "${INPUT_DATA:-}" ] || arguments+=(--data "$INPUT_DATA")
     [ -z "${INPUT_MAX_GAP:-}" ] || arguments+=(--max-gap "$INPUT_MAX_GAP")
     [ -z "${INPUT_MIN_ACCURACY:-}" ] || arguments+=(--min-accuracy "$INPUT_MIN_ACCURACY")
+    [ -z "${INPUT_MAX_SUSPECTS:-}" ] || arguments+=(--max-suspects "$INPUT_MAX_SUSPECTS")
     [ -z "${INPUT_NOT_JUDGEABLE:-}" ] || arguments+=(--not-judgeable "$INPUT_NOT_JUDGEABLE")
     words=$(xargs -n 1 printf '%s\n' <<<"${INPUT_OPTIONS:-}") # which knows quotes, and expands nothing
     while IFS= read -r word; do

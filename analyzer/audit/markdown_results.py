@@ -12,7 +12,7 @@ from pathlib import Path
 
 from analyzer.audit.ending import Ending
 from analyzer.audit.folder import AUDIT, REPORT
-from analyzer.audit.suspects import SUSPECTS
+from analyzer.audit.suspects import SUSPECTS, Suspect
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
 from analyzer.audit_record import AuditRecord, LimitRecord
 from analyzer.errors import OutputError, parameter
@@ -241,6 +241,7 @@ def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
     words = {
         "max_gap": f"{gap}, at most",
         "min_accuracy": "accuracy on the training data, at least",
+        "max_suspects": "share of labels more likely wrong than right, at most",
     }
     rows = [
         (
@@ -273,11 +274,20 @@ def _suspects(ending: Ending) -> Iterator[str]:
         (
             _name(one.name),
             _name(one.label_name),
-            _name(one.predicted_name if one.predicted != one.label else one.other_name),
+            _name(_rather(one)),
+            "–" if one.wrong_probability is None else f"{one.wrong_probability:.0%}",
         )
         for one in first
     ]
-    yield _table(("sample", "labelled", "perhaps"), rows)
+    yield _table(("sample", "labelled", "perhaps", "wrong, if one label in ten is"), rows)
+
+
+def _rather(suspect: Suspect) -> str:
+    """The label that it has instead, if its own is wrong."""
+    if suspect.likely is not None:
+        return suspect.likely_name
+    named = suspect.predicted != suspect.label
+    return suspect.predicted_name if named else suspect.other_name
 
 
 def _files(ending: Ending, beside: Path | None) -> str:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from analyzer.audit import ending_of, ending_of_stop, write_model_card, write_summary
 from analyzer.audit.markdown_results import markdown_text, model_card_of, summary_of
 from analyzer.audit.suspects import Suspect
-from analyzer.audit.verdict import NOT_JUDGEABLE, judge, verdict_of
+from analyzer.audit.verdict import NOT_JUDGEABLE, PASS, judge, limits_of, verdict_of
+from analyzer.audit_options import LimitOptions
+from analyzer.audit_record import LimitRecord
 from analyzer.errors import AuditStopped, OutputError
 from analyzer.printable import printable
 
@@ -31,8 +33,11 @@ def ending(audit):
     return dataclasses.replace(found, record=record, verdict=judge(record))
 
 
-def suspect(name, label="3", other="5"):
-    return Suspect(1, name, 7, 3, label, 3, label, 5, other, 0.1, -0.5, 4.2)
+def suspect(name, label="3", likely_name="5", **columns):
+    """A suspect of which only these columns matter."""
+    empty = dict.fromkeys((one.name for one in dataclasses.fields(Suspect)), 0)
+    named = {"name": name, "label": 3, "label_name": label, "likely_name": likely_name, "likely": 5}
+    return Suspect(**{**empty, "wrong_probability": None, **named, **columns})
 
 
 def tokens_of(page):
@@ -90,7 +95,31 @@ def test_the_weakest_classes_and_the_first_suspects(ending):
     assert [f"images/{number}.png" for number in range(10)] == [
         row[0] for row in rows if row[0].startswith("images/")
     ]
-    assert ["images/0.png", "3", "5"] in rows
+    assert ["images/0.png", "3", "5", "–"] in rows
+
+
+@pytest.mark.parametrize(
+    ("columns", "perhaps"),
+    [
+        ({"wrong_probability": 0.98}, ["5", "98%"]),
+        ({"likely": None, "predicted": 7, "predicted_name": "7", "other_name": "8"}, ["7", "–"]),
+        ({"likely": None, "predicted": 3, "predicted_name": "3", "other_name": "8"}, ["8", "–"]),
+    ],
+)
+def test_the_label_that_a_suspect_has_perhaps(ending, columns, perhaps):
+    page = summary_of(dataclasses.replace(ending, suspects=(suspect("a.png", **columns),)))
+    assert ["a.png", "3", *perhaps] in cells_of(page)
+
+
+def test_every_limit_that_there_is_has_words_of_its_own(ending):
+    limits = limits_of(dict.fromkeys((one.name for one in dataclasses.fields(LimitOptions)), 0.5))
+    verdict = verdict_of(tuple(LimitRecord(name, 0.5, 0.4, PASS, "Kept.") for name in limits))
+    rows = cells_of(summary_of(dataclasses.replace(ending, verdict=verdict)))
+    place = rows.index(["limit", "asked for", "found", "outcome"]) + 1
+    assert len(limits) >= 3
+    for (what, *_), name in zip(rows[place : place + len(limits)], limits, strict=True):
+        assert what.endswith(("at most", "at least"))
+        assert name not in what
 
 
 def test_a_doubtful_estimate_is_no_figure(ending):
@@ -144,12 +173,14 @@ def test_any_name_is_shown_and_does_nothing(name):
 
 
 def test_hostile_names_stay_in_their_cells(ending):
-    named = dataclasses.replace(ending, model=HOSTILE, suspects=(suspect(HOSTILE, HOSTILE),))
+    named = dataclasses.replace(
+        ending, model=HOSTILE, suspects=(suspect(HOSTILE, HOSTILE, HOSTILE),)
+    )
     page = summary_of(named)
     linkified = markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(page)
     headings = [token.tag for token in linkified if token.type == "heading_open"]
     assert headings == ["h2", "h3", "h3", "h3"]
-    assert [printable(HOSTILE), printable(HOSTILE), "5"] in cells_of(page)
+    assert [*[printable(HOSTILE)] * 3, "–"] in cells_of(page)
     links = [token for token in tokens_of(page) if token.type == "link_open"]
     assert links == []
     assert not re.search(r"https?://|www\.|@me", page)
