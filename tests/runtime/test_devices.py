@@ -93,7 +93,7 @@ def test_auto_says_why_it_did_not_take_the_gpu(gpus, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [Cpu.name])
     session = open_session(MODEL, "auto")
     assert session.device == "cpu"
-    assert "although there is a GPU. The installed onnxruntime has no CUDA" in session.note
+    assert "although there is a GPU. The onnxruntime that runs has no CUDA" in session.note
 
 
 def test_a_silent_fallback_of_onnxruntime_is_an_error(gpus):
