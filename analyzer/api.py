@@ -77,9 +77,8 @@ def audit_network(
         out: folder that takes the result. An audit that it holds already is resumed, or returned.
         preprocess: a preset's name, a path of timm's or Hugging Face's file, a mapping of single
             options, or :class:`analyzer.PreprocessOptions`.
-        gap_model: path of a gap model, "zoo:NAME", or "none" for no estimate. By default a bundled
-            network brings its own, a finished audit keeps the one it has, and any other network
-            gets "zoo:any".
+        gap_model: path of a gap model, "zoo:NAME", or "none" for no estimate. By default a finished
+            audit keeps the one that it has, and any other gets "zoo:any".
         fresh: replace what ``out`` holds.
         wait: until another run that writes ``out`` is done, rather than raise.
         progress: called with (stage, done, total) as the audit goes through its samples.
@@ -140,10 +139,8 @@ def audit_request(
         )
     named_gap_model = gap_model is not None
     if gap_model is None:
-        bundled = network is not None and network.gap_model is not None
-        gap_model = f"zoo:{network.population}" if network and bundled else ANY_NETWORK
-        if not options.get("fresh"):
-            gap_model = _gap_model_in_use(out) or gap_model
+        in_use = "" if options.get("fresh") else _gap_model_in_use(out)
+        gap_model = in_use or ANY_NETWORK
     elif gap_model == NO_GAP_MODEL:
         gap_model = None
     if out == "":

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -228,7 +229,7 @@ def _outcomes(
     left = dict(tasks)
     try:
         for name, found in run(
-            joblib.delayed(_measured)(*task, os.getpid()) for task in tasks.values()
+            joblib.delayed(_work_for)(os.getpid(), _measured, *task) for task in tasks.values()
         ):
             del left[name]
             yield name, found
@@ -366,18 +367,15 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
-def _measured(
-    member: Member, request: AuditRequest, parent: int
-) -> tuple[str, AuditedNetwork | AnalyzerError]:
-    """Audits one network, in a worker; bad input comes back as its error.
-
-    Args:
-        member: the network.
-        request: what is asked for.
-        parent: the process that gave this one its work, which ends with it.
-    """
+def _work_for(parent: int, work: Callable[..., Any], *task: Any) -> Any:
+    """``work(*task)`` in a worker of the process ``parent``, which ends with it."""
     if os.getppid() == parent:  # not on Dask, whose workers belong to somebody else
         _end_with(parent)
+    return work(*task)
+
+
+def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwork | AnalyzerError]:
+    """Audits one network, in a worker; bad input comes back as its error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, in a process of its own

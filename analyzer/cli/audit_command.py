@@ -50,8 +50,8 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
 @click.option(
     "--gap-model",
     metavar="FILE|zoo:NAME|none",
-    help="Estimate the gap with this gap model.  [default: what a bundled network brings, what the "
-    "folder has, or zoo:any]",
+    help="Estimate the gap with this gap model.  [default: that of the estimate in the folder, or "
+    "zoo:any]",
 )
 @test_options
 @limit_options
@@ -102,8 +102,7 @@ def command(
     first and least active first, and counts what is still classified right, class by class.
     Then mixes samples with others of their label, and looks for samples that the network sees as
     alike. Leaves audit.json, report.html and the files beside them in the folder --out.
-    Interrupted, the same command resumes where it was. A bundled network brings its training data
-    and gap model.
+    Interrupted, the same command resumes where it was. A bundled network brings its training data.
 
     \b
     Examples:

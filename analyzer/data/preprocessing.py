@@ -355,7 +355,7 @@ def _settle_size(
             fill: tuple[int, ...] = (0,)
             if spec.mean is not None:
                 pixels = [(m - spec.offset) / spec.scale for m in spec.mean]
-                fill = tuple(round(min(max(pixel, 0), 255)) for pixel in pixels)
+                fill = tuple(round(min(max(pixel, 0.0), 255.0)) for pixel in pixels)
             resize, crop = timm_geometry(size, spec.crop_pct, spec.crop_mode, fill)
     if resize and (excess := source.budgets.excess("pixels", math.prod(resize.size))):
         raise DataError(

@@ -15,6 +15,7 @@ from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends, weighted_ends
 from analyzer.json_codec import JSON_NAME
+from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.margins.margin_features import MARGIN_PREFIX
 from analyzer.measures.registry import SYMBOLS
 from analyzer.records import GapEstimate
@@ -193,7 +194,7 @@ class GapModel:
         return low, high
 
     def _other(self, rank: str) -> list[str]:
-        if rank == self.fitted_on.rank:
+        if rank == self.fitted_on.rank or not set(self.features) & set(Ablation.features):
             return []
         return [
             f"Units were ranked by {rank} here, by {self.fitted_on.rank} where the gap model "

@@ -68,13 +68,13 @@ def _check_place(path: Path, tensor: onnx.TensorProto, said: dict[str, str], fil
     """Hold where a tensor lies in its file against its shape and the file's size."""
     numbers = {}
     for key in ("offset", "length"):
-        text = said.get(key, "")
-        if text and not (text.isascii() and text.isdigit() and len(text) < 20):
+        text = said.get(key)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 20):
             raise ModelError(
                 f"{path} says that the weights {tensor.name} in {file} have the {key} {text!r}, "
                 "which is no number of bytes. Export it again."
             )
-        numbers[key] = int(text) if text else None
+        numbers[key] = None if text is None else int(text)
     if any(size < 0 for size in tensor.dims):
         raise ModelError(
             f"{path} says that the weights {tensor.name} in {file} have the shape "

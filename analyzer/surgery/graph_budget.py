@@ -36,7 +36,8 @@ class GraphBudget:
     """The most that a network may have, before the factor that a user raises it by."""
 
     factor: float | None = 1.0  # None: no limits
-    nodes: int = 250_000  # with functions expanded, those of subgraphs included
+    nodes: int = 250_000  # those of subgraphs included
+    expanded: int = 10_000  # more, that local functions come to where they are called
     links: int = 1_000_000  # inputs of all nodes together
     inputs: int = 2048  # and outputs, of a node and of the network
     nesting: int = 16  # of subgraphs
@@ -64,14 +65,17 @@ def check_structure(path: Path, proto: onnx.ModelProto, budget: GraphBudget) -> 
     """Hold what the file lists against the budget, before anything works through it.
 
     Returns:
-        The number of nodes once functions are expanded.
+        The number of nodes that functions add where they are called.
 
     Raises:
         ModelError: it has too much of something, or functions that call themselves.
     """
     counted = _count_functions(path, proto)
-    nodes = sum(_cost(node, counted) for node in _nodes(proto.graph))
-    budget.refuse(path, "has {} nodes once its functions are expanded", nodes, budget.nodes)
+    listed = sum(1 for _ in _nodes(proto.graph))
+    budget.refuse(path, "has {} nodes", listed, budget.nodes)
+    expanded = sum(_cost(node, counted) - 1 for node in _nodes(proto.graph))
+    what = "has functions that add {} nodes where they are called"
+    budget.refuse(path, what, expanded, budget.expanded)
     links = 0
     for node in _all_nodes(proto):
         ends = max(len(node.input), len(node.output))
@@ -91,7 +95,7 @@ def check_structure(path: Path, proto: onnx.ModelProto, budget: GraphBudget) -> 
     for tensor in proto.graph.initializer:
         total += bytes_of(tensor)
     budget.refuse(path, "has {} bytes of weights", total, budget.weight_bytes)
-    return nodes
+    return expanded
 
 
 def check_made_tensors(path: Path, model: ir.Model, budget: GraphBudget) -> None:

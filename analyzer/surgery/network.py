@@ -5,6 +5,7 @@ the graph without its large tensors, so networks over 2 GB work like small ones.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -47,7 +48,10 @@ __all__ = [
 ]
 
 
-_MANY_INLINED = 4000  # nodes
+# Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
+
+_MANY_INLINED = 2000  # nodes
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 
@@ -100,7 +104,7 @@ def load_network(
     """
     path, budget = Path(path), GraphBudget(graph_budget)
     proto = read_model_proto(path)
-    nodes = check_structure(path, proto, budget)
+    expanded = check_structure(path, proto, budget)
     data_files = external_files(path, proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
@@ -115,7 +119,7 @@ def load_network(
         proto = _raise_opset(path, proto, opset)
         model = ir.from_proto(proto)
     if model.functions:
-        model = _inline_functions(path, proto, model, nodes)
+        model = _inline_functions(path, proto, model, expanded)
     _gather_constants(model)
     refuse_training(path, model)
     model = infer_shapes(model)
@@ -178,14 +182,16 @@ def rewrite_network(
     return load_network(after, custom_ops=network.custom_ops, graph_budget=network.budget.factor)
 
 
-def _inline_functions(path: Path, proto: onnx.ModelProto, model: ir.Model, nodes: int) -> ir.Model:
+def _inline_functions(
+    path: Path, proto: onnx.ModelProto, model: ir.Model, expanded: int
+) -> ir.Model:
     """Put the body of each local function where it is called.
 
     onnx-ir's names are what sites were always called by, but it takes time in proportion to the
     square of the calls; onnx's own inliner gives other names.
     """
     try:
-        if nodes - len(proto.graph.node) > _MANY_INLINED:
+        if expanded > _MANY_INLINED:
             return ir.from_proto(onnx.inliner.inline_local_functions(proto))
         return passes.InlinePass()(model).model
     except (ValueError, RuntimeError, ir.passes.PassError) as error:
@@ -210,6 +216,7 @@ def _gather_constants(model: ir.Model) -> None:
 
     The older PyTorch exporter shares equal weights through ``Identity``.
     """
+    _lift_tensors(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in tuple(model.graph):
         if is_op(node, "Identity") and (source := operand(node)).is_initializer():
@@ -217,6 +224,32 @@ def _gather_constants(model: ir.Model) -> None:
                 continue
             node.outputs[0].replace_all_uses_with(source)
             model.graph.remove(node, safe=True)
+
+
+def _lift_tensors(graph: ir.Graph) -> None:
+    """Make initializers of the ``Constant`` nodes that hold tensors.
+
+    As onnx-ir's pass does, which takes long over many: it asks of each tensor whether it is one.
+    """
+    for node in tuple(graph):
+        attr = node.attributes.get("value")
+        if not is_op(node, "Constant") or attr is None or len(node.attributes) != 1:
+            continue
+        (value,) = node.outputs
+        if attr.is_ref() or attr.type != ir.AttributeType.TENSOR or value.is_graph_output():
+            continue
+        tensor = attr.value
+        initializer = ir.Value(
+            name=value.name,
+            shape=tensor.shape,
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+            metadata_props=value.metadata_props.copy(),
+        )
+        initializer.meta.update(value.meta)
+        graph.register_initializer(initializer)
+        value.replace_all_uses_with(initializer)
+        graph.remove(node, safe=True)
 
 
 def _tensor_info(value: ir.Value) -> TensorInfo:

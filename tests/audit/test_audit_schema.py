@@ -6,6 +6,7 @@ import json
 
 import jsonschema
 import pytest
+from cli_commands import BUNDLED
 
 from analyzer.api import audit_request
 from analyzer.audit import run_audit
@@ -26,6 +27,10 @@ def audited(tmp_path_factory):
         "estimated": {"tolerance": 0.1},
         "without measures": {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0},
         "limits": {"max_gap": 0.5, "min_accuracy": 0.5},
+        "test data": {
+            "test_data": BUNDLED / "train.npz",
+            "test_keys": ("images", "labels_c0"),
+        },
         "random": {"rank": "random", "seed": 3},
     }
     found = {}

@@ -188,11 +188,11 @@ def test_fresh_audits_again_and_goes_on_where_it_was_interrupted(
     real = population._measured
     audited = []
 
-    def interrupted(member, request):
+    def interrupted(member, request, parent):
         audited.append((member.name, request.fresh))
         if member.name == "b" and len(audited) == 2:
             raise KeyboardInterrupt
-        return real(member, request)
+        return real(member, request, parent)
 
     monkeypatch.setattr(population, "_measured", interrupted)
     assert onnx_gap(*arguments, "--fresh").code == 130
@@ -219,11 +219,13 @@ def test_a_lost_worker_costs_no_network_but_the_one_that_always_takes_it_along(
     notes = tmp_path / "lost"
     notes.mkdir()
 
-    def killed(member, request):  # in a worker: there the module's own function is the real one
+    def killed(
+        member, request, parent
+    ):  # in a worker: there the module's own function is the real one
         if member.name == "c" and len(os.listdir(notes)) < times:
             (notes / f"{time.time_ns()}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return population._measured(member, request)
+        return population._measured(member, request, parent)
 
     monkeypatch.setattr(population, "_measured", killed)
     out = tmp_path / "population"

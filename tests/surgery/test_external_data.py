@@ -75,6 +75,7 @@ def test_weights_that_are_there_are_read(network, said):
         ({"offset": "-4"}, "offset '-4', which is no number of bytes"),
         ({"length": "-432"}, "length '-432', which is no number"),
         ({"offset": "abc"}, "offset 'abc'"),
+        ({"offset": ""}, "offset ''"),
         ({"length": "1e3"}, "length '1e3'"),
         ({"offset": "9" * 40}, "which is no number of bytes"),
         ({"length": "100"}, "100 bytes, but their shape .* takes 432"),

@@ -133,17 +133,17 @@ def test_what_takes_too_much_is_refused(network, nodes, weights, said):
     assert "--graph-budget" in refused.value.for_command_line()
 
 
-@pytest.mark.parametrize("count", [18, 40, 400])
+@pytest.mark.parametrize("count", [14, 40, 400])
 def test_functions_that_double_are_refused_unexpanded(network, count):
     nodes, functions = doubling(count)
-    with pytest.raises(ModelError, match="nodes once its functions are expanded"):
+    with pytest.raises(ModelError, match=r"functions that add .* nodes where they are called"):
         surgery.load_network(network(nodes, functions=functions))
 
 
 def test_functions_within_the_budget_are_expanded(network):
-    nodes, functions = doubling(13)
+    nodes, functions = doubling(12)
     expanded = surgery.load_network(network(nodes, functions=functions))
-    assert sum(node.op_type == "Relu" for node in expanded.model.graph) == 1 + 2**13
+    assert sum(node.op_type == "Relu" for node in expanded.model.graph) == 1 + 2**12
 
 
 def test_a_function_that_calls_itself_is_refused(network):

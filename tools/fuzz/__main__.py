@@ -1,6 +1,6 @@
 """Hostile input for every reader, counted.
 
-    python -m tools.fuzz [TARGET …] [--cases N] [--seed N] [--keep FOLDER] [--write]
+    python -m tools.fuzz [TARGET …] [--cases N] [--seed N] [--jobs N] [--keep FOLDER] [--write]
 
 Of each target the corpus in tests/fuzz/corpus runs first, then N new cases. A case of each fault
 is written to FOLDER, to be fixed and moved to the corpus. ``--write`` puts the figures into
@@ -11,6 +11,8 @@ import argparse
 import re
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -52,10 +54,12 @@ class Tally:
         return self.codes.total()
 
 
-def attack(target: Target, cases: int, number: int, keep: Path) -> Tally:
-    """The corpus of a target, then so many new cases."""
+def attack(name: str, cases: int, number: int, keep: Path) -> tuple[str, int, int]:
+    """The corpus of a target, then so many new cases: a row of the table, cases and faults."""
+    target = TARGETS[name]
     tally = Tally(target, keep)
-    for path in sorted((CORPUS / target.name).glob("*.json")):
+    kept = sorted((CORPUS / name).glob("*.json"))
+    for path in kept:
         tally.run(load_case(path))
 
     @seed(number)
@@ -71,7 +75,13 @@ def attack(target: Target, cases: int, number: int, keep: Path) -> Tally:
         tally.run(case)
 
     attack_with_new_cases()
-    return tally
+    faults = tally.faults.total()
+    row = (
+        f"| {name} | {tally.cases:,} | {tally.codes[2]:,} | {tally.seconds:.1f} | "
+        f"{tally.bytes / 1e6:,.0f} MB | {len(kept)} | {faults} |"
+    )
+    print(row, file=sys.stderr, flush=True)
+    return row, tally.cases, faults
 
 
 def main() -> int:
@@ -80,6 +90,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], help="all unless named")
     parser.add_argument("--cases", type=int, default=1000, help="new cases of each target")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="targets at once")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"))
     parser.add_argument("--write", action="store_true", help="put them into docs/RELIABILITY.md")
     asked = parser.parse_args()
@@ -87,24 +98,19 @@ def main() -> int:
         "| reader | cases | refused | most seconds | most memory | kept | faults |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    faults = total = 0
-    for name in asked.targets or TARGETS:
-        tally = attack(TARGETS[name], asked.cases, asked.seed, asked.keep)
-        kept = len(list((CORPUS / name).glob("*.json")))
-        faults, total = faults + tally.faults.total(), total + tally.cases
-        lines.append(
-            f"| {name} | {tally.cases:,} | {tally.codes[2]:,} | {tally.seconds:.1f} | "
-            f"{tally.bytes / 1e6:,.0f} MB | {kept} | {tally.faults.total()} |"
-        )
-        print(lines[-1], file=sys.stderr, flush=True)
+    one = partial(attack, cases=asked.cases, number=asked.seed, keep=asked.keep)
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        found = list(pool.map(one, asked.targets or TARGETS))
+    total, faults = (sum(counts) for counts in list(zip(*found, strict=True))[1:])
+    lines += [row for row, *_ in found]
     lines.append(f"| all | {total:,} | | | | | {faults} |")
     table = "\n".join(lines)
     print(table)
     if asked.write:
         page = PAGE.read_text(encoding="utf-8")
         text = f"<!-- hostile input -->\n{table}\n<!-- end of hostile input -->"
-        found = "<!-- hostile input -->.*<!-- end of hostile input -->"
-        PAGE.write_text(re.sub(found, lambda _: text, page, flags=re.S), encoding="utf-8")
+        place = "<!-- hostile input -->.*<!-- end of hostile input -->"
+        PAGE.write_text(re.sub(place, lambda _: text, page, flags=re.S), encoding="utf-8")
     return int(faults > 0)
 
 
