@@ -108,6 +108,8 @@ def _properties(ending: Ending) -> Iterator[tuple[str, str]]:
         yield "model_sha256", ending.record.model.sha256
         yield "zeta", repr(ending.record.zeta)
         yield "kappa", repr(ending.record.kappa)
+        if ending.record.doubtful_labels is not None:
+            yield "doubtful_labels", repr(ending.record.doubtful_labels)
     if ending.gap and ending.expected:
         yield "expected_accuracy", repr(ending.expected.unseen)
         yield "gap_estimate", repr(ending.gap.estimate)

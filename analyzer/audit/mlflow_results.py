@@ -97,6 +97,8 @@ def _metrics(ending: Ending, record: AuditRecord) -> Iterator[tuple[str, float]]
     yield "samples", float(record.data.samples)
     yield "suspects", float(record.suspects)
     yield "seconds", record.seconds.total
+    if record.doubtful_labels is not None:
+        yield "doubtful_labels", record.doubtful_labels
     yield from feature_values(record).items()
     if ending.gap and ending.expected:
         yield "gap_estimate", ending.gap.estimate

@@ -60,7 +60,10 @@ def test_without_limits_the_audit_passed(read, ending):
 
 
 def test_figures_are_properties(read, ending):
-    properties = {one.name: one.value for one in read(ending).properties()}
+    record = dataclasses.replace(ending.record, doubtful_labels=0.125)
+    suite = read(dataclasses.replace(ending, record=record))
+    properties = {one.name: one.value for one in suite.properties()}
+    assert float(properties["doubtful_labels"]) == 0.125
     assert float(properties["accuracy"]) == ending.record.accuracy
     assert float(properties["gap_estimate"]) == 0.41
     assert float(properties["gap_high"]) == 0.48

@@ -25,7 +25,7 @@ def store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def judged(audit):
-    record = dataclasses.replace(read_record(audit), chance=0.001)
+    record = dataclasses.replace(read_record(audit), chance=0.001, doubtful_labels=0.125)
     record = dataclasses.replace(record, settings={**record.settings, "max_gap": 0.3})
     rewrite_record(audit, dataclasses.replace(record, verdict=judge(record)))
     return audit
@@ -38,6 +38,7 @@ def test_figures_options_origin_and_files_are_logged(judged, store, tmp_path):
     assert run.info.status == "FINISHED"
     assert run.data.metrics["accuracy"] == record.accuracy
     assert run.data.metrics["zeta"] == record.zeta
+    assert run.data.metrics["doubtful_labels"] == 0.125
     gap = [run.data.metrics[f"gap_{name}"] for name in ("low", "estimate", "high")]
     assert gap == [0.34, 0.41, 0.48]
     assert run.data.params["max_gap"] == "0.3"
