@@ -151,6 +151,7 @@ def audit_request(
         options["test_data"] = str(options["test_data"])
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys
+        options["classes"] = options.get("classes") or samples.classes
         if declared.preset is None:
             given = {f.name: getattr(declared, f.name) for f in fields(declared)}
             given = {name: value for name, value in given.items() if value is not None}

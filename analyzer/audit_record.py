@@ -204,7 +204,7 @@ class AuditRecord:
     sections: Mapping[str, Any] = field(default_factory=dict)
     # Why measures that were asked for are missing, by their names.
     unmeasured: Mapping[str, str] = field(default_factory=dict)
-    no_gap: str = ""  # why the gap model that nobody named gives no estimate; a sentence
+    no_gap: str = ""  # why the gap model gives no estimate; a sentence
     verdict: VerdictRecord | None = None  # None: no limit was asked for
     made: MadeRecord = MadeRecord(command="", host="", auditor="")
     key: str = ""  # identity of what was counted; the same audit is not counted twice

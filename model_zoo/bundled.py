@@ -7,6 +7,7 @@ A bundle is a folder ``bundled/POPULATION/``, made by ``tools/build_bundle.py``:
 ``*.onnx``          one network for each of some corruption levels, all of the plain recipe
 ``train.npz``       the training images, and the labels of every corruption level
 ``population.csv``  recipes, accuracies, gap, ζ and κ of the whole population
+``classes.txt``     names of the classes, a line each; missing where they are their numbers
 ``gap_model.json``  fitted on that population: Eq. 7, or more features where they do better
 ==================  ===================================================================
 
@@ -24,11 +25,12 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from model_zoo.datasets import DATA_SETS
 
-__all__ = ["BUNDLED", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
+__all__ = ["BUNDLED", "CLASSES", "GAP_MODEL", "INDEX", "ZooEntry", "entries", "find"]
 
 BUNDLED = Path(__file__).with_name("bundled")
 INDEX = "bundle.json"
 GAP_MODEL = "gap_model.json"
+CLASSES = "classes.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class ZooEntry:
     keys: tuple[str, str] | None  # names in the .npz of the images and of the labels
     preprocessing: Mapping[str, Any] | None  # options by timm's names; None: fed as stored
     gap_model: Path | None  # fitted on the population; None until there is one
+    classes: Path | None = None  # names of the classes; None: their numbers
 
 
 def entries() -> tuple[ZooEntry, ...]:
@@ -87,12 +90,13 @@ def find(name: str) -> ZooEntry:
 def _read_bundle(index: Path) -> list[ZooEntry]:
     bundle = json.loads(index.read_text(encoding="utf-8"))
     folder, population, data = index.parent, bundle["population"], bundle["data"]
-    gap_model = folder / GAP_MODEL
+    gap_model, classes = folder / GAP_MODEL, folder / CLASSES
     common = {
         "population": population,
         "data": folder / data["file"],
         "preprocessing": DATA_SETS[bundle["data_set"]].preprocessing,
         "gap_model": gap_model if gap_model.is_file() else None,
+        "classes": classes if classes.is_file() else None,
     }
     clean = ZooEntry(
         name=population,

@@ -166,8 +166,10 @@ that are new to it, expect larger errors than here ([figures](MEASURES.md)).
         one = shown[exhibit.name]
         verdict = one.record["verdict"]["outcome"]
         link = f"[{exhibit.title}](#{exhibit.title.lower().replace(' ', '-')})"
-        low, middle, high = _expected(one.record)
-        expected = f"{middle:.0%} ({low:.0%} to {high:.0%})" if verdict != "not judgeable" else "–"
+        expected = "–"
+        if verdict != "not judgeable":
+            low, middle, high = _expected(one.record)
+            expected = f"{middle:.0%} ({low:.0%} to {high:.0%})"
         rows.append(
             f"| {link} | {one.record['accuracy']:.1%} | {expected} | {exhibit.test_accuracy:.0%} "
             f"| {verdict} | {one.code} |"

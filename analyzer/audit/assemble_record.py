@@ -109,11 +109,7 @@ def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
 def _with_gap(
     found: AuditRecord, request: AuditRequest, inputs: AuditInputs, finished: AuditRecord | None
 ) -> AuditRecord:
-    """The record with an estimated gap, or with why there is none.
-
-    Raises:
-        GapModelError: the gap model was named, and needs what was not measured.
-    """
+    """The record with an estimated gap, or with why there is none."""
     if inputs.gap_model is None:
         if finished is None or request.gap_model_named or not request.gap_model_name:
             return found
@@ -123,8 +119,6 @@ def _with_gap(
     try:
         return replace(found, gap=_gap(request, inputs.gap_model, found))
     except GapModelError as error:
-        if request.gap_model_named:
-            raise
         return replace(found, no_gap=str(error))
 
 
