@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from analyzer.cli.terminal import progress_bars
+from analyzer.cli.progress import show_progress
 from analyzer.files import write_text
 from tools.evidence.tables import read_table, write_table
 from tools.suspects_study.fitting import FITTED_ON, MOST, Calibration, calibrations, fit_line
@@ -432,7 +432,7 @@ def main(folder: Path, out: Path, populations: Sequence[tuple[Path, Path]]) -> N
         networks = [one for pair in populations for one in networks_of(*pair)]
         counted = samples_table(networks)
         rows, total = [], sum(bool(one.wrong.any()) for one in networks)
-        with progress_bars() as progress:
+        with show_progress() as progress:
             for row in network_rows(networks, counted):
                 rows.append(row)
                 progress("networks", len(rows), total)
