@@ -356,9 +356,10 @@ def test_a_wrong_surgery_is_found_before_the_sweep(request_for, monkeypatch):
 
 def test_audit_json_is_what_was_returned(request_for):
     request = request_for(FIXTURES / "mobilenetv2-dynamo-free.onnx")
+    before = threading.active_count()
     result = run_audit(request)
     written = json.loads((request.out / "audit.json").read_text())
     assert written["zeta"] == result.zeta
     assert written["rows"]["run"] <= written["rows"]["possible"]
     assert written["device"] == {"requested": "auto", "used": "cpu", "precision": "float32"}
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before

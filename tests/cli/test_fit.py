@@ -135,6 +135,7 @@ def test_a_table_without_circumstances_is_fitted_with_a_warning(onnx_gap, tmp_pa
 
 def test_an_audit_says_which_circumstances_are_others(onnx_gap, tmp_path):
     arguments = ("audit", "zoo:digits-c0", "--site", "node_conv2d_3", "--at", "conv")
+    arguments = (*arguments, "--gap-model", "zoo:digits")
     out = tmp_path / "audit"
     shown = onnx_gap(*arguments, "--limit-per-class", 9, "--out", out, "--json")
     gap = shown.json["gap"]
