@@ -16,7 +16,14 @@ from tools.evidence.variations import (
 )
 
 OWN = AuditConditions(
-    accuracy=0.97, classes=100, channels=256, samples=2500, given=2500, site="activation"
+    accuracy=0.97,
+    classes=100,
+    channels=256,
+    samples=2500,
+    given=2500,
+    site="activation",
+    pixels=256,
+    colors=1,
 )
 BASE = {
     "corruption": 0.0, "architecture": "conv6", "batch_norm": True, "enough": 0.97, "step": 0.6,
