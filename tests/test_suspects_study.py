@@ -5,18 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_commands import BUNDLED
 from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
+from trained_digits import trained_digits
 
 from analyzer.audit import run_audit
 from analyzer.audit.suspicion import DOUBT, doubt_terms
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
-from analyzer.files import sha256
-from model_zoo import POPULATIONS, recipes
-from model_zoo.population_folder import TRAIN_DATA, Result, write_manifest, write_result
+from model_zoo.population_folder import TRAIN_DATA
 from tools.evidence.tables import read_table
 from tools.suspects_study.fitting import Cell, calibrations, fit_line, samples_rows
 from tools.suspects_study.measuring import network_rows, networks_of, samples_table
@@ -137,35 +135,17 @@ def test_what_has_to_hold_holds(tables):
 def population(tmp_path_factory):
     """The bundled networks of clean labels and of 40 % corrupted ones, and their audits."""
     trained, audited = (tmp_path_factory.mktemp(name) for name in ("trained", "audited"))
-    shutil.copy(BUNDLED / "train.npz", trained / TRAIN_DATA)
-    results = []
-    for recipe in recipes(POPULATIONS["digits"])[:3:2]:
-        level = f"digits-{recipe.name.split('-')[1]}"
-        model = shutil.copy(BUNDLED / f"{level}.onnx", trained / f"{recipe.name}.onnx")
-        result = Result(
-            recipe=recipe,
-            conditions={"population": "digits", "train_samples": recipe.train_samples},
-            sha256=sha256(model),
-            train_accuracy=1.0,
-            test_accuracy=0.7,
-            epochs=10,
-            reached=True,
-            seconds=1.0,
-            versions={},
-        )
-        write_result(trained, result)
-        results.append(result)
+    for result in trained_digits(trained):
         run_audit(
             AuditRequest(
-                model=Path(model),
+                model=trained / result.model,
                 data=str(trained / TRAIN_DATA),
                 keys=result.keys,
                 preprocess=PreprocessOptions(scale=1 / 255),
-                out=audited / "audits" / recipe.name,
+                out=audited / "audits" / result.recipe.name,
                 threads=1,
             )
         )
-    write_manifest(trained, results)
     return trained, audited
 
 

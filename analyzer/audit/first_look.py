@@ -14,7 +14,7 @@ from analyzer import data, runtime
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, limits_of, verdict_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
-from analyzer.errors import AuditStopped, parameter
+from analyzer.errors import AnalyzerError, AuditStopped, parameter
 from analyzer.measures.measure import Subject
 from analyzer.measures.whole_network import predict_whole
 from analyzer.records import Progress
@@ -149,7 +149,7 @@ def _stopped(
 
 def _plain(sentences: str) -> str:
     """Sentences for a record, with parameters as arguments."""
-    return str(AuditStopped(sentences, None, 0.0))
+    return str(AnalyzerError(sentences))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ def find_class_order(label: np.ndarray, named: np.ndarray, classes: int) -> Clas
     if not len(second):
         return None
     right = float((label[second] == named[second]).mean())
-    accuracy = float((_assigned(label[first], named[first], classes)[label[second]]
-                      == named[second]).mean())  # fmt: skip
+    elsewhere = _assigned(label[first], named[first], classes)[label[second]]
+    accuracy = float((elsewhere == named[second]).mean())
     least = max(_GAIN, 3 / math.sqrt(len(second)))  # three standard errors of it, at most
     if accuracy < right + least or accuracy < 2 * right:
         return None

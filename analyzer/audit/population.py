@@ -18,9 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from analyzer import data, estimation, runtime
+from analyzer import data, estimation
 from analyzer.audit.folder import key_of
 from analyzer.audit.folder_lock import locked
 from analyzer.audit.inputs import open_network
@@ -41,7 +39,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.measures.registry import feature_values
-from analyzer.measures.whole_network import predict_whole
+from analyzer.measures.whole_network import predict_test_data
 from analyzer.records import Progress
 from analyzer.whole_files import read_text
 
@@ -418,12 +416,4 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
         classes=request.classes,
         budgets=request.budgets,
     )
-    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
-    samples = runtime.Samples(
-        indices=np.arange(len(source)),
-        labels=source.labels,
-        load=lambda indices, batch_size: data.batches(
-            source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
-        ),
-    )
-    return predict_whole(network, extra_inputs, samples, request).accuracy
+    return predict_test_data(network, extra_inputs, source, request).accuracy

@@ -1,9 +1,9 @@
 """How far differences of two audits could owe to which samples they were made with.
 
-Both audits are of the same samples. The samples of each class are drawn anew, with replacement and
+Both audits are of the same samples. The samples of each class are drawn again, with replacement and
 as many as there are, and each drawn sample counts in both. What varies is the difference that other
 training samples of the same classes would have shown between the same two networks; what training
-the networks anew would change is not in it.
+the networks again would change is not in it.
 
 The counts of a sample add up to the accuracy, to the areas under the two curves and to the area
 between them. That is κ unless the curves cross, and where they hardly do, κ varies as it does.

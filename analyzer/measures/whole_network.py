@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer import runtime, surgery
+from analyzer import data, runtime, surgery
 from analyzer.audit_options import AuditRequest
 from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.records import ExtraInput, Progress
 
-__all__ = ["predict_whole"]
+__all__ = ["predict_test_data", "predict_whole"]
 
 
 def predict_whole(
@@ -55,3 +55,35 @@ def predict_whole(
             progress=progress,
             look=look,
         )
+
+
+def predict_test_data(
+    network: surgery.Network,
+    extra_inputs: Sequence[ExtraInput],
+    source: data.Source,
+    request: AuditRequest,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+) -> runtime.Predictions:
+    """What a network names the samples of test data, preprocessed like its training data.
+
+    Raises:
+        DataError: they do not fit the network, or not one can be read.
+        DeviceError, ModelError: the network cannot be run there.
+    """
+    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
+    samples = runtime.Samples(
+        indices=np.arange(len(source)),
+        labels=source.labels,
+        load=lambda indices, batch_size: data.batches(
+            source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
+        ),
+    )
+
+    def check_classes(images: np.ndarray, scores: np.ndarray) -> None:
+        if scores.shape[1] > 1:  # else the network gives labels
+            data.check_classes(source, scores.shape[1])
+
+    return predict_whole(
+        network, extra_inputs, samples, request, progress=progress, look=check_classes
+    )

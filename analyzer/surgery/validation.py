@@ -89,7 +89,7 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
     """The bytes that a tensor's shape and type take.
 
     Raises:
-        ValueError: its type is none of ONNX's.
+        ValueError: ONNX has no such type.
     """
     elements = math.prod(max(size, 0) for size in tensor.dims)
     if tensor.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):

@@ -1,15 +1,11 @@
 """How well single wrong labels are found: the measures, the study on a bundled network."""
 
-import shutil
-
 import numpy as np
 import pytest
-from cli_commands import BUNDLED
+from trained_digits import trained_digits
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
-from model_zoo import POPULATIONS, recipes
-from model_zoo.population_folder import TRAIN_DATA, Result, write_manifest, write_result
 from tools.evidence import sample_scores, single_samples
 from tools.evidence.sample_findings import sample_findings, samples_figure
 from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured
@@ -24,25 +20,7 @@ def trained(tmp_path):
     """The bundled networks of clean labels and of 40 % corrupted ones, as they were trained."""
     folder = tmp_path / "trained"
     folder.mkdir()
-    shutil.copy(BUNDLED / "train.npz", folder / TRAIN_DATA)
-    results = []
-    for recipe in recipes(POPULATIONS["digits"])[:3:2]:
-        level = f"digits-{recipe.name.split('-')[1]}"
-        model = shutil.copy(BUNDLED / f"{level}.onnx", folder / f"{recipe.name}.onnx")
-        result = Result(
-            recipe=recipe,
-            conditions={"population": "digits", "train_samples": recipe.train_samples},
-            sha256=sha256(model),
-            train_accuracy=1.0,
-            test_accuracy=0.7,
-            epochs=10,
-            reached=True,
-            seconds=1.0,
-            versions={},
-        )
-        write_result(folder, result)
-        results.append(result)
-    write_manifest(folder, results)
+    trained_digits(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Hostile training data in every format, with class lists and preprocessing options.
+"""Hostile training data in every format that holds images.
 
 All are read for a bundled network of ten classes that takes gray images of 8×8 pixels.
 """
@@ -6,56 +6,33 @@ All are read for a bundled network of ten classes that takes gray images of 8×8
 import functools
 import gzip
 import io
-import json
 import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
-from PIL import Image
 
-from tools.fuzz.harness import ROOT, Case, Content, Link, Pipe, Target
+from tools.fuzz.harness import Case, Content, Link, Pipe, Target
 from tools.fuzz.mutations import (
     changed_json,
-    changed_table,
     damaged,
-    hostile_json,
     hostile_numbers,
     hostile_texts,
+)
+from tools.fuzz.small_data import (
+    as_bytes,
+    audit_of,
+    digits,
+    encoded,
+    integers,
+    json_bytes,
 )
 
 __all__ = ["DATA_SOURCES"]
 
-_BUNDLED = ROOT / "model_zoo" / "bundled" / "digits" / "train.npz"
-_EACH = 2  # samples of a class
-_AUDIT = (
-    "audit", "zoo:digits-c0", "--preprocess", "none", "--interpolation-samples", "0",
-    "--neighbor-samples", "0", "--suspects", "3", "--out", "out",
-)  # fmt: skip
 _BOMB = 1200 << 20  # bytes that a few hundred thousand decompress to
-
-
-@functools.cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (20, 8, 8) images and int64 (20,) labels, two of each class."""
-    with np.load(_BUNDLED) as stored:
-        images, labels = stored["images"], stored["labels_c0"].astype(np.int64)
-    chosen = np.concatenate([np.flatnonzero(labels == number)[:_EACH] for number in range(10)])
-    return images[chosen], labels[chosen]
-
-
-def _encoded(image: np.ndarray, kind: str) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, kind)
-    return stream.getvalue()
-
-
-def _audit(data: str, *options: str) -> tuple[str, ...]:
-    return (*_AUDIT, "--data", data, *options)
 
 
 @functools.cache
@@ -64,12 +41,6 @@ def _zeros() -> bytes:
     part = 64 << 20
     return gzip.compress(bytes(part), compresslevel=1, mtime=0) * (_BOMB // part + 1)
 
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="replace")
-
-
-_json = hostile_json.map(_bytes)
 
 # Images
 
@@ -84,7 +55,7 @@ def _images(draw: st.DrawFn) -> bytes:
     shape = draw(st.sampled_from([(8, 8), (1, 1), (8, 8, 3), (8, 8, 4), (1, 5000), (3, 70)]))
     if kind == "JPEG":
         shape = shape[:2]
-    content = _encoded(np.full(shape, 7, np.uint8), kind)
+    content = encoded(np.full(shape, 7, np.uint8), kind)
     what = draw(st.sampled_from(["whole", "damaged", "damaged", "endless", "empty"]))
     if what == "endless" and kind in ("PNG", "BMP"):
         at, order = (16, ">II") if kind == "PNG" else (18, "<ii")
@@ -99,11 +70,6 @@ def _images(draw: st.DrawFn) -> bytes:
     return content
 
 
-def _large() -> bytes:
-    """A file of a few kilobytes that is an image of 177 million pixels."""
-    return _encoded(np.zeros((13_300, 13_300), np.uint8), "PNG")
-
-
 _FILE_NAMES = st.one_of(
     st.sampled_from(
         ["a\udcff\udcfe", "\x1b[31mred", "\u202egnp", "new\nline", "-h", "a" * 200, "ζ", " ", "#x",
@@ -115,9 +81,9 @@ _FILE_NAMES = st.one_of(
 
 @st.composite
 def _folders(draw: st.DrawFn) -> Case:
-    images, labels = _digits()
+    images, labels = digits()
     files: dict[str, Content] = {
-        f"data/{label}/{number}.png": _encoded(image, "PNG")
+        f"data/{label}/{number}.png": encoded(image, "PNG")
         for number, (image, label) in enumerate(zip(images, labels, strict=True))
     }
     names = st.builds(str.__add__, _FILE_NAMES, st.sampled_from([f".{one}" for one in _ENDINGS]))
@@ -137,7 +103,7 @@ def _folders(draw: st.DrawFn) -> Case:
             del files[draw(st.sampled_from(sorted(files)))]
     options = draw(st.sampled_from([(), ("--skip-bad",), ("--classes", "classes.txt")]))
     files["classes.txt"] = b"\n".join(b"%d" % number for number in range(10))
-    return Case(_audit("data", *options), files)
+    return Case(audit_of("data", *options), files)
 
 
 # IDX and npz
@@ -145,14 +111,14 @@ def _folders(draw: st.DrawFn) -> Case:
 
 @st.composite
 def _idx(draw: st.DrawFn) -> Case:
-    images, labels = _digits()
+    images, labels = digits()
     parts = [
         [struct.pack(">I", 0x803), struct.pack(">III", *images.shape), images.tobytes()],
         [struct.pack(">I", 0x801), struct.pack(">I", len(labels)), bytes(labels.tolist())],
     ]
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         part = draw(st.sampled_from(parts))
-        numbers = [n & 0xFFFFFFFF for n in draw(st.lists(_integers, min_size=3, max_size=3))]
+        numbers = [n & 0xFFFFFFFF for n in draw(st.lists(integers, min_size=3, max_size=3))]
         part[1] = struct.pack(f">{len(part[1]) // 4}I", *numbers[: len(part[1]) // 4])
     files: dict[str, Content] = {}
     for name, part in zip(("images-idx3", "labels-idx1"), parts, strict=True):
@@ -169,10 +135,7 @@ def _idx(draw: st.DrawFn) -> Case:
         files[f"data/train-{name}-ubyte{ending}"] = draw(
             st.sampled_from([content] * 9 + [Pipe(), Link("/dev/zero")])
         )
-    return Case(_audit("data"), files)
-
-
-_integers = hostile_numbers.filter(lambda number: isinstance(number, int))
+    return Case(audit_of("data"), files)
 
 
 def _npy(array: np.ndarray, header: str | None = None) -> bytes:
@@ -191,7 +154,7 @@ def _headers(draw: st.DrawFn) -> str:
     kinds = ["|u1", "<i8", ">u8", "|O", "|V0", "|S0", "<f8", "<f2", "<c16", "<M8[ns]", "|b1", "x",
              "<U2000000000", "|V2147483647"]  # fmt: skip
     descr = draw(st.one_of(st.sampled_from(kinds).map(repr), st.just("[('a', '|u1')]")))
-    shape = draw(st.lists(_integers, max_size=4).map(tuple))
+    shape = draw(st.lists(integers, max_size=4).map(tuple))
     text = f"{{'descr': {descr}, 'fortran_order': {draw(st.booleans())}, 'shape': {shape}, }}"
     return draw(
         st.sampled_from(
@@ -209,10 +172,10 @@ def _headers(draw: st.DrawFn) -> str:
 
 @st.composite
 def _npz(draw: st.DrawFn) -> Case:
-    images, labels = _digits()
+    images, labels = digits()
     of_labels = st.one_of(
         st.sampled_from([labels.astype(kind) for kind in ("u1", "f8", "f2", ">i4", "?", "U3")]),
-        st.builds(lambda n: np.where(labels == 3, n, labels), _integers.filter(_fits)),
+        st.builds(lambda n: np.where(labels == 3, n, labels), integers.filter(_fits)),
         st.builds(lambda n: np.where(labels == 3, float(n), labels * 1.0), hostile_numbers),
         st.sampled_from(
             [labels[:, None], labels[:3], labels.reshape(4, 5), np.array(3), labels[:0]]
@@ -249,7 +212,7 @@ def _npz(draw: st.DrawFn) -> Case:
     elif what == "single":
         content = made["images"]
     options = draw(st.sampled_from([(), (), ("--keys", "labels,images"), ("--skip-bad",)]))
-    return Case(_audit("data.npz", *options), {"data.npz": content})
+    return Case(audit_of("data.npz", *options), {"data.npz": content})
 
 
 def _fits(number: int) -> bool:
@@ -289,7 +252,7 @@ _CALLS = (
 
 @st.composite
 def _cifar(draw: st.DrawFn) -> Case:
-    images, labels = _digits()
+    images, labels = digits()
     pixels = np.repeat(images.repeat(4, 1).repeat(4, 2).reshape(20, 1, 1024), 3, 1).reshape(20, -1)
     if draw(st.booleans()):
         records = np.concatenate([labels[:, None].astype("u1"), pixels], 1).tobytes()
@@ -297,7 +260,7 @@ def _cifar(draw: st.DrawFn) -> Case:
         names["data/batches.meta.txt"] = b"\n".join(b"c%d" % n for n in range(10))
         chosen = draw(st.sampled_from(sorted(names)))
         names[chosen] = draw(st.one_of(damaged(names[chosen]), st.binary(max_size=9)))
-        return Case(_audit("data", "--img-size", "8"), dict(names))
+        return Case(audit_of("data", "--img-size", "8"), dict(names))
     shared: list[object] = ["lol"]
     for _ in range(40):
         shared = [shared] * 10
@@ -323,106 +286,7 @@ def _cifar(draw: st.DrawFn) -> Case:
         elif what == "call":
             content = content[:2] + draw(st.sampled_from(_CALLS)) + content[2:]
         files[f"data/{name}"] = content
-    return Case(_audit("data", "--img-size", "8"), files)
-
-
-# Manifests, class lists, options
-
-
-def _loose_images(folder: Path) -> None:
-    (folder / "images").mkdir()
-    for number, image in enumerate(_digits()[0]):
-        (folder / "images" / f"{number}.png").write_bytes(_encoded(image, "PNG"))
-    (folder / "images" / "large.png").write_bytes(_large())
-
-
-def _rows() -> list[dict[str, object]]:
-    return [
-        {"path": f"images/{number}.png", "label": int(label), "split": "train"}
-        for number, label in enumerate(_digits()[1])
-    ]
-
-
-@st.composite
-def _manifests(draw: st.DrawFn) -> Case:
-    options = draw(st.sampled_from([(), ("--skip-bad",), ("--keys", "path,split")]))
-    if draw(st.booleans()):
-        lines = [json.dumps(row).encode() for row in _rows()]
-        for _ in range(draw(st.integers(1, 2))):
-            number = draw(st.integers(0, len(lines) - 1))
-            row = _rows()[number] | {
-                "path": draw(st.sampled_from(["images/0.png", "images/large.png"]))
-            }
-            lines[number] = draw(st.one_of(changed_json(row), _json))
-        return Case(_audit("data.jsonl", *options), {"data.jsonl": b"\n".join(lines)})
-    rows = "".join(f"{row['path']},{row['label']},train\n" for row in _rows())
-    table = draw(changed_table(f"path,label,split\n{rows}".encode()))
-    if draw(st.integers(0, 9)) == 0:
-        table += b"images/large.png,1,train\n"
-    elif draw(st.integers(0, 9)) == 0:
-        table += b'"' + b"x" * draw(st.sampled_from([200_000, 2_000_000])) + b'",1,train\n'
-    return Case(_audit("data.csv", *options), {"data.csv": table})
-
-
-_CLASS_LISTS: Mapping[str, Callable[[], st.SearchStrategy[bytes]]] = {
-    "classes.txt": lambda: damaged(b"".join(b"%d\n" % number for number in range(10))),
-    "classes.json": lambda: st.one_of(
-        changed_json([str(number) for number in range(10)]),
-        changed_json({"id2label": {str(number): f"c{number}" for number in range(10)}}),
-        changed_json({str(number): [f"n{number}", f"c{number}"] for number in range(10)}),
-        _json,
-    ),
-    "classes.csv": lambda: st.one_of(
-        changed_table(b"name,index\n" + b"".join(b"c%d,%d\n" % (n, n) for n in range(10))),
-        st.just(b'"' + b"x" * 200_000 + b'",1\n'),
-    ),
-}
-
-
-@st.composite
-def _class_lists(draw: st.DrawFn) -> Case:
-    name = draw(st.sampled_from(sorted(_CLASS_LISTS)))
-    content: Content = draw(_CLASS_LISTS[name]())
-    content = draw(st.sampled_from([content] * 12 + [Pipe(), Link("/dev/zero"), Link("..")]))
-    options = ("--classes", draw(st.sampled_from([name] * 12 + ["a\0b", "", "."])))
-    return Case((*_AUDIT, *options, "--limit-per-class", "1"), {name: content})
-
-
-_OPTIONS: Mapping[str, st.SearchStrategy[object]] = {
-    "--img-size": st.one_of(_integers, st.sampled_from(["8x8", "1x100000", "65536", "99999999x1"])),
-    "--crop-pct": st.one_of(hostile_numbers, st.sampled_from([0.0001, 0.5, 5e-324, "nan"])),
-    "--mean": st.one_of(hostile_numbers, hostile_texts, st.sampled_from(["1,2,3", "nan", "1e999"])),
-    "--std": st.one_of(hostile_numbers, st.sampled_from(["1,2,3", "inf", "5e-324", "1e-300"])),
-    "--scale": st.one_of(hostile_numbers, st.sampled_from([5e-324, 1e-310, "inf"])),
-    "--interpolation": st.sampled_from(["nearest", "lanczos", "hamming", "none", ""]),
-    "--channels": st.sampled_from(["rgb", "bgr", "gray", "\x1b[1m"]),
-    "--layout": st.sampled_from(["nchw", "nhwc", "auto", "x"]),
-    "--preprocess": st.one_of(
-        hostile_texts, st.sampled_from(["imagenet", "mnist", "/dev/zero", ".", "pipe"])
-    ),
-    "--budget": st.sampled_from(
-        ["pixels=1", "bytes=1", "samples=3", "pixels=9999G", "x=1", "pixels", "pixels=-1", "=",
-         "bytes=" + "9" * 5000]
-    ),
-    "--limit-per-class": _integers,
-    "--seed": _integers,
-    "--keys": hostile_texts,
-    "--input": st.one_of(hostile_texts, st.sampled_from(["x=pipe", "x=/dev/zero", "x=a\0b"])),
-    "--memory": st.one_of(_integers, st.sampled_from(["1K", "9" * 400, "1.5G"])),
-    "--out": st.sampled_from(
-        ["", "out" + "a" * 300, "out\0", "out/" * 3, "out\x1b[1m", "out\udcff"]
-    ),
-}  # fmt: skip
-
-
-@st.composite
-def _preprocessing_options(draw: st.DrawFn) -> Case:
-    names = draw(st.lists(st.sampled_from(sorted(_OPTIONS)), min_size=1, max_size=3, unique=True))
-    options = [text for name in names for text in (name, str(draw(_OPTIONS[name])))]
-    given = [option for option in options if "\ud800" not in option]
-    base = ("audit", "zoo:digits-c0", "--interpolation-samples", "0", "--neighbor-samples", "0")
-    limit = ("--limit-per-class", "1", "--out", "out")
-    return Case((*base, *limit, *given), {"pipe": Pipe()})
+    return Case(audit_of("data", "--img-size", "8"), files)
 
 
 # Parquet and WebDataset
@@ -433,10 +297,10 @@ def _parquet(draw: st.DrawFn) -> Case:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    images, labels = _digits()
-    encoded = [_encoded(image, "PNG") for image in images]
+    images, labels = digits()
+    files = [encoded(image, "PNG") for image in images]
     if draw(st.booleans()):
-        encoded[3] = draw(st.one_of(_images(), st.just(b""), st.just(bytes(1 << 20))))
+        files[3] = draw(st.one_of(_images(), st.just(b""), st.just(bytes(1 << 20))))
     names = [f"{number}.png" for number in range(20)]
     names[3] = draw(st.one_of(st.just("3.png"), hostile_texts.filter(_is_text)))
     of_labels = st.sampled_from(
@@ -451,11 +315,11 @@ def _parquet(draw: st.DrawFn) -> Case:
             st.sampled_from(
                 [
                     pa.StructArray.from_arrays(
-                        [pa.array(encoded, pa.binary()), pa.array(names)], ["bytes", "path"]
+                        [pa.array(files, pa.binary()), pa.array(names)], ["bytes", "path"]
                     ),
-                    pa.array(encoded, pa.binary()),
-                    pa.array(encoded, pa.large_binary()),
-                    pa.array([None, *encoded[1:]], pa.binary()),
+                    pa.array(files, pa.binary()),
+                    pa.array(files, pa.large_binary()),
+                    pa.array([None, *files[1:]], pa.binary()),
                     pa.array(names),
                     pa.array([bytes(1 << 20)] * 20, pa.binary()),
                 ]
@@ -473,14 +337,14 @@ def _parquet(draw: st.DrawFn) -> Case:
         }
     }
     if draw(st.booleans()):
-        said = draw(st.one_of(changed_json(features), _json))
+        said = draw(st.one_of(changed_json(features), json_bytes))
         table = table.replace_schema_metadata({b"huggingface": said})
     stream = io.BytesIO()
     pq.write_table(table, stream, compression=draw(st.sampled_from(["none", "snappy", "gzip"])))
     content = stream.getvalue()
     if draw(st.integers(0, 2)) == 0:
         content = draw(damaged(content))
-    return Case(_audit("data.parquet"), {"data.parquet": content})
+    return Case(audit_of("data.parquet"), {"data.parquet": content})
 
 
 def _is_text(text: str) -> bool:
@@ -511,8 +375,8 @@ def _member(name: str, content: bytes, size: int | None = None, kind: bytes = b"
 def _tars(draw: st.DrawFn) -> Case:
     members = []
     sizes = st.sampled_from([2**80, 2**63, 2**40, -512, -1024, -(2**80), 0, 7])
-    for number, (image, label) in enumerate(zip(*_digits(), strict=True)):
-        members.append([f"{number}.png", _encoded(image, "PNG"), None, b"0"])
+    for number, (image, label) in enumerate(zip(*digits(), strict=True)):
+        members.append([f"{number}.png", encoded(image, "PNG"), None, b"0"])
         members.append([f"{number}.cls", b"%d" % label, None, b"0"])
     for _ in range(draw(st.integers(1, 3))):
         member = draw(st.sampled_from(members))
@@ -527,31 +391,20 @@ def _tars(draw: st.DrawFn) -> Case:
             )
         elif what == "json":
             member[0] = member[0].rpartition(".")[0] + ".json"
-            member[1] = draw(st.one_of(_json, _json.map(lambda text: b'{"label": %s}' % text)))
+            member[1] = draw(
+                st.one_of(json_bytes, json_bytes.map(lambda text: b'{"label": %s}' % text))
+            )
         elif what == "long":
             member[3], member[1] = b"x", b"30 size=999999999999999999999\n" * 2
         else:
-            member[1] = draw(st.one_of(_images(), hostile_texts.map(_bytes), st.binary(max_size=9)))
+            member[1] = draw(
+                st.one_of(_images(), hostile_texts.map(as_bytes), st.binary(max_size=9))
+            )
     content = b"".join(_member(*member) for member in members) + bytes(1024)
     if draw(st.integers(0, 3)) == 0:
         content = draw(damaged(content))
     options = draw(st.sampled_from([(), ("--skip-bad",), ("--skip-bad",), ("--keys", "png,cls")]))
-    return Case(_audit("data.tar", *options), {"data.tar": content})
-
-
-# Manifests of populations
-
-
-@st.composite
-def _populations(draw: st.DrawFn) -> Case:
-    folder = _BUNDLED.parent
-    rows = "".join(
-        f'c{c},{folder}/digits-c{c}.onnx,{folder}/train.npz,"images,labels_c{c}",0.{c},0.{c}\n'
-        for c in (0, 20)
-    )
-    table = draw(changed_table(f"name,model,train_data,keys,gap,size\n{rows}".encode()))
-    options = ("--limit-per-class", "1", "--interpolation-samples", "0", "--neighbor-samples", "0")
-    return Case(("population", "table.csv", *options, "--out", "out"), {"table.csv": table})
+    return Case(audit_of("data.tar", *options), {"data.tar": content})
 
 
 DATA_SOURCES = (
@@ -559,10 +412,6 @@ DATA_SOURCES = (
     Target("idx", _idx()),
     Target("npz", _npz()),
     Target("cifar", _cifar()),
-    Target("manifests", _manifests(), _loose_images),
     Target("parquet", _parquet()),
     Target("webdataset", _tars()),
-    Target("class-lists", _class_lists()),
-    Target("options", _preprocessing_options()),
-    Target("population-manifests", _populations()),
 )

@@ -1,5 +1,6 @@
 """The readers that hostile input is tried on, and where cases that once failed are kept."""
 
+from tools.fuzz.data_lists import DATA_LISTS
 from tools.fuzz.data_sources import DATA_SOURCES
 from tools.fuzz.harness import ROOT, Target
 from tools.fuzz.networks import NETWORKS, WEIGHT_FILES
@@ -21,5 +22,6 @@ TARGETS: dict[str, Target] = {
         POPULATION_TABLES,
         AUDIT_FOLDERS,
         *DATA_SOURCES,
+        *DATA_LISTS,
     )
 }

@@ -70,7 +70,7 @@ class AuditedNetwork:
     name: str
     data_set: str
     noise: str  # "clean", "uniform" or "confusable"
-    level: int  # percent of the labels that were drawn anew, or mistaken
+    level: int  # percent of the labels that were drawn at random, or mistaken
     model: Path
     images: np.ndarray  # uint8 (S, H, W)
     samples: SampleCounts

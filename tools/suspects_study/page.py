@@ -424,7 +424,7 @@ on data left out."""
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="TRAINED AUDITED",
-    help="Measure a population anew; may be repeated, and replaces both tables.",
+    help="Measure a population again; may be repeated, and replaces both tables.",
 )
 def main(folder: Path, out: Path, populations: Sequence[tuple[Path, Path]]) -> None:
     """Write to OUT what the tables in FOLDER say, and print the weights that ship."""

@@ -102,33 +102,13 @@ class TestData(Measure[TestResult]):
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once."""
-        from analyzer import data, runtime
-        from analyzer.measures.whole_network import predict_whole
+        from analyzer import data
+        from analyzer.measures.whole_network import predict_test_data
 
         request, subject = job.request, job.subject
         source = _open(request)
-        preprocessing = data.resolve_preprocessing(
-            source, subject.network.info.inputs[0], request.preprocess
-        )
-        samples = runtime.Samples(
-            indices=np.arange(len(source)),
-            labels=source.labels,
-            load=lambda indices, batch_size: data.batches(
-                source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
-            ),
-        )
-
-        def check_classes(images: np.ndarray, scores: np.ndarray) -> None:
-            if scores.shape[1] > 1:  # else the network gives labels
-                data.check_classes(source, scores.shape[1])
-
-        found = predict_whole(
-            subject.network,
-            subject.extra_inputs,
-            samples,
-            request,
-            progress=job.progress,
-            look=check_classes,
+        found = predict_test_data(
+            subject.network, subject.extra_inputs, source, request, progress=job.progress
         )
         counted = job.found["ablation"].samples
         trained = subject.first_reading.digests(counted.index)
