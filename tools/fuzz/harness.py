@@ -48,7 +48,7 @@ BYTES = 2 << 30  # of resident memory
 _PATIENCE = 6 * SECONDS  # of waiting
 _CODES = (0, 1, 2, 4)
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# What a refused command may leave: to resume from, and of a population what is done and what failed.
+# What a refused command may leave: to resume from; of a population, what is done and what failed.
 _LATE = (".unfinished", ".lock", "audits", "population.csv", "failed.csv")
 
 
