@@ -29,7 +29,7 @@ from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
-from analyzer.runtime.devices import lacks_tf32
+from analyzer.runtime.providers import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]
 

@@ -15,7 +15,7 @@ from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest
 from analyzer.records import Cut
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
-from analyzer.surgery.suffix_forms import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = ["CutNetwork", "Features", "open_network"]
 
