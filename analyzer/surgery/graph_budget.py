@@ -8,7 +8,7 @@ constants other than :data:`_ARITHMETIC`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
-from analyzer.surgery.validation import bytes_of
+from analyzer.surgery.validation import bytes_of, nodes_of
 
 __all__ = ["GraphBudget", "check_fixed_batch", "check_made_tensors", "check_structure"]
 
@@ -71,17 +71,23 @@ def check_structure(path: Path, proto: onnx.ModelProto, budget: GraphBudget) -> 
         ModelError: it has too much of something, or functions that call themselves.
     """
     counted = _count_functions(path, proto)
-    listed = sum(1 for _ in _nodes(proto.graph))
+    listed = expanded = links = deepest = most = 0
+    widest = ""
+    bodies = [proto.graph.node, *(function.node for function in proto.functions)]
+    for number, body in enumerate(bodies):
+        for node, depth in nodes_of(body):
+            if number == 0:
+                listed += 1
+                expanded += counted.get(_key(node), 1) - 1 if counted else 0
+            links += len(node.input)
+            deepest = max(deepest, depth)
+            ends = max(len(node.input), len(node.output))
+            if ends > most:
+                most, widest = ends, node.name or node.op_type
     budget.refuse(path, "has {} nodes", listed, budget.nodes)
-    expanded = sum(_cost(node, counted) - 1 for node in _nodes(proto.graph))
     what = "has functions that add {} nodes where they are called"
     budget.refuse(path, what, expanded, budget.expanded)
-    links = 0
-    for node in _all_nodes(proto):
-        ends = max(len(node.input), len(node.output))
-        name = node.name or node.op_type
-        budget.refuse(path, f"has a node with {{}} inputs or outputs ({name})", ends, budget.inputs)
-        links += len(node.input)
+    budget.refuse(path, f"has a node with {{}} inputs or outputs ({widest})", most, budget.inputs)
     budget.refuse(path, "has {} connections between its nodes", links, budget.links)
     for what, values in (("inputs", proto.graph.input), ("outputs", proto.graph.output)):
         weights = {tensor.name for tensor in proto.graph.initializer}
@@ -89,11 +95,8 @@ def check_structure(path: Path, proto: onnx.ModelProto, budget: GraphBudget) -> 
         budget.refuse(path, f"has {{}} {what}", count, budget.inputs)
     weights_named = len(proto.graph.initializer)
     budget.refuse(path, "has {} initializers", weights_named, 4 * budget.nodes)
-    depth = max(map(_depth, (proto.graph, *_bodies(proto.functions))), default=0)
-    budget.refuse(path, "nests subgraphs {} deep", depth, budget.nesting)
-    total = 0
-    for tensor in proto.graph.initializer:
-        total += bytes_of(tensor)
+    budget.refuse(path, "nests subgraphs {} deep", deepest, budget.nesting)
+    total = sum(map(bytes_of, proto.graph.initializer))
     budget.refuse(path, "has {} bytes of weights", total, budget.weight_bytes)
     return expanded
 
@@ -158,41 +161,6 @@ def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budget: GraphBudg
             budget.refuse(path, what, size_of(value) or 0, budget.batch_elements, hint)
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of its subgraphs."""
-    yield from _with_subgraphs(graph.node)
-
-
-def _with_subgraphs(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for body in _bodies([node]):
-            yield from _with_subgraphs(body.node)
-
-
-def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    yield from _nodes(proto.graph)
-    for function in proto.functions:
-        yield from _with_subgraphs(function.node)
-
-
-def _bodies(holders: Sequence[onnx.NodeProto | onnx.FunctionProto]) -> Iterator[onnx.GraphProto]:
-    """The subgraphs of nodes, or of the nodes of functions."""
-    for holder in holders:
-        nodes = holder.node if isinstance(holder, onnx.FunctionProto) else [holder]
-        for node in nodes:
-            for attr in node.attribute:
-                if attr.type == onnx.AttributeProto.GRAPH:
-                    yield attr.g
-                elif attr.type == onnx.AttributeProto.GRAPHS:
-                    yield from attr.graphs
-
-
-def _depth(graph: onnx.GraphProto) -> int:
-    """How deep subgraphs are nested; protobuf itself reads no more than a few dozen."""
-    return 1 + max(map(_depth, _bodies(graph.node)), default=-1)
-
-
 _FunctionKey = tuple[str, str, str]
 
 
@@ -200,15 +168,11 @@ def _key(node: onnx.NodeProto) -> _FunctionKey:
     return node.domain, node.op_type, node.overload
 
 
-def _cost(node: onnx.NodeProto, counted: dict[_FunctionKey, int]) -> int:
-    return counted.get(_key(node), 1)
-
-
 def _count_functions(path: Path, proto: onnx.ModelProto) -> dict[_FunctionKey, int]:
     """How many nodes each function comes to once those that it calls are expanded."""
     functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
     calls = {
-        key: [_key(node) for node in _with_subgraphs(function.node)]
+        key: [_key(node) for node, _ in nodes_of(function.node)]
         for key, function in functions.items()
     }
     counted: dict[_FunctionKey, int] = {}

@@ -26,7 +26,7 @@ from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
 from analyzer.surgery.graph_budget import GraphBudget, check_made_tensors, check_structure
 from analyzer.surgery.layout import Flow, trace
-from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
     check_file,
     check_sizes,
@@ -106,23 +106,16 @@ def load_network(
     proto = read_model_proto(path)
     expanded = check_structure(path, proto, budget)
     data_files = external_files(path, proto)
-    model = ir.from_proto(proto)
-    ir.external_data.set_base_dir(model.graph, path.parent)
     if custom_ops is None:
-        refuse_unknown_operators(path, model)
+        refuse_unknown_operators(path, proto)
     elif not Path(custom_ops).is_file():
         raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
     check_file(path)
     check_sizes(path, proto)
-    opset = model.opset_imports.get("", 0)
+    opset = _opset(proto)
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
-        model = ir.from_proto(proto)
-    if model.functions:
-        model = _inline_functions(path, proto, model, expanded)
-    _gather_constants(model)
-    refuse_training(path, model)
-    model = infer_shapes(model)
+    model = _read(path, proto, expanded)
     check_made_tensors(path, model, budget)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
@@ -182,9 +175,20 @@ def rewrite_network(
     return load_network(after, custom_ops=network.custom_ops, graph_budget=network.budget.factor)
 
 
+def _read(path: Path, proto: onnx.ModelProto, expanded: int) -> ir.Model:
+    """The model of a file: functions inlined, constants gathered, shapes inferred and settled."""
+    inlined = _inline_functions(path, proto, expanded) if proto.functions else proto
+    inferred = isinstance(inlined, onnx.ModelProto)
+    model = read_with_shapes(inlined) if isinstance(inlined, onnx.ModelProto) else inlined
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    changed = _gather_constants(model)
+    refuse_training(path, model)
+    return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
+
+
 def _inline_functions(
-    path: Path, proto: onnx.ModelProto, model: ir.Model, expanded: int
-) -> ir.Model:
+    path: Path, proto: onnx.ModelProto, expanded: int
+) -> ir.Model | onnx.ModelProto:
     """Put the body of each local function where it is called.
 
     onnx-ir's names are what sites were always called by, but it takes time in proportion to the
@@ -192,8 +196,8 @@ def _inline_functions(
     """
     try:
         if expanded > _MANY_INLINED:
-            return ir.from_proto(onnx.inliner.inline_local_functions(proto))
-        return passes.InlinePass()(model).model
+            return onnx.inliner.inline_local_functions(proto)
+        return passes.InlinePass()(ir.from_proto(proto)).model
     except (ValueError, RuntimeError, ir.passes.PassError) as error:
         raise ModelError(
             f"{path} has functions that cannot be put where they are called: "
@@ -211,11 +215,15 @@ def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> onnx.ModelPr
         ) from None
 
 
-def _gather_constants(model: ir.Model) -> None:
+def _gather_constants(model: ir.Model) -> bool:
     """Make initializers of ``Constant`` nodes, and use initializers instead of copies of them.
 
     The older PyTorch exporter shares equal weights through ``Identity``.
+
+    Returns:
+        Whether shapes may follow from what was gathered that did not before.
     """
+    changed = False
     _lift_tensors(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in tuple(model.graph):
@@ -224,6 +232,8 @@ def _gather_constants(model: ir.Model) -> None:
                 continue
             node.outputs[0].replace_all_uses_with(source)
             model.graph.remove(node, safe=True)
+            changed = True
+    return changed
 
 
 def _lift_tensors(graph: ir.Graph) -> None:
@@ -250,6 +260,11 @@ def _lift_tensors(graph: ir.Graph) -> None:
         graph.register_initializer(initializer)
         value.replace_all_uses_with(initializer)
         graph.remove(node, safe=True)
+
+
+def _opset(proto: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators; 0 where none is named."""
+    return {one.domain: one.version for one in proto.opset_import}.get("", 0)
 
 
 def _tensor_info(value: ir.Value) -> TensorInfo:
