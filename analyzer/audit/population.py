@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer import data, estimation
-from analyzer.audit.folder import key_of
-from analyzer.audit.folder_lock import locked
+from analyzer.audit.folder import key_of, locked
 from analyzer.audit.inputs import open_network
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (

@@ -15,9 +15,9 @@ from analyzer.audit.folder import (
     RESULT_FILES,
     UnfinishedAudit,
     finished_audit,
+    locked,
     read_record,
 )
-from analyzer.audit.folder_lock import locked
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.suspects import (

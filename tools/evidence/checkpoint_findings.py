@@ -22,7 +22,7 @@ from analyzer.estimation import (
     read_population,
 )
 from analyzer.estimation.feature_sets import checked_features
-from analyzer.estimation.intervals import lines_without_each
+from analyzer.estimation.linear_fits import lines_without_each
 from tools.evidence.analysis import Agreement, Transfer, agreement, transfer
 from tools.evidence.findings import BOTH, UNDER, Findings
 from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
