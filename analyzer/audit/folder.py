@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit.class_table import CLASSES
 from analyzer.audit.result_manifest import (
     MANIFEST,
     check_files,
@@ -55,6 +54,7 @@ from analyzer.measures.registry import MEASURES
 
 __all__ = [
     "AUDIT",
+    "CLASSES",
     "REPORT",
     "RESULT_FILES",
     "UnfinishedAudit",
@@ -68,6 +68,7 @@ __all__ = [
 
 AUDIT = "audit.json"
 REPORT = "report.html"
+CLASSES = "classes.csv"
 RESULT_FILES = (
     *(name for measure in MEASURES for name in measure.files),
     CLASSES,
