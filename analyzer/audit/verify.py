@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
-from analyzer.audit.class_table import class_table_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.report import html_of, page_of
+from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit.verdict import judge

@@ -21,8 +21,7 @@ import numpy as np
 
 from analyzer.audit import read_record, run_audit
 from analyzer.audit_options import AuditRequest
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import print_table, warn
+from analyzer.cli.terminal import print_table, show_progress, warn
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
