@@ -16,7 +16,7 @@ from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditC
 from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus_ends, weighted_ends
 from analyzer.json_codec import JSON_NAME
 from analyzer.measures.ablation.measure import Ablation
-from analyzer.measures.margins.margin_features import MARGIN_PREFIX
+from analyzer.measures.margins.distances import MARGIN_PREFIX
 from analyzer.measures.registry import SYMBOLS
 from analyzer.records import GapEstimate
 
