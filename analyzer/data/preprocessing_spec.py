@@ -12,7 +12,7 @@ from pathlib import Path
 
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import DataError
-from analyzer.whole_files import read_text
+from analyzer.files import read_text
 
 __all__ = [
     "CHANNELS",

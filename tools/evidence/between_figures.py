@@ -9,7 +9,7 @@ from analyzer.audit import plots
 from analyzer.audit.html_pages import LIGHT
 from tools.evidence.analysis import IntervalCoverage
 from tools.evidence.findings import BOTH, Findings
-from tools.evidence.sensitivity_findings import Sensitivity
+from tools.evidence.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

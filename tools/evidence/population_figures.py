@@ -20,7 +20,7 @@ from analyzer.estimation import FeatureScores
 from analyzer.measures.ablation import class_quantities
 from analyzer.records import ClassCurves
 from tools.evidence.findings import BOTH, Findings
-from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
+from tools.evidence.notation import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from analyzer.audit import plots
 from analyzer.audit.html_pages import LIGHT
 from tools.evidence.analysis import Agreement, class_scores
 from tools.evidence.findings import Findings
-from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
-from tools.evidence.numbers import number
+from tools.evidence.notation import LEVELS, MARKERS, level_legend, level_name, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

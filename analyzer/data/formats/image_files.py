@@ -17,7 +17,7 @@ from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import index_names, labels_of_values
 from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
-from analyzer.whole_files import read_whole
+from analyzer.files import read_whole
 
 __all__ = ["FOLDER", "MANIFEST", "FileStore", "open_folder", "open_manifest"]
 

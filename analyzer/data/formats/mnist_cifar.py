@@ -21,7 +21,7 @@ from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
 from analyzer.data.source import CompactNames, Source, file_state
 from analyzer.errors import DataError
-from analyzer.whole_files import check_regular, read_text
+from analyzer.files import check_regular, read_text
 
 __all__ = ["CIFAR", "IDX", "open_cifar", "open_idx"]
 
