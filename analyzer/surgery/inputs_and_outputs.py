@@ -148,7 +148,7 @@ def reduce_to_scores(
     images = tuple(name_of(v) for v in network.flow.images)
     model, batch = free_batch(network.model, images)
     if batch is not None:
-        check_fixed_batch(network.path, model.graph, batch, network.budget)
+        check_fixed_batch(network.path, model.graph, batch, network.budgets)
     graph = model.graph
     model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
     passes.RemoveInitializersFromInputsPass()(model)

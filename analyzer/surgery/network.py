@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,11 +20,12 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import ModelError, OutputError
 from analyzer.records import NetworkInfo, TensorInfo
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
-from analyzer.surgery.graph_budget import GraphBudget, check_made_tensors, check_structure
+from analyzer.surgery.graph_budget import check_made_tensors, check_structure
 from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
@@ -68,7 +69,7 @@ class Network:
     info: NetworkInfo
     model: ir.Model
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
-    budget: GraphBudget = field(default_factory=GraphBudget)
+    budgets: Budgets = DEFAULT_BUDGETS
 
     @cached_property
     def flow(self) -> Flow:
@@ -86,7 +87,7 @@ def load_network(
     path: str | os.PathLike[str],
     *,
     custom_ops: str | os.PathLike[str] | None = None,
-    graph_budget: float | None = 1.0,
+    budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Network:
     """Read and check an ONNX file.
 
@@ -94,17 +95,16 @@ def load_network(
         path: The file.
         custom_ops: A library of custom operators, as onnxruntime loads it; with it, operators of
             other domains than ONNX's are taken as they are.
-        graph_budget: How many times the limits of
-            :class:`analyzer.surgery.graph_budget.GraphBudget` it may have; None for no limits.
+        budgets: What it may ask for.
 
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
             missing, it uses an operator that no runtime knows without a plug-in, it is in
             training mode, or larger than its budget.
     """
-    path, budget = Path(path), GraphBudget(graph_budget)
+    path = Path(path)
     proto = read_model_proto(path)
-    expanded = check_structure(path, proto, budget)
+    expanded = check_structure(path, proto, budgets)
     data_files = external_files(path, proto)
     if custom_ops is None:
         refuse_unknown_operators(path, proto)
@@ -116,7 +116,7 @@ def load_network(
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
     model = _read(path, proto, expanded)
-    check_made_tensors(path, model, budget)
+    check_made_tensors(path, model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     if not inputs or not graph.outputs:
@@ -135,7 +135,7 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    return Network(path, info, model, None if custom_ops is None else Path(custom_ops), budget)
+    return Network(path, info, model, None if custom_ops is None else Path(custom_ops), budgets)
 
 
 def runnable_file(network: Network, folder: Path) -> Path:
@@ -172,7 +172,7 @@ def rewrite_network(
     model = ir.from_proto(tool(before))
     model.graph.sort()
     save_model(model, after)
-    return load_network(after, custom_ops=network.custom_ops, graph_budget=network.budget.factor)
+    return load_network(after, custom_ops=network.custom_ops, budgets=network.budgets)
 
 
 def _read(path: Path, proto: onnx.ModelProto, expanded: int) -> ir.Model:

@@ -28,6 +28,7 @@ __all__ = [
     "external_files",
     "first_line",
     "nodes_of",
+    "refuse_damaged_names",
     "refuse_training",
     "refuse_unknown_operators",
     "reports_invalid_file",
@@ -130,6 +131,19 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
             raise ModelError(
                 f"{path} is damaged: the weights {tensor.name} of shape {list(tensor.dims)} hold "
                 f"{len(tensor.raw_data)} bytes instead of {wanted}. Export or copy it again."
+            )
+
+
+def refuse_damaged_names(path: Path, names: Iterable[str | bytes]) -> None:
+    """Refuse names that are not UTF-8, which protobuf gives as bytes.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for name in names:
+        if isinstance(name, bytes):
+            raise ModelError(
+                f"{path} is damaged: the name {name!r} in it is not text. Export or copy it again."
             )
 
 
