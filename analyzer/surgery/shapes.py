@@ -202,22 +202,27 @@ def _take_over(graph: ir.Graph, proto: onnx.GraphProto) -> None:
     infos = {info.name: info for info in (*proto.input, *proto.value_info, *proto.output)}
     for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
         info = infos.get(value.name or "")
-        if info is None:
+        if info is None or info.type.WhichOneof("value") != "tensor_type":
             continue
-        dtype = ir.serde.deserialize_type_proto_for_type(info.type)
-        if dtype is not None and value.dtype != dtype.dtype:
-            value.dtype = dtype.dtype
-        shape = ir.serde.deserialize_type_proto_for_shape(info.type)
-        if shape is not None and len(shape) <= _MOST_AXES and value.shape != shape:
-            value.shape = shape
-    for node, said in zip(graph, proto.node, strict=True):
+        said = info.type.tensor_type
+        if said.elem_type and value.dtype != said.elem_type:
+            value.dtype = ir.DataType(said.elem_type)
+        if said.HasField("shape") and len(said.shape.dim) <= _MOST_AXES:
+            sizes = tuple([_size_said(dim) for dim in said.shape.dim])
+            if dimensions(value) != sizes:
+                value.shape = ir.Shape(sizes)
+    for node, listed in zip(graph, proto.node, strict=True):
         bodies = [
             body
-            for attr in said.attribute
+            for attr in listed.attribute
             for body in ([attr.g] if attr.type == attr.GRAPH else attr.graphs)
         ]
         for inside, body in zip(subgraphs(node), bodies, strict=True):
             _take_over(inside, body)
+
+
+def _size_said(dim: onnx.TensorShapeProto.Dimension) -> _Size:
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
 def _settle_reshapes(graph: ir.Graph) -> bool:
