@@ -316,6 +316,9 @@ def test_odd_networks_end_in_no_traceback(name, write, tmp_path):
             p = GlobalAveragePool(q) f = Flatten(p) y = MatMul(f, v)
         }}"""
     )
+    model = onnx.load(path)
+    model.opset_import.add(domain="com.microsoft", version=1)
+    onnx.save(model, path)
     refused = attempt(path, tmp_path, np.random.default_rng(0))
     if refused is None:
         network = surgery.load_network(path)

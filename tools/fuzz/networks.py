@@ -270,9 +270,9 @@ def _odd(draw: st.DrawFn, new: _Builder, x: str) -> str:
     if kind == "Gelu":
         return new.add(kind, x, domain="com.microsoft")
     if kind == "ReduceMean":
-        return new.add(kind, x, axes=numbers)
+        return new.add(kind, x, axes=numbers or [3])
     if kind == "Transpose":
-        return new.add(kind, x, perm=numbers)
+        return new.add(kind, x, perm=numbers or [0])
     if kind in ("Gather", "Slice"):
         constants = [new.constant(numbers) for _ in range(1 if kind == "Gather" else 4)]
         part = new.add(kind, new.add("Shape", x), *constants)
