@@ -88,9 +88,7 @@ def open_network(
         DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load_network(
-        model, custom_ops=options.custom_ops, graph_budget=options.graph_budget
-    )
+    network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(network, given)
 

@@ -20,6 +20,7 @@ from analyzer.audit.result_manifest import MANIFEST, check_signature, find_fault
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit.verdict import judge
 from analyzer.audit_record import AuditRecord
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import AnalyzerError, AuditFolderError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
@@ -60,7 +61,7 @@ def verify_audit(
     signature: Path | None = None,
     allowed_signers: Path | None = None,
     signer: str | None = None,
-    graph_budget: float | None = 1.0,
+    budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Verification:
     """Hold every file against the manifest, and what follows from the counts against them.
 
@@ -70,7 +71,7 @@ def verify_audit(
         gap_model: file of the gap model, to estimate the gap once more; by default likewise.
         signature, allowed_signers, signer: as of
             :func:`analyzer.audit.result_manifest.check_signature`; None: not checked.
-        graph_budget: how many times the limits for a stranger's graph the network may have.
+        budgets: what the network may ask for.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
@@ -99,7 +100,7 @@ def verify_audit(
         checks.append(Check("contents", False, _what(error)))
         return Verification(tuple(checks), ("What follows from the counts was not checked.",))
     report = _report(folder, record, sound=all(one.passed for one in checks))
-    for one in (report, _model(record, model, graph_budget), _gap(record, gap_model)):
+    for one in (report, _model(record, model, budgets), _gap(record, gap_model)):
         if isinstance(one, Check):
             checks.append(one)
         else:
@@ -209,16 +210,14 @@ def _precision(record: AuditRecord) -> Check:
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
-def _model(
-    record: AuditRecord, model: str | Path | None, graph_budget: float | None
-) -> Check | str:
+def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> Check | str:
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
         return f"The network was not compared: {path} does not exist; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
     from analyzer.surgery import find_site, load_network
 
-    network = load_network(path, graph_budget=graph_budget)
+    network = load_network(path, budgets=budgets)
     info = network.info
     right = f"{path} is the network that was audited."
     if info.sha256 != record.model.sha256:

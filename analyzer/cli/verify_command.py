@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import PATH, graph_budget_option, json_option
+from analyzer.cli.options import PATH, budget_options, json_option
 from analyzer.cli.terminal import print_json, show
 from analyzer.printable import printable
 
@@ -20,7 +20,7 @@ from analyzer.printable import printable
     "--allowed-signers", type=PATH, metavar="FILE", help="Who may sign, as ssh-keygen reads it."
 )
 @click.option("--signer", metavar="IDENTITY", help="Who must have signed.  [default: any who may]")
-@graph_budget_option
+@budget_options
 @json_option
 def command(
     folder: Path,
@@ -29,7 +29,7 @@ def command(
     signature: Path | None,
     allowed_signers: Path | None,
     signer: str | None,
-    graph_budget: float | None,
+    budget: tuple[tuple[str, int | None], ...],
     as_json: bool,
 ) -> int:
     """Check that the audit in FOLDER is whole and that its numbers follow from its counts.
@@ -52,7 +52,7 @@ def command(
         signature=signature,
         allowed_signers=allowed_signers,
         signer=signer,
-        graph_budget=graph_budget,
+        budget=dict(budget),
     )
     if as_json:
         print_json(found.to_dict())
