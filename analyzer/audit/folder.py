@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit.class_table import CLASSES
 from analyzer.audit.result_manifest import (
     MANIFEST,
     check_files,
@@ -59,6 +58,7 @@ from analyzer.measures.registry import MEASURES
 
 __all__ = [
     "AUDIT",
+    "CLASSES",
     "LOCK",
     "REPORT",
     "RESULT_FILES",
@@ -74,6 +74,7 @@ __all__ = [
 
 AUDIT = "audit.json"
 REPORT = "report.html"
+CLASSES = "classes.csv"
 RESULT_FILES = (
     *(name for measure in MEASURES for name in measure.files),
     CLASSES,

@@ -37,10 +37,10 @@ from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.files import read_text
 from analyzer.measures.registry import feature_values
 from analyzer.measures.whole_network import predict_test_data
 from analyzer.records import Progress
-from analyzer.whole_files import read_text
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 

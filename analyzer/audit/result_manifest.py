@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
-from analyzer.files import RUN_AGAIN, read_json, sha256, write_text
+from analyzer.files import RUN_AGAIN, read_json, read_whole, sha256, write_text
 from analyzer.measures.measure import Check
-from analyzer.whole_files import read_whole
 
 __all__ = [
     "MANIFEST",

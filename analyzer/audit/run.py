@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
-from analyzer.audit.class_table import CLASSES, write_class_table
 from analyzer.audit.folder import (
     AUDIT,
+    CLASSES,
     REPORT,
     RESULT_FILES,
     UnfinishedAudit,
@@ -20,7 +20,7 @@ from analyzer.audit.folder import (
 )
 from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.report import html_of, page_of
+from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
 from analyzer.audit.suspects import (
     SUSPECTS,

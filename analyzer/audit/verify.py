@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from analyzer.audit.assemble_record import warnings_of
-from analyzer.audit.class_table import class_table_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.report import html_of, page_of
+from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
 from analyzer.audit.suspects import THUMBNAILS, read_suspects, read_thumbnails, suspect_checks
 from analyzer.audit.verdict import judge
@@ -33,7 +32,7 @@ from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, Draw, Job, check, same
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.records import Progress
-from analyzer.runtime.devices import lacks_tf32
+from analyzer.runtime.providers import lacks_tf32
 
 __all__ = ["Check", "Drawn", "Remeasuring", "Verification", "verify_audit"]
 

@@ -27,13 +27,12 @@ from analyzer.estimation.linear_fits import (
     jackknife_plus_ends,
     weighted_ends,
 )
-from analyzer.files import write_bytes
+from analyzer.files import read_whole, write_bytes
 from analyzer.json_codec import JSON_NAME, JsonSource, decode, encode
 from analyzer.measures.ablation.measure import Ablation
-from analyzer.measures.margins.margin_features import MARGIN_PREFIX
+from analyzer.measures.margins.distances import MARGIN_PREFIX
 from analyzer.measures.registry import FEATURES, SYMBOLS
 from analyzer.records import GapEstimate
-from analyzer.whole_files import read_whole
 
 __all__ = [
     "FittedOn",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,22 @@ def digits():
     return images[chosen], labels[chosen].astype(np.int64)
 
 
+ALONE = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0}
+
+
+def audited(folder, data, model=MODEL, **options):
+    """An audit, by default of the ablation alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        audit_network(model, data, folder, gap_model="none", **{**ALONE, **options})
+    return folder
+
+
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory, digits):
     """An audit of the ablation alone."""
     folder = tmp_path_factory.mktemp("counted") / "audit"
-    only = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0}
-    with pytest.warns(UserWarning):
-        audit_network(MODEL, digits, folder, preprocess="none", gap_model="none", **only)
-    return folder
+    return audited(folder, digits, preprocess="none")
 
 
 @pytest.fixture
@@ -184,19 +193,26 @@ def test_other_data_are_found(folder, digits):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("scale", 0.5), ("mean", [99.0]), ("channels", "rgb"), ("dtype", "int8")]
+    ("field", "value", "refused"),
+    [
+        ("mean", [99.0], False),
+        ("channels", "cmyk", True),
+        ("dtype", "int8", True),
+        ("shape", [1, 9, 9], True),
+        ("std", [0.0], True),
+        ("crop", {"size": [0, 8], "rounding": "down", "fill": [0]}, True),
+    ],
 )
-def test_another_preprocessing_is_found(folder, digits, field, value):
+def test_another_preprocessing_is_found(folder, digits, field, value, refused):
     record = read_record(folder)
     said = {**record.data.preprocessing, field: value}
-    rewrite_record(
-        folder,
-        dataclasses.replace(record, data=dataclasses.replace(record.data, preprocessing=said)),
-    )
-    try:
+    data = dataclasses.replace(record.data, preprocessing=said)
+    rewrite_record(folder, dataclasses.replace(record, data=data))
+    if refused:
+        with pytest.raises(DataError, match=r"data\.preprocessing"):
+            verify_audit(folder, data=digits)
+    else:
         assert "samples run again" in failed(folder, digits)
-    except DataError as error:
-        assert f"data.preprocessing.{field}" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -234,9 +250,7 @@ def test_nothing_is_measured_of_a_folder_that_is_wrong_already(folder, digits):
 
 
 def test_estimated_counts_are_not_counted_again(tmp_path, digits):
-    only = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "tolerance": 0.02}
-    with pytest.warns(UserWarning):
-        audit_network(MODEL, digits, tmp_path, preprocess="none", gap_model="none", **only)
+    audited(tmp_path, digits, preprocess="none", tolerance=0.02)
     found = verify_audit(tmp_path, data=digits)
     assert found.passed
     assert found.drawn is None
@@ -245,9 +259,7 @@ def test_estimated_counts_are_not_counted_again(tmp_path, digits):
 
 @pytest.mark.parametrize("rank", ["selectivity", "random"])
 def test_other_orders_are_worked_out_again(tmp_path, digits, rank):
-    only = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "rank": rank}
-    with pytest.warns(UserWarning):
-        audit_network(MODEL, digits, tmp_path, preprocess="none", gap_model="none", **only)
+    audited(tmp_path, digits, preprocess="none", rank=rank)
     assert failed(tmp_path, digits) == {}
     record = read_record(tmp_path)
     rewrite_record(
@@ -260,15 +272,8 @@ def test_a_network_fixed_to_a_batch_is_counted_again(tmp_path):
     random = np.random.default_rng(0)
     images = random.normal(size=(10, 3, 32, 32)).astype(np.float32)
     labels = np.arange(10) % 2
-    only = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "anyway": True}
-    with pytest.warns(UserWarning):
-        audit_network(
-            FIXTURES / "vgg16-dynamo-fixed.onnx",
-            (images, labels),
-            tmp_path,
-            gap_model="none",
-            **only,
-        )
+    model = FIXTURES / "vgg16-dynamo-fixed.onnx"
+    audited(tmp_path, (images, labels), model, anyway=True)
     assert failed(tmp_path, (images, labels), cells=10) == {}
 
 
@@ -276,9 +281,8 @@ def test_a_network_fixed_to_a_batch_is_counted_again(tmp_path):
 def everything(tmp_path_factory, digits):
     """An audit with every measure and a list of suspects with pictures."""
     folder = tmp_path_factory.mktemp("everything") / "audit"
-    with pytest.warns(UserWarning):
-        audit_network(MODEL, digits, folder, preprocess="none", gap_model="none", margins=True)
-    return folder
+    every = {"interpolation_samples": None, "neighbor_samples": None, "suspects": None}
+    return audited(folder, digits, preprocess="none", margins=True, **every)
 
 
 def test_every_measure_is_measured_again(everything, digits, tmp_path):
