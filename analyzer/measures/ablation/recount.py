@@ -35,7 +35,7 @@ _NEAR = {"float32": 1e-4, "tf32": 1e-2, "fp16": 1e-2}
 _ORDERS = ("descending", "ascending")
 _FEWEST_SAMPLES = 5  # whose counts are counted again, of those there are
 _UNRANKED = 1e-6  # of the greatest activity: where units differ by less, any order of them is right
-_LOGARITHM = 0.02  # that a log-probability may be off, where its size does not allow more
+_LOGARITHM = 0.01  # that small ones may be off, whose network computes them from large ones
 
 
 def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
@@ -166,14 +166,16 @@ class _Baseline:
             if network.whole.answer.kind != "labels":
                 kept.append(keep_scores(scores, labels))
             scale = np.abs(np.nan_to_num(scores.astype(np.float64))).max(axis=1)
-            parts.append((batch.indices, labels, batch.digests, sure, possible, scale))
+            lead = _lead(scores, labels)
+            parts.append((batch.indices, labels, batch.digests, sure, possible, scale, lead))
             activity = network.cut.features(batch.images).activity.astype(np.float64)
             for label in np.unique(labels):
                 before = self._activity.get(int(label), 0.0)
                 self._activity[int(label)] = before + activity[labels == label].sum(axis=0)
             job.progress("network", min(done, len(loaded.indices)), len(loaded.indices))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        self.index, self.label, self.digests, self.sure, self.possible, self.scale = columns
+        self.index, self.label, self.digests, self.sure, self.possible, *more = columns
+        self.scale, self.lead = more  # of the scores; of the best other one over the next
         self.scores = self._sample_scores(kept)
 
     def _check_labels(self, labels: np.ndarray, scores: np.ndarray) -> None:
@@ -230,19 +232,12 @@ class _Baseline:
     def _scores_wrong(self, said: SampleCounts) -> Iterator[str]:
         if self.scores is None:
             return
-        near = self._network.near
-        log, found = said.scores.log_probability, self.scores.log_probability
-        # A logit that is off by one part of its size moves a logarithm by as much.
-        allowed = 10 * near * (self.scale + np.abs(found)) + _LOGARITHM
-        margin = 10 * near * self.scale + 1e-6
+        slack = self._network.near * self.scale + 1e-6
+        stated, found = said.scores, self.scores
         for name, bad in (
-            ("log_probability", np.abs(log.astype(float) - found) > allowed),
-            ("margin", np.abs(said.scores.margin.astype(float) - self.scores.margin) > margin),
-            (
-                "other",
-                (said.scores.other != self.scores.other)
-                & (np.abs(said.scores.margin.astype(float) - self.scores.margin) > 0),
-            ),
+            ("log_probability", _apart(stated.log_probability, found.log_probability, slack)),
+            ("margin", _apart(stated.margin, found.margin, slack)),
+            ("other", (stated.other != found.other) & (self.lead > slack)),
         ):
             for place in np.flatnonzero(bad):
                 yield (
@@ -417,6 +412,22 @@ class _Recount:
         for batch in loaded.load(indices, size):
             yield places[at : at + len(batch)], batch.images
             at += len(batch)
+
+
+def _lead(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How far the best score but the label's is above the next; endless without one, (B,)."""
+    others = np.nan_to_num(scores.astype(np.float64))
+    if others.shape[1] < 3:
+        return np.full(len(others), np.inf)
+    others[np.arange(len(others)), labels] = -np.inf
+    top = np.sort(others, axis=1)
+    return top[:, -1] - top[:, -2]
+
+
+def _apart(stated: np.ndarray, found: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """Where numbers differ by more than rounding: of scores, or of their logarithms."""
+    distance = np.abs(stated.astype(np.float64) - found)
+    return distance > slack + _LOGARITHM * np.maximum(1, np.abs(found) / 10)
 
 
 def _between(least: Any, most: Any) -> str:
