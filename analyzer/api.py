@@ -450,17 +450,24 @@ def verify_audit(
         allowed_signers=None if allowed_signers is None else Path(allowed_signers),
         signer=signer,
         graph_budget=graph_budget,
-        remeasuring=None if data is None else _remeasuring(data, remeasuring),
+        remeasuring=_remeasuring(data, remeasuring),
         progress=progress,
     )
 
 
-def _remeasuring(data: Data, options: Mapping[str, Any]) -> "Remeasuring":
+def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring | None":
     from analyzer.audit import Remeasuring
 
     names = [field.name for field in fields(Remeasuring)]
     if unknown := [name for name in options if name not in names]:
         raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(names)}.")
+    if data is None:
+        if Remeasuring(data="", **options) != Remeasuring(data=""):
+            raise DataError(
+                f"{', '.join(map(parameter, names[1:]))} say how an audit is measured again: name "
+                f"its training data with {parameter('data')}."
+            )
+        return None
     samples = zoo_entry(data) if isinstance(data, str | Path) else None
     if samples is None:
         return Remeasuring(data=_given(data), **options)

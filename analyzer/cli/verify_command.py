@@ -14,8 +14,7 @@ from analyzer.cli.options import (
     progress_option,
     remeasuring_options,
 )
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import print_json, show
+from analyzer.cli.terminal import print_json, show, show_progress
 from analyzer.option_fields import parse_part
 from analyzer.printable import printable
 
