@@ -1,7 +1,6 @@
 """An audit from the ONNX file and the training data to the folder that people keep."""
 
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from analyzer.audit.folder import (
     read_record,
     write_record,
 )
-from analyzer.audit.inputs import AuditInputs, find_inputs, look_first
+from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
@@ -44,7 +43,6 @@ from analyzer.errors import (
 from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.measures.sample_images import SampleImages
 from analyzer.option_fields import identity_of, options_of
 from analyzer.records import Progress
 from analyzer.runtime.batching import OutOfMemory
@@ -125,7 +123,7 @@ class _Work:
         self._request, self._finished, self._unfinished = request, finished, unfinished
         self._subject, self._progress = inputs.subject, progress
         self._results: dict[str, Any] = {}
-        images = _images(request, inputs.subject, progress)
+        images = open_images(request, inputs.subject, progress)
         key = inputs.subject.key
 
         def job(name: str) -> Job:
@@ -238,22 +236,6 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     named = request.gap_model_named and inputs.gap_model
     taken = set(inputs.gap_model.features if inputs.gap_model and named else ())
     return [measure for measure in MEASURES if taken & set(measure.features)]
-
-
-def _images(
-    request: AuditRequest, subject: Subject, progress: Progress
-) -> Callable[[], SampleImages]:
-    """The images of the samples, read when they are first asked for."""
-
-    @functools.cache
-    def opened() -> SampleImages:
-        return SampleImages.open(
-            subject.samples(skip_bad=request.skip_bad),
-            memory=request.memory // 2,
-            progress=progress,
-        )
-
-    return opened
 
 
 @contextlib.contextmanager
