@@ -15,8 +15,15 @@ import numpy as np
 import onnxruntime
 
 from analyzer.audit import read_record
-from analyzer.audit.class_gaps import profiles_of_folder
-from analyzer.estimation import ClassesOfNetwork, write_population_classes
+from analyzer.estimation import (
+    ClassesOfNetwork,
+    ClassProfiles,
+    class_profiles,
+    write_population_classes,
+)
+from analyzer.files import read_arrays
+from analyzer.measures.ablation import read_samples
+from analyzer.measures.neighbors import LAYERS
 from model_zoo.optimization import as_input
 from model_zoo.training import find_population, population_data
 
@@ -26,7 +33,7 @@ _AT_ONCE = 500  # test images
 def classes_of_networks(
     trained: Path, audited: Path, data: Path | None = None
 ) -> Iterator[ClassesOfNetwork]:
-    """The classes of each network that has an audit with both measures, by name.
+    """The classes of each audited network, by name.
 
     Args:
         trained: folder of the networks.
@@ -36,10 +43,7 @@ def classes_of_networks(
     test = population_data(find_population(trained.name), data).test
     images = as_input(test.images).numpy()
     for audit in sorted(path.parent for path in (audited / "audits").glob("*/audit.json")):
-        record = read_record(audit)
-        profiles = profiles_of_folder(audit, record)
-        if not len(profiles.index):
-            continue
+        profiles = _profiles(audit)
         right = _named(trained / f"{audit.name}.onnx", images) == test.labels
         own = [test.labels == index for index in profiles.index.tolist()]
         yield ClassesOfNetwork(
@@ -48,6 +52,18 @@ def classes_of_networks(
             test_samples=np.array([one.sum() for one in own]),
             test_correct=np.array([(right & one).sum() for one in own]),
         )
+
+
+def _profiles(audit: Path) -> ClassProfiles:
+    samples = read_samples(audit)
+    votes = read_arrays(audit / "neighbors.npz", ["agreement"])
+    return class_profiles(
+        samples.label,
+        samples.scores.margin,
+        votes["agreement"][LAYERS.index("two_thirds")],
+        read_arrays(audit / "interpolation.npz", ["hold"])["hold"],
+        {one.index: one.accuracy for one in read_record(audit).classes},
+    )
 
 
 def _named(model: Path, images: np.ndarray) -> np.ndarray:

@@ -199,8 +199,8 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
         )
     worst = [one for one in result.worst_first if one.gap is not None][:_WORST]
     if worst:
-        said = ", ".join(f"{one.name} {one.gap:z.2f}" for one in worst)
-        yield "classes", f"the largest estimated gaps have {said}"
+        said = ", ".join(f"{one.name} ({one.gap:z.2f})" for one in worst)
+        yield "classes", f"largest estimated gaps: {said}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
     if result.suspects:
