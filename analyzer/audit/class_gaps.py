@@ -144,7 +144,7 @@ def _estimated(
             f"{' and '.join(lacking)} {'was' if len(lacking) == 1 else 'were'} not measured."
         )
     told = [one for one in plain if len(one.sureness) == TENTHS]
-    gaps: dict[int, dict[str, float]] = {}
+    gaps: dict[int, tuple[float, float, float]] = {}
     if told:
         found = gap_model.class_line.estimate(
             estimation.ClassProfiles(
@@ -157,12 +157,12 @@ def _estimated(
             inside=record.gap.inside_range,
         )
         rows = zip(found.estimate.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
-        gaps = {
-            one.index: dict(zip(_GAP, row, strict=True))
-            for one, row in zip(told, rows, strict=True)
-        }
-    classes = tuple(replace(one, **gaps.get(one.index, {})) for one in plain)
-    return classes, _untold([one for one in classes if one.gap is None])
+        gaps = {one.index: row for one, row in zip(told, rows, strict=True)}
+    classes = []
+    for one in plain:
+        gap, low, high = gaps.get(one.index, (None, None, None))
+        classes.append(replace(one, gap=gap, gap_low=low, gap_high=high))
+    return tuple(classes), _untold([one for one in classes if one.gap is None])
 
 
 def _untold(classes: Sequence[ClassRecord]) -> str:

@@ -113,7 +113,9 @@ def class_profiles(
         accuracy: on the training samples, by class.
     """
     # As files keep them, so that what is read says the same.
-    margin, agreement, hold = (np.float32(values) for values in (margin, agreement, hold))
+    margin, agreement, hold = (
+        np.asarray(values, np.float32) for values in (margin, agreement, hold)
+    )
     known = np.isfinite(margin) & np.isfinite(agreement) & np.isfinite(hold)
     classes, samples = np.unique(labels, return_counts=True)
     told = np.array([(known & (labels == one)).sum() for one in classes], np.int64)
