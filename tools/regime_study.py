@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.files import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
-from model_zoo.recipes import PopulationSpec, Recipe, recipes
+from model_zoo.populations import PopulationSpec, Recipe, recipes
 from model_zoo.training import one_thread, population_data
 
 __all__ = ["Cell", "cells", "of_classes", "study"]

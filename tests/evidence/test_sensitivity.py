@@ -14,8 +14,7 @@ from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import AREA
 from tools.evidence import sensitivity
-from tools.evidence.sensitivity import VARIATIONS, main, study
-from tools.evidence.sensitivity_findings import sensitivities
+from tools.evidence.sensitivity import VARIATIONS, main, sensitivities, study
 from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table
 
 LIMIT = 8

@@ -6,10 +6,16 @@ from trained_digits import trained_digits
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
-from tools.evidence import sample_scores, single_samples
-from tools.evidence.sample_findings import sample_findings, samples_figure
-from tools.evidence.sample_scores import CLEANLAB, has_cleanlab, measured
-from tools.evidence.single_samples import main, study
+from tools.evidence import single_samples
+from tools.evidence.single_samples import (
+    CLEANLAB,
+    has_cleanlab,
+    main,
+    measured,
+    sample_findings,
+    samples_figure,
+    study,
+)
 from tools.evidence.tables import EVIDENCE, Table, read_table
 
 TABLES = sorted(EVIDENCE.glob("samples-*.csv"))
@@ -82,8 +88,7 @@ def test_networks_are_measured_once(trained, tmp_path, monkeypatch):
 
 
 def test_without_cleanlab_its_scores_are_left_out(trained, tmp_path, monkeypatch, capsys):
-    for module in (sample_scores, single_samples):
-        monkeypatch.setattr(module, "has_cleanlab", lambda: False)
+    monkeypatch.setattr(single_samples, "has_cleanlab", lambda: False)
     table = tmp_path / "samples.csv"
     assert main([str(trained), str(tmp_path / "audits"), "--out", str(table)]) == 0
     said = capsys.readouterr()

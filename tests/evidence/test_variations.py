@@ -6,13 +6,14 @@ import pytest
 from analyzer.estimation import CONDITION_COLUMNS, AuditConditions, PopulationTable, fit_population
 from analyzer.measures.ablation import CURVE_FEATURES
 from tools.evidence.tables import EVIDENCE, read_table
-from tools.evidence.variation_figures import features_figure, verdicts_figure
 from tools.evidence.variations import (
     NOT_REACHED,
+    features_figure,
     judgement,
     own_setting,
     variations,
     verdicts,
+    verdicts_figure,
 )
 
 OWN = AuditConditions(

@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from model_zoo.populations import POPULATIONS
-from model_zoo.recipes import recipes
+from model_zoo.populations import POPULATIONS, recipes
 
 
 @pytest.fixture(scope="module")

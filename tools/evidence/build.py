@@ -26,7 +26,7 @@ from model_zoo.bundled import BUNDLED, GAP_MODEL
 from tools import left_out_populations
 from tools.evidence import between_figures, checkpoints, population_figures
 from tools.evidence.analysis import FEWEST, r_interval
-from tools.evidence.checkpoint_findings import (
+from tools.evidence.checkpoints import (
     FEATURES,
     CheckpointFindings,
     checkpoint_findings,
@@ -35,25 +35,25 @@ from tools.evidence.checkpoint_findings import (
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.corrupted_classes import FRACTION, SHARE, Detection, detections
 from tools.evidence.findings import Findings, population_findings
-from tools.evidence.levels import level_name
-from tools.evidence.numbers import number
+from tools.evidence.notation import level_name, number
 from tools.evidence.regimes import SEED, Regime, regimes, regimes_figure
-from tools.evidence.sample_findings import SampleFindings, sample_findings, samples_figure
-from tools.evidence.sensitivity_findings import Sensitivity, sensitivities
+from tools.evidence.sensitivity import Sensitivity, sensitivities
 from tools.evidence.single_classes import ClassFindings, class_findings, classes_gap_figure
+from tools.evidence.single_samples import SampleFindings, sample_findings, samples_figure
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path
 from tools.evidence.transfers import FEW, Matrix, few, transfer_figure, transfer_matrices
 from tools.evidence.turning_points import TurningPoint, turning_points
-from tools.evidence.variation_figures import features_figure, verdicts_figure
 from tools.evidence.variations import (
     CORRUPTIONS,
     POPULATION,
     WORSE,
     Variation,
+    features_figure,
     judgement,
     own_setting,
     variations,
     verdicts,
+    verdicts_figure,
 )
 from tools.suspects_study.page import NETWORKS, worst_first
 

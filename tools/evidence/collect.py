@@ -26,7 +26,7 @@ from analyzer.measures.ablation import compute_curve_features, read_curves, read
 from analyzer.records import ClassCurves
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
-from model_zoo.population_folder import TRAIN_DATA, Result, read_result
+from model_zoo.training import TRAIN_DATA, Result, read_result
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table
 from tools.evidence.turning_points import turning_cells

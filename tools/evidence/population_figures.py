@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from analyzer.estimation import FeatureScores
 from analyzer.measures.ablation import class_quantities
 from analyzer.records import ClassCurves
 from tools.evidence.findings import BOTH, Findings
-from tools.evidence.levels import LEVELS, MARKERS, level_legend, level_name
+from tools.evidence.notation import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table
 
 if TYPE_CHECKING:

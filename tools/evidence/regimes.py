@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
-from tools.evidence.levels import LEVELS, MARKERS, level_name
+from analyzer.audit.html_pages import LIGHT
+from tools.evidence.notation import LEVELS, MARKERS, level_name
 from tools.evidence.tables import Table
 
 if TYPE_CHECKING:

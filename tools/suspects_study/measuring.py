@@ -28,9 +28,9 @@ from analyzer.measures.ablation import read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.neighbors import NEIGHBORS_FILE
 from analyzer.records import SampleCounts
-from model_zoo.population_folder import TRAIN_DATA, Result, read_result
+from model_zoo.training import TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
-from tools.evidence.sample_scores import has_cleanlab, measured, suspicions
+from tools.evidence.single_samples import has_cleanlab, measured, suspicions
 from tools.suspects_study.fitting import (
     AGREEMENT_PARTS,
     HOLD_PARTS,

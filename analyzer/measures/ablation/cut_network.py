@@ -25,7 +25,7 @@ from analyzer.records import Cut
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
-from analyzer.surgery.suffix_forms import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = [
     "CheckedNetwork",

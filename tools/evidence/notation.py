@@ -1,4 +1,4 @@
-"""One colour and one marker a corruption level, the same in every figure.
+"""How numbers and corruption levels are written and drawn, the same on every page.
 
 The colours are a ramp of plasma, ordered in lightness, so that it holds in every form of colour
 blindness and in gray; its palest fifth, hard to see on white, is left out.
@@ -8,10 +8,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["LEVELS", "MARKERS", "level_legend", "level_name"]
+__all__ = ["LEVELS", "MARKERS", "level_legend", "level_name", "number"]
+
+_MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for readers; a dash where there is none."""
+    if value is None or np.isnan(value):
+        return "–"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", _MINUS)  # + 0.0: no −0.00
+
 
 LEVELS: Mapping[float, str] = MappingProxyType(
     {

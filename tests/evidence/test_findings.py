@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tools.evidence.analysis import agreement
-from tools.evidence.slices import slices
+from tools.evidence.findings import slices
 from tools.evidence.tables import Table
 
 N, REPETITIONS = 40, 3
