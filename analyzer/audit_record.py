@@ -68,16 +68,19 @@ class SiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClassRecord:
-    """One class: accuracy with nothing removed, and its sparsity quantities (Eq. 2 to 5)."""
+    """One class: accuracy with nothing removed, and its sparsity quantities (Eq. 2 to 5).
+
+    Those are None where the network has no site.
+    """
 
     index: int
     name: str
     samples: int
     accuracy: float
-    n0: int
-    n0_r: int
-    zeta: float
-    kappa: float
+    n0: int | None
+    n0_r: int | None
+    zeta: float | None
+    kappa: float | None
     chance_reached: bool
     flags: tuple[str, ...] = ()  # sentences
     gap: float | None = None  # estimated, of the class; null where there is none
@@ -184,12 +187,12 @@ class AuditRecord:
 
     model: ModelRecord
     data: DataRecord
-    site: SiteRecord
+    site: SiteRecord | None  # None where no tensor can be masked: nothing was removed
     settings: Mapping[str, Any]  # every option in force, JSON values
     chance: float  # the chance level in use
     accuracy: float  # of all samples, with nothing removed
-    zeta: float  # Eq. 6
-    kappa: float  # Eq. 6
+    zeta: float | None  # Eq. 6; None without a site
+    kappa: float | None  # Eq. 6; likewise
     classes: tuple[ClassRecord, ...]
     gap: GapRecord | None  # None without a gap model, or where it cannot estimate
     device: DeviceRecord
@@ -227,6 +230,11 @@ class AuditRecord:
     def worst_first(self) -> list[ClassRecord]:
         """The classes by estimated gap, the greatest first; those without one last, by index."""
         return sorted(self.classes, key=lambda one: (one.gap is None, -(one.gap or 0.0), one.index))
+
+    @property
+    def channels(self) -> int:
+        """M, 0 without a site."""
+        return 0 if self.site is None else self.site.channels
 
     @property
     def rank(self) -> str:

@@ -39,6 +39,7 @@ from analyzer.errors import (
     AuditFolderError,
     DataError,
     ModelError,
+    SiteError,
     parameter,
 )
 from analyzer.files import write_text
@@ -86,6 +87,11 @@ def run_audit(
     inputs = find_inputs(request)
     needed = _needed(request, inputs)
     for measure in needed:
+        if measure.name == "ablation" and inputs.subject.site is None:
+            raise SiteError(
+                f"{inputs.subject.no_site} The gap model needs features of a site; take another "
+                f"with {parameter('gap_model')}."
+            )
         request = measure.asked_for(request)
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
         replacing = request.fresh and not completed
@@ -99,7 +105,8 @@ def run_audit(
         work = _Work(request, inputs, finished, unfinished, progress, say)
         results, fields = work.measure(needed)
         _check_data(inputs.subject, results["ablation"])
-        evidence = evidence_of(results, inputs.subject.site.channels)
+        site = inputs.subject.site
+        evidence = evidence_of(results, 0 if site is None else site.channels)
         classes = with_sureness(fields["classes"], evidence.samples, evidence.votes, evidence.hold)
         fields = {**fields, "classes": classes, "doubtful_labels": evidence.doubtful}
         result = make_record(
@@ -163,6 +170,8 @@ class _Work:
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(self._jobs[measure.name])
         unmeasured: dict[str, str] = {}
+        if self._subject.site is None:
+            unmeasured["ablation"] = self._subject.no_site
         for measure in wanted:
             try:
                 if measure in missing:
@@ -311,14 +320,14 @@ def _finished(
 
 def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) -> str:
     """In what the key of a finished audit is another, in words."""
-    site = subject.site
+    sites = [one and (one.tensor, one.axis) for one in (found.site, subject.site)]
     differs = {
         "the network": found.model.sha256 != subject.network.info.sha256,
-        "the site": (found.site.tensor, found.site.axis) != (site.tensor, site.axis),
+        "the site": sites[0] != sites[1],
         "the preprocessing": found.data.preprocessing != subject.preprocessing.to_dict(),
     }
     settings = request.settings()
-    names = [*identity_of(request), *(["chance"] if request.tolerance else [])]
+    names = [*identity_of(request), "groups", *(["chance"] if request.tolerance else [])]
     for name in names:
         differs[parameter(name)] = found.settings.get(name) != settings[name]
     now = installed_versions()

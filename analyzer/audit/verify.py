@@ -25,7 +25,7 @@ from analyzer.audit.verdict import judge
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
-from analyzer.errors import AnalyzerError, AuditFolderError, parameter
+from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.json_codec import JsonSource, decode
@@ -33,7 +33,7 @@ from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, Draw, Job, check, same
 from analyzer.measures.registry import MEASURES, feature_values
-from analyzer.records import Progress
+from analyzer.records import Progress, Site
 from analyzer.runtime.providers import lacks_tf32
 
 __all__ = ["Check", "Drawn", "Remeasuring", "Verification", "verify_audit"]
@@ -328,7 +328,7 @@ def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> C
     wrongs = _differences(record.model, info, ("bytes", "producer", "opset"), "model")
     asked = record.settings
     try:
-        site = find_site(
+        site: Site | None = find_site(
             network,
             asked.get("site"),
             at=asked.get("at", "activation"),
@@ -336,10 +336,14 @@ def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> C
             output=asked.get("output"),
         )
     except (AnalyzerError, TypeError, ValueError) as error:
-        wrongs.append(f"The settings do not name a site of {path}: {error}")
-    else:
-        names = ("tensor", "axis", "channels", "kind", "operator")
+        site = None
+        if record.site is not None or not isinstance(error, SiteError):
+            wrongs.append(f"The settings do not name a site of {path}: {error}")
+    names = ("tensor", "axis", "channels", "kind", "operator")
+    if site is not None and record.site is not None:
         wrongs += _differences(record.site, site, names, "site")
+    elif site is not None:
+        wrongs.append(f"audit.json names no site, the network gives {site.tensor!r}.")
     return check("model", wrongs, right)
 
 

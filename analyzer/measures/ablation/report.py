@@ -20,6 +20,7 @@ __all__ = [
     "Point",
     "RankingWords",
     "ScatterFigure",
+    "class_table_section",
     "curve_figure",
     "report_section",
     "scatter_figure",
@@ -221,6 +222,15 @@ _WORDS = {
 }
 
 
+def class_table_section() -> ReportSection:
+    """The table of the classes, which is all that a network without a site shows."""
+    return ReportSection(
+        links=(("table", "Classes"),),
+        template=Path(__file__).parent / "class_table.html.jinja",
+        values={},
+    )
+
+
 def report_section(folder: Path, record: AuditRecord) -> ReportSection:
     """Compute what the section shows.
 
@@ -234,9 +244,9 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
         raise AuditFolderError(
             f"{CURVES} and audit.json name different classes; they are of two audits."
         )
-    if len(curves[0].order) != record.site.channels:
+    if len(curves[0].order) != record.channels:
         raise AuditFolderError(
-            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.site.channels}; "
+            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.channels}; "
             "they are of two audits."
         )
     _check_values(record)
@@ -287,7 +297,7 @@ def _check_values(record: AuditRecord) -> None:
             removed.append((f"classes[{number}].{name}", getattr(entry, name)))
     for values, least, most in (
         ([*shares, ("chance", record.chance)], 0, 1),
-        (removed, 0, record.site.channels),
+        (removed, 0, record.channels),
         (gaps, -1, 1),
     ):
         for name, value in values:
