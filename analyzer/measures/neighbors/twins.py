@@ -49,6 +49,7 @@ _LOOKED_AT = 5  # nearest ones at each layer that may be twins
 _FEWEST = 100  # samples that can tell what is usual
 _SPREAD_OVER = 500  # samples that tell what is usual
 _GRID = 2.0**20  # 1 − r is rounded to 1 / _GRID
+_SHIFTED = 6  # pixels of a side along which pictures are shifted, at least
 _PAIRS = 4096  # at once
 _LISTED = 50  # conflicts in audit.json
 
@@ -107,7 +108,7 @@ def picture_distances(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _steps(length: int) -> tuple[int, ...]:
-    return (-1, 0, 1) if length > 2 else (0,)
+    return (-1, 0, 1) if length >= _SHIFTED else (0,)
 
 
 def _crop(rows: int, columns: int, y: int, x: int) -> tuple[slice, slice, slice]:
