@@ -88,7 +88,10 @@ def test_in_simple_data_few_are_near_by_chance(shape):
 
 
 def test_of_few_samples_or_equal_ones_none_are_twins():
-    assert len(twins_among(np.concatenate([DIGITS[:40], noisy(DIGITS[:40])]))) == 0
+    assert len(twins_among(DIGITS[:30])) == 0
+    few = np.concatenate([DIGITS[:30], DIGITS[:2] // 2 + 5])
+    assert twins_among(few).tolist() == [[0, 30], [1, 31]]
+    assert len(twins_among(few[[*range(18), 30, 31]])) == 0
     assert len(twins_among(np.ones((150, 8, 8), np.uint8))) == 0
 
 
