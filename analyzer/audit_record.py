@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analyzer.errors import AuditFolderError, parameter
+
 __all__ = [
     "SCHEMA",
     "AuditRecord",
@@ -26,6 +28,7 @@ __all__ = [
     "SiteRecord",
     "ToleranceRecord",
     "VerdictRecord",
+    "quantity",
 ]
 
 SCHEMA = 1
@@ -89,6 +92,20 @@ class ClassRecord:
     # Of its samples, how many lie in each tenth of all samples in the order of how sure the network
     # is of them, the least sure first; empty where that is not known.
     sureness: tuple[int, ...] = ()
+
+
+def quantity(value: float | None) -> float:
+    """A sparsity quantity of a network or class that has a site.
+
+    Raises:
+        AuditFolderError: it is null.
+    """
+    if value is None:
+        raise AuditFolderError(
+            "audit.json names a site, and a quantity of its units is null. Replace the folder with "
+            f"an audit with {parameter('fresh', True)}."
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit.folder import finished_audit
-from analyzer.audit_record import AuditRecord, ClassRecord
+from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.records import SampleCounts
@@ -211,7 +211,7 @@ class _Paired:
             elif a.rank != b.rank:
                 continue
             elif name == "kappa":
-                said = b.kappa - a.kappa, self._kappas[1] - self._kappas[0]
+                said = quantity(b.kappa) - quantity(a.kappa), self._kappas[1] - self._kappas[0]
                 judged = ~self._crossing()
             whole, each = _noise_of(
                 weights, self._counts, said, means[:, place], drawn[:, :, place], judged
@@ -437,7 +437,8 @@ def compare_audits(
     gap = None
     if comparable and a.gap and b.gap and a.gap.gap_model == b.gap.gap_model:
         gap = Change(a.gap.estimate, b.gap.estimate)
-    zeta, kappa = Change(a.zeta, b.zeta), Change(a.kappa, b.kappa)
+    zeta = Change(quantity(a.zeta), quantity(b.zeta))
+    kappa = Change(quantity(a.kappa), quantity(b.kappa))
     return Comparison(
         before=a.model.path,
         after=b.model.path,
@@ -467,8 +468,8 @@ def _class_changes(
                 index=entry.index,
                 name=entry.name,
                 accuracy=Change(old.accuracy, entry.accuracy),
-                zeta=Change(old.zeta, entry.zeta),
-                kappa=Change(old.kappa, entry.kappa),
+                zeta=Change(quantity(old.zeta), quantity(entry.zeta)),
+                kappa=Change(quantity(old.kappa), quantity(entry.kappa)),
                 noise=noise.get(entry.index, {}),
             )
 

@@ -279,8 +279,10 @@ def check(name: str, wrong: Sequence[str], right: str) -> Check:
     return Check(name, False, wrong[0] + further)
 
 
-def same(said: float, found: float) -> bool:
+def same(said: float | None, found: float | None) -> bool:
     """Whether a number of the record is what was found, but for printing."""
+    if said is None or found is None:
+        return said is found
     return math.isclose(said, found, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 

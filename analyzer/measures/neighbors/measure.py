@@ -508,9 +508,7 @@ def _faults(
     for layer, errors in zip(said.layers, _errors(votes, labels, hold), strict=True):
         for name, found in zip(("error", "trusted_error"), errors, strict=True):
             stated = getattr(layer, name)
-            if (stated is None) != (found is None) or (
-                stated is not None and found is not None and not same(stated, found)
-            ):
+            if not same(stated, found):
                 wrong.append(
                     f"'{name}' at {layer.name!r} is {stated} in audit.json, "
                     f"{NEIGHBORS_FILE} gives {found}."

