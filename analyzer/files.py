@@ -1,9 +1,13 @@
-"""Files that appear whole or not at all, and the same content always as the same bytes."""
+"""Files: written whole or not at all, and the same content as the same bytes; read within budgets.
+
+Of a stranger's files only regular ones are read, and no more of them than the budget allows.
+"""
 
 import hashlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -14,19 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
-from analyzer.whole_files import check_regular, read_whole
 
 __all__ = [
     "RUN_AGAIN",
     "aside",
     "check_names",
+    "check_regular",
     "integers",
     "make_parents",
     "prepare_folder",
     "read_arrays",
     "read_json",
+    "read_text",
+    "read_whole",
     "sha256",
     "write_arrays",
     "write_bytes",
@@ -223,3 +229,51 @@ def _unreadable(path: Path, error: OSError) -> AuditFolderError:
     if isinstance(error, FileNotFoundError):
         return AuditFolderError(f"{path} does not exist; name a folder that an audit has written.")
     return AuditFolderError(f"{path} cannot be read: {error.strerror or error}.")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file: a pipe or a device would never end.
+
+    Raises:
+        DataError: it is not; the message wants the file's name before it.
+        OSError: there is no such file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError("is not a regular file")
+
+
+def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: not a regular file, or too large; the message wants the file's name before it.
+        OSError: it cannot be read.
+    """
+    check_regular(path)
+    size = path.stat().st_size
+    if excess := budgets.excess_of_file(path, size):
+        raise DataError(f"is {size:,} bytes large, {excess}")
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def read_text(path: Path, budgets: Budgets, what: str) -> str:
+    """The text of a UTF-8 file.
+
+    Args:
+        path: of the file.
+        budgets: what it may ask for.
+        what: it is, as errors begin: "The class list".
+
+    Raises:
+        DataError: it cannot be read, or is something else.
+    """
+    try:
+        return read_whole(path, budgets).decode("utf-8-sig")
+    except DataError as error:
+        raise DataError(f"{what} {path} {error.message}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} {path} is not UTF-8 text ({error.reason}).") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{what} {path} cannot be read ({reason}).") from error

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.class_table import write_class_table
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record, write_record
-from analyzer.audit.report import html_of, page_of
+from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import json
 import os
 import zipfile
 
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AuditFolderError, OutputError
-from analyzer.files import aside, read_arrays, sha256, write_arrays, write_bytes, write_json
+from analyzer.files import (
+    aside,
+    prepare_folder,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_bytes,
+    write_json,
+)
 
 
 def test_aside_replaces_the_file_only_once_it_is_whole(tmp_path):
@@ -47,14 +56,15 @@ def test_json_without_a_number_is_refused_and_nothing_left(tmp_path):
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_the_same_arrays_give_the_same_bytes(compressed, tmp_path):
-    arrays = {"order": np.arange(6).reshape(2, 3), "name": np.array("digits")}
-    for name in ("one.npz", "other.npz"):
-        write_arrays(tmp_path / name, arrays, compressed=compressed)
-    assert sha256(tmp_path / "one.npz") == sha256(tmp_path / "other.npz")
-    with np.load(tmp_path / "one.npz") as read:
-        for name, value in arrays.items():
-            np.testing.assert_array_equal(read[name], value)
+def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, compressed):
+    arrays = {"b": np.arange(5), "a": np.ones((2, 3), np.float32)}
+    write_arrays(tmp_path / "one.npz", arrays, compressed=compressed)
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    write_arrays(tmp_path / "two.npz", arrays, compressed=compressed)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    with np.load(tmp_path / "one.npz") as found:
+        assert found.files == ["b", "a"]
+        np.testing.assert_array_equal(found["a"], arrays["a"])
 
 
 def test_arrays_that_no_audit_writes_are_not_decompressed(tmp_path):
@@ -67,3 +77,55 @@ def test_arrays_that_no_audit_writes_are_not_decompressed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(AuditFolderError, match="decompresses to 2,000,000,000 bytes"):
         read_arrays(path)
+
+
+def test_prepare_folder_makes_parents_and_leaves_them_empty(tmp_path):
+    folder = prepare_folder(tmp_path / "a" / "b")
+    assert os.listdir(folder) == []
+
+
+def test_prepare_folder_refuses_a_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(AuditFolderError, match="is a file, not a folder"):
+        prepare_folder(tmp_path / "out")
+    with pytest.raises(AuditFolderError, match="cannot be written: Not a directory"):
+        prepare_folder(tmp_path / "out" / "deeper")
+
+
+def test_json_is_strict(tmp_path):
+    path = tmp_path / "value.json"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"zeta": float("nan")})
+    assert not path.exists()
+    path.write_text('{"zeta": NaN}')
+    with pytest.raises(AuditFolderError, match=r"value\.json is not valid JSON: NaN"):
+        read_json(path)
+
+
+def test_json_keeps_names_as_they_are(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"name": "größer ζ"})
+    assert "größer ζ" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_bytes()) == {"name": "größer ζ"}
+
+
+def test_pickled_objects_are_neither_written_nor_read(tmp_path):
+    path = tmp_path / "objects.npz"
+    objects = np.array([{"a": 1}], dtype=object)
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_arrays(path, {"x": objects})
+    assert not path.exists()
+    np.savez(path, x=objects)
+    with pytest.raises(AuditFolderError, match=r"damaged or not an \.npz file"):
+        read_arrays(path)
+
+
+def test_read_arrays_names_what_is_missing(tmp_path):
+    path = tmp_path / "some.npz"
+    write_arrays(path, {"x": np.arange(3), "y": np.arange(3)})
+    assert list(read_arrays(path)) == ["x", "y"]
+    assert list(read_arrays(path, ["y"])) == ["y"]
+    with pytest.raises(AuditFolderError, match=r"no array 'z' \(it has: x, y\)"):
+        read_arrays(path, ["z"])
+    with pytest.raises(AuditFolderError, match=r"other\.npz does not exist"):
+        read_arrays(tmp_path / "other.npz")

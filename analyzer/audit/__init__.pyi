@@ -1,16 +1,14 @@
 from .compare import ClassChange, Comparison, compare_audits
 from .compare_page import write_comparison
-from .ending import Ending, ending_of, ending_of_stop
+from .exports import log_to_mlflow, write_junit
 from .folder import finished_audit, read_record, to_dict
-from .junit_results import write_junit
 from .markdown_results import step_summary, write_model_card, write_summary
-from .mlflow_results import log_to_mlflow
 from .network_outline import outline_with_cost
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
 from .population_result import AuditedPopulation
 from .provenance import installed_versions
-from .report import render_report
+from .report import Ending, ending_of, ending_of_stop, render_report
 from .run import run_audit
 from .verify import Verification, verify_audit
 

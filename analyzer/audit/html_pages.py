@@ -1,19 +1,61 @@
-"""The pages that people read: one HTML file each, which needs no network connection.
+"""How the pages that people read are made and coloured: one HTML file each, without a network.
 
 Computed first, then rendered: a page is plain data, and the templates escape every string.
 """
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from analyzer.audit.plots import DARK, LIGHT
 from analyzer.printable import printable
 
-__all__ = ["fixed", "moment", "render_page", "signed"]
+__all__ = ["DARK", "LIGHT", "fixed", "moment", "render_page", "signed"]
+
+# Orange-red and blue stay apart in every common form of colour blindness (Okabe and Ito, 2008);
+# both orders also differ in line style wherever they are drawn.
+LIGHT: Mapping[str, str] = MappingProxyType(
+    {
+        "page": "#f5f6f8",
+        "card": "#ffffff",
+        "ink": "#1b2330",
+        "muted": "#5b6675",
+        "line": "#dde1e7",
+        "descending": "#c2470a",
+        "ascending": "#0a67a8",
+        "area": "#e9eef6",
+        "bar": "#d5e4f2",
+        "accent": "#0a67a8",
+        "warn": "#8a4b00",
+        "warn-back": "#fff4e0",
+        "warn-line": "#e9a23b",
+        "pass": "#2f8f4e",
+        "fail": "#c23030",
+    }
+)
+
+DARK: Mapping[str, str] = MappingProxyType(
+    {
+        "page": "#11161d",
+        "card": "#1a212b",
+        "ink": "#e6eaf0",
+        "muted": "#9aa6b5",
+        "line": "#323c49",
+        "descending": "#ff9257",
+        "ascending": "#66b5f2",
+        "area": "#253142",
+        "bar": "#234260",
+        "accent": "#66b5f2",
+        "warn": "#ffc978",
+        "warn-back": "#33270f",
+        "warn-line": "#b97c1c",
+        "pass": "#4fbf73",
+        "fail": "#ef6b6b",
+    }
+)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

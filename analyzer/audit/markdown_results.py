@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from analyzer.audit.ending import Ending
 from analyzer.audit.folder import AUDIT, REPORT
+from analyzer.audit.report import Ending
 from analyzer.audit.suspects import SUSPECTS, Suspect
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
 from analyzer.audit_record import AuditRecord, LimitRecord

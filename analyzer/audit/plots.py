@@ -4,13 +4,13 @@ matplotlib is imported by :func:`new_figure` and :func:`save_figure` alone, so t
 report draws its own figures, does not pay for it. No pyplot: nothing global, nothing to close.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.audit.html_pages import LIGHT
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import FEATURE_SETS, FitScores, PopulationTable, draw_splits
 from analyzer.files import aside
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "DARK",
     "FORMATS",
-    "LIGHT",
     "draw_class_curves",
     "draw_class_scatter",
     "draw_estimates",
@@ -35,48 +33,6 @@ __all__ = [
     "save_figure",
     "write_population_figure",
 ]
-
-# Orange-red and blue stay apart in every common form of colour blindness (Okabe and Ito, 2008);
-# both orders also differ in line style wherever they are drawn.
-LIGHT: Mapping[str, str] = MappingProxyType(
-    {
-        "page": "#f5f6f8",
-        "card": "#ffffff",
-        "ink": "#1b2330",
-        "muted": "#5b6675",
-        "line": "#dde1e7",
-        "descending": "#c2470a",
-        "ascending": "#0a67a8",
-        "area": "#e9eef6",
-        "bar": "#d5e4f2",
-        "accent": "#0a67a8",
-        "warn": "#8a4b00",
-        "warn-back": "#fff4e0",
-        "warn-line": "#e9a23b",
-        "pass": "#2f8f4e",
-        "fail": "#c23030",
-    }
-)
-
-DARK: Mapping[str, str] = MappingProxyType(
-    {
-        "page": "#11161d",
-        "card": "#1a212b",
-        "ink": "#e6eaf0",
-        "muted": "#9aa6b5",
-        "line": "#323c49",
-        "descending": "#ff9257",
-        "ascending": "#66b5f2",
-        "area": "#253142",
-        "bar": "#234260",
-        "accent": "#66b5f2",
-        "warn": "#ffc978",
-        "warn-back": "#33270f",
-        "warn-line": "#b97c1c",
-        "pass": "#4fbf73",
-        "fail": "#ef6b6b",
-    }
-)
 
 FORMATS = ("svg", "png", "pdf")
 _SETTINGS: Any = {

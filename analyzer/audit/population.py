@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer import data, estimation
-from analyzer.audit.folder import key_of
-from analyzer.audit.folder_lock import locked
+from analyzer.audit.folder import key_of, locked
 from analyzer.audit.inputs import open_network
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (
@@ -38,10 +37,10 @@ from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.files import read_text
 from analyzer.measures.registry import feature_values
 from analyzer.measures.whole_network import predict_test_data
 from analyzer.records import Progress
-from analyzer.whole_files import read_text
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 

@@ -1,23 +1,32 @@
-"""``report.html``: one file to read, print and keep; it needs neither network nor script.
+"""What people read of an audit: ``report.html``, ``classes.csv``, and how it ended.
 
-Computed first, then rendered: :func:`page_of` turns an audit folder into what the templates show,
-each measure its own section, and the templates escape every string.
+The report is one file to read, print and keep; it needs neither network nor script. Computed first,
+then rendered: :func:`page_of` turns an audit folder into what the templates show, each measure its
+own section, and the templates escape every string.
+
+An :class:`Ending` is what others are told (:mod:`analyzer.audit.exports`,
+:mod:`analyzer.audit.markdown_results`), so that an audit that stops early leaves the same pages as
+one that goes on.
 """
 
+import csv
+import io
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from analyzer.audit.folder import (
+    CLASSES,
     REPORT,
     RESULT_FILES,
     UnfinishedAudit,
     finished_audit,
+    locked,
     read_record,
 )
-from analyzer.audit.folder_lock import locked
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.suspects import (
@@ -30,16 +39,30 @@ from analyzer.audit.suspects import (
     why_without_neighbors,
 )
 from analyzer.audit.verdict import doubt_of
-from analyzer.audit_record import AuditRecord
-from analyzer.files import write_text
-from analyzer.measures.measure import ReportSection
+from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRecord
+from analyzer.errors import AuditFolderError, AuditStopped
+from analyzer.files import RUN_AGAIN, write_text
+from analyzer.measures.measure import Check, ReportSection, check
 from analyzer.measures.neighbors import ConflictPair
 from analyzer.measures.registry import MEASURES
 
-__all__ = ["Page", "Scale", "expected_accuracy", "html_of", "page_of", "render_report"]
+__all__ = [
+    "Ending",
+    "Page",
+    "Scale",
+    "class_table_check",
+    "ending_of",
+    "ending_of_stop",
+    "expected_accuracy",
+    "html_of",
+    "page_of",
+    "render_report",
+    "write_class_table",
+]
 
 _SHOWN = 24  # of the suspects
 _COARSE = 48  # pixels
+_CLASS_COLUMNS = tuple(field.name for field in fields(ClassRecord))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +205,108 @@ def _warnings(record: AuditRecord) -> tuple[str, ...]:
     # A gap estimate's first warning is its caution, which stands beside the estimate.
     said = [*record.warnings, *(record.gap.warnings[1:] if record.gap else ())]
     return tuple(dict.fromkeys(said))
+
+
+def write_class_table(folder: Path, record: AuditRecord) -> None:
+    """Write ``classes.csv``; its columns are called as the fields of a class in ``audit.json``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_text(folder / CLASSES, _class_table(record))
+
+
+def class_table_check(folder: Path, record: AuditRecord) -> Check:
+    """Whether ``classes.csv`` says what ``audit.json`` does.
+
+    Raises:
+        AuditFolderError: it is missing or cannot be read.
+    """
+    path = folder / CLASSES
+    try:
+        written = path.read_bytes()
+    except OSError as error:
+        raise AuditFolderError(
+            f"{path} cannot be read: {error.strerror or error}. {RUN_AGAIN}"
+        ) from error
+    agrees = written == _class_table(record).encode(errors="backslashreplace")
+    wrong = [] if agrees else [f"{CLASSES} does not say of the classes what audit.json does."]
+    right = f"{len(record.classes)} classes are listed as audit.json has them."
+    return check("class table", wrong, right)
+
+
+def _class_table(record: AuditRecord) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_CLASS_COLUMNS)
+    for entry in record.classes:
+        writer.writerow([_cell(getattr(entry, name)) for name in _CLASS_COLUMNS])
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_cell, value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is known of an audit that is over."""
+
+    model: str  # as the caller gave it
+    data: str
+    accuracy: float  # on the training data, with nothing removed
+    verdict: VerdictRecord | None  # None: no limit was asked for
+    reason: str = ""  # why nothing was counted, and how to go on; "" where it was
+    record: AuditRecord | None = None  # None where nothing was counted
+    folder: Path | None = None  # likewise
+    suspects: tuple[Suspect, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """Why there is no estimate to rely on; "" where there is one."""
+        return self.reason if self.record is None else doubt_of(self.record)
+
+    @property
+    def gap(self) -> GapRecord | None:
+        """The estimate where it can be relied on."""
+        return None if self.record is None or self.doubt else self.record.gap
+
+    @property
+    def expected(self) -> Scale | None:
+        """The accuracy that it means on unseen data."""
+        return None if self.record is None or self.doubt else expected_accuracy(self.record)
+
+
+def ending_of(folder: str | Path) -> Ending:
+    """The ending of the finished audit in ``folder``.
+
+    Raises:
+        AuditFolderError: there is none, or its files do not belong together.
+    """
+    folder = Path(folder)
+    with finished_audit(folder) as record:
+        suspects = read_suspects(folder) if record.suspects else ()
+    return Ending(
+        model=record.model.path,
+        data=record.data.source,
+        accuracy=record.accuracy,
+        verdict=record.verdict,
+        record=record,
+        folder=folder,
+        suspects=suspects,
+    )
+
+
+def ending_of_stop(model: str, data: str, stopped: AuditStopped) -> Ending:
+    """The ending of an audit that a first look stopped.
+
+    Args:
+        model, data: as the caller gave them.
+        stopped: why.
+    """
+    reason = stopped.for_command_line()
+    return Ending(model, data, stopped.accuracy, stopped.verdict, reason)

@@ -5,24 +5,31 @@ aside, into ``.unfinished/result/``, its manifest last. Then the old manifest go
 into their places, and the new manifest follows as the last one. A folder without a manifest, or
 with files that do not match it, is no result: nobody can read a mixture of two audits as one. A
 move that was interrupted is completed by the next run, from the manifest that lies aside.
+
+Signatures of a result are of ``manifest.json``, which names every file's SHA-256. They are made and
+checked by OpenSSH's ``ssh-keygen -Y``, in the namespace ``onnx-gap``.
 """
 
 import contextlib
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import AuditFolderError, DataError, OutputError
-from analyzer.files import RUN_AGAIN, read_json, sha256, write_text
-from analyzer.whole_files import read_whole
+from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.files import RUN_AGAIN, read_json, read_whole, sha256, write_text
+from analyzer.measures.measure import Check
 
 __all__ = [
     "MANIFEST",
+    "NAMESPACE",
     "FileEntry",
     "check_files",
+    "check_signature",
     "entries_of",
     "find_faults",
     "move_result",
@@ -32,7 +39,12 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+
+NAMESPACE = "onnx-gap"
+"""What a signature is for; one that the same key made for something else does not count."""
+
 _SCHEMA = 1
+_SIGNATURE_SECONDS = 60  # that ssh-keygen may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +213,67 @@ def _content(folder: Path) -> bytes | None:
         return read_whole(folder / MANIFEST)
     except (OSError, DataError):
         return None
+
+
+def check_signature(
+    folder: Path, signature: Path, allowed_signers: Path, signer: str | None = None
+) -> Check:
+    """Whether somebody who may has signed the result in ``folder``.
+
+    Args:
+        folder: of the audit.
+        signature: file that ``ssh-keygen -Y sign -n onnx-gap`` made of ``manifest.json``.
+        allowed_signers: file of identities and their public keys, as ssh-keygen reads it.
+        signer: the identity that must have signed; by default any that is allowed.
+
+    Raises:
+        AuditFolderError: a file is missing, or there is no ssh-keygen.
+    """
+    for name, path in (("signature", signature), ("allowed_signers", allowed_signers)):
+        if not path.is_file():
+            raise AuditFolderError(f"{parameter(name, path)} is not a file; name one that exists.")
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+    except OSError:
+        return Check("signature", False, f"There is no {MANIFEST} in {folder} to be signed.")
+    files = ("-s", str(signature.resolve()), "-f", str(allowed_signers.resolve()))
+    identity = signer
+    if identity is None:
+        found = _ssh_keygen("find-principals", *files, given=b"")
+        if found.returncode or not found.stdout.strip():
+            return _failed(signature, f"its key is not one of {allowed_signers}")
+        identity = _decoded(found.stdout.splitlines()[0])
+    answer = _ssh_keygen("verify", *files, "-n", NAMESPACE, "-I", identity, given=manifest)
+    if answer.returncode:
+        said = " ".join(_decoded(answer.stderr or answer.stdout).split())
+        return _failed(signature, f"ssh-keygen says of {identity}: {said}")
+    return Check("signature", True, f"{identity} signed {MANIFEST}.")
+
+
+def _failed(signature: Path, reason: str) -> Check:
+    return Check("signature", False, f"{signature} is no good signature of {MANIFEST}: {reason}.")
+
+
+def _ssh_keygen(action: str, *arguments: str, given: bytes) -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        raise AuditFolderError(
+            f"ssh-keygen, which checks a {parameter('signature')}, is not installed. Install "
+            "OpenSSH, or check the signature elsewhere."
+        )
+    try:
+        return subprocess.run(
+            [program, "-Y", action, *arguments],
+            input=given,
+            capture_output=True,
+            timeout=_SIGNATURE_SECONDS,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise AuditFolderError(
+            f"The {parameter('signature')} cannot be checked: {error}. Check it with ssh-keygen."
+        ) from error
+
+
+def _decoded(said: bytes) -> str:
+    return said.decode(errors="backslashreplace").strip().rstrip(".")

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
-from analyzer.audit.class_table import CLASSES, write_class_table
-from analyzer.audit.first_look import look_first
 from analyzer.audit.folder import (
     AUDIT,
+    CLASSES,
     REPORT,
     RESULT_FILES,
     UnfinishedAudit,
+    locked,
     read_record,
     write_record,
 )
-from analyzer.audit.folder_lock import locked
-from analyzer.audit.inputs import AuditInputs, find_inputs
+from analyzer.audit.inputs import AuditInputs, find_inputs, look_first
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.report import html_of, page_of
+from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
 from analyzer.audit.suspects import (
     SUSPECTS,

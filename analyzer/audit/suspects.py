@@ -26,7 +26,7 @@ from analyzer.audit.suspicion import (
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, parameter
-from analyzer.files import RUN_AGAIN, read_arrays, write_arrays, write_text
+from analyzer.files import RUN_AGAIN, read_arrays, read_whole, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check
@@ -38,7 +38,6 @@ from analyzer.measures.neighbors import (
     read_votes,
 )
 from analyzer.records import SampleCounts
-from analyzer.whole_files import read_whole
 
 if TYPE_CHECKING:
     from analyzer.data import Source

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
-from analyzer.audit.class_table import class_table_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.report import html_of, page_of
-from analyzer.audit.result_manifest import MANIFEST, find_faults
-from analyzer.audit.signature import check_signature
+from analyzer.audit.report import class_table_check, html_of, page_of
+from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit.verdict import judge
 from analyzer.audit_record import AuditRecord
@@ -29,7 +27,7 @@ from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
-from analyzer.runtime.devices import lacks_tf32
+from analyzer.runtime.providers import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]
 
@@ -71,7 +69,7 @@ def verify_audit(
         model: the ONNX file; by default where the record says it was, if it is still there.
         gap_model: file of the gap model, to estimate the gap once more; by default likewise.
         signature, allowed_signers, signer: as of
-            :func:`analyzer.audit.signature.check_signature`; None: not checked.
+            :func:`analyzer.audit.result_manifest.check_signature`; None: not checked.
         graph_budget: how many times the limits for a stranger's graph the network may have.
 
     Raises:

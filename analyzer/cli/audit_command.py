@@ -24,7 +24,6 @@ from analyzer.cli.options import (
     test_options,
     wait_option,
 )
-from analyzer.cli.progress import show_progress
 from analyzer.cli.terminal import (
     complain,
     going_on_later,
@@ -32,12 +31,13 @@ from analyzer.cli.terminal import (
     print_json,
     say,
     show,
+    show_progress,
     warn,
 )
 from analyzer.errors import AuditStopped
 
 if TYPE_CHECKING:
-    from analyzer.audit.ending import Ending
+    from analyzer.audit.report import Ending
     from analyzer.audit_record import AuditRecord, VerdictRecord
 
 _EXIT_CODES = {"pass": 0, "fail": 1}

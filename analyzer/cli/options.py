@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from analyzer.cli.progress import PROGRESS
+from analyzer.cli.terminal import PROGRESS
 from analyzer.option_fields import Option, options_of
 
 __all__ = [

@@ -23,8 +23,7 @@ from analyzer.cli.options import (
     site_options,
     wait_option,
 )
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import complain, going_on_later, print_json, show, warn
+from analyzer.cli.terminal import complain, going_on_later, print_json, show, show_progress, warn
 from analyzer.zoo_names import gap_model_path
 
 _WATCH_SECONDS = 5.0

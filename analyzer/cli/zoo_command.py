@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import PATH, out_folder, progress_option
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import going_on_later, print_table, show
+from analyzer.cli.terminal import going_on_later, print_table, show, show_progress
 
 if TYPE_CHECKING:
     from model_zoo import ZooEntry

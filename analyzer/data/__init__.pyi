@@ -1,5 +1,4 @@
-from .batch import Batch, Skipped, batches
-from .first_reading import FirstReading
+from .batch import Batch, FirstReading, Skipped, batches
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
 from .images import thumbnail

@@ -1,8 +1,12 @@
-"""Batches of preprocessed samples, made ahead of their use in worker threads."""
+"""Batches of preprocessed samples, made ahead of their use in worker threads.
+
+Samples are read more than once where they do not fit into memory; :class:`FirstReading` tells
+whether they are still the same.
+"""
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +18,7 @@ from analyzer.data.preprocessing import Preprocessing, numpy_dtype
 from analyzer.data.source import Source, digest, reason_of
 from analyzer.errors import DataError
 
-__all__ = ["Batch", "Skipped", "batches"]
+__all__ = ["Batch", "FirstReading", "Skipped", "batches"]
 
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
 _NOT_FINITE = "it holds values that are not finite numbers"
@@ -184,3 +188,63 @@ def _usable_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+Load = Callable[[np.ndarray, int], Iterator[Batch]]
+
+_UNKNOWN, _READ, _SKIPPED = 0, 1, 2
+
+
+class FirstReading:
+    """What samples were when they were first read; every later reading is held against it."""
+
+    def __init__(self, samples: int):
+        """Nothing read yet of ``samples`` samples."""
+        self._digests = np.zeros((samples, 32), np.uint8)
+        self._state = np.zeros(samples, np.uint8)
+
+    def guarded(self, load: Load) -> Load:
+        """``load``, except that it raises a DataError where a sample has changed."""
+
+        def load_and_check(indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
+            for batch in load(indices, batch_size):
+                self.check(batch.indices, batch.digests)
+                self._mark([bad.index for bad in batch.skipped], _SKIPPED)
+                yield batch
+
+        return load_and_check
+
+    def check(self, indices: np.ndarray, digests: np.ndarray) -> None:
+        """Hold samples against their first reading, or keep them where this is it.
+
+        Args:
+            indices: int64 (B,), of the samples.
+            digests: uint8 (B, 32), sha256 of each as it is stored.
+
+        Raises:
+            DataError: a sample is not what it was.
+        """
+        known = self._state[indices] == _READ
+        if not np.array_equal(self._digests[indices[known]], digests[known]):
+            raise _changed()
+        self._mark(indices, _READ)
+        self._digests[indices[~known]] = digests[~known]
+
+    def digests(self, indices: np.ndarray) -> np.ndarray | None:
+        """uint8 (B, 32), of samples that were all read; None unless they were."""
+        if (self._state[indices] != _READ).any():
+            return None
+        return self._digests[indices]
+
+    def _mark(self, indices: np.ndarray | list[int], state: int) -> None:
+        before = self._state[indices]
+        if ((before != _UNKNOWN) & (before != state)).any():
+            raise _changed()
+        self._state[indices] = state
+
+
+def _changed() -> DataError:
+    return DataError(
+        "A sample has changed since it was first read. Leave the data alone until the audit is "
+        "done, and start it again."
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.source import Source, natural_key
 from analyzer.errors import DataError, parameter
-from analyzer.whole_files import read_text
+from analyzer.files import read_text
 
 __all__ = [
     "ClassList",

@@ -8,7 +8,6 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from analyzer.data.preprocessing_files import read_spec
 from analyzer.data.preprocessing_spec import (
     CHANNELS,
     INTERPOLATIONS,
@@ -16,6 +15,7 @@ from analyzer.data.preprocessing_spec import (
     PRESETS,
     PreprocessingSpec,
     Size,
+    read_spec,
 )
 from analyzer.errors import DataError, parameter
 from analyzer.option_fields import option, parse_image_size, parse_numbers

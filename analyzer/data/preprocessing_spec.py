@@ -1,12 +1,18 @@
-"""A preprocessing spec: what is declared of preprocessing, with its presets, sizes and boxes.
+"""A preprocessing spec: what is declared of preprocessing, in a preset or in a file.
 
-Sizes and boxes of resizing and cropping come out as timm, torchvision and Hugging Face compute
-them.
+Files are timm's ``config.json`` and Hugging Face's ``preprocessor_config.json``. Sizes and boxes of
+resizing and cropping come out as timm, torchvision and Hugging Face compute them.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.errors import DataError
+from analyzer.files import read_text
 
 __all__ = [
     "CHANNELS",
@@ -19,6 +25,9 @@ __all__ = [
     "PreprocessingSpec",
     "Resize",
     "Size",
+    "from_hugging_face",
+    "from_timm",
+    "read_spec",
     "timm_geometry",
 ]
 
@@ -135,3 +144,198 @@ def timm_geometry(
     if crop_mode == "border":
         return Resize("inside", scaled), Crop(size, fill=fill)
     return Resize("shortest" if scaled[0] == scaled[1] else "cover", scaled), Crop(size)
+
+
+# timm's own defaults for what its files leave out.
+_TIMM_CROP_PCT, _TIMM_INTERPOLATION = 0.875, "bicubic"
+
+# Processors that take a single number in an older file's "size" as the shortest edge.
+_SHORTEST_EDGE = (
+    "Bit", "ChineseCLIP", "CLIP", "ConvNext", "Levit", "MobileNetV1", "MobileNetV2", "MobileViT",
+    "PoolFormer",
+)  # fmt: skip
+# Processors with steps of another kind or order.
+_UNKNOWN = ("DINOv3ViT", "ImageGPT", "Perceiver", "Siglip2", "TimmWrapper")
+
+
+def read_spec(path: Path) -> PreprocessingSpec:
+    """The spec in a file, or in the one that a model's folder holds.
+
+    Raises:
+        DataError: unreadable, of neither kind, or asking for something that is not known here.
+    """
+    if path.is_dir():
+        names = ("preprocessor_config.json", "config.json")
+        found = [path / name for name in names if (path / name).exists()]
+        if not found:
+            raise DataError(f"{path} holds neither {' nor '.join(names)}.")
+        path = found[0]
+    text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The preprocessing file {path} cannot be read ({error}).") from error
+    try:
+        if not isinstance(content, dict):
+            raise DataError("holds no JSON object.")
+        hugging_face = any(key.startswith("do_") or key == "image_mean" for key in content)
+        spec = from_hugging_face(content) if hugging_face else from_timm(content)
+    except DataError as error:
+        raise DataError(f"The preprocessing file {path} {error}") from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise DataError(
+            f"The preprocessing file {path} has a value that cannot be used ({error}). Give single "
+            "options instead."
+        ) from error
+    return replace(spec, origin=str(path))
+
+
+def from_timm(content: Mapping[str, object]) -> PreprocessingSpec:
+    """The spec in timm's ``config.json``, nested in ``pretrained_cfg`` or flat.
+
+    Raises:
+        DataError: it is not timm's, or a value has the wrong form; the message wants the file's
+            name before it.
+    """
+    config = content.get("pretrained_cfg", content)
+    if not isinstance(config, Mapping) or not {"input_size", "mean", "std"} & config.keys():
+        raise DataError(
+            "declares neither timm's input_size, mean and std nor Hugging Face's image_mean and "
+            "steps."
+        )
+    if config.get("crop_border_pixels"):
+        raise DataError(
+            "asks for crop_border_pixels, which is not known. Give single options instead."
+        )
+    size = channels = None
+    if "input_size" in config:
+        depth, *plane = _numbers(config, "input_size", 3)
+        size = int(plane[0]), int(plane[1])
+        channels = {1: "gray", 3: "rgb"}.get(int(depth))
+        if channels is None:
+            raise DataError(f"has an input_size of {int(depth)} channels; images have 1 or 3.")
+    crop_mode = config.get("crop_mode") or "center"
+    if crop_mode not in ("center", "squash", "border"):
+        raise DataError(
+            f"has crop_mode {crop_mode!r}, which is not one of center, squash and border."
+        )
+    crop_pct = _numbers(config, "crop_pct", 1)[0] if config.get("crop_pct") else _TIMM_CROP_PCT
+    return PreprocessingSpec(
+        size=size,
+        crop_pct=crop_pct,
+        crop_mode=crop_mode,
+        interpolation=str(config.get("interpolation") or _TIMM_INTERPOLATION),
+        mean=_numbers(config, "mean") if config.get("mean") else IMAGENET_MEAN,
+        std=_numbers(config, "std") if config.get("std") else IMAGENET_STD,
+        channels=channels,
+    )
+
+
+def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
+    """The spec in Hugging Face's ``preprocessor_config.json``.
+
+    Where a file (older ones do) does not say whether a step is done, it is done if its values
+    are there; pixels are always rescaled unless the file says no.
+
+    Raises:
+        DataError: a value has the wrong form, or asks for a step that is not known here; the
+            message wants the file's name before it.
+    """
+    kind = str(content.get("image_processor_type") or content.get("feature_extractor_type") or "")
+    for ending in ("Pil", "Fast", "ImageProcessor", "FeatureExtractor"):
+        kind = kind.removesuffix(ending)
+    if kind in _UNKNOWN:
+        raise DataError(f"is of {kind}, whose steps are not known. Give single options instead.")
+    for step in ("do_pad", "do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_split"):
+        if content.get(step):
+            raise DataError(f"asks for {step}, which is not known. Give single options instead.")
+    resize = crop = None
+    if content.get("do_resize", "size" in content):
+        resize, crop = _resize_and_crop(content, kind)
+    if content.get("do_center_crop"):
+        size = content.get("crop_size", content.get("size"))
+        crop = Crop(_height_width(size, "crop_size"), rounding="down")
+    code = content.get("resample", None if resize else INTERPOLATIONS.index("bilinear"))
+    if not isinstance(code, int) or code not in range(len(INTERPOLATIONS)):
+        raise DataError(f"has resample {code!r}, which is no code of a Pillow filter (0 to 5).")
+    rescale = content.get("do_rescale", True)
+    mean = std = None
+    # MobileViT's files carry a mean and std that its processor never uses.
+    if kind != "MobileViT" and content.get("do_normalize", "image_mean" in content):
+        mean, std = _numbers(content, "image_mean"), _numbers(content, "image_std")
+        if kind == "EfficientNet" and content.get("include_top", True):
+            std = tuple(value * value for value in std)  # it divides by std once more
+    scale = 1 / 255 if rescale else 1.0
+    if rescale and "rescale_factor" in content:
+        (scale,) = _numbers(content, "rescale_factor", 1)
+    return PreprocessingSpec(
+        resize=resize,
+        crop=crop,
+        outright=True,
+        interpolation=INTERPOLATIONS[code],
+        scale=scale,
+        offset=-1.0 if rescale and content.get("rescale_offset") else 0.0,
+        mean=mean,
+        std=std,
+        channels="bgr" if content.get("do_flip_channel_order") else None,
+    )
+
+
+def _resize_and_crop(content: Mapping[str, object], kind: str) -> tuple[Resize, Crop | None]:
+    """The resize of a Hugging Face file, with the crop that is part of it in some processors."""
+    size = content.get("size")
+    if isinstance(size, int) and kind in _SHORTEST_EDGE:
+        size = {"shortest_edge": size}
+    if isinstance(size, Mapping) and size.get("longest_edge"):
+        raise DataError(
+            "bounds size by longest_edge, which is not known. Give single options instead."
+        )
+    shortest = isinstance(size, Mapping) and size.get("shortest_edge")
+    if kind == "ConvNext":
+        if not shortest:
+            raise DataError(f"has size {size!r}; ConvNext's has a shortest_edge.")
+        edge = _pixels(shortest, "shortest_edge")
+        if edge >= 384:  # squashed, nothing cropped
+            return Resize("exact", (edge, edge)), None
+        scaled = int(edge / _numbers(content, "crop_pct", 1)[0])
+        return Resize("shortest", (scaled, scaled)), Crop((edge, edge), rounding="down")
+    if kind == "PoolFormer" and content.get("crop_pct"):
+        height, width = _height_width(size, "size")
+        if height != width:
+            raise DataError(f"has size {size!r}; PoolFormer's must be square.")
+        scaled = int(height / _numbers(content, "crop_pct", 1)[0])
+        return Resize("shortest", (scaled, scaled)), None
+    if not shortest:
+        return Resize("exact", _height_width(size, "size")), None
+    edge = _pixels(shortest, "shortest_edge")
+    if kind == "Levit":
+        edge = int(256 / 224 * edge)
+    return Resize("shortest", (edge, edge)), None
+
+
+def _height_width(size: object, key: str) -> Size:
+    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
+        return _pixels(size["height"], key), _pixels(size["width"], key)
+    if isinstance(size, Mapping) and "shortest_edge" in size:
+        size = size["shortest_edge"]
+    edge = _pixels(size, key)
+    return edge, edge
+
+
+def _pixels(value: object, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 16384:
+        raise DataError(f"has {key} {value!r}; a number of pixels is wanted.")
+    return value
+
+
+def _numbers(
+    content: Mapping[str, object], key: str, count: int | None = None
+) -> tuple[float, ...]:
+    """The numbers under a key: a list of ``count`` (any number if None), or one number."""
+    value = content.get(key)
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values) or (
+        len(values) != count if count else not values
+    ):
+        raise DataError(f"has {key} {value!r}; {count or 'a list of'} numbers are wanted.")
+    return tuple(map(float, values))

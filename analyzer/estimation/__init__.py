@@ -4,11 +4,6 @@ scipy and scikit-learn are imported only where a gap model is fitted or scored; 
 estimating need numpy alone.
 """
 
-from analyzer.estimation.across_populations import (
-    LeftOutEstimates,
-    estimate_left_out_populations,
-    fit_across_populations,
-)
 from analyzer.estimation.applicability_domain import (
     CONDITION_COLUMNS,
     ApplicabilityDomain,
@@ -24,11 +19,23 @@ from analyzer.estimation.cross_validation import (
     score_features,
 )
 from analyzer.estimation.feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
-from analyzer.estimation.fitting import fit_gap_model, fit_population
-from analyzer.estimation.gap_model import FittedOn, GapModel
-from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
-from analyzer.estimation.intervals import MeasuredCoverage, jackknife_plus, measure_coverage
-from analyzer.estimation.linear_fits import LinearFit, least_squares, ridge, weighted_plane
+from analyzer.estimation.fitting import (
+    LeftOutEstimates,
+    estimate_left_out_populations,
+    fit_across_populations,
+    fit_gap_model,
+    fit_population,
+)
+from analyzer.estimation.gap_model import FittedOn, GapModel, read_gap_model, write_gap_model
+from analyzer.estimation.linear_fits import (
+    LinearFit,
+    MeasuredCoverage,
+    jackknife_plus,
+    least_squares,
+    measure_coverage,
+    ridge,
+    weighted_plane,
+)
 from analyzer.estimation.population_table import (
     RANK,
     PopulationTable,

@@ -13,7 +13,7 @@ from analyzer.errors import GapModelError
 from analyzer.estimation.linear_fits import Fit, least_squares, ridge
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.measures.ablation.features import AREA, CURVE_FEATURES
-from analyzer.measures.margins.margin_features import MARGIN_PREFIX, margin_obstacle
+from analyzer.measures.margins.distances import MARGIN_PREFIX, margin_obstacle
 from analyzer.measures.registry import SYMBOLS
 
 __all__ = [

@@ -22,9 +22,8 @@ from analyzer.estimation.applicability_domain import (
     AuditConditions,
     number_or_none,
 )
-from analyzer.files import write_bytes
+from analyzer.files import read_whole, write_bytes
 from analyzer.measures.registry import is_feature
-from analyzer.whole_files import read_whole
 
 __all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
 

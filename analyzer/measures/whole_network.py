@@ -8,10 +8,27 @@ import numpy as np
 
 from analyzer import data, runtime, surgery
 from analyzer.audit_options import AuditRequest
-from analyzer.measures.ablation.checked_network import in_precision
 from analyzer.records import ExtraInput, Progress
 
-__all__ = ["predict_test_data", "predict_whole"]
+__all__ = ["in_precision", "predict_test_data", "predict_whole"]
+
+
+def in_precision(network: surgery.Network, precision: str, folder: Path) -> surgery.Network:
+    """The network with the file that its precision needs: itself, unless it has to be converted.
+
+    Args:
+        network: its extra inputs bound.
+        precision: one of :data:`analyzer.runtime.PRECISIONS`.
+        folder: takes the files, in a folder of their own.
+
+    Raises:
+        ModelError: it cannot be converted.
+    """
+    if precision != "fp16":
+        return network
+    place = folder / "float16"
+    place.mkdir()
+    return surgery.rewrite_network(network, place, runtime.in_float16)
 
 
 def predict_whole(

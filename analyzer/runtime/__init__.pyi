@@ -1,8 +1,8 @@
 from .batching import Load, OutOfMemory, Samples, images_at_once
-from .devices import lacks_tf32, list_devices, named_devices
 from .installed_onnxruntime import installation_warning, running_onnxruntime
 from .precision import PRECISIONS, in_float16
 from .predictions import Predictions, WholeNetwork, name_classes, predict
+from .providers import lacks_tf32, list_devices, named_devices
 from .sessions import DeviceArray, Session, open_session
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from analyzer.errors import AnalyzerError, parameter
-from analyzer.runtime.devices import provider_of
+from analyzer.runtime.providers import provider_of
 
 if TYPE_CHECKING:
     from analyzer.data import Batch

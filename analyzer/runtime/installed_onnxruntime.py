@@ -35,7 +35,7 @@ def running_onnxruntime() -> tuple[str, str]:
     Raises:
         DeviceError: there is none, or it is broken.
     """
-    from analyzer.runtime.quiet_onnxruntime import ort  # raises what is wrong with it
+    from analyzer.runtime.sessions import ort  # raises what is wrong with it
 
     try:
         from onnxruntime.capi.build_and_package_info import package_name

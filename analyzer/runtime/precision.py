@@ -26,7 +26,7 @@ def in_float16(path: Path) -> Any:
         ModelError: it has no weights in float32, or cannot be converted.
     """
     # Imported here: a tenth of a second that only float16 is worth.
-    from analyzer.runtime.quiet_onnxruntime import load_float16_converter
+    from analyzer.runtime.sessions import load_float16_converter
 
     convert = load_float16_converter()
     try:

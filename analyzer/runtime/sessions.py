@@ -1,21 +1,47 @@
-"""onnxruntime sessions on a device that is asked for by name and read back, never assumed."""
+"""onnxruntime sessions on a device that is asked for by name and read back, never assumed.
 
+The one place that imports onnxruntime: without its telemetry and without words of its own. Official
+builds write a device identifier and a database of events under the user's cache folder and the
+folder for temporary files, and upload from there. The variable prevents all of that if it is set
+before onnxruntime is first imported; a process that imported it earlier is at least kept from
+recording what happens from here on.
+"""
+
+import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.runtime.batching import OutOfMemory
-from analyzer.runtime.devices import AUTO, named_devices, preferred_devices, provider_of
-from analyzer.runtime.providers import PROVIDERS, Provider
-from analyzer.runtime.quiet_onnxruntime import FATAL_ONLY, ort
+from analyzer.runtime.installed_onnxruntime import explain_broken_module
+from analyzer.runtime.providers import (
+    AUTO,
+    PROVIDERS,
+    Provider,
+    named_devices,
+    preferred_devices,
+    provider_of,
+)
 
-__all__ = ["DeviceArray", "Session", "open_session"]
+__all__ = ["DeviceArray", "Session", "load_float16_converter", "open_session", "ort"]
+
+_FATAL_ONLY = 4  # severity for logs: what matters comes back as exceptions
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+try:
+    import onnxruntime as ort
+
+    ort.disable_telemetry_events()
+    ort.set_default_logger_severity(_FATAL_ONLY)
+except (ImportError, AttributeError) as error:
+    raise explain_broken_module(error) from error
 
 _MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.IGNORECASE)
 
@@ -180,7 +206,7 @@ def _open(
     provider.check(index, tf32=tf32)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = FATAL_ONLY
+    options.log_severity_level = _FATAL_ONLY
     # Fused integer kernels round otherwise than the operators that the file names, and which are
     # fused depends on what else reads a tensor: prefix and suffix would not repeat the whole.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
@@ -210,6 +236,13 @@ def _open(
     outputs = tuple(output.name for output in session.get_outputs())
     memory = provider.memory(index)
     return Session(Path(path), device, provider, note, outputs, tf32, memory, session)
+
+
+def load_float16_converter() -> Callable[..., Any]:
+    """onnxruntime's own converter; imported when it is asked for, because that takes time."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16
 
 
 def _line(error: Exception) -> str:

@@ -3,13 +3,13 @@
 Nothing here sees data or runs a network. A :class:`Network` is never changed.
 """
 
-from analyzer.surgery.activation_outputs import write_activation_outputs
 from analyzer.surgery.cut import cut_network
+from analyzer.surgery.cut_plan import Outline, ShapeProbe, outline_network, write_shape_probe
 from analyzer.surgery.inputs_and_outputs import bind_inputs, find_answer
+from analyzer.surgery.layers import write_activation_outputs
 from analyzer.surgery.margin_graph import write_margin_graph
 from analyzer.surgery.mask import write_masked
 from analyzer.surgery.network import Network, load_network, rewrite_network, runnable_file
-from analyzer.surgery.outline import Outline, ShapeProbe, outline_network, write_shape_probe
 from analyzer.surgery.sites import candidates, default_site, find_site, named_site
 
 __all__ = [

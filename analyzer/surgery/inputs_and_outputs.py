@@ -14,6 +14,7 @@ from analyzer.errors import ModelError, parameter
 from analyzer.records import Answer, ExtraInput, TensorInfo
 from analyzer.surgery.graph import (
     Dimensions,
+    GraphBuilder,
     attribute,
     dimensions,
     dtype_of,
@@ -21,10 +22,10 @@ from analyzer.surgery.graph import (
     is_op,
     name_of,
     operand,
+    set_type,
     shape_of,
 )
 from analyzer.surgery.graph_budget import check_fixed_batch
-from analyzer.surgery.graph_builder import GraphBuilder, set_type
 from analyzer.surgery.network import Network
 from analyzer.surgery.shapes import free_batch, infer_shapes
 from analyzer.surgery.validation import reports_invalid_file

@@ -23,7 +23,6 @@ from onnx_ir.passes import common as passes
 from analyzer.errors import ModelError, OutputError
 from analyzer.records import NetworkInfo, TensorInfo
 from analyzer.surgery.activations import Activation, find_activations
-from analyzer.surgery.external_data import external_files
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
 from analyzer.surgery.graph_budget import GraphBudget, check_made_tensors, check_structure
 from analyzer.surgery.layout import Flow, trace
@@ -31,6 +30,7 @@ from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import (
     check_file,
     check_sizes,
+    external_files,
     first_line,
     refuse_training,
     refuse_unknown_operators,

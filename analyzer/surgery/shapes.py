@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.surgery.graph import (
+    GraphBuilder,
     ancestors,
     attribute,
     constant,
@@ -26,7 +27,6 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
-from analyzer.surgery.graph_builder import GraphBuilder
 
 __all__ = [
     "BATCH",

@@ -1,167 +1,96 @@
+"""One writer a folder, and nothing that stays behind and blocks."""
+
 import json
 import os
-from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
 
-import numpy as np
 import pytest
+from cli_commands import ROOT
 
+from analyzer.audit.folder import LOCK, locked
 from analyzer.errors import AuditFolderError
-from analyzer.files import prepare_folder, read_arrays, read_json, write_arrays, write_json
-from analyzer.measures.ablation.result_files import (
-    CURVES,
-    SAMPLES,
-    read_curves,
-    read_samples,
-    write_curves,
-    write_samples,
-)
-from analyzer.records import ClassCurves, SampleCounts, SampleScores
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from analyzer.audit.folder import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
-def test_prepare_folder_makes_parents_and_leaves_them_empty(tmp_path):
-    folder = prepare_folder(tmp_path / "a" / "b")
-    assert os.listdir(folder) == []
-
-
-def test_prepare_folder_refuses_a_file(tmp_path):
-    (tmp_path / "out").write_text("")
-    with pytest.raises(AuditFolderError, match="is a file, not a folder"):
-        prepare_folder(tmp_path / "out")
-    with pytest.raises(AuditFolderError, match="cannot be written: Not a directory"):
-        prepare_folder(tmp_path / "out" / "deeper")
-
-
-def test_json_is_strict(tmp_path):
-    path = tmp_path / "value.json"
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(path, {"zeta": float("nan")})
-    assert not path.exists()
-    path.write_text('{"zeta": NaN}')
-    with pytest.raises(AuditFolderError, match=r"value\.json is not valid JSON: NaN"):
-        read_json(path)
-
-
-def test_json_keeps_names_as_they_are(tmp_path):
-    path = tmp_path / "value.json"
-    write_json(path, {"name": "größer ζ"})
-    assert "größer ζ" in path.read_text(encoding="utf-8")
-    assert json.loads(path.read_bytes()) == {"name": "größer ζ"}
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, compressed):
-    arrays = {"b": np.arange(5), "a": np.ones((2, 3), np.float32)}
-    write_arrays(tmp_path / "one.npz", arrays, compressed=compressed)
-    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
-    write_arrays(tmp_path / "two.npz", arrays, compressed=compressed)
-    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-    with np.load(tmp_path / "one.npz") as found:
-        assert found.files == ["b", "a"]
-        np.testing.assert_array_equal(found["a"], arrays["a"])
-
-
-def test_pickled_objects_are_neither_written_nor_read(tmp_path):
-    path = tmp_path / "objects.npz"
-    objects = np.array([{"a": 1}], dtype=object)
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        write_arrays(path, {"x": objects})
-    assert not path.exists()
-    np.savez(path, x=objects)
-    with pytest.raises(AuditFolderError, match=r"damaged or not an \.npz file"):
-        read_arrays(path)
-
-
-def test_read_arrays_names_what_is_missing(tmp_path):
-    path = tmp_path / "some.npz"
-    write_arrays(path, {"x": np.arange(3), "y": np.arange(3)})
-    assert list(read_arrays(path)) == ["x", "y"]
-    assert list(read_arrays(path, ["y"])) == ["y"]
-    with pytest.raises(AuditFolderError, match=r"no array 'z' \(it has: x, y\)"):
-        read_arrays(path, ["z"])
-    with pytest.raises(AuditFolderError, match=r"other\.npz does not exist"):
-        read_arrays(tmp_path / "other.npz")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
-def test_a_truncated_file_is_refused(audit, share):
-    path = audit / CURVES
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(AuditFolderError, match=r"curves\.npz is damaged"):
-        read_curves(audit)
-
-
-def test_curves_come_back_by_class_index(tmp_path):
-    curves = [
-        ClassCurves(j, 5, np.array([1, 0]), np.array([5, j, 0]), np.array([5, 4, 0]))
-        for j in (4, 2)
-    ]
-    write_curves(tmp_path, curves)
-    found = read_curves(tmp_path)
-    assert [curve.class_index for curve in found] == [2, 4]
-    np.testing.assert_array_equal(found[0].descending, [5, 2, 0])
-    with np.load(tmp_path / CURVES) as arrays:
-        assert {name: arrays[name].shape for name in arrays.files} == {
-            "descending": (2, 3),
-            "ascending": (2, 3),
-            "samples": (2,),
-            "order": (2, 2),
-            "class_index": (2,),
-        }
-        assert {arrays[name].dtype.name for name in arrays.files} == {"int64"}
-
-
-def test_samples_carry_their_score(tmp_path):
-    counts = SampleCounts(
-        label=np.array([0, 1]),
-        correct=np.array([True, False]),
-        descending=np.array([1, 0]),
-        ascending=np.array([4, 2]),
-        index=np.array([3, 7]),
-        scores=SampleScores(np.zeros(2, np.float32), np.ones(2, np.float32), np.array([1, 0])),
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock on tmp_path / "audit"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "audit"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    write_samples(tmp_path, counts, channels=4)
-    with np.load(tmp_path / SAMPLES) as arrays:
-        np.testing.assert_array_equal(arrays["score"], np.array([0.6, 0.4], np.float32))
-        assert arrays["descending"].dtype == np.int32
-        assert arrays["label"].dtype == np.int64
-    found = read_samples(tmp_path)
-    np.testing.assert_array_equal(found.ascending, counts.ascending)
-    assert found.correct.dtype == bool
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
 
 
-def spoil(folder: Path, file: str, **arrays: np.ndarray) -> None:
-    write_arrays(folder / file, {**read_arrays(folder / file), **arrays})
+def test_nothing_is_left_of_a_lock(tmp_path):
+    with locked(tmp_path / "audit"):
+        about = json.loads((tmp_path / "audit" / LOCK).read_bytes())
+        assert about["pid"] == os.getpid()
+    assert list((tmp_path / "audit").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda a: {"descending": a["descending"][:, :-1]}, "'descending' has shape"),
-        (lambda a: {"samples": a["samples"] * 0}, "class 0 has no samples"),
-        (lambda a: {"ascending": a["ascending"] + 100}, "'ascending' of class 0 is not between"),
-        (lambda a: {"order": a["order"] * 0}, "'order' of class 0 does not name every channel"),
-        (lambda a: {"class_index": a["class_index"] * 0}, "not ascending from 0"),
-        (lambda a: {"order": a["order"].astype(float)}, "integers with 2 dimension"),
-        (lambda a: {name: value[:0] for name, value in a.items()}, "no class or no channel"),
-    ],
-)
-def test_curves_that_contradict_themselves_are_refused(audit, change, said):
-    spoil(audit, CURVES, **change(read_arrays(audit / CURVES)))
-    with pytest.raises(AuditFolderError, match=said):
-        read_curves(audit)
+def test_the_second_is_told_who_holds_it(holder, tmp_path):
+    said = f"is being written by another run \\(process {holder.pid} on .*, since .*wait=True"
+    with pytest.raises(AuditFolderError, match=said), locked(tmp_path / "audit"):
+        pytest.fail("two at once")
 
 
-@pytest.mark.parametrize("name", ["correct", "index", "margin"])
-def test_samples_of_different_lengths_are_refused(audit, name):
-    spoil(audit, SAMPLES, **{name: read_arrays(audit / SAMPLES)[name][:3]})
-    with pytest.raises(AuditFolderError, match=f"'{name}' has shape"):
-        read_samples(audit)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_a_killed_process_holds_nothing(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "audit" / LOCK).exists()
+    with locked(tmp_path / "audit"):
+        pass
+    assert not (tmp_path / "audit" / LOCK).exists()
 
 
-def test_scores_that_are_there_in_part_are_refused(audit):
-    arrays = read_arrays(audit / SAMPLES)
-    del arrays["other"]
-    write_arrays(audit / SAMPLES, arrays)
-    with pytest.raises(AuditFolderError, match="no array 'other'"):
-        read_samples(audit)
+def test_one_that_waits_gets_it_in_the_end(holder, tmp_path):
+    said = []
+    threading.Timer(0.5, holder.kill).start()
+    with locked(tmp_path / "audit", wait=True, say=said.append):
+        pass
+    assert len(said) == 1
+    assert f"process {holder.pid}" in said[0]
+
+
+def test_many_at_once_are_one_after_the_other(tmp_path):
+    inside, most, entered = 0, 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most, entered
+        for _ in range(20):
+            with locked(tmp_path / "audit", wait=True):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+                entered += 1
+
+    waits = pytest.MonkeyPatch()
+    waits.setattr("analyzer.audit.folder._POLL_SECONDS", 0.0005)
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    waits.undo()
+    assert (most, entered) == (1, 80)
+    assert not (tmp_path / "audit" / LOCK).exists()

@@ -100,7 +100,7 @@ def test_an_interrupted_audit_goes_on_on_all_devices(
 
 
 def test_a_device_that_cannot_be_had_is_named(request_for, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.providers.cuda.Cuda.count", lambda self: 0)
+    monkeypatch.setattr("analyzer.runtime.providers.Cuda.count", lambda self: 0)
     request = request_for(device="cuda:0,cuda:1")
     with pytest.raises(DeviceError, match=r"device=cuda:0: .*device=cpu"):
         run_audit(request)

@@ -15,8 +15,8 @@ from analyzer.errors import DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import write_arrays
 from analyzer.measures.ablation import Ablation
-from analyzer.measures.margins import MARGIN_FEATURES, Margins, margin_pass
-from analyzer.measures.margins.margin_features import compute_margin_features
+from analyzer.measures.margins import MARGIN_FEATURES, Margins, distances
+from analyzer.measures.margins.distances import compute_margin_features
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = ("audit.json", "curves.npz", "samples.npz", "margins.npz")
@@ -113,7 +113,7 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
-    monkeypatch.setattr(margin_pass, "_CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(distances, "_CHECKPOINT_SECONDS", -1)
     write = surgery.write_margin_graph
     monkeypatch.setattr(
         surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8})

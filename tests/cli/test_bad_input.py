@@ -223,7 +223,7 @@ def test_data_that_are_missing_or_not_named(against_network, network, tmp_path):
 
 
 def test_a_device_that_cannot_be_had(against_network, train, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.providers.cuda.Cuda.count", lambda self: 0)
+    monkeypatch.setattr("analyzer.runtime.providers.Cuda.count", lambda self: 0)
     sentence = against_network("--data", train, "--device", "cuda")
     assert "no NVIDIA GPU" in sentence or "no CUDA provider" in sentence
     assert "--device cpu" in sentence

@@ -8,9 +8,8 @@ import time
 import click
 import pytest
 
-import analyzer.cli.progress as progress_module
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import print_facts, print_json, print_table, say, warn
+from analyzer.cli import terminal as terminal_module
+from analyzer.cli.terminal import print_facts, print_json, print_table, say, show_progress, warn
 
 
 class Terminal(io.StringIO):
@@ -81,9 +80,9 @@ def test_a_warning_has_lines_of_its_own_above_the_bar(terminal):
 
 
 def test_without_a_terminal_a_line_comes_every_so_often(monkeypatch):
-    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.1)
+    monkeypatch.setattr(terminal_module, "LINE_SECONDS", 0.1)
     lines = []
-    monkeypatch.setattr(progress_module.click, "echo", lambda line, err: lines.append(line))
+    monkeypatch.setattr(terminal_module.click, "echo", lambda line, err: lines.append(line))
 
     def wait_for(pattern):
         ends = time.monotonic() + 10
@@ -101,7 +100,7 @@ def test_without_a_terminal_a_line_comes_every_so_often(monkeypatch):
 
 
 def test_progress_that_is_not_wanted_is_not_shown(terminal, monkeypatch):
-    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(terminal_module, "LINE_SECONDS", 0.05)
     shown = terminal()
     with show_progress("none") as progress:
         progress("sweep", 10, 40)

@@ -1,8 +1,19 @@
+"""Gap models of several populations, on tables whose gaps follow from their features."""
+
 import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.estimation import PopulationTable, fit_gap_model, fit_population
+from analyzer.estimation import (
+    AuditConditions,
+    PopulationTable,
+    estimate_left_out_populations,
+    fit_across_populations,
+    fit_gap_model,
+    fit_population,
+    read_gap_model,
+    write_gap_model,
+)
 
 ZETA = np.array([0.1, 0.2, 0.4, 0.5, 0.7, 0.8])
 KAPPA = np.array([0.9, 0.7, 0.8, 0.6, 0.6, 0.3])
@@ -78,3 +89,136 @@ def test_population_that_cannot_be_fitted_is_refused(zeta, kappa, gap, message):
 def test_coverage_outside_its_range_is_refused(coverage):
     with pytest.raises(GapModelError, match="coverage"):
         fit_gap_model(PAPER, GAP, coverage=coverage, **WORDS)
+
+
+FEATURES = (
+    "interpolation_same_50",
+    "interpolation_hold_mean",
+    "neighbors_error_third_trusted",
+)
+ALIKE = AuditConditions(0.99, 10, 64, 500, 500, "activation")
+
+
+def table(seed: int, networks: int, *, noise: float = 0.0, offset: float = 0.0) -> PopulationTable:
+    rng = np.random.default_rng(seed)
+    features = {name: rng.uniform(0, 1, networks) for name in FEATURES}
+    gap = 0.3 - 0.2 * features[FEATURES[0]] + 0.4 * features[FEATURES[2]] + offset
+    gap = gap + noise * rng.normal(size=networks)
+    cells = ALIKE.to_cells()
+    return PopulationTable(
+        name=tuple(f"n{i}" for i in range(networks)),
+        zeta=np.full(networks, 0.5),
+        kappa=np.full(networks, 0.2),
+        train_accuracy=np.ones(networks),
+        test_accuracy=1 - gap,
+        gap=gap,
+        further={name: (cell,) * networks for name, cell in cells.items()},
+        features=features,
+    )
+
+
+def populations(count: int = 12, **options: float) -> dict[str, PopulationTable]:
+    return {f"p{i}": table(i, 6 + 3 * i, **options) for i in range(count)}
+
+
+def fit(tables, **options):
+    return fit_across_populations(tables, name="m", data="d", architecture="a", **options)
+
+
+def test_a_plane_that_holds_everywhere_is_found_and_its_interval_is_a_point():
+    found = fit(populations())
+    np.testing.assert_allclose(found.coefficients, (-0.2, 0, 0.4), atol=1e-9)
+    values = dict(zip(FEATURES, (0.5, 0.5, 0.5), strict=True))
+    one = found.estimate(values, conditions=ALIKE)
+    assert one.inside_range
+    np.testing.assert_allclose((one.low, one.estimate, one.high), 0.4, atol=1e-9)
+
+
+def test_populations_weigh_alike_whatever_their_size():
+    tables = populations(noise=0.05)
+    tables["p1"] = tables["p1"].take(list(range(len(tables["p1"]))))
+    doubled = {**tables, "p3": _twice(tables["p3"])}
+    np.testing.assert_allclose(fit(doubled).coefficients, fit(tables).coefficients, rtol=1e-9)
+
+
+def _twice(one: PopulationTable) -> PopulationTable:
+    twice = one.take([*range(len(one))] * 2)
+    names = tuple(f"m{i}" for i in range(len(twice)))
+    return PopulationTable(**{**{f: getattr(twice, f) for f in one.__slots__}, "name": names})
+
+
+def test_the_interval_is_the_weighted_quantile_of_fits_without_whole_populations():
+    tables = populations(noise=0.05)
+    found = fit(tables)
+    x = np.array([0.3, 0.6, 0.4])
+    ends = []
+    for name, one in tables.items():  # by scikit-learn's weighted least squares
+        from sklearn.linear_model import LinearRegression
+
+        rest = [t for other, t in tables.items() if other != name]
+        points = np.vstack([np.column_stack([t.features[f] for f in FEATURES]) for t in rest])
+        gaps = np.concatenate([t.gap for t in rest])
+        weight = np.concatenate([np.full(len(t), 1 / len(t)) for t in rest])
+        line = LinearRegression().fit(points, gaps, sample_weight=weight)
+        own = np.column_stack([one.features[f] for f in FEATURES])
+        here = line.predict([x])[0]
+        # In units of what an estimate may err by: of itself and 0.2.
+        wrong = np.abs(one.gap - line.predict(own)) / (np.maximum(line.predict(own), 0) + 0.2)
+        ends += [(here + w * (max(here, 0) + 0.2), 1 / len(one) / 13) for w in wrong]
+    ends.sort()
+    reached = np.cumsum([weight for _, weight in ends])
+    high = ends[int(np.flatnonzero(reached >= 0.9)[0])][0]
+    estimate = found.estimate(dict(zip(FEATURES, x, strict=True)), conditions=ALIKE)
+    assert estimate.high == pytest.approx(high, abs=1e-9)
+    assert estimate.low < estimate.estimate < estimate.high
+
+
+def test_outside_the_domain_the_interval_is_wider():
+    found = fit(populations(noise=0.05))
+    values = dict(zip(FEATURES, (0.5, 0.5, 0.5), strict=True))
+    inside = found.estimate(values, conditions=ALIKE)
+    other = AuditConditions(0.99, 1000, 64, 50_000, 50_000, "convolution")
+    outside = found.estimate(values, conditions=other)
+    assert not outside.inside_range
+    assert outside.low < inside.low
+    assert outside.high > inside.high
+    assert any("1000 classes" in sentence for sentence in outside.warnings)
+    wider = AuditConditions(0.99, 10, 4096, 500, 500, "convolution")  # the site says nothing here
+    assert found.estimate(values, conditions=wider).inside_range
+
+
+def test_an_estimate_lies_from_0_to_the_accuracy():
+    found = fit(populations(noise=0.05))
+    for third, accuracy in ((-5.0, 0.9), (5.0, 0.9)):
+        values = dict(zip(FEATURES, (0.5, 0.5, third), strict=True))
+        one = found.estimate(values, conditions=AuditConditions(accuracy, 10, 64, 500, 500, "x"))
+        assert 0 <= one.low <= one.estimate <= one.high <= accuracy
+
+
+def test_left_out_populations_are_estimated_by_the_others_alone():
+    tables = populations(noise=0.02)
+    first = estimate_left_out_populations(tables)
+    changed = {**tables, "p0": table(0, 6, noise=0.02, offset=0.2)}
+    again = estimate_left_out_populations(changed)
+    np.testing.assert_allclose(
+        first["p0"].estimate, again["p0"].estimate
+    )  # its own gaps say nothing
+    np.testing.assert_allclose(first["p0"].high, again["p0"].high)
+    assert np.mean([one.held.mean() for one in first.values()]) >= 0.85
+
+
+def test_the_file_gives_the_same_estimates(tmp_path):
+    found = write_gap_model(fit(populations(noise=0.05)), tmp_path / "m.json")
+    assert read_gap_model(tmp_path / "m.json") == found
+
+
+def test_too_few_populations_are_refused():
+    with pytest.raises(GapModelError, match="needs 9 of them, there are 3"):
+        fit(populations(3))
+
+
+def test_a_table_without_a_feature_is_named():
+    tables = populations()
+    del tables["p2"].features["interpolation_hold_mean"]
+    with pytest.raises(GapModelError, match="'p2' has no column interpolation_hold_mean"):
+        fit(tables)

@@ -1,7 +1,11 @@
+"""Computed targets that are settled, and batch axes that are freed."""
+
+import numpy as np
 import pytest
 
 from analyzer import surgery
 from analyzer.surgery.graph import constant, dimensions, find_value
+from analyzer.surgery.shapes import free_batch
 
 TEXT = """
 net (float[N,3,8,W] x) => (float[A,B] y)
@@ -39,3 +43,82 @@ def test_computed_reshape_target_is_settled_where_it_can_be_told(write, body):
     if wanted is not None:
         assert dimensions(node.outputs[0])[0] == "N"
         assert "Gather" not in [n.op_type for n in graph]
+
+
+BAKED = """
+net (float[B,3,8,8] x) => (float[B,5] y)
+<float[4,3,3,3] w, float[144,5] v, int64[2] target = {B, 144}>
+{
+    c = Conv(x, w)
+    r = Relu(c)
+    f = Reshape(r, target)
+    y = MatMul(f, v)
+}
+"""
+MIXED = """
+net (float[2,3,8,8] x) => (float[2,5] y)
+<float[4,3,3,3] w, float[4,5] v, int64[3] merged = {4, 2, -1}, int64[4] apart = {2, 4, 6, 6}>
+{
+    c = Conv(x, w)
+    m = Reshape(c, merged)
+    q = Softmax(m)
+    d = Reshape(q, apart)
+    r = Relu(d)
+    p = GlobalAveragePool(r)
+    f = Flatten(p)
+    y = MatMul(f, v)
+}
+"""
+
+
+def image(samples):
+    return np.random.default_rng(3).normal(size=(samples, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("rest", ["144", "-1"])
+def test_batch_size_baked_into_reshape_is_freed(write, run, tmp_path, size, rest):
+    text = BAKED.replace("{B, 144}", f"{{{size}, {rest}}}").replace("[B,", f"[{size},")
+    path = write(text)
+    network = surgery.load_network(path)
+    site = surgery.default_site(network)
+    cut = surgery.cut_network(network, site, tmp_path)
+    assert (cut.batch, cut.tensor, cut.warnings) == (None, "f", ())
+    x = image(3 * size)
+    made = run(cut.prefix, {"x": x})
+    scores = run(cut.suffix, {"f": made["f"], cut.mask: np.ones((1, 4), np.float32)})["y"]
+    parts = [run(path, {"x": part})["y"] for part in np.split(x, 3)]
+    np.testing.assert_array_equal(scores, np.concatenate(parts))
+
+
+def test_batch_that_takes_part_in_a_reshape_stays_fixed(write, cut_and_compare):
+    network = surgery.load_network(write(MIXED))
+    cut = cut_and_compare(network, surgery.default_site(network), {"x": image(2)})
+    assert cut.batch == 2
+    assert "fixed to batches of 2 images" in cut.warnings[0]
+
+
+@pytest.mark.parametrize("mixer", ["Softmax<axis=0>(c)", "ReduceMean<axes=[0]>(c)"])
+def test_sum_over_the_batch_is_never_called_free(write, mixer):
+    text = BAKED.replace("[B,", "[2,").replace("{B,", "{2,").replace("Relu(c)", mixer)
+    if "Reduce" in mixer:
+        text = text.replace("{2, 144}", "{1, 144}").replace("(float[2,5] y)", "(float[1,5] y)")
+    model = surgery.load_network(write(text)).model
+    assert free_batch(model, ("x",))[1] == 2
+
+
+def test_allowzero_is_switched_off_where_zero_copies(write, run, tmp_path):
+    text = (
+        BAKED.replace("[B,", "[1,")
+        .replace("{B,", "{1,")
+        .replace("Reshape(", "Reshape<allowzero=1>(")
+    )
+    network = surgery.load_network(write(text))
+    assert surgery.cut_network(network, surgery.default_site(network), tmp_path).batch is None
+
+
+def test_free_network_is_left_as_it_is(write):
+    model = surgery.load_network(write(BAKED.replace("[B,", "[N,").replace("{B,", "{-1,"))).model
+    freed, size = free_batch(model, ("x",))
+    assert size is None
+    assert [n.op_type for n in freed.graph] == [n.op_type for n in model.graph]

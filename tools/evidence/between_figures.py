@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from tools.evidence.analysis import IntervalCoverage
 from tools.evidence.findings import BOTH, Findings
 from tools.evidence.sensitivity import Sensitivity

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import audit_population, plots, read_manifest
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
@@ -40,7 +40,7 @@ from analyzer.estimation import (
     read_population,
 )
 from analyzer.estimation.feature_sets import checked_features
-from analyzer.estimation.intervals import lines_without_each
+from analyzer.estimation.linear_fits import lines_without_each
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.populations import PopulationSpec, Recipe, recipes

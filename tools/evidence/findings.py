@@ -23,7 +23,7 @@ from analyzer.estimation import (
 )
 from analyzer.measures.ablation import AREA, CURVE_FEATURES
 from analyzer.measures.margins import MARGIN_PREFIX
-from analyzer.measures.margins.margin_features import margin_obstacle
+from analyzer.measures.margins.distances import margin_obstacle
 from tools.evidence.analysis import (
     Agreement,
     ConditionalInformation,

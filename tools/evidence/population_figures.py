@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from analyzer.estimation import FeatureScores
 from analyzer.measures.ablation import class_quantities
 from analyzer.records import ClassCurves

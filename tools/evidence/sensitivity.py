@@ -38,8 +38,7 @@ from analyzer import surgery
 from analyzer.audit import Member, read_manifest, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import print_table
+from analyzer.cli.terminal import print_table, show_progress
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation import draw_splits, score_features

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from tools.evidence.analysis import Agreement, class_scores
 from tools.evidence.findings import Findings
 from tools.evidence.notation import LEVELS, MARKERS, level_legend, level_name, number

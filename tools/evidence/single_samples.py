@@ -45,11 +45,10 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from analyzer.audit import plots, read_record, run_audit
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from analyzer.audit.suspicion import most_suspicious, ranks_within
 from analyzer.audit_options import AuditRequest
-from analyzer.cli.progress import show_progress
-from analyzer.cli.terminal import print_table, warn
+from analyzer.cli.terminal import print_table, show_progress, warn
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from analyzer.estimation import PopulationTable, fit_population
 from analyzer.measures.ablation import CURVE_FEATURES
 from tools.evidence.analysis import Transfer, transfer

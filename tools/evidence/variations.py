@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.audit import plots
-from analyzer.audit.plots import LIGHT
+from analyzer.audit.html_pages import LIGHT
 from analyzer.estimation import AuditConditions, GapModel
 from analyzer.measures.ablation import CURVE_FEATURES
 from analyzer.records import GapEstimate

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from analyzer.cli.progress import show_progress
+from analyzer.cli.terminal import show_progress
 from analyzer.files import write_text
 from tools.evidence.tables import read_table, write_table
 from tools.suspects_study.fitting import FITTED_ON, MOST, Calibration, calibrations, fit_line

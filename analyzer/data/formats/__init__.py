@@ -7,11 +7,9 @@ from typing import Any
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.formats.arrays import NPZ, from_arrays
-from analyzer.data.formats.cifar import CIFAR
-from analyzer.data.formats.folder import FOLDER
 from analyzer.data.formats.format import Format, Wanted
-from analyzer.data.formats.idx import IDX
-from analyzer.data.formats.manifest import MANIFEST
+from analyzer.data.formats.image_files import FOLDER, MANIFEST
+from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
 from analyzer.data.labels import ClassList, read_classes

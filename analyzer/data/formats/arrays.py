@@ -15,7 +15,7 @@ from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.labels import integer_labels
 from analyzer.data.source import NumberedNames, Source, file_state, reason_of
 from analyzer.errors import DataError, parameter
-from analyzer.whole_files import read_whole
+from analyzer.files import read_whole
 
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
 

@@ -26,7 +26,7 @@ from analyzer.data.source import (
     reason_of,
 )
 from analyzer.errors import DataError, parameter
-from analyzer.whole_files import check_regular
+from analyzer.files import check_regular
 
 if TYPE_CHECKING:
     import pyarrow

@@ -13,7 +13,7 @@ from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import labels_of_values
 from analyzer.data.source import CompactNames, Source, file_state, natural_key, reason_of
 from analyzer.errors import DataError, parameter
-from analyzer.whole_files import check_regular
+from analyzer.files import check_regular
 
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 

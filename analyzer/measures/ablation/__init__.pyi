@@ -1,6 +1,5 @@
-from .checked_network import check_precision, check_surgery
-from .cut_network import CutNetwork, Features, open_network
-from .evaluations import Evaluations, necessary_evaluations
+from .cut_network import CutNetwork, Features, check_precision, check_surgery, open_network
+from .evaluations import RANKS, Evaluations, Ranking, necessary_evaluations, order_units
 from .features import (
     AREA,
     CURVE_FEATURES,
@@ -11,11 +10,9 @@ from .features import (
 )
 from .measure import Ablation, AblationResult
 from .result_files import read_curves, read_samples, write_curves, write_samples
-from .sharding import resumed_shards, split_into_shards, sweep_shards
-from .sweep import SweepOptions, ablate
+from .sweep import SweepOptions, ablate, resumed_shards, split_into_shards, sweep_shards
 from .sweep_state import SweepState
 from .tolerance import CONFIDENCE, Tolerance
-from .unit_order import RANKS, Ranking, order_units
 
 __all__ = [
     "AREA",

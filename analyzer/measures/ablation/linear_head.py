@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.records import Cut, LinearHead
-from analyzer.runtime.devices import provider_of
+from analyzer.runtime.providers import provider_of
 from analyzer.runtime.sessions import Session, open_session
 
 __all__ = ["Head", "Judge", "first_of_highest", "open_head"]

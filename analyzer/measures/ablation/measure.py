@@ -76,7 +76,7 @@ class Ablation(Measure[AblationResult]):
         """Cut the network, check the cut, and run the sweep or what is left of it."""
         from analyzer import data, surgery
         from analyzer.measures import ablation
-        from analyzer.measures.ablation.checked_network import open_checked
+        from analyzer.measures.ablation.cut_network import open_checked
 
         request, subject = job.request, job.subject
         saved = job.saved()

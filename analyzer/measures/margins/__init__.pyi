@@ -1,14 +1,15 @@
-from .margin_features import (
+from .distances import (
     LAYERS,
     MARGIN_FEATURES,
     MARGIN_PREFIX,
     MarginFeatures,
+    MarginTally,
     compute_margin_features,
     margin_column,
     margin_obstacle,
+    measure_margins,
     normalized_margins,
 )
-from .margin_pass import MarginTally, measure_margins
 from .measure import MarginLayerRecord, Margins, MarginsRecord, MarginsResult
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
-from analyzer.measures.margins.margin_features import (
+from analyzer.measures.margins.distances import (
     LAYERS,
     MARGIN_FEATURES,
     compute_margin_features,
@@ -22,7 +22,7 @@ from analyzer.records import MarginGraph
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
-    from analyzer.measures.margins.margin_pass import MarginTally
+    from analyzer.measures.margins.distances import MarginTally
 
 __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
 
@@ -87,7 +87,7 @@ class Margins(Measure[MarginsResult]):
     def measure(self, job: Job) -> MarginsResult:
         """Measure the margins of all samples, or what is left of them."""
         from analyzer import runtime
-        from analyzer.measures.margins.margin_pass import MarginTally, measure_margins
+        from analyzer.measures.margins.distances import MarginTally, measure_margins
 
         request = job.request
         samples = job.subject.samples(skip_bad=request.skip_bad)

@@ -1,6 +1,6 @@
 """Test data as a measure: the accuracy on samples that the network was not trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,28 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
+from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
     from analyzer.data import Source
 
-__all__ = ["TEST", "TestData", "TestRecord", "TestResult"]
+__all__ = [
+    "TEST",
+    "Confusion",
+    "ConfusionCell",
+    "TestData",
+    "TestRecord",
+    "TestResult",
+    "report_section",
+]
 
 TEST = "test.npz"
 _COLUMNS = ("label", "named", "rank", "index")
 _TOP = 5
+_MATRIX = 20  # classes up to which a matrix can be read
+_LISTED = 15  # confusions that are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +191,6 @@ class TestData(Measure[TestResult]):
         """The measured gap, and the confusions on training and test data."""
         if not self.measured(record):
             return None
-        from analyzer.measures.test_data.report import report_section
-
         return report_section(folder, record, _read_arrays(folder))
 
 
@@ -235,3 +244,93 @@ def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) ->
     if ((arrays["rank"] == 0) != (arrays["label"] == arrays["named"])).any():
         wrong.append(f"Ranks and named classes contradict each other in {TEST}.")
     return wrong
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionCell:
+    """One cell of a matrix."""
+
+    count: int
+    share: float  # of the samples of its row
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Samples of one class that are named another."""
+
+    label: str
+    named: str
+    train: int
+    test: int
+    share: float  # of the test samples of the label
+
+
+def report_section(
+    folder: Path, record: AuditRecord, test: Mapping[str, np.ndarray]
+) -> ReportSection:
+    """Compute what the section shows.
+
+    Args:
+        folder, record: of the audit.
+        test: ``label`` and ``named``, int64 (T,), of the test samples.
+    """
+    samples = read_samples(folder)
+    train_named = np.where(samples.correct, samples.label, samples.scores.other)
+    names = {one.index: one.name for one in record.classes}
+    names |= {one.index: one.name for one in record.empty_classes}
+    size = max(max(names), int(test["label"].max()), int(test["named"].max())) + 1
+    counts = {
+        "train": _counts(samples.label, train_named, size),
+        "test": _counts(test["label"], test["named"], size),
+    }
+    readable = size <= _MATRIX
+    return ReportSection(
+        links=(("test", "Test data"),),
+        template=Path(__file__).parent / "test_data.html.jinja",
+        values={
+            "test": record.sections["test"],
+            "names": [names.get(index, str(index)) for index in range(size)],
+            "matrices": [
+                ("Training data", _cells(counts["train"])),
+                ("Test data", _cells(counts["test"])),
+            ]
+            if readable
+            else [],
+            "confusions": _most(counts["train"], counts["test"], names),
+        },
+    )
+
+
+def _counts(label: np.ndarray, named: np.ndarray, size: int) -> np.ndarray:
+    found = np.zeros((size, size), np.int64)
+    np.add.at(found, (label, named), 1)
+    return found
+
+
+def _cells(counts: np.ndarray) -> list[list[ConfusionCell]]:
+    rows = np.maximum(counts.sum(axis=1), 1)
+    return [
+        [
+            ConfusionCell(int(count), float(count / rows[label]), label == named)
+            for named, count in enumerate(line)
+        ]
+        for label, line in enumerate(counts)
+    ]
+
+
+def _most(train: np.ndarray, test: np.ndarray, names: Mapping[int, str]) -> list[Confusion]:
+    wrong = test - np.diag(np.diag(test))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]
+    rows = np.maximum(test.sum(axis=1), 1)
+    return [
+        Confusion(
+            names.get(int(label), str(label)),
+            names.get(int(named), str(named)),
+            int(train[label, named]),
+            int(test[label, named]),
+            float(test[label, named] / rows[label]),
+        )
+        for label, named in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[label, named]
+    ]

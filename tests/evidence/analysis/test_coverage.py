@@ -3,8 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import measure_coverage
-from analyzer.estimation.intervals import left_out_jackknife_plus, left_out_student_t
-from analyzer.estimation.linear_fits import ridge
+from analyzer.estimation.linear_fits import left_out_jackknife_plus, left_out_student_t, ridge
 from tools.evidence.analysis import coverage_curve
 
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.estimation.feature_sets import checked_features
-from analyzer.estimation.intervals import (
+from analyzer.estimation.linear_fits import (
     Ends,
+    Fit,
     check_coverage,
     covers,
+    least_squares,
     left_out_jackknife_plus,
     left_out_student_t,
 )
-from analyzer.estimation.linear_fits import Fit, least_squares
 
 __all__ = ["CoveragePoint", "IntervalCoverage", "coverage_curve"]
 

@@ -2,8 +2,8 @@
 
 import csv
 
-from analyzer.audit.class_table import CLASSES, class_table_check, write_class_table
-from analyzer.audit.folder import read_record
+from analyzer.audit.folder import CLASSES, read_record
+from analyzer.audit.report import class_table_check, write_class_table
 
 
 def rows_of(folder):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from analyzer.measures.interpolation import MIXING_WEIGHTS, InterpolationRecord
-from analyzer.measures.interpolation.report import report_section
+from analyzer.measures.interpolation.measure import report_section
 
 RECORD = InterpolationRecord(
     lambdas=MIXING_WEIGHTS,

@@ -7,9 +7,7 @@ import pytest
 
 from analyzer.errors import DeviceError
 from analyzer.runtime import images_at_once, lacks_tf32, list_devices, named_devices, open_session
-from analyzer.runtime.providers import PROVIDERS
-from analyzer.runtime.providers.cpu import Cpu
-from analyzer.runtime.providers.cuda import Cuda
+from analyzer.runtime.providers import PROVIDERS, Cpu, Cuda
 
 MODEL = Path(__file__).parents[1] / "fixtures" / "vgg16-dynamo-free.onnx"
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
-from analyzer.data.preprocessing_files import from_hugging_face, from_timm
-from analyzer.data.preprocessing_spec import Crop, Resize
+from analyzer.data.preprocessing_spec import Crop, Resize, from_hugging_face, from_timm
 from analyzer.errors import DataError
 from analyzer.records import TensorInfo
 

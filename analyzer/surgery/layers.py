@@ -1,4 +1,4 @@
-"""A copy of a network that gives its activations at some depths instead of an answer."""
+"""Layers by depth, and a copy of a network that gives activations instead of an answer."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,95 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.records import ActivationGraph, ActivationLayer
-from analyzer.surgery.graph import constant, dtype_of, get_value, is_op, name_of, size_of
-from analyzer.surgery.graph_builder import GraphBuilder
+from analyzer.surgery.graph import (
+    GraphBuilder,
+    constant,
+    dominators,
+    dtype_of,
+    get_value,
+    is_op,
+    name_of,
+    operand,
+    size_of,
+)
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
-from analyzer.surgery.margin_graph import layers_by_depth
 from analyzer.surgery.mask import zero_point
 from analyzer.surgery.network import Network, save_model
 from analyzer.surgery.shapes import fix_sizes, infer_shapes
+from analyzer.surgery.sites import survey_graph
 from analyzer.surgery.validation import reports_invalid_file
 
-__all__ = ["write_activation_outputs"]
+__all__ = ["layers_by_depth", "spread_layers", "write_activation_outputs"]
+
+
+_HIDDEN = 3  # besides the images
+_REARRANGING = (
+    "Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+
+
+def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, str]:
+    """The images, and three activations evenly spread over the depth.
+
+    Of A candidates of :func:`layers_by_depth`, counted from 1, the nearest to a quarter, half and
+    three quarters of A + 1 are taken; all of them where there are no more than three.
+
+    Args:
+        network: the network.
+        graph: its graph, the scores its only output.
+        image: name of the input that takes the images.
+
+    Returns:
+        The operator (or decomposed activation) that makes each tensor, by the tensor's name, by
+        depth; "input" for the images.
+    """
+    operators = layers_by_depth(network, graph, image)
+    candidates = list(operators)
+    chosen = {image: "input"}
+    for value in candidates if len(candidates) <= _HIDDEN else _spread(candidates):
+        chosen[name_of(value)] = operators[value]
+    return chosen
+
+
+def layers_by_depth(network: Network, graph: ir.Graph, image: str) -> dict[ir.Value, str]:
+    """The tensors that a network's view of an image can be read from, by depth.
+
+    The activations that every path from the images to the scores passes, in topological order,
+    without the scores themselves; where those are fewer than three, any tensors that every path
+    passes, but for what only rearranges another one.
+
+    Args:
+        network, graph, image: as for :func:`spread_layers`.
+
+    Returns:
+        The operator (or decomposed activation) that makes each tensor.
+    """
+    survey = survey_graph(network, graph)
+    (scores,) = graph.outputs
+    passed = dominators(graph, [get_value(graph, image)], scores)
+    while is_op(node := scores.producer(), *_REARRANGING):
+        passed.remove(scores)
+        scores = operand(node)
+    passed.remove(scores)
+    candidates = [v for v in passed if v in survey.activated]
+    if len(candidates) < _HIDDEN:
+        candidates = [v for v in passed if not is_op(v.producer(), *_REARRANGING)]
+    operators: dict[ir.Value, str] = {}
+    for value in candidates:
+        activation, node = survey.activations.get(value), value.producer()
+        if activation is not None:
+            operators[value] = activation.name
+        elif node is not None:
+            operators[value] = node.op_type
+    return operators
+
+
+def _spread(candidates: list[ir.Value]) -> list[ir.Value]:
+    parts = _HIDDEN + 1
+    # To the nearest, a half upwards: (A + 1) · k / parts, counted from 1.
+    places = ((2 * k * (len(candidates) + 1) + parts) // (2 * parts) for k in range(1, parts))
+    return [candidates[place - 1] for place in places]
+
 
 _DEPTHS = {"first": 0, "third": 1, "two_thirds": 2, "last": 3}  # in thirds of the way
 _SAME_BUT_FOR_A_CONSTANT = (
@@ -36,7 +115,7 @@ def write_activation_outputs(
 ) -> ActivationGraph:
     """Write a network whose outputs are the activations at four depths, in float32.
 
-    Of the layers that :func:`analyzer.surgery.margin_graph.layers_by_depth` finds, the first,
+    Of the layers that :func:`layers_by_depth` finds, the first,
     the last before the scores, and of A layers, counted from 1, the nearest to a third and two
     thirds of A + 1. Layers of one number an image are left out. Where there are fewer than four,
     depths share one; where there is none, all are the images.

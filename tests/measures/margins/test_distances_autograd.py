@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from analyzer import runtime, surgery
-from analyzer.measures.margins.margin_features import (
+from analyzer.measures.margins.distances import (
     MARGIN_FEATURES,
+    MarginTally,
     compute_margin_features,
+    measure_margins,
     normalized_margins,
 )
-from analyzer.measures.margins.margin_pass import MarginTally, measure_margins
 
 torch = pytest.importorskip("torch")
 from margins_by_autograd import features, margins, module_of  # noqa: E402
