@@ -3,7 +3,9 @@
     python -m tools.left_out_populations docs/measures docs/MEASURES.md \\
         --gap-model model_zoo/bundled/any/gap_model.json
 
-The folder holds a table NAME.csv a population, as ``onnx-gap population`` writes it. For each
+The folder holds a table NAME.csv a population, as ``onnx-gap population`` writes it, and in
+``classes`` a table NAME.csv of the classes of its networks, as ``python -m
+tools.population_classes`` writes it; the gap model estimates single classes from those. For each
 choice of features a line is fitted on all populations but one, each population counting as much as
 any other, and tried on that one; then the same with all populations of one data set left out.
 Nothing is chosen on what is tested: every choice is printed.
@@ -12,6 +14,7 @@ Nothing is chosen on what is tested: every choice is printed.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 import numpy as np
@@ -19,10 +22,13 @@ from scipy.stats import kendalltau
 
 from analyzer.estimation import (
     GapModel,
+    LeftOutClasses,
     LeftOutEstimates,
     PopulationTable,
+    estimate_left_out_classes,
     estimate_left_out_populations,
     fit_across_populations,
+    fit_class_line,
     read_population,
     weighted_plane,
     write_gap_model,
@@ -30,6 +36,7 @@ from analyzer.estimation import (
 from analyzer.files import write_text
 from model_zoo import POPULATIONS
 from tools.evidence.analysis import conditional_information
+from tools.left_out_classes import class_section, read_class_tables
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "the mean": (),
@@ -173,8 +180,11 @@ it was added after looking at all of these populations, so its figures flatter i
 """
 
 
-def page(tables: Mapping[str, PopulationTable]) -> str:
-    """The page, as Markdown."""
+def page(
+    tables: Mapping[str, PopulationTable],
+    classes: Mapping[str, Sequence[LeftOutClasses]] = MappingProxyType({}),
+) -> str:
+    """The page, as Markdown; with single classes where there are any, estimated by all others."""
     by_population = list(left_out(tables, {name: name for name in tables}))
     by_data_set = list(left_out(tables, {name: name.split("-")[0] for name in tables}))
     text = [HEADER, "## Each population left out whole", "", *_table(by_population), ""]
@@ -185,8 +195,10 @@ def page(tables: Mapping[str, PopulationTable]) -> str:
     text += _never_seen(tables)
     if len(tables) >= ENOUGH:
         text += ["", *_intervals(tables)]
-        text += _colors_unseen(tables)
+        text += colors_unseen(tables)
     text += _task8(tables, by_population)
+    if classes:
+        text += ["", *class_section(tables, classes, COVERAGE)]
     return "\n".join(text) + "\n"
 
 
@@ -293,7 +305,7 @@ of all networks with that gap; a pass over the limit is the error that matters.
         yield f"| {' | '.join(cells)} |"
 
 
-def _colors_unseen(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
+def colors_unseen(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
     """What a gap model of the populations with gray images says of those in colour."""
     gray = {name: table for name, table in tables.items() if _colors(table) == 1}
     in_color = [name for name in tables if name not in gray]
@@ -312,10 +324,10 @@ that any left-out network needed. *As if grey* is the interval that networks ins
     )
     yield "|---" * 9 + "|"
     fitted = any_network(gray)
-    mean = np.mean([_known(table).gap.mean() for table in gray.values()])
+    mean = np.mean([table.with_gap().gap.mean() for table in gray.values()])
     rows = []
     for name in in_color:
-        table = _known(tables[name])
+        table = tables[name].with_gap()
         found, as_gray = (_estimated(fitted, table, colors) for colors in (None, 1))
         error = np.abs(found.estimate - table.gap).mean()
         row = [np.abs(mean - table.gap).mean(), error, kendalltau(found.estimate, table.gap)[0]]
@@ -378,11 +390,6 @@ def _colors(table: PopulationTable) -> int:
     return (audit.colors if audit is not None else None) or 1
 
 
-def _known(table: PopulationTable) -> PopulationTable:
-    """The networks with a gap."""
-    return table.take(np.flatnonzero(np.isfinite(table.gap)))
-
-
 def _estimated(fitted: GapModel, table: PopulationTable, colors: int | None) -> LeftOutEstimates:
     """Estimates of the networks; ``colors``: of their images, instead of what they have."""
     found = []
@@ -393,11 +400,11 @@ def _estimated(fitted: GapModel, table: PopulationTable, colors: int | None) -> 
         found.append(fitted.estimate(table.values(row), conditions=audit))
     estimate, low, high = np.array([(one.estimate, one.low, one.high) for one in found]).T
     inside = np.array([one.inside_range for one in found])
-    return LeftOutEstimates(table.gap, estimate, low, high, inside)
+    return LeftOutEstimates(table.name, table.gap, estimate, low, high, inside)
 
 
 def any_network(tables: Mapping[str, PopulationTable]) -> GapModel:
-    """The gap model ``zoo:any``."""
+    """The gap model ``zoo:any``, of networks alone."""
     return fit_across_populations(
         tables,
         name="any",
@@ -449,10 +456,16 @@ def main(folder: Path, out: Path, gap_model: Path | None) -> None:
     tables = read_tables(folder)
     if len(tables) < 2:
         raise click.UsageError(f"{folder} needs two tables at least, it has {len(tables)}.")
+    classes = read_class_tables(folder / "classes")
+    found = estimate_left_out_classes(tables, classes, coverage=COVERAGE) if classes else {}
     if gap_model is not None:
         gap_model.parent.mkdir(parents=True, exist_ok=True)
-        write_gap_model(any_network(tables), gap_model)
-    write_text(out, page(tables))
+        fitted = any_network(tables)
+        if classes:
+            line = fit_class_line(tables, classes, coverage=COVERAGE, left_out=found)
+            fitted = replace(fitted, class_line=line)
+        write_gap_model(fitted, gap_model)
+    write_text(out, page(tables, found))
     click.echo(f"{out}: written from {len(tables)} tables")
 
 

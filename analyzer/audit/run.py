@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
+from analyzer.audit.class_gaps import has_class_gaps, with_sureness
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -101,7 +102,8 @@ def run_audit(
         results, fields = work.measure(needed)
         _check_data(inputs.subject, results["ablation"])
         evidence = evidence_of(results, inputs.subject.site.channels)
-        fields = {**fields, "doubtful_labels": evidence.doubtful}
+        classes = with_sureness(fields["classes"], evidence.samples, evidence.votes, evidence.hold)
+        fields = {**fields, "classes": classes, "doubtful_labels": evidence.doubtful}
         result = make_record(
             request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
         )
@@ -364,6 +366,8 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
 def _gap_is_settled(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
     if finished.no_gap or (inputs.gap_model is None and finished.gap is not None):
         return finished.settings.get("gap_model") == request.settings()["gap_model"]
-    return (finished.gap and finished.gap.gap_model) == (
-        inputs.gap_model and inputs.gap_model.sha256
+    model = inputs.gap_model
+    lacks_classes = model and model.class_line and finished.gap and not has_class_gaps(finished)
+    return not lacks_classes and (finished.gap and finished.gap.gap_model) == (
+        model and model.sha256
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
+from analyzer.audit.class_gaps import class_gap_faults, sureness_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
@@ -130,6 +131,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
         yield from measure.checks(folder, record)
     yield from suspect_checks(folder, record)
     yield class_table_check(folder, record)
+    yield from sureness_check(folder, record)
     yield _warnings(folder, record)
     yield _verdict(record)
     yield _data(folder, record)
@@ -279,4 +281,5 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append("The warnings of the gap are not those that the gap model gives.")
     if record.gap.fitted_on != str(line.fitted_on):
         wrong.append(f"The gap model was fitted on {line.fitted_on}, audit.json says otherwise.")
+    wrong += class_gap_faults(record, line)
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
