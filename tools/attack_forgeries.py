@@ -97,7 +97,7 @@ def change_value(folder: Path, chance: random.Random) -> str:
         new = "x" if old is None else [*old, "x"] if isinstance(old, list) else {"x": 1}
     inside[where[-1]] = new
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return ".".join(str(key) for key in where[:2] if not isinstance(key, int))
+    return ".".join(str(key) for key in where[:3] if not isinstance(key, int))
 
 
 def change_bytes(folder: Path, chance: random.Random) -> str:
