@@ -21,13 +21,13 @@ from analyzer.audit.provenance import installed_versions
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, limits_of, verdict_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
-from analyzer.errors import AnalyzerError, AuditStopped, DataError, parameter
+from analyzer.errors import AnalyzerError, AuditStopped, DataError, SiteError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.measures.sample_images import SampleImages
 from analyzer.measures.whole_network import predict_whole
 from analyzer.option_fields import identity_of, options_of, parse_part
-from analyzer.records import ExtraInput, Progress
+from analyzer.records import ExtraInput, Progress, Site
 
 __all__ = [
     "AuditInputs",
@@ -59,9 +59,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     """
     _check_options(request)
     network, extra_inputs = open_network(request.model, request)
-    site = surgery.find_site(
-        network, request.site, at=request.at, axis=request.axis, output=request.output
-    )
+    site, no_site = _site(network, request)
     source = data.open_data(
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
@@ -73,11 +71,17 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     indices = np.arange(len(source))
     if request.limit_per_class is not None:
         indices = data.limit_per_class(source.labels, request.limit_per_class, request.seed)
+    groups = None
+    if request.groups is not None:
+        groups = data.read_groups(
+            request.groups, source, keys=request.keys, budgets=request.budgets
+        )[indices]
     key = key_of(
         {
             **identity_of(request),
+            **({} if groups is None else {"groups": groups.tolist()}),
             "model": network.info.sha256,
-            "site": [site.tensor, site.axis],
+            "site": site and [site.tensor, site.axis],
             "inputs": {one.name: one.value.tolist() for one in extra_inputs},
             "data": source.fingerprint(),
             "preprocessing": preprocessing.to_dict(),
@@ -86,7 +90,9 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         }
     )
     first = data.FirstReading(len(source))
-    subject = Subject(network, extra_inputs, site, source, preprocessing, indices, key, first)
+    subject = Subject(
+        network, extra_inputs, site, source, preprocessing, indices, key, first, no_site, groups
+    )
     gap_model = estimation.read_gap_model(request.gap_model) if request.gap_model else None
     return AuditInputs(subject, gap_model)
 
@@ -101,10 +107,28 @@ def open_images(
         return SampleImages.open(
             subject.samples(skip_bad=request.skip_bad),
             memory=request.memory // 2,
+            groups=subject.groups,
             progress=progress,
         )
 
     return opened
+
+
+def _site(network: surgery.Network, request: AuditRequest) -> tuple[Site | None, str]:
+    """The site, or why there is none, where nobody named one.
+
+    Raises:
+        ModelError, SiteError: see :func:`analyzer.surgery.find_site`.
+    """
+    try:
+        site = surgery.find_site(
+            network, request.site, at=request.at, axis=request.axis, output=request.output
+        )
+    except SiteError as error:
+        if request.site is not None or request.needs_site:
+            raise
+        return None, str(error)
+    return site, ""
 
 
 def open_network(
@@ -116,9 +140,7 @@ def open_network(
         DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load_network(
-        model, custom_ops=options.custom_ops, graph_budget=options.graph_budget
-    )
+    network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(network, given)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from analyzer.audit.assemble_record import warnings_of
+from analyzer.audit.class_gaps import class_gap_faults, sureness_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
@@ -29,7 +30,8 @@ from analyzer.audit.suspects import (
 from analyzer.audit.verdict import judge
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AnalyzerError, AuditFolderError, parameter
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.json_codec import JsonSource, decode
@@ -37,7 +39,7 @@ from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, Draw, Job, check, same
 from analyzer.measures.registry import MEASURES, feature_values
-from analyzer.records import Progress
+from analyzer.records import Progress, Site
 from analyzer.runtime.providers import lacks_tf32
 
 __all__ = ["Check", "Drawn", "Remeasuring", "Verification", "verify_audit"]
@@ -73,7 +75,6 @@ class Remeasuring:
     classes: Path | None = None  # by default the file that the audit used
     inputs: tuple[tuple[str, str], ...] = ()  # likewise
     custom_ops: Path | None = None  # never the library that a record names
-    budget: tuple[tuple[str, int], ...] = ()
     device: str = "auto"
     cells: int | Literal["all"] = 100  # of the curves, that are drawn
     seed: int | None = None  # of the draw; None: one that nobody could foresee
@@ -144,7 +145,7 @@ def verify_audit(
     signature: Path | None = None,
     allowed_signers: Path | None = None,
     signer: str | None = None,
-    graph_budget: float | None = 1.0,
+    budget: tuple[tuple[str, int | None], ...] = (),
     remeasuring: Remeasuring | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Verification:
@@ -158,7 +159,7 @@ def verify_audit(
         gap_model: file of the gap model, to estimate the gap once more; by default likewise.
         signature, allowed_signers, signer: as of
             :func:`analyzer.audit.result_manifest.check_signature`; None: not checked.
-        graph_budget: how many times the limits for a stranger's graph the network may have.
+        budget: what the files may ask for, where that is not the default.
         remeasuring: the data, and how much is measured again; None: nothing.
         progress: called with the stages of what is measured again.
 
@@ -191,7 +192,11 @@ def verify_audit(
         checks.append(Check("contents", False, _what(error)))
         return Verification(tuple(checks), ("What follows from the counts was not checked.",))
     report = _report(folder, record, sound=all(one.passed for one in checks))
-    for one in (report, _model(record, model, graph_budget), _gap(record, gap_model)):
+    for one in (
+        report,
+        _model(record, model, DEFAULT_BUDGETS.raised(budget)),
+        _gap(record, gap_model),
+    ):
         if isinstance(one, Check):
             checks.append(one)
         else:
@@ -203,7 +208,7 @@ def verify_audit(
                 "Nothing was measured again: what is in the folder is wrong already."
             )
         else:
-            again = _Again(folder, record, model, graph_budget, remeasuring)
+            again = _Again(folder, record, model, budget, remeasuring)
             checks += again.checks(progress)
             not_checked += again.draw.omitted
             drawn = again.drawn
@@ -233,6 +238,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
         yield from measure.checks(folder, record)
     yield from suspect_checks(folder, record)
     yield class_table_check(folder, record)
+    yield from sureness_check(folder, record)
     yield _warnings(folder, record)
     yield _verdict(record)
     yield _data(folder, record)
@@ -342,16 +348,14 @@ def _settings(folder: Path, record: AuditRecord) -> Check:
     return check("settings", wrong, "The settings are those that other fields show.")
 
 
-def _model(
-    record: AuditRecord, model: str | Path | None, graph_budget: float | None
-) -> Check | str:
+def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> Check | str:
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
         return f"The network was not compared: {path} does not exist; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
     from analyzer.surgery import find_site, load_network
 
-    network = load_network(path, graph_budget=graph_budget)
+    network = load_network(path, budgets=budgets)
     info = network.info
     right = f"{path} is the network that was audited."
     if info.sha256 != record.model.sha256:
@@ -360,7 +364,7 @@ def _model(
     wrongs = _differences(record.model, info, ("bytes", "producer", "opset"), "model")
     asked = record.settings
     try:
-        site = find_site(
+        site: Site | None = find_site(
             network,
             asked.get("site"),
             at=asked.get("at", "activation"),
@@ -368,10 +372,14 @@ def _model(
             output=asked.get("output"),
         )
     except (AnalyzerError, TypeError, ValueError) as error:
-        wrongs.append(f"The settings do not name a site of {path}: {error}")
-    else:
-        names = ("tensor", "axis", "channels", "kind", "operator")
+        site = None
+        if record.site is not None or not isinstance(error, SiteError):
+            wrongs.append(f"The settings do not name a site of {path}: {error}")
+    names = ("tensor", "axis", "channels", "kind", "operator")
+    if site is not None and record.site is not None:
         wrongs += _differences(record.site, site, names, "site")
+    elif site is not None:
+        wrongs.append(f"audit.json names no site, the network gives {site.tensor!r}.")
     return check("model", wrongs, right)
 
 
@@ -412,6 +420,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append("The warnings of the gap are not those that the gap model gives.")
     if record.gap.fitted_on != str(line.fitted_on):
         wrong.append(f"The gap model was fitted on {line.fitted_on}, audit.json says otherwise.")
+    wrong += class_gap_faults(record, line)
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
 
 
@@ -423,11 +432,11 @@ class _Again:
         folder: Path,
         record: AuditRecord,
         model: str | Path | None,
-        graph_budget: float | None,
+        budget: tuple[tuple[str, int | None], ...],
         asked: Remeasuring,
     ):
         self._folder, self._record, self._asked = folder, record, asked
-        self._request = _request_of(record, folder, model, graph_budget, asked)
+        self._request = _request_of(record, folder, model, budget, asked)
         seed = secrets.randbits(32) if asked.seed is None else asked.seed
         self.draw = Draw(asked.cells, seed)
 
@@ -503,7 +512,7 @@ def _request_of(
     record: AuditRecord,
     folder: Path,
     model: str | Path | None,
-    graph_budget: float | None,
+    budget: tuple[tuple[str, int | None], ...],
     asked: Remeasuring,
 ) -> AuditRequest:
     """What the audit was asked for, as far as that decides what is measured."""
@@ -529,8 +538,7 @@ def _request_of(
         classes=asked.classes or (Path(classes) if classes else None),
         inputs=asked.inputs or tuple(inputs.items()),
         custom_ops=asked.custom_ops,
-        budget=asked.budget,
-        graph_budget=graph_budget,
+        budget=budget,
         device=asked.device,
         **settings,
     )

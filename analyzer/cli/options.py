@@ -20,7 +20,6 @@ __all__ = [
     "ResultFile",
     "budget_options",
     "data_options",
-    "graph_budget_option",
     "image_size_option",
     "json_option",
     "limit_options",
@@ -186,15 +185,6 @@ def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     from analyzer.data.preprocessing_options import PreprocessOptions
 
     return declared_options(PreprocessOptions, "img_size")(function)
-
-
-def graph_budget_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--graph-budget``, of commands that take no other option of a site."""
-    from analyzer.audit_options import SiteOptions
-
-    default = SiteOptions.__dataclass_fields__["graph_budget"].default
-    declared = options_of(SiteOptions)["graph_budget"]
-    return _click_option("graph_budget", declared, float, default)(function)
 
 
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:

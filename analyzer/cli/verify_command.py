@@ -9,7 +9,6 @@ from analyzer.cli.options import (
     PATH,
     Parsed,
     budget_options,
-    graph_budget_option,
     json_option,
     progress_option,
     remeasuring_options,
@@ -51,7 +50,6 @@ from analyzer.printable import printable
 )
 @remeasuring_options
 @budget_options
-@graph_budget_option
 @progress_option
 @json_option
 def command(
@@ -61,7 +59,7 @@ def command(
     signature: Path | None,
     allowed_signers: Path | None,
     signer: str | None,
-    graph_budget: float | None,
+    budget: tuple[tuple[str, int | None], ...],
     shown: str,
     as_json: bool,
     **remeasuring: Any,
@@ -90,7 +88,7 @@ def command(
             signature=signature,
             allowed_signers=allowed_signers,
             signer=signer,
-            graph_budget=graph_budget,
+            budget=dict(budget),
             progress=progress,
             **remeasuring,
         )

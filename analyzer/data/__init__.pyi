@@ -1,6 +1,7 @@
 from .batch import Batch, FirstReading, Skipped, batches
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
+from .groups import read_groups
 from .images import same_picture, thumbnail
 from .labels import ClassList, check_classes, limit_per_class, read_classes
 from .preprocessing import Preprocessing, recorded_preprocessing, resolve_preprocessing
@@ -27,6 +28,7 @@ __all__ = [
     "open_data",
     "preprocess_options",
     "read_classes",
+    "read_groups",
     "read_value",
     "recorded_preprocessing",
     "resolve_preprocessing",

@@ -52,12 +52,14 @@ class Subject:
 
     network: "Network"
     extra_inputs: tuple[ExtraInput, ...]
-    site: Site
+    site: Site | None  # None: no tensor can be masked
     source: "Source"
     preprocessing: "Preprocessing"
     indices: np.ndarray  # int64 (S,), in the order of the data
     key: str  # identifies what is measured
     first_reading: "FirstReading"  # of the samples of ``source``
+    no_site: str = ""  # why there is none, a sentence
+    groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 
     @property
     def labels(self) -> np.ndarray:
@@ -232,6 +234,10 @@ class Measure(ABC, Generic[Result]):
     def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
         """Its lines of what the command line prints: names and values."""
 
+    def warnings(self, record: AuditRecord) -> Iterator[str]:
+        """What a reader of the result must know of it, in sentences without a full stop."""
+        yield from ()
+
     @abstractmethod
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """What ``verify`` looks at: whether its files and its fields follow from each other."""
@@ -273,8 +279,10 @@ def check(name: str, wrong: Sequence[str], right: str) -> Check:
     return Check(name, False, wrong[0] + further)
 
 
-def same(said: float, found: float) -> bool:
+def same(said: float | None, found: float | None) -> bool:
     """Whether a number of the record is what was found, but for printing."""
+    if said is None or found is None:
+        return said is found
     return math.isclose(said, found, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 

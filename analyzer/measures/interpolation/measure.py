@@ -296,10 +296,6 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _agree(one: float | None, other: float | None) -> bool:
-    return one is other if one is None or other is None else same(one, other)
-
-
 def _faults(
     said: InterpolationRecord, found: MixedAnswers, hold: np.ndarray, labels: np.ndarray
 ) -> list[str]:
@@ -336,7 +332,7 @@ def _faults(
     for name, value in _curve_fields(response_curves(found)).items():
         stated = getattr(said, name)
         one, other = (item if isinstance(item, tuple) else (item,) for item in (stated, value))
-        if len(one) != len(other) or not all(map(_agree, one, other)):
+        if len(one) != len(other) or not all(map(same, one, other)):
             wrong.append(f"'{name}' is {stated} in audit.json, {INTERPOLATION} gives {value}.")
     return wrong
 
