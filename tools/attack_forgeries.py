@@ -1,10 +1,12 @@
 """Forges audit folders at random, and counts what ``verify`` finds.
 
-    python -m tools.attack_forgeries [--changes N] [--curves N] [--seed N] [--write]
+    python -m tools.attack_forgeries [--changes N] [--forged N] [--curves N] [--seed N] [--write]
 
 changes
     A byte range of any file, or a value of ``audit.json``, changed: with the manifest as it was,
-    ``verify`` must find every one. Then values of ``audit.json`` and of the arrays, with report and
+    ``verify`` must find every one.
+forged
+    Values of ``audit.json`` and of the arrays, with report and
     manifest written again to fit, as somebody does who knows how they are made: what is found by
     the folder, network and gap model alone, and what with the data, too.
 curves
@@ -237,7 +239,7 @@ class Study:
 def main() -> int:
     """Forge, print the figures, and say whether all was found that must be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("changes", 1000), ("curves", 150), ("seed", 0)):
+    for name, default in (("changes", 1000), ("forged", 1000), ("curves", 150), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--write", action="store_true", help="put them into docs/RELIABILITY.md")
     asked = parser.parse_args()
@@ -254,9 +256,10 @@ def main() -> int:
             if where:
                 print(f"not found: {kind}: {where}", file=sys.stderr, flush=True)
         lines += [f"| {kind} | {made[kind]:,} | {with_data[kind]:,} |" for kind in KEPT]
+        print("\n".join(lines), flush=True)
         made.clear()
         with_data.clear()
-        for kind, where, alone, found in study.forged(asked.changes):
+        for kind, where, alone, found in study.forged(asked.forged):
             made[kind] += 1
             without[kind] += alone
             with_data[kind] += found
