@@ -6,9 +6,9 @@ changes
     A byte range of any file, or a value of ``audit.json``, changed: with the manifest as it was,
     ``verify`` must find every one.
 forged
-    Values of ``audit.json`` and of the arrays, with report and
-    manifest written again to fit, as somebody does who knows how they are made: what is found by
-    the folder, network and gap model alone, and what with the data, too.
+    Values of ``audit.json`` and of the arrays changed, with report and manifest written again to
+    fit, as somebody does who knows how they are made: what is found by the folder, network and gap
+    model alone, and what with the data, too.
 curves
     Cells of the curves changed, one, 1 % or 10 % of them, and all that follows from them written
     again: nothing of it shows in the folder. How often drawn cells show it, beside the chance that
