@@ -352,7 +352,7 @@ def _task8(tables: Mapping[str, PopulationTable], rows: Sequence[LeftOut]) -> It
         for choice, names in CHOICES.items()
         if names
     }
-    low, high = row.gap.min(), row.gap.max()
+    declared, low, high = POPULATIONS[TASK8], row.gap.min(), row.gap.max()
     published = "; ".join(f"{name} {score}" for name, score in PUBLISHED.items())
     yield f"""
 ## PGDL's task 8, replicated in form
@@ -364,7 +364,7 @@ out; at 0 or below, a measure tells nothing. Estimates are those of the tables a
 saw none of these networks.
 
 The networks of *{TASK8}* have the hyperparameters of that task, not its size: {len(table)} of
-{POPULATIONS[TASK8].networks} are trained, on {table.conditions(0).samples} images each, and their
+{declared.networks} are trained, on {declared.train_samples} images each, and their
 gaps all lie between {low:.2f} and {high:.2f}. So this is a replication, not the benchmark, and no
 score here compares with those published of the benchmark ({published}).
 """
