@@ -15,10 +15,8 @@ from analyzer.audit.verdict import is_at_chance, judge
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (
     AuditRecord,
-    ClassRecord,
     DataRecord,
     DeviceRecord,
-    EmptyClass,
     GapRecord,
     MadeRecord,
     ModelRecord,
@@ -27,7 +25,7 @@ from analyzer.audit_record import (
 from analyzer.errors import GapModelError, parameter
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
-from analyzer.measures.registry import feature_values
+from analyzer.measures.registry import MEASURES, feature_values
 
 __all__ = ["make_record", "some_of", "warnings_of"]
 
@@ -52,8 +50,6 @@ def make_record(
     """
     subject = inputs.subject
     info = subject.network.info
-    accuracy, chance, classes = fields["accuracy"], fields["chance"], fields["classes"]
-    empty = fields["empty_classes"]
     found = AuditRecord(
         model=ModelRecord(
             path=request.model_name or str(request.model),
@@ -78,11 +74,6 @@ def make_record(
         seconds=SecondsRecord(
             prefix=ablation.prefix_seconds, sweep=ablation.sweep_seconds, total=seconds
         ),
-        warnings=(
-            *ablation.warnings,
-            *_warnings(accuracy, chance, classes, ablation, empty),
-            *_unmeasured(fields["unmeasured"]),
-        ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -91,16 +82,16 @@ def make_record(
         made=MadeRecord(request.command, platform.node(), request.auditor),
         **fields,
     )
+    found = replace(found, warnings=warnings_of(found, ablation))
     found = _with_gap(found, request, inputs, finished)
     return replace(found, verdict=judge(found))
 
 
 def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:
     """The warnings that follow from a record and what the ablation counted."""
-    found = _warnings(
-        record.accuracy, record.chance, record.classes, ablation, record.empty_classes
-    )
-    return (*ablation.warnings, *found, *_unmeasured(record.unmeasured))
+    found = _warnings(record, ablation)
+    of_measures = (sentence for measure in MEASURES for sentence in measure.warnings(record))
+    return (*ablation.warnings, *found, *_unmeasured(record.unmeasured), *of_measures)
 
 
 def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
@@ -148,14 +139,10 @@ def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditReco
     )
 
 
-def _warnings(
-    accuracy: float,
-    chance: float,
-    classes: Sequence[ClassRecord],
-    ablation: AblationResult,
-    empty: Sequence[EmptyClass],
-) -> list[str]:
+def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
     found = []
+    accuracy, chance = record.accuracy, record.chance
+    classes, empty = record.classes, record.empty_classes
     at_chance = [item.name for item in classes if item.accuracy <= chance]
     if is_at_chance(accuracy, chance, len(ablation.samples.label)):
         found.append(

@@ -117,10 +117,11 @@ def class_profiles(
         np.asarray(values, np.float32) for values in (margin, agreement, hold)
     )
     known = np.isfinite(margin) & np.isfinite(agreement) & np.isfinite(hold)
-    classes, samples = np.unique(labels, return_counts=True)
-    told = np.array([(known & (labels == one)).sum() for one in classes], np.int64)
+    classes, place_of, samples = np.unique(labels, return_inverse=True, return_counts=True)
+    of_class = place_of[known]
+    told = np.bincount(of_class, minlength=len(classes))
     # A sample stands for those of its class that were not looked at.
-    weight = (samples / np.maximum(told, 1))[np.searchsorted(classes, labels[known])]
+    weight = (samples / np.maximum(told, 1))[of_class]
     margin, agreement, hold = margin[known], agreement[known], hold[known]
     ranks = [_ranks(weight, *keys) for keys in ((margin,), (agreement, margin), (hold, margin))]
     # Sums that should be alike differ in the last bits.
@@ -128,7 +129,7 @@ def class_profiles(
     tenth = np.minimum((place * TENTHS).astype(np.int64), TENTHS - 1)
     enough = told >= LEAST
     counts = np.zeros((len(classes), TENTHS), np.int64)
-    np.add.at(counts, (np.searchsorted(classes, labels[known]), tenth), 1)
+    np.add.at(counts, (of_class, tenth), 1)
     return ClassProfiles(
         index=classes[enough],
         samples=samples[enough],

@@ -94,6 +94,12 @@ def test_a_class_that_hardly_tells_anything_has_no_profile(told):
     assert found.index.tolist() == [0, 1]
 
 
+def test_samples_of_which_nothing_is_known_give_no_profile():
+    one = scores(np.random.default_rng(3))
+    one["agreement"][:] = np.nan
+    assert not len(class_profiles(**one, accuracy=dict.fromkeys(range(3), 1.0)).index)
+
+
 def test_the_class_whose_samples_are_the_least_sure_is_estimated_worst():
     counts = np.zeros((3, 10), int)
     counts[0, :4], counts[1, 3:7], counts[2, 6:] = 25, 25, 25

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit_record import AuditRecord, ClassRecord
+from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.result_files import CURVES, read_curves
@@ -20,6 +20,7 @@ __all__ = [
     "Point",
     "RankingWords",
     "ScatterFigure",
+    "class_table_section",
     "curve_figure",
     "report_section",
     "scatter_figure",
@@ -221,6 +222,15 @@ _WORDS = {
 }
 
 
+def class_table_section() -> ReportSection:
+    """The table of the classes, which is all that a network without a site shows."""
+    return ReportSection(
+        links=(("table", "Classes"),),
+        template=Path(__file__).parent / "class_table.html.jinja",
+        values={},
+    )
+
+
 def report_section(folder: Path, record: AuditRecord) -> ReportSection:
     """Compute what the section shows.
 
@@ -234,9 +244,9 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
         raise AuditFolderError(
             f"{CURVES} and audit.json name different classes; they are of two audits."
         )
-    if len(curves[0].order) != record.site.channels:
+    if len(curves[0].order) != record.channels:
         raise AuditFolderError(
-            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.site.channels}; "
+            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.channels}; "
             "they are of two audits."
         )
     _check_values(record)
@@ -251,7 +261,7 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
             "scatter": scatter_figure(
                 np.array([entry.zeta for entry in record.classes]),
                 np.array([entry.kappa for entry in record.classes]),
-                mean=(record.zeta, record.kappa),
+                mean=(quantity(record.zeta), quantity(record.kappa)),
                 titles=[f"{e.name}: ζ {e.zeta:.3f}, κ {e.kappa:.3f}" for e in record.classes],
                 marked=np.array([bool(entry.flags) for entry in record.classes]),
                 frame=_WIDE,
@@ -287,11 +297,11 @@ def _check_values(record: AuditRecord) -> None:
             removed.append((f"classes[{number}].{name}", getattr(entry, name)))
     for values, least, most in (
         ([*shares, ("chance", record.chance)], 0, 1),
-        (removed, 0, record.site.channels),
+        (removed, 0, record.channels),
         (gaps, -1, 1),
     ):
-        for name, value in values:
-            if not least <= value <= most:
+        for name, said in values:
+            if not least <= (value := quantity(said)) <= most:
                 raise AuditFolderError(
                     f"audit.json: the field '{name}' must be from {least} to {most}, not "
                     f"{value:g}. {RUN_AGAIN}"
@@ -314,8 +324,8 @@ def _chosen(
     """Which classes to draw, in groups with the reason; one group without when all fit."""
     if len(classes) <= _FEW:
         return [("", list(classes))]
-    by_zeta = sorted(classes, key=lambda entry: (-entry.zeta, entry.index))
-    by_kappa = sorted(classes, key=lambda entry: (entry.kappa, entry.index))
+    by_zeta = sorted(classes, key=lambda entry: (-quantity(entry.zeta), entry.index))
+    by_kappa = sorted(classes, key=lambda entry: (quantity(entry.kappa), entry.index))
     flagged = [entry for entry in by_zeta if entry.flags]
     groups: list[tuple[str, list[ClassRecord]]] = []
     taken: set[int] = set()
@@ -338,8 +348,8 @@ def _panel(entry: ClassRecord, curve: ClassCurves, chance: float) -> Panel:
         curve.descending / curve.samples,
         curve.ascending / curve.samples,
         chance=chance,
-        n0=entry.n0,
-        n0_r=entry.n0_r,
+        n0=quantity(entry.n0),
+        n0_r=quantity(entry.n0_r),
         frame=_PANEL,
     )
     return Panel(entry, figure)
