@@ -366,12 +366,12 @@ saw none of these networks.
 """
     about = (
         f"The networks of *{TASK8}* have the hyperparameters of that task, not its size: "
-        f"{len(table)} of {declared.networks} are trained, on {declared.train_samples} images each, "
-        f"and their gaps all lie between {low:.2f} and {high:.2f}. So this is a replication, not the "
-        "benchmark, and no score here compares with those published of the benchmark "
+        f"{len(table)} of {declared.networks} are trained, on {declared.train_samples} images "
+        f"each, and their gaps all lie between {low:.2f} and {high:.2f}. So this is a replication, "
+        "not the benchmark, and no score here compares with those published of the benchmark "
         f"({published})."
     )
-    yield textwrap.fill(about, 100)
+    yield textwrap.fill(about, 100, break_on_hyphens=False)
     yield ""
     yield "| estimate from | score | shuffled | without luck | with these known |"
     yield "|---|---|---|---|---|"
