@@ -1,8 +1,8 @@
 """Copies among the training data: how far they mislead the estimate, and what recognition mends.
 
-    python -m tools.twins_study made WORK docs/measures/twins-made.csv
-    python -m tools.twins_study clean POPULATIONS docs/measures/twins-clean.csv
-    python -m tools.twins_study page docs/measures docs/TWINS.md
+    python -m tools.twins_study made WORK docs/twins/made.csv
+    python -m tools.twins_study clean POPULATIONS docs/twins/clean.csv
+    python -m tools.twins_study page docs/twins docs/TWINS.md
 
 ``made`` puts 1 to 5 copies of every image into the training data of small networks, trains them,
 and audits each three times: with twins kept as neighbors, as an audit does it, and with the groups
@@ -259,7 +259,7 @@ def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, An
 @click.argument("page", type=click.Path(path_type=Path))
 def page(tables: Path, page: Path) -> None:
     """Write PAGE from both tables."""
-    write_text(page, page_of(_rows(tables / "twins-made.csv"), _rows(tables / "twins-clean.csv")))
+    write_text(page, page_of(_rows(tables / "made.csv"), _rows(tables / "clean.csv")))
 
 
 def page_of(made: Sequence[Mapping[str, str]], clean: Sequence[Mapping[str, str]]) -> str:
