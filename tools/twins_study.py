@@ -27,6 +27,9 @@ import analyzer
 from analyzer.audit_view import Audit
 from analyzer.files import write_text
 from analyzer.measures.neighbors import read_votes
+from model_zoo.datasets import Split
+from model_zoo.populations import POPULATIONS, recipes
+from model_zoo.training import one_thread, population_data
 
 FEATURES = (
     "interpolation_same_50",
@@ -100,7 +103,7 @@ KINDS: Mapping[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 
 def copied(images: np.ndarray, kind: str, copies: int) -> np.ndarray:
-    """The images, uint8 (S, H, W), and after them ``copies`` copies of each, (S·(1 + copies), …)."""
+    """The images, uint8 (S, H, W), and after them copies of each, (S · (1 + copies), H, W)."""
     random = np.random.default_rng(_SEED)
     makers = list(KINDS.values())
     found = [images]
@@ -136,9 +139,6 @@ def made(work: Path, table: Path) -> None:
 def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     """Train a network on data with copies, and audit it in three ways."""
     from model_zoo import onnx_export, optimization
-    from model_zoo.datasets import Split
-    from model_zoo.populations import POPULATIONS, recipes
-    from model_zoo.training import one_thread, population_data
 
     population = POPULATIONS[cell.network.rsplit("-", 2)[0]]
     recipe = next(one for one in recipes(population) if one.name == cell.network)
@@ -228,6 +228,8 @@ def clean(populations: Path, table: Path, each: int, work: Path) -> None:
     """Audit networks of existing populations with and without recognition."""
     done = {row["name"] for row in _rows(table)}
     for manifest in sorted(populations.glob("*/manifest.csv")):
+        if manifest.parent.name not in POPULATIONS:
+            continue
         with manifest.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         for row in rows[:: max(len(rows) // each, 1)][:each]:
@@ -236,8 +238,6 @@ def clean(populations: Path, table: Path, each: int, work: Path) -> None:
 
 
 def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, Any]:
-    from model_zoo.populations import POPULATIONS
-
     population = POPULATIONS[manifest.parent.name]
     found: dict[str, Any] = {"population": population.name, "name": row["name"]}
     for way, keep in (("kept", True), ("recognised", False)):
@@ -305,7 +305,10 @@ def _summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def _clean_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    yield "| population | networks | samples | with a twin | largest change of the neighbors' error | of the estimate |"
+    yield (
+        "| population | networks | samples | with a twin | largest change of the neighbors' error "
+        "| of the estimate |"
+    )
     yield "|---|---|---|---|---|---|"
     for population in dict.fromkeys(row["population"] for row in rows):
         some = [row for row in rows if row["population"] == population]
