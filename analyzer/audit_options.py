@@ -14,7 +14,6 @@ from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
     parse_assignment,
-    parse_factor,
     parse_names,
     parse_part,
     parse_size,
@@ -50,11 +49,11 @@ SITES = ("activation", "conv")
 class BudgetOptions:
     """How much the files may ask for."""
 
-    budget: tuple[tuple[str, int], ...] = option(
+    budget: tuple[tuple[str, int | None], ...] = option(
         (),
-        "Raise what a file may ask for before it is refused, such as pixels=200M; refusals name "
-        "it. May be repeated.",
-        metavar="NAME=N",
+        "Raise what a file may ask for before it is refused, such as pixels=200M or turns=none; "
+        "refusals name it. all=none drops every limit. May be repeated.",
+        metavar="NAME=N|none",
         parse=parse_budget,
         repeated=True,
         setting=False,
@@ -98,14 +97,6 @@ class SiteOptions:
         None,
         "Library of custom operators that the network uses, as onnxruntime loads it.",
         metavar="LIB",
-    )
-    graph_budget: float | None = option(
-        1.0,
-        "Let the network's graph have X times the nodes, loops and tensors that are taken from "
-        "strangers; none for no limits.",
-        metavar="X|none",
-        parse=parse_factor,
-        show_default=True,
     )
 
 

@@ -86,6 +86,12 @@ class ClassRecord:
     kappa: float | None
     chance_reached: bool
     flags: tuple[str, ...] = ()  # sentences
+    gap: float | None = None  # estimated, of the class; null where there is none
+    gap_low: float | None = None  # of its prediction interval
+    gap_high: float | None = None
+    # Of its samples, how many lie in each tenth of all samples in the order of how sure the network
+    # is of them, the least sure first; empty where that is not known.
+    sureness: tuple[int, ...] = ()
 
 
 def quantity(value: float | None) -> float:
@@ -225,6 +231,7 @@ class AuditRecord:
     # Why measures that were asked for are missing, by their names.
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     no_gap: str = ""  # why the gap model gives no estimate; a sentence
+    no_class_gaps: str = ""  # why it gives none for some classes, or for all; a sentence
     verdict: VerdictRecord | None = None  # None: no limit was asked for
     made: MadeRecord = MadeRecord(command="", host="", auditor="")
     key: str = ""  # identity of what was counted; the same audit is not counted twice
@@ -235,6 +242,11 @@ class AuditRecord:
         """The names of all classes, with and without samples, by index."""
         names = {one.index: one.name for one in self.classes}
         return names | {one.index: one.name for one in self.empty_classes}
+
+    @property
+    def worst_first(self) -> list[ClassRecord]:
+        """The classes by estimated gap, the greatest first; those without one last, by index."""
+        return sorted(self.classes, key=lambda one: (one.gap is None, -(one.gap or 0.0), one.index))
 
     @property
     def channels(self) -> int:

@@ -55,7 +55,7 @@ class Audit:
 
     @property
     def classes(self) -> list[dict[str, Any]]:
-        """A plain record a class: index, name, samples, accuracy, n0, n0_r, zeta, kappa, …"""
+        """A plain record a class: index, name, samples, accuracy, zeta, kappa, gap, gap_low, …"""
         return [asdict(entry) for entry in self.record.classes]
 
     @property

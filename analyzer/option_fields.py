@@ -20,7 +20,6 @@ __all__ = [
     "option",
     "options_of",
     "parse_assignment",
-    "parse_factor",
     "parse_image_size",
     "parse_names",
     "parse_numbers",
@@ -156,23 +155,6 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if found is None or 0 in (int(found[1]), int(found[2] or 1)):
         raise ValueError(f"{text!r} is not an image size; write 224 or 224x160.")
     return int(found[1]), int(found[2] or found[1])
-
-
-def parse_factor(text: str) -> float | None:
-    """A number above 0, or None from "none".
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if text.strip() == "none":
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (number > 0 and math.isfinite(number)):
-        raise ValueError(f"{text!r} is not a number above 0; write 2, 10 or none.")
-    return number
 
 
 def parse_part(text: str) -> int | Literal["all"]:

@@ -1,5 +1,6 @@
 """Leaving whole populations out, on tables whose gaps follow from their features."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 import model_zoo
-from analyzer.estimation import PopulationTable, read_gap_model, write_population
+from analyzer.estimation import (
+    PopulationTable,
+    estimate_left_out_classes,
+    fit_class_line,
+    read_gap_model,
+    write_population,
+)
+from tools.left_out_classes import read_class_tables
 from tools.left_out_populations import CHOICES, any_network, left_out, main, page, read_tables
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -73,22 +81,58 @@ def test_the_command_writes_a_row_a_population(tmp_path):
     assert CliRunner().invoke(main, [str(tmp_path), str(out)]).exit_code == 2
 
 
-def test_the_page_is_what_the_tables_say():
-    assert (DOCS / "MEASURES.md").read_text(encoding="utf-8") == page(
-        read_tables(DOCS / "measures")
-    )
+@pytest.fixture(scope="module")
+def tables():
+    return read_tables(DOCS / "measures")
 
 
-def test_the_bundled_gap_model_is_fitted_on_the_tables():
+@pytest.fixture(scope="module")
+def classes():
+    return read_class_tables(DOCS / "measures" / "classes")
+
+
+@pytest.fixture(scope="module")
+def left_out_classes(tables, classes):
+    return estimate_left_out_classes(tables, classes)
+
+
+def test_the_page_is_what_the_tables_say(tables, left_out_classes):
+    written = (DOCS / "MEASURES.md").read_text(encoding="utf-8")
+    assert written == page(tables, left_out_classes)
+
+
+def test_the_bundled_gap_model_is_fitted_on_the_tables(tables, classes, left_out_classes):
     bundled = read_gap_model(model_zoo.find("any").gap_model)
-    again = any_network(read_tables(DOCS / "measures"))
+    again = any_network(tables)
     assert bundled.fitted_on == again.fitted_on
     np.testing.assert_allclose(bundled.coefficients, again.coefficients, rtol=1e-9)
     np.testing.assert_allclose(bundled.left_out.residuals, again.left_out.residuals, atol=1e-9)
     assert bundled.coverage == again.coverage
+    line = fit_class_line(tables, classes, left_out=left_out_classes)
+    assert asdict(bundled.class_line) == pytest.approx(asdict(line), rel=1e-9)
 
 
-def test_networks_that_never_learned_are_left_out():
-    for name, one in read_tables(DOCS / "measures").items():
+def test_single_classes_are_told_better_than_by_their_network(left_out_classes):
+    errors = {
+        name: np.mean(
+            [
+                (
+                    np.abs(one.estimates.estimate - one.classes.gap).mean(),
+                    np.abs(one.network - one.classes.gap).mean(),
+                )
+                for one in networks
+            ],
+            axis=0,
+        )
+        for name, networks in left_out_classes.items()
+    }
+    error, plain = np.mean(list(errors.values()), axis=0)
+    assert error < 0.8 * plain
+    held = [np.mean([one.held.mean() for one in some]) for some in left_out_classes.values()]
+    assert np.mean(held) >= 0.85
+
+
+def test_networks_that_never_learned_are_left_out(tables):
+    for name, one in tables.items():
         for row in range(len(one)):
             assert one.conditions(row).accuracy > 2 / one.conditions(row).classes, name

@@ -3,15 +3,18 @@
     python -m tools.left_out_populations docs/measures docs/MEASURES.md \\
         --gap-model model_zoo/bundled/any/gap_model.json
 
-The folder holds a table NAME.csv a population, as ``onnx-gap population`` writes it. For each
+The folder holds a table NAME.csv a population, as ``onnx-gap population`` writes it, and in
+``classes`` a table NAME.csv of the classes of its networks, as ``python -m
+tools.population_classes`` writes it; the gap model estimates single classes from those. For each
 choice of features a line is fitted on all populations but one, each population counting as much as
 any other, and tried on that one; then the same with all populations of one data set left out.
 Nothing is chosen on what is tested: every choice is printed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 import numpy as np
@@ -19,15 +22,19 @@ from scipy.stats import kendalltau
 
 from analyzer.estimation import (
     GapModel,
+    LeftOutClasses,
     LeftOutEstimates,
     PopulationTable,
+    estimate_left_out_classes,
     estimate_left_out_populations,
     fit_across_populations,
+    fit_class_line,
     read_population,
     weighted_plane,
     write_gap_model,
 )
 from analyzer.files import write_text
+from tools.left_out_classes import class_section, read_class_tables
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "the mean": (),
@@ -145,8 +152,11 @@ it was added after looking at all of these populations, so its figures flatter i
 """
 
 
-def page(tables: Mapping[str, PopulationTable]) -> str:
-    """The page, as Markdown."""
+def page(
+    tables: Mapping[str, PopulationTable],
+    classes: Mapping[str, Sequence[LeftOutClasses]] = MappingProxyType({}),
+) -> str:
+    """The page, as Markdown; with single classes where there are any, estimated by all others."""
     by_population = list(left_out(tables, {name: name for name in tables}))
     by_data_set = list(left_out(tables, {name: name.split("-")[0] for name in tables}))
     text = [HEADER, "## Each population left out whole", "", *_table(by_population), ""]
@@ -157,6 +167,8 @@ def page(tables: Mapping[str, PopulationTable]) -> str:
     text += _never_seen(tables)
     if len(tables) >= ENOUGH:
         text += ["", *_intervals(tables)]
+    if classes:
+        text += ["", *class_section(tables, classes, COVERAGE)]
     return "\n".join(text) + "\n"
 
 
@@ -264,7 +276,7 @@ of all networks with that gap; a pass over the limit is the error that matters.
 
 
 def any_network(tables: Mapping[str, PopulationTable]) -> GapModel:
-    """The gap model ``zoo:any``."""
+    """The gap model ``zoo:any``, of networks alone."""
     return fit_across_populations(
         tables,
         name="any",
@@ -305,10 +317,16 @@ def main(folder: Path, out: Path, gap_model: Path | None) -> None:
     tables = read_tables(folder)
     if len(tables) < 2:
         raise click.UsageError(f"{folder} needs two tables at least, it has {len(tables)}.")
+    classes = read_class_tables(folder / "classes")
+    found = estimate_left_out_classes(tables, classes, coverage=COVERAGE) if classes else {}
     if gap_model is not None:
         gap_model.parent.mkdir(parents=True, exist_ok=True)
-        write_gap_model(any_network(tables), gap_model)
-    write_text(out, page(tables))
+        fitted = any_network(tables)
+        if classes:
+            line = fit_class_line(tables, classes, coverage=COVERAGE, left_out=found)
+            fitted = replace(fitted, class_line=line)
+        write_gap_model(fitted, gap_model)
+    write_text(out, page(tables, found))
     click.echo(f"{out}: written from {len(tables)} tables")
 
 

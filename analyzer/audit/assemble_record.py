@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analyzer import estimation
+from analyzer.audit.class_gaps import keep_class_gaps, with_class_gaps
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
@@ -105,10 +106,11 @@ def _with_gap(
         if finished is None or request.gap_model_named or not request.gap_model_name:
             return found
         if feature_values(found) == feature_values(finished):
-            return replace(found, gap=finished.gap)
+            return keep_class_gaps(replace(found, gap=finished.gap), finished)
         return replace(found, no_gap=str(GapModelError(_gone(request))))
     try:
-        return replace(found, gap=_gap(request, inputs.gap_model, found))
+        estimated = replace(found, gap=_gap(request, inputs.gap_model, found))
+        return with_class_gaps(estimated, inputs.gap_model)
     except GapModelError as error:
         return replace(found, no_gap=str(error))
 

@@ -6,15 +6,17 @@ removed. A network at chance, or fed with its classes in another order, gives cu
 nothing.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import key_of
+from analyzer.audit.folder import AUDIT, key_of
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, limits_of, verdict_of
 from analyzer.audit_options import AuditRequest
@@ -22,6 +24,7 @@ from analyzer.audit_record import LimitRecord
 from analyzer.errors import AnalyzerError, AuditStopped, DataError, SiteError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
+from analyzer.measures.sample_images import SampleImages
 from analyzer.measures.whole_network import predict_whole
 from analyzer.option_fields import identity_of, options_of, parse_part
 from analyzer.records import ExtraInput, Progress, Site
@@ -31,6 +34,7 @@ __all__ = [
     "find_class_order",
     "find_inputs",
     "look_first",
+    "open_images",
     "open_network",
 ]
 
@@ -43,8 +47,12 @@ class AuditInputs:
     gap_model: estimation.GapModel | None
 
 
-def find_inputs(request: AuditRequest) -> AuditInputs:
+def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = None) -> AuditInputs:
     """Open and check everything that the request names, and write nothing.
+
+    Args:
+        request: what is asked for.
+        recorded: what a record says of the preprocessing, to be used in place of the request's.
 
     Raises:
         AnalyzerError: something does not exist, is damaged, or does not fit.
@@ -55,7 +63,11 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
     source = data.open_data(
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
-    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
+    image = network.info.inputs[0]
+    if recorded is None:
+        preprocessing = data.resolve_preprocessing(source, image, request.preprocess)
+    else:
+        preprocessing = data.recorded_preprocessing(recorded, source, image, AUDIT)
     indices = np.arange(len(source))
     if request.limit_per_class is not None:
         indices = data.limit_per_class(source.labels, request.limit_per_class, request.seed)
@@ -85,6 +97,23 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
     return AuditInputs(subject, gap_model)
 
 
+def open_images(
+    request: AuditRequest, subject: Subject, progress: Progress
+) -> Callable[[], SampleImages]:
+    """The images of the samples, read when they are first asked for."""
+
+    @functools.cache
+    def opened() -> SampleImages:
+        return SampleImages.open(
+            subject.samples(skip_bad=request.skip_bad),
+            memory=request.memory // 2,
+            groups=subject.groups,
+            progress=progress,
+        )
+
+    return opened
+
+
 def _site(network: surgery.Network, request: AuditRequest) -> tuple[Site | None, str]:
     """The site, or why there is none, where nobody named one.
 
@@ -111,9 +140,7 @@ def open_network(
         DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load_network(
-        model, custom_ops=options.custom_ops, graph_budget=options.graph_budget
-    )
+    network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(network, given)
 

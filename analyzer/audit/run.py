@@ -1,7 +1,6 @@
 """An audit from the ONNX file and the training data to the folder that people keep."""
 
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
+from analyzer.audit.class_gaps import has_class_gaps, with_sureness
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -19,7 +19,7 @@ from analyzer.audit.folder import (
     read_record,
     write_record,
 )
-from analyzer.audit.inputs import AuditInputs, find_inputs, look_first
+from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
@@ -45,7 +45,6 @@ from analyzer.errors import (
 from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.measures.sample_images import SampleImages
 from analyzer.option_fields import identity_of, options_of
 from analyzer.records import Progress
 from analyzer.runtime.batching import OutOfMemory
@@ -108,7 +107,8 @@ def run_audit(
         _check_data(inputs.subject, results["ablation"])
         site = inputs.subject.site
         evidence = evidence_of(results, 0 if site is None else site.channels)
-        fields = {**fields, "doubtful_labels": evidence.doubtful}
+        classes = with_sureness(fields["classes"], evidence.samples, evidence.votes, evidence.hold)
+        fields = {**fields, "classes": classes, "doubtful_labels": evidence.doubtful}
         result = make_record(
             request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
         )
@@ -132,7 +132,7 @@ class _Work:
         self._request, self._finished, self._unfinished = request, finished, unfinished
         self._subject, self._progress = inputs.subject, progress
         self._results: dict[str, Any] = {}
-        images = _images(request, inputs.subject, progress)
+        images = open_images(request, inputs.subject, progress)
         key = inputs.subject.key
 
         def job(name: str) -> Job:
@@ -249,23 +249,6 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     return [measure for measure in MEASURES if taken & set(measure.features)]
 
 
-def _images(
-    request: AuditRequest, subject: Subject, progress: Progress
-) -> Callable[[], SampleImages]:
-    """The images of the samples, read when they are first asked for."""
-
-    @functools.cache
-    def opened() -> SampleImages:
-        return SampleImages.open(
-            subject.samples(skip_bad=request.skip_bad),
-            memory=request.memory // 2,
-            groups=subject.groups,
-            progress=progress,
-        )
-
-    return opened
-
-
 @contextlib.contextmanager
 def _folder(
     request: AuditRequest, key: str, say: Callable[[str], None]
@@ -374,6 +357,8 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
 def _gap_is_settled(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
     if finished.no_gap or (inputs.gap_model is None and finished.gap is not None):
         return finished.settings.get("gap_model") == request.settings()["gap_model"]
-    return (finished.gap and finished.gap.gap_model) == (
-        inputs.gap_model and inputs.gap_model.sha256
+    model = inputs.gap_model
+    lacks_classes = model and model.class_line and finished.gap and not has_class_gaps(finished)
+    return not lacks_classes and (finished.gap and finished.gap.gap_model) == (
+        model and model.sha256
     )

@@ -20,6 +20,7 @@ __all__ = [
     "IMAGENET_STD",
     "INTERPOLATIONS",
     "LAYOUTS",
+    "LONGEST_EDGE",
     "PRESETS",
     "Crop",
     "PreprocessingSpec",
@@ -36,6 +37,9 @@ INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 CHANNELS = ("rgb", "bgr", "gray")
 LAYOUTS = ("nchw", "nhwc", "auto")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+LONGEST_EDGE = 16384
+"""Pixels that an edge of the network's images can have."""
 
 _ENDLESS = 1 << 31  # pixels of an edge, which nobody has the memory for
 

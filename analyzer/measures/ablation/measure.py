@@ -31,7 +31,7 @@ from analyzer.measures.ablation.result_files import (
     write_curves,
     write_samples,
 )
-from analyzer.measures.measure import Check, Job, Measure, ReportSection
+from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
 from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
@@ -246,6 +246,12 @@ class Ablation(Measure[AblationResult]):
         from analyzer.measures.ablation.result_files import ablation_checks
 
         return ablation_checks(folder, record)
+
+    def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+        """Run every sample, work out the unit orders, and count drawn cells and samples again."""
+        from analyzer.measures.ablation.recount import recount
+
+        return recount(folder, record, job, draw)
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection:
         """The curves, the scatter of the classes and their table; without a site that alone."""

@@ -250,7 +250,7 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
             "they are of two audits."
         )
     _check_values(record)
-    groups = _chosen(record.classes)
+    groups = _chosen(record.classes, record.worst_first)
     return ReportSection(
         links=(("curves", "Curves"), ("classes", "Classes"), ("table", "Table")),
         template=Path(__file__).parent / "ablation.html.jinja",
@@ -271,6 +271,8 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
                 for why, some in groups
             ),
             "notable": tuple((entry, why) for why, some in groups if why for entry in some),
+            "classes": record.worst_first,
+            "gaps": any(entry.gap is not None for entry in record.classes),
             "flagged": sum(bool(entry.flags) for entry in record.classes),
         },
     )
@@ -283,21 +285,26 @@ def _check_values(record: AuditRecord) -> None:
         AuditFolderError: the message names the first.
     """
     shares = [("accuracy", record.accuracy), ("zeta", record.zeta), ("kappa", record.kappa)]
-    removed = []
+    removed, gaps = [], []
     for number, entry in enumerate(record.classes):
         for name in ("accuracy", "zeta", "kappa"):
             shares.append((f"classes[{number}].{name}", getattr(entry, name)))
+        for name in ("gap", "gap_low", "gap_high"):
+            value = getattr(entry, name)
+            if value is not None:
+                gaps.append((f"classes[{number}].{name}", value))
         for name in ("n0", "n0_r"):
             removed.append((f"classes[{number}].{name}", getattr(entry, name)))
-    for values, most in (
-        ([*shares, ("chance", record.chance)], 1),
-        (removed, record.channels),
+    for values, least, most in (
+        ([*shares, ("chance", record.chance)], 0, 1),
+        (removed, 0, record.channels),
+        (gaps, -1, 1),
     ):
         for name, said in values:
-            if not 0 <= (value := quantity(said)) <= most:
+            if not least <= (value := quantity(said)) <= most:
                 raise AuditFolderError(
-                    f"audit.json: the field '{name}' must be from 0 to {most}, not {value:g}. "
-                    f"{RUN_AGAIN}"
+                    f"audit.json: the field '{name}' must be from {least} to {most}, not "
+                    f"{value:g}. {RUN_AGAIN}"
                 )
 
 
@@ -311,7 +318,9 @@ def words_for(rank: str) -> RankingWords:
     )
 
 
-def _chosen(classes: Sequence[ClassRecord]) -> list[tuple[str, list[ClassRecord]]]:
+def _chosen(
+    classes: Sequence[ClassRecord], worst_first: Sequence[ClassRecord]
+) -> list[tuple[str, list[ClassRecord]]]:
     """Which classes to draw, in groups with the reason; one group without when all fit."""
     if len(classes) <= _FEW:
         return [("", list(classes))]
@@ -322,6 +331,7 @@ def _chosen(classes: Sequence[ClassRecord]) -> list[tuple[str, list[ClassRecord]
     taken: set[int] = set()
     for why, entries in (
         ("flagged", flagged),
+        ("largest gap", [one for one in worst_first if one.gap is not None]),
         ("highest ζ", by_zeta),
         ("lowest κ", by_kappa),
         ("lowest ζ", by_zeta[::-1]),

@@ -27,7 +27,7 @@ from analyzer.measures.interpolation.mixing import (
     read_interpolation,
     response_curves,
 )
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.sample_images import class_weights
 from analyzer.measures.svg import Frame, path_through
 
@@ -208,6 +208,23 @@ class Interpolation(Measure[InterpolationResult]):
             wrong = _faults(said, read_answers(folder), hold, read_samples(folder).label)
             right = f"hold and the response curves follow from the counts of {INTERPOLATION}."
             yield check(self.name, wrong, right)
+
+    measured_again = "Partners and the labels named on the way to them"
+
+    def differences(self, said: InterpolationResult, found: InterpolationResult) -> list[str]:
+        """Other partners, or other labels named."""
+        one, other = said.answers, found.answers
+        wrong = [
+            f"'{name}' in {INTERPOLATION} is not what data and seed give."
+            for name in ("measured", "same_asked", "other_asked")
+            if not np.array_equal(getattr(one, name), getattr(other, name))
+        ]
+        if not wrong:
+            named = ("same", "other", "third", "correct")
+            differs = [getattr(one, name) != getattr(other, name) for name in named]
+            differs = [part.reshape(len(part), -1).any(axis=1) for part in differs]
+            wrong += differing(np.any(differs, axis=0), f"What {INTERPOLATION} counts")
+        return wrong
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """The response curves."""

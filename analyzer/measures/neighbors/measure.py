@@ -14,7 +14,7 @@ from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.neighbors.nearest import (
     LAYERS,
     NEIGHBORS_FEATURES,
@@ -294,6 +294,30 @@ class Neighbors(Measure[NeighborsResult]):
                 wrong = conflict_faults(said.conflicts, votes, samples, record.class_names)
             right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
             yield check(self.name, wrong, right)
+
+    measured_again = "Layers, neighbors and their votes"
+
+    def differences(self, said: NeighborsResult, found: NeighborsResult) -> list[str]:
+        """Other layers, or other neighbors."""
+        one, other, wrong = said.votes, found.votes, []
+        if said.layers != found.layers:
+            wrong.append("The layers of 'neighbors' in audit.json are not those of the network.")
+        wrong += [
+            f"'{name}' in {NEIGHBORS_FILE} is not what the data give."
+            for name in ("measured", "content")
+            if not np.array_equal(getattr(one, name), getattr(other, name))
+        ]
+        if wrong:
+            return wrong
+        for name in ("nearest", "nearest_images"):
+            sets = np.sort(getattr(one, name)), np.sort(getattr(other, name))
+            wrong += differing((sets[0] != sets[1]).any(axis=1), f"'{name}' in {NEIGHBORS_FILE}")
+        near = np.isclose(one.agreement, other.agreement, atol=_CLOSE, equal_nan=True)
+        votes = ~near | (one.majority != other.majority)
+        wrong += differing(votes.any(axis=0), f"What {NEIGHBORS_FILE} says of the votes")
+        near = np.isclose(one.distance_images, other.distance_images, atol=_CLOSE, equal_nan=True)
+        wrong += differing(~near.all(axis=1), f"'distance_images' in {NEIGHBORS_FILE}")
+        return wrong
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """A table of the errors by depth."""
