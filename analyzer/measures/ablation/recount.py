@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analyzer import data, runtime, surgery
-from analyzer.audit_record import AuditRecord
+from analyzer.audit_record import AuditRecord, SiteRecord
 from analyzer.errors import ModelError
 from analyzer.measures.ablation.cut_network import CutNetwork, open_network
 from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
@@ -23,7 +23,7 @@ from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves
 from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.whole_network import in_precision
-from analyzer.records import ClassCurves, SampleCounts, SampleScores
+from analyzer.records import ClassCurves, SampleCounts, SampleScores, Site
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 
@@ -47,9 +47,12 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
     Raises:
         AnalyzerError: the network cannot be run, or the data cannot be read.
     """
+    site = job.subject.site
+    if site is None or record.site is None:
+        raise ModelError("There is no site, so nothing was removed that could be again.")
     curves, samples = read_curves(folder), read_samples(folder)
-    network = _Plain(job)
-    yield _site(record, network)
+    network = _Plain(job, site)
+    yield _site(record.site, network)
     baseline = _Baseline(job, network)
     yield from baseline.checks(record, samples)
     if not baseline.same_samples(samples):
@@ -69,12 +72,12 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
 class _Plain:
     """The masked network and the prefix of the cut one, in the precision of the audit."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, site: Site):
         request, subject = job.request, job.subject
         self.near = _NEAR[request.precision]
         network = in_precision(subject.network, request.precision, job.scratch)
         masked = job.scratch / "masked.onnx"
-        surgery.write_masked(network, subject.site, masked)
+        surgery.write_masked(network, site, masked)
         # In the masked file the extra inputs are bound.
         self.whole = WholeNetwork(
             masked,
@@ -92,14 +95,14 @@ class _Plain:
         )
         folder = job.scratch if network is subject.network else network.path.parent
         self.cut: CutNetwork = open_network(
-            surgery.cut_network(network, subject.site, folder, output=request.output),
+            surgery.cut_network(network, site, folder, output=request.output),
             subject.network.info.inputs[0].name,
             self.device,
             threads=request.threads,
             resident=False,
             precision=request.precision,
         )
-        self.channels = subject.site.channels
+        self.channels = site.channels
 
     def at_once(self, image: np.ndarray) -> int:
         """Images (…) in one run."""
@@ -272,10 +275,10 @@ class _Baseline:
         return check("order worked out again", wrong, f"The unit order of {len(curves)} classes.")
 
 
-def _site(record: AuditRecord, network: _Plain) -> Check:
+def _site(site: SiteRecord, network: _Plain) -> Check:
     cut = network.cut.cut.tensor
-    wrong = [f"site.cut is {record.site.cut!r} in audit.json, the network is cut at {cut!r}."]
-    return check("cut", wrong if record.site.cut != cut else [], f"The network is cut at {cut!r}.")
+    wrong = [f"site.cut is {site.cut!r} in audit.json, the network is cut at {cut!r}."]
+    return check("cut", wrong if site.cut != cut else [], f"The network is cut at {cut!r}.")
 
 
 @dataclass(slots=True)

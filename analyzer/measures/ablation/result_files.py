@@ -209,7 +209,12 @@ def _without_site(record: AuditRecord, samples: SampleCounts) -> Check:
         for name, value in (("zeta", record.zeta), ("kappa", record.kappa))
         if value is not None
     ]
-    if record.classes != found:
+    names_of = ("index", "samples", "accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached")
+    said, counted = (
+        [tuple(getattr(one, name) for name in names_of) for one in classes]
+        for classes in (record.classes, found)
+    )
+    if said != counted:
         wrong.append(f"The classes of audit.json are not those of {SAMPLES}.")
     if not same(record.accuracy, float(samples.correct.mean())):
         wrong.append(f"The accuracy of audit.json is not that of {SAMPLES}.")
