@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import model_zoo
 from analyzer.estimation import (
+    AuditConditions,
     PopulationTable,
     estimate_left_out_classes,
     fit_class_line,
@@ -16,12 +17,22 @@ from analyzer.estimation import (
     write_population,
 )
 from tools.left_out_classes import read_class_tables
-from tools.left_out_populations import CHOICES, any_network, left_out, main, page, read_tables
+from tools.left_out_populations import (
+    CHOICES,
+    any_network,
+    colors_unseen,
+    left_out,
+    main,
+    page,
+    read_tables,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def table(seed: int, networks: int, *, offset: float = 0.0) -> PopulationTable:
+def table(
+    seed: int, networks: int, *, offset: float = 0.0, colors: int | None = None
+) -> PopulationTable:
     """Gaps that are 0.1 + 0.5 · neighbors + offset; everything else is noise."""
     rng = np.random.default_rng(seed)
     features = {
@@ -31,6 +42,8 @@ def table(seed: int, networks: int, *, offset: float = 0.0) -> PopulationTable:
         if name not in ("zeta", "kappa")
     }
     gap = 0.1 + 0.5 * features["neighbors_error_third_trusted"] + offset
+    audit = AuditConditions(1.0, 10, 8, 100, 100, "activation", 784, colors)
+    cells = {} if colors is None else audit.to_cells()
     return PopulationTable(
         name=tuple(f"n{i}" for i in range(networks)),
         zeta=rng.uniform(0, 1, networks),
@@ -38,7 +51,7 @@ def table(seed: int, networks: int, *, offset: float = 0.0) -> PopulationTable:
         train_accuracy=np.ones(networks),
         test_accuracy=1 - gap,
         gap=gap,
-        further={},
+        further={name: (cell,) * networks for name, cell in cells.items()},
         features=features,
     )
 
@@ -66,6 +79,17 @@ def test_groups_are_left_out_together():
     assert len(found["a"].gap) == 50
     expected = np.concatenate([np.zeros(20), np.full(30, 0.2)]).mean()
     assert found["a"].error("neighbors") == pytest.approx(expected)
+
+
+def test_images_in_color_are_estimated_by_those_that_are_gray():
+    tables = {f"a-{n}": table(n, 12, colors=1) for n in range(9)}
+    assert not list(colors_unseen(tables))
+    tables["color-a"] = table(9, 12, offset=0.3, colors=3)
+    (row,) = (line for line in colors_unseen(tables) if line.startswith("| color-a |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == "12"
+    assert float(cells[3]) == pytest.approx(0.3, abs=1e-3)  # all the other gaps lie on the line
+    assert cells[5] == cells[7] == "0%"  # so the others' intervals are narrow
 
 
 def test_the_command_writes_a_row_a_population(tmp_path):

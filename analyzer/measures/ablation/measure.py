@@ -31,7 +31,7 @@ from analyzer.measures.ablation.result_files import (
     write_curves,
     write_samples,
 )
-from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, differing
+from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
 from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ablation", "AblationResult"]
 
-_NEAR = 1e-2  # of a margin, which rounding may change
 _CHECKED_IMAGES = 4  # on which the surgery is checked
 
 
@@ -252,19 +251,7 @@ class Ablation(Measure[AblationResult]):
         """Run every sample, work out the unit orders, and count drawn cells and samples again."""
         from analyzer.measures.ablation.recount import recount
 
-        if record.site is None and job.subject.site is None:
-            return super().recount(folder, record, job, draw)
         return recount(folder, record, job, draw)
-
-    measured_again = "What the samples are named, with nothing removed,"
-
-    def differences(self, said: AblationResult, found: AblationResult) -> list[str]:
-        """Other samples, or other answers, of a network without a site."""
-        one, other = said.samples, found.samples
-        if said.data_sha256 != found.data_sha256 or not np.array_equal(one.index, other.index):
-            return ["The samples are not those that were audited."]
-        apart = np.abs(one.scores.margin - other.scores.margin) > _NEAR * np.abs(one.scores.margin)
-        return differing(apart | (one.correct != other.correct), f"What {SAMPLES} says")
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection:
         """The curves, the scatter of the classes and their table; without a site that alone."""

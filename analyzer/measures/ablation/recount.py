@@ -23,7 +23,7 @@ from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves
 from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.whole_network import in_precision
-from analyzer.records import ClassCurves, SampleCounts, SampleScores, Site
+from analyzer.records import ClassCurves, ExtraInput, SampleCounts, SampleScores
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 
@@ -47,16 +47,15 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
     Raises:
         AnalyzerError: the network cannot be run, or the data cannot be read.
     """
-    site = job.subject.site
-    if site is None or record.site is None:
-        raise ModelError("There is no site, so nothing was removed that could be again.")
-    curves, samples = read_curves(folder), read_samples(folder)
-    network = _Plain(job, site)
-    yield _site(record.site, network)
+    samples = read_samples(folder)
+    network = _Plain(job)
+    if record.site is not None and network.cut is not None:
+        yield _site(record.site, network.cut)
     baseline = _Baseline(job, network)
     yield from baseline.checks(record, samples)
-    if not baseline.same_samples(samples):
+    if network.cut is None or not baseline.same_samples(samples):
         return
+    curves = read_curves(folder)
     yield baseline.order_check(curves)
     if record.tolerance is not None:
         draw.omitted.append(
@@ -70,39 +69,52 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
 
 
 class _Plain:
-    """The masked network and the prefix of the cut one, in the precision of the audit."""
+    """The masked network and the prefix of the cut one, in the precision of the audit.
 
-    def __init__(self, job: Job, site: Site):
+    Without a site it is the network as it stands, of no channels.
+    """
+
+    def __init__(self, job: Job):
         request, subject = job.request, job.subject
         self.near = _NEAR[request.precision]
         network = in_precision(subject.network, request.precision, job.scratch)
-        masked = job.scratch / "masked.onnx"
-        surgery.write_masked(network, site, masked)
-        # In the masked file the extra inputs are bound.
+        # In files that are written the extra inputs are bound.
+        extra_inputs: Sequence[ExtraInput] = ()
+        if subject.site is None:
+            file = surgery.runnable_file(network, job.scratch)
+            extra_inputs = subject.extra_inputs if network is subject.network else ()
+        else:
+            file = job.scratch / "masked.onnx"
+            surgery.write_masked(network, subject.site, file)
         self.whole = WholeNetwork(
-            masked,
+            file,
             subject.network.info.inputs[0],
             surgery.find_answer(network, request.output),
+            extra_inputs=tuple(extra_inputs),
             custom_ops=request.custom_ops,
         )
         self.device, *_ = runtime.named_devices(request.device)
         self._session = runtime.open_session(
-            masked,
+            file,
             self.device,
             threads=request.threads,
             custom_ops=request.custom_ops,
             tf32=request.precision == "tf32",
         )
+        self.cut: CutNetwork | None = None
+        self.channels = 0
+        if subject.site is None:
+            return
         folder = job.scratch if network is subject.network else network.path.parent
-        self.cut: CutNetwork = open_network(
-            surgery.cut_network(network, site, folder, output=request.output),
+        self.cut = open_network(
+            surgery.cut_network(network, subject.site, folder, output=request.output),
             subject.network.info.inputs[0].name,
             self.device,
             threads=request.threads,
             resident=False,
             precision=request.precision,
         )
-        self.channels = site.channels
+        self.channels = subject.site.channels
 
     def at_once(self, image: np.ndarray) -> int:
         """Images (…) in one run."""
@@ -115,7 +127,8 @@ class _Plain:
 
         def run(piece: slice) -> np.ndarray:
             feeds = self.whole.feeds(images[piece])
-            feeds[self.cut.cut.mask] = padded(masks[piece], fixed)
+            if self.cut is not None:
+                feeds[self.cut.cut.mask] = padded(masks[piece], fixed)
             found = self._session.run(feeds, [self.whole.answer.output])[0]
             count = len(images[piece])
             return scores_of(found[:count], self.whole.answer.kind)
@@ -171,10 +184,11 @@ class _Baseline:
             scale = np.abs(np.nan_to_num(scores.astype(np.float64))).max(axis=1)
             lead = _lead(scores, labels)
             parts.append((batch.indices, labels, batch.digests, sure, possible, scale, lead))
-            activity = network.cut.features(batch.images).activity.astype(np.float64)
-            for label in np.unique(labels):
-                before = self._activity.get(int(label), 0.0)
-                self._activity[int(label)] = before + activity[labels == label].sum(axis=0)
+            if network.cut is not None:
+                activity = network.cut.features(batch.images).activity.astype(np.float64)
+                for label in np.unique(labels):
+                    before = self._activity.get(int(label), 0.0)
+                    self._activity[int(label)] = before + activity[labels == label].sum(axis=0)
             job.progress("network", min(done, len(loaded.indices)), len(loaded.indices))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         self.index, self.label, self.digests, self.sure, self.possible, *more = columns
@@ -275,10 +289,10 @@ class _Baseline:
         return check("order worked out again", wrong, f"The unit order of {len(curves)} classes.")
 
 
-def _site(site: SiteRecord, network: _Plain) -> Check:
-    cut = network.cut.cut.tensor
-    wrong = [f"site.cut is {site.cut!r} in audit.json, the network is cut at {cut!r}."]
-    return check("cut", wrong if site.cut != cut else [], f"The network is cut at {cut!r}.")
+def _site(said: SiteRecord, network: CutNetwork) -> Check:
+    cut = network.cut.tensor
+    wrong = [f"site.cut is {said.cut!r} in audit.json, the network is cut at {cut!r}."]
+    return check("cut", wrong if said.cut != cut else [], f"The network is cut at {cut!r}.")
 
 
 @dataclass(slots=True)
