@@ -222,12 +222,15 @@ _WORDS = {
 }
 
 
-def class_table_section() -> ReportSection:
+def class_table_section(record: AuditRecord) -> ReportSection:
     """The table of the classes, which is all that a network without a site shows."""
     return ReportSection(
         links=(("table", "Classes"),),
         template=Path(__file__).parent / "class_table.html.jinja",
-        values={},
+        values={
+            "classes": record.worst_first,
+            "gaps": any(entry.gap is not None for entry in record.classes),
+        },
     )
 
 
