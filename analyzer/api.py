@@ -25,7 +25,7 @@ from analyzer.zoo_names import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import Comparison, Verification
+    from analyzer.audit import Comparison, Remeasuring, Verification
     from analyzer.audit_options import AuditRequest
     from analyzer.budgets import Budgets
     from analyzer.data import PreprocessOptions
@@ -411,8 +411,13 @@ def verify_audit(
     allowed_signers: str | Path | None = None,
     signer: str | None = None,
     budget: BudgetChange = (),
+    data: Data | None = None,
+    progress: Progress = _silent,
+    **remeasuring: Any,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
+
+    With ``data`` the counts themselves are held against what the network gives, in drawn parts.
 
     Args:
         folder: audit folder.
@@ -422,11 +427,18 @@ def verify_audit(
         allowed_signers: file of those who may sign, as ssh-keygen reads it.
         signer: the one of them that must have signed; by default any.
         budget: as of :func:`inspect_network`.
+        data: the training data, as of :func:`audit_network`.
+        progress: called with (stage, done, total) as the data are gone through.
+        remeasuring: fields of :class:`analyzer.audit.Remeasuring`: ``cells`` to draw, their
+            ``seed``, the ``device``, and ``keys``, ``classes``, ``inputs`` and ``custom_ops`` as
+            of :func:`audit_network`.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
             checked.
         ModelError, GapModelError: what was named is not one.
+        DataError: the data cannot be read, or not by the recorded preprocessing.
+        TypeError: an option of another name.
     """
     from analyzer.audit import read_record
     from analyzer.audit import verify_audit as verify
@@ -442,8 +454,35 @@ def verify_audit(
         signature=None if signature is None else Path(signature),
         allowed_signers=None if allowed_signers is None else Path(allowed_signers),
         signer=signer,
-        budgets=_budgets(budget),
+        budget=_coerced({"budget": budget})["budget"],
+        remeasuring=_remeasuring(data, remeasuring),
+        progress=progress,
     )
+
+
+def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring | None":
+    from analyzer.audit import Remeasuring
+
+    names = [field.name for field in fields(Remeasuring)]
+    if unknown := [name for name in options if name not in names]:
+        raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(names)}.")
+    if data is None:
+        if Remeasuring(data="", **options) != Remeasuring(data=""):
+            raise DataError(
+                f"{', '.join(map(parameter, names[1:]))} say how an audit is measured again: name "
+                f"its training data with {parameter('data')}."
+            )
+        return None
+    samples = zoo_entry(data) if isinstance(data, str | Path) else None
+    if samples is None:
+        return Remeasuring(data=_given(data), **options)
+    if samples.data is None:
+        raise AnalyzerError(
+            f"{data} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
+        )
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    known = {"keys": samples.keys, "classes": samples.classes}
+    return Remeasuring(data=str(samples.data), **{**known, **given})
 
 
 def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:

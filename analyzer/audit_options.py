@@ -226,6 +226,17 @@ class MeasureOptions:
         parse=parse_part,
         least=0,
     )
+    groups: str | None = option(
+        None,
+        "Which samples show the same thing: a table of samples and groups, a file with a group for "
+        "each sample, or a column of the manifest. Those of a group are neither neighbors nor "
+        "partners.",
+        metavar="FILE|COLUMN",
+    )
+    keep_twins: bool = option(
+        False,
+        "Let samples be neighbors that look as if they showed the same thing.",
+    )
     suspects: int | Literal["all"] | None = option(
         None,
         "Training samples to list as suspicious, by name: a number, 0 for none, or all.  "
@@ -316,6 +327,7 @@ class AuditRequest(
     gap_model_named: bool = True  # False: nobody asked for it; the audit is whole without it
     auditor: str = ""  # who asks, for the record
     command: str = ""  # by which they ask, for the record
+    needs_site: bool = False  # refuse a network that has none, instead of removing nothing
     fresh: bool = False  # drop what the folder holds
     wait: bool = False  # until another run that writes the folder is done
 

@@ -10,7 +10,7 @@ from .population_result import AuditedPopulation
 from .provenance import installed_versions
 from .report import Ending, ending_of, ending_of_stop, render_report
 from .run import run_audit
-from .verify import Verification, verify_audit
+from .verify import Remeasuring, Verification, verify_audit
 
 __all__ = [
     "AuditedPopulation",
@@ -18,6 +18,7 @@ __all__ = [
     "Comparison",
     "Ending",
     "Member",
+    "Remeasuring",
     "Verification",
     "audit_population",
     "compare_audits",

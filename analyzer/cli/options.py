@@ -16,6 +16,7 @@ from analyzer.option_fields import Option, options_of
 __all__ = [
     "PATH",
     "Number",
+    "Parsed",
     "ResultFile",
     "budget_options",
     "data_options",
@@ -26,6 +27,7 @@ __all__ = [
     "out_file",
     "out_folder",
     "progress_option",
+    "remeasuring_options",
     "request_options",
     "resume_option",
     "run_options",
@@ -59,7 +61,7 @@ class Number(click.FloatRange):
         return float(number)
 
 
-class _Parsed(click.ParamType):
+class Parsed(click.ParamType):
     """A value that the library reads from a text."""
 
     name = "value"
@@ -193,6 +195,17 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
 
 
+def remeasuring_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What an audit is measured again from, where its record does not say it."""
+    from analyzer.audit_options import DataOptions, RunOptions, SiteOptions
+
+    return _together(
+        declared_options(DataOptions, "keys", "classes", "inputs"),
+        declared_options(SiteOptions, "custom_ops"),
+        declared_options(RunOptions, "device"),
+    )(function)
+
+
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Where the network runs."""
     from analyzer.audit_options import RunOptions
@@ -268,7 +281,7 @@ def _click_type(declared: Option, kind: Any) -> click.ParamType:
     least = declared.least if math.isfinite(declared.least) else None
     most = declared.most if math.isfinite(declared.most) else None
     if declared.parse is not None:
-        return _Parsed(declared.parse)
+        return Parsed(declared.parse)
     if declared.choices:
         return click.Choice(declared.choices)
     if kind is int:

@@ -12,6 +12,7 @@ from analyzer.data.preprocessing_spec import (
     CHANNELS,
     INTERPOLATIONS,
     LAYOUTS,
+    LONGEST_EDGE,
     PRESETS,
     PreprocessingSpec,
     Size,
@@ -163,7 +164,7 @@ def _size_after(spec: PreprocessingSpec) -> Size | None:
 
 
 def _check(spec: PreprocessingSpec) -> None:
-    if spec.size is not None and not all(0 < edge <= 16384 for edge in spec.size):
+    if spec.size is not None and not all(0 < edge <= LONGEST_EDGE for edge in spec.size):
         raise _not_a_size(spec.size)
     if not 0 < spec.crop_pct <= 1:
         raise DataError(f"{parameter('crop_pct', spec.crop_pct)} is not above 0 and at most 1.")

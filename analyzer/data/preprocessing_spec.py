@@ -12,7 +12,6 @@ from pathlib import Path
 
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import DataError
-from analyzer.files import read_text
 
 __all__ = [
     "CHANNELS",
@@ -20,6 +19,7 @@ __all__ = [
     "IMAGENET_STD",
     "INTERPOLATIONS",
     "LAYOUTS",
+    "LONGEST_EDGE",
     "PRESETS",
     "Crop",
     "PreprocessingSpec",
@@ -36,6 +36,9 @@ INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 CHANNELS = ("rgb", "bgr", "gray")
 LAYOUTS = ("nchw", "nhwc", "auto")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+LONGEST_EDGE = 16384
+"""Pixels that an edge of the network's images can have."""
 
 _ENDLESS = 1 << 31  # pixels of an edge, which nobody has the memory for
 
@@ -170,6 +173,8 @@ def read_spec(path: Path) -> PreprocessingSpec:
         if not found:
             raise DataError(f"{path} holds neither {' nor '.join(names)}.")
         path = found[0]
+    from analyzer.files import read_text  # brings numpy, which declaring options does not need
+
     text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
         content = json.loads(text)
