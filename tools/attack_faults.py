@@ -57,7 +57,7 @@ class Run:
     def __init__(self, arguments: Sequence[str], said: Path):
         self.began, self._said = time.monotonic(), said
         self.pid = os.fork()
-        # A group of its own: a kill takes the workers of a population along, as a terminal does.
+        # A group of their own: a kill takes a population's workers along, as a terminal's does.
         with contextlib.suppress(OSError):  # by whoever is first
             os.setpgid(self.pid, self.pid)
         if self.pid == 0:

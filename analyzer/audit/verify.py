@@ -61,6 +61,8 @@ _OF_THE_RECORD = (
     "tolerance",
     "rank",
     "margins",
+    "groups",
+    "keep_twins",
 )
 """Settings that decide what is measured, besides those that name files or have types of their
 own."""

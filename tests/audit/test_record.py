@@ -82,6 +82,7 @@ def test_fields_of_later_versions_are_ignored(audit):
         (("gap", "inside_range"), 1, r"'gap\.inside_range' must be true or false"),
         (("versions",), {"numpy": 2}, r"'versions\.numpy' must be a string"),
         (("settings",), 3, "'settings' must be an object"),
+        (("settings", "max_gap"), "x", r"'settings\.max_gap' must be a number, not 'x'"),
     ],
 )
 def test_a_wrong_field_is_named(audit, path, value, said):

@@ -257,7 +257,9 @@ class Ablation(Measure[AblationResult]):
         """The curves, the scatter of the classes and their table; without a site that alone."""
         from analyzer.measures.ablation.report import class_table_section, report_section
 
-        return class_table_section() if record.site is None else report_section(folder, record)
+        if record.site is None:
+            return class_table_section(record)
+        return report_section(folder, record)
 
 
 def _nothing_removed(job: Job) -> AblationResult:
