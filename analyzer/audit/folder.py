@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from analyzer.audit.result_manifest import (
     write_entries,
 )
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
+from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import (
@@ -55,6 +56,7 @@ from analyzer.files import (
 )
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
+from analyzer.option_fields import options_of
 
 __all__ = [
     "AUDIT",
@@ -129,6 +131,10 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     }
     top = {name: item for name, item in value.items() if name != "sections"}
     record: AuditRecord = decode(AuditRecord, {**top, "sections": sections}, source)
+    hints = get_type_hints(LimitOptions)
+    for name in options_of(LimitOptions):
+        if name in record.settings:  # what the verdict follows from
+            decode(hints[name], record.settings[name], source, f"settings.{name}")
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     return record
