@@ -423,15 +423,15 @@ def verify_audit(
             checked.
         ModelError, GapModelError: what was named is not one.
     """
-    from analyzer.audit import read_record
+    from analyzer.audit import recorded_names
     from analyzer.audit import verify_audit as verify
 
     place = _folder(folder)
-    record = read_record(place)
+    model_name, gap_model_name = recorded_names(place)
     return verify(
         place,
-        model=_bundled(network_path, record.model.path) if model is None else network_path(model),
-        gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
+        model=_bundled(network_path, model_name) if model is None else network_path(model),
+        gap_model=_bundled(gap_model_path, gap_model_name)
         if gap_model is None
         else gap_model_path(gap_model),
         signature=None if signature is None else Path(signature),

@@ -6,7 +6,7 @@ from other files, such as the counts themselves, a forger of the manifest can re
 the same network and data into another folder shows it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +17,10 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
+from analyzer.audit.stopped import is_stopped, stopped_checks
 from analyzer.audit.suspects import suspect_checks
 from analyzer.audit.verdict import judge
-from analyzer.audit_record import AuditRecord
+from analyzer.audit_record import AuditRecord, ModelRecord
 from analyzer.errors import AnalyzerError, AuditFolderError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
@@ -79,18 +80,12 @@ def verify_audit(
         GapModelError: ``gap_model`` was given and is not one.
     """
     folder = Path(folder)
+    checks = _signatures(folder, signature, allowed_signers, signer)
+    if is_stopped(folder):
+        return _verify_stopped(folder, checks, model, graph_budget)
     record = read_record(folder)
-    checks = []
-    if signature is not None and allowed_signers is not None:
-        checks.append(check_signature(folder, signature, allowed_signers, signer))
-    elif signature is not None or allowed_signers is not None or signer is not None:
-        raise AuditFolderError(
-            f"{parameter('signature')} and {parameter('allowed_signers')} go together: name the "
-            "signature, and the file of those who may sign."
-        )
     files = _files(folder)
     checks.append(files)
-    not_checked = []
     try:
         checks += _contents(folder, record)
     except AuditFolderError as error:
@@ -99,12 +94,41 @@ def verify_audit(
         checks.append(Check("contents", False, _what(error)))
         return Verification(tuple(checks), ("What follows from the counts was not checked.",))
     report = _report(folder, record, sound=all(one.passed for one in checks))
-    for one in (report, _model(record, model, graph_budget), _gap(record, gap_model)):
-        if isinstance(one, Check):
-            checks.append(one)
-        else:
-            not_checked.append(one)
-    return Verification(tuple(checks), tuple(not_checked))
+    return _verification(
+        *checks, report, _model(record, model, graph_budget), _gap(record, gap_model)
+    )
+
+
+def _verification(*found: Check | str) -> Verification:
+    """Checks, and sentences about those that were not made."""
+    return Verification(
+        tuple(one for one in found if isinstance(one, Check)),
+        tuple(one for one in found if isinstance(one, str)),
+    )
+
+
+def _verify_stopped(
+    folder: Path, signed: Sequence[Check], model: str | Path | None, graph_budget: float | None
+) -> Verification:
+    """Hold what an audit that was stopped has left against each other."""
+    record, found = stopped_checks(folder)
+    right = "is the network that was looked at."
+    return _verification(
+        *signed, _files(folder), *found, _network(record.model, right, model, graph_budget)
+    )
+
+
+def _signatures(
+    folder: Path, signature: Path | None, allowed_signers: Path | None, signer: str | None
+) -> list[Check]:
+    if signature is not None and allowed_signers is not None:
+        return [check_signature(folder, signature, allowed_signers, signer)]
+    if signature is not None or allowed_signers is not None or signer is not None:
+        raise AuditFolderError(
+            f"{parameter('signature')} and {parameter('allowed_signers')} go together: name the "
+            "signature, and the file of those who may sign."
+        )
+    return []
 
 
 def _files(folder: Path) -> Check:
@@ -212,19 +236,40 @@ def _precision(record: AuditRecord) -> Check:
 def _model(
     record: AuditRecord, model: str | Path | None, graph_budget: float | None
 ) -> Check | str:
-    path = Path(record.model.path if model is None else model)
+    def site_differs(network: Any, path: Path) -> list[str]:
+        return _site(record, network, path)
+
+    right = "is the network that was audited."
+    return _network(record.model, right, model, graph_budget, site_differs)
+
+
+def _network(
+    said: ModelRecord,
+    right: str,
+    model: str | Path | None,
+    graph_budget: float | None,
+    further: Callable[[Any, Path], list[str]] = lambda network, path: [],
+) -> Check | str:
+    """Whether a file is the network that a record names, and what else is wrong with it."""
+    path = Path(said.path if model is None else model)
     if model is None and not path.is_file():
         return f"The network was not compared: {path} does not exist; name it with --model."
     # Imported here: onnx is needed only to find the external data that count as the model.
-    from analyzer.surgery import find_site, load_network
+    from analyzer.surgery import load_network
 
     network = load_network(path, graph_budget=graph_budget)
     info = network.info
-    right = f"{path} is the network that was audited."
-    if info.sha256 != record.model.sha256:
-        wrong = f"{path} has SHA-256 {info.sha256}, the audit is of {record.model.sha256}."
-        return check("model", [wrong], right)
-    wrongs = _differences(record.model, info, ("bytes", "producer", "opset"), "model")
+    if info.sha256 != said.sha256:
+        wrong = [f"{path} has SHA-256 {info.sha256}, the audit is of {said.sha256}."]
+    else:
+        wrong = _differences(said, info, ("bytes", "producer", "opset"), "model")
+        wrong += further(network, path)
+    return check("model", wrong, f"{path} {right}")
+
+
+def _site(record: AuditRecord, network: Any, path: Path) -> list[str]:
+    from analyzer.surgery import find_site
+
     asked = record.settings
     try:
         site = find_site(
@@ -235,16 +280,14 @@ def _model(
             output=asked.get("output"),
         )
     except (AnalyzerError, TypeError, ValueError) as error:
-        wrongs.append(f"The settings do not name a site of {path}: {error}")
-    else:
-        names = ("tensor", "axis", "channels", "kind", "operator")
-        wrongs += _differences(record.site, site, names, "site")
-    return check("model", wrongs, right)
+        return [f"The settings do not name a site of {path}: {error}"]
+    names = ("tensor", "axis", "channels", "kind", "operator")
+    return _differences(record.site, site, names, "site")
 
 
 def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) -> list[str]:
     return [
-        f"{section}.{name} is {getattr(said, name)!r} in audit.json, the network gives "
+        f"{section}.{name} is {getattr(said, name)!r} in the record, the network gives "
         f"{getattr(found, name)!r}."
         for name in names
         if getattr(said, name) != getattr(found, name)

@@ -116,10 +116,17 @@ def command(
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from analyzer.api import audit_request
-    from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary, to_dict
+    from analyzer.audit import (
+        ending_of,
+        ending_of_stop,
+        run_audit,
+        step_summary,
+        stopped_dict,
+        to_dict,
+    )
     from analyzer.runtime import installation_warning
 
     if markdown == "auto":
@@ -145,7 +152,9 @@ def command(
     except AuditStopped as stopped:
         hand_on(ending_of_stop(model, data or model, stopped))
         if as_json:
-            print_json({"accuracy": stopped.accuracy, "verdict": asdict(stopped.verdict)})
+            print_json(stopped_dict(stopped.record))
+        else:
+            print_facts(list(_facts_of_stop(stopped)))
         sentence = stopped.for_command_line()
         return _exit_code(replace(stopped.verdict, reasons=(sentence,)), not_judgeable)
     if junit or markdown:
@@ -209,6 +218,20 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             + (f" (sorted without neighbors and hold: {why})" if why else ""),
         )
     yield "report", str(out / "report.html")
+
+
+def _facts_of_stop(stopped: AuditStopped) -> Iterator[tuple[str, str]]:
+    record = stopped.record
+    yield (
+        "verdict",
+        f"{record.verdict.outcome.capitalize()}, after a first look; nothing was counted",
+    )
+    yield "network", record.model.path
+    classes = f"{len(record.classes):,} classes"
+    yield "data", f"{record.data.source}, {record.data.samples:,} samples looked at of {classes}"
+    yield "accuracy", f"{record.accuracy:.4f} with nothing removed"
+    if stopped.report is not None:
+        yield "report", str(stopped.report)
 
 
 def _exit_code(verdict: "VerdictRecord | None", not_judgeable: str | None) -> int:

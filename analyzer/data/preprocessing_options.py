@@ -253,17 +253,15 @@ def _resize(options: PreprocessOptions) -> Resize | None:
             )
     if value == "none":
         return None
+    one = isinstance(value, Integral | int)
+    edges: Any = (value, value) if one else value
     try:
-        if isinstance(value, Integral | int):
-            found = Resize("shortest", (index(value), index(value)))
-        else:
-            height, width = value  # type: ignore[misc]
-            found = Resize("exact", (index(height), index(width)))
+        height, width = map(index, edges)
     except (TypeError, ValueError):
         raise _not_a_size(_text(value), "resize") from None
-    if not all(0 < edge <= _LARGEST for edge in found.size):
+    if not (0 < height <= _LARGEST and 0 < width <= _LARGEST):
         raise _not_a_size(_text(value), "resize")
-    return found
+    return Resize("shortest" if one else "exact", (height, width))
 
 
 def _pad(value: object) -> Pad:

@@ -238,7 +238,7 @@ def test_classes_in_another_order_are_recognised_before_anything_is_counted(
     assert shown.code == 4
     assert "the network counts them from 9 on where the data begin with 0" in shown.err
     assert "--anyway" in shown.err
-    assert not Path("audit").exists()
+    assert not Path("audit/audit.json").exists()
     verdict = shown.json["verdict"]
     assert verdict["outcome"] == "not judgeable"
     assert [one["name"] for one in verdict["limits"]] == ["min_accuracy", "max_gap"]
@@ -251,7 +251,9 @@ def test_an_accuracy_under_the_limit(onnx_gap, network, train):
     )
     assert shown.code == 1
     assert "under the limit 0.99" in shown.err
-    assert not Path("audit").exists()
+    assert not Path("audit/audit.json").exists()
+    page = Path("audit/report.html").read_text(encoding="utf-8")
+    assert "falls short of the accuracy that was asked for" in page
 
 
 def test_servers_and_people_get_the_verdict_too(onnx_gap, finished, tmp_path):
@@ -286,7 +288,8 @@ def test_they_get_it_also_where_a_first_look_stops_the_audit(
     page = (tmp_path / "summary").read_text(encoding="utf-8")
     assert page.startswith("## ❔ Not judgeable: ")
     assert "the network counts them from 9 on" in page
-    assert not Path("audit").exists()
+    assert "Files in audit: report.html, stopped.json." in page
+    assert not Path("audit/audit.json").exists()
 
 
 def test_places_that_cannot_be_written_are_named_before_anything_is_counted(
@@ -313,7 +316,9 @@ def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, renumbered):
     arguments = ("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit")
     shown = onnx_gap(*arguments, "--anyway")
     assert shown.code == 0
-    assert shown.err.startswith("Warning: The accuracy with nothing removed is 0.0%")
+    assert shown.err.startswith(
+        "Warning: 0.0% of 60 training samples are named as labelled, no better"
+    )
     assert "preprocessing or the order of the classes" in shown.err
     judged = onnx_gap(*arguments, "--max-gap", 0.9, "--json")  # counted already: no second look
     assert judged.code == 4

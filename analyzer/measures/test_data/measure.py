@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from analyzer.data import Source
 
 __all__ = [
+    "MATRIX_CLASSES",
     "TEST",
     "Confusion",
     "ConfusionCell",
     "TestData",
     "TestRecord",
     "TestResult",
+    "confusion_cells",
     "report_section",
 ]
 
 TEST = "test.npz"
 _COLUMNS = ("label", "named", "rank", "index")
 _TOP = 5
-_MATRIX = 20  # classes up to which a matrix can be read
+MATRIX_CLASSES = 20
+"""Up to as many, a matrix can be read."""
+
 _LISTED = 15  # confusions that are listed
 
 
@@ -284,7 +288,7 @@ def report_section(
         "train": _counts(samples.label, train_named, size),
         "test": _counts(test["label"], test["named"], size),
     }
-    readable = size <= _MATRIX
+    readable = size <= MATRIX_CLASSES
     return ReportSection(
         links=(("test", "Test data"),),
         template=Path(__file__).parent / "test_data.html.jinja",
@@ -292,8 +296,8 @@ def report_section(
             "test": record.sections["test"],
             "names": [names.get(index, str(index)) for index in range(size)],
             "matrices": [
-                ("Training data", _cells(counts["train"])),
-                ("Test data", _cells(counts["test"])),
+                ("Training data", confusion_cells(counts["train"])),
+                ("Test data", confusion_cells(counts["test"])),
             ]
             if readable
             else [],
@@ -308,7 +312,8 @@ def _counts(label: np.ndarray, named: np.ndarray, size: int) -> np.ndarray:
     return found
 
 
-def _cells(counts: np.ndarray) -> list[list[ConfusionCell]]:
+def confusion_cells(counts: np.ndarray) -> list[list[ConfusionCell]]:
+    """A matrix of samples, int64 (K, K) by label and named class, as a page shows it."""
     rows = np.maximum(counts.sum(axis=1), 1)
     return [
         [
