@@ -373,6 +373,7 @@ def compare_audits(
     resamples: int = 2000,
     seed: int = 0,
     page: str | Path | None = None,
+    progress: Progress = _silent,
 ) -> "Comparison":
     """Compare two audits.
 
@@ -382,6 +383,7 @@ def compare_audits(
         resamples: drawings of the samples, for the noise of the differences.
         seed: of these.
         page: HTML file to write; None to write none.
+        progress: called with (stage, done, total).
 
     Raises:
         AuditFolderError: one of the folders holds no readable audit.
@@ -391,7 +393,9 @@ def compare_audits(
     from analyzer.audit import write_comparison
 
     folders = _folder(before), _folder(after)
-    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed)
+    found = compare(
+        *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
+    )
     if page is not None:
         write_comparison(folders, [found], page)
     return found
