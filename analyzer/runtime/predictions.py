@@ -44,7 +44,7 @@ class Predictions:
     digests: np.ndarray  # uint8 (R, 32), sha256 of each as it is stored
     classes: int  # K; of a network that gives labels the highest that was seen, plus one
     skipped: tuple[str, ...] = ()  # what could not be read, and why
-    device: str = ""  # that ran
+    device: str = ""  # that ran them
 
     @property
     def accuracy(self) -> float:
@@ -115,9 +115,7 @@ def predict(
         progress(stage, min(asked, len(samples.indices)), len(samples.indices))
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     index, label, named, rank, digests = columns
-    return Predictions(
-        index, label, named, rank, digests, classes, tuple(skipped), str(session.device)
-    )
+    return Predictions(index, label, named, rank, digests, classes, tuple(skipped), session.device)
 
 
 def _classes(scores: np.ndarray, labels: np.ndarray, kind: str) -> int:
