@@ -165,8 +165,10 @@ def command(
         print_facts(list(_facts(result, out)))
         if result.gap:
             show(result.gap.warnings[0])  # the caution that belongs to every estimate
+    told = " ".join(result.verdict.reasons) if result.verdict else ""  # as the last lines
     for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
-        warn(sentence)
+        if sentence not in told:
+            warn(sentence)
     return _exit_code(result.verdict, not_judgeable)
 
 
@@ -206,7 +208,8 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"to {gap.high:z.3f} ({gap.gap_model_name}){doubt}",
         )
     precision = "" if device.precision == "float32" else f" in {device.precision}"
-    yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
+    took = f"{result.seconds.total:.1f} s on {device.used}{precision}"
+    yield "time", f"{took}, {rows.run:,} evaluations"
     if result.suspects:
         from analyzer.audit.suspects import why_without_neighbors
 

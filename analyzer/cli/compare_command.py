@@ -140,7 +140,7 @@ def _show(found: "Comparison") -> None:
         rows.append(("estimated gap", *_change(found.gap), "–", ""))
     print_table(("", "before", "after", "difference", "95 % interval", ""), rows)
     click.echo()
-    if found.noise.classes:
+    if any(item.noise for item in found.classes):
         _show_moved([item for item in found.classes if item.moved], len(found.classes))
     for sentence in found.noise.unjudged:
         show(sentence)

@@ -6,7 +6,6 @@ import click
 
 from analyzer.cli.options import PATH, graph_budget_option, json_option
 from analyzer.cli.terminal import print_json, show
-from analyzer.printable import printable
 
 
 @click.command("verify", short_help="Check that an audit folder is whole and true.")
@@ -59,9 +58,7 @@ def command(
     else:
         for check in found.checks:
             mark = ("ok    ", "green") if check.passed else ("FAILED", "red")
-            click.echo(
-                f"{click.style(mark[0], fg=mark[1])} {printable(f'{check.name}: {check.sentence}')}"
-            )
+            show(f"{check.name}: {check.sentence}", *mark)
         for sentence in found.not_checked:
-            show(f"       {sentence}")
+            show(sentence, "      ")
     return 0 if found.passed else 1

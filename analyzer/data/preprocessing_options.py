@@ -64,7 +64,7 @@ class PreprocessOptions:
         metavar="N|HxW|none",
         parse=parse_resize,
     )
-    pad: int | str | None = option(
+    pad: str | int | None = option(
         None,
         "First put a border of N pixels on every side, or make it a square, with pixels of VALUE "
         "(0, or one a colour).",
