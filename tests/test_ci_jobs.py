@@ -232,3 +232,10 @@ def test_what_the_image_copies_is_there_and_not_ignored():
 def test_the_image_is_linted():
     found = subprocess.run(["hadolint", "Containerfile"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_the_scripts_are_linted():
+    scripts = ("tools/action.sh", "tools/test", "tools/lowest_versions")
+    found = subprocess.run(["shellcheck", *scripts], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
