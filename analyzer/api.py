@@ -5,7 +5,7 @@ The command line makes the same requests by the same functions. Results warn thr
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,9 @@ from analyzer.zoo_names import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import Comparison, Verification
+    from analyzer.audit import Comparison, Remeasuring, Verification
     from analyzer.audit_options import AuditRequest
+    from analyzer.budgets import Budgets
     from analyzer.data import PreprocessOptions
     from analyzer.estimation import GapModel, PopulationTable
     from analyzer.surgery import Outline
@@ -45,6 +46,9 @@ __all__ = [
 
 Data = str | Path | tuple[np.ndarray, np.ndarray]
 """A path, "zoo:NAME", or (images, labels): ndarrays of shapes (S, …) and (S,)."""
+
+BudgetChange = str | Iterable[str] | Mapping[str, int | None]
+"""Budgets to be changed: "NAME=N", several of these, or values by name; None for no limit."""
 
 
 class AuditWarning(UserWarning):
@@ -201,7 +205,7 @@ def inspect_network(
     output: str | None = None,
     custom_ops: str | Path | None = None,
     img_size: tuple[int, int] | None = None,
-    graph_budget: float | None = 1.0,
+    budget: BudgetChange = (),
 ) -> "Outline":
     """What could be masked in a network, the site in force, and what a sweep would cost.
 
@@ -214,7 +218,8 @@ def inspect_network(
         custom_ops: library of operators that the network uses.
         img_size: height and width of the image that is run to know the cost, where the network
             leaves its shapes open; by default 224 × 224.
-        graph_budget: how many times the limits for a stranger's graph it may have; None for none.
+        budget: what it may ask for, where that is not the default: {"nodes": 10**6}, or
+            {"all": None} for no limits.
 
     Raises:
         ModelError: the file is no network that can be analysed.
@@ -224,7 +229,7 @@ def inspect_network(
     from analyzer.audit import outline_with_cost
 
     network = surgery.load_network(
-        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+        network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     return outline_with_cost(network, found, output, img_size=img_size)
@@ -239,7 +244,7 @@ def write_masked(
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
-    graph_budget: float | None = 1.0,
+    budget: BudgetChange = (),
 ) -> Path:
     """Write a network with a channel mask, float [1 or N, M], as an extra input.
 
@@ -248,7 +253,7 @@ def write_masked(
     Args:
         model: path of an ONNX file, or "zoo:NAME".
         out: the file to write.
-        site, at, axis, output, custom_ops, graph_budget: as of :func:`inspect_network`.
+        site, at, axis, output, custom_ops, budget: as of :func:`inspect_network`.
 
     Raises:
         ModelError, SiteError: as :func:`inspect_network`.
@@ -257,7 +262,7 @@ def write_masked(
     from analyzer import surgery
 
     network = surgery.load_network(
-        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+        network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, Path(out))
@@ -409,9 +414,14 @@ def verify_audit(
     signature: str | Path | None = None,
     allowed_signers: str | Path | None = None,
     signer: str | None = None,
-    graph_budget: float | None = 1.0,
+    budget: BudgetChange = (),
+    data: Data | None = None,
+    progress: Progress = _silent,
+    **remeasuring: Any,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
+
+    With ``data`` the counts themselves are held against what the network gives, in drawn parts.
 
     Args:
         folder: audit folder.
@@ -420,12 +430,19 @@ def verify_audit(
         signature: file that ``ssh-keygen -Y sign -n onnx-gap`` made of ``manifest.json``.
         allowed_signers: file of those who may sign, as ssh-keygen reads it.
         signer: the one of them that must have signed; by default any.
-        graph_budget: as of :func:`inspect_network`.
+        budget: as of :func:`inspect_network`.
+        data: the training data, as of :func:`audit_network`.
+        progress: called with (stage, done, total) as the data are gone through.
+        remeasuring: fields of :class:`analyzer.audit.Remeasuring`: ``cells`` to draw, their
+            ``seed``, the ``device``, and ``keys``, ``classes``, ``inputs`` and ``custom_ops`` as
+            of :func:`audit_network`.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
             checked.
         ModelError, GapModelError: what was named is not one.
+        DataError: the data cannot be read, or not by the recorded preprocessing.
+        TypeError: an option of another name.
     """
     from analyzer.audit import recorded_names
     from analyzer.audit import verify_audit as verify
@@ -441,8 +458,35 @@ def verify_audit(
         signature=None if signature is None else Path(signature),
         allowed_signers=None if allowed_signers is None else Path(allowed_signers),
         signer=signer,
-        graph_budget=graph_budget,
+        budget=_coerced({"budget": budget})["budget"],
+        remeasuring=_remeasuring(data, remeasuring),
+        progress=progress,
     )
+
+
+def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring | None":
+    from analyzer.audit import Remeasuring
+
+    names = [field.name for field in fields(Remeasuring)]
+    if unknown := [name for name in options if name not in names]:
+        raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(names)}.")
+    if data is None:
+        if Remeasuring(data="", **options) != Remeasuring(data=""):
+            raise DataError(
+                f"{', '.join(map(parameter, names[1:]))} say how an audit is measured again: name "
+                f"its training data with {parameter('data')}."
+            )
+        return None
+    samples = zoo_entry(data) if isinstance(data, str | Path) else None
+    if samples is None:
+        return Remeasuring(data=_given(data), **options)
+    if samples.data is None:
+        raise AnalyzerError(
+            f"{data} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
+        )
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    known = {"keys": samples.keys, "classes": samples.classes}
+    return Remeasuring(data=str(samples.data), **{**known, **given})
 
 
 def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
@@ -463,6 +507,12 @@ def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
         return coerced(AuditRequest, options)
     except ValueError as error:
         raise DataError(str(error)) from error
+
+
+def _budgets(change: BudgetChange) -> "Budgets":
+    from analyzer.budgets import DEFAULT_BUDGETS
+
+    return DEFAULT_BUDGETS.raised(_coerced({"budget": change})["budget"])
 
 
 def _folder(audit: "str | Path | Audit") -> Path:

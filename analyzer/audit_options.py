@@ -14,7 +14,6 @@ from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.option_fields import (
     option,
     parse_assignment,
-    parse_factor,
     parse_names,
     parse_part,
     parse_size,
@@ -50,11 +49,11 @@ SITES = ("activation", "conv")
 class BudgetOptions:
     """How much the files may ask for."""
 
-    budget: tuple[tuple[str, int], ...] = option(
+    budget: tuple[tuple[str, int | None], ...] = option(
         (),
-        "Raise what a file may ask for before it is refused, such as pixels=200M; refusals name "
-        "it. May be repeated.",
-        metavar="NAME=N",
+        "Raise what a file may ask for before it is refused, such as pixels=200M or turns=none; "
+        "refusals name it. all=none drops every limit. May be repeated.",
+        metavar="NAME=N|none",
         parse=parse_budget,
         repeated=True,
         setting=False,
@@ -98,14 +97,6 @@ class SiteOptions:
         None,
         "Library of custom operators that the network uses, as onnxruntime loads it.",
         metavar="LIB",
-    )
-    graph_budget: float | None = option(
-        1.0,
-        "Let the network's graph have X times the nodes, loops and tensors that are taken from "
-        "strangers; none for no limits.",
-        metavar="X|none",
-        parse=parse_factor,
-        show_default=True,
     )
 
 
@@ -235,6 +226,17 @@ class MeasureOptions:
         parse=parse_part,
         least=0,
     )
+    groups: str | None = option(
+        None,
+        "Which samples show the same thing: a table of samples and groups, a file with a group for "
+        "each sample, or a column of the manifest. Those of a group are neither neighbors nor "
+        "partners.",
+        metavar="FILE|COLUMN",
+    )
+    keep_twins: bool = option(
+        False,
+        "Let samples be neighbors that look as if they showed the same thing.",
+    )
     suspects: int | Literal["all"] | None = option(
         None,
         "Training samples to list as suspicious, by name: a number, 0 for none, or all.  "
@@ -325,6 +327,7 @@ class AuditRequest(
     gap_model_named: bool = True  # False: nobody asked for it; the audit is whole without it
     auditor: str = ""  # who asks, for the record
     command: str = ""  # by which they ask, for the record
+    needs_site: bool = False  # refuse a network that has none, instead of removing nothing
     fresh: bool = False  # drop what the folder holds
     wait: bool = False  # until another run that writes the folder is done
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analyzer.errors import AuditFolderError, parameter
+
 __all__ = [
     "SCHEMA",
     "AuditRecord",
@@ -28,6 +30,7 @@ __all__ = [
     "StoppedRecord",
     "ToleranceRecord",
     "VerdictRecord",
+    "quantity",
 ]
 
 SCHEMA = 1
@@ -70,18 +73,41 @@ class SiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClassRecord:
-    """One class: accuracy with nothing removed, and its sparsity quantities (Eq. 2 to 5)."""
+    """One class: accuracy with nothing removed, and its sparsity quantities (Eq. 2 to 5).
+
+    Those are None where the network has no site.
+    """
 
     index: int
     name: str
     samples: int
     accuracy: float
-    n0: int
-    n0_r: int
-    zeta: float
-    kappa: float
+    n0: int | None
+    n0_r: int | None
+    zeta: float | None
+    kappa: float | None
     chance_reached: bool
     flags: tuple[str, ...] = ()  # sentences
+    gap: float | None = None  # estimated, of the class; null where there is none
+    gap_low: float | None = None  # of its prediction interval
+    gap_high: float | None = None
+    # Of its samples, how many lie in each tenth of all samples in the order of how sure the network
+    # is of them, the least sure first; empty where that is not known.
+    sureness: tuple[int, ...] = ()
+
+
+def quantity(value: float | None) -> float:
+    """A sparsity quantity of a network or class that has a site.
+
+    Raises:
+        AuditFolderError: it is null.
+    """
+    if value is None:
+        raise AuditFolderError(
+            "audit.json names a site, and a quantity of its units is null. Replace the folder with "
+            f"an audit with {parameter('fresh', True)}."
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +206,12 @@ class AuditRecord:
 
     model: ModelRecord
     data: DataRecord
-    site: SiteRecord
+    site: SiteRecord | None  # None where no tensor can be masked: nothing was removed
     settings: Mapping[str, Any]  # every option in force, JSON values
     chance: float  # the chance level in use
     accuracy: float  # of all samples, with nothing removed
-    zeta: float  # Eq. 6
-    kappa: float  # Eq. 6
+    zeta: float | None  # Eq. 6; None without a site
+    kappa: float | None  # Eq. 6; likewise
     classes: tuple[ClassRecord, ...]
     gap: GapRecord | None  # None without a gap model, or where it cannot estimate
     device: DeviceRecord
@@ -207,6 +233,7 @@ class AuditRecord:
     # Why measures that were asked for are missing, by their names.
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     no_gap: str = ""  # why the gap model gives no estimate; a sentence
+    no_class_gaps: str = ""  # why it gives none for some classes, or for all; a sentence
     verdict: VerdictRecord | None = None  # None: no limit was asked for
     made: MadeRecord = MadeRecord(command="", host="", auditor="")
     key: str = ""  # identity of what was counted; the same audit is not counted twice
@@ -217,6 +244,16 @@ class AuditRecord:
         """The names of all classes, with and without samples, by index."""
         names = {one.index: one.name for one in self.classes}
         return names | {one.index: one.name for one in self.empty_classes}
+
+    @property
+    def worst_first(self) -> list[ClassRecord]:
+        """The classes by estimated gap, the greatest first; those without one last, by index."""
+        return sorted(self.classes, key=lambda one: (one.gap is None, -(one.gap or 0.0), one.index))
+
+    @property
+    def channels(self) -> int:
+        """M, 0 without a site."""
+        return 0 if self.site is None else self.site.channels
 
     @property
     def rank(self) -> str:

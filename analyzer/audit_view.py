@@ -34,13 +34,13 @@ class Audit:
         return self.record.accuracy
 
     @property
-    def zeta(self) -> float:
-        """ζ, the share of the units that a class needs (Eq. 6)."""
+    def zeta(self) -> float | None:
+        """ζ, the share of the units that a class needs (Eq. 6); None without a site."""
         return self.record.zeta
 
     @property
-    def kappa(self) -> float:
-        """κ, the area between the curves (Eq. 6)."""
+    def kappa(self) -> float | None:
+        """κ, the area between the curves (Eq. 6); None without a site."""
         return self.record.kappa
 
     @property
@@ -55,7 +55,7 @@ class Audit:
 
     @property
     def classes(self) -> list[dict[str, Any]]:
-        """A plain record a class: index, name, samples, accuracy, n0, n0_r, zeta, kappa, …"""
+        """A plain record a class: index, name, samples, accuracy, zeta, kappa, gap, gap_low, …"""
         return [asdict(entry) for entry in self.record.classes]
 
     @property
@@ -113,8 +113,13 @@ class Audit:
     def __repr__(self) -> str:
         return (
             f"<Audit of {self.record.model.path}: accuracy {self.accuracy:.4f}, "
-            f"ζ {self.zeta:.4f}, κ {self.kappa:.4f}, {self._gap_in_words()}; {self.folder}>"
+            f"{self._curves_in_words()}{self._gap_in_words()}; {self.folder}>"
         )
+
+    def _curves_in_words(self) -> str:
+        if self.zeta is None or self.kappa is None:
+            return ""
+        return f"ζ {self.zeta:.4f}, κ {self.kappa:.4f}, "
 
     def _gap_in_words(self) -> str:
         if self.gap is None:
@@ -126,8 +131,11 @@ class Audit:
         """The headline and the mean curves, for notebooks."""
         rows: Mapping[str, str] = {
             "training accuracy": f"{self.accuracy:.1%}",
-            "ζ": f"{self.zeta:.3f}",
-            "κ": f"{self.kappa:.3f}",
+            **{
+                name: f"{value:.3f}"
+                for name, value in (("ζ", self.zeta), ("κ", self.kappa))
+                if value is not None
+            },
             "estimated gap": self._gap_in_words().removeprefix("gap "),
         }
         cells = "".join(
@@ -149,14 +157,16 @@ class Audit:
         from analyzer.measures.ablation.report import curve_figure
         from analyzer.measures.svg import Frame
 
+        if self.record.site is None:
+            return ""
         share = self.curves["samples"][:, None]
         frame = Frame(width=340, height=200, left=34, right=8, top=8, bottom=30)
         figure = curve_figure(
             (self.curves["descending"] / share).mean(axis=0),
             (self.curves["ascending"] / share).mean(axis=0),
             chance=self.record.chance,
-            n0=float(np.mean([entry.n0 for entry in self.record.classes])),
-            n0_r=float(np.mean([entry.n0_r for entry in self.record.classes])),
+            n0=float(np.mean([entry.n0 or 0 for entry in self.record.classes])),
+            n0_r=float(np.mean([entry.n0_r or 0 for entry in self.record.classes])),
             frame=frame,
         )
         left, right, foot = frame.x(0), frame.x(1), frame.y(0)

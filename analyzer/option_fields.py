@@ -20,7 +20,6 @@ __all__ = [
     "option",
     "options_of",
     "parse_assignment",
-    "parse_factor",
     "parse_image_size",
     "parse_names",
     "parse_numbers",
@@ -172,23 +171,6 @@ def parse_resize(text: str) -> tuple[int, int] | int | str:
     except ValueError:
         raise ValueError(f"{text!r} is not a size; write 256, 224x160 or none.") from None
     return int(text) if text.isdecimal() else size
-
-
-def parse_factor(text: str) -> float | None:
-    """A number above 0, or None from "none".
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if text.strip() == "none":
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (number > 0 and math.isfinite(number)):
-        raise ValueError(f"{text!r} is not a number above 0; write 2, 10 or none.")
-    return number
 
 
 def parse_part(text: str) -> int | Literal["all"]:

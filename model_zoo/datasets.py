@@ -12,9 +12,11 @@ from analyzer.errors import DataError
 
 __all__ = [
     "DATA_SETS",
+    "EMOJI",
     "GLYPHS",
     "DataSet",
     "Split",
+    "colored",
     "corrupt",
     "corrupt_alike",
     "likeness",
@@ -23,6 +25,8 @@ __all__ = [
 
 _FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian puts it
 GLYPHS = "glyphs.npz"
+EMOJI = "emoji.npz"
+_CAPITALS = 25  # A to Z without I, which come first among the glyphs
 _ALIKE = 2  # classes that a label is mistaken for
 _ROWS = 500  # of the distances held at a time
 
@@ -31,7 +35,7 @@ _ROWS = 500  # of the distances held at a time
 class Split:
     """Images and labels of one split. S samples."""
 
-    images: np.ndarray  # uint8 (S, H, W), 0 to 255
+    images: np.ndarray  # uint8 (S, H, W) or, in colour, (S, H, W, 3); 0 to 255
     labels: np.ndarray  # int64 (S,)
 
     def take(self, indices: np.ndarray) -> "Split":
@@ -41,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One data set, declared. Gray images, fed to the networks as pixels / 255."""
+    """One data set, declared. Images are fed to the networks as pixels / 255."""
 
     name: str
     classes: int  # K
@@ -50,11 +54,13 @@ class DataSet:
     rotation: float  # of the augmentation: degrees, at most, either way
     shift: float  # pixels, at most, either way
     flip: bool  # left and right
+    colors: int = 1  # channels of the images: 1 for gray, 3 for red, green and blue
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
         """What an audit has to declare, by timm's names."""
-        return MappingProxyType({"scale": 1 / 255, "mean": (0.0,), "std": (1.0,)})
+        mean, std = (0.0,) * self.colors, (1.0,) * self.colors
+        return MappingProxyType({"scale": 1 / 255, "mean": mean, "std": std})
 
 
 def corrupt(
@@ -95,7 +101,7 @@ def likeness(images: np.ndarray, labels: np.ndarray, *, neighbors: int = 10) -> 
     the same on every machine.
 
     Args:
-        images: uint8 (S, H, W).
+        images: uint8 (S, H, W) or (S, H, W, 3).
         labels: int64 (S,), 0 to K − 1, each met.
         neighbors: nearest images counted for each image.
     """
@@ -155,7 +161,17 @@ def _idx_split(source) -> Split:
 
 def _read_glyphs(folder: Path | None) -> tuple[Split, Split]:
     """Characters in many fonts, 32 × 32, drawn by :mod:`model_zoo.glyphs`."""
-    path = (folder or Path()) / GLYPHS
+    return _read_drawn(folder, GLYPHS, "python -m model_zoo.glyphs FOLDER")
+
+
+def _read_emoji(folder: Path | None) -> tuple[Split, Split]:
+    """Emoji of several sets by their category, 32 × 32, drawn by :mod:`model_zoo.emoji`."""
+    return _read_drawn(folder, EMOJI, "python -m model_zoo.emoji FOLDER NODE_MODULES")
+
+
+def _read_drawn(folder: Path | None, name: str, command: str) -> tuple[Split, Split]:
+    """Both splits of a file that ``command`` draws."""
+    path = (folder or Path()) / name
     try:
         with np.load(path, allow_pickle=False) as stored:
             train, test = (
@@ -164,8 +180,7 @@ def _read_glyphs(folder: Path | None) -> tuple[Split, Split]:
             )
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} does not exist; draw it with `python -m model_zoo.glyphs FOLDER`, and name "
-            "the folder with --data"
+            f"{path} does not exist; draw it with `{command}`, and name the folder with --data"
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({error}); draw it again") from error
@@ -184,6 +199,44 @@ def _at_half_size(split: Split) -> Split:
     return Split(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8), split.labels)
 
 
+def _read_color_glyphs(folder: Path | None) -> tuple[Split, Split]:
+    """The capitals among the glyphs, in a random colour on a random background of several."""
+    train, test = (
+        split.take(np.flatnonzero(split.labels < _CAPITALS)) for split in _read_glyphs(folder)
+    )
+    return _in_color(train, seed=0), _in_color(test, seed=1)
+
+
+def _in_color(split: Split, *, seed: int) -> Split:
+    images = np.empty((*split.images.shape, 3), np.uint8)
+    for index, ink in enumerate(split.images):
+        images[index] = colored(ink, np.random.default_rng((seed, index)))
+    return Split(images, split.labels)
+
+
+def colored(ink: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A drawing in a random colour: uint8 (H, W, 3).
+
+    The background runs from one colour to others near it, with a little noise; the drawing has
+    the one of four random colours that is farthest from the background's.
+
+    Args:
+        ink: uint8 (H, W), how much of each pixel the drawing covers.
+        generator: of the colours.
+    """
+    height, width = ink.shape
+    base = generator.uniform(0, 255, 3)
+    corners = base + generator.uniform(-60, 60, (2, 2, 3))
+    down, across = (np.linspace(0, 1, size) for size in (height, width))
+    rows, columns = np.stack([1 - down, down]), np.stack([1 - across, across])
+    background = np.einsum("ah,bw,abc->hwc", rows, columns, corners)
+    candidates = generator.uniform(0, 255, (4, 3))
+    front = candidates[np.linalg.norm(candidates - base, axis=1).argmax()]
+    cover = ink[..., np.newaxis] / 255
+    image = cover * front + (1 - cover) * background + generator.normal(0, 8, (height, width, 3))
+    return np.rint(image.clip(0, 255)).astype(np.uint8)
+
+
 DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
     {
         data_set.name: data_set
@@ -193,6 +246,26 @@ DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
             # No flip: И and N, ( and ), / and \\ are mirror images.
             DataSet("glyphs", 100, 32, _read_glyphs, rotation=8.0, shift=2, flip=False),
             DataSet("glyphs-16", 100, 16, _read_small_glyphs, rotation=8.0, shift=1, flip=False),
+            DataSet(
+                name="color-glyphs",
+                classes=_CAPITALS,
+                size=32,
+                read=_read_color_glyphs,
+                rotation=8.0,
+                shift=2,
+                flip=False,
+                colors=3,
+            ),
+            DataSet(
+                name="emoji",
+                classes=8,
+                size=32,
+                read=_read_emoji,
+                rotation=8.0,
+                shift=2,
+                flip=True,
+                colors=3,
+            ),
         )
     }
 )

@@ -27,17 +27,18 @@ _MOBILENET_SMALL = ((8, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1), (1, 1))
 class Architecture:
     """Convolutions, then fully connected layers."""
 
-    # (channels of the last convolution, batch norm) -> modules from (N, 1, H, W) to (N, C, h, w)
-    features: Callable[[int, bool], list[nn.Module]]
+    # (channels of the images, those of the last convolution, batch norm) -> modules from
+    # (N, colors, H, W) to (N, C, h, w)
+    features: Callable[[int, int, bool], list[nn.Module]]
     hidden: tuple[int, ...]  # features of each fully connected layer but the last
 
 
-def _chain(convolutions: Callable[[int], tuple[int, ...]]) -> Callable[[int, bool], list]:
+def _chain(convolutions: Callable[[int], tuple[int, ...]]) -> Callable[[int, int, bool], list]:
     """3 × 3 convolutions with ReLU; ``convolutions``: width -> channels of each, or _POOL."""
 
-    def features(width: int, batch_norm: bool) -> list[nn.Module]:
+    def features(colors: int, width: int, batch_norm: bool) -> list[nn.Module]:
         layers: list[nn.Module] = []
-        channels = 1
+        channels = colors
         for outputs in convolutions(width):
             if outputs == _POOL:
                 layers.append(nn.MaxPool2d(2))
@@ -71,9 +72,9 @@ def _mobilenet(separable: tuple[tuple[int, int], ...], *stem: nn.Module) -> Call
     further modules), then the mean over the image.
     """
 
-    def features(width: int, batch_norm: bool) -> list[nn.Module]:
+    def features(colors: int, width: int, batch_norm: bool) -> list[nn.Module]:
         channels = width // 16
-        layers = [*_convolution(1, channels, batch_norm), nn.ReLU(), *stem]
+        layers = [*_convolution(colors, channels, batch_norm), nn.ReLU(), *stem]
         for share, stride in separable:
             outputs = width // share
             depthwise = {"stride": stride, "groups": channels}
@@ -85,14 +86,14 @@ def _mobilenet(separable: tuple[tuple[int, int], ...], *stem: nn.Module) -> Call
     return features
 
 
-def _resnet(stages: tuple[int, ...], *stem: nn.Module) -> Callable[[int, bool], list]:
+def _resnet(stages: tuple[int, ...], *stem: nn.Module) -> Callable[[int, int, bool], list]:
     """ResNet's stages, so many blocks in each, behind one 3 × 3 convolution (and the stem's
     further modules), then the mean over the image.
     """
 
-    def features(width: int, batch_norm: bool) -> list[nn.Module]:
+    def features(colors: int, width: int, batch_norm: bool) -> list[nn.Module]:
         channels = width // 8
-        layers = [*_convolution(1, channels, batch_norm), nn.ReLU(), *stem]
+        layers = [*_convolution(colors, channels, batch_norm), nn.ReLU(), *stem]
         for stage, blocks in enumerate(stages):
             for block in range(blocks):
                 outputs, stride = width // 8 * 2**stage, 2 if stage and not block else 1
@@ -274,24 +275,27 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 def build(population: PopulationSpec, recipe: Recipe) -> nn.Sequential:
     """The untrained network; its weights are drawn from torch's own generator, seeded before.
 
-    It maps images, float32 (N, 1, H, W), to one score per class, (N, K).
+    It maps images, float32 (N, colors, H, W), to one score per class, (N, K).
     """
-    architecture = ARCHITECTURES[recipe.architecture]
-    layers = [*architecture.features(recipe.width, recipe.batch_norm), nn.Flatten()]
-    features = _outputs(layers, population.data_set.size)
+    architecture, data_set = ARCHITECTURES[recipe.architecture], population.data_set
+    layers = [
+        *architecture.features(data_set.colors, recipe.width, recipe.batch_norm),
+        nn.Flatten(),
+    ]
+    features = _outputs(layers, (data_set.colors, data_set.size, data_set.size))
     for outputs in architecture.hidden:
         layers += [nn.Dropout(recipe.dropout), nn.Linear(features, outputs), nn.ReLU()]
         features = outputs
-    layers += [nn.Dropout(recipe.dropout), nn.Linear(features, population.data_set.classes)]
+    layers += [nn.Dropout(recipe.dropout), nn.Linear(features, data_set.classes)]
     network = nn.Sequential(*layers)
     network.apply(_initialize)
     return network
 
 
 @torch.inference_mode()
-def _outputs(layers: list[nn.Module], size: int) -> int:
-    """How many numbers an image becomes."""
-    return nn.Sequential(*layers).eval()(torch.zeros(1, 1, size, size)).shape[1]
+def _outputs(layers: list[nn.Module], shape: tuple[int, int, int]) -> int:
+    """How many numbers an image of that shape becomes."""
+    return nn.Sequential(*layers).eval()(torch.zeros(1, *shape)).shape[1]
 
 
 @torch.no_grad()

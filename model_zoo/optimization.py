@@ -233,7 +233,7 @@ def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.O
 
 
 def _augment(images: torch.Tensor, data_set: DataSet) -> torch.Tensor:
-    """Images (N, 1, H, W), each turned, shifted and perhaps mirrored by its own random amount."""
+    """Images (N, colors, H, W), each turned, shifted, perhaps mirrored by its own random amount."""
     count = len(images)
     angle = _uniform(count) * np.radians(data_set.rotation)
     # affine_grid's coordinates run from −1 to 1 over the image.
@@ -255,8 +255,11 @@ def _uniform(count: int) -> torch.Tensor:
 
 
 def as_input(images: np.ndarray) -> torch.Tensor:
-    """Pixels, uint8 (N, H, W), as networks get them: float32 (N, 1, H, W) from 0 to 1."""
-    return torch.from_numpy(images).unsqueeze(1) / 255
+    """Pixels, uint8 (N, H, W) or (N, H, W, 3), as networks get them: float32 (N, 1, H, W) or
+    (N, 3, H, W), from 0 to 1.
+    """
+    pixels = torch.from_numpy(images)
+    return (pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.movedim(3, 1).contiguous()) / 255
 
 
 @torch.inference_mode()

@@ -180,7 +180,7 @@ _CHECKED_IMAGES = 64  # on which an exported network must agree with torch
 class PopulationData:
     """What a population is trained and tested on: training sets of one size or of several."""
 
-    images: Mapping[int, np.ndarray]  # by number of samples: uint8 (S, H, W), to train
+    images: Mapping[int, np.ndarray]  # by number of samples: uint8, to train
     labels: Mapping[int, Mapping[float, np.ndarray]]  # and by corruption: int64 (S,)
     test: Split  # clean
 

@@ -28,5 +28,6 @@ def samples_of(images, labels, unread=(), reads=None):
     return Samples(indices, np.asarray(labels), load)
 
 
-def opened(images, labels, *, memory=1 << 30, **options):
-    return SampleImages.open(samples_of(images, labels, **options), memory=memory)
+def opened(images, labels, *, memory=1 << 30, groups=None, **options):
+    samples = samples_of(images, labels, **options)
+    return SampleImages.open(samples, memory=memory, groups=groups)

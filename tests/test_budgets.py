@@ -1,6 +1,8 @@
 """What files may ask for, and how it is raised."""
 
+import math
 import os
+from dataclasses import fields
 
 import pytest
 
@@ -27,6 +29,17 @@ def test_a_file_may_give_ten_times_what_it_takes_on_disk(tmp_path):
     assert "bytes=500000" in small.excess_of_file(file, 500_000)
 
 
+def test_no_limit():
+    assert parse_budget("function-nodes=none") == ("function_nodes", None)
+    assert (
+        "--budget turns=none"
+        in DataError(f"It has {DEFAULT_BUDGETS.excess('turns', math.inf)}.").for_command_line()
+    )
+    free = DEFAULT_BUDGETS.raised([parse_budget("all=none")])
+    assert not any(free.excess(field.name, math.inf) for field in fields(Budgets))
+    assert Budgets(turns=3) == DEFAULT_BUDGETS.raised([("turns", None), ("turns", 3)])
+
+
 def test_a_hole_takes_nothing(tmp_path):
     file = tmp_path / "hole"
     with file.open("wb") as hole:
@@ -45,13 +58,17 @@ def test_budgets_of_a_request():
     assert AuditRequest(model="m", data="d", out="o").budgets == DEFAULT_BUDGETS
 
 
-@pytest.mark.parametrize("text", ["pixels", "pixels=", "=3", "x=3", "pixels=0", "bytes=-1", ""])
+@pytest.mark.parametrize(
+    "text", ["pixels", "pixels=", "=3", "x=3", "pixels=0", "bytes=-1", "", "all=3"]
+)
 def test_what_is_no_budget(text):
     with pytest.raises(ValueError, match=r"budget|is not a size"):
         parse_budget(text)
 
 
-@pytest.mark.parametrize("given", [{"x": 1}, {"pixels": 0}, {"pixels": 1.5}, {"pixels": "3"}])
+@pytest.mark.parametrize(
+    "given", [{"x": 1}, {"pixels": 0}, {"pixels": 1.5}, {"pixels": "3"}, {"all": 3}]
+)
 def test_what_is_no_budget_in_the_library(given):
     with pytest.raises(AnalyzerError, match="is no budget"):
         DEFAULT_BUDGETS.raised(given.items())

@@ -11,7 +11,7 @@ from .provenance import installed_versions
 from .report import Ending, ending_of, ending_of_stop, render_report
 from .run import run_audit
 from .stopped import recorded_names, stopped_dict
-from .verify import Verification, verify_audit
+from .verify import Remeasuring, Verification, verify_audit
 
 __all__ = [
     "AuditedPopulation",
@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Ending",
     "Member",
+    "Remeasuring",
     "Verification",
     "audit_population",
     "compare_audits",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analyzer import estimation
+from analyzer.audit.class_gaps import keep_class_gaps, with_class_gaps
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
@@ -14,10 +15,8 @@ from analyzer.audit.verdict import at_chance, classes_at_chance, is_at_chance, j
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (
     AuditRecord,
-    ClassRecord,
     DataRecord,
     DeviceRecord,
-    EmptyClass,
     GapRecord,
     MadeRecord,
     ModelRecord,
@@ -27,7 +26,7 @@ from analyzer.errors import GapModelError, parameter
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 from analyzer.measures.measure import Subject
-from analyzer.measures.registry import feature_values
+from analyzer.measures.registry import MEASURES, feature_values
 
 __all__ = ["make_record", "model_record", "some_of", "warnings_of"]
 
@@ -51,8 +50,6 @@ def make_record(
         finished: the same audit as an earlier run left it.
     """
     subject = inputs.subject
-    accuracy, chance, classes = fields["accuracy"], fields["chance"], fields["classes"]
-    empty = fields["empty_classes"]
     found = AuditRecord(
         model=model_record(request, subject),
         data=DataRecord(
@@ -71,11 +68,6 @@ def make_record(
         seconds=SecondsRecord(
             prefix=ablation.prefix_seconds, sweep=ablation.sweep_seconds, total=seconds
         ),
-        warnings=(
-            *ablation.warnings,
-            *_warnings(accuracy, chance, classes, ablation, empty),
-            *_unmeasured(fields["unmeasured"]),
-        ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -84,6 +76,7 @@ def make_record(
         made=MadeRecord(request.command, platform.node(), request.auditor),
         **fields,
     )
+    found = replace(found, warnings=warnings_of(found, ablation))
     found = _with_gap(found, request, inputs, finished)
     return replace(found, verdict=judge(found))
 
@@ -102,10 +95,9 @@ def model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
 
 def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:
     """The warnings that follow from a record and what the ablation counted."""
-    found = _warnings(
-        record.accuracy, record.chance, record.classes, ablation, record.empty_classes
-    )
-    return (*ablation.warnings, *found, *_unmeasured(record.unmeasured))
+    found = _warnings(record, ablation)
+    of_measures = (sentence for measure in MEASURES for sentence in measure.warnings(record))
+    return (*ablation.warnings, *found, *_unmeasured(record.unmeasured), *of_measures)
 
 
 def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
@@ -120,10 +112,11 @@ def _with_gap(
         if finished is None or request.gap_model_named or not request.gap_model_name:
             return found
         if feature_values(found) == feature_values(finished):
-            return replace(found, gap=finished.gap)
+            return keep_class_gaps(replace(found, gap=finished.gap), finished)
         return replace(found, no_gap=str(GapModelError(_gone(request))))
     try:
-        return replace(found, gap=_gap(request, inputs.gap_model, found))
+        estimated = replace(found, gap=_gap(request, inputs.gap_model, found))
+        return with_class_gaps(estimated, inputs.gap_model)
     except GapModelError as error:
         return replace(found, no_gap=str(error))
 
@@ -152,14 +145,10 @@ def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditReco
     )
 
 
-def _warnings(
-    accuracy: float,
-    chance: float,
-    classes: Sequence[ClassRecord],
-    ablation: AblationResult,
-    empty: Sequence[EmptyClass],
-) -> list[str]:
+def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
     found = []
+    accuracy, chance = record.accuracy, record.chance
+    classes, empty = record.classes, record.empty_classes
     samples = len(ablation.samples.label)
     if is_at_chance(accuracy, chance, samples):
         sentence = at_chance(accuracy, chance, samples)

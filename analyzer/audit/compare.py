@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit.folder import finished_audit
-from analyzer.audit_record import AuditRecord, ClassRecord
-from analyzer.errors import DataError, parameter
+from analyzer.audit_record import AuditRecord, ClassRecord, quantity
+from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.records import Progress, SampleCounts
 
@@ -189,11 +189,11 @@ class _Paired:
         starts = np.searchsorted(before.label[order], classes)
         ends = np.searchsorted(before.label[order], classes, side="right")
         self._counts = ends - starts
-        values = _values(after, b.site.channels) - _values(before, a.site.channels)
+        values = _values(after, b.channels) - _values(before, a.channels)
         self._values = [values[order[i:j]] for i, j in zip(starts, ends, strict=True)]
         # Where the curves of a class cross, κ is more than what its samples' counts add up to.
         areas = [
-            _class_means(_values(counts, record.site.channels)[:, 1], order, starts, ends)
+            _class_means(_values(counts, record.channels)[:, 1], order, starts, ends)
             for counts, record in ((before, a), (after, b))
         ]
         self._kappas = [
@@ -221,7 +221,7 @@ class _Paired:
             elif a.rank != b.rank:
                 continue
             elif name == "kappa":
-                said = b.kappa - a.kappa, self._kappas[1] - self._kappas[0]
+                said = quantity(b.kappa) - quantity(a.kappa), self._kappas[1] - self._kappas[0]
                 judged = ~self._crossing()
             whole, each = _noise_of(
                 weights, self._counts, said, means[:, place], drawn[:, :, place], judged
@@ -436,6 +436,12 @@ def compare_audits(
         DataError: ``resamples`` is too low.
     """
     with finished_audit(before) as a, finished_audit(after) as b:
+        for folder, record in ((before, a), (after, b)):
+            if record.site is None:
+                raise AuditFolderError(
+                    f"The network of {folder} has no site, so there is no ζ and no κ to compare. "
+                    f"Audit it again with a {parameter('site')}."
+                )
         noise = measure_sampling_noise(
             (a, read_samples(before)),
             (b, read_samples(after)),
@@ -447,7 +453,8 @@ def compare_audits(
     gap = None
     if comparable and a.gap and b.gap and a.gap.gap_model == b.gap.gap_model:
         gap = Change(a.gap.estimate, b.gap.estimate)
-    zeta, kappa = Change(a.zeta, b.zeta), Change(a.kappa, b.kappa)
+    zeta = Change(quantity(a.zeta), quantity(b.zeta))
+    kappa = Change(quantity(a.kappa), quantity(b.kappa))
     return Comparison(
         before=a.model.path,
         after=b.model.path,
@@ -477,8 +484,8 @@ def _class_changes(
                 index=entry.index,
                 name=entry.name,
                 accuracy=Change(old.accuracy, entry.accuracy),
-                zeta=Change(old.zeta, entry.zeta),
-                kappa=Change(old.kappa, entry.kappa),
+                zeta=Change(quantity(old.zeta), quantity(entry.zeta)),
+                kappa=Change(quantity(old.kappa), quantity(entry.kappa)),
                 noise=noise.get(entry.index, {}),
             )
 
@@ -510,7 +517,7 @@ def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
         yield "The samples were preprocessed differently."
     if a.model.sha256 == b.model.sha256:
         yield "Both audits are of the same network."
-    if a.site.channels != b.site.channels or a.site.tensor != b.site.tensor:
+    if a.site and b.site and (a.site.channels, a.site.tensor) != (b.site.channels, b.site.tensor):
         yield (
             f"The sites differ: {a.site.tensor} with {a.site.channels} channels, "
             f"{b.site.tensor} with {b.site.channels}."

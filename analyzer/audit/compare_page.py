@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.audit.compare import CONFIDENCE, ClassChange, Comparison, Noise
 from analyzer.audit.folder import finished_audit
 from analyzer.audit.html_pages import moment, render_page
-from analyzer.audit_record import AuditRecord
+from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError
 from analyzer.files import write_text
 from analyzer.measures.ablation.report import words_for
@@ -262,14 +262,16 @@ def _rows(audits: Sequence[_Audit], comparisons: Sequence[Comparison]) -> list[_
         _Row(
             index,
             names[index],
-            tuple(
-                (of[index].accuracy, of[index].zeta, of[index].kappa) if index in of else None
-                for of in by_audit
-            ),
+            tuple(_figures(of[index]) if index in of else None for of in by_audit),
             tuple(moved[index]),
         )
         for index in sorted(names)
     ]
+
+
+def _figures(entry: ClassRecord) -> tuple[float, float, float]:
+    """Accuracy, ζ and κ of a class."""
+    return entry.accuracy, quantity(entry.zeta), quantity(entry.kappa)
 
 
 def _short(name: str) -> str:

@@ -118,8 +118,9 @@ def _properties(ending: Ending) -> Iterator[tuple[str, str]]:
         yield "verdict", ending.verdict.outcome
     if ending.record:
         yield "model_sha256", ending.record.model.sha256
-        yield "zeta", repr(ending.record.zeta)
-        yield "kappa", repr(ending.record.kappa)
+        if ending.record.site is not None:
+            yield "zeta", repr(ending.record.zeta)
+            yield "kappa", repr(ending.record.kappa)
         if ending.record.doubtful_labels is not None:
             yield "doubtful_labels", repr(ending.record.doubtful_labels)
     if ending.gap and ending.expected:
@@ -195,7 +196,7 @@ def _params(record: AuditRecord) -> Iterator[tuple[str, str]]:
         **{f"preprocessing.{name}": value for name, value in record.data.preprocessing.items()},
         "model": record.model.path,
         "data": record.data.source,
-        "site": record.site.tensor,
+        "site": "none" if record.site is None else record.site.tensor,
     }
     for name, value in said.items():
         if value is not None:
@@ -205,8 +206,9 @@ def _params(record: AuditRecord) -> Iterator[tuple[str, str]]:
 def _metrics(ending: Ending, record: AuditRecord) -> Iterator[tuple[str, float]]:
     yield "accuracy", record.accuracy
     yield "chance", record.chance
-    yield "zeta", record.zeta
-    yield "kappa", record.kappa
+    if record.zeta is not None and record.kappa is not None:
+        yield "zeta", record.zeta
+        yield "kappa", record.kappa
     yield "samples", float(record.data.samples)
     yield "suspects", float(record.suspects)
     yield "seconds", record.seconds.total

@@ -6,15 +6,17 @@ removed. A network at chance, or fed with its classes in another order, gives cu
 nothing.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import key_of
+from analyzer.audit.folder import AUDIT, key_of
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.verdict import (
     FAIL,
@@ -26,12 +28,13 @@ from analyzer.audit.verdict import (
 )
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
-from analyzer.errors import AnalyzerError, AuditStopped, DataError, parameter
+from analyzer.errors import AnalyzerError, AuditStopped, DataError, SiteError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
+from analyzer.measures.sample_images import SampleImages
 from analyzer.measures.whole_network import predict_whole
 from analyzer.option_fields import identity_of, options_of, parse_part
-from analyzer.records import ExtraInput, Progress
+from analyzer.records import ExtraInput, Progress, Site
 
 __all__ = [
     "AuditInputs",
@@ -40,6 +43,7 @@ __all__ = [
     "find_class_order",
     "find_inputs",
     "look_first",
+    "open_images",
     "open_network",
 ]
 
@@ -52,29 +56,41 @@ class AuditInputs:
     gap_model: estimation.GapModel | None
 
 
-def find_inputs(request: AuditRequest) -> AuditInputs:
+def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = None) -> AuditInputs:
     """Open and check everything that the request names, and write nothing.
+
+    Args:
+        request: what is asked for.
+        recorded: what a record says of the preprocessing, to be used in place of the request's.
 
     Raises:
         AnalyzerError: something does not exist, is damaged, or does not fit.
     """
     _check_options(request)
     network, extra_inputs = open_network(request.model, request)
-    site = surgery.find_site(
-        network, request.site, at=request.at, axis=request.axis, output=request.output
-    )
+    site, no_site = _site(network, request)
     source = data.open_data(
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
-    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
+    image = network.info.inputs[0]
+    if recorded is None:
+        preprocessing = data.resolve_preprocessing(source, image, request.preprocess)
+    else:
+        preprocessing = data.recorded_preprocessing(recorded, source, image, AUDIT)
     indices = np.arange(len(source))
     if request.limit_per_class is not None:
         indices = data.limit_per_class(source.labels, request.limit_per_class, request.seed)
+    groups = None
+    if request.groups is not None:
+        groups = data.read_groups(
+            request.groups, source, keys=request.keys, budgets=request.budgets
+        )[indices]
     key = key_of(
         {
             **identity_of(request),
+            **({} if groups is None else {"groups": groups.tolist()}),
             "model": network.info.sha256,
-            "site": [site.tensor, site.axis],
+            "site": site and [site.tensor, site.axis],
             "inputs": {one.name: one.value.tolist() for one in extra_inputs},
             "data": source.fingerprint(),
             "preprocessing": preprocessing.to_dict(),
@@ -83,9 +99,45 @@ def find_inputs(request: AuditRequest) -> AuditInputs:
         }
     )
     first = data.FirstReading(len(source))
-    subject = Subject(network, extra_inputs, site, source, preprocessing, indices, key, first)
+    subject = Subject(
+        network, extra_inputs, site, source, preprocessing, indices, key, first, no_site, groups
+    )
     gap_model = estimation.read_gap_model(request.gap_model) if request.gap_model else None
     return AuditInputs(subject, gap_model)
+
+
+def open_images(
+    request: AuditRequest, subject: Subject, progress: Progress
+) -> Callable[[], SampleImages]:
+    """The images of the samples, read when they are first asked for."""
+
+    @functools.cache
+    def opened() -> SampleImages:
+        return SampleImages.open(
+            subject.samples(skip_bad=request.skip_bad),
+            memory=request.memory // 2,
+            groups=subject.groups,
+            progress=progress,
+        )
+
+    return opened
+
+
+def _site(network: surgery.Network, request: AuditRequest) -> tuple[Site | None, str]:
+    """The site, or why there is none, where nobody named one.
+
+    Raises:
+        ModelError, SiteError: see :func:`analyzer.surgery.find_site`.
+    """
+    try:
+        site = surgery.find_site(
+            network, request.site, at=request.at, axis=request.axis, output=request.output
+        )
+    except SiteError as error:
+        if request.site is not None or request.needs_site:
+            raise
+        return None, str(error)
+    return site, ""
 
 
 def open_network(
@@ -97,9 +149,7 @@ def open_network(
         DataError, ModelError: as :func:`analyzer.surgery.load_network` and
             :func:`analyzer.surgery.bind_inputs`.
     """
-    network = surgery.load_network(
-        model, custom_ops=options.custom_ops, graph_budget=options.graph_budget
-    )
+    network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(network, given)
 

@@ -257,9 +257,14 @@ def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
 
 
 def _classes(record: AuditRecord) -> str:
-    weakest = sorted(record.classes, key=lambda one: (one.accuracy, -one.zeta))[:_CLASSES]
+    weakest = sorted(record.classes, key=lambda one: (one.accuracy, -(one.zeta or 0)))[:_CLASSES]
     rows = [
-        (_name(one.name), f"{one.samples:,}", f"{one.accuracy:.1%}", f"{one.zeta:.3f}")
+        (
+            _name(one.name),
+            f"{one.samples:,}",
+            f"{one.accuracy:.1%}",
+            "–" if one.zeta is None else f"{one.zeta:.3f}",
+        )
         for one in weakest
     ]
     return _table(("class", "samples", "accuracy", "ζ"), rows)

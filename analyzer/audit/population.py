@@ -361,6 +361,7 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
         keys=member.keys or template.keys,
         out=out.resolve() / AUDITS / member.name,  # workers may stand elsewhere
         anyway=True,  # a table is of all networks, those that learned nothing among them
+        needs_site=True,  # and has ζ and κ of each
     )
 
 

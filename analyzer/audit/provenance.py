@@ -50,7 +50,9 @@ def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:
                 "channel axis": site.axis,
                 "channels (M)": site.channels,
                 "graph cut at": site.cut,
-            },
+            }
+            if site
+            else {"masked tensor": "none"},
         ),
         ("Settings", {**record.settings, "chance level": f"{record.chance:.6g}"}),
     ]

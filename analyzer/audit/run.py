@@ -1,7 +1,6 @@
 """An audit from the ONNX file and the training data to the folder that people keep."""
 
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
+from analyzer.audit.class_gaps import has_class_gaps, with_sureness
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -19,7 +19,7 @@ from analyzer.audit.folder import (
     read_record,
     write_record,
 )
-from analyzer.audit.inputs import AuditInputs, find_inputs, look_first
+from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
@@ -41,12 +41,12 @@ from analyzer.errors import (
     AuditStopped,
     DataError,
     ModelError,
+    SiteError,
     parameter,
 )
 from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.measures.sample_images import SampleImages
 from analyzer.option_fields import identity_of, options_of
 from analyzer.records import Progress
 from analyzer.runtime.batching import OutOfMemory
@@ -91,6 +91,11 @@ def run_audit(
     inputs = find_inputs(request)
     needed = _needed(request, inputs)
     for measure in needed:
+        if measure.name == "ablation" and inputs.subject.site is None:
+            raise SiteError(
+                f"{inputs.subject.no_site} The gap model needs features of a site; take another "
+                f"with {parameter('gap_model')}."
+            )
         request = measure.asked_for(request)
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
         replacing = request.fresh and not completed
@@ -108,8 +113,10 @@ def run_audit(
             keep_stopped(stopped, request, inputs, unfinished)
             raise
         _check_data(inputs.subject, results["ablation"])
-        evidence = evidence_of(results, inputs.subject.site.channels)
-        fields = {**fields, "doubtful_labels": evidence.doubtful}
+        site = inputs.subject.site
+        evidence = evidence_of(results, 0 if site is None else site.channels)
+        classes = with_sureness(fields["classes"], evidence.samples, evidence.votes, evidence.hold)
+        fields = {**fields, "classes": classes, "doubtful_labels": evidence.doubtful}
         result = make_record(
             request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
         )
@@ -133,7 +140,7 @@ class _Work:
         self._request, self._finished, self._unfinished = request, finished, unfinished
         self._subject, self._progress = inputs.subject, progress
         self._results: dict[str, Any] = {}
-        images = _images(request, inputs.subject, progress)
+        images = open_images(request, inputs.subject, progress)
         key = inputs.subject.key
 
         def job(name: str) -> Job:
@@ -171,6 +178,8 @@ class _Work:
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(self._jobs[measure.name])
         unmeasured: dict[str, str] = {}
+        if self._subject.site is None:
+            unmeasured["ablation"] = self._subject.no_site
         for measure in wanted:
             try:
                 if measure in missing:
@@ -248,22 +257,6 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     return [measure for measure in MEASURES if taken & set(measure.features)]
 
 
-def _images(
-    request: AuditRequest, subject: Subject, progress: Progress
-) -> Callable[[], SampleImages]:
-    """The images of the samples, read when they are first asked for."""
-
-    @functools.cache
-    def opened() -> SampleImages:
-        return SampleImages.open(
-            subject.samples(skip_bad=request.skip_bad),
-            memory=request.memory // 2,
-            progress=progress,
-        )
-
-    return opened
-
-
 @contextlib.contextmanager
 def _folder(
     request: AuditRequest, key: str, say: Callable[[str], None]
@@ -335,14 +328,14 @@ def _finished(
 
 def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) -> str:
     """In what the key of a finished audit is another, in words."""
-    site = subject.site
+    sites = [one and (one.tensor, one.axis) for one in (found.site, subject.site)]
     differs = {
         "the network": found.model.sha256 != subject.network.info.sha256,
-        "the site": (found.site.tensor, found.site.axis) != (site.tensor, site.axis),
+        "the site": sites[0] != sites[1],
         "the preprocessing": found.data.preprocessing != subject.preprocessing.to_dict(),
     }
     settings = request.settings()
-    names = [*identity_of(request), *(["chance"] if request.tolerance else [])]
+    names = [*identity_of(request), "groups", *(["chance"] if request.tolerance else [])]
     for name in names:
         differs[parameter(name)] = found.settings.get(name) != settings[name]
     now = installed_versions()
@@ -372,6 +365,8 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
 def _gap_is_settled(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
     if finished.no_gap or (inputs.gap_model is None and finished.gap is not None):
         return finished.settings.get("gap_model") == request.settings()["gap_model"]
-    return (finished.gap and finished.gap.gap_model) == (
-        inputs.gap_model and inputs.gap_model.sha256
+    model = inputs.gap_model
+    lacks_classes = model and model.class_line and finished.gap and not has_class_gaps(finished)
+    return not lacks_classes and (finished.gap and finished.gap.gap_model) == (
+        model and model.sha256
     )

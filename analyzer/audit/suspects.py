@@ -166,7 +166,7 @@ def read_evidence(folder: Path, record: AuditRecord) -> Evidence:
     sizes |= {len(samples.label) if votes is None else len(votes.content)}
     if len(sizes) > 1:
         raise AuditFolderError(f"The files of {folder} are of different samples. {RUN_AGAIN}")
-    return _evidence(samples, record.site.channels, hold, votes)
+    return _evidence(samples, record.channels, hold, votes)
 
 
 def _evidence(

@@ -2,35 +2,112 @@
 
 Three layers. Every file must be the one that the manifest lists. What follows from the counts is
 computed again, the report included, so that a forged manifest helps little. What does not follow
-from other files, such as the counts themselves, a forger of the manifest can replace: an audit of
-the same network and data into another folder shows it.
+from other files, such as the counts themselves, a forger of the manifest can replace: with the
+network and the data, they are measured again, in parts that are drawn at random.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
 from analyzer.audit.assemble_record import warnings_of
+from analyzer.audit.class_gaps import class_gap_faults, sureness_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
 from analyzer.audit.stopped import is_stopped, stopped_checks
-from analyzer.audit.suspects import suspect_checks
+from analyzer.audit.suspects import THUMBNAILS, read_suspects, read_thumbnails, suspect_checks
 from analyzer.audit.verdict import judge
-from analyzer.audit_record import AuditRecord, ModelRecord
-from analyzer.errors import AnalyzerError, AuditFolderError, parameter
+from analyzer.audit_options import AuditRequest
+from analyzer.audit_record import AuditRecord
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
+from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
-from analyzer.measures.measure import Check, check, same
+from analyzer.measures.measure import Check, Draw, Job, check, same
 from analyzer.measures.registry import MEASURES, feature_values
+from analyzer.records import Progress, Site
 from analyzer.runtime.providers import lacks_tf32
 
-__all__ = ["Check", "Verification", "verify_audit"]
+__all__ = ["Check", "Drawn", "Remeasuring", "Verification", "verify_audit"]
+
+_SHARES = (0.01, 0.1)  # of the cells forged, for which the chance to pass is told
+_PICTURE_OFF = 8.0  # of 255, that the pixels of a picture may differ by on average
+
+_OF_THE_RECORD = (
+    "site",
+    "at",
+    "axis",
+    "output",
+    "limit_per_class",
+    "seed",
+    "skip_bad",
+    "precision",
+    "memory",
+    "chance",
+    "tolerance",
+    "rank",
+    "margins",
+)
+"""Settings that decide what is measured, besides those that name files or have types of their
+own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remeasuring:
+    """What an audit is measured again from, and how much of it."""
+
+    data: str | tuple[Any, Any]  # a path, or (images, labels)
+    keys: tuple[str, str] | None = None
+    classes: Path | None = None  # by default the file that the audit used
+    inputs: tuple[tuple[str, str], ...] = ()  # likewise
+    custom_ops: Path | None = None  # never the library that a record names
+    device: str = "auto"
+    cells: int | Literal["all"] = 100  # of the curves, that are drawn
+    seed: int | None = None  # of the draw; None: one that nobody could foresee
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How much of the counts was counted again."""
+
+    seed: int
+    cells: int
+    all_cells: int
+    samples: int
+    all_samples: int
+
+    @property
+    def passes(self) -> Mapping[str, float]:
+        """The chance that a forgery of the curves is not met, by how many of the cells it is of.
+
+        At most (1 − f)^k for a share f of the cells and k of them drawn; of a single cell exactly.
+        """
+        left = 1 - self.cells / self.all_cells
+        shares = {f"{share:.0%}": (1 - share) ** self.cells if left else 0.0 for share in _SHARES}
+        return {"one cell": left, **shares}
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        told = ", ".join(f"of {what} {chance:.2g}" for what, chance in self.passes.items())
+        return (
+            f"Drawn with seed {self.seed}: {self.cells:,} of {self.all_cells:,} cells of the "
+            f"curves and {self.samples:,} of {self.all_samples:,} samples. The chance that forged "
+            f"curves pass: {told}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "passes": dict(self.passes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +116,7 @@ class Verification:
 
     checks: tuple[Check, ...]
     not_checked: tuple[str, ...]  # sentences
+    drawn: Drawn | None = None  # None: nothing was counted again
 
     @property
     def passed(self) -> bool:
@@ -50,6 +128,7 @@ class Verification:
             "passed": self.passed,
             "checks": [asdict(one) for one in self.checks],
             "not_checked": list(self.not_checked),
+            "drawn": None if self.drawn is None else self.drawn.to_dict(),
         }
 
 
@@ -61,9 +140,13 @@ def verify_audit(
     signature: Path | None = None,
     allowed_signers: Path | None = None,
     signer: str | None = None,
-    graph_budget: float | None = 1.0,
+    budget: tuple[tuple[str, int | None], ...] = (),
+    remeasuring: Remeasuring | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Verification:
     """Hold every file against the manifest, and what follows from the counts against them.
+
+    With the data, the counts themselves are held against what the network gives.
 
     Args:
         folder: audit folder.
@@ -71,21 +154,26 @@ def verify_audit(
         gap_model: file of the gap model, to estimate the gap once more; by default likewise.
         signature, allowed_signers, signer: as of
             :func:`analyzer.audit.result_manifest.check_signature`; None: not checked.
-        graph_budget: how many times the limits for a stranger's graph the network may have.
+        budget: what the files may ask for, where that is not the default.
+        remeasuring: the data, and how much is measured again; None: nothing.
+        progress: called with the stages of what is measured again.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
-            checked.
+            checked; or a setting in the record is of a kind that no audit has.
+        DataError, DeviceError: the data cannot be read, or not by the recorded preprocessing; or
+            the network cannot be run there.
         ModelError: ``model`` was given and is not a readable network.
         GapModelError: ``gap_model`` was given and is not one.
     """
     folder = Path(folder)
     checks = _signatures(folder, signature, allowed_signers, signer)
     if is_stopped(folder):
-        return _verify_stopped(folder, checks, model, graph_budget)
+        return _verify_stopped(folder, checks, model, DEFAULT_BUDGETS.raised(budget))
     record = read_record(folder)
     files = _files(folder)
     checks.append(files)
+    not_checked = []
     try:
         checks += _contents(folder, record)
     except AuditFolderError as error:
@@ -94,28 +182,27 @@ def verify_audit(
         checks.append(Check("contents", False, _what(error)))
         return Verification(tuple(checks), ("What follows from the counts was not checked.",))
     report = _report(folder, record, sound=all(one.passed for one in checks))
-    return _verification(
-        *checks, report, _model(record, model, graph_budget), _gap(record, gap_model)
-    )
-
-
-def _verification(*found: Check | str) -> Verification:
-    """Checks, and sentences about those that were not made."""
-    return Verification(
-        tuple(one for one in found if isinstance(one, Check)),
-        tuple(one for one in found if isinstance(one, str)),
-    )
-
-
-def _verify_stopped(
-    folder: Path, signed: Sequence[Check], model: str | Path | None, graph_budget: float | None
-) -> Verification:
-    """Hold what an audit that was stopped has left against each other."""
-    record, found = stopped_checks(folder)
-    right = "is the network that was looked at."
-    return _verification(
-        *signed, _files(folder), *found, _network(record.model, right, model, graph_budget)
-    )
+    for one in (
+        report,
+        _model(record, model, DEFAULT_BUDGETS.raised(budget)),
+        _gap(record, gap_model),
+    ):
+        if isinstance(one, Check):
+            checks.append(one)
+        else:
+            not_checked.append(one)
+    drawn = None
+    if remeasuring is not None:
+        if not all(one.passed for one in checks):
+            not_checked.append(
+                "Nothing was measured again: what is in the folder is wrong already."
+            )
+        else:
+            again = _Again(folder, record, model, budget, remeasuring)
+            checks += again.checks(progress)
+            not_checked += again.draw.omitted
+            drawn = again.drawn
+    return Verification(tuple(checks), tuple(not_checked), drawn)
 
 
 def _signatures(
@@ -129,6 +216,29 @@ def _signatures(
             "signature, and the file of those who may sign."
         )
     return []
+
+
+def _verify_stopped(
+    folder: Path, signed: Sequence[Check], model: str | Path | None, budgets: Budgets
+) -> Verification:
+    """Hold what an audit that was stopped has left against each other."""
+    files = _files(folder)
+    record, found = stopped_checks(folder)
+    checks = [*signed, files, *found]
+    path = Path(record.model.path if model is None else model)
+    if model is None and not path.is_file():
+        return Verification(tuple(checks), (_unseen(path),))
+    from analyzer.surgery import load_network
+
+    info = load_network(path, budgets=budgets).info
+    names = ("sha256", "bytes", "producer", "opset")
+    wrong = _differences(record.model, info, names, "model")
+    checks.append(check("model", wrong, f"{path} is the network that was looked at."))
+    return Verification(tuple(checks), ())
+
+
+def _unseen(path: Path) -> str:
+    return f"The network was not compared: {path} does not exist; name it with --model."
 
 
 def _files(folder: Path) -> Check:
@@ -154,6 +264,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
         yield from measure.checks(folder, record)
     yield from suspect_checks(folder, record)
     yield class_table_check(folder, record)
+    yield from sureness_check(folder, record)
     yield _warnings(folder, record)
     yield _verdict(record)
     yield _data(folder, record)
@@ -233,46 +344,23 @@ def _precision(record: AuditRecord) -> Check:
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
-def _model(
-    record: AuditRecord, model: str | Path | None, graph_budget: float | None
-) -> Check | str:
-    def site_differs(network: Any, path: Path) -> list[str]:
-        return _site(record, network, path)
-
-    right = "is the network that was audited."
-    return _network(record.model, right, model, graph_budget, site_differs)
-
-
-def _network(
-    said: ModelRecord,
-    right: str,
-    model: str | Path | None,
-    graph_budget: float | None,
-    further: Callable[[Any, Path], list[str]] = lambda network, path: [],
-) -> Check | str:
-    """Whether a file is the network that a record names, and what else is wrong with it."""
-    path = Path(said.path if model is None else model)
+def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> Check | str:
+    path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
-        return f"The network was not compared: {path} does not exist; name it with --model."
+        return _unseen(path)
     # Imported here: onnx is needed only to find the external data that count as the model.
-    from analyzer.surgery import load_network
+    from analyzer.surgery import find_site, load_network
 
-    network = load_network(path, graph_budget=graph_budget)
+    network = load_network(path, budgets=budgets)
     info = network.info
-    if info.sha256 != said.sha256:
-        wrong = [f"{path} has SHA-256 {info.sha256}, the audit is of {said.sha256}."]
-    else:
-        wrong = _differences(said, info, ("bytes", "producer", "opset"), "model")
-        wrong += further(network, path)
-    return check("model", wrong, f"{path} {right}")
-
-
-def _site(record: AuditRecord, network: Any, path: Path) -> list[str]:
-    from analyzer.surgery import find_site
-
+    right = f"{path} is the network that was audited."
+    if info.sha256 != record.model.sha256:
+        wrong = f"{path} has SHA-256 {info.sha256}, the audit is of {record.model.sha256}."
+        return check("model", [wrong], right)
+    wrongs = _differences(record.model, info, ("bytes", "producer", "opset"), "model")
     asked = record.settings
     try:
-        site = find_site(
+        site: Site | None = find_site(
             network,
             asked.get("site"),
             at=asked.get("at", "activation"),
@@ -280,9 +368,15 @@ def _site(record: AuditRecord, network: Any, path: Path) -> list[str]:
             output=asked.get("output"),
         )
     except (AnalyzerError, TypeError, ValueError) as error:
-        return [f"The settings do not name a site of {path}: {error}"]
+        site = None
+        if record.site is not None or not isinstance(error, SiteError):
+            wrongs.append(f"The settings do not name a site of {path}: {error}")
     names = ("tensor", "axis", "channels", "kind", "operator")
-    return _differences(record.site, site, names, "site")
+    if site is not None and record.site is not None:
+        wrongs += _differences(record.site, site, names, "site")
+    elif site is not None:
+        wrongs.append(f"audit.json names no site, the network gives {site.tensor!r}.")
+    return check("model", wrongs, right)
 
 
 def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) -> list[str]:
@@ -322,4 +416,125 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append("The warnings of the gap are not those that the gap model gives.")
     if record.gap.fitted_on != str(line.fitted_on):
         wrong.append(f"The gap model was fitted on {line.fitted_on}, audit.json says otherwise.")
+    wrong += class_gap_faults(record, line)
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
+
+
+class _Again:
+    """An audit measured again, as far as that is asked for."""
+
+    def __init__(
+        self,
+        folder: Path,
+        record: AuditRecord,
+        model: str | Path | None,
+        budget: tuple[tuple[str, int | None], ...],
+        asked: Remeasuring,
+    ):
+        self._folder, self._record, self._asked = folder, record, asked
+        self._request = _request_of(record, folder, model, budget, asked)
+        seed = secrets.randbits(32) if asked.seed is None else asked.seed
+        self.draw = Draw(asked.cells, seed)
+
+    @property
+    def drawn(self) -> Drawn | None:
+        """How much was counted again; None if nothing was."""
+        draw = self.draw
+        if not draw.cells:
+            return None
+        return Drawn(draw.seed, draw.cells, draw.all_cells, draw.samples, draw.all_samples)
+
+    def checks(self, progress: Progress) -> Iterator[Check]:
+        """Every measure, and what is taken from the data as it is."""
+        # Imported here: what runs a network is not needed to read an audit.
+        from analyzer.audit.inputs import find_inputs, open_images
+
+        request, record = self._request, self._record
+        subject = find_inputs(request, recorded=record.data.preprocessing).subject
+        yield self._names(subject.source)
+        yield self._pictures(subject.source)
+        with tempfile.TemporaryDirectory() as scratch:
+            images = open_images(request, subject, progress)
+            for measure in MEASURES:
+                place = Path(scratch) / measure.name
+                place.mkdir()
+                job = Job(
+                    request=request,
+                    subject=subject,
+                    scratch=place,
+                    saved=lambda: None,
+                    save=lambda arrays: None,
+                    progress=progress,
+                    say=lambda sentence: None,
+                    images=images,
+                    found={},
+                )
+                yield from measure.recount(self._folder, record, job, self.draw)
+
+    def _names(self, source: Any) -> Check:
+        """What the data call samples and classes."""
+        wrong = [
+            f"Class {index} is called {name!r} in audit.json, {source.class_name(index)!r} in "
+            "the data."
+            for index, name in sorted(self._record.class_names.items())
+            if name != source.class_name(index)
+        ]
+        suspects = read_suspects(self._folder)
+        called = [(one.index, one.name) for one in suspects]
+        called += [(one.twin_index, one.twin) for one in suspects if one.twin_index is not None]
+        section = self._record.sections.get("neighbors")
+        for pair in section.conflicts.pairs if section else ():
+            called += [(pair.index, pair.name), (pair.other_index, pair.other_name)]
+        for index, name in called:
+            there = str(source.names[index]) if 0 <= index < len(source) else ""
+            if name not in (there, there.encode(errors="backslashreplace").decode()):
+                wrong.append(f"Sample {index} is called {name!r}, and {there!r} in the data.")
+        return check("names", wrong, "Classes and suspects are called as in the data.")
+
+    def _pictures(self, source: Any) -> Check:
+        """Whether the pictures of suspects are those of the samples."""
+        from analyzer.data import same_picture, thumbnail
+
+        pictures = read_thumbnails(self._folder)
+        wrong = [
+            f"The picture of sample {index} in {THUMBNAILS} is not that of the data."
+            for index, png in pictures.items()
+            if not same_picture(png, thumbnail(source, index), _PICTURE_OFF)
+        ]
+        return check("pictures", wrong, f"{len(pictures)} pictures are those of the samples.")
+
+
+def _request_of(
+    record: AuditRecord,
+    folder: Path,
+    model: str | Path | None,
+    budget: tuple[tuple[str, int | None], ...],
+    asked: Remeasuring,
+) -> AuditRequest:
+    """What the audit was asked for, as far as that decides what is measured."""
+    hints, said = get_type_hints(AuditRequest), record.settings
+    source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN)
+    settings = {
+        name: decode(hints[name], said[name], source, f"settings.{name}")
+        for name in _OF_THE_RECORD
+        if name in said
+    }
+    for name in ("interpolation_samples", "neighbor_samples"):
+        if said.get(name) == "all":
+            settings[name] = "all"
+        elif name in said:
+            settings[name] = decode(int | None, said[name], source, f"settings.{name}")
+    classes = decode(str | None, said.get("classes"), source, "settings.classes")
+    inputs = decode(Mapping[str, str], said.get("inputs", {}), source, "settings.inputs")
+    return AuditRequest(
+        model=Path(record.model.path if model is None else model),
+        data=asked.data,
+        out=folder,
+        keys=asked.keys,
+        classes=asked.classes or (Path(classes) if classes else None),
+        inputs=asked.inputs or tuple(inputs.items()),
+        custom_ops=asked.custom_ops,
+        budget=budget,
+        device=asked.device,
+        **settings,
+    )

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from analyzer.audit_record import AuditRecord, VerdictRecord
 
 _EXIT_CODES = {"pass": 0, "fail": 1}
+_WORST = 3  # classes that are named
 
 
 @click.command("audit", short_help="Audit a network on its training data.")
@@ -207,6 +208,10 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
             f"to {gap.high:z.3f} ({gap.gap_model_name}){doubt}",
         )
+    worst = [one for one in result.worst_first if one.gap is not None][:_WORST]
+    if worst:
+        said = ", ".join(f"{one.name} ({one.gap:z.2f})" for one in worst)
+        yield "classes", f"largest estimated gaps: {said}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     took = f"{result.seconds.total:.1f} s on {device.used}{precision}"
     yield "time", f"{took}, {rows.run:,} evaluations"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import image_size_option, json_option, site_options
+from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.cli.options import budget_options, image_size_option, json_option, site_options
 from analyzer.cli.terminal import print_facts, print_json, print_table, show, warn
 from analyzer.zoo_names import network_path
 
@@ -25,6 +26,7 @@ _COLUMNS = 80
 @click.option("--all", "everything", is_flag=True, help="List all candidates, not the last dozen.")
 @json_option
 @site_options
+@budget_options
 @image_size_option
 def command(
     model: str,
@@ -36,7 +38,7 @@ def command(
     output: str | None,
     custom_ops: Path | None,
     img_size: tuple[int, int] | None,
-    graph_budget: float | None,
+    budget: tuple[tuple[str, int | None], ...],
 ) -> None:
     """Show what could be masked in MODEL, the default site, its M, and what a sweep would cost.
 
@@ -55,7 +57,7 @@ def command(
     from analyzer.errors import SiteError
 
     network = surgery.load_network(
-        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+        network_path(model), custom_ops=custom_ops, budgets=DEFAULT_BUDGETS.raised(budget)
     )
     try:
         chosen = surgery.find_site(network, site, at=at, axis=axis, output=output)
@@ -79,8 +81,8 @@ def command(
 
 def _print_sites(sites: "Sequence[Site]", everything: bool, chosen: str | None = None) -> None:
     """The sites, the last ones unless ``everything`` is asked for, and always the chosen one."""
-    last = sites if everything else sites[-_SHOWN:]
-    listed = [site for site in sites if site in last or site.tensor == chosen]
+    first = 0 if everything else len(sites) - _SHOWN
+    listed = [s for place, s in enumerate(sites) if place >= first or s.tensor == chosen]
     if len(listed) < len(sites):
         show(f"{len(listed)} of {len(sites)} candidates; --all lists the others")
     cells = [

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import out_file, site_options
+from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.cli.options import budget_options, out_file, site_options
 from analyzer.cli.terminal import show, warn
 from analyzer.zoo_names import network_path
 
@@ -13,6 +14,7 @@ from analyzer.zoo_names import network_path
 @click.argument("model")
 @out_file("The ONNX file to write.")
 @site_options
+@budget_options
 def command(
     model: str,
     out: Path,
@@ -21,7 +23,7 @@ def command(
     axis: int | None,
     output: str | None,
     custom_ops: Path | None,
-    graph_budget: float | None,
+    budget: tuple[tuple[str, int | None], ...],
 ) -> None:
     """Write MODEL (an ONNX file, or zoo:NAME) with a channel mask as an extra input.
 
@@ -36,7 +38,7 @@ def command(
     from analyzer import surgery
 
     network = surgery.load_network(
-        network_path(model), custom_ops=custom_ops, graph_budget=graph_budget
+        network_path(model), custom_ops=custom_ops, budgets=DEFAULT_BUDGETS.raised(budget)
     )
     found = surgery.find_site(network, site, at=at, axis=axis, output=output)
     surgery.write_masked(network, found, out)

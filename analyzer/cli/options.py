@@ -16,10 +16,10 @@ from analyzer.option_fields import Option, options_of
 __all__ = [
     "PATH",
     "Number",
+    "Parsed",
     "ResultFile",
     "budget_options",
     "data_options",
-    "graph_budget_option",
     "image_size_option",
     "json_option",
     "limit_options",
@@ -27,6 +27,7 @@ __all__ = [
     "out_file",
     "out_folder",
     "progress_option",
+    "remeasuring_options",
     "request_options",
     "resume_option",
     "run_options",
@@ -60,7 +61,7 @@ class Number(click.FloatRange):
         return float(number)
 
 
-class _Parsed(click.ParamType):
+class Parsed(click.ParamType):
     """A value that the library reads from a text."""
 
     name = "value"
@@ -186,21 +187,23 @@ def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return declared_options(PreprocessOptions, "img_size")(function)
 
 
-def graph_budget_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--graph-budget``, of commands that take no other option of a site."""
-    from analyzer.audit_options import SiteOptions
-
-    default = SiteOptions.__dataclass_fields__["graph_budget"].default
-    declared = options_of(SiteOptions)["graph_budget"]
-    return _click_option("graph_budget", declared, float, default)(function)
-
-
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which samples are read, and how they are preprocessed."""
     from analyzer.audit_options import DataOptions
     from analyzer.data.preprocessing_options import PreprocessOptions
 
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
+
+
+def remeasuring_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What an audit is measured again from, where its record does not say it."""
+    from analyzer.audit_options import DataOptions, RunOptions, SiteOptions
+
+    return _together(
+        declared_options(DataOptions, "keys", "classes", "inputs"),
+        declared_options(SiteOptions, "custom_ops"),
+        declared_options(RunOptions, "device"),
+    )(function)
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -278,7 +281,7 @@ def _click_type(declared: Option, kind: Any) -> click.ParamType:
     least = declared.least if math.isfinite(declared.least) else None
     most = declared.most if math.isfinite(declared.most) else None
     if declared.parse is not None:
-        return _Parsed(declared.parse)
+        return Parsed(declared.parse)
     if declared.choices:
         return click.Choice(declared.choices)
     if kind is int and least is most is None:

@@ -1,11 +1,20 @@
 """``onnx-gap verify``"""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from analyzer.cli.options import PATH, graph_budget_option, json_option
-from analyzer.cli.terminal import print_json, show
+from analyzer.cli.options import (
+    PATH,
+    Parsed,
+    budget_options,
+    json_option,
+    progress_option,
+    remeasuring_options,
+)
+from analyzer.cli.terminal import print_json, show, show_progress
+from analyzer.option_fields import parse_part
 
 
 @click.command("verify", short_help="Check that an audit folder is whole and true.")
@@ -19,7 +28,28 @@ from analyzer.cli.terminal import print_json, show
     "--allowed-signers", type=PATH, metavar="FILE", help="Who may sign, as ssh-keygen reads it."
 )
 @click.option("--signer", metavar="IDENTITY", help="Who must have signed.  [default: any who may]")
-@graph_budget_option
+@click.option(
+    "--data",
+    metavar="DATA|zoo:NAME",
+    help="The training data: with them the counts are measured again, in drawn parts.",
+)
+@click.option(
+    "--cells",
+    type=Parsed(parse_part),
+    default=100,
+    show_default=True,
+    metavar="N|all",
+    help="Cells of the curves that are drawn, and counted again with the samples of their class.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Of the draw.  [default: one that nobody can foresee]",
+)
+@remeasuring_options
+@budget_options
+@progress_option
 @json_option
 def command(
     folder: Path,
@@ -28,31 +58,39 @@ def command(
     signature: Path | None,
     allowed_signers: Path | None,
     signer: str | None,
-    graph_budget: float | None,
+    budget: tuple[tuple[str, int | None], ...],
+    shown: str,
     as_json: bool,
+    **remeasuring: Any,
 ) -> int:
     """Check that the audit in FOLDER is whole and that its numbers follow from its counts.
 
     Exits with 1 if a check fails. A network or gap model that is no longer where the audit
-    found it is not a failure; the check is named as not made.
+    found it is not a failure; the check is named as not made. With --data the counts themselves
+    are held against what the network gives: every sample with nothing removed, the order of the
+    units, and drawn cells of the curves.
 
     \b
     Examples:
       onnx-gap verify audit
       onnx-gap verify audit --model model.onnx --gap-model zoo:digits
+      onnx-gap verify audit --model model.onnx --data train/
       onnx-gap verify audit --signature audit.sig --allowed-signers signers
     """
     from analyzer.api import verify_audit
 
-    found = verify_audit(
-        folder,
-        model=model,
-        gap_model=gap_model,
-        signature=signature,
-        allowed_signers=allowed_signers,
-        signer=signer,
-        graph_budget=graph_budget,
-    )
+    with show_progress(shown) as progress:
+        found = verify_audit(
+            folder,
+            model=model,
+            gap_model=gap_model,
+            signature=signature,
+            allowed_signers=allowed_signers,
+            signer=signer,
+            budget=dict(budget),
+            progress=progress,
+            **remeasuring,
+        )
     if as_json:
         print_json(found.to_dict())
     else:
@@ -61,4 +99,6 @@ def command(
             show(f"{check.name}: {check.sentence}", *mark)
         for sentence in found.not_checked:
             show(sentence, "      ")
+        if found.drawn is not None:
+            show(found.drawn.sentence, "      ")
     return 0 if found.passed else 1

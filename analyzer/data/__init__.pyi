@@ -1,9 +1,10 @@
 from .batch import Batch, FirstReading, Skipped, batches
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
-from .images import thumbnail
+from .groups import read_groups
+from .images import same_picture, thumbnail
 from .labels import ClassList, check_classes, limit_per_class, read_classes
-from .preprocessing import Preprocessing, resolve_preprocessing
+from .preprocessing import Preprocessing, recorded_preprocessing, resolve_preprocessing
 from .preprocessing_options import PreprocessOptions, preprocess_options
 from .preprocessing_spec import INTERPOLATIONS, PRESETS
 from .source import Sample, Source, combine_digests
@@ -27,7 +28,10 @@ __all__ = [
     "open_data",
     "preprocess_options",
     "read_classes",
+    "read_groups",
     "read_value",
+    "recorded_preprocessing",
     "resolve_preprocessing",
+    "same_picture",
     "thumbnail",
 ]

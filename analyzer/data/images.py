@@ -21,7 +21,7 @@ from analyzer.errors import DataError
 if TYPE_CHECKING:
     from analyzer.data.source import Source
 
-__all__ = ["EXTENSIONS", "decode", "thumbnail"]
+__all__ = ["EXTENSIONS", "decode", "same_picture", "thumbnail"]
 
 # Only formats that are decoded in this process: Pillow's EPS plugin, say, starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
@@ -105,6 +105,22 @@ def thumbnail(source: "Source", index: int) -> bytes | None:
     png = io.BytesIO()
     image.save(png, "PNG", optimize=True)
     return png.getvalue()
+
+
+def same_picture(png: bytes, other: bytes | None, most: float) -> bool:
+    """Whether two PNG files of :func:`thumbnail` show the same.
+
+    Args:
+        png, other: the files; None: there is none.
+        most: that their values of 0 to 255 may be apart on average.
+    """
+    if other is None or png == other:
+        return other is not None
+    try:
+        one, two = (np.asarray(decode(file).convert("RGB"), np.float64) for file in (png, other))
+    except DataError:
+        return False
+    return one.shape == two.shape and float(np.abs(one - two).mean()) <= most
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

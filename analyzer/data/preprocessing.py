@@ -1,7 +1,8 @@
 """Preprocessing as it is applied, and how it comes from a spec, a network's input and the data."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from PIL import Image, ImageOps
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
 from analyzer.data.preprocessing_spec import (
+    CHANNELS,
+    INTERPOLATIONS,
+    LONGEST_EDGE,
     Crop,
     Pad,
     PreprocessingSpec,
@@ -19,9 +23,15 @@ from analyzer.data.preprocessing_spec import (
 )
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
+from analyzer.json_codec import JsonSource, decode
 from analyzer.records import TensorInfo
 
-__all__ = ["Preprocessing", "numpy_dtype", "resolve_preprocessing"]
+__all__ = [
+    "Preprocessing",
+    "numpy_dtype",
+    "recorded_preprocessing",
+    "resolve_preprocessing",
+]
 
 _AXES: dict[str, tuple[int, int, int]] = {"nchw": (1, 2, 3), "nhwc": (3, 1, 2)}
 """Of channels, height and width."""
@@ -68,8 +78,7 @@ class Preprocessing:
         if self.invert:
             rare["invert"] = True
         if self.pad is not None:
-            pixels = "square" if self.pad.pixels is None else self.pad.pixels
-            rare["pad"] = {"pixels": pixels, "fill": list(self.pad.fill)}
+            rare["pad"] = {**asdict(self.pad), "fill": list(self.pad.fill)}
         if not self.antialias:
             rare["antialias"] = False
         return {
@@ -276,6 +285,85 @@ def resolve_preprocessing(
     return result
 
 
+def recorded_preprocessing(
+    said: Mapping[str, Any], source: Source, input_info: TensorInfo, where: str
+) -> Preprocessing:
+    """The preprocessing that :meth:`Preprocessing.to_dict` told of, for samples of the source.
+
+    Args:
+        said: what it told.
+        source: the samples.
+        input_info: the network's input.
+        where: the file that says so, for messages.
+
+    Raises:
+        DataError: it is not complete, or does not bring these samples to the network's input.
+    """
+    json = JsonSource(where, DataError, "Resolve it anew, with an audit of the same data.")
+    result: Preprocessing = decode(Preprocessing, dict(said), json, "data.preprocessing")
+    result = replace(result, budgets=source.budgets, warnings=())
+    array = source.array
+    stored = array is not None and array.dtype != np.uint8
+    if stored != (result.origin == "as stored"):
+        kind = "float arrays, which are fed as they are" if stored else "images"
+        raise DataError(f"{source.source} holds {kind}, and {where} says otherwise.")
+    if result.dtype != numpy_dtype(input_info.dtype).name:
+        raise json.wrong("data.preprocessing.dtype", input_info.dtype, result.dtype)
+    if array is not None and stored:
+        found = _as_stored(array, source.source, input_info)
+        if found.shape != result.shape:
+            raise json.wrong("data.preprocessing.shape", _text(found.shape), list(result.shape))
+        return found
+    for name, choices in (
+        ("interpolation", INTERPOLATIONS),
+        ("channels", CHANNELS),
+        ("layout", ("nchw", "nhwc", "nhw", "flat")),
+    ):
+        if getattr(result, name) not in choices:
+            wanted = f"one of {', '.join(choices)}"
+            raise json.wrong(f"data.preprocessing.{name}", wanted, getattr(result, name))
+    depth = 1 if result.channels == "gray" else 3
+    if depth != 1 and result.layout in ("nhw", "flat"):
+        raise json.wrong("data.preprocessing.channels", "gray", result.channels)
+    edges = [
+        *(result.resize.size if result.resize else ()),
+        *(result.crop.size if result.crop else ()),
+    ]
+    if not all(0 < edge <= LONGEST_EDGE for edge in edges):
+        raise json.wrong("data.preprocessing", "sizes of images", edges)
+    for name, step in (("crop", result.crop), ("pad", result.pad)):
+        if step and not (
+            len(step.fill) in (1, 3) and all(0 <= value <= 255 for value in step.fill)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}.fill", "one pixel", list(step.fill))
+    if result.pad and not 0 <= result.pad.pixels <= LONGEST_EDGE:
+        raise json.wrong("data.preprocessing.pad", "sizes of images", result.pad.pixels)
+    for name in ("mean", "std"):
+        values = getattr(result, name)
+        if values is not None and (
+            len(values) not in (1, depth) or (name == "std" and 0 in values)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}", f"1 or {depth} numbers", values)
+    size = _output_size(source, result.pad, result.resize, result.crop)
+    if _shape_of(result.layout, depth, size) != result.shape:
+        wanted = _text(_shape_of(result.layout, depth, size))
+        raise json.wrong("data.preprocessing.shape", wanted, list(result.shape))
+    result = replace(result, size=size)
+    _check_fed(result, source, input_info)
+    return result
+
+
+def _shape_of(layout: str, depth: int, size: Size) -> tuple[int, ...]:
+    """The shape of one sample as it is fed."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "nchw": (depth, *size),
+        "nhwc": (*size, depth),
+        "nhw": size,
+        "flat": (size[0] * size[1],),
+    }
+    return shapes[layout]
+
+
 def _check_fed(result: Preprocessing, source: Source, input_info: TensorInfo) -> None:
     """Refuse samples of which a few do not fit into the budget."""
     held = _FED_AT_ONCE * math.prod(result.shape) * numpy_dtype(result.dtype).itemsize
@@ -410,13 +498,7 @@ def _settle_size(
                 f"Pass {parameter('img_size', plane.height or want)}."
             )
     depth = 1 if result.channels == "gray" else 3
-    shapes: dict[str, tuple[int, ...]] = {
-        "nchw": (depth, *size),
-        "nhwc": (*size, depth),
-        "nhw": size,
-        "flat": (size[0] * size[1],),
-    }
-    shape = shapes[result.layout]
+    shape = _shape_of(result.layout, depth, size)
     width = input_info.shape[-1]
     if result.layout == "flat" and isinstance(width, int) and shape != (width,):
         raise DataError(

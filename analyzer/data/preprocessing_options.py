@@ -13,6 +13,7 @@ from analyzer.data.preprocessing_spec import (
     CROP_MODES,
     INTERPOLATIONS,
     LAYOUTS,
+    LONGEST_EDGE,
     PRESETS,
     Pad,
     PreprocessingSpec,
@@ -24,8 +25,6 @@ from analyzer.errors import DataError, parameter
 from analyzer.option_fields import option, parse_image_size, parse_numbers, parse_resize
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
-
-_LARGEST = 16384  # pixels of an edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ def _size_after(spec: PreprocessingSpec) -> Size | None:
 
 
 def _check(spec: PreprocessingSpec) -> None:
-    if spec.size is not None and not all(0 < edge <= _LARGEST for edge in spec.size):
+    if spec.size is not None and not all(0 < edge <= LONGEST_EDGE for edge in spec.size):
         raise _not_a_size(spec.size)
     if not 0 < spec.crop_pct <= 1:
         raise DataError(f"{parameter('crop_pct', spec.crop_pct)} is not above 0 and at most 1.")
@@ -259,7 +258,7 @@ def _resize(options: PreprocessOptions) -> Resize | None:
         height, width = map(index, edges)
     except (TypeError, ValueError):
         raise _not_a_size(_text(value), "resize") from None
-    if not (0 < height <= _LARGEST and 0 < width <= _LARGEST):
+    if not (0 < height <= LONGEST_EDGE and 0 < width <= LONGEST_EDGE):
         raise _not_a_size(_text(value), "resize")
     return Resize("shortest" if one else "exact", (height, width))
 
@@ -272,12 +271,13 @@ def _pad(value: object) -> Pad:
     )
     what, *fill = str(value).split(",")
     try:
-        pad = Pad(None if what.strip() == "square" else int(what), tuple(map(int, fill)) or (0,))
+        square = what.strip() == "square"
+        pad = Pad(0 if square else int(what), square, tuple(map(int, fill)) or (0,))
     except ValueError:
         raise wrong from None
     if len(pad.fill) not in (1, 3) or not all(0 <= one <= 255 for one in pad.fill):
         raise wrong
-    if pad.pixels is not None and not 0 < pad.pixels <= _LARGEST:
+    if not square and not 0 < pad.pixels <= LONGEST_EDGE:
         raise wrong
     return pad
 

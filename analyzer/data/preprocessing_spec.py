@@ -20,6 +20,7 @@ __all__ = [
     "IMAGENET_STD",
     "INTERPOLATIONS",
     "LAYOUTS",
+    "LONGEST_EDGE",
     "PRESETS",
     "Crop",
     "Pad",
@@ -39,6 +40,9 @@ CROP_MODES = ("center", "squash", "border")
 LAYOUTS = ("nchw", "nhwc", "auto")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+LONGEST_EDGE = 16384
+"""Pixels that an edge of the network's images can have."""
+
 _ENDLESS = 1 << 31  # pixels of an edge, which nobody has the memory for
 
 Size = tuple[int, int]
@@ -49,12 +53,13 @@ Size = tuple[int, int]
 class Pad:
     """A border around an image, before it is resized."""
 
-    pixels: int | None  # on every side; None: as many as make it a square
+    pixels: int = 0  # on every side
+    square: bool = False  # as many instead as make it a square
     fill: tuple[int, ...] = (0,)  # RGB, or one value for all channels
 
     def apply(self, height: int, width: int) -> Size:
         """The size of an image of this height and width with its border."""
-        if self.pixels is None:
+        if self.square:
             return max(height, width), max(height, width)
         return height + 2 * self.pixels, width + 2 * self.pixels
 

@@ -10,6 +10,7 @@ from analyzer.estimation.applicability_domain import (
     AuditConditions,
     conditions_of,
 )
+from analyzer.estimation.class_gaps import ClassEstimates, ClassLine, ClassProfiles, class_profiles
 from analyzer.estimation.cross_validation import (
     FeatureScores,
     FitScores,
@@ -36,6 +37,14 @@ from analyzer.estimation.linear_fits import (
     ridge,
     weighted_plane,
 )
+from analyzer.estimation.population_classes import (
+    ClassesOfNetwork,
+    LeftOutClasses,
+    estimate_left_out_classes,
+    fit_class_line,
+    read_population_classes,
+    write_population_classes,
+)
 from analyzer.estimation.population_table import (
     RANK,
     PopulationTable,
@@ -50,19 +59,27 @@ __all__ = [
     "SCORED_SETS",
     "ApplicabilityDomain",
     "AuditConditions",
+    "ClassEstimates",
+    "ClassLine",
+    "ClassProfiles",
+    "ClassesOfNetwork",
     "FeatureScores",
     "FeatureSet",
     "FitScores",
     "FittedOn",
     "GapModel",
+    "LeftOutClasses",
     "LeftOutEstimates",
     "LinearFit",
     "MeasuredCoverage",
     "PopulationTable",
+    "class_profiles",
     "conditions_of",
     "draw_splits",
+    "estimate_left_out_classes",
     "estimate_left_out_populations",
     "fit_across_populations",
+    "fit_class_line",
     "fit_gap_model",
     "fit_population",
     "fit_scores",
@@ -72,9 +89,11 @@ __all__ = [
     "out_of_fold_estimates",
     "read_gap_model",
     "read_population",
+    "read_population_classes",
     "ridge",
     "score_features",
     "weighted_plane",
     "write_gap_model",
     "write_population",
+    "write_population_classes",
 ]

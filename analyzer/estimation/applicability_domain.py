@@ -39,6 +39,7 @@ PIXELS_FACTOR = 4.0
 _PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
 _OF_IMAGES = ("pixels", "colors")  # may be empty where the others are not
 _COLORS = (1, 3)  # channels that images have: grey, and red, green and blue
+_NO_SITE = "none"  # the kind of no site
 _NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
 
 
@@ -51,7 +52,7 @@ class AuditConditions:
     channels: int  # M
     samples: int  # S
     given: int  # samples of the training data, those that a limit per class left out included
-    site: str  # "activation", "convolution" or "tensor"
+    site: str  # "activation", "convolution", "tensor" or "none"
     pixels: int | None = None  # of an image as the network takes it; None: not known, or no image
     colors: int | None = None  # channels of an image: 1 for grey, 3 for colour; likewise
 
@@ -117,10 +118,10 @@ def conditions_of(record: AuditRecord) -> AuditConditions:
     return AuditConditions(
         accuracy=record.accuracy,
         classes=len(record.classes),
-        channels=record.site.channels,
+        channels=record.channels,
         samples=record.data.samples,
         given=record.data.given,
-        site=record.site.kind,
+        site=_NO_SITE if record.site is None else record.site.kind,
         **_image_conditions(record.data.preprocessing.get("shape")),
     )
 
@@ -241,6 +242,12 @@ class ApplicabilityDomain:
                 "alike where samples are left out."
             )
         yield from self._unlike_images(network, fitted)
+        if network.site == _NO_SITE:
+            yield (
+                f"The network has no activation behind a convolution, {fitted} all have one: "
+                "nothing shows how the estimate carries over to such an architecture."
+            )
+            return
         if self.sites and network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
             kinds = " or ".join(map(repr, self.sites))
             yield (

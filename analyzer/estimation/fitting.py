@@ -199,6 +199,7 @@ with small gaps erred by less. From 0.05 to 0.3 the same share of the gaps was h
 class LeftOutEstimates:
     """Estimates of the N networks of a population, by a gap model of all others."""
 
+    name: tuple[str, ...]  # N
     gap: np.ndarray  # float64 (N,), the true one
     estimate: np.ndarray  # float64 (N,)
     low: np.ndarray  # float64 (N,), of the interval
@@ -263,7 +264,9 @@ def estimate_left_out_populations(
             one = fitted.estimate(known.values(row), conditions=known.conditions(row))
             rows.append((one.estimate, one.low, one.high, one.inside_range))
         estimate, low, high, inside = np.array(rows, float).T
-        found[left_out] = LeftOutEstimates(known.gap, estimate, low, high, inside.astype(bool))
+        found[left_out] = LeftOutEstimates(
+            known.name, known.gap, estimate, low, high, inside.astype(bool)
+        )
     return found
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
+from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.feature_sets import LARGEST
 from analyzer.estimation.linear_fits import (
     MeasuredCoverage,
@@ -106,6 +107,7 @@ class GapModel:
     left_out: LeftOut | None = None  # None: the interval is Student's t
     feature_scales: tuple[float, ...] = ()  # (P,): standard deviations; not in older files
     penalty: float = 0.0  # of the ridge; 0: ordinary least squares
+    class_line: ClassLine | None = None  # None: single classes are not estimated
     sha256: str = field(default="", compare=False)  # of the file; "" before it is one
 
     @property
@@ -359,6 +361,7 @@ class _File:
     residual_variance: float
     correlation: float
     interval: _Interval
+    class_line: ClassLine | None = None
 
 
 def _to_file(gap_model: GapModel) -> _File:
@@ -386,6 +389,7 @@ def _to_file(gap_model: GapModel) -> _File:
             measured_jackknife_plus=gap_model.coverage.jackknife_plus,
             left_out=gap_model.left_out,
         ),
+        class_line=gap_model.class_line,
     )
 
 
@@ -414,6 +418,7 @@ def _from_file(file: _File, sha256: str) -> GapModel:
         left_out=interval.left_out,
         feature_scales=tuple(file.scales[name] for name in named) if file.scales else (),
         penalty=file.penalty,
+        class_line=file.class_line,
         sha256=sha256,
     )
 
@@ -483,6 +488,13 @@ def _bounded(file: _File) -> Iterator[tuple[str, float | None, float, float]]:
         yield "interval.t_quantile", interval.t_quantile, 0, math.inf
     for name, scale in file.scales.items():
         yield f"scales.{name}", scale, 0, math.inf
+    if file.class_line is not None:
+        line = file.class_line
+        for name in ("half_width", "widest", "populations", "classes"):
+            yield f"class_line.{name}", getattr(line, name), 0, math.inf
+        yield "class_line.coverage", line.coverage, 0, 1
+        if line.measured is not None:
+            yield "class_line.measured", line.measured, 0, 1
 
 
 def _ranges(file: _File) -> Iterator[tuple[str, Range]]:

@@ -43,6 +43,7 @@ __all__ = [
     "student_t_quantile",
     "weighted_ends",
     "weighted_plane",
+    "weighted_quantile",
 ]
 
 RANK_TOLERANCE = 1e-8
@@ -293,13 +294,15 @@ def weighted_ends(
     if weights is None:
         return float(low.min()), float(high.max())
 
-    def quantile(values: np.ndarray) -> float:
-        order = np.argsort(values)
-        reached = np.cumsum(weights[order])
-        place = int(np.searchsorted(reached, coverage - ROUNDING))
-        return float(values[order][min(place, len(values) - 1)])
+    return -weighted_quantile(-low, weights, coverage), weighted_quantile(high, weights, coverage)
 
-    return -quantile(-low), quantile(high)
+
+def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """The least value at which the weights of all up to it reach ``share``, or the greatest."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    place = int(np.searchsorted(reached, share - ROUNDING))
+    return float(values[order][min(place, len(values) - 1)])
 
 
 def lines_without_each(

@@ -1,4 +1,4 @@
-from .measure import Check, Job, Measure, ReportSection, Subject, check, same
+from .measure import Check, Draw, Job, Measure, ReportSection, Subject, check, same
 from .registry import FEATURES, MEASURES, SYMBOLS, feature_values, is_feature
 
 __all__ = [
@@ -6,6 +6,7 @@ __all__ = [
     "MEASURES",
     "SYMBOLS",
     "Check",
+    "Draw",
     "Job",
     "Measure",
     "ReportSection",

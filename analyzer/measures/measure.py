@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -26,9 +26,20 @@ if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.runtime import Samples
     from analyzer.surgery import Network
 
-__all__ = ["Check", "Job", "Measure", "ReportSection", "Subject", "check", "same"]
+__all__ = [
+    "Check",
+    "Draw",
+    "Job",
+    "Measure",
+    "ReportSection",
+    "Subject",
+    "check",
+    "differing",
+    "same",
+]
 
 _CLOSE = 1e-9  # the quantities are ratios of integers, so only printing can differ
+_ROUNDED = 0.01  # of the samples, that rounding may let differ when they are measured again
 
 Result = TypeVar("Result")
 State = Mapping[str, np.ndarray]
@@ -41,12 +52,14 @@ class Subject:
 
     network: "Network"
     extra_inputs: tuple[ExtraInput, ...]
-    site: Site
+    site: Site | None  # None: no tensor can be masked
     source: "Source"
     preprocessing: "Preprocessing"
     indices: np.ndarray  # int64 (S,), in the order of the data
     key: str  # identifies what is measured
     first_reading: "FirstReading"  # of the samples of ``source``
+    no_site: str = ""  # why there is none, a sentence
+    groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 
     @property
     def labels(self) -> np.ndarray:
@@ -89,6 +102,32 @@ class Job:
     say: Callable[[str], None]  # takes a sentence for the person waiting
     images: Callable[[], "SampleImages"]  # of the samples, read once however often it is called
     found: Mapping[str, Any]  # results of the measures so far, by their names
+
+
+class Draw:
+    """What a verification draws at random, to measure it again."""
+
+    def __init__(self, cells: int | Literal["all"], seed: int):
+        """Draw ``cells`` cells of curves, and samples to go with them, by ``seed``."""
+        self.seed = seed
+        self.cells = self.all_cells = self.samples = self.all_samples = 0  # drawn, and there are
+        self.omitted: list[str] = []  # what was not measured again, and why, in sentences
+        self._asked = cells
+        self._random = np.random.default_rng(seed)
+
+    def draw_cells(self, total: int) -> np.ndarray:
+        """Some of ``total`` cells, int64, ascending."""
+        count = total if self._asked == "all" else min(self._asked, total)
+        self.cells, self.all_cells = count, total
+        return self._drawn(total, count)
+
+    def draw_samples(self, total: int, count: int) -> np.ndarray:
+        """Up to ``count`` of ``total`` samples, int64, ascending."""
+        self.samples, self.all_samples = min(count, total), total
+        return self._drawn(total, self.samples)
+
+    def _drawn(self, total: int, count: int) -> np.ndarray:
+        return np.sort(self._random.choice(total, count, replace=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +234,37 @@ class Measure(ABC, Generic[Result]):
     def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
         """Its lines of what the command line prints: names and values."""
 
+    def warnings(self, record: AuditRecord) -> Iterator[str]:
+        """What a reader of the result must know of it, in sentences without a full stop."""
+        yield from ()
+
     @abstractmethod
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """What ``verify`` looks at: whether its files and its fields follow from each other."""
+
+    def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+        """Measure again, in drawn parts where that is enough, and hold the folder against it.
+
+        Args:
+            folder: of the audit; its files follow from each other.
+            record: of the audit.
+            job: what is measured, with the options of the audit.
+            draw: draws what is measured again, and is told what is not.
+
+        Raises:
+            AnalyzerError: anything about the network, the data or the device.
+        """
+        if self.measured(record):
+            found = self.measure(job)
+            wrong = self.differences(self.read(folder, record), found)
+            yield check(f"{self.name} measured again", wrong, f"{self.measured_again} agree.")
+
+    measured_again: ClassVar[str] = ""
+    """What :meth:`differences` compares, in words."""
+
+    def differences(self, said: Result, found: Result) -> list[str]:
+        """What an audit says and was not found again, but for rounding, in sentences."""
+        return []
 
     @abstractmethod
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
@@ -212,6 +279,24 @@ def check(name: str, wrong: Sequence[str], right: str) -> Check:
     return Check(name, False, wrong[0] + further)
 
 
-def same(said: float, found: float) -> bool:
+def same(said: float | None, found: float | None) -> bool:
     """Whether a number of the record is what was found, but for printing."""
+    if said is None or found is None:
+        return said is found
     return math.isclose(said, found, rel_tol=_CLOSE, abs_tol=_CLOSE)
+
+
+def differing(differs: np.ndarray, what: str) -> list[str]:
+    """A sentence if more samples differ than rounding explains: one in a hundred, or one.
+
+    Args:
+        differs: bool (S,).
+        what: of the samples is compared, to begin the sentence.
+    """
+    count = int(np.count_nonzero(differs))
+    if count <= max(1, int(_ROUNDED * len(differs))):
+        return []
+    return [
+        f"{what} of {count} of {len(differs)} samples is not what the network gives, sample "
+        f"{np.argmax(differs)} among them."
+    ]

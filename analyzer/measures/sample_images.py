@@ -21,6 +21,8 @@ __all__ = [
     "class_weights",
     "content_numbers",
     "content_ranks",
+    "joined_numbers",
+    "pairs_of",
     "seeded_keys",
 ]
 
@@ -42,6 +44,7 @@ class SampleImages:
     digests: np.ndarray  # uint8 (S, 32): sha256 of each sample as it is stored; 0 where unread
     read: np.ndarray  # bool (S,): False where a sample cannot be read
     held: np.ndarray | None = None  # (S, …): the images, where they fit into memory
+    groups: np.ndarray | None = None  # int64 (S,): what each shows, −1 if that is not known
 
     @classmethod
     def open(
@@ -49,6 +52,7 @@ class SampleImages:
         samples: Samples,
         *,
         memory: int,
+        groups: np.ndarray | None = None,
         progress: Progress = lambda stage, done, total: None,
     ) -> "SampleImages":
         """Read every sample once.
@@ -56,6 +60,8 @@ class SampleImages:
         Args:
             samples: the samples.
             memory: bytes; images that take no more together are held.
+            groups: int64 (S,), the same number for samples that show the same thing, −1 where
+                nothing is said of one.
             progress: called with the stage "read", in samples.
 
         Raises:
@@ -79,12 +85,19 @@ class SampleImages:
             progress("read", at, total)
         if not read.any():
             raise DataError("Not one of the samples can be read.")
-        return cls(samples, digests, read, held)
+        return cls(samples, digests, read, held, groups)
 
     @property
     def labels(self) -> np.ndarray:
         """int64 (S,)."""
         return self.samples.labels
+
+    def things(self) -> np.ndarray:
+        """A number for each sample, the same where bytes or groups are the same, int64 (S,)."""
+        contents = content_numbers(self.digests)
+        if self.groups is None:
+            return contents
+        return joined_numbers(contents, pairs_of(np.where(self.read, self.groups, -1)))
 
     def batches(self, places: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """The images (B, …) at these places, in their order, ``size`` at a time.
@@ -138,6 +151,32 @@ def content_numbers(digests: np.ndarray, labels: np.ndarray | None = None) -> np
     numbers = np.empty(len(order), np.int64)
     numbers[order] = np.cumsum(new)
     return numbers
+
+
+def pairs_of(groups: np.ndarray) -> np.ndarray:
+    """Pairs of places that connect those of each group, int64 (P, 2); −1 is no group."""
+    known = np.flatnonzero(groups >= 0)
+    order = known[np.argsort(groups[known], kind="stable")]
+    pairs = np.stack([order[:-1], order[1:]], axis=1)
+    return pairs[groups[pairs[:, 0]] == groups[pairs[:, 1]]]
+
+
+def joined_numbers(numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The numbers of places, the same ones where pairs of places connect them, int64 (S,).
+
+    Args:
+        numbers: int64 (S,), from 0 on.
+        pairs: int64 (P, 2), of places.
+    """
+    if not len(pairs):
+        return numbers
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = int(numbers.max()) + 1
+    edges = coo_array((np.ones(len(pairs), bool), tuple(numbers[pairs].T)), shape=(size, size))
+    _, joined = connected_components(edges, directed=False)
+    return joined.astype(np.int64)[numbers]
 
 
 def seeded_keys(digests: np.ndarray, seed: int, purpose: int = 0) -> np.ndarray:

@@ -28,6 +28,7 @@ from analyzer.surgery.graph import (
     constant,
     consumers,
     dimensions,
+    extract_model,
     get_value,
     is_op,
     name_of,
@@ -36,6 +37,7 @@ from analyzer.surgery.graph import (
     replace_with_input,
     set_type,
     shape_of,
+    values_of,
 )
 from analyzer.surgery.inputs_and_outputs import find_answer, flatten_scores
 from analyzer.surgery.layout import Layout
@@ -76,9 +78,10 @@ def cut_network(
     model, plan, batch = plan_cut(network, site, output=output)
     prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
     save_model(_make_prefix(model, plan), prefix_path)
-    head = _write_linear_head(model, plan, folder)
-    _reduce_to_suffix(model, plan)
-    save_model(model, suffix_path)
+    suffix = _part_below(model, plan)
+    head = _write_linear_head(suffix, plan, folder)
+    _reduce_to_suffix(suffix, plan, removed_value(get_value(model.graph, plan.tensor)))
+    save_model(suffix, suffix_path)
     return Cut(
         prefix=prefix_path,
         suffix=suffix_path,
@@ -99,11 +102,15 @@ def cut_network(
 
 
 def _make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
-    """A clone that makes features, skip inputs, unit activity and active channels of the inputs."""
-    model = model.clone()
+    """What makes features, skip inputs, unit activity and active channels of the inputs."""
+    graph = model.graph
+    values = values_of(graph)
+    names = [plan.tensor, plan.site.tensor, *(skip.tensor for skip in plan.skip_inputs)]
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    model = extract_model(model, inputs, [values[name] for name in dict.fromkeys(names)])
     graph = model.graph
     new = GraphBuilder(graph, plan.features)
-    values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
+    values = values_of(graph)
     outputs = [_exported(new, values[plan.tensor], plan.features)]
     for skip in plan.skip_inputs:
         value = values[skip.tensor]
@@ -117,15 +124,32 @@ def _make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
     outputs += [_unit_activity(graph, new, plan), _active_units(graph, new, plan)]
     graph.outputs.clear()
     graph.outputs.extend(outputs)
-    passes.RemoveUnusedNodesPass()(model)
     return model
 
 
-def _reduce_to_suffix(model: ir.Model, plan: Plan) -> None:
-    """Leave, in place, what makes class scores of features, skip inputs and the mask."""
+def _part_below(model: ir.Model, plan: Plan) -> ir.Model:
+    """A new model of what makes class scores of the cut tensor and of what bypasses it.
+
+    Where a shape above the cut is read, the tensor is an input too.
+    """
     graph = model.graph
-    values = ir.convenience.create_value_mapping(graph, include_subgraphs=False)
-    removed = removed_value(values[plan.tensor])
+    values = values_of(graph)
+    skipped = [skip.tensor for skip in plan.skip_inputs]
+    bounds = [values[name] for name in (plan.tensor, *skipped, *plan.shaped)]
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    return extract_model(model, [*bounds, *inputs], graph.outputs)
+
+
+def _reduce_to_suffix(model: ir.Model, plan: Plan, removed: np.ndarray) -> None:
+    """Leave, in place, what makes class scores of features, skip inputs and the mask.
+
+    Args:
+        model: what :func:`_part_below` gave.
+        plan: where it is cut.
+        removed: what a removed channel holds.
+    """
+    graph = model.graph
+    values = values_of(graph)
     features = replace_with_input(graph, values[plan.tensor], plan.features)
     inputs = [features]
     shapes: dict[str, ir.Value] = {}
@@ -300,7 +324,7 @@ def _write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead 
     """Write the weights and the tail of a suffix that begins with a linear operator.
 
     Args:
-        model: The network as it was planned.
+        model: What :func:`_part_below` gave.
         plan: Where it is cut.
         folder: Takes ``weights.npy``, ``bias.npy`` and ``tail.onnx``.
 
@@ -422,7 +446,8 @@ def _ranks_classes(value: ir.Value, scores: ir.Value) -> bool:
 
 def _tail(model: ir.Model, plan: Plan, tensor: str, name: str) -> ir.Model:
     """``tensor``, now an input (N, D) called ``name`` → class scores."""
-    model = model.clone()
+    graph = model.graph
+    model = extract_model(model, [get_value(graph, tensor)], graph.outputs)
     graph = model.graph
     z = replace_with_input(graph, get_value(graph, tensor), name)
     if plan.flatten:

@@ -16,7 +16,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, SiteError, parameter
 from analyzer.records import NetworkInfo, Site
-from analyzer.surgery.activations import find_activations
+from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import (
     CONVOLUTIONS,
     UniqueNames,
@@ -25,6 +25,7 @@ from analyzer.surgery.graph import (
     descendants,
     dimensions,
     dtype_of,
+    extract_model,
     find_value,
     get_value,
     is_op,
@@ -34,7 +35,7 @@ from analyzer.surgery.graph import (
     shape_of,
     size_of,
 )
-from analyzer.surgery.inputs_and_outputs import make_scores, reduce_to_scores
+from analyzer.surgery.inputs_and_outputs import is_reduced, make_scores, reduce_to_scores
 from analyzer.surgery.layout import Layout, trace
 from analyzer.surgery.mask import MASK, Sunk, sink
 from analyzer.surgery.network import Network, save_model
@@ -65,6 +66,7 @@ class Plan:
     features: str
     skip_inputs: tuple[SkipInput, ...]
     shapes: tuple[str, ...]  # outputs of Shape and Size above the cut that the suffix reads
+    shaped: tuple[str, ...]  # tensors above the cut whose shapes those are
     batch: int | str | None  # size or symbol of the batch axis
     activity: str
     active: str
@@ -87,16 +89,24 @@ def plan_cut(
     """The network freed of its batch size and of all but its scores, and where to cut it.
 
     Returns:
-        The model, the plan, and the batch size that the network could not be freed from.
+        The model, which may be the network's own and is not to be changed; the plan; and the batch
+        size that the network could not be freed from.
 
     Raises:
         ModelError, SiteError: as :func:`analyzer.surgery.cut.cut_network`.
     """
-    model, images, batch = reduce_to_scores(network, output)
-    name = model.graph.outputs[0].name
-    make_scores(model.graph)
-    passes.RemoveUnusedNodesPass()(model)
-    plan = _make_plan(model.graph, site, images, batch)
+    if is_reduced(network, output):
+        model, batch = network.model, None
+        images = tuple(map(name_of, network.flow.images))
+        activations = network.activations
+        name = model.graph.outputs[0].name
+    else:
+        model, images, batch = reduce_to_scores(network, output)
+        name = model.graph.outputs[0].name
+        make_scores(model.graph)
+        passes.RemoveUnusedNodesPass()(model)
+        activations = find_activations(model.graph)
+    plan = _make_plan(model.graph, site, images, batch, activations)
     if plan is None:
         raise SiteError(
             f"The output {name} of {network.path} does not depend on the tensor "
@@ -107,7 +117,11 @@ def plan_cut(
 
 
 def _make_plan(
-    graph: ir.Graph, site: Site, images: tuple[str, ...], batch: int | None
+    graph: ir.Graph,
+    site: Site,
+    images: tuple[str, ...],
+    batch: int | None,
+    activations: dict[ir.Value, Activation],
 ) -> Plan | None:
     """Decide where to cut ``graph`` and what crosses the cut.
 
@@ -116,6 +130,7 @@ def _make_plan(
         site: The site, by the name of its tensor.
         images: Names of the image inputs.
         batch: The batch size that the graph is fixed to; None when it is free.
+        activations: The graph's.
 
     Returns:
         The plan; None when the scores do not depend on the site.
@@ -129,7 +144,7 @@ def _make_plan(
         Layout(site.axis),
         site.channels,
         alive=ancestors(graph, [scores]),
-        activations=find_activations(graph),
+        activations=activations,
     )
     symbol: int | str | None = batch
     for name in images:
@@ -137,7 +152,7 @@ def _make_plan(
         if batch is None and shape:
             symbol = shape[0]
     names = UniqueNames(graph)
-    skip_inputs, shapes = _frontier(graph, sunk, scores, symbol, names)
+    skip_inputs, shapes, shaped = _frontier(graph, sunk, scores, symbol, names)
     flatten = len(dimensions(scores) or ()) > 2
     return Plan(
         site=site,
@@ -147,6 +162,7 @@ def _make_plan(
         features=_export_name(sunk.value, names),
         skip_inputs=tuple(skip_inputs),
         shapes=tuple(shapes),
+        shaped=tuple(shaped),
         batch=symbol,
         activity=names.give("channel_activity"),
         active=names.give("channel_active"),
@@ -162,8 +178,10 @@ def _frontier(
     scores: ir.Value,
     batch: int | str | None,
     names: UniqueNames,
-) -> tuple[list[SkipInput], list[str]]:
+) -> tuple[list[SkipInput], list[str], list[str]]:
     """What the suffix reads but does not make: values, and shapes of values, above the cut.
+
+    The third list names the tensors of those shapes, but such as are made of shapes themselves.
 
     Walks back from the scores. What depends on the cut tensor is made in the suffix; so is
     what depends on no input. Shapes are not passed on, because the suffix runs other batch
@@ -203,7 +221,8 @@ def _frontier(
         SkipInput(name_of(v), names.give(f"{v.name}_shape"), shared=True, shape_only=True)
         for v in sorted(unknown, key=place.__getitem__)
     )
-    return found, [name_of(v) for v in sorted(shapes, key=place.__getitem__)]
+    shaped = {name_of(tensor): None for tensor in shapes.values() if tensor in data}
+    return found, [name_of(v) for v in sorted(shapes, key=place.__getitem__)], list(shaped)
 
 
 def _in_order(graph: ir.Graph) -> Iterable[ir.Value]:
@@ -336,9 +355,9 @@ def write_shape_probe(
     images = {name_of(value): _image_shape(value, batch, plane) for value in graph.inputs}
     if set(images) != set(map(name_of, trace(graph).images)):
         raise ModelError(f"{network.path} takes inputs besides images.")
-    graph.outputs.extend(value for value in wanted.values() if not value.is_graph_output())
-    save_model(model, Path(path))
-    return ShapeProbe(Path(path), images, tuple(map(name_of, graph.outputs)))
+    outputs = [*graph.outputs, *(v for v in wanted.values() if not v.is_graph_output())]
+    save_model(extract_model(model, graph.inputs, outputs), Path(path))
+    return ShapeProbe(Path(path), images, tuple(map(name_of, outputs)))
 
 
 def _image_shape(

@@ -8,12 +8,14 @@ Names, operands and shapes may be missing in a file that is not valid ONNX. The 
 promise one raise ``ValueError`` then, see :func:`analyzer.surgery.validation.reports_invalid_file`.
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable
 from math import prod
 from typing import Any, TypeGuard
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, parameter
 
@@ -31,6 +33,7 @@ __all__ = [
     "dimensions",
     "dominators",
     "dtype_of",
+    "extract_model",
     "find_value",
     "get_value",
     "is_op",
@@ -44,6 +47,7 @@ __all__ = [
     "shape_of",
     "size_of",
     "subgraphs",
+    "values_of",
 ]
 
 
@@ -53,6 +57,10 @@ Dimensions = tuple[int | str | None, ...]
 CONVOLUTIONS = ("Conv", "ConvTranspose", "QLinearConv", "ConvInteger")
 
 _SHAPE_READERS = ("Shape", "Size")
+_SIMPLE = frozenset(  # the most frequent ones, which hold no graph
+    ("Add", "BatchNormalization", "Concat", "Conv", "Div", "Gather", "Identity", "MatMul", "Mul",
+     "Relu", "Reshape", "Sigmoid", "Sub", "Transpose", "Unsqueeze")
+)  # fmt: skip
 _MOST_CASTS = 8  # in a row behind a constant; more are not followed
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -151,7 +159,18 @@ def name_of(value: ir.Value) -> str:
 
 def find_value(graph: ir.Graph, name: str) -> ir.Value | None:
     """The value of that name in ``graph`` itself, not in its subgraphs."""
-    return ir.convenience.create_value_mapping(graph, include_subgraphs=False).get(name)
+    found = graph.initializers.get(name)
+    if found is not None:
+        return found
+    made = (v for node in graph for v in node.outputs)
+    return next((v for v in itertools.chain(graph.inputs, made) if v.name == name), None)
+
+
+def values_of(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Every value of ``graph`` itself by name, not those of its subgraphs."""
+    made = (v for node in graph for v in node.outputs)
+    values = {v.name: v for v in itertools.chain(graph.inputs, made) if v.name}
+    return values | dict(graph.initializers)
 
 
 def get_value(graph: ir.Graph, name: str) -> ir.Value:
@@ -162,24 +181,29 @@ def get_value(graph: ir.Graph, name: str) -> ir.Value:
     return value
 
 
-def reads(node: ir.Node) -> Iterator[ir.Value]:
+def reads(node: ir.Node) -> list[ir.Value]:
     """Every value of its graph that ``node`` reads, those that its subgraphs capture included."""
-    yield from (v for v in node.inputs if v is not None)
+    found = [v for v in node.inputs if v is not None]
     for body in subgraphs(node):
         made = set(body.inputs) | set(body.initializers.values())
         for inner in body:
-            yield from (v for v in reads(inner) if v not in made)
+            found += [v for v in reads(inner) if v not in made]
             made.update(inner.outputs)
-        yield from (v for v in body.outputs if v not in made)
+        found += [v for v in body.outputs if v not in made]
+    return found
 
 
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+def subgraphs(node: ir.Node) -> list[ir.Graph]:
     """The graphs among a node's attributes, in their order."""
+    found: list[ir.Graph] = []
+    if node.op_type in _SIMPLE and node.domain in ("", "ai.onnx"):
+        return found
     for attr in node.attributes.values():
         if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
-            yield attr.as_graph()
+            found.append(attr.as_graph())
         elif attr.type == ir.AttributeType.GRAPHS and not attr.is_ref():
-            yield from attr.as_graphs()
+            found += attr.as_graphs()
+    return found
 
 
 def consumers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
@@ -239,9 +263,49 @@ def dominators(graph: ir.Graph, sources: Iterable[ir.Value], output: ir.Value) -
     return found
 
 
+def extract_model(
+    model: ir.Model, inputs: Iterable[ir.Value], outputs: Iterable[ir.Value]
+) -> ir.Model:
+    """A new model of those nodes alone that make ``outputs`` of ``inputs`` and of constants.
+
+    What lies above ``inputs`` is left out, and so are metadata and functions.
+    """
+    graph = model.graph
+    given = dict.fromkeys(inputs)
+    wanted = list(outputs)
+    needed = {v for v in wanted if v not in given}
+    nodes = []
+    for node in reversed(graph):
+        if any(v in needed for v in node.outputs):
+            nodes.append(node)
+            needed.update(v for v in reads(node) if v not in given)
+    part = ir.GraphView(
+        list(given),
+        wanted,
+        nodes=nodes[::-1],
+        initializers=[v for v in graph.initializers.values() if v in needed],
+        opset_imports=dict(graph.opset_imports),
+        name=graph.name,
+    )
+    found = ir.Model(
+        part.clone(),
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+    )
+    passes.ClearMetadataAndDocStringPass()(found)
+    return found
+
+
 def names_of(graph: ir.Graph) -> set[str]:
     """The names of all values of ``graph`` and its subgraphs; takes a while in a large one."""
-    return set(ir.convenience.create_value_mapping(graph))
+    names = {v.name for v in (*graph.inputs, *graph.initializers.values(), *graph.outputs)}
+    for node in graph:
+        names.update([v.name for v in node.inputs if v is not None])
+        names.update([v.name for v in node.outputs])
+        for body in subgraphs(node):
+            names |= names_of(body)
+    return {name for name in names if name}
 
 
 class UniqueNames:

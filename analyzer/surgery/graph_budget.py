@@ -8,15 +8,16 @@ constants other than :data:`_ARITHMETIC`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from analyzer.errors import ModelError, parameter
+from analyzer.budgets import Budgets
+from analyzer.errors import ModelError
 from analyzer.surgery.graph import (
     attribute,
     constant,
@@ -26,90 +27,68 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
-from analyzer.surgery.validation import bytes_of
+from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
-__all__ = ["GraphBudget", "check_fixed_batch", "check_made_tensors", "check_structure"]
-
-
-@dataclass(frozen=True)
-class GraphBudget:
-    """The most that a network may have, before the factor that a user raises it by."""
-
-    factor: float | None = 1.0  # None: no limits
-    nodes: int = 250_000  # those of subgraphs included
-    expanded: int = 10_000  # more, that local functions come to where they are called
-    links: int = 1_000_000  # inputs of all nodes together
-    inputs: int = 2048  # and outputs, of a node and of the network
-    nesting: int = 16  # of subgraphs
-    weight_bytes: int = 64 << 30  # as the shapes of the weights say
-    iterations: int = 10_000  # of all loops, in one run
-    elements: int = 1 << 26  # of a tensor, for one image
-    made_elements: int = 1 << 27  # of all tensors that depend on no input
-    batch: int = 4096  # images that the network is fixed to
-    batch_elements: int = 1 << 26  # of a tensor, for all the images that it is fixed to
-
-    def refuse(self, path: Path, what: str, amount: float, limit: int, hint: str = "") -> None:
-        """Raise a ModelError if ``amount`` exceeds ``limit`` times the factor."""
-        if self.factor is None or amount <= limit * self.factor:
-            return
-        shown = "endlessly many" if math.isinf(amount) else f"{amount:.2g}"
-        if amount < 1e9:
-            shown = f"{amount:,.0f}"
-        raise ModelError(
-            f"{path} {what.format(shown)}, and the limit is {limit * self.factor:,.0f}. "
-            f"{hint}If you trust the file, raise the limits with {parameter('graph_budget')}."
-        )
+__all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
 
 
-def check_structure(path: Path, proto: onnx.ModelProto, budget: GraphBudget) -> int:
-    """Hold what the file lists against the budget, before anything works through it.
+def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int:
+    """Hold what a file lists against the budgets, before anything works through it.
 
     Returns:
         The number of nodes that functions add where they are called.
 
     Raises:
-        ModelError: it has too much of something, or functions that call themselves.
+        ModelError: it has too much of something, functions that call themselves, or names that are
+            not text.
     """
     counted = _count_functions(path, proto)
-    listed = sum(1 for _ in _nodes(proto.graph))
-    budget.refuse(path, "has {} nodes", listed, budget.nodes)
-    expanded = sum(_cost(node, counted) - 1 for node in _nodes(proto.graph))
-    what = "has functions that add {} nodes where they are called"
-    budget.refuse(path, what, expanded, budget.expanded)
-    links = 0
-    for node in _all_nodes(proto):
-        ends = max(len(node.input), len(node.output))
-        name = node.name or node.op_type
-        budget.refuse(path, f"has a node with {{}} inputs or outputs ({name})", ends, budget.inputs)
-        links += len(node.input)
-    budget.refuse(path, "has {} connections between its nodes", links, budget.links)
-    for what, values in (("inputs", proto.graph.input), ("outputs", proto.graph.output)):
-        weights = {tensor.name for tensor in proto.graph.initializer}
-        count = sum(value.name not in weights for value in values)
-        budget.refuse(path, f"has {{}} {what}", count, budget.inputs)
-    weights_named = len(proto.graph.initializer)
-    budget.refuse(path, "has {} initializers", weights_named, 4 * budget.nodes)
-    depth = max(map(_depth, (proto.graph, *_bodies(proto.functions))), default=0)
-    budget.refuse(path, "nests subgraphs {} deep", depth, budget.nesting)
-    total = 0
-    for tensor in proto.graph.initializer:
-        total += bytes_of(tensor)
-    budget.refuse(path, "has {} bytes of weights", total, budget.weight_bytes)
+    nodes = expanded = links = deepest = most = 0
+    widest = ""
+    bodies = [proto.graph.node, *(function.node for function in proto.functions)]
+    for number, body in enumerate(bodies):
+        for node, depth in nodes_of(body):
+            if number == 0:
+                nodes += 1
+                expanded += counted.get(_key(node), 1) - 1 if counted else 0
+            links += len(node.input)
+            deepest = max(deepest, depth)
+            ends = max(len(node.input), len(node.output))
+            if ends > most:
+                most, widest = ends, node.name or node.op_type
+            refuse_damaged_names(path, (node.name, node.op_type, *node.input, *node.output))
+    graph = proto.graph
+    for listed in (graph.initializer, graph.input, graph.output):
+        refuse_damaged_names(path, [one.name for one in listed])
+    hold = partial(_hold, path, budgets)
+    hold("nodes", nodes, "has", "nodes")
+    hold("function_nodes", expanded, "has functions that add", "nodes when called")
+    hold("inputs", most, "has a node with", f"inputs or outputs ({widest})")
+    hold("connections", links, "has", "connections between its nodes")
+    weights = {tensor.name for tensor in graph.initializer}
+    given = sum(value.name not in weights for value in graph.input)
+    hold("inputs", given, "has", "inputs")
+    hold("inputs", len(graph.output), "has", "outputs")
+    hold("initializers", len(graph.initializer), "has", "initializers")
+    hold("levels", deepest, "nests subgraphs", "deep")
+    total = sum(map(bytes_of, graph.initializer))
+    hold("weight_bytes", total, "has", "bytes of weights")
     return expanded
 
 
-def check_made_tensors(path: Path, model: ir.Model, budget: GraphBudget) -> None:
-    """Hold loops and tensors against the budget, as far as shapes and constants tell.
+def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
+    """Hold loops and tensors against the budgets, as far as shapes and constants tell.
 
     Args:
         path: of the network.
         model: functions inlined, constants gathered, shapes inferred.
-        budget: the budget.
+        budgets: the budgets.
 
     Raises:
         ModelError: a loop takes too many turns, a tensor is too large, or an input has a size of
             0 or less.
     """
+    hold = partial(_hold, path, budgets)
     inputs = [v for v in model.graph.inputs if not v.is_initializer()]
     batches = set()
     for value in inputs:
@@ -124,13 +103,11 @@ def check_made_tensors(path: Path, model: ir.Model, budget: GraphBudget) -> None
             )
         if isinstance(shape[0], int):
             batches.add(shape[0])
-            hint = "Export it with a named batch axis. "
-            what = f"is fixed to {{}} images at a time (the first size of {value.name})"
-            budget.refuse(path, what, shape[0] if len(shape) > 1 else 1, budget.batch, hint)
+            images, name = shape[0] if len(shape) > 1 else 1, value.name
+            hold("batch", images, "is fixed to", f"images at a time ({name})", _FIXED)
     sizes = _Constants()
-    iterations = sum(_turns(node, sizes) for node in model.graph)
-    what = "takes {} turns in its loops in every run"
-    budget.refuse(path, what, iterations, budget.iterations)
+    turns = sum(_turns(node, sizes) for node in model.graph)
+    hold("turns", turns, "takes", "turns in its loops in every run")
     varying = set(inputs)
     made = 0
     for node in model.graph:
@@ -138,59 +115,51 @@ def check_made_tensors(path: Path, model: ir.Model, budget: GraphBudget) -> None
         if depends:
             varying.update(node.outputs)
         for value, size in _sizes(node, sizes, batches):
-            what = f"makes a tensor of {{}} elements for one image ({value.name})"
-            budget.refuse(path, what, size, budget.elements)
             made += 0 if depends else size
-    what = "makes tensors of {} elements that depend on no input"
-    budget.refuse(path, what, made, budget.made_elements)
+            if size > budgets.elements:
+                after = f"elements for one image ({value.name})"
+                hold("elements", size, "makes a tensor of", after)
+    hold("constant_elements", made, "makes tensors of", "elements of constants alone")
 
 
-def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budget: GraphBudget) -> None:
-    """Hold the tensors of a network that cannot be freed from its batch size against the budget.
+def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budgets: Budgets) -> None:
+    """Hold the tensors of a network that cannot be freed from its batch size against the budgets.
 
     Raises:
         ModelError: one is too large.
     """
     for node in graph:
         for value in node.outputs:
-            what = f"is fixed to {batch} images, for which {value.name} has {{}} elements"
-            hint = "Export it with a named batch axis. "
-            budget.refuse(path, what, size_of(value) or 0, budget.batch_elements, hint)
+            size = size_of(value) or 0
+            if size > budgets.elements:
+                before = f"is fixed to {batch} images, for which {value.name} has"
+                _hold(path, budgets, "elements", size, before, "elements", _FIXED)
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of its subgraphs."""
-    yield from _with_subgraphs(graph.node)
+_FIXED = " Or export it with a named batch axis."
 
 
-def _with_subgraphs(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for body in _bodies([node]):
-            yield from _with_subgraphs(body.node)
+def _hold(
+    path: Path,
+    budgets: Budgets,
+    name: str,
+    amount: float,
+    before: str,
+    after: str,
+    hint: str = "",
+) -> None:
+    """Hold an amount against the budget of that name; ``before`` and ``after`` say what it is of.
 
-
-def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    yield from _nodes(proto.graph)
-    for function in proto.functions:
-        yield from _with_subgraphs(function.node)
-
-
-def _bodies(holders: Sequence[onnx.NodeProto | onnx.FunctionProto]) -> Iterator[onnx.GraphProto]:
-    """The subgraphs of nodes, or of the nodes of functions."""
-    for holder in holders:
-        nodes = holder.node if isinstance(holder, onnx.FunctionProto) else [holder]
-        for node in nodes:
-            for attr in node.attribute:
-                if attr.type == onnx.AttributeProto.GRAPH:
-                    yield attr.g
-                elif attr.type == onnx.AttributeProto.GRAPHS:
-                    yield from attr.graphs
-
-
-def _depth(graph: onnx.GraphProto) -> int:
-    """How deep subgraphs are nested; protobuf itself reads no more than a few dozen."""
-    return 1 + max(map(_depth, _bodies(graph.node)), default=-1)
+    Raises:
+        ModelError: it is larger.
+    """
+    excess = budgets.excess(name, amount)
+    if excess is None:
+        return
+    shown = f"{amount:,.0f}" if amount < 1e9 else f"{amount:.2g}"
+    if math.isinf(amount):
+        shown = "endlessly many"
+    raise ModelError(f"{path} {before} {shown} {after}, {excess}.{hint}")
 
 
 _FunctionKey = tuple[str, str, str]
@@ -200,15 +169,11 @@ def _key(node: onnx.NodeProto) -> _FunctionKey:
     return node.domain, node.op_type, node.overload
 
 
-def _cost(node: onnx.NodeProto, counted: dict[_FunctionKey, int]) -> int:
-    return counted.get(_key(node), 1)
-
-
 def _count_functions(path: Path, proto: onnx.ModelProto) -> dict[_FunctionKey, int]:
     """How many nodes each function comes to once those that it calls are expanded."""
     functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
     calls = {
-        key: [_key(node) for node in _with_subgraphs(function.node)]
+        key: [_key(node) for node, _ in nodes_of(function.node)]
         for key, function in functions.items()
     }
     counted: dict[_FunctionKey, int] = {}

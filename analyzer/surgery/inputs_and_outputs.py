@@ -35,6 +35,7 @@ __all__ = [
     "find_answer",
     "flatten_scores",
     "format_shape",
+    "is_reduced",
     "make_logits",
     "make_scores",
     "reduce_to_scores",
@@ -147,13 +148,33 @@ def reduce_to_scores(
     images = tuple(name_of(v) for v in network.flow.images)
     model, batch = free_batch(network.model, images)
     if batch is not None:
-        check_fixed_batch(network.path, model.graph, batch, network.budget)
+        check_fixed_batch(network.path, model.graph, batch, network.budgets)
     graph = model.graph
     model.ir_version = max(model.ir_version, _FIRST_IR_WITHOUT_INPUTS)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
     _set_output(graph, next(v for v in graph.outputs if v.name == scores.name))
     return model, images, batch
+
+
+def is_reduced(network: Network, output: str | None) -> bool:
+    """Whether :func:`reduce_to_scores` and :func:`make_scores` would leave a network as it is.
+
+    But for what no output depends on in part, as metadata and outputs of nodes that nobody reads.
+
+    Raises:
+        ModelError: as :func:`score_output`.
+    """
+    _, kind = _find_output(network, output)
+    graph = network.model.graph
+    return (
+        len(graph.outputs) == 1
+        and kind == "scores"
+        and network.model.ir_version >= _FIRST_IR_WITHOUT_INPUTS
+        and not any(value.is_initializer() for value in graph.inputs)
+        and not any(isinstance((dimensions(v) or (None,))[0], int) for v in network.flow.images)
+        and all(any(v.uses() or v.is_graph_output() for v in node.outputs) for node in graph)
+    )
 
 
 def format_shape(shape: Dimensions | None) -> str:

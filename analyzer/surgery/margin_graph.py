@@ -143,8 +143,9 @@ def _write(
         )
     graph.outputs.clear()
     graph.outputs.extend(outputs)
+    inputs = [get_value(graph, image), label, weight]
     graph.inputs.clear()
-    graph.inputs.extend([get_value(graph, image), label, weight])
+    graph.inputs.extend(inputs)
     graph.sort()
     save_model(differentiated.model, path)
     return MarginGraph(

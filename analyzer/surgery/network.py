@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,13 +20,14 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import ModelError, OutputError
 from analyzer.records import NetworkInfo, TensorInfo
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
-from analyzer.surgery.graph_budget import GraphBudget, check_made_tensors, check_structure
+from analyzer.surgery.graph_budget import check_made_tensors, check_structure
 from analyzer.surgery.layout import Flow, trace
-from analyzer.surgery.shapes import infer_shapes
+from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
     check_file,
     check_sizes,
@@ -68,7 +69,7 @@ class Network:
     info: NetworkInfo
     model: ir.Model
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
-    budget: GraphBudget = field(default_factory=GraphBudget)
+    budgets: Budgets = DEFAULT_BUDGETS
 
     @cached_property
     def flow(self) -> Flow:
@@ -86,7 +87,7 @@ def load_network(
     path: str | os.PathLike[str],
     *,
     custom_ops: str | os.PathLike[str] | None = None,
-    graph_budget: float | None = 1.0,
+    budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Network:
     """Read and check an ONNX file.
 
@@ -94,36 +95,28 @@ def load_network(
         path: The file.
         custom_ops: A library of custom operators, as onnxruntime loads it; with it, operators of
             other domains than ONNX's are taken as they are.
-        graph_budget: How many times the limits of
-            :class:`analyzer.surgery.graph_budget.GraphBudget` it may have; None for no limits.
+        budgets: What it may ask for.
 
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
             missing, it uses an operator that no runtime knows without a plug-in, it is in
             training mode, or larger than its budget.
     """
-    path, budget = Path(path), GraphBudget(graph_budget)
+    path = Path(path)
     proto = read_model_proto(path)
-    expanded = check_structure(path, proto, budget)
+    expanded = check_structure(path, proto, budgets)
     data_files = external_files(path, proto)
-    model = ir.from_proto(proto)
-    ir.external_data.set_base_dir(model.graph, path.parent)
     if custom_ops is None:
-        refuse_unknown_operators(path, model)
+        refuse_unknown_operators(path, proto)
     elif not Path(custom_ops).is_file():
         raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
     check_file(path)
     check_sizes(path, proto)
-    opset = model.opset_imports.get("", 0)
+    opset = _opset(proto)
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
-        model = ir.from_proto(proto)
-    if model.functions:
-        model = _inline_functions(path, proto, model, expanded)
-    _gather_constants(model)
-    refuse_training(path, model)
-    model = infer_shapes(model)
-    check_made_tensors(path, model, budget)
+    model = _read(path, proto, expanded)
+    check_made_tensors(path, model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     if not inputs or not graph.outputs:
@@ -142,7 +135,7 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    return Network(path, info, model, None if custom_ops is None else Path(custom_ops), budget)
+    return Network(path, info, model, None if custom_ops is None else Path(custom_ops), budgets)
 
 
 def runnable_file(network: Network, folder: Path) -> Path:
@@ -179,12 +172,23 @@ def rewrite_network(
     model = ir.from_proto(tool(before))
     model.graph.sort()
     save_model(model, after)
-    return load_network(after, custom_ops=network.custom_ops, graph_budget=network.budget.factor)
+    return load_network(after, custom_ops=network.custom_ops, budgets=network.budgets)
+
+
+def _read(path: Path, proto: onnx.ModelProto, expanded: int) -> ir.Model:
+    """The model of a file: functions inlined, constants gathered, shapes inferred and settled."""
+    inlined = _inline_functions(path, proto, expanded) if proto.functions else proto
+    inferred = isinstance(inlined, onnx.ModelProto)
+    model = read_with_shapes(inlined) if isinstance(inlined, onnx.ModelProto) else inlined
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    changed = _gather_constants(model)
+    refuse_training(path, model)
+    return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
 
 
 def _inline_functions(
-    path: Path, proto: onnx.ModelProto, model: ir.Model, expanded: int
-) -> ir.Model:
+    path: Path, proto: onnx.ModelProto, expanded: int
+) -> ir.Model | onnx.ModelProto:
     """Put the body of each local function where it is called.
 
     onnx-ir's names are what sites were always called by, but it takes time in proportion to the
@@ -192,8 +196,8 @@ def _inline_functions(
     """
     try:
         if expanded > _MANY_INLINED:
-            return ir.from_proto(onnx.inliner.inline_local_functions(proto))
-        return passes.InlinePass()(model).model
+            return onnx.inliner.inline_local_functions(proto)
+        return passes.InlinePass()(ir.from_proto(proto)).model
     except (ValueError, RuntimeError, ir.passes.PassError) as error:
         raise ModelError(
             f"{path} has functions that cannot be put where they are called: "
@@ -211,11 +215,15 @@ def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> onnx.ModelPr
         ) from None
 
 
-def _gather_constants(model: ir.Model) -> None:
+def _gather_constants(model: ir.Model) -> bool:
     """Make initializers of ``Constant`` nodes, and use initializers instead of copies of them.
 
     The older PyTorch exporter shares equal weights through ``Identity``.
+
+    Returns:
+        Whether shapes may follow from what was gathered that did not before.
     """
+    changed = False
     _lift_tensors(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in tuple(model.graph):
@@ -224,6 +232,8 @@ def _gather_constants(model: ir.Model) -> None:
                 continue
             node.outputs[0].replace_all_uses_with(source)
             model.graph.remove(node, safe=True)
+            changed = True
+    return changed
 
 
 def _lift_tensors(graph: ir.Graph) -> None:
@@ -250,6 +260,11 @@ def _lift_tensors(graph: ir.Graph) -> None:
         graph.register_initializer(initializer)
         value.replace_all_uses_with(initializer)
         graph.remove(node, safe=True)
+
+
+def _opset(proto: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators; 0 where none is named."""
+    return {one.domain: one.version for one in proto.opset_import}.get("", 0)
 
 
 def _tensor_info(value: ir.Value) -> TensorInfo:

@@ -6,9 +6,12 @@ which a constant target copies with 0. Without the detour the reshape's output h
 shape, the channels can be followed through it, and nothing ties it to the rest of the graph.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import Message
 from onnx_ir.passes import common as passes
 
 from analyzer.surgery.graph import (
@@ -27,12 +30,15 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
+from analyzer.surgery.validation import bytes_of
 
 __all__ = [
     "BATCH",
     "fix_sizes",
     "free_batch",
     "infer_shapes",
+    "read_with_shapes",
+    "settle_reshapes",
 ]
 
 
@@ -43,13 +49,116 @@ _LARGE = 1000  # bytes of an initializer whose elements shape inference does not
 _MOST_AXES = 64  # of a tensor; numpy has no more
 
 
+def read_with_shapes(proto: onnx.ModelProto) -> ir.Model:
+    """The model of a file without local functions, with the shapes and types that onnx infers.
+
+    Inferred before anything is made of the file, which costs a third of :func:`infer_shapes`.
+    Constant nodes of tensors become initializers.
+    """
+    light, large = _without_large_tensors(proto)
+    try:
+        light = onnx.shape_inference.infer_shapes(
+            light, check_type=False, strict_mode=False, data_prop=True
+        )
+    except Exception:  # whatever onnx raises on a graph that it does not understand
+        pass
+    else:
+        _drop_long_shapes(light.graph)
+    model = ir.from_proto(light)
+    graph = model.graph
+    inputs = {info.name for info in proto.graph.input}
+    values = {value.name: value for value in graph.inputs}
+    for name, tensor in large.items():
+        value = values[name]
+        value.const_value = ir.serde.deserialize_tensor(tensor)
+        graph.register_initializer(value)
+    kept = [value for value in graph.inputs if value.name in inputs]
+    graph.inputs.clear()
+    graph.inputs.extend(kept)
+    return model
+
+
+def _without_large_tensors(
+    proto: onnx.ModelProto,
+) -> tuple[onnx.ModelProto, dict[str, onnx.TensorProto]]:
+    """A copy in which the large weights are inputs, and those weights by name.
+
+    So that a network over 2 GB can be serialized, and none is copied.
+    """
+    light, large = onnx.ModelProto(), dict[str, onnx.TensorProto]()
+    _copy_fields(proto, light, leave_out=["graph"])
+    source, graph = proto.graph, light.graph
+    _copy_fields(source, graph, leave_out=["node", "initializer"])
+    inputs, outputs = ({info.name for info in infos} for infos in (source.input, source.output))
+    weights = [(tensor.name, tensor) for tensor in source.initializer]
+    nodes = []
+    for node in source.node:
+        tensor = _tensor_of_constant(node)
+        if tensor is None or node.output[0] in outputs:
+            nodes.append(node)
+        else:
+            weights.append((node.output[0], tensor))
+    graph.node.extend(nodes)
+    for name, tensor in weights:
+        if isinstance(name, str) and bytes_of(tensor) > _LARGE:
+            large[name] = tensor
+            if name not in inputs:
+                info = onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+                graph.input.append(info)
+        else:
+            graph.initializer.append(tensor)
+            if tensor.name != name:
+                graph.initializer[-1].name = name
+    return light, large
+
+
+def _tensor_of_constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor that a ``Constant`` node holds and nothing else."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    if len(node.attribute) != 1 or len(node.output) != 1:
+        return None
+    (attr,) = node.attribute
+    held = attr.name == "value" and attr.type == attr.TENSOR and not attr.ref_attr_name
+    return attr.t if held else None
+
+
+def _copy_fields(source: Message, target: Message, leave_out: Sequence[str]) -> None:
+    for field, value in source.ListFields():
+        if field.name in leave_out or isinstance(value, bytes):  # bytes: no text, but should be
+            continue
+        if isinstance(value, str | int):
+            setattr(target, field.name, value)
+        else:
+            getattr(target, field.name).MergeFrom(value)
+
+
+def _drop_long_shapes(graph: onnx.GraphProto) -> None:
+    """Forget shapes of more axes than any tensor has; subgraphs included."""
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        if len(info.type.tensor_type.shape.dim) > _MOST_AXES:
+            info.type.tensor_type.ClearField("shape")
+    for node in graph.node:
+        for attr in node.attribute:
+            if attr.type == attr.GRAPH:
+                _drop_long_shapes(attr.g)
+            elif attr.type == attr.GRAPHS:
+                for body in attr.graphs:
+                    _drop_long_shapes(body)
+
+
 def infer_shapes(model: ir.Model) -> ir.Model:
     """Infer shapes in place, settling ``Reshape`` targets until none is left to settle."""
-    while True:
-        _infer(model)
-        if not _settle_reshapes(model.graph):
-            return model
+    _infer(model)
+    return settle_reshapes(model)
+
+
+def settle_reshapes(model: ir.Model) -> ir.Model:
+    """Settle, in place, the ``Reshape`` targets of a model of which the shapes are inferred."""
+    while _settle_reshapes(model.graph):
         passes.RemoveUnusedNodesPass()(model)
+        _infer(model)
+    return model
 
 
 def _infer(model: ir.Model) -> None:

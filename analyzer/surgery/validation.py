@@ -11,7 +11,7 @@ import functools
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ __all__ = [
     "check_sizes",
     "external_files",
     "first_line",
+    "nodes_of",
+    "refuse_damaged_names",
     "refuse_training",
     "refuse_unknown_operators",
     "reports_invalid_file",
@@ -34,6 +36,17 @@ __all__ = [
 
 
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+
+_SCALARS = frozenset(  # attributes that hold neither tensors nor graphs; onnx.checker compares
+    onnx.AttributeProto.AttributeType.Value(kind)
+    for kind in ("FLOAT", "FLOATS", "INT", "INTS", "STRING", "STRINGS")
+)
+
+_ITEM_BYTES = {
+    kind.value: kind.itemsize
+    for kind in ir.DataType
+    if kind not in (ir.DataType.STRING, ir.DataType.UNDEFINED)
+}
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -97,10 +110,11 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
     Raises:
         ValueError: ONNX has no such type.
     """
-    elements = math.prod(max(size, 0) for size in tensor.dims)
-    if tensor.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
-        return 0
-    return math.ceil(ir.DataType(tensor.data_type).itemsize * elements)
+    item = _ITEM_BYTES.get(tensor.data_type)
+    if item is None:
+        ir.DataType(tensor.data_type)
+        return 0  # texts, or nothing
+    return math.ceil(item * math.prod([max(size, 0) for size in tensor.dims]))
 
 
 def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
@@ -120,21 +134,34 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
             )
 
 
-def refuse_unknown_operators(path: Path, model: ir.Model) -> None:
-    """Refuse operators that neither ONNX nor the model itself defines.
+def refuse_damaged_names(path: Path, names: Iterable[str | bytes]) -> None:
+    """Refuse names that are not UTF-8, which protobuf gives as bytes.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for name in names:
+        if isinstance(name, bytes):
+            raise ModelError(
+                f"{path} is damaged: the name {name!r} in it is not text. Export or copy it again."
+            )
+
+
+def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
+    """Refuse operators that neither ONNX nor the network itself defines.
 
     Raises:
         ModelError: There is one.
     """
-    for graph in model.graphs():
-        for node in graph:
-            if node.domain not in _KNOWN_DOMAINS and node.op_identifier() not in model.functions:
-                raise ModelError(
-                    f"{path} uses the operator {node.op_type} of the domain {node.domain!r}, "
-                    f"which is not part of ONNX. Name the library that has it with "
-                    f"{parameter('custom_ops')}, or "
-                    "export the network without custom operators."
-                )
+    own = {(one.domain, one.name, one.overload) for one in proto.functions}
+    for node, _ in nodes_of(proto.graph.node):
+        if node.domain in _KNOWN_DOMAINS or (node.domain, node.op_type, node.overload) in own:
+            continue
+        raise ModelError(
+            f"{path} uses the operator {node.op_type} of the domain {node.domain!r}, which is not "
+            f"part of ONNX. Name the library that has it with {parameter('custom_ops')}, or export "
+            "the network without custom operators."
+        )
 
 
 _DRAWING = (
@@ -258,6 +285,19 @@ def _check_place(path: Path, tensor: onnx.TensorProto, said: dict[str, str], fil
         )
 
 
+def nodes_of(
+    nodes: Iterable[onnx.NodeProto], depth: int = 0
+) -> Iterator[tuple[onnx.NodeProto, int]]:
+    """Nodes and those of their subgraphs, each with the number of subgraphs that it is in."""
+    for node in nodes:
+        yield node, depth
+        for attr in node.attribute:
+            if attr.type in _SCALARS:
+                continue
+            for body in (attr.g, *attr.graphs) if attr.HasField("g") else attr.graphs:
+                yield from nodes_of(body.node, depth + 1)
+
+
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor that the file lists, those of subgraphs and functions included."""
     yield from _of_graph(proto.graph)
@@ -272,9 +312,11 @@ def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from _of_nodes(graph.node)
 
 
-def _of_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
     for node in nodes:
         for attr in node.attribute:
+            if attr.type in _SCALARS:
+                continue
             if attr.HasField("t"):
                 yield attr.t
             yield from attr.tensors

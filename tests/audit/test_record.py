@@ -20,7 +20,10 @@ CONTRACT = {
     "seconds": "prefix sweep total",
     "rows": "possible run",
 }
-CLASS_FIELDS = "index name samples accuracy n0 n0_r zeta kappa chance_reached flags"
+CLASS_FIELDS = (
+    "index name samples accuracy n0 n0_r zeta kappa chance_reached flags "
+    "gap gap_low gap_high sureness"
+)
 
 
 def test_the_file_has_the_fields_of_the_contract(audit):

@@ -16,7 +16,7 @@ from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
 from analyzer.audit.folder import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
-from analyzer.errors import DataError, ModelError
+from analyzer.errors import AuditFolderError, DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import read_arrays, read_json, write_arrays, write_json
 from analyzer.measures import feature_values
@@ -161,6 +161,66 @@ def test_the_same_image_under_two_labels_is_told(asked):
         assert failed(asked.out) == ["neighbors"], field
 
 
+def with_copies(asked):
+    """The request with ten brighter copies beside the samples, two of them of another label."""
+    arrays = dict(np.load(asked.data))
+    images, labels = arrays["images"], arrays["labels"]
+    copies = labels[:10].copy()
+    copies[:2] = (copies[:2] + 1) % 10
+    np.savez(
+        asked.data,
+        images=np.concatenate([images, 1.02 * images[:10] + 0.01]),
+        labels=np.concatenate([labels, copies]),
+    )
+    return asked
+
+
+def test_twins_are_told_and_verified(asked, tmp_path):
+    found = run_audit(with_copies(asked))
+    twins = found.sections["neighbors"].twins
+    assert (twins.samples, twins.things, twins.kept, twins.grouped) == (20, 10, False, 0)
+    assert twins.share == 0.5
+    assert found.sections["neighbors"].conflicts.near == 4
+    assert any("20 of the samples" in sentence for sentence in found.warnings)
+    assert "20 samples (50.0" in (asked.out / "report.html").read_text()
+    assert verify_audit(asked.out).passed
+    path = asked.out / "neighbors.npz"
+    arrays = read_arrays(path)
+    for array, cell, value in (
+        ("twins", (0, 1), 12), ("twins", (0, 1), 99), ("twin_distance", 0, 3.0), ("group", 4, 1),
+        ("nearest", (0, 0), 30),
+    ):  # fmt: skip
+        changed = arrays[array].copy()
+        changed[cell] = value
+        write_arrays(path, {**arrays, array: changed})
+        assert "neighbors" in failed(asked.out), (array, cell)
+    write_arrays(path, arrays)
+    kept = run_audit(replace(asked, keep_twins=True))
+    assert kept.sections["neighbors"].twins == replace(twins, kept=True)
+    assert kept.key == found.key  # nothing else is measured again
+    assert (read_arrays(path)["nearest"][:10] == np.arange(30, 40)[:, None]).any(axis=1).all()
+    assert verify_audit(asked.out).passed
+
+
+def test_groups_are_told_from_a_file(asked, tmp_path):
+    groups = np.where(np.arange(40) % 30 < 10, np.arange(40) % 30, -1)
+    np.save(tmp_path / "groups.npy", groups)
+    told = replace(with_copies(asked), groups=str(tmp_path / "groups.npy"))
+    found = run_audit(told)
+    assert (found.sections["neighbors"].twins.samples, found.settings["groups"]) == (0, told.groups)
+    arrays = read_arrays(asked.out / "neighbors.npz")
+    assert arrays["group"].tolist() == groups.tolist()
+    for name in ("nearest", "nearest_images"):
+        assert not (arrays[name][:10] == np.arange(30, 40)[:, None]).any()
+    assert verify_audit(asked.out).passed
+    assert run_audit(told) == found
+    with pytest.raises(AuditFolderError, match="differs in groups"):
+        run_audit(asked)
+    np.save(tmp_path / "groups.npy", np.arange(39))
+    with pytest.raises(DataError, match="39 groups"):
+        run_audit(told)
+
+
 def test_neighbors_without_interpolation_have_no_trusted_error(asked):
     result = run_audit(replace(asked, interpolation_samples=0, neighbor_samples=20))
     assert "interpolation" not in result.sections
@@ -242,6 +302,8 @@ def test_the_order_of_the_samples_does_not_matter(asked, tmp_path):
                     np.testing.assert_array_equal(near, values[order])
                 elif array in ("agreement", "majority"):
                     np.testing.assert_array_equal(shuffled[array], values[:, order])
+                elif array in ("twins", "twin_distance"):
+                    assert len(shuffled[array]) == len(values) == 0
                 else:
                     np.testing.assert_array_equal(shuffled[array], values[order], array)
         for feature in (*INTERPOLATION_FEATURES, *NEIGHBORS_FEATURES):
@@ -277,6 +339,8 @@ def test_verification_finds_every_change_of_the_files(asked):
         path = asked.out / f"{name}.npz"
         arrays = read_arrays(path)
         for array, values in arrays.items():
+            if not values.size:  # no twins
+                continue
             changed = values.copy()
             first = tuple(np.argwhere(values == values)[0])  # no NaN
             if array in ("agreement", "majority"):
@@ -433,6 +497,10 @@ KINDS = {
                       HEAD + "y = MatMul(f, v)"),
     "an extra input": ("float[N,3,6,6] x, float[1] factor", "float[N,3] y",
                        "i = Mul(x, factor)  c = Conv(i, w)", HEAD + "y = MatMul(f, v)"),
+    "224 × 224": ("float[N,3,224,224] x", "float[N,3] y", "c = Conv<strides=[8,8]>(x, w)",
+                  HEAD + "y = MatMul(f, v)"),
+    "200 classes": ("float[N,3,6,6] x", "float[N,200] y", "c = Conv(x, w)",
+                    HEAD + "y = MatMul(f, t)"),
     "quantized": ("float[N,3,6,6] x", "float[N,3] y",
                   "d = Conv(x, w)  e = Relu(d)  q = QuantizeLinear(e, s, o)  "
                   "c = DequantizeLinear(q, s, o)", HEAD + "y = MatMul(f, v)"),
@@ -450,6 +518,7 @@ def test_networks_of_every_kind(kind, tmp_path):
     constants = {
         "w": random.normal(size=(5, 3, 3, 3)).astype(np.float32),
         "v": random.normal(size=(5, 3)).astype(np.float32),
+        "t": random.normal(size=(5, 200)).astype(np.float32),
         "u": random.normal(size=(5, 1)).astype(np.float32),
         "s": np.float32(0.05),
         "o": np.uint8(0),
@@ -458,7 +527,7 @@ def test_networks_of_every_kind(kind, tmp_path):
         if re.search(rf"[(, ]{name}[,)]", start + head):
             graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
     onnx.save(graph, tmp_path / "network.onnx")
-    shape = (6, 6, 3) if kind == "channels last" else (3, 6, 6)
+    shape = {"channels last": (6, 6, 3), "224 × 224": (3, 224, 224)}.get(kind, (3, 6, 6))
     images = random.normal(size=(26, *shape)).astype(np.float32)
     if kind == "uint8":
         images = random.integers(0, 256, size=(26, *shape), dtype=np.uint8)

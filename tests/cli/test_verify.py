@@ -30,6 +30,23 @@ def test_an_audit_of_the_zoo_is_checked_with_network_and_gap_model(zoo_audit, on
     assert "follows from the gap model" in shown.out
 
 
+def test_the_counts_are_held_against_the_data(audit, train, save, digits, onnx_gap):
+    folder = audit("audit", "--interpolation-samples", 0, "--neighbor-samples", 0)
+    shown = onnx_gap("verify", folder, "--data", train, "--cells", 3, "--seed", 1)
+    assert (shown.code, shown.err) == (0, "")
+    assert "ok     curves counted again: 3 of 980 cells, drawn with seed 1." in shown.out
+    assert "The chance that forged curves pass: of one cell 1, of 1% 0.97" in shown.out
+    drawn = onnx_gap("verify", folder, "--data", train, "--cells", 3, "--json").json["drawn"]
+    assert (drawn["cells"], drawn["all_cells"], drawn["all_samples"]) == (3, 980, 60)
+    other = save("other.npz", images=255 - digits["images"], labels=digits["labels"])
+    shown = onnx_gap("verify", folder, "--data", other, "--cells", 3)
+    assert shown.code == 1
+    assert "FAILED data read again: The samples have SHA-256" in shown.out
+    shown = onnx_gap("verify", folder, "--cells", 3)
+    assert shown.code == 2
+    assert "name its training data with --data" in shown.err
+
+
 def test_names_that_the_zoo_no_longer_has_are_said_to_be_unchecked(zoo_audit, onnx_gap):
     record = json.loads((zoo_audit / "audit.json").read_text(encoding="utf-8"))
     gone = {"gap_model_name": "zoo:gone"}

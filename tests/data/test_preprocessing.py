@@ -3,7 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from analyzer.data import PreprocessOptions, from_arrays, open_data, resolve_preprocessing
+from analyzer.data import (
+    PreprocessOptions,
+    from_arrays,
+    open_data,
+    recorded_preprocessing,
+    resolve_preprocessing,
+)
 from analyzer.errors import DataError
 
 
@@ -188,3 +194,58 @@ def test_the_resolved_form_is_json(resolve):
     assert echoed["resize"] == {"how": "shortest", "size": [9, 9]}
     assert echoed["mean"] == [0.485, 0.456, 0.406]
     assert echoed["exif"] is True
+
+
+@pytest.mark.parametrize(
+    ("stored", "shape", "options"),
+    [
+        (uint8(2, 10, 12, 3), ("N", 3, 8, 8), {"preset": "imagenet"}),
+        (uint8(2, 10, 12, 3), ("N", 3, "H", "W"), {"preset": "imagenet-caffe"}),
+        (uint8(2, 10, 12), ("N", 3, "H", "W"), {"std": (2.0,), "exif": True}),
+        (uint8(2, 10, 12), ("N", 120), {}),
+        (uint8(2, 10, 12), (1, 9, 7), {"crop_pct": 0.7, "interpolation": "box"}),
+        (np.zeros((2, 3, 5), np.float32), ("N", 1, 3, 5), {}),
+    ],
+)
+def test_what_a_record_tells_is_the_preprocessing_again(
+    stored, shape, options, resolve, network_input
+):
+    found = resolve(stored, *shape, **options)
+    source = from_arrays(stored, np.zeros(len(stored), int), source="data")
+    said = json.loads(json.dumps(found.to_dict()))
+    again = recorded_preprocessing(said, source, network_input(*shape), "audit.json")
+    assert again.to_dict() == found.to_dict()
+    assert (again.size, again.shape, again.as_stored) == (found.size, found.shape, found.as_stored)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"channels": "cmyk"}, "channels"),
+        ({"interpolation": "guess"}, "interpolation"),
+        ({"layout": "flat"}, "channels"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"shape": [3, 9, 9]}, "shape"),
+        ({"std": [0.0]}, "std"),
+        ({"mean": [1.0, 2.0]}, "mean"),
+        ({"mean": "x"}, "mean"),
+        ({"crop": {"size": [0, 8], "rounding": "down", "fill": [0]}}, ""),
+        ({"crop": {"size": [8, 8], "rounding": "down", "fill": [300]}}, "crop.fill"),
+        ({"resize": {"how": "exact", "size": [1 << 40, 8]}}, ""),
+    ],
+)
+def test_a_record_of_no_preprocessing_is_refused(changed, field, resolve, network_input):
+    stored = uint8(2, 10, 12, 3)
+    source = from_arrays(stored, np.zeros(2, int), source="data")
+    said = {**resolve(stored, "N", 3, 8, 8, preset="imagenet").to_dict(), **changed}
+    where = f"data.preprocessing.{field}" if field else "data.preprocessing"
+    with pytest.raises(DataError, match=rf"^audit\.json: the field '{where}"):
+        recorded_preprocessing(said, source, network_input("N", 3, 8, 8), "audit.json")
+
+
+def test_a_record_of_arrays_that_were_fed_as_stored_is_of_no_images(resolve, network_input):
+    floats = np.zeros((2, 1, 3, 5), np.float32)
+    said = resolve(floats, "N", 1, 3, 5).to_dict()
+    images = from_arrays(uint8(2, 3, 5), np.zeros(2, int), source="data")
+    with pytest.raises(DataError, match=r"data holds images, and audit\.json says otherwise"):
+        recorded_preprocessing(said, images, network_input("N", 1, 3, 5), "audit.json")

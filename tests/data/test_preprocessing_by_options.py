@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
+from analyzer.data import (
+    PreprocessOptions,
+    batches,
+    from_arrays,
+    recorded_preprocessing,
+    resolve_preprocessing,
+)
 from analyzer.errors import DataError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -231,5 +237,11 @@ def test_rare_steps_are_in_the_record_where_they_are_done(network_input):
     assert not {"pad", "invert", "antialias"} & plain.keys()
     options = PreprocessOptions(pad="square,9", invert=True, antialias=False)
     said = resolve_preprocessing(source, info, options).to_dict()
-    assert said["pad"] == {"pixels": "square", "fill": [9]}
+    assert said["pad"] == {"pixels": 0, "square": True, "fill": [9]}
     assert (said["invert"], said["antialias"]) == (True, False)
+    again = recorded_preprocessing(said, source, info, "audit.json")
+    assert again.to_dict() == said
+    for wrong in ({"fill": [300]}, {"pixels": -1}, {"square": 1}):
+        damaged = {**said, "pad": {**said["pad"], **wrong}}
+        with pytest.raises(DataError, match=r"data\.preprocessing\.pad"):
+            recorded_preprocessing(damaged, source, info, "audit.json")

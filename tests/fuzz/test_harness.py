@@ -29,7 +29,7 @@ ANY = Target("any", st.nothing())
         ({"code": 3, "err": 'File "/x/analyzer/files.py", line 3, in read\nKeyError: 1\n'},
          "exit 3: analyzer/files.py read KeyError"),
         ({"code": -11}, "exit -11"),
-        ({"killed": True, "code": -9}, "took more than 10 s"),
+        ({"killed": True, "code": -9}, "waited for more than 60 s"),
         ({"cpu_seconds": 11.0}, "took more than 10 s"),
         ({"bytes": BYTES + 1}, "took more than 2 GB"),
         ({"out": "\x1b[31m"}, "raw control character U+001B"),

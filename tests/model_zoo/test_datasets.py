@@ -3,7 +3,7 @@ import pytest
 
 from analyzer.errors import DataError
 from model_zoo import datasets
-from model_zoo.datasets import DATA_SETS, corrupt, corrupt_alike, likeness, stratified
+from model_zoo.datasets import DATA_SETS, colored, corrupt, corrupt_alike, likeness, stratified
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -95,3 +95,32 @@ def test_digits_splits_are_disjoint_and_complete():
 def test_fashion_mnist_missing_says_where_to_get_it(tmp_path):
     with pytest.raises(DataError, match="dataset-fashion-mnist"):
         DATA_SETS["fashion-mnist"].read(tmp_path / "nowhere")
+
+
+def test_a_drawing_in_color_stands_out_from_its_background():
+    ink = np.zeros((32, 32), np.uint8)
+    ink[8:24, 8:24] = 255
+    for seed in range(20):
+        image = colored(ink, np.random.default_rng(seed)).astype(float)
+        inner, around = (
+            image[12:20, 12:20].mean(axis=(0, 1)),
+            image[[5, 26], 8:24].mean(axis=(0, 1)),
+        )
+        assert np.linalg.norm(inner - around) > 50
+        np.testing.assert_array_equal(image, colored(ink, np.random.default_rng(seed)))
+
+
+def test_color_glyphs_are_the_capitals_each_in_its_own_colors(tmp_path):
+    labels = np.repeat(np.arange(100, dtype=np.uint8), 2)
+    ink = np.full((200, 32, 32), 255, np.uint8)
+    splits = {"images": ink, "labels": labels}
+    np.savez(
+        tmp_path / "glyphs.npz",
+        **{f"{s}_{k}": splits[k] for s in ("train", "test") for k in splits},
+    )
+    data_set = DATA_SETS["color-glyphs"]
+    train, test = data_set.read(tmp_path)
+    assert np.bincount(train.labels).tolist() == [2] * data_set.classes
+    assert train.images.shape == test.images.shape == (50, 32, 32, data_set.colors)
+    colors = np.concatenate([train.images, test.images]).mean(axis=(1, 2)).round()
+    assert len(np.unique(colors, axis=0)) == 100

@@ -16,12 +16,12 @@ def networks(torch):
 @pytest.mark.parametrize("population", POPULATIONS.values(), ids=POPULATIONS)
 def test_networks_score_every_class(networks, torch, population, batch_norm):
     recipe = replace(recipes(population)[0], batch_norm=batch_norm)
-    size = population.data_set.size
+    data_set = population.data_set
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(0)
         network = networks.build(population, recipe).eval()
-        scores = network(torch.rand(2, 1, size, size))
-    assert scores.shape == (2, population.data_set.classes)
+        scores = network(torch.rand(2, data_set.colors, data_set.size, data_set.size))
+    assert scores.shape == (2, data_set.classes)
     assert scores.isfinite().all()
     kinds = {type(module) for module in network.modules()}
     assert (torch.nn.BatchNorm2d in kinds) == batch_norm

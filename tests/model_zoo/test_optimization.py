@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from model_zoo import recipes, training
@@ -74,3 +75,12 @@ def test_adam_learns_too(optimization, tiny, train):
     with training.one_thread():
         fit = optimization.train_network(tiny, recipe, train)
     assert fit.train_accuracy > 0.6
+
+
+def test_gray_and_color_images_are_fed_with_their_channels_first(optimization):
+    gray = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    assert optimization.as_input(gray).shape == (2, 1, 3, 4)
+    color = np.stack([gray, gray + 100, gray + 200], axis=3)
+    fed = optimization.as_input(color)
+    assert fed.shape == (2, 3, 3, 4)
+    np.testing.assert_allclose(fed[:, 2].numpy(), (gray + 200) / 255, rtol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from analyzer import surgery
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import ModelError
 
 
@@ -108,35 +109,41 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
 
 
 @pytest.mark.parametrize(
-    ("nodes", "weights", "said"),
+    ("nodes", "weights", "said", "budget"),
     [
-        (looping("n"), {**YES, "n": np.array(10**8)}, "takes 100,000,000 turns"),
-        (looping(""), YES, "takes endlessly many turns"),
-        (nested(20), YES, "nests subgraphs 21 deep"),
-        (added(node("ConstantOfShape", ["big"], "made")), BIG, "1e\\+12 elements"),
-        (added(node("Expand", ["step", "big"], "made")), {**BIG, **RANGE}, "1e\\+12 elements"),
-        (added(node("Range", ["low", "high", "step"], "made")), RANGE, "1e\\+12 elements"),
+        (looping("n"), {**YES, "n": np.array(10**8)}, "takes 100,000,000 turns", "turns"),
+        (looping(""), YES, "takes endlessly many turns", "turns"),
+        (nested(20), YES, "nests subgraphs 21 deep", "levels"),
+        (added(node("ConstantOfShape", ["big"], "made")), BIG, "1e\\+12 elements", "elements"),
+        (added(node("Expand", ["step", "big"], "made")), BIG | RANGE, "1e\\+12", "elements"),
+        (added(node("Range", ["low", "high", "step"], "made")), RANGE, "1e\\+12", "elements"),
         (
             added(node("Pow", ["base", "two"], "n"), node("ConstantOfShape", ["n"], "made")),
             POWER,
             "1e\\+12 elements",
+            "elements",
         ),
-        ([node("Tile", ["r", "n"])], {"n": np.array([1, 1, 10**5, 10**5])}, "for one image \\(z"),
-        ([node("Sum", ["r"] * 3000)], {}, "a node with 3,000 inputs"),
+        (
+            [node("Tile", ["r", "n"])],
+            {"n": np.array([1, 1, 10**5, 10**5])},
+            "for one image \\(z",
+            "elements",
+        ),
+        ([node("Sum", ["r"] * 3000)], {}, "a node with 3,000 inputs", "inputs"),
     ],
 )
-def test_what_takes_too_much_is_refused(network, nodes, weights, said):
+def test_what_takes_too_much_is_refused(network, nodes, weights, said, budget):
     path = network(nodes, weights)
     with pytest.raises(ModelError, match=said) as refused:
         surgery.load_network(path)
-    assert "graph_budget" in str(refused.value)
-    assert "--graph-budget" in refused.value.for_command_line()
+    assert f"budget={budget}=" in str(refused.value)
+    assert f"pass --budget {budget}=" in refused.value.for_command_line()
 
 
 @pytest.mark.parametrize("count", [14, 40, 400])
 def test_functions_that_double_are_refused_unexpanded(network, count):
     nodes, functions = doubling(count)
-    with pytest.raises(ModelError, match=r"functions that add .* nodes where they are called"):
+    with pytest.raises(ModelError, match=r"functions that add .* nodes when called"):
         surgery.load_network(network(nodes, functions=functions))
 
 
@@ -177,12 +184,19 @@ def test_a_loop_of_few_turns_and_a_batch_of_some_pass(network):
 
 def test_the_budget_is_raised_and_dropped(network):
     path = network(looping("n"), {**YES, "n": np.array(20_000)})
-    with pytest.raises(ModelError, match="the limit is 10,000"):
+    with pytest.raises(ModelError, match=r"budget of 10,000 turns of loops.*budget=turns=20000"):
         surgery.load_network(path)
-    surgery.load_network(path, graph_budget=2)
-    surgery.load_network(path, graph_budget=None)
-    with pytest.raises(ModelError, match="the limit is 15,000"):
-        surgery.load_network(path, graph_budget=1.5)
+    for name, turns in (("turns", 20_000), ("turns", None), ("all", None)):
+        surgery.load_network(path, budgets=DEFAULT_BUDGETS.raised([(name, turns)]))
+    with pytest.raises(ModelError, match="budget of 15,000 turns"):
+        surgery.load_network(path, budgets=Budgets(turns=15_000))
+
+
+def test_names_in_braces_are_shown_as_they_are(network):
+    tile = node("Tile", ["r", "n"], "{0.a}{b}")
+    path = network([tile, node("Relu", ["{0.a}{b}"])], {"n": np.array([1, 1, 10**5, 10**5])})
+    with pytest.raises(ModelError, match=r"for one image \(\{0\.a\}\{b\}\)"):
+        surgery.load_network(path)
 
 
 @pytest.mark.parametrize("kind", ["Relu", "Identity", "Sigmoid"])

@@ -2,8 +2,9 @@
 
 A :class:`Case` is a command and the files that it finds. A :class:`Target` makes cases for one
 reader by a Hypothesis strategy. :func:`run_case` runs one, and :func:`fault_of` says what is wrong:
-an exit code other than 0, 1, 2 and 4, a traceback, raw control characters, more than 10 s or 2 GB,
-a file outside ``--out``, a file of the input changed, a connection.
+an exit code other than 0, 1, 2 and 4, a traceback, raw control characters, more than 10 s of
+processor time, a minute of waiting, more than 2 GB, a file outside ``--out``, a file of the input
+changed, a connection.
 
 In a case's arguments the result goes to names that begin with ``out``; nothing else in its folder
 may change.
@@ -45,7 +46,7 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 10  # of processor time, so that a busy machine makes no fault
 BYTES = 2 << 30  # of resident memory
-_PATIENCE = 6 * SECONDS  # of waiting
+_PATIENCE = 6 * SECONDS  # from start to end: for those that sleep or wait
 _CODES = (0, 1, 2, 4)
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # What a refused command may leave: to resume from; of a population, what is done and what failed.
@@ -140,8 +141,10 @@ def run_case(target: Target, case: Case) -> Outcome:
 def fault_of(outcome: Outcome) -> str | None:
     """What is wrong, in a line that is the same for the same fault; None if nothing is."""
     shown = outcome.out + outcome.err
-    if outcome.killed or outcome.cpu_seconds > SECONDS:
+    if outcome.cpu_seconds > SECONDS:
         return f"took more than {SECONDS} s"
+    if outcome.killed:
+        return f"waited for more than {_PATIENCE} s"
     if outcome.code not in _CODES or "Traceback (most recent" in shown:
         return f"exit {outcome.code}: {_last_of_traceback(outcome.err)}"
     if found := _RAW.search(shown):

@@ -37,6 +37,7 @@ class Row:
     site: str = ""  # operator, its tensor's shape without the batch, and how it was chosen
     units: str = ""
     cut: str = ""  # the operators that the mask sinks past
+    measures: str = ""  # of interpolation and neighbors: "both", or why not
     result: str = ""
     passed: bool = False
     exact: bool = False  # every count equal, or refused as it should be
@@ -56,11 +57,9 @@ def audited(place: Path, cell: Cell) -> Row:
 
 def _audited(place: Path, cell: Cell) -> Row:
     network = surgery.load_network(place / "network.onnx")
-    name = cell.site
+    opset, name = str(network.info.opset), cell.site
     if cell.hidden:
         name = [s.tensor for s in surgery.candidates(network) if s.channels == cell.hidden][-1]
-    site = surgery.find_site(network, name, at=cell.at, axis=cell.axis)
-    plan = surgery.outline_network(network, site)
     out = place / "audit"
     shutil.rmtree(out, ignore_errors=True)
     request = AuditRequest(
@@ -68,7 +67,23 @@ def _audited(place: Path, cell: Cell) -> Row:
         model=network.path, data=str(place / "data.npz"), out=out, site=name, at=cell.at,
         axis=cell.axis, device="cpu",
     )  # fmt: skip
-    run_audit(request)
+    record = run_audit(request)
+    missing = [one for one in ("interpolation", "neighbors") if one not in record.sections]
+    measures = ", ".join(f"no {one}: {record.unmeasured[one]}" for one in missing) or "both"
+    if record.site is None:
+        sentence = record.unmeasured["ablation"].replace(f"{place}/", "")
+        expected = bool(cell.refusal) and cell.refusal in sentence and not missing
+        return Row(
+            cell,
+            opset=opset,
+            site="none",
+            measures=measures,
+            result=f"pass: nothing is removed, for {sentence}",
+            passed=expected,
+            exact=expected,
+        )
+    site = surgery.find_site(network, name, at=cell.at, axis=cell.axis)
+    plan = surgery.outline_network(network, site)
     expected = cell.expected
     chosen = "default" if name is None else "--site"
     own = read_own(place)
@@ -85,12 +100,13 @@ def _audited(place: Path, cell: Cell) -> Row:
     shape = "×".join(str(d) for d in site.shape[1:])
     return Row(
         cell=cell,
-        opset=str(network.info.opset),
+        opset=opset,
         site=f"{site.operator} {shape} ({chosen})",
         units=str(site.channels),
         cut=", ".join(plan.passed) or "at the site",
+        measures=measures,
         result=result,
-        passed=passed,
+        passed=passed and not missing,
         exact=exact,
     )
 

@@ -50,7 +50,7 @@ class Cell:
     at: str = "activation"
     axis: int | None = None
     expected: str = ""  # operator of the site that the rule of DESIGN.md means
-    refusal: str = ""  # words of the sentence that the audit is to refuse it with
+    refusal: str = ""  # words of the sentence that the audit refuses it with, or the ablation
     every: int = 1  # the plain way is taken at every so many-th n
     note: str = ""
     failure: str = ""  # why there is no ONNX file

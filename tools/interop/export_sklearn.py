@@ -12,8 +12,9 @@ from sklearn.neural_network import MLPClassifier
 
 IMAGES = 60
 UNITS = (
-    "A perceptron has no convolution, so there is no default site. `onnx-gap inspect` lists its "
-    "hidden layers, and `--site` names one: hidden units are masked like channels."
+    "A perceptron has no convolution, so there is no default site, and nothing is removed: the "
+    "audit has interpolation and neighbors alone. `onnx-gap inspect` lists its hidden layers, and "
+    "`--site` names one: hidden units are masked like channels."
 )
 VERSION = f"skl2onnx {skl2onnx.__version__}"
 

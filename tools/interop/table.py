@@ -27,7 +27,10 @@ Where a framework has no hooks, the comparison is with the *plain way*: the mask
 in full by onnxruntime, once for every n.
 
 """
-_COLUMNS = ("network", "exporter", "opset", "site", "M", "the mask sinks past", "result")
+_COLUMNS = (
+    "network", "exporter", "opset", "site", "M", "the mask sinks past",
+    "interpolation, neighbors", "result",
+)  # fmt: skip
 
 
 def write_table(rows: list[Row], path: Path) -> None:
@@ -51,7 +54,8 @@ def write_table(rows: list[Row], path: Path) -> None:
 
 def _values(row: Row) -> tuple[str, ...]:
     return (
-        row.cell.network, row.cell.exporter, row.opset, row.site, row.units, row.cut, row.result,
+        row.cell.network, row.cell.exporter, row.opset, row.site, row.units, row.cut, row.measures,
+        row.result,
     )  # fmt: skip
 
 

@@ -19,13 +19,23 @@ from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
 
-__all__ = ["FOLDER", "MANIFEST", "FileStore", "open_folder", "open_manifest"]
+__all__ = [
+    "FOLDER",
+    "LONGEST_LINE",
+    "MANIFEST",
+    "PATH_KEYS",
+    "TABLES",
+    "FileStore",
+    "manifest_rows",
+    "open_folder",
+    "open_manifest",
+]
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-_PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
 _LABEL_KEYS = ("label", "class", "target", "class_index", "class_name", "label_name", "y")
 _SPLIT_KEYS = ("split", "half", "subset", "set")
-_LINE = 1 << 20  # characters; no row is longer
+LONGEST_LINE = 1 << 20  # characters; no row is longer
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -182,7 +192,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     values: list[str | int] = []
     splits: list[str | None] = []
     columns: tuple[str, str, str | None] | None = None
-    for line, row in _rows(path):
+    for line, row in manifest_rows(path):
         if excess := wanted.budgets.excess("samples", len(paths) + 1):
             raise DataError(f"The manifest {path} has more than {len(paths):,} rows, {excess}.")
         columns = columns or _columns(row, wanted.keys, path)
@@ -218,7 +228,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Line numbers and rows of a manifest."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -242,9 +252,11 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
     """The lines of a file; a hole of a terabyte is one."""
-    while line := file.readline(_LINE):
-        if len(line) == _LINE:
-            raise DataError(f"The manifest {path} has a line of {_LINE:,} characters or more.")
+    while line := file.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise DataError(
+                f"The manifest {path} has a line of {LONGEST_LINE:,} characters or more."
+            )
         yield line
 
 
@@ -253,7 +265,7 @@ def _columns(
 ) -> tuple[str, str, str | None]:
     """The names of the columns of paths, labels and splits; there may be none of the last."""
     return (
-        _column(row, keys and keys[0], _PATH_KEYS, "paths", path),
+        _column(row, keys and keys[0], PATH_KEYS, "paths", path),
         _column(row, keys and keys[1], _LABEL_KEYS, "labels", path),
         next((key for key in _SPLIT_KEYS if key in row), None),
     )
@@ -275,7 +287,7 @@ def _column(
 
 MANIFEST = Format(
     "a .csv or .jsonl manifest",
-    lambda path: path.is_file() and path.name.lower().endswith(_SUFFIXES),
+    lambda path: path.is_file() and path.name.lower().endswith(TABLES),
     open_manifest,
 )
 FOLDER = Format("a folder of class folders", Path.is_dir, open_folder)

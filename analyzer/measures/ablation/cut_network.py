@@ -21,7 +21,7 @@ from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.whole_network import in_precision
-from analyzer.records import Cut
+from analyzer.records import Cut, Site
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
@@ -282,13 +282,14 @@ class CheckedNetwork:
         return self.on_devices[0].cut
 
 
-def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
+def open_checked(job: Job, site: Site, images: np.ndarray) -> CheckedNetwork:
     """Cut the network, open it on every device, and check there that it is still the same.
 
     The surgery is checked in float32. Another precision is then held against that.
 
     Args:
         job: its scratch folder takes the files.
+        site: of the network.
         images: (B, …), on which the network is checked.
 
     Raises:
@@ -296,13 +297,11 @@ def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
         ModelError: the network cannot be cut, run, or converted; or a check fails.
     """
     request, subject = job.request, job.subject
-    in_float32 = _InFloat32(job, images)
+    in_float32 = _InFloat32(job, site, images)
     cut, rounded = in_float32.cut, request.precision != "float32"
     if request.precision == "fp16":
         converted = in_precision(subject.network, request.precision, job.scratch)
-        cut = surgery.cut_network(
-            converted, subject.site, converted.path.parent, output=request.output
-        )
+        cut = surgery.cut_network(converted, site, converted.path.parent, output=request.output)
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(request.device):
         network = _open(request, subject, cut, device, request.precision)
@@ -329,9 +328,9 @@ def open_checked(job: Job, images: np.ndarray) -> CheckedNetwork:
 class _InFloat32:
     """The network in float32, cut and whole, and the images to compare the two on."""
 
-    def __init__(self, job: Job, images: np.ndarray):
+    def __init__(self, job: Job, site: Site, images: np.ndarray):
         self._job, self._images = job, images
-        network, site, output = job.subject.network, job.subject.site, job.request.output
+        network, output = job.subject.network, job.request.output
         self.cut = surgery.cut_network(network, site, job.scratch, output=output)
         self._masked = job.scratch / "masked.onnx"
         surgery.write_masked(network, site, self._masked)

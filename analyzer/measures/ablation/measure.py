@@ -25,12 +25,13 @@ from analyzer.measures.ablation.features import (
 from analyzer.measures.ablation.result_files import (
     CURVES,
     SAMPLES,
+    class_accuracies,
     read_curves,
     read_samples,
     write_curves,
     write_samples,
 )
-from analyzer.measures.measure import Check, Job, Measure, ReportSection
+from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
 from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
@@ -73,19 +74,25 @@ class Ablation(Measure[AblationResult]):
         return True
 
     def measure(self, job: Job) -> AblationResult:
-        """Cut the network, check the cut, and run the sweep or what is left of it."""
+        """Cut the network, check the cut, and run the sweep or what is left of it.
+
+        Where there is no site, the network is run with nothing removed, and that is all.
+        """
         from analyzer import data, surgery
         from analyzer.measures import ablation
         from analyzer.measures.ablation.cut_network import open_checked
 
         request, subject = job.request, job.subject
+        site = subject.site
+        if site is None:
+            return _nothing_removed(job)
         saved = job.saved()
         samples = subject.samples(skip_bad=request.skip_bad)
         images = samples.spread(_CHECKED_IMAGES)
         if images is None:
             raise subject.nothing_read()
-        checked = open_checked(job, images)
-        classes, channels = checked.classes, subject.site.channels
+        checked = open_checked(job, site, images)
+        classes, channels = checked.classes, site.channels
         data.check_classes(subject.source, classes)
 
         shards = ablation.split_into_shards(samples, len(checked.on_devices))
@@ -136,7 +143,7 @@ class Ablation(Measure[AblationResult]):
             sweep_seconds=state.sweep_seconds,
             skipped=tuple(state.skipped.tolist()),
             warnings=(
-                *subject.site.warnings,
+                *site.warnings,
                 *checked.warnings,
                 *subject.source.warnings,
                 *subject.preprocessing.warnings,
@@ -149,11 +156,12 @@ class Ablation(Measure[AblationResult]):
 
     def read(self, folder: Path, record: AuditRecord) -> AblationResult:
         """What a finished audit counted, by its record and the files beside it."""
+        site = record.site
         return AblationResult(
-            curves=read_curves(folder),
+            curves=() if site is None else read_curves(folder),
             samples=read_samples(folder),
             classes=len(record.classes) + len(record.empty_classes),
-            cut=record.site.cut,
+            cut="" if site is None else site.cut,
             device=record.device.used,
             data_sha256=record.data.sha256,
             rows=record.rows,
@@ -165,33 +173,45 @@ class Ablation(Measure[AblationResult]):
         )
 
     def write(self, folder: Path, result: AblationResult) -> None:
-        """Write ``curves.npz`` and ``samples.npz``."""
-        write_curves(folder, result.curves)
-        write_samples(folder, result.samples, len(result.curves[0].order))
+        """Write ``curves.npz``, if units were removed, and ``samples.npz``."""
+        if result.curves:
+            write_curves(folder, result.curves)
+        channels = len(result.curves[0].order) if result.curves else 0
+        write_samples(folder, result.samples, channels)
 
     def fields(self, result: AblationResult, job: Job) -> dict[str, Any]:
         """Site, ζ, κ, classes and features."""
         site, class_name = job.subject.site, job.subject.source.class_name
         chance = job.request.chance_of(result.classes)
-        quantities = [class_quantities(curve, chance) for curve in result.curves]
-        zeta, kappa = network_quantities(quantities)
-        filled = {item.class_index for item in quantities}
+        fields: dict[str, Any]
+        if site is None:
+            classes = class_accuracies(result.samples, class_name)
+            fields = {"site": None, "zeta": None, "kappa": None, "features": {}}
+        else:
+            quantities = [class_quantities(curve, chance) for curve in result.curves]
+            zeta, kappa = network_quantities(quantities)
+            classes = tuple(
+                _class_record(item, class_name(item.class_index)) for item in quantities
+            )
+            fields = {
+                "site": SiteRecord(
+                    tensor=site.tensor,
+                    axis=site.axis,
+                    channels=site.channels,
+                    kind=site.kind,
+                    cut=result.cut,
+                    operator=site.operator,
+                ),
+                "zeta": zeta,
+                "kappa": kappa,
+                "features": compute_curve_features(result.curves, result.samples, chance),
+            }
+        filled = {item.index for item in classes}
         return {
-            "site": SiteRecord(
-                tensor=site.tensor,
-                axis=site.axis,
-                channels=site.channels,
-                kind=site.kind,
-                cut=result.cut,
-                operator=site.operator,
-            ),
+            **fields,
             "chance": chance,
             "accuracy": float(result.samples.correct.mean()),
-            "zeta": zeta,
-            "kappa": kappa,
-            "classes": tuple(
-                _class_record(item, class_name(item.class_index)) for item in quantities
-            ),
+            "classes": classes,
             "empty_classes": tuple(
                 EmptyClass(index=index, name=class_name(index))
                 for index in range(result.classes)
@@ -199,19 +219,23 @@ class Ablation(Measure[AblationResult]):
             ),
             "rows": result.rows,
             "tolerance": result.tolerance,
-            "features": compute_curve_features(result.curves, result.samples, chance),
         }
 
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
-        """ζ, κ and more of the same curves."""
+        """ζ, κ and more of the same curves; none without a site."""
+        if record.zeta is None or record.kappa is None:
+            return {}
         return {"zeta": record.zeta, "kappa": record.kappa, **record.features}
 
     def features_complete(self, record: AuditRecord) -> bool:
         """Whether no feature of the curves is missing, as in an audit of an earlier version."""
-        return set(CURVE_FEATURES) <= set(record.features)
+        return record.site is None or set(CURVE_FEATURES) <= set(record.features)
 
     def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
         """ζ and κ, and what units were ranked by if not by activity."""
+        if record.zeta is None or record.kappa is None:
+            yield "ablation", "left out: the network has no site, so there is no ζ and no κ"
+            return
         if record.rank != "l1":
             yield "ranking", f"units ranked by {record.rank}, not by activity as the method has it"
         yield "ζ", f"{record.zeta:.4f}"
@@ -223,11 +247,64 @@ class Ablation(Measure[AblationResult]):
 
         return ablation_checks(folder, record)
 
-    def report(self, folder: Path, record: AuditRecord) -> ReportSection:
-        """The curves, the scatter of the classes and their table."""
-        from analyzer.measures.ablation.report import report_section
+    def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+        """Run every sample, work out the unit orders, and count drawn cells and samples again."""
+        from analyzer.measures.ablation.recount import recount
 
-        return report_section(folder, record)
+        return recount(folder, record, job, draw)
+
+    def report(self, folder: Path, record: AuditRecord) -> ReportSection:
+        """The curves, the scatter of the classes and their table; without a site that alone."""
+        from analyzer.measures.ablation.report import class_table_section, report_section
+
+        return class_table_section() if record.site is None else report_section(folder, record)
+
+
+def _nothing_removed(job: Job) -> AblationResult:
+    """What the network names the samples, one run of each: all there is without a site."""
+    from analyzer import data, surgery
+    from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
+    from analyzer.measures.whole_network import predict_whole
+
+    request, subject = job.request, job.subject
+    seen: list[np.ndarray] = []
+    found = predict_whole(
+        subject.network,
+        subject.extra_inputs,
+        subject.samples(skip_bad=request.skip_bad),
+        request,
+        stage="network",
+        progress=job.progress,
+        look=lambda images, scores: seen.append(scores),
+    )
+    data.check_classes(subject.source, found.classes)
+    subject.first_reading.check(found.index, found.digests)
+    kind = surgery.find_answer(subject.network, request.output).kind
+    scores = np.concatenate(seen)
+    if kind == "labels":
+        scores = np.eye(found.classes, dtype=np.float32)[scores[:, 0].astype(np.int64)]
+    correct = found.named == found.label
+    return AblationResult(
+        curves=(),
+        samples=SampleCounts(
+            label=found.label,
+            correct=correct,
+            descending=correct.astype(np.int32),
+            ascending=correct.astype(np.int32),
+            index=found.index,
+            scores=sample_scores(keep_scores(scores, found.label), found.label, kind),
+        ),
+        classes=found.classes,
+        cut="",
+        device=found.device,
+        data_sha256=data.combine_digests(found.digests, found.label),
+        rows=RowsRecord(possible=0, run=0),
+        tolerance=None,
+        prefix_seconds=0.0,
+        sweep_seconds=0.0,
+        skipped=found.skipped,
+        warnings=(*subject.source.warnings, *subject.preprocessing.warnings),
+    )
 
 
 def _class_record(item: Any, name: str) -> ClassRecord:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit_record import AuditRecord, ClassRecord
+from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.result_files import CURVES, read_curves
@@ -20,6 +20,7 @@ __all__ = [
     "Point",
     "RankingWords",
     "ScatterFigure",
+    "class_table_section",
     "curve_figure",
     "report_section",
     "scatter_figure",
@@ -221,6 +222,15 @@ _WORDS = {
 }
 
 
+def class_table_section() -> ReportSection:
+    """The table of the classes, which is all that a network without a site shows."""
+    return ReportSection(
+        links=(("table", "Classes"),),
+        template=Path(__file__).parent / "class_table.html.jinja",
+        values={},
+    )
+
+
 def report_section(folder: Path, record: AuditRecord) -> ReportSection:
     """Compute what the section shows.
 
@@ -234,13 +244,13 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
         raise AuditFolderError(
             f"{CURVES} and audit.json name different classes; they are of two audits."
         )
-    if len(curves[0].order) != record.site.channels:
+    if len(curves[0].order) != record.channels:
         raise AuditFolderError(
-            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.site.channels}; "
+            f"{CURVES} has {len(curves[0].order)} channels, audit.json {record.channels}; "
             "they are of two audits."
         )
     _check_values(record)
-    groups = _chosen(record.classes)
+    groups = _chosen(record.classes, record.worst_first)
     return ReportSection(
         links=(("curves", "Curves"), ("classes", "Classes"), ("table", "Table")),
         template=Path(__file__).parent / "ablation.html.jinja",
@@ -251,7 +261,7 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
             "scatter": scatter_figure(
                 np.array([entry.zeta for entry in record.classes]),
                 np.array([entry.kappa for entry in record.classes]),
-                mean=(record.zeta, record.kappa),
+                mean=(quantity(record.zeta), quantity(record.kappa)),
                 titles=[f"{e.name}: ζ {e.zeta:.3f}, κ {e.kappa:.3f}" for e in record.classes],
                 marked=np.array([bool(entry.flags) for entry in record.classes]),
                 frame=_WIDE,
@@ -261,6 +271,8 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
                 for why, some in groups
             ),
             "notable": tuple((entry, why) for why, some in groups if why for entry in some),
+            "classes": record.worst_first,
+            "gaps": any(entry.gap is not None for entry in record.classes),
             "flagged": sum(bool(entry.flags) for entry in record.classes),
         },
     )
@@ -273,21 +285,26 @@ def _check_values(record: AuditRecord) -> None:
         AuditFolderError: the message names the first.
     """
     shares = [("accuracy", record.accuracy), ("zeta", record.zeta), ("kappa", record.kappa)]
-    removed = []
+    removed, gaps = [], []
     for number, entry in enumerate(record.classes):
         for name in ("accuracy", "zeta", "kappa"):
             shares.append((f"classes[{number}].{name}", getattr(entry, name)))
+        for name in ("gap", "gap_low", "gap_high"):
+            value = getattr(entry, name)
+            if value is not None:
+                gaps.append((f"classes[{number}].{name}", value))
         for name in ("n0", "n0_r"):
             removed.append((f"classes[{number}].{name}", getattr(entry, name)))
-    for values, most in (
-        ([*shares, ("chance", record.chance)], 1),
-        (removed, record.site.channels),
+    for values, least, most in (
+        ([*shares, ("chance", record.chance)], 0, 1),
+        (removed, 0, record.channels),
+        (gaps, -1, 1),
     ):
-        for name, value in values:
-            if not 0 <= value <= most:
+        for name, said in values:
+            if not least <= (value := quantity(said)) <= most:
                 raise AuditFolderError(
-                    f"audit.json: the field '{name}' must be from 0 to {most}, not {value:g}. "
-                    f"{RUN_AGAIN}"
+                    f"audit.json: the field '{name}' must be from {least} to {most}, not "
+                    f"{value:g}. {RUN_AGAIN}"
                 )
 
 
@@ -301,17 +318,20 @@ def words_for(rank: str) -> RankingWords:
     )
 
 
-def _chosen(classes: Sequence[ClassRecord]) -> list[tuple[str, list[ClassRecord]]]:
+def _chosen(
+    classes: Sequence[ClassRecord], worst_first: Sequence[ClassRecord]
+) -> list[tuple[str, list[ClassRecord]]]:
     """Which classes to draw, in groups with the reason; one group without when all fit."""
     if len(classes) <= _FEW:
         return [("", list(classes))]
-    by_zeta = sorted(classes, key=lambda entry: (-entry.zeta, entry.index))
-    by_kappa = sorted(classes, key=lambda entry: (entry.kappa, entry.index))
+    by_zeta = sorted(classes, key=lambda entry: (-quantity(entry.zeta), entry.index))
+    by_kappa = sorted(classes, key=lambda entry: (quantity(entry.kappa), entry.index))
     flagged = [entry for entry in by_zeta if entry.flags]
     groups: list[tuple[str, list[ClassRecord]]] = []
     taken: set[int] = set()
     for why, entries in (
         ("flagged", flagged),
+        ("largest gap", [one for one in worst_first if one.gap is not None]),
         ("highest ζ", by_zeta),
         ("lowest κ", by_kappa),
         ("lowest ζ", by_zeta[::-1]),
@@ -328,8 +348,8 @@ def _panel(entry: ClassRecord, curve: ClassCurves, chance: float) -> Panel:
         curve.descending / curve.samples,
         curve.ascending / curve.samples,
         chance=chance,
-        n0=entry.n0,
-        n0_r=entry.n0_r,
+        n0=quantity(entry.n0),
+        n0_r=quantity(entry.n0_r),
         frame=_PANEL,
     )
     return Panel(entry, figure)

@@ -1,12 +1,12 @@
 """``curves.npz`` and ``samples.npz``: written, read, and checked against each other."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit_record import AuditRecord
+from analyzer.audit_record import AuditRecord, ClassRecord
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
 from analyzer.measures.ablation.features import (
@@ -21,6 +21,7 @@ __all__ = [
     "CURVES",
     "SAMPLES",
     "ablation_checks",
+    "class_accuracies",
     "read_curves",
     "read_samples",
     "write_curves",
@@ -160,17 +161,68 @@ def ablation_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     Raises:
         AuditFolderError: one of the files is missing or damaged.
     """
-    curves, samples = read_curves(folder), read_samples(folder)
+    samples = read_samples(folder)
     score = read_arrays(folder / SAMPLES, ("score",))["score"]
+    if record.site is None:
+        yield _without_site(record, samples)
+        yield _score(samples, score, 0)
+        yield from _scores(samples)
+        return
+    curves = read_curves(folder)
     yield _classes(record, curves)
     yield _ends(curves)
     yield from _quantities(record, curves)
     yield _accuracy(record, curves)
     yield from _samples(record, curves, samples)
-    yield _score(samples, score, record.site.channels)
+    yield _score(samples, score, record.channels)
     yield from _scores(samples)
     yield _rows(record)
     yield _features(record, curves, samples)
+
+
+def class_accuracies(
+    samples: SampleCounts, class_name: Callable[[int], str]
+) -> tuple[ClassRecord, ...]:
+    """The records of the classes where nothing was removed, by index."""
+    return tuple(
+        ClassRecord(
+            index=int(index),
+            name=class_name(int(index)),
+            samples=int((samples.label == index).sum()),
+            accuracy=float(samples.correct[samples.label == index].mean()),
+            n0=None,
+            n0_r=None,
+            zeta=None,
+            kappa=None,
+            chance_reached=False,
+        )
+        for index in np.unique(samples.label)
+    )
+
+
+def _without_site(record: AuditRecord, samples: SampleCounts) -> Check:
+    """Accuracies against samples, and that nothing is said of units."""
+    names = record.class_names
+    found = class_accuracies(samples, lambda index: names.get(index, str(index)))
+    wrong = [
+        f"'{name}' is {value} in audit.json, which names no site."
+        for name, value in (("zeta", record.zeta), ("kappa", record.kappa))
+        if value is not None
+    ]
+    if record.classes != found:
+        wrong.append(f"The classes of audit.json are not those of {SAMPLES}.")
+    if not same(record.accuracy, float(samples.correct.mean())):
+        wrong.append(f"The accuracy of audit.json is not that of {SAMPLES}.")
+    if len(samples.label) != record.data.samples:
+        wrong.append(
+            f"{SAMPLES} has {len(samples.label)} samples, audit.json {record.data.samples}."
+        )
+    for name in ("descending", "ascending"):
+        if not np.array_equal(getattr(samples, name), samples.correct):
+            wrong.append(f"'{name}' in {SAMPLES} is not 'correct', and nothing was removed.")
+    if record.rows.possible or record.rows.run or record.features or record.tolerance:
+        wrong.append("audit.json tells of evaluations or features, and names no site.")
+    return check("classes", wrong, f"{len(found)} classes follow from {SAMPLES}; there is no site.")
 
 
 def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
@@ -183,8 +235,8 @@ def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
         if said.get(index) != found.get(index)
     ]
     channels = len(curves[0].order)
-    if channels != record.site.channels:
-        wrong.append(f"{CURVES} has {channels} channels, audit.json {record.site.channels}.")
+    if channels != record.channels:
+        wrong.append(f"{CURVES} has {channels} channels, audit.json {record.channels}.")
     total = sum(found.values())
     if total != record.data.samples:
         wrong.append(f"{CURVES} counts {total} samples, audit.json {record.data.samples}.")
@@ -278,7 +330,7 @@ def _samples(
     if len(samples.label) != known:
         wrong.append(f"{SAMPLES} has {len(samples.label)} samples, {CURVES} counts {known}.")
     yield check("samples", wrong, f"{SAMPLES} adds up to {CURVES} in every class.")
-    top = record.site.channels + 1
+    top = record.channels + 1
     outside = [
         f"'{name}' of sample {np.argmax(bad)} is not between 0 and M + 1 = {top}."
         for name in ("descending", "ascending")
@@ -318,7 +370,7 @@ def _scores(samples: SampleCounts) -> Iterator[Check]:
 
 def _rows(record: AuditRecord) -> Check:
     # METHOD's curves have M + 1 values of n in each of two orders.
-    possible = 2 * record.data.samples * (record.site.channels + 1)
+    possible = 2 * record.data.samples * (record.channels + 1)
     rows = record.rows
     wrong = []
     if rows.possible != possible:

@@ -27,7 +27,7 @@ from analyzer.measures.interpolation.mixing import (
     read_interpolation,
     response_curves,
 )
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.sample_images import class_weights
 from analyzer.measures.svg import Frame, path_through
 
@@ -209,6 +209,23 @@ class Interpolation(Measure[InterpolationResult]):
             right = f"hold and the response curves follow from the counts of {INTERPOLATION}."
             yield check(self.name, wrong, right)
 
+    measured_again = "Partners and the labels named on the way to them"
+
+    def differences(self, said: InterpolationResult, found: InterpolationResult) -> list[str]:
+        """Other partners, or other labels named."""
+        one, other = said.answers, found.answers
+        wrong = [
+            f"'{name}' in {INTERPOLATION} is not what data and seed give."
+            for name in ("measured", "same_asked", "other_asked")
+            if not np.array_equal(getattr(one, name), getattr(other, name))
+        ]
+        if not wrong:
+            named = ("same", "other", "third", "correct")
+            differs = [getattr(one, name) != getattr(other, name) for name in named]
+            differs = [part.reshape(len(part), -1).any(axis=1) for part in differs]
+            wrong += differing(np.any(differs, axis=0), f"What {INTERPOLATION} counts")
+        return wrong
+
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """The response curves."""
         if not self.measured(record):
@@ -279,10 +296,6 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _agree(one: float | None, other: float | None) -> bool:
-    return one is other if one is None or other is None else same(one, other)
-
-
 def _faults(
     said: InterpolationRecord, found: MixedAnswers, hold: np.ndarray, labels: np.ndarray
 ) -> list[str]:
@@ -319,7 +332,7 @@ def _faults(
     for name, value in _curve_fields(response_curves(found)).items():
         stated = getattr(said, name)
         one, other = (item if isinstance(item, tuple) else (item,) for item in (stated, value))
-        if len(one) != len(other) or not all(map(_agree, one, other)):
+        if len(one) != len(other) or not all(map(same, one, other)):
             wrong.append(f"'{name}' is {stated} in audit.json, {INTERPOLATION} gives {value}.")
     return wrong
 

@@ -9,7 +9,8 @@ Partners come from rings. The distinct contents of a class lie on a ring in a se
 their digests decide; the partners of a sample are the R/2 before and the R/2 after it, so x_½ of
 two neighbors on the ring is run once and counts for both, and samples that follow one another
 share the images that have to be read. The partner with another label is the next such one on a
-ring of all samples.
+ring of all samples. Samples that are said to show the same thing are no partners; on a ring they
+lie apart, as far as there are others to lie between.
 
 Sources: label-wise mixup (Natekar & Sharma 2020); perturbation response curves (Schiff et al.
 2021).
@@ -174,7 +175,8 @@ def plan_mixing(
     """Choose the samples to look at and their partners.
 
     Partners are chosen from all samples that were read, so the values of a sample do not depend
-    on the part. Samples of equal bytes and label are one content; equal bytes never are partners.
+    on the part. Samples of equal bytes and label are one content; equal bytes never are partners,
+    nor are samples of one group.
 
     Args:
         images: the samples.
@@ -198,6 +200,8 @@ def plan_mixing(
     keys = seeded_keys(digests, seed)
     ranks = content_ranks(digests, labels)
     order = order[np.lexsort((ranks[order], keys[order], labels[order]))]
+    if images.groups is not None:
+        order = order[_spread(images.things()[order], digests[order], labels[order])]
     number = content_numbers(digests[order], labels[order])
     first = np.diff(number, prepend=-1) != 0
     place, content = order[first], np.cumsum(first) - 1
@@ -206,12 +210,14 @@ def plan_mixing(
     content_of = np.full(len(labels), -1, np.int64)
     content_of[order] = content
     content_of[~part] = -1
-    label = labels[place]
+    label, thing = labels[place], images.things()[place]
     return MixingPlan(
         content_of=content_of,
         place=place,
         label=label,
-        partner=_partners(label, chosen, _others(digests[place], label, seed), partners),
+        partner=_partners(
+            label, thing, chosen, _others(digests[place], label, thing, seed), partners
+        ),
         weight=np.array(
             [1.0, *MIXING_WEIGHTS[:-1], *[MIXING_WEIGHTS[-1]] * (partners // 2), *MIXING_WEIGHTS]
         ),
@@ -219,35 +225,60 @@ def plan_mixing(
     )
 
 
+def _spread(thing: np.ndarray, digests: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """An order of samples, sorted by label, in which those of one thing do not lie together.
+
+    First comes one content of each thing, in the order given, then a second one of each that has
+    one, and so on.
+
+    Args:
+        thing: int64 (S,).
+        digests: uint8 (S, 32).
+        label: int64 (S,), ascending.
+    """
+    content = content_numbers(digests, label)
+    _, first = np.unique(content, return_index=True)  # in the order given: of its kind
+    contents = np.sort(first)
+    by_thing = contents[np.lexsort((contents, thing[contents], label[contents]))]
+    new = np.diff(label[by_thing], prepend=-1) != 0
+    new |= np.diff(thing[by_thing], prepend=-1) != 0
+    here = np.arange(len(by_thing))
+    within = np.empty(len(first), np.int64)  # of its thing, by content
+    within[content[by_thing]] = here - np.maximum.accumulate(np.where(new, here, 0))
+    return np.lexsort((np.arange(len(label)), within[content], label))
+
+
 def _partners(
-    label: np.ndarray, chosen: np.ndarray, other: np.ndarray, partners: int
+    label: np.ndarray, thing: np.ndarray, chosen: np.ndarray, other: np.ndarray, partners: int
 ) -> np.ndarray:
     """What each content (sorted by label) is mixed with, int32 (I, C), see MixingPlan."""
     here = np.arange(len(label))
     _, starts, sizes = np.unique(label, return_index=True, return_counts=True)
     start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
-    following = np.where(size > 1, start + (here - start + 1) % size, -1)
-    columns = [here, *[following] * (_CURVE - 1), *[other] * _CURVE]
-    columns = [np.where(chosen, column, -1) for column in columns]
+    following = np.full(len(label), -1)
     halves = []
     for shift in range(1, partners // 2 + 1):
+        for sign in (1, -1):  # the nearest one of another thing
+            to = start + (here - start + sign * shift) % size
+            following = np.where((following < 0) & (thing[to] != thing), to, following)
         to = start + (here - start + shift) % size
         # Across a ring of 2·shift the second half would meet the first once more.
         once = (2 * shift < size) | ((2 * shift == size) & (here - start < shift))
-        halves.append(np.where(once & (chosen | chosen[to]), to, -1))
+        halves.append(np.where(once & (thing[to] != thing) & (chosen | chosen[to]), to, -1))
+    columns = [here, *[following] * (_CURVE - 1), *[other] * _CURVE]
+    columns = [np.where(chosen, column, -1) for column in columns]
     columns[_CURVE:_CURVE] = halves
     return np.stack(columns, axis=1).astype(np.int32)
 
 
-def _others(digests: np.ndarray, label: np.ndarray, seed: int) -> np.ndarray:
-    """For each content the next on a ring of all that has another label and other bytes.
+def _others(digests: np.ndarray, label: np.ndarray, thing: np.ndarray, seed: int) -> np.ndarray:
+    """For each content the next on a ring of all that has another label and shows another thing.
 
     int64 (I,); −1 where there is none.
     """
     count = len(label)
     order = np.lexsort((content_ranks(digests, label), seeded_keys(digests, seed, _OTHERS)))
-    bytes_ = content_numbers(digests)[order]
-    label = label[order]
+    thing, label = thing[order], label[order]
     twice = np.concatenate([label, label])
     ends = np.append(np.flatnonzero(twice[1:] != twice[:-1]) + 1, 2 * count)
     if len(ends) == 1:
@@ -262,7 +293,7 @@ def _others(digests: np.ndarray, label: np.ndarray, seed: int) -> np.ndarray:
         # A whole round without success: there is nothing but copies of it.
         within = position - open_ < count
         open_, position = open_[within], position[within]
-        fits = bytes_[position % count] != bytes_[open_]
+        fits = thing[position % count] != thing[open_]
         found[open_[fits]] = position[fits] % count
         open_, position = open_[~fits], position[~fits] + 1
         own = label[open_] == label[position % count]

@@ -17,7 +17,7 @@ from analyzer.measures.margins.distances import (
     margin_column,
     normalized_margins,
 )
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.records import MarginGraph
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
 
 MARGINS = "margins.npz"
+_CLOSE = 1e-2  # gradients round more than what they are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,24 @@ class Margins(Measure[MarginsResult]):
             right = f"The five numbers of {len(said.layers)} layers follow from {MARGINS}."
             faults = _faults(said, _read_distances(folder), record.data.samples)
             yield check(self.name, faults, right)
+
+    measured_again = "Layers, distances and total variations"
+
+    def differences(self, said: MarginsResult, found: MarginsResult) -> list[str]:
+        """Other layers, or other distances."""
+        layers = [
+            [(layer.tensor, layer.operator, layer.size) for layer in one.record.layers]
+            for one in (said, found)
+        ]
+        if layers[0] != layers[1] or said.distances.shape != found.distances.shape:
+            return ["The layers of 'margins' in audit.json are not those of the network."]
+        wrong = []
+        stated = np.array([layer.total_variation for layer in said.record.layers])
+        for there, values in ((MARGINS, said.total_variation), ("audit.json", stated)):
+            if not np.allclose(values, found.total_variation, rtol=_CLOSE):
+                wrong.append(f"'total_variation' in {there} is not that of the network.")
+        near = np.isclose(said.distances, found.distances, rtol=_CLOSE, atol=_CLOSE)
+        return wrong + differing(~near.all(axis=1), f"'distance' in {MARGINS}")
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """A table of the layers."""

@@ -1,15 +1,10 @@
-from .label_conflicts import (
-    ConflictPair,
-    Conflicts,
-    ConflictsRecord,
-    find_conflicts,
-)
 from .measure import (
     NEIGHBORS_FILE,
     NeighborLayerRecord,
     Neighbors,
     NeighborsRecord,
     NeighborsResult,
+    TwinsRecord,
     read_votes,
 )
 from .nearest import (
@@ -21,12 +16,20 @@ from .nearest import (
     choose_part,
     count_sketch,
     count_votes,
-    label_support,
     measure_neighbors,
     nearest_neighbors,
     neighbors_features,
     read_neighbors,
     unit_vectors,
+)
+from .twins import (
+    ConflictPair,
+    Conflicts,
+    ConflictsRecord,
+    find_conflicts,
+    find_twins,
+    gray_pictures,
+    picture_distances,
 )
 
 __all__ = [
@@ -43,14 +46,17 @@ __all__ = [
     "Neighbors",
     "NeighborsRecord",
     "NeighborsResult",
+    "TwinsRecord",
     "choose_part",
     "count_sketch",
     "count_votes",
     "find_conflicts",
-    "label_support",
+    "find_twins",
+    "gray_pictures",
     "measure_neighbors",
     "nearest_neighbors",
     "neighbors_features",
+    "picture_distances",
     "read_neighbors",
     "read_votes",
     "unit_vectors",

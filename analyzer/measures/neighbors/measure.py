@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,7 @@ from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
-from analyzer.measures.neighbors.label_conflicts import (
-    ConflictsRecord,
-    conflict_faults,
-    conflicts_record,
-    find_conflicts,
-)
+from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.neighbors.nearest import (
     LAYERS,
     NEIGHBORS_FEATURES,
@@ -31,6 +25,12 @@ from analyzer.measures.neighbors.nearest import (
     measure_neighbors,
     neighbors_features,
     read_neighbors,
+)
+from analyzer.measures.neighbors.twins import (
+    ConflictsRecord,
+    conflict_faults,
+    conflicts_record,
+    find_conflicts,
 )
 from analyzer.measures.sample_images import SampleImages, class_weights
 
@@ -43,11 +43,13 @@ __all__ = [
     "Neighbors",
     "NeighborsRecord",
     "NeighborsResult",
+    "TwinsRecord",
     "read_votes",
 ]
 
 NEIGHBORS_FILE = "neighbors.npz"
 _CHECKPOINT_SECONDS = 5.0
+_MANY_TWINS = 0.01  # of the samples, from which a warning says so
 _CLOSE = 1e-3  # similarities are sorted as rounded to a millionth, which is that of a distance
 _KEPT = {"nearest": "two_thirds", "nearest_images": "images"}  # arrays by layer
 _WORDS = {
@@ -71,6 +73,17 @@ class NeighborLayerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TwinsRecord:
+    """Samples that look as if they showed the same thing as another one, though bytes differ."""
+
+    kept: bool  # they may be neighbors, because somebody asked for it
+    samples: int  # that have a twin, of those that were looked at
+    share: float  # of those that were looked at
+    things: int  # that they show
+    grouped: int  # samples that were said to be of a group
+
+
+@dataclass(frozen=True, slots=True)
 class NeighborsRecord:
     """The section ``neighbors`` of ``audit.json``."""
 
@@ -79,6 +92,7 @@ class NeighborsRecord:
     samples: int  # that were looked at, and looked for
     seconds: float
     conflicts: ConflictsRecord = field(default_factory=lambda: ConflictsRecord(0, 0, ()))
+    twins: TwinsRecord | None = None  # null in audits of earlier versions, which knew none
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +128,12 @@ class Neighbors(Measure[NeighborsResult]):
         return replace(request, neighbor_samples=record.settings["neighbor_samples"])
 
     def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
-        """Whether the record tells of as many samples, or why they cannot be measured."""
-        return (self.measured(record) or self.name in record.unmeasured) and record.settings[
-            "neighbor_samples"
-        ] == request.neighbor_samples
+        """Whether the record tells of as many samples and of twins, or why they are unknown."""
+        known = self.measured(record) and record.sections[self.name].twins is not None
+        return (known or self.name in record.unmeasured) and all(
+            record.settings.get(name) == getattr(request, name)
+            for name in ("neighbor_samples", "keep_twins")
+        )
 
     def measure(self, job: Job) -> NeighborsResult:
         """Gather the activations and search them, or what is left of them."""
@@ -148,6 +164,8 @@ class Neighbors(Measure[NeighborsResult]):
             images,
             part,
             state,
+            keep_twins=request.keep_twins,
+            size=job.subject.preprocessing.size,
             device=device,
             threads=request.threads,
             save=lambda state: job.save({"part": np.array(part_digest), **state.arrays()}),
@@ -184,6 +202,9 @@ class Neighbors(Measure[NeighborsResult]):
                 "nearest_images": votes.nearest_images.astype(np.int32),
                 "distance_images": votes.distance_images.astype(np.float32),
                 "content": votes.content.astype(np.int32),
+                "group": votes.group.astype(np.int32),
+                "twins": votes.twins.astype(np.int32),
+                "twin_distance": votes.twin_distance.astype(np.float32),
             },
         )
 
@@ -208,6 +229,7 @@ class Neighbors(Measure[NeighborsResult]):
                 sample_name=lambda index: str(source.names[index]),
                 class_name=source.class_name,
             ),
+            twins=_twins_record(result.votes, job.request.keep_twins),
         )
         return {"sections": {self.name: record}}
 
@@ -243,6 +265,22 @@ class Neighbors(Measure[NeighborsResult]):
                     f"{last:.1%} at the last activation",
                 )
 
+    def warnings(self, record: AuditRecord) -> Iterator[str]:
+        """That many samples have a twin."""
+        twins = record.sections[self.name].twins if self.measured(record) else None
+        if twins is not None and twins.share >= _MANY_TWINS:
+            said = (
+                f"{twins.samples:,} of the samples that neighbors were looked for of "
+                f"({twins.share:.1%}) look as if they showed the same thing as another one"
+            )
+            if twins.kept:
+                yield f"{said}, and may be neighbors: if they are copies, too few are outvoted"
+            else:
+                yield (
+                    f"{said}, and are no neighbors of each other; other copies may be left: "
+                    "--groups says which samples belong together"
+                )
+
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Whether votes are within bounds, and the errors follow from them."""
         if self.measured(record):
@@ -257,6 +295,30 @@ class Neighbors(Measure[NeighborsResult]):
             right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
             yield check(self.name, wrong, right)
 
+    measured_again = "Layers, neighbors and their votes"
+
+    def differences(self, said: NeighborsResult, found: NeighborsResult) -> list[str]:
+        """Other layers, or other neighbors."""
+        one, other, wrong = said.votes, found.votes, []
+        if said.layers != found.layers:
+            wrong.append("The layers of 'neighbors' in audit.json are not those of the network.")
+        wrong += [
+            f"'{name}' in {NEIGHBORS_FILE} is not what the data give."
+            for name in ("measured", "content")
+            if not np.array_equal(getattr(one, name), getattr(other, name))
+        ]
+        if wrong:
+            return wrong
+        for name in ("nearest", "nearest_images"):
+            sets = np.sort(getattr(one, name)), np.sort(getattr(other, name))
+            wrong += differing((sets[0] != sets[1]).any(axis=1), f"'{name}' in {NEIGHBORS_FILE}")
+        near = np.isclose(one.agreement, other.agreement, atol=_CLOSE, equal_nan=True)
+        votes = ~near | (one.majority != other.majority)
+        wrong += differing(votes.any(axis=0), f"What {NEIGHBORS_FILE} says of the votes")
+        near = np.isclose(one.distance_images, other.distance_images, atol=_CLOSE, equal_nan=True)
+        wrong += differing(~near.all(axis=1), f"'distance_images' in {NEIGHBORS_FILE}")
+        return wrong
+
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """A table of the errors by depth."""
         if not self.measured(record):
@@ -267,6 +329,7 @@ class Neighbors(Measure[NeighborsResult]):
             template=Path(__file__).parent / "neighbors.html.jinja",
             values={
                 "neighbors": said,
+                "twins": said.twins,
                 "rows": tuple((_WORDS.get(one.name, one.name), one) for one in said.layers),
                 "trusted": any(one.trusted_error is not None for one in said.layers),
             },
@@ -280,8 +343,8 @@ def read_votes(folder: Path) -> NeighborVotes:
         AuditFolderError: ``neighbors.npz`` is missing, damaged or holds something else.
     """
     path = folder / NEIGHBORS_FILE
-    names = ("agreement", "majority", "nearest", "measured", "weight")
-    arrays = read_arrays(path, (*names, "nearest_images", "distance_images", "content"))
+    wanted_by_name = tuple(one.name for one in fields(NeighborVotes))
+    arrays = read_arrays(path, wanted_by_name)
     samples = arrays["measured"].shape[:1]
     near = (*samples, *arrays["nearest"].shape[1:2])
     wanted = {
@@ -293,6 +356,9 @@ def read_votes(folder: Path) -> NeighborVotes:
         "nearest_images": (np.int32, near),
         "distance_images": (np.float32, near),
         "content": (np.int32, samples),
+        "group": (np.int32, samples),
+        "twins": (np.int32, (len(arrays["twins"]), 2)),
+        "twin_distance": (np.float32, arrays["twins"].shape[:1]),
     }
     for name, (dtype, shape) in wanted.items():
         if arrays[name].dtype != dtype or arrays[name].shape != shape:
@@ -309,6 +375,22 @@ def read_votes(folder: Path) -> NeighborVotes:
         nearest_images=arrays["nearest_images"].astype(np.int64),
         distance_images=arrays["distance_images"].astype(np.float64),
         content=arrays["content"].astype(np.int64),
+        group=arrays["group"].astype(np.int64),
+        twins=arrays["twins"].astype(np.int64),
+        twin_distance=arrays["twin_distance"].astype(np.float64),
+    )
+
+
+def _twins_record(votes: NeighborVotes, kept: bool) -> TwinsRecord:
+    """What ``audit.json`` says of twins."""
+    have_one = np.unique(votes.twins)
+    looked_at = int(votes.measured.sum())
+    return TwinsRecord(
+        kept=kept,
+        samples=len(have_one),
+        share=len(have_one) / looked_at if looked_at else 0.0,
+        things=len(np.unique(votes.things()[have_one])),
+        grouped=int((votes.group >= 0).sum()),
     )
 
 
@@ -329,15 +411,21 @@ def _taken(votes: NeighborVotes, images: SampleImages) -> NeighborVotes:
         nearest_images=placed(votes.nearest_images),
         distance_images=votes.distance_images[read],
         content=votes.content[read],
+        group=votes.group[read],
+        twins=place[votes.twins],
+        twin_distance=votes.twin_distance,
     )
 
 
-def _near_each_other(nearest: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Whether each is −1 or another sample that was looked at, of one that was, bool (S, k)."""
+def _near_each_other(nearest: np.ndarray, measured: np.ndarray, things: np.ndarray) -> np.ndarray:
+    """Whether each is −1 or another sample that was looked at, of one that was, bool (S, k).
+
+    Another one shows another thing.
+    """
     within = (nearest >= -1) & (nearest < len(measured))
-    looked_at = measured[:, None] & measured[np.clip(nearest, 0, len(measured) - 1)]
-    other = nearest != np.arange(len(measured))[:, None]
-    return within & ((nearest < 0) | looked_at) & other
+    place = np.clip(nearest, 0, len(measured) - 1)
+    other = things[place] != things[:, None]
+    return within & ((nearest < 0) | (measured[:, None] & measured[place] & other))
 
 
 def _errors(
@@ -373,14 +461,29 @@ def _faults(
     kept = {array: getattr(votes, array) for array in _KEPT}
     none, distance = votes.nearest_images < 0, votes.distance_images
     contents = np.unique(votes.content[votes.content >= 0])
+    twins = votes.twins
+    if not ((twins >= 0) & (twins < len(measured))).all() or (votes.content < 0).any():
+        return [*wrong, f"'twins' or 'content' in {NEIGHBORS_FILE} is out of bounds."]
+    if said.twins is None:
+        return [*wrong, "'twins' of the neighbors is null in audit.json."]
+    things = votes.things(with_twins=not said.twins.kept)
     bounds = {
         "agreement": (np.isnan(votes.agreement) == alone)
         & (alone | ((votes.agreement >= 0) & (votes.agreement <= 1))),
         "majority": (alone | measured) & (alone | np.isin(votes.majority, labels)),
         "distance_images": (np.isnan(distance) == none) & (none | (distance >= 0)),
         "content": votes.content < len(contents),
+        "twins": (twins[:, 0] < twins[:, 1]) & measured[twins].all(axis=1),
+        "twin_distance": (votes.twin_distance >= 0) & (votes.twin_distance <= 2),
     }
-    bounds |= {array: _near_each_other(nearest, measured) for array, nearest in kept.items()}
+    bounds |= {name: _near_each_other(near, measured, things) for name, near in kept.items()}
+    found_twins = _twins_record(votes, said.twins.kept)
+    if replace(said.twins, share=found_twins.share) != found_twins or not same(
+        said.twins.share, found_twins.share
+    ):
+        wrong.append(
+            f"'twins' is {said.twins} in audit.json, {NEIGHBORS_FILE} gives {found_twins}."
+        )
     wrong += [
         f"'{name}' in {NEIGHBORS_FILE} is out of bounds {int((~within).sum())} times."
         for name, within in bounds.items()
@@ -405,9 +508,7 @@ def _faults(
     for layer, errors in zip(said.layers, _errors(votes, labels, hold), strict=True):
         for name, found in zip(("error", "trusted_error"), errors, strict=True):
             stated = getattr(layer, name)
-            if (stated is None) != (found is None) or (
-                stated is not None and found is not None and not same(stated, found)
-            ):
+            if not same(stated, found):
                 wrong.append(
                     f"'{name}' at {layer.name!r} is {stated} in audit.json, "
                     f"{NEIGHBORS_FILE} gives {found}."

@@ -5,6 +5,9 @@ it. By cosine similarity the k nearest other samples are found, exactly, at the 
 depths of the network. The share of samples that their neighbors outvote is a layer's leave-one-out
 error; over samples whose label holds under interpolation alone, its trusted error.
 
+Samples that show the same thing never are neighbors: those of the same bytes, those that are said
+to be of one group, and twins, which are recognised (:mod:`analyzer.measures.neighbors.twins`).
+
 Nothing depends on batch sizes, blocks or the order of the samples: similarities are computed in
 float64 where it matters, rounded to a millionth, and ties go by the samples' contents.
 
@@ -19,6 +22,12 @@ import numpy as np
 
 from analyzer import runtime
 from analyzer.errors import AuditFolderError, ModelError
+from analyzer.measures.neighbors.twins import (
+    PICTURE,
+    find_twins,
+    gray_pictures,
+    picture_distances,
+)
 from analyzer.measures.sample_images import (
     PartSize,
     SampleImages,
@@ -26,6 +35,8 @@ from analyzer.measures.sample_images import (
     class_weights,
     content_numbers,
     content_ranks,
+    joined_numbers,
+    pairs_of,
 )
 from analyzer.records import ActivationGraph, Progress
 from analyzer.runtime.batching import images_at_once, in_pieces, padded
@@ -39,7 +50,6 @@ __all__ = [
     "choose_part",
     "count_sketch",
     "count_votes",
-    "label_support",
     "measure_neighbors",
     "nearest_neighbors",
     "neighbors_features",
@@ -65,6 +75,7 @@ NEIGHBORS_FEATURES = {
 
 _KEPT = ("images", "two_thirds")  # layers whose neighbors are told by name
 _MOST = 20_000  # samples, unless told otherwise
+_REACH = 32  # of the search: neighbors beyond k stand in for twins
 _SEED = 0x6E65_6967  # of the count sketch, the same for every network
 _BLOCK = 256  # rows of the similarity matrix at once
 _COLUMNS = 4096  # of them at once, where they are computed in float64
@@ -82,16 +93,20 @@ class NeighborState:
     samples: int  # N
     vectors: list[np.ndarray] = field(default_factory=list)  # L of float32 (N, D_l), unit length
     at: int = 0  # samples that have their vectors
-    found: np.ndarray | None = None  # int32 (L, N, k): neighbors, nearest first; −1 for none
+    pictures: np.ndarray | None = None  # float32 (N, h, w), see :func:`gray_pictures`
+    found: np.ndarray | None = None  # int32 (L, N, 32): the nearest, in order; −1 for none
     searched: int = 0  # rows of ``found`` that are done, layer after layer
+    twins: np.ndarray | None = None  # int64 (P, 2): pairs of rows
+    chosen: np.ndarray | None = None  # int32 (L, N, k): neighbors, without twins; −1 for none
     seconds: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What :meth:`restored` takes."""
-        found = {} if self.found is None else {"found": self.found}
+        later = {name: getattr(self, name) for name in ("found", "twins", "chosen")}
         return {
             **{f"vectors_{i}": rows[: self.at] for i, rows in enumerate(self.vectors)},
-            **found,
+            **({} if self.pictures is None else {"pictures": self.pictures[: self.at]}),
+            **{name: array for name, array in later.items() if array is not None},
             "counts": np.array([self.samples, self.at, self.searched]),
             "seconds": np.array(self.seconds),
         }
@@ -112,13 +127,20 @@ class NeighborState:
         while (kept := arrays.get(f"vectors_{len(vectors)}")) is not None:
             vectors.append(np.zeros((samples, kept.shape[1]), np.float32))
             vectors[-1][:at] = kept
+        pictures = None
+        if (shown := arrays.get("pictures")) is not None:
+            pictures = np.zeros((samples, *shown.shape[1:]), np.float32)
+            pictures[:at] = shown
         found = arrays.get("found")
         return NeighborState(
             samples=samples,
             vectors=vectors,
             at=at,
+            pictures=pictures,
             found=None if found is None else found.copy(),
             searched=searched,
+            twins=arrays.get("twins"),
+            chosen=arrays.get("chosen"),
             seconds=float(arrays["seconds"]),
         )
 
@@ -135,6 +157,17 @@ class NeighborVotes:
     nearest_images: np.ndarray  # int64 (S, k): the same at the images
     distance_images: np.ndarray  # float64 (S, k): of their vectors of unit length; NaN for none
     content: np.ndarray  # int64 (S,): the same number where bytes are the same; −1 where unread
+    group: np.ndarray  # int64 (S,): the group that each is said to be of; −1 for none
+    twins: np.ndarray  # int64 (P, 2): places of two that show the same thing, the lower first
+    twin_distance: np.ndarray  # float64 (P,): of their pictures, 0 to 1.4
+
+    def things(self, *, with_twins: bool = True) -> np.ndarray:
+        """A number for each sample, the same for those that show the same thing, int64 (S,).
+
+        Of samples that were all read: those of the same bytes, of one group, and twins.
+        """
+        things = joined_numbers(self.content, pairs_of(self.group))
+        return joined_numbers(things, self.twins) if with_twins else things
 
     @property
     def two_thirds(self) -> np.ndarray:
@@ -156,7 +189,8 @@ def choose_part(
     """
     total = int(images.read.sum())
     if samples is None:
-        samples = min(total, _MOST, max(memory // (4 * SKETCH * len(LAYERS)), 1))
+        each = 4 * (SKETCH * len(LAYERS) + PICTURE**2)
+        samples = min(total, _MOST, max(memory // each, 1))
     if not samples:
         return np.empty(0, np.int64)
     count = total if samples == "all" else samples
@@ -171,6 +205,8 @@ def measure_neighbors(
     state: NeighborState,
     *,
     neighbors: int = NEIGHBORS,
+    keep_twins: bool = False,
+    size: tuple[int, int] | None = None,
     device: str = "auto",
     threads: int = 0,
     batch: int | None = None,
@@ -185,6 +221,8 @@ def measure_neighbors(
         images: the samples.
         part: int64 (N,), those that are looked at.
         neighbors: k.
+        keep_twins: let twins be neighbors.
+        size: height and width of images that the network takes as rows of numbers.
         device, threads: as for :func:`analyzer.runtime.open_session`.
         batch: images in one run of the network; by default what suits the device.
         save: called with the state every ``save_every`` seconds (less often where that takes
@@ -204,8 +242,8 @@ def measure_neighbors(
     tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
     total = len(part) * (1 + len(tensors))
     if len(part):
-        size = graph.batch or batch or _batch_size(images, part, session.device)
-        for chunk in images.batches(part[state.at :], size):
+        at_once = graph.batch or batch or _batch_size(images, part, session.device)
+        for chunk in images.batches(part[state.at :], at_once):
             began = time.perf_counter()
             found = _activations(session.run, graph, tensors, chunk)
             rows = slice(state.at, state.at + len(chunk))
@@ -214,27 +252,64 @@ def measure_neighbors(
                 if len(state.vectors) == number:
                     state.vectors.append(np.zeros((len(part), vectors.shape[1]), np.float32))
                 state.vectors[number][rows] = vectors
+            pictures = gray_pictures(chunk, size)
+            if state.pictures is None:
+                state.pictures = np.zeros((len(part), *pictures.shape[1:]), np.float32)
+            state.pictures[rows] = pictures
             state.at = rows.stop
             state.seconds += time.perf_counter() - began
             progress("neighbors", state.at, total)
             checkpoint(state)
     if state.found is None:
-        state.found = np.full((len(tensors), len(part), neighbors), -1, np.int32)
-    digests = images.digests[part]
-    contents, ranks = content_numbers(digests), content_ranks(digests, images.labels[part])
+        reach = max(neighbors, _REACH)
+        state.found = np.full((len(tensors), len(part), reach), -1, np.int32)
+    things, ranks = images.things()[part], content_ranks(images.digests[part], images.labels[part])
     while state.searched < len(part) * len(tensors):
         began = time.perf_counter()
         number, start = divmod(state.searched, len(part))
         rows = slice(start, min(start + _BLOCK, len(part)))
         state.found[number, rows] = nearest_neighbors(
-            state.vectors[number], contents, ranks, neighbors, rows
+            state.vectors[number],
+            things,
+            ranks,
+            state.found.shape[2],
+            np.arange(rows.start, rows.stop),
         )
         state.searched += rows.stop - start
         state.seconds += time.perf_counter() - began
         progress("neighbors", len(part) + state.searched, total)
         checkpoint(state)
+    if state.chosen is None:
+        began = time.perf_counter()
+        if state.pictures is None:
+            state.twins = np.empty((0, 2), np.int64)
+        else:
+            state.twins = find_twins(state.pictures, state.found, ranks)
+        if not keep_twins:
+            things = joined_numbers(things, state.twins)
+        state.chosen = _without_twins(state.found, state.vectors, things, ranks, neighbors)
+        state.seconds += time.perf_counter() - began
     save(state)
     return session.device
+
+
+def _without_twins(
+    found: np.ndarray, vectors: list[np.ndarray], things: np.ndarray, ranks: np.ndarray, count: int
+) -> np.ndarray:
+    """The nearest ``count`` at each layer that are of another thing, int32 (L, N, count).
+
+    Where twins leave too few of those that were found, the row is searched again.
+    """
+    apart = (found >= 0) & (things[found] != things[None, :, None])
+    first = np.argsort(~apart, axis=2, kind="stable")[:, :, :count]
+    kept = np.take_along_axis(apart, first, axis=2)
+    chosen = np.where(kept, np.take_along_axis(found, first, axis=2), -1).astype(np.int32)
+    short = ~kept.all(axis=2) & (found[:, :, -1] >= 0)
+    for number, rows in enumerate(map(np.flatnonzero, short)):
+        for start in range(0, len(rows), _BLOCK):
+            some = rows[start : start + _BLOCK]
+            chosen[number, some] = nearest_neighbors(vectors[number], things, ranks, count, some)
+    return chosen
 
 
 class _Checkpoint:
@@ -316,7 +391,7 @@ def count_sketch(values: np.ndarray) -> np.ndarray:
 
 
 def nearest_neighbors(
-    vectors: np.ndarray, contents: np.ndarray, ranks: np.ndarray, count: int, rows: slice
+    vectors: np.ndarray, contents: np.ndarray, ranks: np.ndarray, count: int, asked: np.ndarray
 ) -> np.ndarray:
     """The ``count`` nearest others of some rows by cosine similarity, int32 (B, count).
 
@@ -328,12 +403,11 @@ def nearest_neighbors(
         contents: int64 (N,); rows of the same number never are neighbors.
         ranks: int64 (N,), all different.
         count: k.
-        rows: which to find the neighbors of.
+        asked: int64 (B,), rows to find the neighbors of.
 
     Returns:
         Numbers of rows, nearest first; −1 where there are no others left.
     """
-    asked = np.arange(*rows.indices(len(vectors)))
     same = contents[asked, None] == contents
     near = vectors[asked] @ vectors.T  # (B, N)
     near[same] = -np.inf
@@ -400,19 +474,19 @@ def read_neighbors(
     state: NeighborState,
 ) -> NeighborVotes:
     """What the neighbors say of each sample, of a search that has been run to its end."""
-    if state.found is None or state.searched < state.found.shape[0] * len(part):
+    if state.chosen is None or state.twins is None:
         raise ValueError("the search for neighbors has not been run to its end")
     total, labels = len(images.labels), images.labels[part]
     measured = np.zeros(total, bool)
     measured[part] = True
     agreement = np.full((len(LAYERS), total), np.nan)
     majority = np.full((len(LAYERS), total), -1, np.int64)
-    nearest = {name: np.full((total, state.found.shape[2]), -1, np.int64) for name in _KEPT}
-    distance = np.full((total, state.found.shape[2]), np.nan)
+    nearest = {name: np.full((total, state.chosen.shape[2]), -1, np.int64) for name in _KEPT}
+    distance = np.full((total, state.chosen.shape[2]), np.nan)
     tensors = list(dict.fromkeys(layer.tensor for layer in graph.layers))
     for number, layer in enumerate(graph.layers):
         tensor = tensors.index(layer.tensor)
-        found = state.found[tensor]
+        found = state.chosen[tensor]
         agreement[number, part], majority[number, part] = count_votes(found, labels)
         if layer.name in _KEPT and len(part):
             nearest[layer.name][part] = np.where(found < 0, -1, part[found])
@@ -429,7 +503,18 @@ def read_neighbors(
         nearest_images=nearest["images"],
         distance_images=distance,
         content=content,
+        group=np.full(total, -1) if images.groups is None else images.groups,
+        twins=part[state.twins],
+        twin_distance=_apart(state),
     )
+
+
+def _apart(state: NeighborState) -> np.ndarray:
+    """How far apart the pictures of twins are, rounded to float32, float64 (P,)."""
+    if state.pictures is None or state.twins is None:
+        return np.empty(0)
+    apart = picture_distances(state.pictures, state.twins)
+    return apart.astype(np.float32).astype(np.float64)
 
 
 def _distances(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -476,19 +561,3 @@ def neighbors_features(
             errors = np.sort(found.weight[wrong[layer] & kept]).sum()
             values.append(float(errors / weight) if weight else float("nan"))
     return dict(zip(NEIGHBORS_FEATURES, values, strict=True))
-
-
-def label_support(hold: np.ndarray, majority: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What speaks for each sample's label: hold − ½·[the neighbors' majority is another].
-
-    Low where a label was memorised; from −½ to 1. NaN where hold or the neighbors are unknown.
-
-    Args:
-        hold: float (S,), NaN where a sample has no partner or was not looked at.
-        majority: int64 (S,), at two thirds of the depth; −1 where a sample has no neighbors.
-        labels: int64 (S,).
-
-    Returns:
-        float64 (S,).
-    """
-    return np.where(majority >= 0, hold - 0.5 * (majority != labels), np.nan)

@@ -11,7 +11,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
 from analyzer.measures.ablation.result_files import read_samples
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, same
+from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
@@ -216,6 +216,12 @@ class TestData(Measure[TestResult]):
             arrays = _read_arrays(folder)
             right = f"The measured gap {said.gap:.6g} follows from {TEST}."
             yield check(self.name, _faults(said, arrays, record.accuracy), right)
+
+    def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+        """Nothing: the test data are not among what a verification is given."""
+        if self.measured(record):
+            draw.omitted.append("The test data were not run again.")
+        yield from ()
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """The measured gap, and the confusions on training and test data."""

@@ -108,6 +108,31 @@ def test_of_larger_classes_the_partners_of_the_plan_count_as_in_plain_loops():
     assert (found.other_asked == 1).all()
 
 
+def test_samples_of_a_group_are_no_partners():
+    images, labels = made_up(150, seed=3)
+    random = np.random.default_rng(1)
+    groups = random.integers(-1, 12, 150)
+    groups[labels == 3] = 20  # a class that shows one thing alone
+    samples = opened(images, labels, groups=groups)
+    plan = plan_mixing(samples)
+    one, column = np.nonzero(plan.partner >= 0)
+    group, other = groups[plan.place[one]], groups[plan.place[plan.partner[one, column]]]
+    assert ((column == 0) | (group < 0) | (group != other)).all()
+    found = measured(samples, plan)
+    asked = found.same_asked
+    assert (asked[:, 0] > 0).tolist() == (asked[:, -1] > 0).tolist()
+    assert asked[:, -1].max() == 8
+    assert (asked[labels == 3] == 0).all()
+    assert np.median(asked[labels != 3, -1]) >= 7
+    order = random.permutation(150)
+    shuffled = opened(images[order], labels[order], groups=groups[order])
+    equal(measured(shuffled, plan_mixing(shuffled)), found, order)
+    without = plan_mixing(opened(images, labels))
+    nothing_said = plan_mixing(opened(images, labels, groups=np.full(150, -1)))
+    np.testing.assert_array_equal(nothing_said.partner, without.partner)
+    np.testing.assert_array_equal(nothing_said.place, without.place)
+
+
 def test_the_order_of_the_samples_changes_nothing():
     images, labels = made_up(150, seed=1)
     images[10:30], labels[10:20] = images[40:60], labels[40:50]  # copies, half of them relabelled

@@ -19,7 +19,6 @@ from analyzer.measures.neighbors.nearest import (
     NeighborVotes,
     choose_part,
     count_sketch,
-    label_support,
     measure_neighbors,
     nearest_neighbors,
     neighbors_features,
@@ -81,7 +80,9 @@ def search(vectors, count=10, contents=None, ranks=None, block=256):
     contents = np.arange(total) if contents is None else contents
     ranks = np.arange(total) if ranks is None else ranks
     parts = [
-        nearest_neighbors(vectors, contents, ranks, count, slice(start, min(start + block, total)))
+        nearest_neighbors(
+            vectors, contents, ranks, count, np.arange(start, min(start + block, total))
+        )
         for start in range(0, total, block)
     ]
     return np.concatenate(parts)
@@ -284,6 +285,46 @@ def test_the_same_bytes_never_count(graph):
     assert (np.sort(found.nearest[0:10]) == np.sort(found.nearest[20:30])).all()
 
 
+def copied(count=160, copies=40):
+    """Samples, copies of some of them that are a little brighter, and the places of both."""
+    images, labels = made_up(count)
+    images = np.concatenate([images, 1.05 * images[:copies] + 0.02])
+    return images, np.concatenate([labels, labels[:copies]]), np.arange(copies)
+
+
+def test_twins_are_no_neighbors_unless_they_are_kept(graph):
+    images, labels, first = copied()
+    samples = opened(images, labels)
+    found, kept = (measured(graph, samples, keep_twins=keep) for keep in (False, True))
+    np.testing.assert_array_equal(found.twins, np.stack([first, 160 + first], axis=1))
+    np.testing.assert_array_equal(kept.twins, found.twins)
+    assert (found.twin_distance < 1e-2).all()
+    for votes in (found, kept):
+        for near in (votes.nearest, votes.nearest_images):
+            beside = (near[first] == 160 + first[:, None]).any(axis=1)
+            assert beside.all() if votes is kept else not beside.any()
+    # Otherwise they are as if the twin were not there.
+    alone = measured(graph, opened(images[:160], labels[:160]))
+    for place in (first[0], first[-1]):
+        others = np.where(found.nearest[place] < 160, found.nearest[place], -1)
+        assert set(others[others >= 0]) <= set(alone.nearest[place])
+    order = np.random.default_rng(4).permutation(200)
+    equal(measured(graph, opened(images[order], labels[order])), found, order)
+
+
+def test_samples_of_a_group_are_no_neighbors_however_many_they_are(graph):
+    images, labels = made_up(120)
+    images[40:100] = images[40] + 0.01 * images[40:100]  # more than the search reaches
+    groups = np.full(120, -1)
+    groups[40:100], groups[[0, 7]] = 5, 2
+    found = measured(graph, opened(images, labels, groups=groups))
+    for place, near in enumerate(found.nearest):
+        assert (near >= 0).all()
+        assert groups[place] < 0 or (groups[near] != groups[place]).all()
+    assert found.group.tolist() == groups.tolist()
+    assert not np.isin(found.twins, np.arange(40, 100)).any()
+
+
 def test_of_few_samples_all_others_are_neighbors(graph):
     images, _ = made_up(4)
     found = measured(graph, opened(images, [0, 0, 1, 1]))
@@ -320,7 +361,7 @@ def test_a_part_is_told_in_samples_and_limited_by_default(graph):
     part = choose_part(samples, samples=50)
     assert np.ptp(np.bincount(labels[part])) <= 1
     assert len(part) == 50
-    assert len(choose_part(samples, memory=30 * 4 * SKETCH * 5)) == 30
+    assert len(choose_part(samples, memory=30 * 4 * SKETCH * 6)) == 30
     found = measured(graph, samples, part)
     np.testing.assert_array_equal(np.flatnonzero(found.measured), part)
     assert np.isin(found.nearest[part], part).all()
@@ -375,7 +416,8 @@ def test_features_by_hand():
         measured=np.ones(5, bool), agreement=np.zeros((5, 5)), majority=majority,
         nearest=np.zeros((5, 10), int), weight=np.array([1.0, 1, 2, 2, 2]),
         nearest_images=np.zeros((5, 10), int), distance_images=np.zeros((5, 10)),
-        content=np.arange(5),
+        content=np.arange(5), group=np.full(5, -1), twins=np.empty((0, 2), int),
+        twin_distance=np.empty(0),
     )  # fmt: skip
     hold = np.array([1.0, 0.5, 0.25, np.nan, 1.0])
     features = neighbors_features(found, labels, hold)
@@ -387,12 +429,6 @@ def test_features_by_hand():
     assert features["neighbors_error_last"] == 1
     assert features["neighbors_error_third_trusted"] == 1 / 2
     assert all(type(value) is float for value in features.values())
-
-
-def test_what_speaks_for_a_label():
-    hold = np.array([1.0, 0.25, 0.25, np.nan, 0.5])
-    found = label_support(hold, np.array([0, 1, 0, 0, -1]), np.array([0, 1, 1, 1, 1]))
-    np.testing.assert_array_equal(found, [1, 0.25, -0.25, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("network", ["vgg16-dynamo", "densenet121-older"])

@@ -1,0 +1,156 @@
+"""Groups: which samples show the same thing, as their owner says."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.data.formats.arrays import read_value
+from analyzer.data.formats.image_files import (
+    LONGEST_LINE,
+    PATH_KEYS,
+    TABLES,
+    manifest_rows,
+)
+from analyzer.data.source import Source
+from analyzer.errors import DataError, parameter
+
+__all__ = ["read_groups"]
+
+_GROUP = "group"
+
+
+def read_groups(
+    text: str,
+    source: Source,
+    *,
+    keys: tuple[str, str] | None = None,
+    budgets: Budgets = DEFAULT_BUDGETS,
+) -> np.ndarray:
+    """The group of each sample, int64 (S,): a number from 0 on, in the order of the samples.
+
+    −1 where the group of a sample is empty.
+
+    Args:
+        text: a file, or a column of the manifest that ``source`` comes from. A table (.csv, .tsv,
+            .jsonl) names each sample and its group; a .npy file or a text file holds a group for
+            each sample, in their order.
+        source: the samples.
+        keys: the manifest's columns of paths and labels, where they have other names than usual.
+        budgets: what a file may ask for.
+
+    Raises:
+        DataError: there is no such file or column, it cannot be read, or a sample has no group or
+            does not exist.
+    """
+    path = Path(text)
+    if path.is_file():
+        name = path.name.lower()
+        if name.endswith(TABLES):
+            return _numbered(_by_name(path, _table(path, None, None, budgets), source))
+        return _in_order(path, source, budgets)
+    manifest = Path(source.source.partition("#")[0])
+    if source.kind != "manifest":
+        raise DataError(
+            f"There is no file {text}, and {source.source} is no manifest that could have such a "
+            f"column. Name a file of groups with {parameter('groups')}."
+        )
+    groups = _table(manifest, keys and keys[0], text, budgets)
+    return _numbered([groups[name] for name in source.names])
+
+
+def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) -> dict[str, str]:
+    """What a table says of each name: in a column, or in that called group or else the last."""
+    found: dict[str, str] = {}
+    keys: tuple[str, str] | None = None
+    for line, row in manifest_rows(path):
+        if excess := budgets.excess("samples", len(found) + 1):
+            raise DataError(f"{path} has more than {len(found):,} rows, {excess}.")
+        keys = keys or _keys(row, names, column, path)
+        name, group = row.get(keys[0]), row.get(keys[1])
+        if not name:
+            raise DataError(f"Line {line} of {path} lacks {keys[0]!r}.")
+        said = "" if group is None else str(group)
+        if found.setdefault(str(name), said) != said:
+            raise DataError(
+                f"Line {line} of {path} puts {name} into the group {said!r}, an earlier one into "
+                f"{found[str(name)]!r}. Give each sample one group."
+            )
+    return found
+
+
+def _keys(
+    row: dict[str, object], names: str | None, column: str | None, path: Path
+) -> tuple[str, str]:
+    """The columns of names and groups."""
+    columns = [key for key in row if key is not None]
+    name = names or next((key for key in PATH_KEYS if key in row), columns[0])
+    others = [key for key in columns if key != name]
+    group = column or (_GROUP if _GROUP in others else others[-1] if others else "")
+    if group not in others:
+        raise DataError(
+            f"{path} has the columns {', '.join(map(repr, columns))}, none of them "
+            f"{column or _GROUP!r}. Name one, or a file of groups, with {parameter('groups')}."
+        )
+    return name, group
+
+
+def _by_name(path: Path, groups: dict[str, str], source: Source) -> list[str]:
+    names = list(source.names)
+    missing = [name for name in names if name not in groups]
+    if missing:
+        raise DataError(
+            f"{path} has no group for {len(missing):,} of the {len(names):,} samples of "
+            f"{source.source}, {missing[0]} among them. Give each a line; leave the group empty "
+            "where a sample has none."
+        )
+    unknown = set(groups).difference(names)
+    if unknown:
+        raise DataError(
+            f"{path} names {len(unknown):,} samples that {source.source} does not have, "
+            f"{min(unknown)} among them. Name samples as suspects.csv does, or remove these lines."
+        )
+    return [groups[name] for name in names]
+
+
+def _in_order(path: Path, source: Source, budgets: Budgets) -> np.ndarray:
+    if path.suffix.lower() == ".npy":
+        groups = read_value(str(path), budgets)
+        if groups.ndim != 1 or groups.dtype.kind not in "iu":
+            raise DataError(
+                f"{path} holds {groups.dtype} of shape {groups.shape}; a whole number for each "
+                "sample was expected."
+            )
+        groups = np.where(groups < 0, -1, np.unique(groups, return_inverse=True)[1])
+    else:
+        groups = _numbered(_lines(path, budgets))
+    if len(groups) != len(source):
+        raise DataError(
+            f"{path} has {len(groups):,} groups, {source.source} {len(source):,} samples. Give "
+            "each sample a line; leave it empty where a sample has no group."
+        )
+    return groups.astype(np.int64)
+
+
+def _lines(path: Path, budgets: Budgets) -> list[str]:
+    found: list[str] = []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(LONGEST_LINE):
+                if excess := budgets.excess("samples", len(found) + 1):
+                    raise DataError(f"{path} has more than {len(found):,} lines, {excess}.")
+                if len(line) == LONGEST_LINE:
+                    raise DataError(f"{path} has a line of {LONGEST_LINE:,} characters or more.")
+                found.append(line.strip())
+    except (OSError, ValueError) as error:
+        raise DataError(f"The groups in {path} cannot be read ({error}).") from error
+    return found
+
+
+def _numbered(groups: Iterable[str]) -> np.ndarray:
+    """Numbers in the order in which groups first come, −1 for an empty one."""
+    numbers: dict[str, int] = {}
+    return np.array(
+        [numbers.setdefault(group, len(numbers)) if group else -1 for group in groups], np.int64
+    )

@@ -1,0 +1,451 @@
+"""The ablation counted again in parts, from the network and the data, the plain way.
+
+The whole network with its mask in place, once for every sample and mask: nothing of what makes a
+sweep fast is used. Every sample is run with nothing removed, and every class has its unit order
+worked out again. Of the cells of the curves, a (class, order, n) each, some are drawn, and of the
+counts of samples as many as take about as long. Where rounding alone decides between two scores,
+either answer is right.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer import data, runtime, surgery
+from analyzer.audit_record import AuditRecord, SiteRecord
+from analyzer.errors import ModelError
+from analyzer.measures.ablation.cut_network import CutNetwork, open_network
+from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
+from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
+from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
+from analyzer.measures.measure import Check, Draw, Job, check
+from analyzer.measures.whole_network import in_precision
+from analyzer.records import ClassCurves, ExtraInput, SampleCounts, SampleScores
+from analyzer.runtime.batching import in_pieces, padded
+from analyzer.runtime.predictions import WholeNetwork, scores_of
+
+__all__ = ["recount"]
+
+_NEAR = {"float32": 1e-4, "tf32": 1e-2, "fp16": 1e-2}
+"""Two scores nearer than this, of their scale, may change places by rounding, by precision."""
+
+_ORDERS = ("descending", "ascending")
+_FEWEST_SAMPLES = 5  # whose counts are counted again, of those there are
+_UNRANKED = 1e-6  # of the greatest activity: where units differ by less, any order of them is right
+_LOGARITHM = 0.01  # that small ones may be off, whose network computes them from large ones
+
+
+def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+    """Hold what the audit folder says of the ablation against network and data.
+
+    Args:
+        folder, record, job, draw: as of :meth:`analyzer.measures.Measure.recount`.
+
+    Raises:
+        AnalyzerError: the network cannot be run, or the data cannot be read.
+    """
+    samples = read_samples(folder)
+    network = _Plain(job)
+    if record.site is not None and network.cut is not None:
+        yield _site(record.site, network.cut)
+    baseline = _Baseline(job, network)
+    yield from baseline.checks(record, samples)
+    if network.cut is None or not baseline.same_samples(samples):
+        return
+    curves = read_curves(folder)
+    yield baseline.order_check(curves)
+    if record.tolerance is not None:
+        draw.omitted.append(
+            "Cells of the curves and counts of samples were not counted again: the audit "
+            f"estimated them, to a tolerance of {record.tolerance.asked:g}."
+        )
+        return
+    counted = _Recount(job, network, curves, samples, draw)
+    yield counted.cells()
+    yield counted.samples()
+
+
+class _Plain:
+    """The masked network and the prefix of the cut one, in the precision of the audit.
+
+    Without a site it is the network as it stands, of no channels.
+    """
+
+    def __init__(self, job: Job):
+        request, subject = job.request, job.subject
+        self.near = _NEAR[request.precision]
+        network = in_precision(subject.network, request.precision, job.scratch)
+        # In files that are written the extra inputs are bound.
+        extra_inputs: Sequence[ExtraInput] = ()
+        if subject.site is None:
+            file = surgery.runnable_file(network, job.scratch)
+            extra_inputs = subject.extra_inputs if network is subject.network else ()
+        else:
+            file = job.scratch / "masked.onnx"
+            surgery.write_masked(network, subject.site, file)
+        self.whole = WholeNetwork(
+            file,
+            subject.network.info.inputs[0],
+            surgery.find_answer(network, request.output),
+            extra_inputs=tuple(extra_inputs),
+            custom_ops=request.custom_ops,
+        )
+        self.device, *_ = runtime.named_devices(request.device)
+        self._session = runtime.open_session(
+            file,
+            self.device,
+            threads=request.threads,
+            custom_ops=request.custom_ops,
+            tf32=request.precision == "tf32",
+        )
+        self.cut: CutNetwork | None = None
+        self.channels = 0
+        if subject.site is None:
+            return
+        folder = job.scratch if network is subject.network else network.path.parent
+        self.cut = open_network(
+            surgery.cut_network(network, subject.site, folder, output=request.output),
+            subject.network.info.inputs[0].name,
+            self.device,
+            threads=request.threads,
+            resident=False,
+            precision=request.precision,
+        )
+        self.channels = subject.site.channels
+
+    def at_once(self, image: np.ndarray) -> int:
+        """Images (…) in one run."""
+        fixed = self.whole.image.fixed_batch
+        return fixed or runtime.images_at_once(image.nbytes, self._session.device)
+
+    def scores(self, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Scores (B, K), or labels (B, 1), of images (B, …) under a mask each, float32 (B, M)."""
+        fixed = self.whole.image.fixed_batch
+
+        def run(piece: slice) -> np.ndarray:
+            feeds = self.whole.feeds(images[piece])
+            if self.cut is not None:
+                feeds[self.cut.cut.mask] = padded(masks[piece], fixed)
+            found = self._session.run(feeds, [self.whole.answer.output])[0]
+            count = len(images[piece])
+            return scores_of(found[:count], self.whole.answer.kind)
+
+        size = fixed or len(images)
+        return np.concatenate(list(in_pieces(len(images), size, run)))
+
+    def right(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether scores certainly name the labels, and whether they may, bool (B,) each."""
+        if self.whole.answer.kind == "labels":
+            named = scores[:, 0] == labels
+            return named, named
+        scores = np.nan_to_num(scores.astype(np.float64), nan=-np.inf)
+        everyone = np.arange(len(scores))
+        own, others = scores[everyone, labels], scores.copy()
+        others[everyone, labels] = -np.inf
+        best = others.max(axis=1)
+        sizes = np.where(np.isfinite(scores), np.abs(scores), 0)
+        slack = self.near * np.maximum(sizes.max(axis=1), np.finfo(np.float32).tiny)
+        with np.errstate(invalid="ignore"):  # two infinities: nobody knows
+            margin = own - best
+        return margin > slack, ~(margin < -slack)
+
+
+class _Baseline:
+    """Every sample with nothing removed: its scores, its digest, its units' activity by class."""
+
+    def __init__(self, job: Job, network: _Plain):
+        self._job, self._network = job, network
+        subject, request = job.subject, job.request
+        loaded = subject.samples(skip_bad=request.skip_bad)
+        first = loaded.spread(1)
+        if first is None:
+            raise subject.nothing_read()
+        label_of = dict(zip(loaded.indices.tolist(), loaded.labels.tolist(), strict=True))
+        self._activity: dict[int, np.ndarray] = {}
+        self.skipped: list[str] = []
+        parts: list[tuple[np.ndarray, ...]] = []
+        kept: list[BaselineScores] = []
+        size, done = network.at_once(first[0]), 0
+        for batch in loaded.load(loaded.indices, size):
+            done += size
+            self.skipped += [one.name for one in batch.skipped]
+            if not len(batch.indices):
+                continue
+            labels = np.array([label_of[index] for index in batch.indices.tolist()], np.int64)
+            ones = np.ones((len(labels), network.channels), np.float32)
+            scores = network.scores(batch.images, ones)
+            self._check_labels(labels, scores)
+            sure, possible = network.right(scores, labels)
+            if network.whole.answer.kind != "labels":
+                kept.append(keep_scores(scores, labels))
+            scale = np.abs(np.nan_to_num(scores.astype(np.float64))).max(axis=1)
+            lead = _lead(scores, labels)
+            parts.append((batch.indices, labels, batch.digests, sure, possible, scale, lead))
+            if network.cut is not None:
+                activity = network.cut.features(batch.images).activity.astype(np.float64)
+                for label in np.unique(labels):
+                    before = self._activity.get(int(label), 0.0)
+                    self._activity[int(label)] = before + activity[labels == label].sum(axis=0)
+            job.progress("network", min(done, len(loaded.indices)), len(loaded.indices))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        self.index, self.label, self.digests, self.sure, self.possible, *more = columns
+        self.scale, self.lead = more  # of the scores; of the best other one over the next
+        self.scores = self._sample_scores(kept)
+
+    def _check_labels(self, labels: np.ndarray, scores: np.ndarray) -> None:
+        if self._network.whole.answer.kind != "labels":
+            data.check_classes(self._job.subject.source, scores.shape[1])
+            if labels.max() >= scores.shape[1]:
+                raise ModelError(
+                    f"A sample has the label {labels.max()}, and the network {scores.shape[1]} "
+                    "classes: these are other data than were audited."
+                )
+
+    def _sample_scores(self, kept: Sequence[BaselineScores]) -> SampleScores | None:
+        if not kept:
+            return None
+        names = BaselineScores.__dataclass_fields__
+        joined = {name: np.concatenate([getattr(one, name) for one in kept]) for name in names}
+        return sample_scores(BaselineScores(**joined), self.label, self._network.whole.answer.kind)
+
+    def same_samples(self, said: SampleCounts) -> bool:
+        """Whether the samples are those of the audit, with the same labels."""
+        return np.array_equal(self.index, said.index) and np.array_equal(self.label, said.label)
+
+    def checks(self, record: AuditRecord, said: SampleCounts) -> Iterator[Check]:
+        """The data, and what is said of each sample with nothing removed."""
+        source = self._job.subject.source
+        wrong = []
+        found = data.combine_digests(self.digests, self.label)
+        if found != record.data.sha256:
+            wrong.append(f"The samples have SHA-256 {found}, the audit is of {record.data.sha256}.")
+        if not self.same_samples(said):
+            wrong.append(f"Places and labels of the samples are not those in {SAMPLES}.")
+        if len(source) != record.data.given:
+            wrong.append(f"There are {len(source)} samples, audit.json says {record.data.given}.")
+        told = [sentence.split(": ")[0] for sentence in record.skipped]
+        if told != [name.split(": ")[0] for name in self.skipped]:
+            wrong.append("Other samples cannot be read than audit.json says.")
+        yield check("data read again", wrong, f"{len(self.label)} samples are those audited.")
+        if not self.same_samples(said):
+            return
+        bad = (said.correct & ~self.possible) | (~said.correct & self.sure)
+        wrong = [
+            f"Sample {said.index[place]} is said to be {'' if said.correct[place] else 'not '}"
+            f"classified as its label in {SAMPLES}, and the network says otherwise."
+            for place in np.flatnonzero(bad)
+        ]
+        least, most = self.sure.mean(), self.possible.mean()
+        accuracy = f"{least:.6g}" if least == most else f"{least:.6g} to {most:.6g}"
+        yield check(
+            "samples run again",
+            [*wrong, *self._scores_wrong(said)],
+            f"All {len(self.label)} samples, with nothing removed: accuracy {accuracy}.",
+        )
+
+    def _scores_wrong(self, said: SampleCounts) -> Iterator[str]:
+        if self.scores is None:
+            return
+        slack = self._network.near * self.scale + 1e-6
+        stated, found = said.scores, self.scores
+        for name, bad in (
+            ("log_probability", _apart(stated.log_probability, found.log_probability, slack)),
+            ("margin", _apart(stated.margin, found.margin, slack)),
+            ("other", (stated.other != found.other) & (self.lead > slack)),
+        ):
+            for place in np.flatnonzero(bad):
+                yield (
+                    f"'{name}' of sample {said.index[place]} is "
+                    f"{getattr(said.scores, name)[place]:.6g} in {SAMPLES}, the network gives "
+                    f"{getattr(self.scores, name)[place]:.6g}."
+                )
+
+    def order_check(self, curves: Sequence[ClassCurves]) -> Check:
+        """Whether the units of each class are in the order of what they are ranked by."""
+        request, near = self._job.request, self._network.near
+        classes = np.array([curve.class_index for curve in curves])
+        mean = np.stack([self._activity[c] / (self.label == c).sum() for c in classes.tolist()])
+        ranking = Ranking(request.rank, request.seed)
+        wrong = []
+        drawn = ranking.orders(mean, classes) if request.rank == "random" else None
+        ranked = class_selectivity(mean) if ranking.compares_classes else mean
+        for place, curve in enumerate(curves):
+            if drawn is not None:
+                agrees = np.array_equal(drawn[place], curve.order)
+            else:
+                values = ranked[place][curve.order]
+                lowest = np.minimum.accumulate(values)
+                size = np.abs(values) if not ranking.compares_classes else 1.0
+                slack = near * size + _UNRANKED * np.abs(ranked[place]).max()
+                agrees = bool((values <= lowest + slack).all())
+            if not agrees:
+                wrong.append(
+                    f"The units of class {curve.class_index} are not in the order of "
+                    f"{request.rank} in {CURVES}."
+                )
+        return check("order worked out again", wrong, f"The unit order of {len(curves)} classes.")
+
+
+def _site(said: SiteRecord, network: CutNetwork) -> Check:
+    cut = network.cut.tensor
+    wrong = [f"site.cut is {said.cut!r} in audit.json, the network is cut at {cut!r}."]
+    return check("cut", wrong if said.cut != cut else [], f"The network is cut at {cut!r}.")
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """Counts that are certain, and counts that are possible."""
+
+    least: np.ndarray
+    most: np.ndarray
+
+
+@dataclass
+class _Recount:
+    """Cells of the curves, and counts of samples, by one run of the whole network each."""
+
+    job: Job
+    network: _Plain
+    curves: Sequence[ClassCurves]
+    said: SampleCounts
+    draw: Draw
+    _per_sample: dict[str, _Bounds] = field(default_factory=dict)
+    _complete: bool = False
+    _evaluations: int = 0  # that the cells took
+
+    def cells(self) -> Check:
+        """Draw cells, count them again, and compare."""
+        steps = self.network.channels + 1
+        shape = (len(self.curves), len(_ORDERS), steps)
+        drawn = self.draw.draw_cells(int(np.prod(shape)))
+        place, order, n = np.unravel_index(drawn, shape)
+        self._complete = len(drawn) == int(np.prod(shape))
+        count = len(self.said.label)
+        self._per_sample = {
+            name: _Bounds(np.zeros(count, np.int64), np.zeros(count, np.int64)) for name in _ORDERS
+        }
+        wrong, done = [], 0
+        for number, curve in enumerate(self.curves):
+            mine = place == number
+            if not mine.any():
+                continue
+            masks = self._masks(curve, order[mine], n[mine])
+            bounds = self._count(curve, masks, order[mine])
+            stated = np.where(order[mine] == 0, curve.descending[n[mine]], curve.ascending[n[mine]])
+            bad = (stated < bounds.least) | (stated > bounds.most)
+            wrong += [
+                f"Of class {curve.class_index} {stated[cell]} samples are right in {CURVES} with "
+                f"the first {n[mine][cell]} units removed in {_ORDERS[order[mine][cell]]} order, "
+                f"the network gives {_between(bounds.least[cell], bounds.most[cell])}."
+                for cell in np.flatnonzero(bad)
+            ]
+            done += int(mine.sum())
+            self.job.progress("cells", done, len(drawn))
+        return check(
+            "curves counted again",
+            wrong,
+            f"{len(drawn):,} of {int(np.prod(shape)):,} cells, drawn with seed {self.draw.seed}.",
+        )
+
+    def samples(self) -> Check:
+        """Draw samples, count at how many n each is right, and compare."""
+        steps = self.network.channels + 1
+        if self._complete:
+            places = self.draw.draw_samples(len(self.said.label), len(self.said.label))
+        else:
+            most = max(_FEWEST_SAMPLES, self._evaluations // (len(_ORDERS) * steps))
+            places = self.draw.draw_samples(len(self.said.label), most)
+        wrong = []
+        curve_of = {curve.class_index: curve for curve in self.curves}
+        for number, place in enumerate(places.tolist(), 1):
+            for order, name in enumerate(_ORDERS):
+                if self._complete:
+                    bounds = self._per_sample[name]
+                    least, most = int(bounds.least[place]), int(bounds.most[place])
+                else:
+                    curve = curve_of[int(self.said.label[place])]
+                    masks = self._masks(curve, np.full(steps, order), np.arange(steps))
+                    least, most = self._count_sample(place, masks)
+                stated = int(getattr(self.said, name)[place])
+                if not least <= stated <= most:
+                    wrong.append(
+                        f"'{name}' of sample {self.said.index[place]} is {stated} in {SAMPLES}, "
+                        f"the network gives {_between(least, most)}."
+                    )
+            self.job.progress("samples", number, len(places))
+        return check(
+            "samples counted again",
+            wrong,
+            f"{len(places):,} of {len(self.said.label):,} samples, each at all {steps} n of both "
+            "orders.",
+        )
+
+    def _masks(self, curve: ClassCurves, order: np.ndarray, n: np.ndarray) -> np.ndarray:
+        """float32 (C, M): 0 for the first n units of an order."""
+        rank = np.empty(self.network.channels, np.int64)
+        rank[curve.order] = np.arange(self.network.channels)
+        removed_at = np.stack([rank, self.network.channels - 1 - rank])[order]  # (C, M)
+        return (removed_at >= n[:, None]).astype(np.float32)
+
+    def _count(self, curve: ClassCurves, masks: np.ndarray, order: np.ndarray) -> _Bounds:
+        """How many samples of a class are right under each mask, int64 (C,)."""
+        found = _Bounds(np.zeros(len(masks), np.int64), np.zeros(len(masks), np.int64))
+        own = np.flatnonzero(self.said.label == curve.class_index)
+        for places, images in self._images(own):
+            labels = np.full(len(images), curve.class_index)
+            self._evaluations += len(images) * len(masks)
+            for cell, mask in enumerate(masks):
+                under = np.broadcast_to(mask, (len(images), len(mask)))
+                sure, possible = self.network.right(self.network.scores(images, under), labels)
+                found.least[cell] += sure.sum()
+                found.most[cell] += possible.sum()
+                hits = self._per_sample[_ORDERS[order[cell]]]
+                hits.least[places] += sure
+                hits.most[places] += possible
+        return found
+
+    def _count_sample(self, place: int, masks: np.ndarray) -> tuple[int, int]:
+        ((_, image),) = self._images(np.array([place]))
+        size = self.network.at_once(image[0])
+        least = most = 0
+        for start in range(0, len(masks), size):
+            some = masks[start : start + size]
+            images = np.broadcast_to(image, (len(some), *image.shape[1:]))
+            labels = np.full(len(some), self.said.label[place])
+            sure, possible = self.network.right(self.network.scores(images, some), labels)
+            least, most = least + int(sure.sum()), most + int(possible.sum())
+        return least, most
+
+    def _images(self, places: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Places and images (B, …) of samples, in batches; a DataError where one has changed."""
+        loaded = self.job.subject.samples(skip_bad=False)
+        indices = self.said.index[places]
+        first = next(iter(loaded.load(indices[:1], 1))).images[0]
+        size = self.network.at_once(first)
+        at = 0
+        for batch in loaded.load(indices, size):
+            yield places[at : at + len(batch)], batch.images
+            at += len(batch)
+
+
+def _lead(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How far the best score but the label's is above the next; endless without one, (B,)."""
+    others = np.nan_to_num(scores.astype(np.float64))
+    if others.shape[1] < 3:
+        return np.full(len(others), np.inf)
+    others[np.arange(len(others)), labels] = -np.inf
+    top = np.sort(others, axis=1)
+    return top[:, -1] - top[:, -2]
+
+
+def _apart(stated: np.ndarray, found: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """Where numbers differ by more than rounding: of scores, or of their logarithms."""
+    distance = np.abs(stated.astype(np.float64) - found)
+    return distance > slack + _LOGARITHM * np.maximum(1, np.abs(found) / 10)
+
+
+def _between(least: Any, most: Any) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"

@@ -1,0 +1,74 @@
+"""Groups of samples: from tables, from files in the order of the samples, from a manifest."""
+
+import json
+
+import numpy as np
+import pytest
+
+from analyzer.data import Source, read_groups
+from analyzer.errors import DataError
+
+NAMES = ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"]
+
+
+def source_of(kind="folder", source="data"):
+    return Source(source=source, kind=kind, labels=np.array([0, 0, 1, 1]), names=NAMES, store=None)
+
+
+def written(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_table_names_each_sample(tmp_path):
+    rows = list(zip(NAMES, ["a", "b", "", "a"], strict=True))
+    text = "path,label,group\n" + "".join(f"{name},x,{group}\n" for name, group in rows[::-1])
+    table = written(tmp_path / "groups.csv", text)
+    assert read_groups(table, source_of()).tolist() == [0, 1, -1, 0]
+    lines = "".join(json.dumps({"file": name, "video": group}) + "\n" for name, group in rows)
+    table = written(tmp_path / "groups.jsonl", lines)
+    assert read_groups(table, source_of()).tolist() == [0, 1, -1, 0]
+
+
+def test_a_file_in_the_order_of_the_samples(tmp_path):
+    text = written(tmp_path / "groups.txt", "one\ntwo\n\none\n")
+    assert read_groups(text, source_of()).tolist() == [0, 1, -1, 0]
+    np.save(tmp_path / "groups.npy", np.array([7, 3, -1, 7]))
+    found = read_groups(str(tmp_path / "groups.npy"), source_of())
+    assert found[0] == found[3] != found[1]
+    assert found[2] == -1
+
+
+def test_a_column_of_the_manifest(tmp_path):
+    text = "image,label,video\n" + "".join(f"{name},0,{i // 2}\n" for i, name in enumerate(NAMES))
+    manifest = written(tmp_path / "train.csv", text)
+    source = source_of("manifest", f"{manifest}#train")
+    assert read_groups("video", source).tolist() == [0, 0, 1, 1]
+    assert read_groups("video", source, keys=("image", "label")).tolist() == [0, 0, 1, 1]
+    with pytest.raises(DataError, match="columns 'image', 'label', 'video', none of them 'clip'"):
+        read_groups("clip", source)
+    with pytest.raises(DataError, match="no file clip, and data is no manifest"):
+        read_groups("clip", source_of())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("g.csv", "path,group\ncat/1.png,a\n", "no group for 3 of the 4 samples.*cat/2.png"),
+        ("g.csv", "path,group\n" + "".join(f"{n},a\n" for n in [*NAMES, "x.png"]),
+         "names 1 samples that data does not have, x.png"),
+        ("g.csv", "path,group\ncat/1.png,a\ncat/1.png,b\n", "Line 3.*cat/1.png into the group 'b'"),
+        ("g.csv", "path,group\n,a\n", "Line 2 .* lacks 'path'"),
+        ("g.csv", "path\ncat/1.png\n", "columns 'path', none of them 'group'"),
+        ("g.txt", "a\nb\n", "has 2 groups, data 4 samples"),
+    ],
+)  # fmt: skip
+def test_what_is_no_group_of_each_sample_is_refused(name, text, said, tmp_path):
+    with pytest.raises(DataError, match=said):
+        read_groups(written(tmp_path / name, text), source_of())
+
+
+def test_numbers_of_another_kind_are_refused(tmp_path):
+    np.save(tmp_path / "groups.npy", np.array([[0.5, 1]]))
+    with pytest.raises(DataError, match="a whole number for each sample was expected"):
+        read_groups(str(tmp_path / "groups.npy"), source_of())

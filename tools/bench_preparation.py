@@ -1,0 +1,216 @@
+"""Measures how long large networks take before anything runs: load, check, find the site, cut.
+
+    python tools/bench_preparation.py [--nodes N …] [--repeats R] [--json FILE]
+
+Each figure is processor time of a process of its own, the least of R. ``inspect`` is the whole
+command, with the imports; the steps are those of an audit. The networks are made here, in the kinds
+that exporters write: residual blocks, blocks with a squeezing gate, the sizes of a reshape computed
+at every layer, and transformer blocks behind a convolution.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parents[1]
+CHANNELS = 8
+STEPS = ("load", "site", "plan", "cut")
+
+
+class Builder:
+    """A network in the making; ``x`` is (N, CHANNELS, 8, 8)."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[TensorProto] = []
+        self.random = np.random.default_rng(0)
+
+    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+        """The output of a new node."""
+        name = f"/{kind.lower()}_{len(self.nodes)}"
+        output = f"{name}_output"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name, **attributes))
+        return output
+
+    def weight(self, array: np.ndarray) -> str:
+        """A new initializer."""
+        name = f"weight_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def normal(self, *shape: int) -> str:
+        """An initializer of random numbers that keep the scale of what they are multiplied with."""
+        array = self.random.normal(size=shape) / np.sqrt(np.prod(shape[1:], initial=1))
+        return self.weight(array.astype(np.float32))
+
+    def ones(self) -> str:
+        """A vector of ones, one for each channel."""
+        return self.weight(np.ones(CHANNELS, np.float32))
+
+
+def residual(new: Builder, x: str) -> str:
+    """Two convolutions with batch norm, and what bypasses them."""
+    y = x
+    for last in (False, True):
+        y = new.op("Conv", y, new.normal(CHANNELS, CHANNELS, 3, 3), pads=[1, 1, 1, 1])
+        y = new.op("BatchNormalization", y, *(new.ones() for _ in range(4)))
+        y = new.op("Add", y, x) if last else y
+        y = new.op("Relu", y)
+    return y
+
+
+def gated(new: Builder, x: str) -> str:
+    """A convolution with SiLU as two operators, and squeeze-and-excitation."""
+    y = new.op("Conv", x, new.normal(CHANNELS, 1, 3, 3), pads=[1, 1, 1, 1], group=CHANNELS)
+    y = new.op("Mul", y, new.op("Sigmoid", y))
+    gate = new.op("Conv", new.op("GlobalAveragePool", y), new.normal(CHANNELS, CHANNELS, 1, 1))
+    return new.op("Add", x, new.op("Mul", y, new.op("Sigmoid", gate)))
+
+
+def reshaped(new: Builder, x: str) -> str:
+    """A convolution, then a view by a size that is read from the tensor."""
+    y = new.op("Relu", new.op("Conv", x, new.normal(CHANNELS, CHANNELS, 1, 1)))
+    constant = new.op("Constant", value=numpy_helper.from_array(np.array(0)))
+    size = new.op("Gather", new.op("Shape", y), constant, axis=0)
+    size = new.op("Unsqueeze", size, new.weight(np.array([0])))
+    target = new.op("Concat", size, new.weight(np.array([CHANNELS, 8, 8])), axis=0)
+    return new.op("Reshape", y, target)
+
+
+def attending(new: Builder, x: str) -> str:
+    """Attention over positions and a GELU written as operators, on (N, 64, CHANNELS)."""
+    query, key, value = (new.op("MatMul", x, new.normal(CHANNELS, CHANNELS)) for _ in range(3))
+    scores = new.op("MatMul", query, new.op("Transpose", key, perm=[0, 2, 1]))
+    x = new.op("Add", x, new.op("MatMul", new.op("Softmax", scores, axis=-1), value))
+    x = new.op("LayerNormalization", x, new.ones(), new.ones(), axis=-1)
+    y = new.op("MatMul", x, new.normal(CHANNELS, CHANNELS))
+    half, one, root = (new.weight(np.float32(v)) for v in (0.5, 1, np.sqrt(2)))
+    bent = new.op("Add", new.op("Erf", new.op("Div", y, root)), one)
+    return new.op("Add", x, new.op("Mul", new.op("Mul", y, bent), half))
+
+
+BLOCKS: dict[str, Callable[[Builder, str], str]] = {
+    "residual": residual,
+    "gated": gated,
+    "reshaped": reshaped,
+    "attention": attending,
+}
+
+
+def write_network(path: Path, kind: str, nodes: int) -> int:
+    """Write a classifier of about so many nodes; returns how many it has."""
+    new = Builder()
+    x = new.op("Conv", "images", new.normal(CHANNELS, 3, 3, 3), pads=[1, 1, 1, 1])
+    x = new.op("Relu", x)
+    if kind == "attention":
+        x = new.op("Reshape", x, new.weight(np.array([0, CHANNELS, 64])))
+        x = new.op("Transpose", x, perm=[0, 2, 1])
+    while len(new.nodes) < nodes - 10:
+        x = BLOCKS[kind](new, x)
+    if kind == "attention":
+        x = new.op("ReduceMean", x, axes=[1], keepdims=0)
+    else:
+        x = new.op("Flatten", new.op("GlobalAveragePool", x))
+    scores = new.op("MatMul", x, new.normal(CHANNELS, 10))
+    graph = helper.make_graph(
+        new.nodes,
+        kind,
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info(scores, TensorProto.FLOAT, ["N", 10])],
+        new.weights,
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path
+    )
+    return len(new.nodes)
+
+
+def prepare(path: Path, folder: Path) -> dict[str, float]:
+    """Seconds of processor time that the steps of an audit take, by step."""
+    from analyzer import surgery
+
+    seconds = {}
+
+    def timed(step: str, run: Callable[[], object]) -> object:
+        began = time.process_time()
+        found = run()
+        seconds[step] = time.process_time() - began
+        return found
+
+    network = timed("load", lambda: surgery.load_network(path))
+    site = timed("site", lambda: surgery.find_site(network))
+    timed("plan", lambda: surgery.outline_network(network, site))
+    timed("cut", lambda: surgery.cut_network(network, site, folder))
+    return seconds
+
+
+def measure(path: Path, folder: Path) -> dict[str, float]:
+    """The steps, and all of ``inspect``, each in a process of its own."""
+    here = [sys.executable, __file__, "--prepare", str(path), str(folder)]
+    steps = json.loads(subprocess.run(here, check=True, capture_output=True, env=ENV).stdout)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "analyzer", "inspect", str(path)],
+        stdout=subprocess.DEVNULL,
+        env=ENV,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"inspect of {path} ended with {process.returncode}.")
+    return {**steps, "inspect": used.ru_utime + used.ru_stime, "most_bytes": used.ru_maxrss << 10}
+
+
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def rows(sizes: list[int], repeats: int) -> Iterator[dict[str, object]]:
+    """A measured network after the other."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "network.onnx")
+        for kind in BLOCKS:
+            for size in sizes:
+                nodes = write_network(path, kind, size)
+                found = [measure(path, Path(name)) for _ in range(repeats)]
+                least = {key: min(one[key] for one in found) for key in found[0]}
+                yield {"kind": kind, "nodes": nodes, **least}
+
+
+def main() -> None:
+    """Measure, and print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--prepare", type=Path, nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.prepare:
+        print(json.dumps(prepare(*asked.prepare)))
+        return
+    print(f"| network | nodes | {' | '.join(STEPS)} | together | `inspect` | memory |")
+    print("| --- | --- | " + "--- | " * (len(STEPS) + 3))
+    found = []
+    for row in rows(asked.nodes, asked.repeats):
+        found.append(row)
+        steps = [row[step] for step in STEPS]
+        shown = [f"{seconds:.1f} s" for seconds in (*steps, sum(steps), row["inspect"])]
+        print(
+            f"| {row['kind']} | {row['nodes']:,} | {' | '.join(shown)} | "
+            f"{row['most_bytes'] / 1e6:,.0f} MB |",
+            flush=True,
+        )
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,348 @@
+"""Copies among the training data: how far they mislead the estimate, and what recognition mends.
+
+    python -m tools.twins_study made WORK docs/measures/twins-made.csv
+    python -m tools.twins_study clean POPULATIONS docs/measures/twins-clean.csv
+    python -m tools.twins_study page docs/measures docs/TWINS.md
+
+``made`` puts 1 to 5 copies of every image into the training data of small networks, trains them,
+and audits each three times: with twins kept as neighbors, as an audit does it, and with the groups
+told. ``clean`` audits networks of populations that exist, whose data have no copies that anybody
+made, with and without recognition. Both append to their table what it lacks. Needs the extra
+``zoo``; Fashion-MNIST from Debian's package.
+"""
+
+import csv
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+import analyzer
+from analyzer.audit_view import Audit
+from analyzer.files import write_text
+from analyzer.measures.neighbors import read_votes
+
+FEATURES = (
+    "interpolation_same_50",
+    "interpolation_hold_mean",
+    "neighbors_error_third_trusted",
+)
+"""Of the gap model ``zoo:any``."""
+
+NETWORKS = ("digits-clean-n150-02", "digits-clean-n150-04", "fashion-clean-n300-04")
+"""Recipes that the networks with copies are trained by, by their names in the zoo."""
+
+WAYS = ("kept", "recognised", "told")
+"""With twins as neighbors, without those that are recognised, and with the groups told."""
+
+_SEED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One network of the study."""
+
+    network: str  # a recipe
+    kind: str  # of the copies; "none" without any
+    copies: int  # of each image
+
+
+def cells() -> Iterator[Cell]:
+    """All cells: no copies, three of one kind, and 1 to 5 of all kinds mixed."""
+    for network in NETWORKS:
+        yield Cell(network, "none", 0)
+        for copies in (3, 1, 5, 2):
+            yield Cell(network, "mixed", copies)
+        for kind in KINDS:
+            yield Cell(network, kind, 3)
+
+
+def _shifted(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    steps = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+    y, x = steps[random.integers(len(steps))]
+    found = np.zeros_like(image)
+    rows, columns = image.shape
+    found[max(y, 0) : rows + min(y, 0), max(x, 0) : columns + min(x, 0)] = image[
+        max(-y, 0) : rows + min(-y, 0), max(-x, 0) : columns + min(-x, 0)
+    ]
+    return found
+
+
+def _recoloured(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    light, contrast = random.uniform(-40, 40), random.uniform(0.7, 1.3)
+    return np.clip(np.rint(image * contrast + light), 0, 255).astype(np.uint8)
+
+
+def _stored_again(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=int(random.integers(40, 91)))
+    return np.array(Image.open(buffer))
+
+
+def _turned(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    degrees = random.uniform(3, 8) * random.choice([-1, 1])
+    return np.array(Image.fromarray(image).rotate(degrees, Image.Resampling.BILINEAR))
+
+
+KINDS: Mapping[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "shifted": _shifted,
+    "recoloured": _recoloured,
+    "JPEG": _stored_again,
+    "turned": _turned,
+}
+"""How a copy is made: by a pixel, by light and contrast, stored at quality 40 to 90, by 3 to 8°."""
+
+
+def copied(images: np.ndarray, kind: str, copies: int) -> np.ndarray:
+    """The images, uint8 (S, H, W), and after them ``copies`` copies of each, (S·(1 + copies), …)."""
+    random = np.random.default_rng(_SEED)
+    makers = list(KINDS.values())
+    found = [images]
+    for _ in range(copies):
+        found.append(
+            np.stack(
+                [
+                    (KINDS.get(kind) or makers[random.integers(len(makers))])(image, random)
+                    for image in images
+                ]
+            )
+        )
+    return np.concatenate(found)
+
+
+@click.group()
+def main() -> None:
+    """Study copies among the training data."""
+
+
+@main.command()
+@click.argument("work", type=click.Path(path_type=Path))
+@click.argument("table", type=click.Path(path_type=Path))
+def made(work: Path, table: Path) -> None:
+    """Train and audit the networks with copies that TABLE lacks."""
+    done = _rows(table)
+    for cell in cells():
+        key = {name: str(value) for name, value in asdict(cell).items()}
+        if not any(key.items() <= row.items() for row in done):
+            _append(table, asdict(cell) | _measure(cell, work))
+
+
+def _measure(cell: Cell, work: Path) -> dict[str, Any]:
+    """Train a network on data with copies, and audit it in three ways."""
+    from model_zoo import onnx_export, optimization
+    from model_zoo.datasets import Split
+    from model_zoo.populations import POPULATIONS, recipes
+    from model_zoo.training import one_thread, population_data
+
+    population = POPULATIONS[cell.network.rsplit("-", 2)[0]]
+    recipe = next(one for one in recipes(population) if one.name == cell.network)
+    prepared = population_data(population)
+    originals = prepared.train(recipe)
+    size, times = len(originals.images), 1 + cell.copies
+    train = Split(
+        copied(originals.images, cell.kind, cell.copies), np.tile(originals.labels, times)
+    )
+    # As many steps as without copies.
+    epochs = max(recipe.most_epochs // times, 6)
+    recipe = replace(recipe, train_samples=len(train.images), cycle=epochs, most_epochs=epochs)
+    folder = work / f"{cell.network}-{cell.kind}-{cell.copies}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_thread():
+        fit = optimization.train_network(population, recipe, train)
+        test_accuracy = optimization.accuracy(fit.network, prepared.test)
+        model = folder / "network.onnx"
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+    groups = folder / "groups.npy"
+    np.save(groups, np.tile(np.arange(size), times))
+    row: dict[str, Any] = {
+        "samples": len(train.images),
+        "train_accuracy": round(fit.train_accuracy, 4),
+        "test_accuracy": round(test_accuracy, 4),
+        "gap": round(fit.train_accuracy - test_accuracy, 4),
+    }
+    options = {"kept": {"keep_twins": True}, "recognised": {}, "told": {"groups": str(groups)}}
+    for way in WAYS:
+        audit = _audit(
+            model,
+            (train.images, train.labels),
+            folder / way,
+            preprocess=dict(population.data_set.preprocessing),
+            **options[way],
+        )
+        row |= _said(audit, way)
+        if way == "recognised":
+            row |= _recognition(audit, size)
+    return row
+
+
+def _audit(model: Path, data: Any, out: Path, **options: Any) -> Audit:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", analyzer.AuditWarning)
+        return analyzer.audit_network(
+            model,
+            data,
+            out,
+            gap_model="zoo:any",
+            device="cpu",
+            threads=1,
+            suspects=0,
+            tolerance=0.05,
+            anyway=True,
+            fresh=True,
+            **options,
+        )
+
+
+def _said(audit: Audit, way: str) -> dict[str, Any]:
+    gap = audit.gap
+    return {
+        f"{way}_estimate": "" if gap is None else round(gap.estimate, 4),
+        f"{way}_low": "" if gap is None else round(gap.low, 4),
+        f"{way}_high": "" if gap is None else round(gap.high, 4),
+        **{f"{way}_{name}": round(audit.features[name], 4) for name in FEATURES},
+    }
+
+
+def _recognition(audit: Audit, originals: int) -> dict[str, Any]:
+    """How many samples with a copy are found to have a twin that is one, and pairs that are not."""
+    twins = read_votes(audit.folder).twins
+    true = twins[:, 0] % originals == twins[:, 1] % originals
+    return {
+        "found": round(len(np.unique(twins[true])) / len(audit.samples["label"]), 4),
+        "wrong_pairs": int((~true).sum()),
+    }
+
+
+@main.command()
+@click.argument("populations", type=click.Path(path_type=Path, exists=True))
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--each", default=3, show_default=True, help="Networks of a population.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("twins-clean"))
+def clean(populations: Path, table: Path, each: int, work: Path) -> None:
+    """Audit networks of existing populations with and without recognition."""
+    done = {row["name"] for row in _rows(table)}
+    for manifest in sorted(populations.glob("*/manifest.csv")):
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows[:: max(len(rows) // each, 1)][:each]:
+            if row["name"] not in done:
+                _append(table, _changes(manifest, row, work))
+
+
+def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, Any]:
+    from model_zoo.populations import POPULATIONS
+
+    population = POPULATIONS[manifest.parent.name]
+    found: dict[str, Any] = {"population": population.name, "name": row["name"]}
+    for way, keep in (("kept", True), ("recognised", False)):
+        audit = _audit(
+            manifest.parent / row["model"],
+            str(manifest.parent / row["train_data"]),
+            work / row["name"] / way,
+            keys=tuple(row["keys"].split(",")) if row.get("keys") else None,
+            preprocess=dict(population.data_set.preprocessing),
+            keep_twins=keep,
+        )
+        found |= _said(audit, way)
+    section = audit.record.sections["neighbors"]
+    return found | {"samples": section.samples, "twins": section.twins.samples}
+
+
+@main.command()
+@click.argument("tables", type=click.Path(path_type=Path, exists=True))
+@click.argument("page", type=click.Path(path_type=Path))
+def page(tables: Path, page: Path) -> None:
+    """Write PAGE from both tables."""
+    write_text(page, page_of(_rows(tables / "twins-made.csv"), _rows(tables / "twins-clean.csv")))
+
+
+def page_of(made: Sequence[Mapping[str, str]], clean: Sequence[Mapping[str, str]]) -> str:
+    """The page in Markdown."""
+    return "\n".join([_HEAD, *_made_table(made), *_summary(made), _CLEAN, *_clean_table(clean), ""])
+
+
+def _made_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    yield (
+        "| network | copies | found | wrong pairs | gap | twins kept | recognised | groups told "
+        "| neighbors' error: kept | recognised | told |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        copies = "none" if row["copies"] == "0" else f"{row['copies']} {row['kind']}"
+        share = "–" if row["copies"] == "0" else f"{float(row['found']):.0%}"
+        estimates = " | ".join(_number(row[f"{way}_estimate"]) for way in WAYS)
+        errors = " | ".join(_number(row[f"{way}_{FEATURES[2]}"]) for way in WAYS)
+        yield (
+            f"| {row['network']} | {copies} | {share} | {row['wrong_pairs']} "
+            f"| {float(row['gap']):.3f} | {estimates} | {errors} |"
+        )
+
+
+def _number(text: str) -> str:
+    return "–" if text == "" else f"{float(text):.3f}"
+
+
+def _summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    yield ""
+    yield "Estimate less gap, mean over the networks, and its mean absolute value:"
+    yield ""
+    yield "| copies | networks | twins kept | recognised | groups told |"
+    yield "|---|---|---|---|---|"
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    for kind in kinds:
+        some = [row for row in rows if row["kind"] == kind and row["kept_estimate"] != ""]
+        cells = []
+        for way in WAYS:
+            off = np.array([float(row[f"{way}_estimate"]) - float(row["gap"]) for row in some])
+            cells.append(f"{off.mean():+.3f} ({np.abs(off).mean():.3f})")
+        yield f"| {kind} | {len(some)} | {' | '.join(cells)} |"
+
+
+def _clean_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    yield "| population | networks | samples | with a twin | largest change of the neighbors' error | of the estimate |"
+    yield "|---|---|---|---|---|---|"
+    for population in dict.fromkeys(row["population"] for row in rows):
+        some = [row for row in rows if row["population"] == population]
+        samples, twins = (sum(int(row[name]) for row in some) for name in ("samples", "twins"))
+        yield (
+            f"| {population} | {len(some)} | {samples:,} | {twins:,} ({twins / samples:.2%}) "
+            f"| {_largest(some, FEATURES[2])} | {_largest(some, 'estimate')} |"
+        )
+
+
+def _largest(rows: Sequence[Mapping[str, str]], name: str) -> str:
+    changes = [
+        float(row[f"recognised_{name}"]) - float(row[f"kept_{name}"])
+        for row in rows
+        if row[f"kept_{name}"] != ""
+    ]
+    return f"{max(changes, key=abs):+.4f}" if changes else "–"
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _append(table: Path, row: Mapping[str, Any]) -> None:
+    new = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+_HEAD = ""
+_CLEAN = ""
+
+if __name__ == "__main__":
+    main()
