@@ -47,9 +47,9 @@ def find_axe(folder: Path = Path()) -> Path | None:
     return path if path.is_file() else None
 
 
-def faults_of(page: Path, axe: Path) -> Iterator[str]:
-    """What is wrong with a page, a sentence each."""
-    for width in WIDTHS:
+def faults_of(page: Path, axe: Path, widths: Sequence[int] = WIDTHS) -> Iterator[str]:
+    """What is wrong with a page, in windows of these widths: a sentence each."""
+    for width in widths:
         for dark in (False, True):
             where = f"{page} at {width} pixels, {'dark' if dark else 'light'}"
             found = _probe(page.read_text("utf-8"), axe.read_text("utf-8"), width, dark)
