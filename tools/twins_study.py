@@ -1,8 +1,8 @@
 """Copies among the training data: how far they mislead the estimate, and what recognition mends.
 
-    python -m tools.twins_study made WORK docs/measures/twins-made.csv
-    python -m tools.twins_study clean POPULATIONS docs/measures/twins-clean.csv
-    python -m tools.twins_study page docs/measures docs/TWINS.md
+    python -m tools.twins_study made WORK docs/twins/made.csv
+    python -m tools.twins_study clean POPULATIONS docs/twins/clean.csv
+    python -m tools.twins_study page docs/twins docs/TWINS.md
 
 ``made`` puts 1 to 5 copies of every image into the training data of small networks, trains them,
 and audits each three times: with twins kept as neighbors, as an audit does it, and with the groups
@@ -25,10 +25,10 @@ from PIL import Image
 
 import analyzer
 from analyzer.audit_view import Audit
-from analyzer.files import write_text
+from analyzer.files import read_json, write_json, write_text
 from analyzer.measures.neighbors import read_votes
 from model_zoo.datasets import Split
-from model_zoo.populations import POPULATIONS, recipes
+from model_zoo.populations import POPULATIONS, PopulationSpec, Recipe, recipes
 from model_zoo.training import one_thread, population_data
 
 FEATURES = (
@@ -138,8 +138,6 @@ def made(work: Path, table: Path) -> None:
 
 def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     """Train a network on data with copies, and audit it in three ways."""
-    from model_zoo import onnx_export, optimization
-
     population = POPULATIONS[cell.network.rsplit("-", 2)[0]]
     recipe = next(one for one in recipes(population) if one.name == cell.network)
     prepared = population_data(population)
@@ -148,24 +146,17 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     train = Split(
         copied(originals.images, cell.kind, cell.copies), np.tile(originals.labels, times)
     )
-    # As many steps as without copies.
-    epochs = max(recipe.most_epochs // times, 6)
-    recipe = replace(recipe, train_samples=len(train.images), cycle=epochs, most_epochs=epochs)
     folder = work / f"{cell.network}-{cell.kind}-{cell.copies}"
     folder.mkdir(parents=True, exist_ok=True)
-    with one_thread():
-        fit = optimization.train_network(population, recipe, train)
-        test_accuracy = optimization.accuracy(fit.network, prepared.test)
-        model = folder / "network.onnx"
-        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+    model, result = folder / "network.onnx", folder / "trained.json"
+    if not result.exists():
+        # As many steps as without copies.
+        epochs = max(recipe.most_epochs // times, 6)
+        recipe = replace(recipe, train_samples=len(train.images), cycle=epochs, most_epochs=epochs)
+        write_json(result, _trained(population, recipe, train, prepared.test, model))
     groups = folder / "groups.npy"
     np.save(groups, np.tile(np.arange(size), times))
-    row: dict[str, Any] = {
-        "samples": len(train.images),
-        "train_accuracy": round(fit.train_accuracy, 4),
-        "test_accuracy": round(test_accuracy, 4),
-        "gap": round(fit.train_accuracy - test_accuracy, 4),
-    }
+    row = {"samples": len(train.images), **read_json(result)}
     options = {"kept": {"keep_twins": True}, "recognised": {}, "told": {"groups": str(groups)}}
     for way in WAYS:
         audit = _audit(
@@ -179,6 +170,23 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
         if way == "recognised":
             row |= _recognition(audit, size)
     return row
+
+
+def _trained(
+    population: PopulationSpec, recipe: Recipe, train: Split, test: Split, model: Path
+) -> dict[str, float]:
+    """Accuracies and gap of the network that is left in ``model``."""
+    from model_zoo import onnx_export, optimization
+
+    with one_thread():
+        fit = optimization.train_network(population, recipe, train)
+        test_accuracy = optimization.accuracy(fit.network, test)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+    return {
+        "train_accuracy": round(fit.train_accuracy, 4),
+        "test_accuracy": round(test_accuracy, 4),
+        "gap": round(fit.train_accuracy - test_accuracy, 4),
+    }
 
 
 def _audit(model: Path, data: Any, out: Path, **options: Any) -> Audit:
@@ -259,7 +267,7 @@ def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, An
 @click.argument("page", type=click.Path(path_type=Path))
 def page(tables: Path, page: Path) -> None:
     """Write PAGE from both tables."""
-    write_text(page, page_of(_rows(tables / "twins-made.csv"), _rows(tables / "twins-clean.csv")))
+    write_text(page, page_of(_rows(tables / "made.csv"), _rows(tables / "clean.csv")))
 
 
 def page_of(made: Sequence[Mapping[str, str]], clean: Sequence[Mapping[str, str]]) -> str:
