@@ -5,6 +5,7 @@ What ``python -m tools.left_out_populations`` says of classes on its page; the l
 ``python -m tools.population_classes`` writes).
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,16 @@ CHOSEN_ON = (
 
 RELIABLE = 0.6
 """Share of the variance between classes that is not the draw of the test samples, from which the
-classes of a population are said to differ. Settled before any estimate was looked at."""
+classes of a population are said to differ. Settled before the estimates were made."""
 
 
 def read_class_tables(folder: Path) -> dict[str, list[ClassesOfNetwork]]:
     """The tables of classes of a folder by population, in alphabetical order; none without it."""
     return {path.stem: read_population_classes(path) for path in sorted(folder.glob("*.csv"))}
+
+
+LEARNED = 0.97
+"""Training accuracy at which networks of these populations are trained enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class _Network:
 
     clean: bool  # no wrong labels
     worst: bool  # whether the class estimated worst is among the worst third
+    learned: bool  # its training data
     known: float  # r of what the population's other clean networks do on test data; NaN without
     r: float  # of estimates and gaps; NaN where the gaps are all alike, 0 where the estimates are
     variance: float  # of the gaps
@@ -61,6 +67,7 @@ class _Network:
         return cls(
             clean=clean,
             worst=bool((gap > gap[said.argmax()]).sum() < len(gap) / 3),
+            learned=float(np.average(accuracy, weights=samples)) >= LEARNED,
             known=float("nan") if others is None else _correlation(accuracy - others, gap),
             r=_correlation(said, gap),
             variance=gap.var(ddof=1),
@@ -124,10 +131,9 @@ def class_section(
         coverage: nominal, of the intervals.
     """
     rows = [_Row(name, _networks(tables[name], some)) for name, some in found.items()]
-    yield _HEADER.format(coverage=coverage, reliable=RELIABLE)
+    yield _wrapped(_HEADER.format(reliable=RELIABLE))
     yield from _within(rows)
-    yield ""
-    yield _ERRORS.format(coverage=coverage)
+    yield _wrapped(_ERRORS.format(coverage=coverage))
     yield from _errors(rows)
 
 
@@ -158,8 +164,8 @@ estimates come from all populations but the one that they are tried on.
 class's measured gap is itself uncertain: it has 50 test images in digits, 100 in glyphs, 1,000 in
 Fashion-MNIST. *Reliability* is the share of the variance between classes that this does not
 explain, and its root the greatest *r* that a perfect estimate could reach. From a reliability of
-{reliable:g} on, the classes of a population are said to differ; this was settled before any
-estimate was looked at. *Known* is what nobody has for a new network: the *r* of estimates from the
+{reliable:g} on, the classes of a population are said to differ; this was settled before these
+estimates were made. *Known* is what nobody has for a new network: the *r* of estimates from the
 classes' mean test accuracy in the population's other clean networks.
 """
 
@@ -188,34 +194,40 @@ def _within(rows: Sequence[_Row]) -> Iterator[str]:
     differ = [row for row in rows if (row.reliability or 0) >= RELIABLE]
     clean = [one for row in differ for one in row.clean]
     well = [row for row in differ if _median(row.clean) >= 0.75]
+    learned = [one for one in clean if one.learned]
+    rest = [one for one in clean if not one.learned]
     certain = [one for one in clean if one.reliability >= RELIABLE]
-    rest = [one for one in clean if one.reliability < RELIABLE]
     hits = np.mean([one.worst for one in clean])
-    yield (
+    yield _wrapped(
         f"Populations whose classes differ: {len(differ)}. The median of *r* over their "
         f"{len(clean)} clean networks is **{_median(clean):.2f}**; {len(well)} of the populations "
         f"have 0.75 or more ({', '.join(row.name for row in well) or 'none'}). In {hits:.0%} of "
         "these networks the class that is estimated worst is among the worst third."
     )
-    if certain and rest:
-        yield _FAILS.format(
-            certain=len(certain),
-            reliable=RELIABLE,
-            r=_median(certain),
-            rest=len(rest),
-            low=_median(rest),
-            chosen=len(CHOSEN_ON),
+    if learned and rest:
+        yield _wrapped(
+            _FAILS.format(
+                threshold=LEARNED,
+                learned=len(learned),
+                high=_median(learned),
+                rest=len(rest),
+                low=_median(rest),
+                certain=len(certain),
+                reliable=RELIABLE,
+                r=_median(certain),
+                chosen=len(CHOSEN_ON),
+            )
         )
 
 
-_FAILS = """
-Where it fails: in networks that have not learned their training data. There a class's gap is
-largely the luck of its training draw: its training accuracy is uncertain, too, and of as few as 3
-samples. {certain} of the networks above have gaps whose reliability is {reliable:g} or more when
-both draws are counted: their median *r* is **{r:.2f}**. In the other {rest} it is {low:.2f}. (This
-division was made after seeing the results.) And among the 100 characters of glyphs, many of which
-differ by next to nothing (l, I and |), which one of two alike is named is hard to tell from
-training data.
+_FAILS = """Where it fails: 0.75 was aimed at, and over all clean networks it is missed. {learned}
+of them have learned their training data ({threshold:.0%} or more of it): their median *r* is
+**{high:.2f}**. In the other {rest} it is **{low:.2f}**: there a class's gap is largely the luck of
+its training draw, since its training accuracy is uncertain, too, and of as few as 3 samples.
+Counting both draws, {certain} networks have a reliability of {reliable:g} or more, and a median *r*
+of {r:.2f}. (These divisions were made after seeing the results.) And among the 100 characters of
+glyphs, many of which differ by next to nothing (l, I and |), which one of two alike is named is
+hard to tell from training data.
 
 Tried, and no better: a line through hold, accuracy and agreement at each depth as they are (its
 error was hardly below that of giving each class its network's estimate); margins, log-probability,
@@ -223,9 +235,19 @@ ablation survival or hold alone; how often a class is the runner-up or a neighbo
 and made symmetric. On some 15 clean networks: what they name under added noise, with the difference
 of two images of a class added, pushed away from others of the class, or mixed with the nearest
 image of another class. Shifts by a pixel raised *r* by about 0.1 in glyphs and lowered it as much
-in digits. Three equal ranks were as good as weights fitted to the other populations. The ten tenths, the softness of the cut and the shrinking of small classes were chosen
-on {chosen} of these populations.
+in digits. Counting only samples that are named right changed nothing. Three equal ranks were as
+good as weights fitted to the other populations. These ranks, the ten tenths, the softness of the
+cut and the shrinking of small classes were chosen on {chosen} of these populations.
 """
+
+
+def _wrapped(text: str) -> str:
+    """The paragraphs of a text, each filled to the width of the page."""
+    filled = (
+        textwrap.fill(" ".join(one.split()), 100, break_on_hyphens=False)
+        for one in text.split("\n\n")
+    )
+    return "\n\n".join(filled) + "\n"
 
 
 def _median(networks: Sequence[_Network]) -> float:

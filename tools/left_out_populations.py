@@ -11,6 +11,7 @@ any other, and tried on that one; then the same with all populations of one data
 Nothing is chosen on what is tested: every choice is printed.
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -352,9 +353,9 @@ def _task8(tables: Mapping[str, PopulationTable], rows: Sequence[LeftOut]) -> It
         for choice, names in CHOICES.items()
         if names
     }
-    low, high = row.gap.min(), row.gap.max()
+    declared, low, high = POPULATIONS[TASK8], row.gap.min(), row.gap.max()
     published = "; ".join(f"{name} {score}" for name, score in PUBLISHED.items())
-    yield f"""
+    yield """
 ## PGDL's task 8, replicated in form
 
 The competition's score, times 100: what share of the order of the gaps a measure still tells once
@@ -362,12 +363,16 @@ any two hyperparameters are known, in the worst case; 100 is perfect. *Shuffled*
 numbers score when they are shuffled among the networks, *without luck* the score with that taken
 out; at 0 or below, a measure tells nothing. Estimates are those of the tables above, of lines that
 saw none of these networks.
-
-The networks of *{TASK8}* have the hyperparameters of that task, not its size: {len(table)} of
-{POPULATIONS[TASK8].networks} are trained, on {table.conditions(0).samples} images each, and their
-gaps all lie between {low:.2f} and {high:.2f}. So this is a replication, not the benchmark, and no
-score here compares with those published of the benchmark ({published}).
 """
+    about = (
+        f"The networks of *{TASK8}* have the hyperparameters of that task, not its size: "
+        f"{len(table)} of {declared.networks} are trained, on {declared.train_samples} images "
+        f"each, and their gaps all lie between {low:.2f} and {high:.2f}. So this is a replication, "
+        "not the benchmark, and no score here compares with those published of the benchmark "
+        f"({published})."
+    )
+    yield textwrap.fill(about, 100, break_on_hyphens=False)
+    yield ""
     yield "| estimate from | score | shuffled | without luck | with these known |"
     yield "|---|---|---|---|---|"
     for choice, worst in scores.items():

@@ -90,7 +90,7 @@ def render_page(
 
 def fixed(value: float, digits: int = 3) -> str:
     """A number with so many digits, and a minus sign where it needs one."""
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -356,3 +356,26 @@ def test_another_name_of_a_class_or_a_suspect_is_found(everything, data, tmp_pat
 def test_options_of_another_name_are_refused(folder, data):
     with pytest.raises(TypeError, match="There is no option 'limit'"):
         verify_audit(folder, data=data, limit=3)
+
+
+def test_a_network_without_a_site(tmp_path, data):
+    images, labels = data
+    weights = np.random.default_rng(2).normal(size=(64, CLASSES)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["scores"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", CLASSES])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    path = tmp_path / "linear.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    folder = audited(tmp_path / "audit", (images, labels), path, anyway=True)
+    assert verify_audit(folder, data=(images, labels)).passed
+    found = verify_audit(folder, data=(255 - images, labels))
+    failed = [one.name for one in found.checks if not one.passed]
+    assert failed == ["data read again", "samples run again"]

@@ -41,8 +41,8 @@ def test_the_result_is_on_standard_output_and_nothing_else_is_anywhere(onnx_gap,
     assert (shown.code, shown.err) == (0, "")
     names = [line.split()[0] for line in shown.out.splitlines()[:-1]]  # but for the caution
     assert names == [
-        "network", "data", "accuracy", "ζ", "κ", "interpolation", "neighbors", "gap", "time",
-        "suspects", "report",
+        "network", "data", "accuracy", "ζ", "κ", "interpolation", "neighbors", "gap", "classes",
+        "time", "suspects", "report",
     ]  # fmt: skip
     assert "somewhere/audit/report.html" in shown.out
     assert "60 samples of 10 classes" in shown.out

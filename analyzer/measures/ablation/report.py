@@ -1,8 +1,9 @@
 """The ablation's section of the report: curves, the scatter of the classes, and their table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -227,10 +228,7 @@ def class_table_section(record: AuditRecord) -> ReportSection:
     return ReportSection(
         links=(("table", "Classes"),),
         template=Path(__file__).parent / "class_table.html.jinja",
-        values={
-            "classes": record.worst_first,
-            "gaps": any(entry.gap is not None for entry in record.classes),
-        },
+        values=_table_values(record),
     )
 
 
@@ -274,11 +272,28 @@ def report_section(folder: Path, record: AuditRecord) -> ReportSection:
                 for why, some in groups
             ),
             "notable": tuple((entry, why) for why, some in groups if why for entry in some),
-            "classes": record.worst_first,
-            "gaps": any(entry.gap is not None for entry in record.classes),
+            **_table_values(record),
             "flagged": sum(bool(entry.flags) for entry in record.classes),
         },
     )
+
+
+def _table_values(record: AuditRecord) -> dict[str, Any]:
+    """What the table of the classes shows.
+
+    Raises:
+        AuditFolderError: a gap is none that a class can have.
+    """
+    said = [
+        (f"classes[{number}].{name}", getattr(entry, name))
+        for number, entry in enumerate(record.classes)
+        for name in ("gap", "gap_low", "gap_high")
+    ]
+    _check_range([one for one in said if one[1] is not None], -1, 1)
+    return {
+        "classes": record.worst_first,
+        "gaps": any(entry.gap is not None for entry in record.classes),
+    }
 
 
 def _check_values(record: AuditRecord) -> None:
@@ -288,27 +303,23 @@ def _check_values(record: AuditRecord) -> None:
         AuditFolderError: the message names the first.
     """
     shares = [("accuracy", record.accuracy), ("zeta", record.zeta), ("kappa", record.kappa)]
-    removed, gaps = [], []
+    removed = []
     for number, entry in enumerate(record.classes):
         for name in ("accuracy", "zeta", "kappa"):
             shares.append((f"classes[{number}].{name}", getattr(entry, name)))
-        for name in ("gap", "gap_low", "gap_high"):
-            value = getattr(entry, name)
-            if value is not None:
-                gaps.append((f"classes[{number}].{name}", value))
         for name in ("n0", "n0_r"):
             removed.append((f"classes[{number}].{name}", getattr(entry, name)))
-    for values, least, most in (
-        ([*shares, ("chance", record.chance)], 0, 1),
-        (removed, 0, record.channels),
-        (gaps, -1, 1),
-    ):
-        for name, said in values:
-            if not least <= (value := quantity(said)) <= most:
-                raise AuditFolderError(
-                    f"audit.json: the field '{name}' must be from {least} to {most}, not "
-                    f"{value:g}. {RUN_AGAIN}"
-                )
+    _check_range([*shares, ("chance", record.chance)], 0, 1)
+    _check_range(removed, 0, record.channels)
+
+
+def _check_range(values: Iterable[tuple[str, float | None]], least: float, most: float) -> None:
+    for name, said in values:
+        if not least <= (value := quantity(said)) <= most:
+            raise AuditFolderError(
+                f"audit.json: the field '{name}' must be from {least} to {most}, not {value:g}. "
+                f"{RUN_AGAIN}"
+            )
 
 
 def words_for(rank: str) -> RankingWords:
