@@ -129,3 +129,15 @@ def test_read_arrays_names_what_is_missing(tmp_path):
         read_arrays(path, ["z"])
     with pytest.raises(AuditFolderError, match=r"other\.npz does not exist"):
         read_arrays(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("flags", [0x01, 0x20])  # encrypted, patched data
+def test_an_archive_of_a_kind_that_nobody_reads_is_refused(tmp_path, flags):
+    path = tmp_path / "curves.npz"
+    write_arrays(path, {"a": np.arange(5)})
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(mark) + offset] |= flags
+    path.write_bytes(content)
+    with pytest.raises(AuditFolderError, match=r"curves\.npz is damaged"):
+        read_arrays(path)

@@ -15,6 +15,7 @@ races
 """
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -56,8 +57,10 @@ class Run:
     def __init__(self, arguments: Sequence[str], said: Path):
         self.began, self._said = time.monotonic(), said
         self.pid = os.fork()
+        # A group of their own: a kill takes a population's workers along, as a terminal's does.
+        with contextlib.suppress(OSError):  # by whoever is first
+            os.setpgid(self.pid, self.pid)
         if self.pid == 0:
-            os.setsid()  # a kill takes the workers of a population along, as a terminal's does
             file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)

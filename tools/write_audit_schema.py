@@ -24,11 +24,12 @@ TARGET = Path(__file__).parents[1] / "analyzer" / "audit" / "audit.schema.json"
 _PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean"}
 _DIGEST = {"pattern": "^[0-9a-f]{64}$"}
 _SHARE = {"minimum": 0, "maximum": 1}
+_DIFFERENCE = {"minimum": -1, "maximum": 1}
 _COUNT = {"minimum": 0}
 _BOUNDS: dict[str, dict[str, Any]] = {
     "sha256": _DIGEST,
     **dict.fromkeys(("accuracy", "zeta", "kappa", "chance", "coverage", "confidence"), _SHARE),
-    **dict.fromkeys(("gap", "gap_low", "gap_high"), {"minimum": -1, "maximum": 1}),
+    **dict.fromkeys(("gap", "gap_low", "gap_high"), _DIFFERENCE),
     **dict.fromkeys(("samples", "channels", "bytes", "n0", "n0_r", "given", "run"), _COUNT),
 }
 

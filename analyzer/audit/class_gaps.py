@@ -92,12 +92,17 @@ def sureness_check(folder: Path, record: AuditRecord) -> Iterator[Check]:
     """
     if not any(one.sureness for one in record.classes):
         return
-    wanted = with_sureness(
-        record.classes,
-        read_samples(folder),
-        read_votes(folder) if "neighbors" in record.sections else None,
-        read_answers(folder).hold if "interpolation" in record.sections else None,
-    )
+    samples = read_samples(folder)
+    votes = read_votes(folder) if "neighbors" in record.sections else None
+    hold = read_answers(folder).hold if "interpolation" in record.sections else None
+    sizes = {len(samples.label)}
+    sizes |= set() if votes is None else {len(votes.content)}
+    sizes |= set() if hold is None else {len(hold)}
+    if len(sizes) > 1 or set(samples.label.tolist()) - {one.index for one in record.classes}:
+        of_others = "The files are of other samples or classes than audit.json names."
+        yield Check("sureness", False, of_others)
+        return
+    wanted = with_sureness(record.classes, samples, votes, hold)
     wrong = [
         f"'sureness' of the class {one.name} is {list(one.sureness)} in audit.json, the files give "
         f"{list(again.sureness)}."

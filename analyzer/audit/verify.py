@@ -20,7 +20,13 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
-from analyzer.audit.suspects import THUMBNAILS, read_suspects, read_thumbnails, suspect_checks
+from analyzer.audit.suspects import (
+    THUMBNAILS,
+    how_many,
+    read_suspects,
+    read_thumbnails,
+    suspect_checks,
+)
 from analyzer.audit.verdict import judge
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
@@ -55,6 +61,8 @@ _OF_THE_RECORD = (
     "tolerance",
     "rank",
     "margins",
+    "groups",
+    "keep_twins",
 )
 """Settings that decide what is measured, besides those that name files or have types of their
 own."""
@@ -237,6 +245,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
     yield _verdict(record)
     yield _data(folder, record)
     yield _precision(record)
+    yield _settings(folder, record)
 
 
 def _warnings(folder: Path, record: AuditRecord) -> Check:
@@ -310,6 +319,35 @@ def _precision(record: AuditRecord) -> Check:
     if device.precision == "tf32" and lacks_tf32(device.used):
         wrong.append("No processor has TF32, and the device is said to have been one.")
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
+
+
+def _settings(folder: Path, record: AuditRecord) -> Check:
+    """Whether the settings are those that other fields show."""
+    said, classes = record.settings, len(record.classes) + len(record.empty_classes)
+    shown: dict[str, Any] = {"device": record.device.requested}
+    if record.gap is not None:
+        shown["gap_model"] = record.gap.gap_model_name
+    if said.get("chance") is not None or record.chance != 1 / classes:
+        shown["chance"] = record.chance
+    if "tolerance" in said:
+        shown["tolerance"] = record.tolerance.asked if record.tolerance else 0.0
+    asked = said.get("suspects", record.suspects)
+    known = asked in (None, "all") or type(asked) is int
+    if not known or how_many(asked, read_samples(folder)) != record.suspects:
+        shown["suspects"] = record.suspects
+    there = record.sections.keys() | record.unmeasured.keys()
+    if "margins" in said:
+        shown["margins"] = "margins" in there
+    for name in ("interpolation", "neighbors"):
+        option = f"{name.removesuffix('s')}_samples"
+        if option in said and (said[option] != 0) != (name in there):
+            shown[option] = "all" if name in there else 0
+    wrong = [
+        f"settings.{name} is {said[name]!r} in audit.json, other fields give {value!r}."
+        for name, value in shown.items()
+        if name in said and said[name] != value
+    ]
+    return check("settings", wrong, "The settings are those that other fields show.")
 
 
 def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> Check | str:

@@ -122,7 +122,7 @@ def _in_order(path: Path, source: Source, budgets: Budgets) -> np.ndarray:
                 f"{path} holds {groups.dtype} of shape {groups.shape}; a whole number for each "
                 "sample was expected."
             )
-        groups = np.where(groups < 0, -1, np.unique(groups, return_inverse=True)[1])
+        groups = _numbered("" if group < 0 else str(group) for group in groups.tolist())
     else:
         groups = _numbered(_lines(path, budgets))
     if len(groups) != len(source):
@@ -130,7 +130,7 @@ def _in_order(path: Path, source: Source, budgets: Budgets) -> np.ndarray:
             f"{path} has {len(groups):,} groups, {source.source} {len(source):,} samples. Give "
             "each sample a line; leave it empty where a sample has no group."
         )
-    return groups.astype(np.int64)
+    return groups
 
 
 def _lines(path: Path, budgets: Budgets) -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import DataError
-from analyzer.files import read_text
 
 __all__ = [
     "CHANNELS",
@@ -174,6 +173,8 @@ def read_spec(path: Path) -> PreprocessingSpec:
         if not found:
             raise DataError(f"{path} holds neither {' nor '.join(names)}.")
         path = found[0]
+    from analyzer.files import read_text  # brings numpy, which declaring options does not need
+
     text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
         content = json.loads(text)

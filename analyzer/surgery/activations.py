@@ -223,7 +223,7 @@ def _zero_between_bounds(node: ir.Node) -> bool:
         given = node.inputs[index] if len(node.inputs) > index else None
         if given is None:
             bounds.append(attribute(node, name, 0.0))
-        elif (array := constant(given)) is not None:
+        elif (array := constant(given)) is not None and array.size == 1:
             bounds.append(float(array.reshape(())))
         else:
             return False

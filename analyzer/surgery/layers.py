@@ -12,7 +12,6 @@ from analyzer.surgery.graph import (
     GraphBuilder,
     constant,
     dominators,
-    dtype_of,
     get_value,
     is_op,
     name_of,
@@ -191,7 +190,7 @@ def _at_depths(tensors: list[tuple[str, str]], image: str) -> dict[str, tuple[st
 
 def _as_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
     """The value in float32; of a quantized tensor the distance to what stands for zero."""
-    if dtype_of(value) == ir.DataType.FLOAT:
+    if value.dtype == ir.DataType.FLOAT:
         return value
     new = GraphBuilder(graph, f"{value.name}_activation")
     found = new.op("Cast", value, to=ir.DataType.FLOAT.value)

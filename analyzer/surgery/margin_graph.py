@@ -203,6 +203,8 @@ def _bytes(value: ir.Value) -> int:
     size = size_of(value)
     if size is None:
         raise _NoGradient(f"the shape of the tensor {value.name!r} is unknown")
+    if value.dtype == ir.DataType.STRING:
+        raise _NoGradient(f"the tensor {value.name!r} holds texts")
     return int(_COPIES * size * (1 if value.dtype is None else value.dtype.itemsize))
 
 
@@ -499,6 +501,8 @@ def _convolution(node: ir.Node, new: GraphBuilder) -> ir.Value:
         attribute(node, name, None)
         for name in ("output_shape", "pads", "strides", "dilations", "group")
     )
+    if group < 1:
+        raise _NoGradient(f"a convolution has {group} groups")
     kernels, inner, *kernel = _sizes(weights)  # kernels, input channels of a group
     reach = [dilation * (k - 1) for k, dilation in zip(kernel, dilations, strict=True)]
     ends = [r - pad for r, pad in zip([*reach, *reach], pads, strict=True)]

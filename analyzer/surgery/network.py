@@ -52,7 +52,7 @@ __all__ = [
 # Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
-_MANY_INLINED = 2000  # nodes
+_MANY_INLINED = 500  # nodes
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 

@@ -284,7 +284,9 @@ def _follow(node: ir.Node, known: dict[ir.Value, list[_Size]]) -> list[_Size] | 
         indices = constant(node.inputs[1])
         if indices is None or indices.size > _LONGEST:
             return None
-        return [source[int(i)] for i in indices.ravel()]
+        places = [int(i) for i in indices.ravel()]
+        fit = all(-len(source) <= place < len(source) for place in places)
+        return [source[place] for place in places] if fit else None
     return _slice(node, source) if is_op(node, "Slice") else source
 
 
@@ -307,6 +309,8 @@ def _slice(node: ir.Node, source: list[_Size]) -> list[_Size] | None:
         if len(node.inputs) > 4 and node.inputs[4] is not None:
             steps = constant(node.inputs[4])
     if starts is None or ends is None or steps is None:
+        return None
+    if not (len(starts) and len(ends) and len(steps) and steps[0]):
         return None
     return source[int(starts[0]) : int(ends[0]) : int(steps[0])]
 

@@ -66,14 +66,10 @@ class Survey:
         """Spatial axes, a channel axis of known size, and a convolution above."""
         shape = dimensions(value)
         axis = self.flow.axis.get(value)
-        return (
-            value in self.flow.convolution
-            and shape is not None
-            and len(shape) >= 3
-            and axis is not None
-            and axis > 0
-            and isinstance(shape[axis], int)
-        )
+        if value not in self.flow.convolution or not shape or len(shape) < 3 or not axis:
+            return False
+        channels = shape[axis]
+        return isinstance(channels, int) and channels > 0
 
     def site(
         self,
@@ -95,7 +91,7 @@ class Survey:
         if axis is not None and -rank <= axis < 0:
             axis += rank
         channels = shape[axis] if shape and axis is not None and 0 < axis < rank else None
-        if shape is None or axis is None or not isinstance(channels, int):
+        if shape is None or axis is None or not isinstance(channels, int) or channels < 1:
             raise SiteError(self._no_channels(value, axis))
         activation = self.activations.get(value)
         node = value.producer()

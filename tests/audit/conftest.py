@@ -129,7 +129,7 @@ def made_up_audit(
             "tolerance": 0.0,
             "precision": "float32",
             "rank": "l1",
-            "suspects": None,
+            "suspects": 0,
         },
         chance=chance,
         accuracy=float(descending[:, 0].mean()),

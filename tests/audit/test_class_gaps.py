@@ -113,6 +113,7 @@ def test_verification_passes_and_notices_another_number(request_, audited):
     for forged, check in (
         (replace(first, gap=first.gap / 2), "gap"),
         (replace(first, sureness=first.sureness[::-1]), "sureness"),
+        (replace(first, index=77), "sureness"),
     ):
         classes = sorted([forged, *others], key=lambda one: one.index)
         write_record(folder, replace(audited, classes=tuple(classes)))

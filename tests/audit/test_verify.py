@@ -134,6 +134,15 @@ def test_the_features_that_an_audit_recorded_are_verified(audit):
     assert "later is 0.5 in audit.json" in failed(verify_audit(audit))["features"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("suspects", 3), ("suspects", "x"), ("tolerance", 0.1), ("margins", True)]
+)
+def test_a_setting_that_other_fields_deny_is_found(audit, name, value):
+    record = read_record(audit)
+    rewrite_record(audit, dataclasses.replace(record, settings={**record.settings, name: value}))
+    assert f"settings.{name} is {value!r}" in failed(verify_audit(audit))["settings"]
+
+
 @pytest.fixture
 def gap_model(tmp_path):
     rng = np.random.default_rng(0)

@@ -50,7 +50,12 @@ def test_the_counts_are_held_against_the_data(audit, train, save, digits, onnx_g
 def test_names_that_the_zoo_no_longer_has_are_said_to_be_unchecked(zoo_audit, onnx_gap):
     record = json.loads((zoo_audit / "audit.json").read_text(encoding="utf-8"))
     gone = {"gap_model_name": "zoo:gone"}
-    change(zoo_audit, model=record["model"] | {"path": "zoo:gone"}, gap=record["gap"] | gone)
+    change(
+        zoo_audit,
+        model=record["model"] | {"path": "zoo:gone"},
+        gap=record["gap"] | gone,
+        settings=record["settings"] | {"gap_model": "zoo:gone"},
+    )
     shown = onnx_gap("verify", zoo_audit, "--json")
     assert shown.code == 0
     assert len(shown.json["not_checked"]) == 2

@@ -304,7 +304,7 @@ class Neighbors(Measure[NeighborsResult]):
             wrong.append("The layers of 'neighbors' in audit.json are not those of the network.")
         wrong += [
             f"'{name}' in {NEIGHBORS_FILE} is not what the data give."
-            for name in ("measured", "content")
+            for name in ("measured", "content", "group")
             if not np.array_equal(getattr(one, name), getattr(other, name))
         ]
         if wrong:
@@ -312,6 +312,8 @@ class Neighbors(Measure[NeighborsResult]):
         for name in ("nearest", "nearest_images"):
             sets = np.sort(getattr(one, name)), np.sort(getattr(other, name))
             wrong += differing((sets[0] != sets[1]).any(axis=1), f"'{name}' in {NEIGHBORS_FILE}")
+        has_twin = [np.isin(np.arange(len(v.measured)), v.twins) for v in (one, other)]
+        wrong += differing(has_twin[0] != has_twin[1], f"'twins' in {NEIGHBORS_FILE}")
         near = np.isclose(one.agreement, other.agreement, atol=_CLOSE, equal_nan=True)
         votes = ~near | (one.majority != other.majority)
         wrong += differing(votes.any(axis=0), f"What {NEIGHBORS_FILE} says of the votes")

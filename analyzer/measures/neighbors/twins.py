@@ -240,8 +240,10 @@ def find_conflicts(votes: "NeighborVotes", labels: np.ndarray) -> Conflicts:
     twin = _of_the_same_bytes(votes.content, labels)
     same_bytes = twin >= 0
     distance = np.where(same_bytes, 0.0, np.nan)
-    rival = labels[votes.twins[:, 0]] != labels[votes.twins[:, 1]]
-    pairs, apart = votes.twins[rival], votes.twin_distance[rival]
+    known = ((votes.twins >= 0) & (votes.twins < len(labels))).all(axis=1)  # or the file is forged
+    pairs, apart = votes.twins[known], votes.twin_distance[known]
+    rival = labels[pairs[:, 0]] != labels[pairs[:, 1]]
+    pairs, apart = pairs[rival], apart[rival]
     one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
     apart = np.tile(apart, 2)
     new = ~same_bytes[one]

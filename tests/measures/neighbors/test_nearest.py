@@ -25,6 +25,8 @@ from analyzer.measures.neighbors.nearest import (
     read_neighbors,
     unit_vectors,
 )
+from analyzer.measures.sample_images import SampleImages
+from analyzer.runtime import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 6, 6)
@@ -369,6 +371,26 @@ def test_a_part_is_told_in_samples_and_limited_by_default(graph):
     nothing = measured(graph, samples, choose_part(samples, samples=0))
     assert not nothing.measured.any()
     assert np.isnan(list(neighbors_features(nothing, labels, np.ones(200)).values())).all()
+
+
+def test_of_very_many_samples_a_balanced_part_is_looked_at_whatever_their_order():
+    count = 150_000
+    random = np.random.default_rng(0)
+    labels = random.choice(7, count, p=[0.4, 0.3, 0.2, 0.05, 0.03, 0.015, 0.005])
+    digests = random.integers(0, 256, (count, 32), dtype=np.uint8)
+    order = random.permutation(count)
+    parts = []
+    for of in (np.arange(count), order):
+        samples = Samples(np.arange(count), labels[of], load=None)
+        images = SampleImages(samples, digests[of], np.ones(count, bool))
+        parts.append(of[choose_part(images)])
+    assert len(parts[0]) == 20_000
+    counts, everything = np.bincount(labels[parts[0]]), np.bincount(labels)
+    small = everything < 3_000  # of these all are taken
+    assert small.tolist() == [False] * 5 + [True] * 2
+    np.testing.assert_array_equal(counts[small], everything[small])
+    assert np.ptp(counts[~small]) <= 1
+    assert sorted(parts[1]) == parts[0].tolist()
 
 
 def _append(done, *at):
