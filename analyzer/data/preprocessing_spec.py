@@ -213,7 +213,6 @@ def read_spec(path: Path) -> PreprocessingSpec:
         if not found:
             raise DataError(f"{path} holds neither {' nor '.join(names)}.")
         path = found[0]
-    from analyzer.files import read_text  # brings numpy, which declaring options does not need
 
     text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
