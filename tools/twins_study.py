@@ -25,10 +25,10 @@ from PIL import Image
 
 import analyzer
 from analyzer.audit_view import Audit
-from analyzer.files import write_text
+from analyzer.files import read_json, write_json, write_text
 from analyzer.measures.neighbors import read_votes
 from model_zoo.datasets import Split
-from model_zoo.populations import POPULATIONS, recipes
+from model_zoo.populations import POPULATIONS, PopulationSpec, Recipe, recipes
 from model_zoo.training import one_thread, population_data
 
 FEATURES = (
@@ -138,8 +138,6 @@ def made(work: Path, table: Path) -> None:
 
 def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     """Train a network on data with copies, and audit it in three ways."""
-    from model_zoo import onnx_export, optimization
-
     population = POPULATIONS[cell.network.rsplit("-", 2)[0]]
     recipe = next(one for one in recipes(population) if one.name == cell.network)
     prepared = population_data(population)
@@ -148,24 +146,17 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     train = Split(
         copied(originals.images, cell.kind, cell.copies), np.tile(originals.labels, times)
     )
-    # As many steps as without copies.
-    epochs = max(recipe.most_epochs // times, 6)
-    recipe = replace(recipe, train_samples=len(train.images), cycle=epochs, most_epochs=epochs)
     folder = work / f"{cell.network}-{cell.kind}-{cell.copies}"
     folder.mkdir(parents=True, exist_ok=True)
-    with one_thread():
-        fit = optimization.train_network(population, recipe, train)
-        test_accuracy = optimization.accuracy(fit.network, prepared.test)
-        model = folder / "network.onnx"
-        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+    model, result = folder / "network.onnx", folder / "trained.json"
+    if not result.exists():
+        # As many steps as without copies.
+        epochs = max(recipe.most_epochs // times, 6)
+        recipe = replace(recipe, train_samples=len(train.images), cycle=epochs, most_epochs=epochs)
+        write_json(result, _trained(population, recipe, train, prepared.test, model))
     groups = folder / "groups.npy"
     np.save(groups, np.tile(np.arange(size), times))
-    row: dict[str, Any] = {
-        "samples": len(train.images),
-        "train_accuracy": round(fit.train_accuracy, 4),
-        "test_accuracy": round(test_accuracy, 4),
-        "gap": round(fit.train_accuracy - test_accuracy, 4),
-    }
+    row = {"samples": len(train.images), **read_json(result)}
     options = {"kept": {"keep_twins": True}, "recognised": {}, "told": {"groups": str(groups)}}
     for way in WAYS:
         audit = _audit(
@@ -179,6 +170,23 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
         if way == "recognised":
             row |= _recognition(audit, size)
     return row
+
+
+def _trained(
+    population: PopulationSpec, recipe: Recipe, train: Split, test: Split, model: Path
+) -> dict[str, float]:
+    """Accuracies and gap of the network that is left in ``model``."""
+    from model_zoo import onnx_export, optimization
+
+    with one_thread():
+        fit = optimization.train_network(population, recipe, train)
+        test_accuracy = optimization.accuracy(fit.network, test)
+        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+    return {
+        "train_accuracy": round(fit.train_accuracy, 4),
+        "test_accuracy": round(test_accuracy, 4),
+        "gap": round(fit.train_accuracy - test_accuracy, 4),
+    }
 
 
 def _audit(model: Path, data: Any, out: Path, **options: Any) -> Audit:

@@ -13,6 +13,8 @@
 ``suspects.csv``       the samples whose labels look wrong, by name
 ``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
 ``report.html``        what people read (:mod:`analyzer.audit.report`)
+``stopped.json``       with ``report.html`` and the manifest alone, where a first look ended the
+                       audit (:mod:`analyzer.audit.stopped`)
 ``manifest.json``      every file's SHA-256 (:mod:`analyzer.audit.result_manifest`)
 =====================  ==================================================================
 
@@ -64,6 +66,7 @@ __all__ = [
     "LOCK",
     "REPORT",
     "RESULT_FILES",
+    "STOPPED",
     "UnfinishedAudit",
     "finished_audit",
     "from_dict",
@@ -77,12 +80,14 @@ __all__ = [
 AUDIT = "audit.json"
 REPORT = "report.html"
 CLASSES = "classes.csv"
+STOPPED = "stopped.json"
 RESULT_FILES = (
     *(name for measure in MEASURES for name in measure.files),
     CLASSES,
     SUSPECTS,
     THUMBNAILS,
     REPORT,
+    STOPPED,
     AUDIT,
 )
 """Every name that a file of a result can have, besides the manifest."""
@@ -172,6 +177,11 @@ def read_record(folder: str | Path) -> AuditRecord:
         AuditFolderError: there is none, or it is damaged.
     """
     path = Path(folder) / AUDIT
+    if not os.path.lexists(path) and os.path.lexists(Path(folder) / STOPPED):
+        raise AuditFolderError(
+            f"{folder} holds no result: a first look stopped the audit, and {REPORT} there says "
+            f"why. Correct that and run it again, or pass {parameter('anyway', True)}."
+        )
     return from_dict(read_json(path), file=path)
 
 

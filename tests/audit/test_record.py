@@ -71,6 +71,7 @@ def test_fields_of_later_versions_are_ignored(audit):
     [
         (("schema",), 99, "has schema 99, this version of onnx-gap reads 1"),
         (("zeta",), "0.5", "'zeta' must be a number, not '0.5'"),
+        (("accuracy",), None, "'accuracy' must be a number, not None"),
         (("model",), [], "'model' must be an object"),
         (("model", "bytes"), 1.5, r"'model\.bytes' must be an integer, not 1\.5"),
         (("model", "opset"), True, r"'model\.opset' must be an integer, not True"),

@@ -26,7 +26,6 @@ from analyzer.measures.neighbors.twins import (
     PICTURE,
     find_twins,
     gray_pictures,
-    picture_distances,
 )
 from analyzer.measures.sample_images import (
     PartSize,
@@ -75,6 +74,7 @@ NEIGHBORS_FEATURES = {
 
 _KEPT = ("images", "two_thirds")  # layers whose neighbors are told by name
 _MOST = 20_000  # samples, unless told otherwise
+_LATER = ("found", "twins", "twin_distance", "chosen")  # of a state, once they are known
 _REACH = 32  # of the search: neighbors beyond k stand in for twins
 _SEED = 0x6E65_6967  # of the count sketch, the same for every network
 _BLOCK = 256  # rows of the similarity matrix at once
@@ -97,12 +97,13 @@ class NeighborState:
     found: np.ndarray | None = None  # int32 (L, N, 32): the nearest, in order; −1 for none
     searched: int = 0  # rows of ``found`` that are done, layer after layer
     twins: np.ndarray | None = None  # int64 (P, 2): pairs of rows
+    twin_distance: np.ndarray | None = None  # float64 (P,)
     chosen: np.ndarray | None = None  # int32 (L, N, k): neighbors, without twins; −1 for none
     seconds: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What :meth:`restored` takes."""
-        later = {name: getattr(self, name) for name in ("found", "twins", "chosen")}
+        later = {name: getattr(self, name) for name in _LATER}
         return {
             **{f"vectors_{i}": rows[: self.at] for i, rows in enumerate(self.vectors)},
             **({} if self.pictures is None else {"pictures": self.pictures[: self.at]}),
@@ -140,6 +141,7 @@ class NeighborState:
             found=None if found is None else found.copy(),
             searched=searched,
             twins=arrays.get("twins"),
+            twin_distance=arrays.get("twin_distance"),
             chosen=arrays.get("chosen"),
             seconds=float(arrays["seconds"]),
         )
@@ -282,9 +284,9 @@ def measure_neighbors(
     if state.chosen is None:
         began = time.perf_counter()
         if state.pictures is None:
-            state.twins = np.empty((0, 2), np.int64)
+            state.twins, state.twin_distance = np.empty((0, 2), np.int64), np.empty(0)
         else:
-            state.twins = find_twins(state.pictures, state.found, ranks)
+            state.twins, state.twin_distance = find_twins(state.pictures, state.found, ranks)
         if not keep_twins:
             things = joined_numbers(things, state.twins)
         state.chosen = _without_twins(state.found, state.vectors, things, ranks, neighbors)
@@ -474,7 +476,7 @@ def read_neighbors(
     state: NeighborState,
 ) -> NeighborVotes:
     """What the neighbors say of each sample, of a search that has been run to its end."""
-    if state.chosen is None or state.twins is None:
+    if state.chosen is None or state.twins is None or state.twin_distance is None:
         raise ValueError("the search for neighbors has not been run to its end")
     total, labels = len(images.labels), images.labels[part]
     measured = np.zeros(total, bool)
@@ -505,16 +507,8 @@ def read_neighbors(
         content=content,
         group=np.full(total, -1) if images.groups is None else images.groups,
         twins=part[state.twins],
-        twin_distance=_apart(state),
+        twin_distance=state.twin_distance.astype(np.float32).astype(np.float64),
     )
-
-
-def _apart(state: NeighborState) -> np.ndarray:
-    """How far apart the pictures of twins are, rounded to float32, float64 (P,)."""
-    if state.pictures is None or state.twins is None:
-        return np.empty(0)
-    apart = picture_distances(state.pictures, state.twins)
-    return apart.astype(np.float32).astype(np.float64)
 
 
 def _distances(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:

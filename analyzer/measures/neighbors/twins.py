@@ -1,15 +1,16 @@
 """Twins: samples that show the same thing, though their bytes differ.
 
-A picture that was shifted, stored again, made brighter or given a little noise is still the same
-picture. Its copies are each other's nearest neighbors and share a label, so that neighbors would
-say that a network learned what it only saw twice. They are recognised at the images: as gray
-pictures of at most 32 pixels a side, shifted by up to one of these pixels, whatever their
-brightness and contrast. Two of them are as far apart as the square root of 1 − r, r being the
-correlation of their pixels. Twins are at most three tenths as far apart as samples usually are from
-their twentieth neighbor, both in these data and around each of the two; less where the data are so
-simple that one sample in a hundred would come as near to another one by chance. How near chance
-brings them follows from how distances grow from the tenth neighbor to the twentieth: as the m-th
-root of the number, in m dimensions. Among fewer than a hundred samples they must be within a tenth.
+A picture that was shifted, turned a little, stored again, made brighter or given a little noise is
+still the same picture. Its copies are each other's nearest neighbors and share a label, so that
+neighbors would say that a network learned what it only saw twice. They are recognised at the
+images: as gray pictures of at most 32 pixels a side, shifted by up to one of these pixels and
+turned by up to six degrees, whatever their brightness and contrast. Two of them are as far apart as
+the square root of 1 − r, r being the correlation of their pixels. Twins are at most three tenths as
+far apart as samples usually are from their twentieth neighbor, both in these data and around each
+of the two; less where the data are so simple that one sample in a hundred would come as near to
+another one by chance. How near chance brings them follows from how distances grow from the tenth
+neighbor to the twentieth: as the m-th root of the number, in m dimensions. Among fewer than a
+hundred samples they must be within a tenth.
 
 One image under two labels, by its bytes or as a twin, is a conflict of labels.
 """
@@ -50,7 +51,8 @@ _FEW = 100  # samples; fewer tell little of what is usual,
 _LIMIT_OF_FEW = 0.1  # so that twins must be nearer there
 _SPREAD_OVER = 500  # samples that tell what is usual
 _GRID = 2.0**20  # 1 − r is rounded to 1 / _GRID
-_SHIFTED = 6  # pixels of a side along which pictures are shifted, at least
+_SHIFTED = 6  # pixels of a side along which pictures are shifted, or turned, at least
+_ANGLES = (-6, -3, 3, 6)  # degrees
 _PAIRS = 4096  # at once
 _LISTED = 50  # conflicts in audit.json
 
@@ -86,7 +88,9 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
     return scaled.astype(np.float32).reshape(values.shape)
 
 
-def picture_distances(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def picture_distances(
+    pictures: np.ndarray, pairs: np.ndarray, others: np.ndarray | None = None
+) -> np.ndarray:
     """How far apart two pictures are where they lie on each other best, float64 (P,).
 
     The square root of 1 − r, 0 to 1.4, for the best of nine shifts by up to one pixel; 1 where one
@@ -95,14 +99,16 @@ def picture_distances(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     Args:
         pictures: float32 (N, h, w), see :func:`gray_pictures`.
         pairs: int64 (P, 2).
+        others: float32 (N, h, w), what the second of a pair is taken from; the same by default.
     """
+    others = pictures if others is None else others
     rows, columns = pictures.shape[1:]
     shifts = [(y, x) for y in _steps(rows) for x in _steps(columns)]
     crops = [(_crop(rows, columns, *at), _crop(rows, columns, -at[0], -at[1])) for at in shifts]
     best = np.full(len(pairs), -1.0)
     for start in range(0, len(pairs), _PAIRS):
         some = slice(start, start + _PAIRS)
-        one, other = (pictures[pairs[some, side]] for side in (0, 1))
+        one, other = pictures[pairs[some, 0]], others[pairs[some, 1]]
         for crop, moved in crops:
             np.maximum(best[some], _correlations(one[crop], other[moved]), out=best[some])
     return np.sqrt(np.rint(np.clip(1 - best, 0, 2) * _GRID) / _GRID)
@@ -137,8 +143,29 @@ def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(scale > 1e-6, together / np.maximum(scale, 1e-6), 0.0)
 
 
-def find_twins(pictures: np.ndarray, nearest: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """Pairs of rows that are twins, int64 (P, 2), the lower row first, sorted.
+def _turned_distances(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """As :func:`picture_distances`, one of each pair turned by the angle that is best."""
+    from scipy import ndimage
+
+    best = np.full(len(pairs), np.inf)
+    if min(pictures.shape[1:]) < _SHIFTED:
+        return best
+    rows, places = np.unique(pairs, return_inverse=True)
+    places = places.reshape(pairs.shape)
+    for angle in _ANGLES:
+        turned = ndimage.rotate(
+            pictures[rows], angle, axes=(1, 2), reshape=False, order=1, mode="nearest"
+        )
+        for one, other in ((0, 1), (1, 0)):
+            moved = np.stack([pairs[:, one], places[:, other]], axis=1)
+            np.minimum(best, picture_distances(pictures, moved, turned), out=best)
+    return best
+
+
+def find_twins(
+    pictures: np.ndarray, nearest: np.ndarray, ranks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows that are twins, int64 (P, 2), the lower row first, sorted; and how far apart.
 
     None where rows have fewer than twenty neighbors, or pictures are all alike: then nothing is
     usual.
@@ -148,28 +175,36 @@ def find_twins(pictures: np.ndarray, nearest: np.ndarray, ranks: np.ndarray) -> 
         nearest: int32 (L, N, k), neighbors by layer, nearest first, the images' layer first; −1
             for none.
         ranks: int64 (N,), of the rows, by what they hold.
+
+    Returns:
+        (pairs, distances), the latter float64 (P,).
     """
+    none = np.empty((0, 2), np.int64), np.empty(0)
     _, count, _ = nearest.shape
     known = np.flatnonzero((nearest[0] >= 0).sum(axis=1) >= _USUAL[-1])
     if not len(known):
-        return np.empty((0, 2), np.int64)
+        return none
     step = max(-(-len(known) // _SPREAD_OVER), 1)
     drawn = np.sort(known[np.argsort(ranks[known])[::step]])
     usual = _usual(pictures, nearest[0], drawn)
     limit = min(_limit(usual), _LIMIT if len(known) >= _FEW else _LIMIT_OF_FEW)
-    near = limit * float(np.median(usual[:, 1]))
-    if not near:
-        return np.empty((0, 2), np.int64)
+    middle = float(np.median(usual[:, 1]))
+    if not middle:
+        return none
     first = nearest[:, :, :_LOOKED_AT]
     rows = np.broadcast_to(np.arange(count)[None, :, None], first.shape)
     pairs = np.stack([rows, first], axis=-1)[first >= 0].astype(np.int64)
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     apart = picture_distances(pictures, pairs)
-    pairs, apart = pairs[apart <= near], apart[apart <= near]
+    doubt = np.flatnonzero((apart > limit * middle) & (apart <= middle))
+    apart[doubt] = np.minimum(apart[doubt], _turned_distances(pictures, pairs[doubt]))
+    near = apart <= limit * middle
+    pairs, apart = pairs[near], apart[near]
     around = np.zeros(count)
     asked = np.intersect1d(pairs, known)
     around[asked] = limit * _usual(pictures, nearest[0], asked)[:, 1]
-    return pairs[apart <= around[pairs].min(axis=1)]
+    twins = apart <= around[pairs].min(axis=1)
+    return pairs[twins], apart[twins]
 
 
 def _limit(usual: np.ndarray) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from analyzer.measures.neighbors import NeighborVotes
@@ -26,7 +27,7 @@ def twins_among(images, ranks=None):
     everyone = np.arange(count)
     ranks = everyone if ranks is None else ranks
     nearest = nearest_neighbors(vectors, everyone, ranks, 32, everyone)
-    return find_twins(gray_pictures(images), nearest[None], ranks)
+    return find_twins(gray_pictures(images), nearest[None], ranks)[0]
 
 
 def shifted(images):
@@ -50,7 +51,13 @@ def test_different_digits_are_no_twins():
     assert len(twins_among(DIGITS)) == 0
 
 
-@pytest.mark.parametrize("copied", [brighter, with_less_contrast, noisy])
+def turned(images):
+    return np.stack(
+        [np.array(Image.fromarray(one).rotate(5, Image.Resampling.BILINEAR)) for one in images]
+    )
+
+
+@pytest.mark.parametrize("copied", [brighter, with_less_contrast, noisy, turned])
 def test_copies_are_found(copied):
     found = twins_among(np.concatenate([DIGITS, copied(DIGITS[:60])]))
     pairs = {tuple(pair) for pair in found.tolist()}
@@ -67,13 +74,14 @@ def test_what_was_shifted_is_found_where_it_is_near():
     nearest = nearest_neighbors(vectors, everyone, everyone, 32, everyone)
     later = np.roll(nearest, 1, axis=1)
     later[400:, 0] = everyone[:40]
-    found = find_twins(gray_pictures(images), np.stack([nearest, later]), everyone)
+    found, apart = find_twins(gray_pictures(images), np.stack([nearest, later]), everyone)
+    assert apart.max() < 0.1
     assert {(i, 400 + i) for i in range(40)} <= {tuple(pair) for pair in found.tolist()}
 
 
 def test_the_order_of_the_samples_changes_nothing():
-    images = np.concatenate([DIGITS[:200], noisy(DIGITS[:30])])
-    order = np.random.default_rng(3).permutation(230)
+    images = np.concatenate([DIGITS[:200], noisy(DIGITS[:30]), turned(DIGITS[30:60])])
+    order = np.random.default_rng(3).permutation(260)
     again = order[twins_among(images[order], order)]
     assert {tuple(sorted(pair)) for pair in again.tolist()} == {
         tuple(pair) for pair in twins_among(images).tolist()
