@@ -378,6 +378,7 @@ def compare_audits(
     resamples: int = 2000,
     seed: int = 0,
     page: str | Path | None = None,
+    progress: Progress = _silent,
 ) -> "Comparison":
     """Compare two audits.
 
@@ -387,6 +388,7 @@ def compare_audits(
         resamples: drawings of the samples, for the noise of the differences.
         seed: of these.
         page: HTML file to write; None to write none.
+        progress: called with (stage, done, total).
 
     Raises:
         AuditFolderError: one of the folders holds no readable audit.
@@ -396,7 +398,9 @@ def compare_audits(
     from analyzer.audit import write_comparison
 
     folders = _folder(before), _folder(after)
-    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed)
+    found = compare(
+        *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
+    )
     if page is not None:
         write_comparison(folders, [found], page)
     return found
@@ -440,15 +444,15 @@ def verify_audit(
         DataError: the data cannot be read, or not by the recorded preprocessing.
         TypeError: an option of another name.
     """
-    from analyzer.audit import read_record
+    from analyzer.audit import recorded_names
     from analyzer.audit import verify_audit as verify
 
     place = _folder(folder)
-    record = read_record(place)
+    model_name, gap_model_name = recorded_names(place)
     return verify(
         place,
-        model=_bundled(network_path, record.model.path) if model is None else network_path(model),
-        gap_model=_bundled(gap_model_path, record.gap.gap_model_name if record.gap else "")
+        model=_bundled(network_path, model_name) if model is None else network_path(model),
+        gap_model=_bundled(gap_model_path, gap_model_name)
         if gap_model is None
         else gap_model_path(gap_model),
         signature=None if signature is None else Path(signature),

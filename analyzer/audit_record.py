@@ -23,9 +23,11 @@ __all__ = [
     "LimitRecord",
     "MadeRecord",
     "ModelRecord",
+    "OrderRecord",
     "RowsRecord",
     "SecondsRecord",
     "SiteRecord",
+    "StoppedRecord",
     "ToleranceRecord",
     "VerdictRecord",
     "quantity",
@@ -257,3 +259,36 @@ class AuditRecord:
     def rank(self) -> str:
         """What units were ranked by."""
         return str(self.settings.get("rank", "l1"))
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """Another order of the classes, under which most samples would be right."""
+
+    accuracy: float  # under it, on samples that it was not found on
+    named_as: tuple[int, ...]  # what samples of each label are named
+    names: tuple[str, ...]  # of the classes in the network's order
+    by_name: bool  # whether a list of these names sets the order; else labels are numbered anew
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedRecord:
+    """The content of ``stopped.json``: an audit that a first look ended before the sweep."""
+
+    model: ModelRecord
+    data: DataRecord  # ``samples`` are those that were looked at, and ``sha256`` is theirs
+    settings: Mapping[str, Any]  # every option in force, JSON values
+    chance: float  # the chance level in use
+    accuracy: float  # of the samples that were looked at, with nothing removed
+    reason: str  # what was found, and the way out; sentences
+    verdict: VerdictRecord
+    classes: tuple[str, ...]  # names by index
+    confusions: tuple[tuple[int, int, int], ...]  # label, named class, samples; without zeros
+    order: OrderRecord | None  # None: the classes seem to come in the right one
+    fed: tuple[float, float]  # the least and the greatest value that the network was given
+    device: DeviceRecord
+    versions: Mapping[str, str]
+    skipped: tuple[str, ...] = ()  # what could not be read, and why
+    created: str = ""  # UTC, ISO 8601
+    made: MadeRecord = MadeRecord(command="", host="", auditor="")
+    schema: int = SCHEMA

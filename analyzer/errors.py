@@ -7,6 +7,7 @@ in one place.
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -94,12 +95,18 @@ class AuditStopped(AnalyzerError):
     Args:
         message: full sentences: what was found, and how to go on.
         verdict: a :class:`analyzer.audit_record.VerdictRecord`.
-        accuracy: with nothing removed, on the samples that were looked at.
+        accuracy: with nothing removed, of the samples that were looked at.
+        look: the :class:`analyzer.audit.inputs.FirstLook` behind it.
     """
 
-    def __init__(self, message: str, verdict: Any, accuracy: float):
+    record: Any = None
+    """The :class:`analyzer.audit_record.StoppedRecord` of an audit that has one."""
+    report: Path | None = None
+    """The page that says the same; None where the folder holds a finished audit, which stays."""
+
+    def __init__(self, message: str, verdict: Any, accuracy: float, look: Any = None):
         super().__init__(message)
-        self.verdict, self.accuracy = verdict, accuracy
+        self.verdict, self.accuracy, self.look = verdict, accuracy, look
 
 
 class OutputError(AnalyzerError):

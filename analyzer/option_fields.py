@@ -24,6 +24,7 @@ __all__ = [
     "parse_names",
     "parse_numbers",
     "parse_part",
+    "parse_resize",
     "parse_size",
     "settings_of",
 ]
@@ -155,6 +156,21 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if found is None or 0 in (int(found[1]), int(found[2] or 1)):
         raise ValueError(f"{text!r} is not an image size; write 224 or 224x160.")
     return int(found[1]), int(found[2] or found[1])
+
+
+def parse_resize(text: str) -> tuple[int, int] | int | str:
+    """An edge from "256", (height, width) from "224x160", or "none".
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text.strip() == "none":
+        return "none"
+    try:
+        size = parse_image_size(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a size; write 256, 224x160 or none.") from None
+    return int(text) if text.isdecimal() else size
 
 
 def parse_part(text: str) -> int | Literal["all"]:

@@ -166,6 +166,7 @@ class MarginGraph:
     margin: str  # output, float32 (B,): f_i − f_j
     layers: tuple[MarginLayer, ...]  # the images first, then by depth
     batch: int  # B
+    nodes: int = 0  # of the graph
     custom_ops: Path | None = None  # library of operators that it needs
 
 

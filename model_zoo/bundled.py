@@ -60,7 +60,7 @@ def entries() -> tuple[ZooEntry, ...]:
             ZooEntry(
                 name="any",
                 kind="gap model",
-                description="for networks of any population, from interpolation and neighbors",
+                description="for networks of any population",
                 population="any",
                 model=None,
                 data=None,

@@ -10,6 +10,7 @@ from .population_result import AuditedPopulation
 from .provenance import installed_versions
 from .report import Ending, ending_of, ending_of_stop, render_report
 from .run import run_audit
+from .stopped import recorded_names, stopped_dict
 from .verify import Remeasuring, Verification, verify_audit
 
 __all__ = [
@@ -30,9 +31,11 @@ __all__ = [
     "outline_with_cost",
     "read_manifest",
     "read_record",
+    "recorded_names",
     "render_report",
     "run_audit",
     "step_summary",
+    "stopped_dict",
     "to_dict",
     "verify_audit",
     "write_comparison",

@@ -11,7 +11,7 @@ from analyzer.audit.class_gaps import keep_class_gaps, with_class_gaps
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
-from analyzer.audit.verdict import is_at_chance, judge
+from analyzer.audit.verdict import at_chance, classes_at_chance, is_at_chance, judge
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (
     AuditRecord,
@@ -25,9 +25,10 @@ from analyzer.audit_record import (
 from analyzer.errors import GapModelError, parameter
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
+from analyzer.measures.measure import Subject
 from analyzer.measures.registry import MEASURES, feature_values
 
-__all__ = ["make_record", "some_of", "warnings_of"]
+__all__ = ["make_record", "model_record", "some_of", "warnings_of"]
 
 
 def make_record(
@@ -49,15 +50,8 @@ def make_record(
         finished: the same audit as an earlier run left it.
     """
     subject = inputs.subject
-    info = subject.network.info
     found = AuditRecord(
-        model=ModelRecord(
-            path=request.model_name or str(request.model),
-            sha256=info.sha256,
-            bytes=info.bytes,
-            producer=info.producer,
-            opset=info.opset,
-        ),
+        model=model_record(request, subject),
         data=DataRecord(
             source=request.data_name or subject.source.source,
             samples=len(ablation.samples.label),
@@ -85,6 +79,18 @@ def make_record(
     found = replace(found, warnings=warnings_of(found, ablation))
     found = _with_gap(found, request, inputs, finished)
     return replace(found, verdict=judge(found))
+
+
+def model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
+    """What a record says of the network."""
+    info = subject.network.info
+    return ModelRecord(
+        path=request.model_name or str(request.model),
+        sha256=info.sha256,
+        bytes=info.bytes,
+        producer=info.producer,
+        opset=info.opset,
+    )
 
 
 def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:
@@ -143,19 +149,15 @@ def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
     found = []
     accuracy, chance = record.accuracy, record.chance
     classes, empty = record.classes, record.empty_classes
-    at_chance = [item.name for item in classes if item.accuracy <= chance]
-    if is_at_chance(accuracy, chance, len(ablation.samples.label)):
+    samples = len(ablation.samples.label)
+    if is_at_chance(accuracy, chance, samples):
+        sentence = at_chance(accuracy, chance, samples)
+        found.append(f"{sentence} None of the quantities means anything then")
+    elif unlearned := classes_at_chance(classes, chance):
         found.append(
-            f"The accuracy with nothing removed is {accuracy:.1%}, no better than chance "
-            f"({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
-            "and then none of the quantities means anything"
-        )
-    elif at_chance:
-        found.append(
-            f"{len(at_chance)} of {len(classes)} classes are no better than chance ({chance:.1%}) "
-            f"with nothing removed, {accuracy:.1%} of all samples are right: if this is not the "
-            "training accuracy that you know, the preprocessing or the order of the classes is "
-            f"wrong, and then none of the quantities means anything ({some_of(at_chance)})"
+            f"{unlearned}, {accuracy:.1%} of all samples are right: if this is not the training "
+            "accuracy that you know, the preprocessing or the order of the classes is wrong, and "
+            "none of the quantities means anything"
         )
     kept_to = ablation.tolerance
     if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):

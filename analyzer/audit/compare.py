@@ -21,7 +21,7 @@ from analyzer.audit.folder import finished_audit
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.measures.ablation.result_files import read_samples
-from analyzer.records import SampleCounts
+from analyzer.records import Progress, SampleCounts
 
 __all__ = [
     "CONFIDENCE",
@@ -102,6 +102,7 @@ def measure_sampling_noise(
     *,
     resamples: int,
     seed: int,
+    progress: Progress = lambda stage, done, total: None,
 ) -> SamplingNoise:
     """Hold the differences of two audits against sampling noise, where their samples are the same.
 
@@ -110,6 +111,7 @@ def measure_sampling_noise(
         after: of the other.
         resamples: drawings of the samples.
         seed: of these.
+        progress: called with "drawing samples", classes done and in all.
 
     Raises:
         DataError: ``resamples`` is too low.
@@ -123,12 +125,16 @@ def measure_sampling_noise(
     if unpaired:
         return SamplingNoise(resamples, seed, {}, {}, (unpaired,))
     pair = _Paired(*before, *after)
-    network, classes = pair.judge(resamples, seed)
+    network, classes = pair.judge(resamples, seed, progress)
     return SamplingNoise(resamples, seed, network, classes, tuple(pair.unjudged(network, classes)))
 
 
 def draw_class_means(
-    values: Sequence[np.ndarray], *, resamples: int, seed: int
+    values: Sequence[np.ndarray],
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress = lambda stage, done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means of each class, and of ``resamples`` drawings of its samples.
 
@@ -137,6 +143,7 @@ def draw_class_means(
         resamples: B.
         seed: of the drawings; they depend on the number of samples of each class, and on nothing
             else.
+        progress: as of :func:`measure_sampling_noise`.
 
     Returns:
         float64 ndarrays of shape (K, Q) and (B, K, Q).
@@ -152,6 +159,7 @@ def draw_class_means(
             cells = picked + count * np.arange(rows)[:, np.newaxis]
             times = np.bincount(cells.ravel(), minlength=rows * count).reshape(rows, count)
             drawn[start : start + rows, place] = times @ own / count
+        progress("drawing samples", place + 1, len(values))
     return np.stack([own.mean(axis=0) for own in values]), drawn
 
 
@@ -194,11 +202,13 @@ class _Paired:
         self._crossed = [kappa - area for kappa, area in zip(self._kappas, areas, strict=True)]
 
     def judge(
-        self, resamples: int, seed: int
+        self, resamples: int, seed: int, progress: Progress
     ) -> tuple[dict[str, Noise], dict[int, dict[str, ClassNoise]]]:
         """The noise of each quantity, of the network and of each class."""
         a, b = self._records
-        means, drawn = draw_class_means(self._values, resamples=resamples, seed=seed)
+        means, drawn = draw_class_means(
+            self._values, resamples=resamples, seed=seed, progress=progress
+        )
         equal = np.full(len(self._counts), 1 / len(self._counts))
         network: dict[str, Noise] = {}
         classes: dict[int, dict[str, ClassNoise]] = {entry.index: {} for entry in a.classes}
@@ -409,6 +419,7 @@ def compare_audits(
     tolerance: float = 0.01,
     resamples: int = 2000,
     seed: int = 0,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Comparison:
     """Compare the audit in folder ``after`` with the one in folder ``before``.
 
@@ -418,6 +429,7 @@ def compare_audits(
         tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
         resamples: drawings of the samples, for the noise of the differences.
         seed: of these.
+        progress: as of :func:`measure_sampling_noise`.
 
     Raises:
         AuditFolderError: one of the folders holds no whole audit.
@@ -431,7 +443,11 @@ def compare_audits(
                     f"Audit it again with a {parameter('site')}."
                 )
         noise = measure_sampling_noise(
-            (a, read_samples(before)), (b, read_samples(after)), resamples=resamples, seed=seed
+            (a, read_samples(before)),
+            (b, read_samples(after)),
+            resamples=resamples,
+            seed=seed,
+            progress=progress,
         )
     comparable = a.rank == b.rank
     gap = None

@@ -113,6 +113,7 @@ def write_comparison(
         panels=[_class_curves(item, audits, curves) for item in _moved_most(comparisons)[:_PANELS]],
         moved=len(_moved_most(comparisons)),
         judged=any(found.noise.quantities for found in comparisons),
+        classes_judged=any(item.noise for found in comparisons for item in found.classes),
         rows=_rows(audits, comparisons),
     )
     write_text(file, html)

@@ -13,6 +13,8 @@
 ``suspects.csv``       the samples whose labels look wrong, by name
 ``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
 ``report.html``        what people read (:mod:`analyzer.audit.report`)
+``stopped.json``       with ``report.html`` and the manifest alone, where a first look ended the
+                       audit (:mod:`analyzer.audit.stopped`)
 ``manifest.json``      every file's SHA-256 (:mod:`analyzer.audit.result_manifest`)
 =====================  ==================================================================
 
@@ -30,7 +32,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -43,6 +45,7 @@ from analyzer.audit.result_manifest import (
     write_entries,
 )
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
+from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import (
@@ -55,6 +58,7 @@ from analyzer.files import (
 )
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
+from analyzer.option_fields import options_of
 
 __all__ = [
     "AUDIT",
@@ -62,6 +66,7 @@ __all__ = [
     "LOCK",
     "REPORT",
     "RESULT_FILES",
+    "STOPPED",
     "UnfinishedAudit",
     "finished_audit",
     "from_dict",
@@ -75,12 +80,14 @@ __all__ = [
 AUDIT = "audit.json"
 REPORT = "report.html"
 CLASSES = "classes.csv"
+STOPPED = "stopped.json"
 RESULT_FILES = (
     *(name for measure in MEASURES for name in measure.files),
     CLASSES,
     SUSPECTS,
     THUMBNAILS,
     REPORT,
+    STOPPED,
     AUDIT,
 )
 """Every name that a file of a result can have, besides the manifest."""
@@ -129,6 +136,10 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     }
     top = {name: item for name, item in value.items() if name != "sections"}
     record: AuditRecord = decode(AuditRecord, {**top, "sections": sections}, source)
+    hints = get_type_hints(LimitOptions)
+    for name in options_of(LimitOptions):
+        if name in record.settings:  # what the verdict follows from
+            decode(hints[name], record.settings[name], source, f"settings.{name}")
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     return record
@@ -166,6 +177,11 @@ def read_record(folder: str | Path) -> AuditRecord:
         AuditFolderError: there is none, or it is damaged.
     """
     path = Path(folder) / AUDIT
+    if not os.path.lexists(path) and os.path.lexists(Path(folder) / STOPPED):
+        raise AuditFolderError(
+            f"{folder} holds no result: a first look stopped the audit, and {REPORT} there says "
+            f"why. Correct that and run it again, or pass {parameter('anyway', True)}."
+        )
     return from_dict(read_json(path), file=path)
 
 

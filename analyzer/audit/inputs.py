@@ -18,7 +18,14 @@ import numpy as np
 from analyzer import data, estimation, runtime, surgery
 from analyzer.audit.folder import AUDIT, key_of
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, limits_of, verdict_of
+from analyzer.audit.verdict import (
+    FAIL,
+    NOT_JUDGEABLE,
+    at_chance,
+    is_at_chance,
+    limits_of,
+    verdict_of,
+)
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
 from analyzer.errors import AnalyzerError, AuditStopped, DataError, SiteError, parameter
@@ -31,6 +38,8 @@ from analyzer.records import ExtraInput, Progress, Site
 
 __all__ = [
     "AuditInputs",
+    "ClassOrder",
+    "FirstLook",
     "find_class_order",
     "find_inputs",
     "look_first",
@@ -189,6 +198,17 @@ _LISTED = 20  # classes, of a list in the network's order
 _USUAL = 20.0  # values that networks are fed are mostly smaller
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class FirstLook:
+    """What a first look at a part of the samples found."""
+
+    found: runtime.Predictions
+    chance: float
+    order: "ClassOrder | None"  # another one, under which most of them would be right
+    low: float  # the least value that the network was given
+    high: float  # the greatest
+
+
 @dataclass
 class _Seen:
     """What the network was fed, and whether it answers with numbers."""
@@ -245,27 +265,26 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
         return  # the sweep names the sample
     chance, accuracy = request.chance_of(found.classes), found.accuracy
     order = find_class_order(found.label, found.named, found.classes)
-    looked = f"{accuracy:.1%} of {len(found.label):,} samples are named as labelled"
+    look = FirstLook(found, chance, order, seen.low, seen.high)
     if order is not None:
         names = [subject.source.class_name(index) for index in range(found.classes)]
         why = (
-            f"{looked}, and {order.accuracy:.1%} would be with the classes in another order: "
+            f"{accuracy:.1%} of {len(found.label):,} training samples are named as labelled, and "
+            f"{order.accuracy:.1%} would be with the classes in another order: "
             f"{describe_order(order.named_as, names, by_name=subject.source.indexing != 'labels')}"
         )
     elif is_at_chance(accuracy, chance, len(found.label)):
-        why = (
-            f"{looked}, no better than chance ({chance:.1%}): the preprocessing or the order of "
-            "the classes is probably wrong, or the network learned nothing."
-            + seen.suspicion(subject.network.info.inputs[0].dtype.startswith("float"))
+        why = at_chance(accuracy, chance, len(found.label)) + seen.suspicion(
+            subject.network.info.inputs[0].dtype.startswith("float")
         )
     else:
-        _check_accuracy(request, found, whole=len(samples.indices) == len(subject.indices))
+        _check_accuracy(request, look, whole=len(samples.indices) == len(subject.indices))
         return
     limits = tuple(
-        LimitRecord(name, limit, None, NOT_JUDGEABLE, _plain(why))
+        LimitRecord(name, limit, None, NOT_JUDGEABLE, _said(why, request))
         for name, limit in limits_of(request.settings()).items()
     )
-    raise _stopped(why, NOT_JUDGEABLE, limits, accuracy)
+    raise _stopped(request, why, NOT_JUDGEABLE, limits, look)
 
 
 def _part(subject: Subject, request: AuditRequest) -> runtime.Samples:
@@ -277,7 +296,8 @@ def _part(subject: Subject, request: AuditRequest) -> runtime.Samples:
     return runtime.Samples(samples.indices[places], samples.labels[places], samples.load)
 
 
-def _check_accuracy(request: AuditRequest, found: runtime.Predictions, *, whole: bool) -> None:
+def _check_accuracy(request: AuditRequest, look: FirstLook, *, whole: bool) -> None:
+    found = look.found
     limit, accuracy = request.min_accuracy, found.accuracy
     if limit is None:
         return
@@ -296,20 +316,25 @@ def _check_accuracy(request: AuditRequest, found: runtime.Predictions, *, whole:
         else LimitRecord(name, asked, None, NOT_JUDGEABLE, unknown)
         for name, asked in limits_of(request.settings()).items()
     ]
-    raise _stopped(why, FAIL, tuple(limits), accuracy)
+    raise _stopped(request, why, FAIL, tuple(limits), look)
 
 
 def _stopped(
-    why: str, outcome: str, limits: tuple[LimitRecord, ...], accuracy: float
+    request: AuditRequest,
+    why: str,
+    outcome: str,
+    limits: tuple[LimitRecord, ...],
+    look: FirstLook,
 ) -> AuditStopped:
-    verdict = verdict_of(limits, outcome=outcome, reason=_plain(why))
+    verdict = verdict_of(limits, outcome=outcome, reason=_said(why, request))
     way_out = f" Nothing was counted; {parameter('anyway', True)} counts all the same."
-    return AuditStopped(why + way_out, verdict, accuracy)
+    return AuditStopped(why + way_out, verdict, look.found.accuracy, look)
 
 
-def _plain(sentences: str) -> str:
-    """Sentences for a record, with parameters as arguments."""
-    return str(AnalyzerError(sentences))
+def _said(sentences: str, request: AuditRequest) -> str:
+    """Sentences for a record, with parameters as whoever asked for the audit gives them."""
+    said = AnalyzerError(sentences)
+    return said.for_command_line() if request.command else str(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from analyzer.audit.folder import AUDIT, REPORT
+from analyzer.audit.folder import AUDIT, REPORT, STOPPED
 from analyzer.audit.report import Ending
 from analyzer.audit.suspects import SUSPECTS, Suspect
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
@@ -127,7 +127,8 @@ def summary_of(ending: Ending, beside: Path | None = None) -> str:
             blocks += ["### Warnings", "\n".join(f"- {markdown_text(w)}" for w in record.warnings)]
         if record.gap and record.gap.warnings:
             blocks.append(f"_{markdown_text(record.gap.warnings[0])}_")
-        blocks.append(_files(ending, beside))
+    if ending.folder is not None:
+        blocks.append(_files(ending, ending.folder, beside))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -295,13 +296,16 @@ def _rather(suspect: Suspect) -> str:
     return suspect.predicted_name if named else suspect.other_name
 
 
-def _files(ending: Ending, beside: Path | None) -> str:
-    assert ending.folder is not None
-    names = [REPORT, AUDIT, *([SUSPECTS] if ending.suspects else [])]
+def _files(ending: Ending, folder: Path, beside: Path | None) -> str:
+    names = [
+        REPORT,
+        AUDIT if ending.record else STOPPED,
+        *([SUSPECTS] if ending.suspects else []),
+    ]
     if beside is None:
-        folder = markdown_text(str(ending.folder))
-        return f"Files in {folder}: {', '.join(markdown_text(name) for name in names)}."
-    links = (f"[{name}](<{_target(ending.folder / name, beside)}>)" for name in names)
+        shown = ", ".join(map(markdown_text, names))
+        return f"Files in {markdown_text(str(folder))}: {shown}."
+    links = (f"[{name}](<{_target(folder / name, beside)}>)" for name in names)
     return f"Files: {', '.join(links)}."
 
 

@@ -3,19 +3,20 @@
 import contextlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from analyzer.audit_record import AuditRecord
+from analyzer.audit_record import AuditRecord, StoppedRecord
 from analyzer.runtime import running_onnxruntime
 
-__all__ = ["FactGroup", "installed_versions", "provenance_of"]
+__all__ = ["FactGroup", "facts_of_stopped", "installed_versions", "provenance_of"]
 
 _PACKAGES = ("onnx-gap", "numpy", "onnx", "onnx-ir")
 
 FactGroup = tuple[str, tuple[tuple[str, str], ...]]
 """(heading, (name, value)…)"""
+_Group = tuple[str, dict[str, Any]]
 
 
 @cache
@@ -37,28 +38,9 @@ def installed_versions(*others: str) -> Mapping[str, str]:
 
 def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:
     """The facts behind ``record``, group by group."""
-    model, data, site, gap = record.model, record.data, record.site, record.gap
-    groups: list[tuple[str, dict[str, Any]]] = [
-        (
-            "Network",
-            {
-                "file": model.path,
-                "SHA-256": model.sha256,
-                "size": f"{model.bytes:,} bytes",
-                "producer": model.producer or "not stated",
-                "opset": model.opset,
-            },
-        ),
-        (
-            "Training data",
-            {
-                "source": data.source,
-                "samples": data.samples,
-                "unreadable": len(record.skipped),
-                "SHA-256": data.sha256,
-                **data.preprocessing,
-            },
-        ),
+    site, gap = record.site, record.gap
+    groups: list[_Group] = [
+        *_subject(record),
         (
             "Site",
             {
@@ -79,20 +61,13 @@ def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:
         if gap.fitted_on:
             model_facts["fitted on"] = gap.fitted_on
         groups.append(("Gap model", {**model_facts, "network inside its range": gap.inside_range}))
-    made = {
-        "auditor": record.made.auditor,
-        "host": record.made.host,
-        "command": record.made.command,
-    }
     rows = record.rows
     share = f" ({rows.run / rows.possible:.1%})" if rows.possible else ""
     groups.append(
         (
             "Run",
             {
-                **{name: value for name, value in made.items() if value},
-                "device": f"{record.device.used} (asked for: {record.device.requested})",
-                "precision": record.device.precision,
+                **_made(record),
                 "evaluations run": f"{rows.run:,} of {rows.possible:,}{share}",
                 "prefix": _duration(record.seconds.prefix),
                 "sweep": _duration(record.seconds.sweep),
@@ -101,6 +76,60 @@ def provenance_of(record: AuditRecord) -> tuple[FactGroup, ...]:
             },
         )
     )
+    return _texts(groups)
+
+
+def facts_of_stopped(record: StoppedRecord) -> tuple[FactGroup, ...]:
+    """The facts behind an audit that a first look stopped."""
+    return _texts(
+        [
+            *_subject(record),
+            ("Settings", {**record.settings, "chance level": f"{record.chance:.6g}"}),
+            ("Run", {**_made(record), **record.versions}),
+        ]
+    )
+
+
+def _subject(record: AuditRecord | StoppedRecord) -> list[_Group]:
+    model, data = record.model, record.data
+    return [
+        (
+            "Network",
+            {
+                "file": model.path,
+                "SHA-256": model.sha256,
+                "size": f"{model.bytes:,} bytes",
+                "producer": model.producer or "not stated",
+                "opset": model.opset,
+            },
+        ),
+        (
+            "Training data",
+            {
+                "source": data.source,
+                "samples": data.samples,
+                "unreadable": len(record.skipped),
+                "SHA-256": data.sha256,
+                **data.preprocessing,
+            },
+        ),
+    ]
+
+
+def _made(record: AuditRecord | StoppedRecord) -> dict[str, Any]:
+    made = {
+        "auditor": record.made.auditor,
+        "host": record.made.host,
+        "command": record.made.command,
+    }
+    return {
+        **{name: value for name, value in made.items() if value},
+        "device": f"{record.device.used} (asked for: {record.device.requested})",
+        "precision": record.device.precision,
+    }
+
+
+def _texts(groups: Sequence[_Group]) -> tuple[FactGroup, ...]:
     return tuple(
         (heading, tuple((name.replace("_", " "), _shown(value)) for name, value in facts.items()))
         for heading, facts in groups

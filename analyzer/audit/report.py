@@ -262,7 +262,7 @@ class Ending:
     verdict: VerdictRecord | None  # None: no limit was asked for
     reason: str = ""  # why nothing was counted, and how to go on; "" where it was
     record: AuditRecord | None = None  # None where nothing was counted
-    folder: Path | None = None  # likewise
+    folder: Path | None = None  # None where nothing is said in one
     suspects: tuple[Suspect, ...] = ()
 
     @property
@@ -308,5 +308,11 @@ def ending_of_stop(model: str, data: str, stopped: AuditStopped) -> Ending:
         model, data: as the caller gave them.
         stopped: why.
     """
-    reason = stopped.for_command_line()
-    return Ending(model, data, stopped.accuracy, stopped.verdict, reason)
+    return Ending(
+        model=model,
+        data=data,
+        accuracy=stopped.accuracy,
+        verdict=stopped.verdict,
+        reason=stopped.for_command_line(),
+        folder=None if stopped.report is None else stopped.report.parent,
+    )

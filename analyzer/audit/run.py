@@ -23,6 +23,7 @@ from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_ima
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
+from analyzer.audit.stopped import keep_stopped
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,
@@ -37,6 +38,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.data import combine_digests
 from analyzer.errors import (
     AuditFolderError,
+    AuditStopped,
     DataError,
     ModelError,
     SiteError,
@@ -81,6 +83,8 @@ def run_audit(
         say: called with sentences for a person who is waiting.
 
     Raises:
+        AuditStopped: a first look found that nothing would mean anything; the folder then says so,
+            unless it holds a result, which stays.
         AnalyzerError: anything about the input, with the folder left as it was found.
     """
     began = time.perf_counter()
@@ -103,7 +107,11 @@ def run_audit(
             if _says_the_same(finished, request, inputs):
                 return finished
         work = _Work(request, inputs, finished, unfinished, progress, say)
-        results, fields = work.measure(needed)
+        try:
+            results, fields = work.measure(needed)
+        except AuditStopped as stopped:
+            keep_stopped(stopped, request, inputs, unfinished)
+            raise
         _check_data(inputs.subject, results["ablation"])
         site = inputs.subject.site
         evidence = evidence_of(results, 0 if site is None else site.channels)

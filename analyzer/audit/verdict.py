@@ -5,15 +5,17 @@ its data, inside the applicability domain of the gap model. What is not judgeabl
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from analyzer.audit_record import AuditRecord, LimitRecord, VerdictRecord
+from analyzer.audit_record import AuditRecord, ClassRecord, LimitRecord, VerdictRecord
 
 __all__ = [
     "FAIL",
     "NOT_JUDGEABLE",
     "PASS",
+    "at_chance",
+    "classes_at_chance",
     "doubt_of",
     "is_at_chance",
     "judge",
@@ -67,6 +69,28 @@ def limits_of(settings: Mapping[str, Any]) -> dict[str, float]:
 def is_at_chance(accuracy: float, chance: float, samples: int) -> bool:
     """Whether an accuracy is within three standard errors of guessing's, or below."""
     return accuracy <= chance + 3 * math.sqrt(chance * (1 - chance) / samples)
+
+
+def at_chance(accuracy: float, chance: float, samples: int) -> str:
+    """The sentence about a network that :func:`is_at_chance`."""
+    return (
+        f"{accuracy:.1%} of {samples:,} training samples are named as labelled, no better than "
+        f"chance ({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
+        "or the network has learned nothing."
+    )
+
+
+def classes_at_chance(classes: Sequence[ClassRecord], chance: float) -> str:
+    """The beginning of a sentence about classes that are no better than chance; "" for none."""
+    unlearned = [item.name for item in classes if item.accuracy <= chance]
+    if not unlearned:
+        return ""
+    are = "is" if len(unlearned) == 1 else "are"
+    named = ", ".join(unlearned[:3]) + (", …" if len(unlearned) > 3 else "")
+    return (
+        f"{len(unlearned)} of {len(classes)} classes {are} no better than chance ({chance:.1%}) "
+        f"with nothing removed ({named})"
+    )
 
 
 def _limits(record: AuditRecord) -> Iterator[LimitRecord]:
@@ -130,13 +154,9 @@ def doubt_of(record: AuditRecord) -> str:
     meaningless = _meaningless(record)
     if meaningless:
         return meaningless
-    unlearned = [item.name for item in record.classes if item.accuracy <= record.chance]
+    unlearned = classes_at_chance(record.classes, record.chance)
     if unlearned:
-        named = ", ".join(unlearned[:3]) + (", …" if len(unlearned) > 3 else "")
-        return (
-            f"{len(unlearned)} of {len(record.classes)} classes are no better than chance with "
-            f"nothing removed ({named}): no estimate holds for such a network."
-        )
+        return f"{unlearned}: no estimate holds for such a network."
     gap = record.gap
     if gap is None:
         return record.no_gap or "No gap model was asked for, so there is no estimated gap."
@@ -149,9 +169,5 @@ def doubt_of(record: AuditRecord) -> str:
 def _meaningless(record: AuditRecord) -> str:
     """Why none of the quantities means anything; "" where they do."""
     if is_at_chance(record.accuracy, record.chance, record.data.samples):
-        return (
-            f"The network is right on {record.accuracy:.1%} of its training data, no better than "
-            f"chance ({record.chance:.1%}): the preprocessing or the order of the classes is "
-            "probably wrong."
-        )
+        return at_chance(record.accuracy, record.chance, record.data.samples)
     return ""

@@ -8,7 +8,7 @@ network and the data, they are measured again, in parts that are drawn at random
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
+from analyzer.audit.stopped import is_stopped, stopped_checks
 from analyzer.audit.suspects import (
     THUMBNAILS,
     how_many,
@@ -174,15 +175,10 @@ def verify_audit(
         GapModelError: ``gap_model`` was given and is not one.
     """
     folder = Path(folder)
+    checks = _signatures(folder, signature, allowed_signers, signer)
+    if is_stopped(folder):
+        return _verify_stopped(folder, checks, model, DEFAULT_BUDGETS.raised(budget))
     record = read_record(folder)
-    checks = []
-    if signature is not None and allowed_signers is not None:
-        checks.append(check_signature(folder, signature, allowed_signers, signer))
-    elif signature is not None or allowed_signers is not None or signer is not None:
-        raise AuditFolderError(
-            f"{parameter('signature')} and {parameter('allowed_signers')} go together: name the "
-            "signature, and the file of those who may sign."
-        )
     files = _files(folder)
     checks.append(files)
     not_checked = []
@@ -215,6 +211,42 @@ def verify_audit(
             not_checked += again.draw.omitted
             drawn = again.drawn
     return Verification(tuple(checks), tuple(not_checked), drawn)
+
+
+def _signatures(
+    folder: Path, signature: Path | None, allowed_signers: Path | None, signer: str | None
+) -> list[Check]:
+    if signature is not None and allowed_signers is not None:
+        return [check_signature(folder, signature, allowed_signers, signer)]
+    if signature is not None or allowed_signers is not None or signer is not None:
+        raise AuditFolderError(
+            f"{parameter('signature')} and {parameter('allowed_signers')} go together: name the "
+            "signature, and the file of those who may sign."
+        )
+    return []
+
+
+def _verify_stopped(
+    folder: Path, signed: Sequence[Check], model: str | Path | None, budgets: Budgets
+) -> Verification:
+    """Hold what an audit that was stopped has left against each other."""
+    files = _files(folder)
+    record, found = stopped_checks(folder)
+    checks = [*signed, files, *found]
+    path = Path(record.model.path if model is None else model)
+    if model is None and not path.is_file():
+        return Verification(tuple(checks), (_unseen(path),))
+    from analyzer.surgery import load_network
+
+    info = load_network(path, budgets=budgets).info
+    names = ("sha256", "bytes", "producer", "opset")
+    wrong = _differences(record.model, info, names, "model")
+    checks.append(check("model", wrong, f"{path} is the network that was looked at."))
+    return Verification(tuple(checks), ())
+
+
+def _unseen(path: Path) -> str:
+    return f"The network was not compared: {path} does not exist; name it with --model."
 
 
 def _files(folder: Path) -> Check:
@@ -353,7 +385,7 @@ def _settings(folder: Path, record: AuditRecord) -> Check:
 def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> Check | str:
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
-        return f"The network was not compared: {path} does not exist; name it with --model."
+        return _unseen(path)
     # Imported here: onnx is needed only to find the external data that count as the model.
     from analyzer.surgery import find_site, load_network
 
@@ -387,7 +419,7 @@ def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> C
 
 def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) -> list[str]:
     return [
-        f"{section}.{name} is {getattr(said, name)!r} in audit.json, the network gives "
+        f"{section}.{name} is {getattr(said, name)!r} in the record, the network gives "
         f"{getattr(found, name)!r}."
         for name in names
         if getattr(said, name) != getattr(found, name)

@@ -117,10 +117,17 @@ def command(
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from analyzer.api import audit_request
-    from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary, to_dict
+    from analyzer.audit import (
+        ending_of,
+        ending_of_stop,
+        run_audit,
+        step_summary,
+        stopped_dict,
+        to_dict,
+    )
     from analyzer.runtime import installation_warning
 
     if markdown == "auto":
@@ -146,7 +153,9 @@ def command(
     except AuditStopped as stopped:
         hand_on(ending_of_stop(model, data or model, stopped))
         if as_json:
-            print_json({"accuracy": stopped.accuracy, "verdict": asdict(stopped.verdict)})
+            print_json(stopped_dict(stopped.record))
+        else:
+            print_facts(list(_facts_of_stop(stopped)))
         sentence = stopped.for_command_line()
         return _exit_code(replace(stopped.verdict, reasons=(sentence,)), not_judgeable)
     if junit or markdown:
@@ -157,8 +166,10 @@ def command(
         print_facts(list(_facts(result, out)))
         if result.gap:
             show(result.gap.warnings[0])  # the caution that belongs to every estimate
+    told = " ".join(result.verdict.reasons) if result.verdict else ""  # as the last lines
     for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
-        warn(sentence)
+        if sentence not in told:
+            warn(sentence)
     return _exit_code(result.verdict, not_judgeable)
 
 
@@ -202,7 +213,8 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
         said = ", ".join(f"{one.name} ({one.gap:z.2f})" for one in worst)
         yield "classes", f"largest estimated gaps: {said}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
-    yield "time", f"{result.seconds.total:.1f} s on {device.used}{precision}, {rows.run:,} rows run"
+    took = f"{result.seconds.total:.1f} s on {device.used}{precision}"
+    yield "time", f"{took}, {rows.run:,} evaluations"
     if result.suspects:
         from analyzer.audit.suspects import why_without_neighbors
 
@@ -214,6 +226,20 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
             + (f" (sorted without neighbors and hold: {why})" if why else ""),
         )
     yield "report", str(out / "report.html")
+
+
+def _facts_of_stop(stopped: AuditStopped) -> Iterator[tuple[str, str]]:
+    record = stopped.record
+    yield (
+        "verdict",
+        f"{record.verdict.outcome.capitalize()}, after a first look; nothing was counted",
+    )
+    yield "network", record.model.path
+    classes = f"{len(record.classes):,} classes"
+    yield "data", f"{record.data.source}, {record.data.samples:,} samples looked at of {classes}"
+    yield "accuracy", f"{record.accuracy:.4f} with nothing removed"
+    if stopped.report is not None:
+        yield "report", str(stopped.report)
 
 
 def _exit_code(verdict: "VerdictRecord | None", not_judgeable: str | None) -> int:

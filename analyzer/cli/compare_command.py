@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import PATH, Number, json_option
-from analyzer.cli.terminal import complain, print_json, print_table, show, warn
+from analyzer.cli.options import PATH, Number, json_option, progress_option
+from analyzer.cli.terminal import complain, print_json, print_table, show, show_progress, warn
 
 if TYPE_CHECKING:
     from analyzer.audit import ClassChange, Comparison
@@ -47,6 +47,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
     metavar="FILE",
     help="Also write a page with the curves over each other and the classes that moved.",
 )
+@progress_option
 @json_option
 def command(
     before: Path,
@@ -55,6 +56,7 @@ def command(
     resamples: int,
     seed: int,
     html: Path | None,
+    shown: str,
     as_json: bool,
 ) -> int:
     """Compare the audit folders AFTER, one or more, with the audit folder BEFORE.
@@ -71,10 +73,18 @@ def command(
     """
     from analyzer.audit import compare_audits, write_comparison
 
-    found = [
-        compare_audits(before, folder, tolerance=tolerance, resamples=resamples, seed=seed)
-        for folder in after
-    ]
+    with show_progress(shown) as progress:
+        found = [
+            compare_audits(
+                before,
+                folder,
+                tolerance=tolerance,
+                resamples=resamples,
+                seed=seed,
+                progress=progress,
+            )
+            for folder in after
+        ]
     if html is not None:
         write_comparison((before, *after), found, html)
     if as_json:
@@ -130,7 +140,7 @@ def _show(found: "Comparison") -> None:
         rows.append(("estimated gap", *_change(found.gap), "–", ""))
     print_table(("", "before", "after", "difference", "95 % interval", ""), rows)
     click.echo()
-    if found.noise.classes:
+    if any(item.noise for item in found.classes):
         _show_moved([item for item in found.classes if item.moved], len(found.classes))
     for sentence in found.noise.unjudged:
         show(sentence)

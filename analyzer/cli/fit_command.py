@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import PATH, Number, json_option, out_file
-from analyzer.cli.terminal import print_json, print_table, show, warn
+from analyzer.cli.options import PATH, Number, json_option, out_file, progress_option
+from analyzer.cli.terminal import print_json, print_table, show, show_progress, warn
 
 if TYPE_CHECKING:
     from analyzer.estimation import FeatureScores, FitScores, GapModel
@@ -82,6 +82,7 @@ class _FeatureSetName(click.Choice):
     metavar="FILE",
     help="Also draw the population there, as .svg, .png or .pdf.",
 )
+@progress_option
 @json_option
 def command(
     population: Path,
@@ -94,6 +95,7 @@ def command(
     splits: int,
     seed: int,
     plot: Path | None,
+    shown: str,
     as_json: bool,
 ) -> None:
     """Fit the gap model ĝ = a·ζ + b·κ + c on the table POPULATION.
@@ -123,14 +125,16 @@ def command(
         coverage=coverage,
         features=features,
     )
-    scores = estimation.fit_scores(
-        known.columns,
-        known.gap,
-        features=features,
-        everything=True,
-        splits=splits,
-        seed=seed,
-    )
+    with show_progress(shown) as progress:
+        scores = estimation.fit_scores(
+            known.columns,
+            known.gap,
+            features=features,
+            everything=True,
+            splits=splits,
+            seed=seed,
+            progress=progress,
+        )
     better = scores.clearly_better(features, known.gap)
     if plot is not None:
         from analyzer.audit import write_population_figure

@@ -135,14 +135,16 @@ def _facts(model: str, found: "Outline") -> Iterator[tuple[str, str]]:
         rows = 2 * (site.channels + 1)
         yield (
             "cost",
-            f"{_count(prefix)} multiply-adds a sample before the cut, {_count(suffix)} a row",
+            f"{_count(prefix)} multiply-adds a sample before the cut, "
+            f"{_count(suffix)} an evaluation",
         )
         if found.image is not None:
             yield (
                 "",
                 f"of an image {_shape(found.image)}, which was run: the network leaves it open",
             )
-        yield "", f"at most {rows} rows a sample: {_count(prefix + rows * suffix)} multiply-adds"
+        total = _count(prefix + rows * suffix)
+        yield "", f"at most {rows} evaluations a sample: {total} multiply-adds"
 
 
 def _count(number: int) -> str:

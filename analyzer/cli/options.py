@@ -284,6 +284,8 @@ def _click_type(declared: Option, kind: Any) -> click.ParamType:
         return Parsed(declared.parse)
     if declared.choices:
         return click.Choice(declared.choices)
+    if kind is int and least is most is None:
+        return click.INT
     if kind is int:
         return click.IntRange(
             None if least is None else int(least), None if most is None else int(most)

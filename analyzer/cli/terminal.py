@@ -53,9 +53,11 @@ def say(sentence: str) -> None:
         _to_standard_error(printable(sentence))
 
 
-def show(text: str) -> None:
-    """A line of the result, on standard output."""
-    click.echo(_wrapped(printable(text), sys.stdout))
+def show(text: str, mark: str = "", colour: str | None = None) -> None:
+    """A line of the result, on standard output, with a coloured mark before it."""
+    indent = len(mark) + 1 if mark else 0
+    wrapped = _wrapped(printable(text), sys.stdout, indent=indent)
+    click.echo(f"{click.style(mark, fg=colour)} {wrapped}" if mark else wrapped)
 
 
 def warn(sentence: str) -> None:
@@ -171,7 +173,7 @@ class _Clock:
         self._began = time.monotonic()
 
     @property
-    def gone(self) -> str:
+    def elapsed(self) -> str:
         """Time since it began."""
         return _duration(time.monotonic() - self._began)
 
@@ -212,10 +214,10 @@ def _lines() -> "Iterator[Progress]":
 
 def _line(clock: _Clock) -> str:
     if not clock.stage:
-        return f"working, {clock.gone} gone"
+        return f"working, {clock.elapsed} elapsed"
     left = f", {clock.left} left" if clock.left else ""
     share = f"{clock.done:,} of {clock.total:,} ({clock.done / clock.total:.0%})"
-    return f"{clock.stage}: {share}, {clock.gone} gone{left}"
+    return f"{clock.stage}: {share}, {clock.elapsed} elapsed{left}"
 
 
 @contextmanager
@@ -231,9 +233,9 @@ def _bar() -> "Iterator[Progress]":
         def render(self, task: Any) -> Any:
             clock: _Clock = task.fields["clock"]
             if not clock.total:
-                return f"{clock.gone} gone"
+                return f"{clock.elapsed} elapsed"
             left = f", {clock.left} left" if clock.left else ""
-            return f"{clock.done:,}/{clock.total:,} {clock.gone} gone{left}"
+            return f"{clock.done:,}/{clock.total:,} {clock.elapsed} elapsed{left}"
 
     console = Console(stderr=True, force_terminal=True)
     bars = progress.Progress(
@@ -262,7 +264,7 @@ def _bar() -> "Iterator[Progress]":
         clock.done, clock.total = done, total
         bars.update(task, completed=done, total=total)
         if done >= total:
-            console.print(f"{stage:<13} {total:,} done in {clock.gone}", highlight=False)
+            console.print(f"{stage:<13} {total:,} done in {clock.elapsed}", highlight=False)
             begin("")
             ended = stage
 

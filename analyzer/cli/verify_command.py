@@ -15,7 +15,6 @@ from analyzer.cli.options import (
 )
 from analyzer.cli.terminal import print_json, show, show_progress
 from analyzer.option_fields import parse_part
-from analyzer.printable import printable
 
 
 @click.command("verify", short_help="Check that an audit folder is whole and true.")
@@ -97,11 +96,9 @@ def command(
     else:
         for check in found.checks:
             mark = ("ok    ", "green") if check.passed else ("FAILED", "red")
-            click.echo(
-                f"{click.style(mark[0], fg=mark[1])} {printable(f'{check.name}: {check.sentence}')}"
-            )
+            show(f"{check.name}: {check.sentence}", *mark)
         for sentence in found.not_checked:
-            show(f"       {sentence}")
+            show(sentence, "      ")
         if found.drawn is not None:
-            show(f"       {found.drawn.sentence}")
+            show(found.drawn.sentence, "      ")
     return 0 if found.passed else 1

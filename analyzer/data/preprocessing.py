@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
@@ -15,6 +15,7 @@ from analyzer.data.preprocessing_spec import (
     INTERPOLATIONS,
     LONGEST_EDGE,
     Crop,
+    Pad,
     PreprocessingSpec,
     Resize,
     Size,
@@ -42,7 +43,8 @@ _PEEKS = 100  # samples tried before a source counts as unreadable
 class Preprocessing:
     """Resolved preprocessing: complete, checked against the network's input, plain data.
 
-    The steps, in order: gray or RGB, resize, crop, scale, offset, mean, std, layout, type.
+    The steps, in order: gray or RGB, invert, pad, resize, crop, scale, offset, mean, std, layout,
+    type.
     Arithmetic is float32 (float64 for float64 inputs) in the order of trainers' pipelines, so
     that images of the right size give the same bits as torchvision's ToTensor and Normalize.
     """
@@ -52,9 +54,12 @@ class Preprocessing:
     as_stored: bool = False  # float arrays: no step but the type is done, all below is unused
     origin: str | None = None  # who declared it; None: nobody
     size: Size = (0, 0)  # of the image after resize and crop
+    invert: bool = False
+    pad: Pad | None = None
     resize: Resize | None = None
     crop: Crop | None = None
     interpolation: str = "bilinear"
+    antialias: bool = True
     channels: str = "rgb"  # "rgb", "bgr" or "gray"
     scale: float = 1.0
     offset: float = 0.0
@@ -69,14 +74,23 @@ class Preprocessing:
         """What a record says of it: JSON values only."""
         if self.as_stored:
             return {"origin": "as stored", "shape": list(self.shape), "dtype": self.dtype}
+        rare: dict[str, object] = {}  # steps that few have, left out where they are not done
+        if self.invert:
+            rare["invert"] = True
+        if self.pad is not None:
+            rare["pad"] = {**asdict(self.pad), "fill": list(self.pad.fill)}
+        if not self.antialias:
+            rare["antialias"] = False
         return {
             "origin": self.origin or "not declared",
+            **rare,
             "resize": self.resize and {"how": self.resize.how, "size": list(self.resize.size)},
             "crop": self.crop
             and {
                 "size": list(self.crop.size),
                 "rounding": self.crop.rounding,
                 "fill": list(self.crop.fill),
+                **({} if self.crop.place == "middle" else {"place": self.crop.place}),
             },
             "interpolation": self.interpolation,
             "exif": self.exif,
@@ -91,12 +105,14 @@ class Preprocessing:
         }
 
     def keeps(self, height: int, width: int) -> bool:
-        """Whether images of this size are neither resized nor cropped."""
+        """Whether images of this size need no step that is done to each by itself."""
+        if self.invert or self.pad is not None:
+            return False
         resized = self.resize.apply(height, width) if self.resize else (height, width)
         return resized == (height, width) and (self.crop is None or self.crop.size == resized)
 
     def picture(self, image: Image.Image | np.ndarray) -> np.ndarray:
-        """Resize and crop one image.
+        """Invert, pad, resize and crop one image.
 
         Args:
             image: of mode "L" or "RGB"; or uint8 (H, W) or (H, W, C).
@@ -114,17 +130,25 @@ class Preprocessing:
         if image.mode != mode:
             image = image.convert(mode)
         width, height = image.size
+        if self.invert:
+            image = ImageOps.invert(image)
+        if self.pad is not None:
+            target = self.pad.apply(height, width)
+            if excess := self.budgets.excess("pixels", target[0] * target[1]):
+                raise DataError(
+                    f"is {height}×{width} and would be padded to {target[0]}×{target[1]}, {excess}."
+                )
+            image = _crop(image, Crop(target, fill=self.pad.fill))
         if self.resize is not None:
-            target = self.resize.apply(height, width)
+            target = self.resize.apply(image.height, image.width)
             if excess := self.budgets.excess("pixels", target[0] * target[1]):
                 raise DataError(
                     f"is {height}×{width} and would be resized to {target[0]}×{target[1]}, "
                     f"{excess}."
                 )
-            if target != (height, width):
-                filter_code = Image.Resampling[self.interpolation.upper()]
-                image = image.resize((target[1], target[0]), filter_code)
-        if self.crop is not None:
+            if target != (image.height, image.width):
+                image = _resize(image, target, self.interpolation, self.antialias)
+        if self.crop is not None and self.crop.takes(image.height, image.width):
             image = _crop(image, self.crop)
         if (image.height, image.width) != self.size:
             raise DataError(
@@ -230,12 +254,20 @@ def resolve_preprocessing(
                 f"The {name} has {len(values)} values (by {spec.origin}) but the network's input "
                 f"{input_info.name!r} takes {kind} images. Pass {parameter(name)} with {wanted}."
             )
+    if channels == "gray" and spec.pad is not None and len(spec.pad.fill) == 3:
+        raise DataError(
+            f"The network's input {input_info.name!r} takes gray images; give {parameter('pad')} "
+            "one pixel value."
+        )
     exif = source.exif if options.exif is None else options.exif
     result = Preprocessing(
         shape=(),
         dtype=dtype.name,
         origin=spec.origin,
+        invert=spec.invert,
+        pad=spec.pad,
         interpolation=spec.interpolation,
+        antialias=spec.antialias,
         channels=channels,
         scale=1.0 if takes_integers else spec.scale,
         offset=spec.offset,
@@ -299,17 +331,20 @@ def recorded_preprocessing(
     ]
     if not all(0 < edge <= LONGEST_EDGE for edge in edges):
         raise json.wrong("data.preprocessing", "sizes of images", edges)
-    if result.crop and not (
-        len(result.crop.fill) in (1, 3) and all(0 <= value <= 255 for value in result.crop.fill)
-    ):
-        raise json.wrong("data.preprocessing.crop.fill", "one pixel", list(result.crop.fill))
+    for name, step in (("crop", result.crop), ("pad", result.pad)):
+        if step and not (
+            len(step.fill) in (1, 3) and all(0 <= value <= 255 for value in step.fill)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}.fill", "one pixel", list(step.fill))
+    if result.pad and not 0 <= result.pad.pixels <= LONGEST_EDGE:
+        raise json.wrong("data.preprocessing.pad", "sizes of images", result.pad.pixels)
     for name in ("mean", "std"):
         values = getattr(result, name)
         if values is not None and (
             len(values) not in (1, depth) or (name == "std" and 0 in values)
         ):
             raise json.wrong(f"data.preprocessing.{name}", f"1 or {depth} numbers", values)
-    size = _output_size(source, result.resize, result.crop)
+    size = _output_size(source, result.pad, result.resize, result.crop)
     if _shape_of(result.layout, depth, size) != result.shape:
         wanted = _text(_shape_of(result.layout, depth, size))
         raise json.wrong("data.preprocessing.shape", wanted, list(result.shape))
@@ -444,17 +479,17 @@ def _settle_size(
     if not spec.outright:
         size = fixed or spec.size if spec.size_yields else spec.size or fixed
         if size is not None:
-            fill: tuple[int, ...] = (0,)
-            if spec.mean is not None:
-                pixels = [(m - spec.offset) / spec.scale for m in spec.mean]
-                fill = tuple(round(min(max(pixel, 0.0), 255.0)) for pixel in pixels)
-            resize, crop = timm_geometry(size, spec.crop_pct, spec.crop_mode, fill)
+            resize, crop = (
+                (spec.resize, Crop(size))
+                if spec.resize_outright
+                else timm_geometry(size, spec.crop_pct, spec.crop_mode, spec.mean_pixel)
+            )
     if resize and (excess := source.budgets.excess("pixels", math.prod(resize.size))):
         raise DataError(
             f"Images would be resized to {resize.size[0]}×{resize.size[1]} (by {spec.origin}), "
             f"{excess}."
         )
-    size = _output_size(source, resize, crop)
+    size = _output_size(source, spec.pad, resize, crop)
     for have, want in zip(size, (plane.height, plane.width), strict=True):
         if want is not None and have != want:
             raise DataError(
@@ -474,13 +509,15 @@ def _settle_size(
     return replace(result, resize=resize, crop=crop, size=size, shape=shape)
 
 
-def _output_size(source: Source, resize: Resize | None, crop: Crop | None) -> Size:
+def _output_size(source: Source, pad: Pad | None, resize: Resize | None, crop: Crop | None) -> Size:
     """The size after resize and crop; that of the first image where neither fixes it."""
     if crop is not None:
         return crop.size
     if resize is not None and resize.how == "exact":
         return resize.size
     height, width = _first_image(source).shape[:2]
+    if pad is not None:
+        height, width = pad.apply(height, width)
     return resize.apply(height, width) if resize is not None else (height, width)
 
 
@@ -518,6 +555,26 @@ def numpy_dtype(name: str) -> np.dtype:
         import ml_dtypes  # comes with onnx; needed by few networks
 
         return np.dtype(getattr(ml_dtypes, name))
+
+
+def _resize(image: Image.Image, size: Size, interpolation: str, antialias: bool) -> Image.Image:
+    """An image of this size: as Pillow resizes, or from the four pixels around each place."""
+    if antialias:
+        return image.resize(size[::-1], Image.Resampling[interpolation.upper()])
+    pixels = np.asarray(image, np.float32)
+    for axis, edge in enumerate(size):
+        first, weight = _between(pixels.shape[axis], edge)
+        weight = weight.reshape((-1,) + (1,) * (pixels.ndim - 1 - axis))
+        second = np.minimum(first + 1, pixels.shape[axis] - 1)
+        pixels = (1 - weight) * pixels.take(first, axis) + weight * pixels.take(second, axis)
+    return Image.fromarray(np.floor(pixels + np.float32(0.5)).astype(np.uint8))
+
+
+def _between(size: int, edge: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where ``edge`` pixels lie among ``size``: the one before each, and how far to the next."""
+    places = ((np.arange(edge) + 0.5) * (size / edge) - 0.5).clip(0, size - 1)
+    first = places.astype(np.int64)
+    return first, (places - first).astype(np.float32)
 
 
 def _crop(image: Image.Image, crop: Crop) -> Image.Image:

@@ -10,16 +10,19 @@ from typing import Any
 
 from analyzer.data.preprocessing_spec import (
     CHANNELS,
+    CROP_MODES,
     INTERPOLATIONS,
     LAYOUTS,
     LONGEST_EDGE,
     PRESETS,
+    Pad,
     PreprocessingSpec,
+    Resize,
     Size,
     read_spec,
 )
 from analyzer.errors import DataError, parameter
-from analyzer.option_fields import option, parse_image_size, parse_numbers
+from analyzer.option_fields import option, parse_image_size, parse_numbers, parse_resize
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
 
@@ -46,11 +49,37 @@ class PreprocessOptions:
         most=1,
         open_least=True,
     )
+    crop_mode: str | None = option(
+        None,
+        "What is kept of an image of another shape: its middle, all of it squashed, or all of it "
+        "with a border of the mean.",
+        metavar="|".join(CROP_MODES),
+        choices=CROP_MODES,
+    )
+    resize: Size | int | str | None = option(
+        None,
+        "Resize the shorter edge to N, or to H by W, or not at all; the middle of --img-size is "
+        "taken then. Instead of --crop-pct and --crop-mode.",
+        metavar="N|HxW|none",
+        parse=parse_resize,
+    )
+    pad: str | int | None = option(
+        None,
+        "First put a border of N pixels on every side, or make it a square, with pixels of VALUE "
+        "(0, or one a colour).",
+        metavar="N|square[,VALUE]",
+    )
+    invert: bool = option(False, "First turn black into white, and white into black.")
     interpolation: str | None = option(
         None,
         "For resizing: nearest, bilinear, bicubic, lanczos, box or hamming.",
         metavar="FILTER",
         choices=INTERPOLATIONS,
+    )
+    antialias: bool | None = option(
+        None,
+        "Resize with a filter as wide as the reduction, as Pillow does, or without, as OpenCV and "
+        "TensorFlow do (bilinear alone).",
     )
     scale: float | None = option(
         None, "Factor on pixels of 0 to 255.", metavar="X", least=0, open_least=True
@@ -117,11 +146,24 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
         changes.update(size=_size(options.img_size), size_yields=False)
     if options.crop_pct is not None:
         changes.update(crop_pct=_number("crop_pct", options.crop_pct))
+    if options.crop_mode is not None:
+        _check_choice("crop_mode", options.crop_mode, CROP_MODES)
+        changes.update(crop_mode=options.crop_mode)
+    if options.resize is not None:
+        changes.update(resize_outright=True)
     if base.outright and changes:
         changes.setdefault("size", _size_after(base))
         changes.update(outright=False, resize=None, crop=None)
+    if options.resize is not None:
+        changes.update(resize=_resize(options))
+    if options.pad is not None:
+        changes.update(pad=_pad(options.pad))
+    if options.invert:
+        changes.update(invert=True)
     if options.interpolation is not None:
         changes.update(interpolation=options.interpolation)
+    if options.antialias is not None:
+        changes.update(antialias=options.antialias)
     if options.scale is not None:
         changes.update(scale=_number("scale", options.scale))
     if options.channels is not None:
@@ -173,6 +215,11 @@ def _check(spec: PreprocessingSpec) -> None:
         raise DataError(f"{parameter('mean', _listed(spec.mean))} has values that are no numbers.")
     if spec.std is not None and not all(0 < value < math.inf for value in spec.std):
         raise DataError(f"{parameter('std', _listed(spec.std))} has values that are not above 0.")
+    if not spec.antialias and spec.interpolation != "bilinear":
+        raise DataError(
+            f"{parameter('antialias', False)} is for bilinear resizing, not for "
+            f"{spec.interpolation}; pass {parameter('interpolation', 'bilinear')} with it."
+        )
     if not 0 < spec.scale < math.inf:
         raise DataError(f"{parameter('scale', spec.scale)} is not a number above 0.")
 
@@ -190,8 +237,54 @@ def _size(value: Size | int) -> Size:
         raise _not_a_size(value) from None
 
 
-def _not_a_size(value: object) -> DataError:
-    return DataError(f"{parameter('img_size', value)} is not a height and width in pixels.")
+def _not_a_size(value: object, name: str = "img_size") -> DataError:
+    return DataError(f"{parameter(name, value)} is not a height and width in pixels.")
+
+
+def _resize(options: PreprocessOptions) -> Resize | None:
+    """What is resized to before the crop; None: nothing is."""
+    value = options.resize
+    for name in ("crop_pct", "crop_mode"):
+        if (other := getattr(options, name)) is not None:
+            raise DataError(
+                f"{parameter('resize', _text(value))} and {parameter(name, other)} both say how an "
+                "image is resized; leave one of them out."
+            )
+    if value == "none":
+        return None
+    one = isinstance(value, Integral | int)
+    edges: Any = (value, value) if one else value
+    try:
+        height, width = map(index, edges)
+    except (TypeError, ValueError):
+        raise _not_a_size(_text(value), "resize") from None
+    if not (0 < height <= LONGEST_EDGE and 0 < width <= LONGEST_EDGE):
+        raise _not_a_size(_text(value), "resize")
+    return Resize("shortest" if one else "exact", (height, width))
+
+
+def _pad(value: object) -> Pad:
+    """The border that a text like "2", "2,255" or "square,124,116,104" means, or a number."""
+    wrong = DataError(
+        f"{parameter('pad', value)} is not a number of pixels or the word square, with a pixel "
+        "value of 0 to 255 or three of them after it, as in 2,255."
+    )
+    what, *fill = str(value).split(",")
+    try:
+        square = what.strip() == "square"
+        pad = Pad(0 if square else int(what), square, tuple(map(int, fill)) or (0,))
+    except ValueError:
+        raise wrong from None
+    if len(pad.fill) not in (1, 3) or not all(0 <= one <= 255 for one in pad.fill):
+        raise wrong
+    if not square and not 0 < pad.pixels <= LONGEST_EDGE:
+        raise wrong
+    return pad
+
+
+def _text(value: object) -> str:
+    """A value of ``resize`` as it is written on the command line."""
+    return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _number(name: str, value: Any) -> float:

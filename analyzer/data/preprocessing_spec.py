@@ -15,6 +15,7 @@ from analyzer.errors import DataError
 
 __all__ = [
     "CHANNELS",
+    "CROP_MODES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "INTERPOLATIONS",
@@ -22,6 +23,7 @@ __all__ = [
     "LONGEST_EDGE",
     "PRESETS",
     "Crop",
+    "Pad",
     "PreprocessingSpec",
     "Resize",
     "Size",
@@ -34,6 +36,7 @@ __all__ = [
 INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's resampling filters by the code that Hugging Face's files give."""
 CHANNELS = ("rgb", "bgr", "gray")
+CROP_MODES = ("center", "squash", "border")
 LAYOUTS = ("nchw", "nhwc", "auto")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -44,6 +47,21 @@ _ENDLESS = 1 << 31  # pixels of an edge, which nobody has the memory for
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pad:
+    """A border around an image, before it is resized."""
+
+    pixels: int = 0  # on every side
+    square: bool = False  # as many instead as make it a square
+    fill: tuple[int, ...] = (0,)  # RGB, or one value for all channels
+
+    def apply(self, height: int, width: int) -> Size:
+        """The size of an image of this height and width with its border."""
+        if self.square:
+            return max(height, width), max(height, width)
+        return height + 2 * self.pixels, width + 2 * self.pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +88,21 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The middle of an image, padded where the image is smaller."""
+    """A part of an image, padded where the image is smaller."""
 
     size: Size
     rounding: str = "half-even"  # of odd margins: "half-even" as torchvision, "down"
     fill: tuple[int, ...] = (0,)  # RGB of the padding, or one value for all channels
+    place: str = "middle"  # of the image, or "corner": its top left
+
+    def takes(self, height: int, width: int) -> bool:
+        """Whether an image of this size gives one of ``size``: from a corner nothing is cut off."""
+        return self.place == "middle" or (height <= self.size[0] and width <= self.size[1])
 
     def box(self, height: int, width: int) -> tuple[int, int]:
         """Top and left of the crop in an image of this size; negative where it is padded."""
+        if self.place == "corner":
+            return 0, 0
         return self._start(height - self.size[0]), self._start(width - self.size[1])
 
     def _start(self, margin: int) -> int:
@@ -95,15 +120,28 @@ class PreprocessingSpec:
     size_yields: bool = False  # to the size that the network fixes
     crop_pct: float = 1.0
     crop_mode: str = "center"
-    resize: Resize | None = None  # with ``crop``: given outright instead of by size and crop_pct
+    invert: bool = False
+    pad: Pad | None = None
+    resize: Resize | None = None
     crop: Crop | None = None
-    outright: bool = False
+    outright: bool = False  # ``resize`` and ``crop`` hold instead of what size and crop_pct give
+    resize_outright: bool = False  # ``resize`` holds, and ``size`` is cropped to
     interpolation: str = "bilinear"
+    antialias: bool = True
     scale: float = 1 / 255
     offset: float = 0.0  # added after scaling
     mean: tuple[float, ...] | None = None  # in the order of ``channels``
     std: tuple[float, ...] | None = None
     channels: str | None = None
+
+    @property
+    def mean_pixel(self) -> tuple[int, ...]:
+        """The pixel that becomes 0, as RGB or one value for all channels."""
+        if self.mean is None:
+            return (0,)
+        pixels = ((value - self.offset) / self.scale for value in self.mean)
+        found = tuple(round(min(max(pixel, 0.0), 255.0)) for pixel in pixels)
+        return found[::-1] if self.channels == "bgr" else found
 
 
 _IMAGENET = PreprocessingSpec(size=(224, 224), size_yields=True, crop_pct=0.875)
@@ -167,13 +205,14 @@ def read_spec(path: Path) -> PreprocessingSpec:
     Raises:
         DataError: unreadable, of neither kind, or asking for something that is not known here.
     """
+    from analyzer.files import read_text  # needs numpy, which declaring options does not
+
     if path.is_dir():
         names = ("preprocessor_config.json", "config.json")
         found = [path / name for name in names if (path / name).exists()]
         if not found:
             raise DataError(f"{path} holds neither {' nor '.join(names)}.")
         path = found[0]
-    from analyzer.files import read_text  # brings numpy, which declaring options does not need
 
     text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
@@ -220,7 +259,7 @@ def from_timm(content: Mapping[str, object]) -> PreprocessingSpec:
         if channels is None:
             raise DataError(f"has an input_size of {int(depth)} channels; images have 1 or 3.")
     crop_mode = config.get("crop_mode") or "center"
-    if crop_mode not in ("center", "squash", "border"):
+    if crop_mode not in CROP_MODES:
         raise DataError(
             f"has crop_mode {crop_mode!r}, which is not one of center, squash and border."
         )
@@ -251,7 +290,7 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
         kind = kind.removesuffix(ending)
     if kind in _UNKNOWN:
         raise DataError(f"is of {kind}, whose steps are not known. Give single options instead.")
-    for step in ("do_pad", "do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_split"):
+    for step in ("do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_split"):
         if content.get(step):
             raise DataError(f"asks for {step}, which is not known. Give single options instead.")
     resize = crop = None
@@ -273,7 +312,7 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
     scale = 1 / 255 if rescale else 1.0
     if rescale and "rescale_factor" in content:
         (scale,) = _numbers(content, "rescale_factor", 1)
-    return PreprocessingSpec(
+    found = PreprocessingSpec(
         resize=resize,
         crop=crop,
         outright=True,
@@ -284,6 +323,17 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
         std=std,
         channels="bgr" if content.get("do_flip_channel_order") else None,
     )
+    return _padded(found, content) if content.get("do_pad") else found
+
+
+def _padded(found: PreprocessingSpec, content: Mapping[str, object]) -> PreprocessingSpec:
+    """``found`` with a border at the right and below, of what is 0 after normalizing."""
+    size = content.get("pad_size")
+    if not isinstance(size, Mapping) or found.crop is not None:
+        why = "beside a crop" if isinstance(size, Mapping) else f"with pad_size {size!r}"
+        raise DataError(f"asks for do_pad {why}, which is not known. Give single options instead.")
+    crop = Crop(_height_width(size, "pad_size"), fill=found.mean_pixel, place="corner")
+    return replace(found, crop=crop)
 
 
 def _resize_and_crop(content: Mapping[str, object], kind: str) -> tuple[Resize, Crop | None]:

@@ -9,8 +9,9 @@ All seeds are drawn before anything is fitted, and all features meet the same sp
 chooses its penalty again within the networks of each fit: those tested have no say in it.
 """
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from analyzer.estimation.feature_sets import (
 from analyzer.estimation.fitting import correlation
 from analyzer.estimation.linear_fits import Fit, least_squares
 from analyzer.json_codec import encode
+from analyzer.records import Progress
 
 __all__ = [
     "FeatureScores",
@@ -50,6 +52,11 @@ class Splits:
 
     random: tuple[Split, ...]  # the paper's splits
     folds: tuple[tuple[Split, ...], ...]  # per repetition: folds that cover every network once
+
+    @property
+    def fits(self) -> int:
+        """How often a line is fitted on a part of the networks."""
+        return len(self.random) + sum(map(len, self.folds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,7 @@ def fit_scores(
     everything: bool = False,
     splits: int = 100,
     seed: int = 0,
+    progress: Progress = lambda stage, done, total: None,
 ) -> FitScores:
     """Score Eq. 7 over a population, and what else may estimate the gap beside it.
 
@@ -158,6 +166,7 @@ def fit_scores(
         everything: score all feature sets that were measured.
         splits: number of random splits.
         seed: of the splits and the folds.
+        progress: called with "cross-validation", fits done and in all.
 
     Raises:
         GapModelError: as :func:`analyzer.estimation.fit_gap_model`.
@@ -165,10 +174,10 @@ def fit_scores(
     asked = feature_set(features)
     points, target = checked_features({name: columns[name] for name in ("zeta", "kappa")}, gap)
     drawn = draw_splits(len(target), splits=splits, seed=seed)
-    scores: dict[str, FeatureScores | None] = {}
+    scores: dict[str, FeatureScores | None] = dict.fromkeys(SCORED_SETS)
     obstacles: dict[str, str] = {}
+    scored: dict[str, dict[str, np.ndarray]] = {}
     for name, declared in SCORED_SETS.items():
-        scores[name] = None
         beside = (declared.compared or everything) and declared.measured_in(columns)
         if declared is not asked and not beside:
             continue
@@ -176,7 +185,16 @@ def fit_scores(
         if declared.obstacle and (why := declared.obstacle(chosen, len(drawn.random[0][0]))):
             obstacles[name] = why
         else:
-            scores[name] = score_features(chosen, target, drawn, fit=declared.fit)
+            scored[name] = chosen
+    fits = itertools.count(1)
+
+    def fitted() -> None:
+        progress("cross-validation", next(fits), len(scored) * drawn.fits)
+
+    for name, chosen in scored.items():
+        scores[name] = score_features(
+            chosen, target, drawn, fit=SCORED_SETS[name].fit, fitted=fitted
+        )
     return FitScores(
         networks=len(target),
         held_out=len(drawn.random[0][1]),
@@ -214,6 +232,7 @@ def score_features(
     splits: Splits,
     *,
     fit: Fit = least_squares,
+    fitted: Callable[[], None] = lambda: None,
 ) -> FeatureScores:
     """Score a line through any features.
 
@@ -222,6 +241,7 @@ def score_features(
         gap: float ndarray of shape (N,).
         splits: drawn for N networks.
         fit: how a line is fitted.
+        fitted: called after each fit on a part of the networks.
 
     Raises:
         GapModelError: the features or the gap cannot be fitted.
@@ -236,7 +256,8 @@ def score_features(
         error = line.predict(features[test]) - target[test]
         split_r.append(correlation(line.predict(features[train]), target[train]))
         split_ssr.append(float(error @ error))
-    estimates = out_of_fold_estimates(columns, target, splits, fit=fit)
+        fitted()
+    estimates = out_of_fold_estimates(columns, target, splits, fit=fit, fitted=fitted)
     return FeatureScores(
         features=tuple(columns),
         fit_r=correlation(fit(features, target).predict(features), target),
@@ -255,11 +276,12 @@ def out_of_fold_estimates(
     splits: Splits,
     *,
     fit: Fit = least_squares,
+    fitted: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Each network's gap, estimated by lines that never saw it.
 
     Args:
-        columns, gap, splits, fit: as of :func:`score_features`.
+        columns, gap, splits, fit, fitted: as of :func:`score_features`.
 
     Returns:
         float64 (R, N), a row for each repetition of the folds.
@@ -273,4 +295,5 @@ def out_of_fold_estimates(
         for train, test in folds:
             line = fit(features[train], target[train])
             estimates[repetition, test] = line.predict(features[test])
+            fitted()
     return estimates

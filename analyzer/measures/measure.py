@@ -9,7 +9,7 @@ audit goes through the list :data:`analyzer.measures.MEASURES` and knows nothing
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -102,6 +102,7 @@ class Job:
     say: Callable[[str], None]  # takes a sentence for the person waiting
     images: Callable[[], "SampleImages"]  # of the samples, read once however often it is called
     found: Mapping[str, Any]  # results of the measures so far, by their names
+    made: dict[str, Any] = field(default_factory=dict)  # what ``prepare`` leaves for ``measure``
 
 
 class Draw:

@@ -17,7 +17,13 @@ import onnx_ir as ir
 
 from analyzer.surgery.graph import attribute, constant, consumers, is_op, operand
 
-__all__ = ["Activation", "find_activations", "is_gate", "single_activation"]
+__all__ = [
+    "MICROSOFT_ACTIVATIONS",
+    "Activation",
+    "find_activations",
+    "is_gate",
+    "single_activation",
+]
 
 _LONGEST = 12  # operators in a decomposed activation; GELU by tanh has ten
 
@@ -258,4 +264,7 @@ _KINDS = (
     _Kind("Tanh", gate=True),
     _Kind("ThresholdedRelu"),
 )
+MICROSOFT_ACTIVATIONS = frozenset(k.operator for k in _KINDS if k.domain == _MICROSOFT)
+"""Operators of com.microsoft that give a tensor of the type and shape of their first input."""
+
 _OPERATORS = {(kind.domain, kind.operator): kind for kind in _KINDS}

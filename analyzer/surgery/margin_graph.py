@@ -156,6 +156,7 @@ def _write(
         margin=name_of(margin),
         layers=tuple(found),
         batch=batch,
+        nodes=len(graph),
         custom_ops=network.custom_ops,
     )
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from google.protobuf.message import Message
 from onnx_ir.passes import common as passes
 
+from analyzer.surgery.activations import MICROSOFT_ACTIVATIONS
 from analyzer.surgery.graph import (
     GraphBuilder,
     ancestors,
@@ -56,15 +57,7 @@ def read_with_shapes(proto: onnx.ModelProto) -> ir.Model:
     Constant nodes of tensors become initializers.
     """
     light, large = _without_large_tensors(proto)
-    try:
-        light = onnx.shape_inference.infer_shapes(
-            light, check_type=False, strict_mode=False, data_prop=True
-        )
-    except Exception:  # whatever onnx raises on a graph that it does not understand
-        pass
-    else:
-        _drop_long_shapes(light.graph)
-    model = ir.from_proto(light)
+    model = ir.from_proto(_inferred(light) or light)
     graph = model.graph
     inputs = {info.name for info in proto.graph.input}
     values = {value.name: value for value in graph.inputs}
@@ -133,6 +126,34 @@ def _copy_fields(source: Message, target: Message, leave_out: Sequence[str]) -> 
             getattr(target, field.name).MergeFrom(value)
 
 
+def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The same with the types and shapes that onnx infers; None where it cannot.
+
+    Activations of com.microsoft, which it does not know, are copies meanwhile.
+    """
+    unknown = {}
+    for place, node in enumerate(proto.graph.node):
+        if node.domain == "com.microsoft" and node.op_type in MICROSOFT_ACTIVATIONS:
+            unknown[place] = node.SerializeToString()
+            node.domain, node.op_type = "", "Identity"
+            del node.input[1:]
+            del node.attribute[:]
+    found = None
+    try:
+        found = onnx.shape_inference.infer_shapes(
+            proto, check_type=False, strict_mode=False, data_prop=True
+        )
+    except Exception:  # whatever onnx raises on a graph that it does not understand
+        pass
+    else:
+        _drop_long_shapes(found.graph)
+    for place, node in unknown.items():
+        for one in (proto, found):
+            if one is not None:
+                one.graph.node[place].ParseFromString(node)
+    return found
+
+
 def _drop_long_shapes(graph: onnx.GraphProto) -> None:
     """Forget shapes of more axes than any tensor has; subgraphs included."""
     for info in (*graph.input, *graph.value_info, *graph.output):
@@ -182,10 +203,8 @@ def _infer(model: ir.Model) -> None:
             del graph.initializers[name_of(value)]
     graph.inputs.extend(value for value in initializers if value not in listed)
     try:
-        proto = onnx.shape_inference.infer_shapes(
-            ir.to_proto(model), check_type=False, strict_mode=False, data_prop=True
-        )
-    except Exception:  # whatever onnx raises on a graph that it does not understand
+        proto = _inferred(ir.to_proto(model))
+    except Exception:  # what cannot be written cannot be inferred
         return
     finally:
         for value, tensor in tensors.items():
@@ -194,7 +213,8 @@ def _infer(model: ir.Model) -> None:
                 graph.register_initializer(value)
         graph.inputs.clear()
         graph.inputs.extend(inputs)
-    _take_over(graph, proto.graph)
+    if proto is not None:
+        _take_over(graph, proto.graph)
 
 
 def _take_over(graph: ir.Graph, proto: onnx.GraphProto) -> None:
@@ -202,22 +222,27 @@ def _take_over(graph: ir.Graph, proto: onnx.GraphProto) -> None:
     infos = {info.name: info for info in (*proto.input, *proto.value_info, *proto.output)}
     for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
         info = infos.get(value.name or "")
-        if info is None:
+        if info is None or info.type.WhichOneof("value") != "tensor_type":
             continue
-        dtype = ir.serde.deserialize_type_proto_for_type(info.type)
-        if dtype is not None and value.dtype != dtype.dtype:
-            value.dtype = dtype.dtype
-        shape = ir.serde.deserialize_type_proto_for_shape(info.type)
-        if shape is not None and len(shape) <= _MOST_AXES and value.shape != shape:
-            value.shape = shape
-    for node, said in zip(graph, proto.node, strict=True):
+        said = info.type.tensor_type
+        if said.elem_type and value.dtype != said.elem_type:
+            value.dtype = ir.DataType(said.elem_type)
+        if said.HasField("shape") and len(said.shape.dim) <= _MOST_AXES:
+            sizes = tuple([_size_said(dim) for dim in said.shape.dim])
+            if dimensions(value) != sizes:
+                value.shape = ir.Shape(sizes)
+    for node, listed in zip(graph, proto.node, strict=True):
         bodies = [
             body
-            for attr in said.attribute
+            for attr in listed.attribute
             for body in ([attr.g] if attr.type == attr.GRAPH else attr.graphs)
         ]
         for inside, body in zip(subgraphs(node), bodies, strict=True):
             _take_over(inside, body)
+
+
+def _size_said(dim: onnx.TensorShapeProto.Dimension) -> _Size:
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
 def _settle_reshapes(graph: ir.Graph) -> bool:

@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from sealed_audits import seal
 
 import model_zoo
@@ -159,41 +157,3 @@ def test_without_an_estimate_for_the_network_there_is_none_for_its_classes(gap_m
     found = with_class_gaps(replace(audited, gap=None, no_gap="So."), model)
     assert all(one.gap is None for one in found.classes)
     assert found.no_class_gaps == ""
-
-
-def test_a_network_without_a_site_has_them_too(tmp_path, gap_models):
-    rng = np.random.default_rng(0)
-    weight = rng.normal(size=(48, 3)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", ["image"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
-        ],
-        "linear",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 4, 4])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    model = tmp_path / "linear.onnx"
-    onnx.save(
-        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), model
-    )
-    images = rng.normal(size=(40, 3, 4, 4)).astype(np.float32)
-    labels = (images.reshape(40, -1) @ weight).argmax(axis=1)
-    np.savez(tmp_path / "train.npz", images=images, labels=labels)
-    found = run_audit(
-        AuditRequest(
-            model=model,
-            data=str(tmp_path / "train.npz"),
-            out=tmp_path / "audit",
-            gap_model=gap_models["with"],
-            gap_model_name=str(gap_models["with"]),
-            device="cpu",
-            threads=1,
-        )
-    )
-    assert found.site is None
-    assert all(one.gap is not None for one in found.classes)
-    assert verify_audit(tmp_path / "audit").passed
-    page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
-    assert f"{found.worst_first[0].gap:.3f}" in page[page.index('<h2 id="table">') :]

@@ -29,7 +29,9 @@ def change(make_audit, gap_record):
 
 
 def test_an_audit_is_not_worse_than_itself(audit):
-    comparison = compare_audits(audit, audit)
+    said = []
+    comparison = compare_audits(audit, audit, progress=lambda *args: said.append(args))
+    assert said == [("drawing samples", done, 10) for done in range(1, 11)]
     assert not comparison.worse
     assert comparison.zeta.difference == 0
     assert len(comparison.classes) == 10

@@ -71,7 +71,7 @@ def test_fields_of_later_versions_are_ignored(audit):
     [
         (("schema",), 99, "has schema 99, this version of onnx-gap reads 1"),
         (("zeta",), "0.5", "'zeta' must be a number, not '0.5'"),
-        (("zeta",), None, "'zeta' must be a number, not None"),
+        (("accuracy",), None, "'accuracy' must be a number, not None"),
         (("model",), [], "'model' must be an object"),
         (("model", "bytes"), 1.5, r"'model\.bytes' must be an integer, not 1\.5"),
         (("model", "opset"), True, r"'model\.opset' must be an integer, not True"),
@@ -82,6 +82,7 @@ def test_fields_of_later_versions_are_ignored(audit):
         (("gap", "inside_range"), 1, r"'gap\.inside_range' must be true or false"),
         (("versions",), {"numpy": 2}, r"'versions\.numpy' must be a string"),
         (("settings",), 3, "'settings' must be an object"),
+        (("settings", "max_gap"), "x", r"'settings\.max_gap' must be a number, not 'x'"),
     ],
 )
 def test_a_wrong_field_is_named(audit, path, value, said):

@@ -1,5 +1,6 @@
 """Networks without a site: what an audit still says of them, and what it refuses."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,14 @@ def test_the_estimate_is_outside_what_the_gap_model_has_seen(request_of):
     assert gap is not None
     assert not gap.inside_range
     assert any("no activation behind a convolution" in sentence for sentence in gap.warnings)
+
+
+def test_its_classes_have_estimated_gaps_and_the_report_shows_the_worst_first(request_of):
+    request, record, *_ = request_of
+    assert all(one.gap_low <= one.gap <= one.gap_high for one in record.classes)
+    html = (request.out / "report.html").read_text()
+    shown = re.findall(r"<tr><td>(\d)</td>", html[html.index('<h2 id="table">') :])
+    assert [int(index) for index in shown[:4]] == [one.index for one in record.worst_first]
 
 
 def test_it_is_returned_as_it_is_and_verified(request_of, tmp_path):

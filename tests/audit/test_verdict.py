@@ -67,7 +67,7 @@ def changed(record, **fields):
             lambda r: changed(
                 r, classes=(dataclasses.replace(r.classes[0], accuracy=0.0), *r.classes[1:])
             ),
-            "1 of 10 classes are no better than chance",
+            "1 of 10 classes is no better than chance",
         ),
     ],
 )

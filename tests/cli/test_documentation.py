@@ -10,6 +10,8 @@ import pytest
 from cli_commands import ROOT, commands
 
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
+from analyzer.cli.options import request_options
+from analyzer.data.preprocessing_options import make_spec
 from analyzer.measures import MEASURES
 
 ALL = commands()
@@ -75,6 +77,18 @@ def test_command_lines_in_the_pages_are_understood(page):
         name = " ".join(words[:2]) if words[0] == "zoo" else words[0]
         arguments = words[len(name.split()) :]
         ALL[name].make_context(name, arguments, resilient_parsing=False)
+
+
+def test_options_of_the_preprocessing_page_are_understood():
+    """The options beside every step, as a command line and as the library takes them."""
+    page = (ROOT / "docs" / "PREPROCESSING.md").read_text(encoding="utf-8")
+    cells = [line.split(" | ")[-1] for line in page.splitlines() if line.startswith("| ")]
+    lines = [part for cell in cells for part in re.findall(r"`(--[^`]*)`", cell)]
+    assert len(lines) > 30
+    for line in lines:
+        arguments = ["zoo:digits-c0", "--out", "a", *shlex.split(line)]
+        given = ALL["audit"].make_context("audit", arguments).params
+        make_spec(request_options(given)["preprocess"])
 
 
 def test_examples_in_help_are_understood():

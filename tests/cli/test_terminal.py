@@ -44,7 +44,7 @@ def test_a_bar_shows_stage_amount_and_time_left(terminal):
     with show_progress() as progress:
         progress("sweep", 10, 40)
         drawn = until(shown, "10/40")
-    assert re.search(r"sweep .* 10/40 0:0\d gone, 0:0\d left", drawn)
+    assert re.search(r"sweep .* 10/40 0:0\d elapsed, 0:0\d left", drawn)
 
 
 def test_a_finished_bar_does_not_stand_while_other_work_runs(terminal):
@@ -92,11 +92,11 @@ def test_without_a_terminal_a_line_comes_every_so_often(monkeypatch):
         lines.clear()
 
     with show_progress() as progress:
-        wait_for(r"working, 0:0\d gone")
+        wait_for(r"working, 0:0\d elapsed")
         progress("sweep", 10, 40)
-        wait_for(r"sweep: 10 of 40 \(25%\), 0:0\d gone, 0:0\d left")
+        wait_for(r"sweep: 10 of 40 \(25%\), 0:0\d elapsed, 0:0\d left")
         progress("sweep", 40, 40)
-        wait_for(r"working, 0:0\d gone")
+        wait_for(r"working, 0:0\d elapsed")
 
 
 def test_progress_that_is_not_wanted_is_not_shown(terminal, monkeypatch):

@@ -29,7 +29,9 @@ def arguments(network, train, save, test_samples):
     )
 
 
-def test_the_measured_gap_is_that_of_the_plain_network(onnx_gap, arguments, network, test_samples):
+def test_the_measured_gap_is_that_of_the_plain_network(
+    onnx_gap, arguments, network, test_samples, digits
+):
     shown = onnx_gap(*arguments, "--json")
     assert shown.code == 0
     images, labels = test_samples
@@ -41,6 +43,10 @@ def test_the_measured_gap_is_that_of_the_plain_network(onnx_gap, arguments, netw
     found = shown.json["test"]
     assert found["accuracy"] == pytest.approx(right)
     assert found["top5"] == pytest.approx(top5)
+    fed = digits["images"][:, None].astype(np.float32)
+    trained = session.run(None, {session.get_inputs()[0].name: fed})[0]
+    among = (np.argsort(-trained, axis=1)[:, :5] == digits["labels"][:, None]).any(axis=1)
+    assert found["train_top5"] == pytest.approx(among.mean())
     assert found["gap"] == pytest.approx(shown.json["accuracy"] - right)
     assert found["samples"] == 60
     assert found["in_training"] == 30
@@ -87,15 +93,15 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
     assert "30 of the test samples are training samples, too" in text
 
 
-@pytest.mark.parametrize("damage", ["accuracy", "file"])
+@pytest.mark.parametrize("damage", ["accuracy", "train_top5", "file"])
 def test_verify_finds_what_was_changed(onnx_gap, arguments, damage):
     from sealed_audits import seal
 
     onnx_gap(*arguments)
     folder = Path("audit")
-    if damage == "accuracy":
+    if damage != "file":
         record = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-        record["test"]["accuracy"] = 1.0
+        record["test"][damage] = 0.5
         (folder / "audit.json").write_text(json.dumps(record), encoding="utf-8")
     else:
         with np.load(folder / "test.npz") as stored:

@@ -69,10 +69,39 @@ def test_center_crop_of_an_older_file_with_one_number():
     assert spec.crop == Crop((6, 6), rounding="down")
 
 
+def test_padding_to_a_size_at_the_right_and_below(tmp_path):
+    """transformers pads after normalizing, with 0."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
+    mean, std = np.float32([0.48, 0.45, 0.41]), np.float32([0.5, 0.25, 0.5])
+    by_hand = np.zeros((3, 8, 9), np.float32)
+    by_hand[:, :6, :4] = ((pixels.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)
+    file = tmp_path / "preprocessor_config.json"
+    content = {"do_resize": False, "do_pad": True, "pad_size": {"height": 8, "width": 9}}
+    content |= {"image_mean": mean.tolist(), "image_std": std.tolist()}
+    file.write_text(json.dumps(content))
+
+    def fed(image):
+        source = from_arrays(image[None], [0], source="image")
+        info = TensorInfo("x", "float32", ("N", 3, "H", "W"))
+        preprocessing = resolve_preprocessing(source, info, PreprocessOptions(preset=file))
+        return next(batches(source, preprocessing, [0], 1)).images[0]
+
+    difference = abs(fed(pixels) - by_hand)
+    assert difference[:, :6, :4].max() < 1e-6
+    assert difference.max() <= 0.5 / 255 / std.min() + 1e-6  # a border of whole pixel values
+    with pytest.raises(DataError, match="is 12×4, which gives 12×4 and not 8×9"):
+        fed(np.repeat(pixels, 2, axis=0))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"do_pad": True}, "do_pad"),
+        ({"do_pad": True}, "asks for do_pad with pad_size None"),
+        ({"do_pad": True, "pad_size": 8}, "asks for do_pad with pad_size 8"),
+        (
+            {"do_pad": True, "pad_size": {"height": 8, "width": 8}, "do_center_crop": True},
+            "asks for do_pad beside a crop",
+        ),
         ({"resample": 9}, "resample 9"),
         ({"resample": None}, "resample None"),
         ({"size": {"shortest_edge": 8, "longest_edge": 9}}, "longest_edge"),

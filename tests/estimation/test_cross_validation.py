@@ -28,6 +28,14 @@ def test_perfect_line_scores_perfectly():
     assert scores["zeta"].out_of_fold_r2 < 0.99
 
 
+def test_progress_is_told_to_the_end():
+    said = []
+    fit_scores(*make_population(12), splits=3, progress=lambda *args: said.append(args))
+    total = len(said)
+    assert total >= 3 * (3 + 100)  # ζ and κ, and each alone; 10 folds ten times
+    assert said == [("cross-validation", done, total) for done in range(1, total + 1)]
+
+
 def test_noise_scores_nothing_out_of_fold():
     scores = fit_scores(*make_population(signal=0, noise=0.2))
     for features in (scores["paper"], scores["zeta"], scores["kappa"]):

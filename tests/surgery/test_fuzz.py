@@ -4,6 +4,7 @@
 so a failure names what reproduces it.
 """
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -282,3 +283,45 @@ def compare(path, folder, random):
         np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)
         off = np.where(mask[0] == 0)[0][made[cut.active][0][mask[0] == 0]]
         assert set(off) <= set(range(site.channels))
+
+
+ODD = {
+    "an index outside of the shape": (
+        "s = Shape(r) n = Gather(s, i) t = Concat<axis=0>(n, m) q = Reshape(r, t)",
+        "int64[1] i = {7}, int64[3] m = {4, 8, 8}",
+    ),
+    "a slice of no steps": (
+        "s = Shape(r) n = Slice(s, e, e, e, e) t = Concat<axis=0>(n, m) q = Reshape(r, t)",
+        "int64[0] e, int64[3] m = {4, 8, 8}",
+    ),
+    "two lower bounds": ("q = Clip(r, a)", "float[2] a = {0, 1}"),
+    "no lower bound": ("q = Clip(r, a)", "float[0] a"),
+    "no groups": ("q = Conv<group=0>(r, d)", "float[4,1,3,3] d"),
+    "texts on the way": ("s = Cast<to=8>(r) q = Cast<to=1>(s)", ""),
+    "no channels": (
+        "z = Slice(r, a, a, b) q = Concat<axis=1>(z, z)",
+        "int64[1] a={0}, int64[1] b={1}",
+    ),
+    "an operator whose types onnx does not infer": ("q = com.microsoft.Gelu(r)", ""),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_networks_end_in_no_traceback(name, write, tmp_path):
+    body, constants = ODD[name]
+    path = write(
+        f"""net (float[N,3,8,8] x) => (float[N,5] y)
+        <float[4,3,3,3] w, float[4,5] v{", " * bool(constants)}{constants}> {{
+            c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) {body}
+            p = GlobalAveragePool(q) f = Flatten(p) y = MatMul(f, v)
+        }}"""
+    )
+    model = onnx.load(path)
+    model.opset_import.add(domain="com.microsoft", version=1)
+    onnx.save(model, path)
+    refused = attempt(path, tmp_path, np.random.default_rng(0))
+    if refused is None:
+        network = surgery.load_network(path)
+        surgery.write_activation_outputs(network, tmp_path / "layers.onnx", (3, 8, 8))
+        with contextlib.suppress(AnalyzerError):
+            surgery.write_margin_graph(network, tmp_path / "margins.onnx", (3, 8, 8))

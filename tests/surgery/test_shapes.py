@@ -1,6 +1,7 @@
 """Computed targets that are settled, and batch axes that are freed."""
 
 import numpy as np
+import onnx
 import pytest
 
 from analyzer import surgery
@@ -122,3 +123,24 @@ def test_free_network_is_left_as_it_is(write):
     freed, size = free_batch(model, ("x",))
     assert size is None
     assert [n.op_type for n in freed.graph] == [n.op_type for n in model.graph]
+
+
+@pytest.mark.parametrize("operator", ["Gelu", "QuickGelu", "FastGelu"])
+def test_activations_of_microsoft_have_the_shape_of_their_input(write, tmp_path, operator):
+    path = write(
+        f"""net (float[N,3,8,8] x) => (float[N,4] y) <float[4,3,3,3] w> {{
+            c = Conv(x, w)
+            r = com.microsoft.{operator}(c)
+            p = GlobalAveragePool(r)
+            y = Flatten(p)
+        }}"""
+    )
+    model = onnx.load(path)
+    model.opset_import.add(domain="com.microsoft", version=1)
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    site = surgery.default_site(network)
+    assert (site.tensor, site.operator, site.shape) == ("r", operator, ("N", 4, 6, 6))
+    surgery.cut_network(network, site, tmp_path)
+    prefix = onnx.load(tmp_path / "prefix.onnx").graph.node
+    assert [node.op_type for node in prefix][:2] == ["Conv", operator]

@@ -54,9 +54,9 @@ def _commands(name: str) -> st.SearchStrategy[tuple[str, ...]]:
             ("inspect", name),
             ("inspect", name, "--json"),
             ("mask", name, "-o", "out.onnx"),
-            audit,
-            audit,
-            (*audit, "--margins"),
+            audit,  # ends after a first look, for the network learned nothing
+            (*audit, "--anyway"),
+            (*audit, "--anyway", "--margins"),
         ]
     )
 
@@ -182,7 +182,11 @@ def _generated(draw: st.DrawFn) -> onnx.ModelProto:
         new.weights,
     )
     opset = draw(st.sampled_from([13, 17, 18, 21]))
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid("local", 1)]
+    imports = [
+        helper.make_opsetid("", opset),
+        helper.make_opsetid("com.microsoft", 1),
+        helper.make_opsetid("local", 1),
+    ]
     for function in new.functions:
         function.opset_import[0].version = opset
     return helper.make_model(graph, opset_imports=imports, ir_version=9, functions=new.functions)
@@ -194,7 +198,7 @@ def _step(draw: st.DrawFn, new: _Builder, x: str) -> str:
     kind = draw(
         st.sampled_from(
             ["chain", "wide", "functions", "nested", "loop", "scan", "made", "sized", "casts",
-             "concats", "constants", "activation", "shape"]
+             "concats", "constants", "activation", "shape", "odd"]
         )
     )  # fmt: skip
     if kind == "chain":
@@ -239,8 +243,42 @@ def _step(draw: st.DrawFn, new: _Builder, x: str) -> str:
         for _ in range(draw(st.sampled_from([1, 5, 1500]))):
             shape = new.add("Identity", shape)
         return new.add("Reshape", x, shape)
+    if kind == "odd":
+        return draw(_odd(new, x))
     gate = new.add(draw(st.sampled_from(["Sigmoid", "HardSigmoid", "Tanh", "Softplus"])), x)
     return new.add("Mul", x, gate)
+
+
+@st.composite
+def _odd(draw: st.DrawFn, new: _Builder, x: str) -> str:
+    """An operator with constants that it may not take."""
+    numbers = draw(st.lists(st.sampled_from([0, 1, -1, 2, 9]), max_size=5))
+    kind = draw(
+        st.sampled_from(
+            ["Clip", "Concat", "Conv", "ConvTranspose", "Expand", "Flatten", "Gather", "Gelu",
+             "Mul", "Pad", "PRelu", "ReduceMean", "Reshape", "Slice", "Squeeze", "Tile",
+             "Transpose", "Unsqueeze"]
+        )
+    )  # fmt: skip
+    if kind in ("Clip", "Mul", "PRelu"):
+        return new.add(kind, x, new.constant(numbers, np.float32))
+    if kind in ("Conv", "ConvTranspose"):
+        group = draw(st.sampled_from([0, 1, 3, 4, -1, 9]))
+        return new.add(kind, x, new.random(4, 1, 1, 1), group=group)
+    if kind in ("Concat", "Flatten"):
+        return new.add(kind, x, axis=draw(st.integers(-5, 5)))
+    if kind == "Gelu":
+        return new.add(kind, x, domain="com.microsoft")
+    if kind == "ReduceMean":
+        return new.add(kind, x, axes=numbers or [3])
+    if kind == "Transpose":
+        return new.add(kind, x, perm=numbers or [0])
+    if kind in ("Gather", "Slice"):
+        constants = [new.constant(numbers) for _ in range(1 if kind == "Gather" else 4)]
+        part = new.add(kind, new.add("Shape", x), *constants)
+        target = new.add("Concat", part, new.constant([4, 8, 8]), axis=0)
+        return new.add("Reshape", x, target)
+    return new.add(kind, x, new.constant(numbers))
 
 
 def _repeated(new: _Builder, x: str, count: int) -> str:

@@ -199,7 +199,9 @@ def measure_margins(
         ModelError: the graph cannot be run, or a margin or gradient is not a number.
         OutOfMemory: a batch does not fit; a graph of smaller batches may, from the same tally.
     """
-    session = runtime.open_session(graph.path, device, threads=threads, custom_ops=graph.custom_ops)
+    session = runtime.open_session(
+        graph.path, device, threads=threads, custom_ops=graph.custom_ops, nodes=graph.nodes
+    )
     saved = time.monotonic()
     for batch in samples.load(samples.indices[tally.at :], graph.batch):
         began = time.perf_counter()

@@ -83,7 +83,7 @@ class Margins(Measure[MarginsResult]):
 
     def prepare(self, job: Job) -> None:
         """Make the gradient, so that a network without one is refused at once."""
-        _graph(job)
+        job.made["graph"] = _graph(job)
 
     def measure(self, job: Job) -> MarginsResult:
         """Measure the margins of all samples, or what is left of them."""
@@ -92,7 +92,7 @@ class Margins(Measure[MarginsResult]):
 
         request = job.request
         samples = job.subject.samples(skip_bad=request.skip_bad)
-        graph = _graph(job)
+        graph = job.made.get("graph") or _graph(job)
         tally = MarginTally.start(len(samples.labels), graph)
         saved = job.saved()
         if saved is not None:

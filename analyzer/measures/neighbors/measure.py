@@ -49,7 +49,7 @@ __all__ = [
 
 NEIGHBORS_FILE = "neighbors.npz"
 _CHECKPOINT_SECONDS = 5.0
-_MANY_TWINS = 0.01  # of the samples, from which a warning says so
+_MANY_TWINS = 0.05  # of the samples, from which a warning says so
 _CLOSE = 1e-3  # similarities are sorted as rounded to a millionth, which is that of a distance
 _KEPT = {"nearest": "two_thirds", "nearest_images": "images"}  # arrays by layer
 _WORDS = {
@@ -261,24 +261,24 @@ class Neighbors(Measure[NeighborsResult]):
             else:
                 yield (
                     self.name,
-                    f"outvote {first:.1%} of {said.samples:,} samples as images, "
-                    f"{last:.1%} at the last activation",
+                    f"most have another label for {first:.1%} of {said.samples:,} samples as "
+                    f"images, {last:.1%} at the last activation",
                 )
 
     def warnings(self, record: AuditRecord) -> Iterator[str]:
         """That many samples have a twin."""
         twins = record.sections[self.name].twins if self.measured(record) else None
         if twins is not None and twins.share >= _MANY_TWINS:
-            said = (
-                f"{twins.samples:,} of the samples that neighbors were looked for of "
-                f"({twins.share:.1%}) look as if they showed the same thing as another one"
-            )
+            copies = f"{twins.samples:,} samples ({twins.share:.1%}) look like copies of others"
             if twins.kept:
-                yield f"{said}, and may be neighbors: if they are copies, too few are outvoted"
+                yield (
+                    f"{copies}, and count as their neighbors all the same; if they are copies, the "
+                    "estimated gap is too small"
+                )
             else:
                 yield (
-                    f"{said}, and are no neighbors of each other; other copies may be left: "
-                    "--groups says which samples belong together"
+                    f"{copies}, and do not count as their neighbors; there may be more copies: "
+                    "--groups names the samples that show one thing"
                 )
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:

@@ -18,19 +18,25 @@ if TYPE_CHECKING:
     from analyzer.data import Source
 
 __all__ = [
+    "MATRIX_CLASSES",
     "TEST",
     "Confusion",
     "ConfusionCell",
     "TestData",
     "TestRecord",
     "TestResult",
+    "confusion_cells",
     "report_section",
 ]
 
 TEST = "test.npz"
 _COLUMNS = ("label", "named", "rank", "index")
+_TRAIN_RANK = "train_rank"
+_NO_RANKS = np.empty(0, np.int32)
 _TOP = 5
-_MATRIX = 20  # classes up to which a matrix can be read
+MATRIX_CLASSES = 20
+"""Up to as many, a matrix can be read."""
+
 _LISTED = 15  # confusions that are listed
 
 
@@ -49,6 +55,7 @@ class TestRecord:
     in_training: int | None  # of these samples are training samples, too; null if not looked at
     skipped: tuple[str, ...] = ()  # what could not be read, and why
     fingerprint: str = ""  # of the data as they lie there, to see whether they are still the same
+    train_top5: float | None = None  # of the training samples, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class TestResult:
     named: np.ndarray  # int64 (T,)
     rank: np.ndarray  # int32 (T,): classes with a better score than the label's
     index: np.ndarray  # int64 (T,)
+    train_rank: np.ndarray  # int32 (S,): the same of the training samples; (0,) without top-5
 
 
 class TestData(Measure[TestResult]):
@@ -124,6 +132,7 @@ class TestData(Measure[TestResult]):
         counted = job.found["ablation"].samples
         trained = subject.first_reading.digests(counted.index)
         has_ranks = found.classes > _TOP and bool((found.rank > 1).any())
+        train_rank = self._train_ranks(job, counted.index) if has_ranks else _NO_RANKS
         record = TestRecord(
             source=str(request.test_data),
             samples=len(found.label),
@@ -134,8 +143,26 @@ class TestData(Measure[TestResult]):
             in_training=None if trained is None else _among(found.digests, trained),
             skipped=found.skipped,
             fingerprint=source.fingerprint(),
+            train_top5=float((train_rank < _TOP).mean()) if has_ranks else None,
         )
-        return TestResult(record, found.label, found.named, found.rank, found.index)
+        return TestResult(record, found.label, found.named, found.rank, found.index, train_rank)
+
+    @staticmethod
+    def _train_ranks(job: Job, index: np.ndarray) -> np.ndarray:
+        """int32 (S,): classes with a better score than the label's, of the samples ``index``."""
+        from analyzer.measures.whole_network import predict_whole
+
+        subject = job.subject
+        found = predict_whole(
+            subject.network,
+            subject.extra_inputs,
+            subject.samples(skip_bad=job.request.skip_bad),
+            job.request,
+            stage="training",
+            progress=job.progress,
+        )
+        order = np.argsort(found.index)  # those of the network's classes, as they were counted
+        return found.rank[order[np.searchsorted(found.index, index, sorter=order)]]
 
     def measured(self, record: AuditRecord) -> bool:
         """Whether the record has the section."""
@@ -155,6 +182,7 @@ class TestData(Measure[TestResult]):
                 "named": result.named.astype(np.int64),
                 "rank": result.rank.astype(np.int32),
                 "index": result.index.astype(np.int64),
+                "train_rank": result.train_rank.astype(np.int32),
             },
         )
 
@@ -171,6 +199,8 @@ class TestData(Measure[TestResult]):
         if self.measured(record):
             said: TestRecord = record.sections[self.name]
             top = "" if said.top5 is None else f", top-5 {said.top5:.4f}"
+            if said.train_top5 is not None:
+                top += f" (of the training data {said.train_top5:.4f})"
             yield (
                 "test data",
                 f"accuracy {said.accuracy:.4f}{top} on {said.samples:,} samples of {said.source}: "
@@ -218,19 +248,20 @@ def _among(digests: np.ndarray, trained: np.ndarray) -> int:
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """Label, named, rank and index, integers (T,) each.
+    """Label, named, rank and index, integers (T,) each, and the ranks of training samples (S,).
 
     Raises:
         AuditFolderError: ``test.npz`` is missing, damaged or holds something else.
     """
     path = folder / TEST
     arrays = read_arrays(path)
-    check_names(path, _COLUMNS, tuple(arrays))
+    check_names(path, (*_COLUMNS, _TRAIN_RANK), tuple(arrays))
+    integers(path, arrays, _TRAIN_RANK, 1)
     size = integers(path, arrays, "label", 1).shape
     for name in _COLUMNS:
         if integers(path, arrays, name, 1).shape != size:
             raise AuditFolderError(f"{path}: '{name}' and 'label' differ in length. {RUN_AGAIN}")
-    return {name: arrays[name] for name in _COLUMNS}
+    return {name: arrays[name] for name in (*_COLUMNS, _TRAIN_RANK)}
 
 
 def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) -> list[str]:
@@ -242,6 +273,7 @@ def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) ->
     }
     if said.top5 is not None:
         wanted["top5"] = float((arrays["rank"] < _TOP).mean())
+        wanted["train_top5"] = float((arrays[_TRAIN_RANK] < _TOP).mean())
     wrong = [
         f"test.{name} is {getattr(said, name)} in audit.json, {TEST} gives {value}."
         for name, value in wanted.items()
@@ -290,7 +322,7 @@ def report_section(
         "train": _counts(samples.label, train_named, size),
         "test": _counts(test["label"], test["named"], size),
     }
-    readable = size <= _MATRIX
+    readable = size <= MATRIX_CLASSES
     return ReportSection(
         links=(("test", "Test data"),),
         template=Path(__file__).parent / "test_data.html.jinja",
@@ -298,8 +330,8 @@ def report_section(
             "test": record.sections["test"],
             "names": [names.get(index, str(index)) for index in range(size)],
             "matrices": [
-                ("Training data", _cells(counts["train"])),
-                ("Test data", _cells(counts["test"])),
+                ("Training data", confusion_cells(counts["train"])),
+                ("Test data", confusion_cells(counts["test"])),
             ]
             if readable
             else [],
@@ -314,7 +346,8 @@ def _counts(label: np.ndarray, named: np.ndarray, size: int) -> np.ndarray:
     return found
 
 
-def _cells(counts: np.ndarray) -> list[list[ConfusionCell]]:
+def confusion_cells(counts: np.ndarray) -> list[list[ConfusionCell]]:
+    """A matrix of samples, int64 (K, K) by label and named class, as a page shows it."""
     rows = np.maximum(counts.sum(axis=1), 1)
     return [
         [

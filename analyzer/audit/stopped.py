@@ -1,0 +1,266 @@
+"""An audit that a first look stopped: ``stopped.json``, and a page that says why and how to go on.
+
+Both are listed in a manifest of their own, so that they appear together and ``verify`` can hold
+them against each other. A folder with a result keeps that result.
+"""
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.audit.assemble_record import model_record
+from analyzer.audit.folder import AUDIT, REPORT, STOPPED, UnfinishedAudit, read_record
+from analyzer.audit.html_pages import moment, render_page
+from analyzer.audit.inputs import AuditInputs, FirstLook
+from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
+from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
+from analyzer.audit_options import AuditRequest
+from analyzer.audit_record import (
+    SCHEMA,
+    DataRecord,
+    DeviceRecord,
+    MadeRecord,
+    OrderRecord,
+    StoppedRecord,
+)
+from analyzer.data import combine_digests
+from analyzer.errors import AuditFolderError, AuditStopped
+from analyzer.files import RUN_AGAIN, read_json, write_json, write_text
+from analyzer.json_codec import JsonSource, decode, encode
+from analyzer.measures.measure import Check, check, same
+from analyzer.measures.test_data.measure import MATRIX_CLASSES, ConfusionCell, confusion_cells
+
+__all__ = [
+    "html_of_stopped",
+    "is_stopped",
+    "keep_stopped",
+    "recorded_names",
+    "stopped_checks",
+    "stopped_dict",
+]
+
+_LISTED = 15  # confusions, where there are too many classes for a matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Samples of one class that are named another."""
+
+    label: str
+    named: str
+    samples: int
+    share: float  # of the samples of the label
+    expected: bool  # whether the order that was found has them so
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedPage:
+    """Everything that the template shows."""
+
+    record: StoppedRecord
+    title: str
+    created: str  # for people; "" when not recorded
+    at_chance: bool
+    cells: list[list[ConfusionCell]]  # of a matrix; empty where it would be too large
+    confusions: tuple[Confusion, ...]  # the most frequent, where there is no matrix
+    moved: tuple[tuple[str, str], ...]  # labels and what they are named, where an order was found
+    facts: tuple[FactGroup, ...]
+
+
+def keep_stopped(
+    stopped: AuditStopped, request: AuditRequest, inputs: AuditInputs, unfinished: UnfinishedAudit
+) -> None:
+    """Give ``stopped`` its record, and write it into the folder unless a result is there.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    record = _record(stopped, request, inputs)
+    stopped.record = record
+    if (request.out / AUDIT).exists():
+        return
+    with unfinished.result() as folder:
+        write_json(folder / STOPPED, stopped_dict(record))
+        write_text(folder / REPORT, html_of_stopped(record))
+    stopped.report = request.out / REPORT
+
+
+def is_stopped(folder: Path) -> bool:
+    """Whether a first look stopped the audit in ``folder``, and no other has finished there."""
+    return (folder / STOPPED).is_file() and not (folder / AUDIT).exists()
+
+
+def stopped_dict(record: StoppedRecord) -> dict[str, object]:
+    """``record`` as JSON values, ``schema`` first."""
+    value = encode(record, "stopped")
+    return {"schema": value.pop("schema"), **value}
+
+
+def recorded_names(folder: Path) -> tuple[str, str]:
+    """What the record of an audit, finished or stopped, calls its network and gap model.
+
+    Raises:
+        AuditFolderError: there is none, or it is damaged.
+    """
+    if is_stopped(folder):
+        return _read(folder).model.path, ""
+    record = read_record(folder)
+    return record.model.path, record.gap.gap_model_name if record.gap else ""
+
+
+def stopped_checks(folder: Path) -> tuple[StoppedRecord, list[Check]]:
+    """The record, and whether its figures and the page follow from what was seen.
+
+    Raises:
+        AuditFolderError: ``stopped.json`` is damaged.
+    """
+    record = _read(folder)
+    return record, list(_checks(folder, record))
+
+
+def html_of_stopped(record: StoppedRecord) -> str:
+    """The page as one HTML document."""
+    page = _page(record)
+    return render_page("stopped.html.jinja", page=page, record=record)
+
+
+def _record(stopped: AuditStopped, request: AuditRequest, inputs: AuditInputs) -> StoppedRecord:
+    subject, look = inputs.subject, stopped.look
+    found = look.found
+    names = tuple(subject.source.class_name(index) for index in range(found.classes))
+    device = request.device
+    return StoppedRecord(
+        model=model_record(request, subject),
+        data=DataRecord(
+            source=request.data_name or subject.source.source,
+            samples=len(found.label),
+            sha256=combine_digests(found.digests, found.label),
+            preprocessing=subject.preprocessing.to_dict(),
+            given=len(subject.source),
+        ),
+        settings=request.settings(),
+        chance=float(look.chance),
+        accuracy=found.accuracy,
+        reason=stopped.for_command_line() if request.command else str(stopped),
+        verdict=stopped.verdict,
+        classes=names,
+        confusions=_confusions(found.confusions()),
+        order=_order(look, names, by_name=subject.source.indexing != "labels"),
+        fed=(look.low, look.high),
+        device=DeviceRecord(requested=device, used=found.device, precision=request.precision),
+        versions=installed_versions(),
+        skipped=found.skipped,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        made=MadeRecord(request.command, platform.node(), request.auditor),
+    )
+
+
+def _order(look: FirstLook, names: tuple[str, ...], *, by_name: bool) -> OrderRecord | None:
+    if look.order is None:
+        return None
+    named_as = tuple(map(int, look.order.named_as))
+    in_order = tuple(names[place] for place in np.argsort(look.order.named_as))
+    return OrderRecord(look.order.accuracy, named_as, in_order, by_name)
+
+
+def _confusions(counts: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    cells = zip(*np.nonzero(counts), strict=True)
+    return tuple((int(i), int(j), int(counts[i, j])) for i, j in cells)
+
+
+def _read(folder: Path) -> StoppedRecord:
+    path = folder / STOPPED
+    value = read_json(path)
+    source = JsonSource(str(path), AuditFolderError, RUN_AGAIN)
+    record: StoppedRecord = decode(StoppedRecord, value, source)
+    classes = range(len(record.classes))
+    order = record.order
+    if (
+        record.schema != SCHEMA
+        or not all(i in classes and j in classes and n > 0 for i, j, n in record.confusions)
+        or not record.confusions
+        or (order and sorted(order.named_as) != list(classes))
+    ):
+        raise AuditFolderError(f"{path} is not the record of a first look. {RUN_AGAIN}")
+    return record
+
+
+def _counts(record: StoppedRecord) -> np.ndarray:
+    """int64 (K, K): samples by label and named class."""
+    counts = np.zeros((len(record.classes),) * 2, np.int64)
+    for label, named, samples in record.confusions:
+        counts[label, named] += samples
+    return counts
+
+
+def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
+    counts = _counts(record)
+    samples, right = int(counts.sum()), int(counts.trace())
+    wrong = []
+    if samples != record.data.samples:
+        wrong.append(f"The confusions are of {samples} samples, not of {record.data.samples}.")
+    if not same(record.accuracy, right / samples):
+        wrong.append(f"The accuracy is {record.accuracy}, the confusions give {right / samples}.")
+    yield check("accuracy", wrong, f"{right} of {samples} samples are named as labelled.")
+    yield _verdict(record)
+    made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
+    if made == now:
+        agrees = (folder / REPORT).read_bytes() == html_of_stopped(record).encode()
+        wrong = [] if agrees else [f"{REPORT} is not what {STOPPED} gives: it was edited."]
+        yield check("report", wrong, f"{REPORT} shows what {STOPPED} says.")
+
+
+def _verdict(record: StoppedRecord) -> Check:
+    limit = record.settings.get("min_accuracy")
+    unknown = record.order is not None or is_at_chance(
+        record.accuracy, record.chance, record.data.samples
+    )
+    wrong = []
+    if unknown != (record.verdict.outcome == NOT_JUDGEABLE):
+        wrong.append(f"The verdict {record.verdict.outcome!r} does not follow from the figures.")
+    if record.verdict.outcome == FAIL and not (limit is not None and record.accuracy < limit):
+        wrong.append(f"An accuracy of {record.accuracy} is not under the limit {limit}.")
+    return check("verdict", wrong, record.verdict.sentence)
+
+
+def _page(record: StoppedRecord) -> StoppedPage:
+    counts, names, order = _counts(record), record.classes, record.order
+    readable = len(names) <= MATRIX_CLASSES
+    moved: tuple[tuple[str, str], ...] = ()
+    if order is not None:
+        moved = tuple(
+            (names[label], names[named])
+            for label, named in enumerate(order.named_as)
+            if label != named
+        )
+    return StoppedPage(
+        record=record,
+        title=re.split(r"[\\/]", record.model.path)[-1],
+        created=moment(record.created),
+        at_chance=is_at_chance(record.accuracy, record.chance, record.data.samples),
+        cells=confusion_cells(counts) if readable else [],
+        confusions=() if readable else tuple(_most_confused(record, counts)),
+        moved=moved,
+        facts=facts_of_stopped(record),
+    )
+
+
+def _most_confused(record: StoppedRecord, counts: np.ndarray) -> Iterator[Confusion]:
+    wrong = counts - np.diag(np.diag(counts))
+    rows = np.maximum(counts.sum(axis=1), 1)
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]:
+        label, named = divmod(int(place), len(counts))
+        if not wrong[label, named]:
+            return
+        yield Confusion(
+            record.classes[label],
+            record.classes[named],
+            int(wrong[label, named]),
+            float(wrong[label, named] / rows[label]),
+            record.order is not None and record.order.named_as[label] == named,
+        )

@@ -1,0 +1,125 @@
+"""What an audit that a first look stopped leaves, and how it goes on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PLAIN = ("--preprocess", "none", "--out", "audit")
+SHIFTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@pytest.fixture
+def by_name(class_folders):
+    """Class folders with words for names, which sort otherwise than the network's classes."""
+    for number, word in enumerate(SHIFTED):
+        (class_folders / str(number)).rename(class_folders / word)
+    return class_folders
+
+
+@pytest.fixture
+def renumbered(save, digits):
+    return save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
+
+
+def test_the_list_on_the_page_sets_the_order(onnx_gap, network, by_name):
+    shown = onnx_gap("audit", network, "--data", by_name, *PLAIN)
+    assert shown.code == 4
+    assert shown.out.splitlines()[-1].split() == ["report", "audit/report.html"]
+    assert sorted(path.name for path in Path("audit").iterdir()) == [
+        "manifest.json", "report.html", "stopped.json",
+    ]  # fmt: skip
+    page = Path("audit/report.html").read_text(encoding="utf-8")
+    listed = page.split("network's order\">")[1].split("</pre>")[0]
+    assert listed.split("\n") == list(SHIFTED)
+    Path("classes.txt").write_text(listed, encoding="utf-8")
+    done = onnx_gap("audit", network, "--data", by_name, "--classes", "classes.txt", *PLAIN)
+    assert done.code == 0, done.err
+    assert Path("audit/audit.json").exists()
+    assert not Path("audit/stopped.json").exists()
+    assert onnx_gap("verify", "audit").code == 0
+
+
+def test_its_record_is_what_was_seen_and_what_json_prints(onnx_gap, network, renumbered, digits):
+    shown = onnx_gap("audit", network, "--data", renumbered, *PLAIN, "--max-gap", 0.5, "--json")
+    assert shown.code == 4
+    record = json.loads(Path("audit/stopped.json").read_text(encoding="utf-8"))
+    assert shown.json == record
+    counts = np.zeros((10, 10), int)
+    for label, named, samples in record["confusions"]:
+        counts[label, named] = samples
+    assert counts.sum() == record["data"]["samples"] == len(digits["labels"])
+    assert counts.trace() / counts.sum() == record["accuracy"]
+    assert record["order"]["named_as"] == [(index - 1) % 10 for index in range(10)]
+    assert (record["chance"], record["order"]["by_name"]) == (0.1, False)
+    assert record["fed"] == [0, 255]
+    assert record["verdict"]["limits"][0]["outcome"] == "not judgeable"
+    page = Path("audit/report.html").read_text(encoding="utf-8")
+    assert "Number the labels of the data like this" in page
+    assert "label in the data" in page
+
+
+def test_verify_holds_the_record_the_page_and_the_network_against_each_other(
+    onnx_gap, network, renumbered
+):
+    onnx_gap("audit", network, "--data", renumbered, *PLAIN)
+    names = ["files", "accuracy", "verdict", "report", "model"]
+    shown = onnx_gap("verify", "audit", "--json").json
+    assert [(one["name"], one["passed"]) for one in shown["checks"]] == [(n, True) for n in names]
+    file = Path("audit/stopped.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**record, "accuracy": 0.9}), encoding="utf-8")
+    shown = onnx_gap("verify", "audit", "--json")
+    assert shown.code == 1
+    failed = [one["name"] for one in shown.json["checks"] if not one["passed"]]
+    assert failed == ["files", "accuracy", "report"]
+    file.write_text(json.dumps({**record, "confusions": [[0, 99, 1]]}), encoding="utf-8")
+    assert "is not the record of a first look" in onnx_gap("verify", "audit").err
+
+
+def test_other_commands_say_what_lies_there(onnx_gap, network, renumbered):
+    onnx_gap("audit", network, "--data", renumbered, *PLAIN)
+    for command in (("report", "audit"), ("compare", "audit", "audit")):
+        shown = onnx_gap(*command)
+        assert shown.code == 2
+        assert "a first look stopped the audit, and report.html there says why" in shown.err
+
+
+def test_a_result_that_is_there_stays(audit, onnx_gap, network, renumbered):
+    folder = audit()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shown = onnx_gap(
+        *("audit", network, "--data", renumbered, "--preprocess", "none"),
+        *("--out", folder, "--fresh", "--json"),
+    )
+    assert shown.code == 4
+    assert shown.json["order"] is not None
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_hundred_classes_are_listed_instead_of_a_matrix(onnx_gap, save, tmp_path):
+    """A network of one layer names the brightest of 100 pixels, or the one after it."""
+    onnx = pytest.importorskip("onnx")
+    shift = np.roll(np.eye(100, dtype=np.float32), 1, axis=0)
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 1, 10, 10] image) => (float[N, 100] logits) <float[1, 1, 1, 1] one = {1}> {
+            spread = Conv(image, one)
+            active = Relu(spread)
+            flat = Flatten(active)
+            logits = MatMul(flat, shift)
+        }"""
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(shift, "shift"))
+    onnx.save(model, tmp_path / "wide.onnx")
+    images = np.zeros((400, 100), np.uint8)
+    labels = np.arange(400) % 100
+    images[np.arange(400), labels] = 255
+    data = save("wide.npz", images=images.reshape(400, 10, 10), labels=labels)
+    shown = onnx_gap("audit", tmp_path / "wide.onnx", "--data", data, *PLAIN)
+    assert shown.code == 4, shown.err
+    page = Path("audit/report.html").read_text(encoding="utf-8")
+    assert "most often confused" in page
+    assert 'class="confusions"' not in page
+    assert onnx_gap("verify", "audit").code == 0
