@@ -124,7 +124,7 @@ def change_array(folder: Path, chance: random.Random) -> str:
     """Change one value of an array of an ``.npz`` file; which, in words."""
     path = chance.choice(sorted(folder.glob("*.npz")))
     arrays = read_arrays(path)
-    name = chance.choice(list(arrays))
+    name = chance.choice([name for name, array in arrays.items() if array.size])
     array = arrays[name] = arrays[name].copy()
     place = chance.randrange(array.size)
     old = array.reshape(-1)[place]

@@ -177,6 +177,7 @@ def cluster(wanted: bool) -> Iterator[str]:
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as workers:
+        workers.adapt(minimum=2, maximum=2)  # another one for each that is gone
         yield workers.scheduler_address
 
 

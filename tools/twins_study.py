@@ -16,6 +16,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from PIL import Image
 
 import analyzer
 from analyzer.audit_view import Audit
+from analyzer.estimation import GapModel, read_gap_model
 from analyzer.files import read_json, write_json, write_text
 from analyzer.measures.neighbors import read_votes
+from model_zoo.bundled import find
 from model_zoo.datasets import Split
 from model_zoo.populations import POPULATIONS, PopulationSpec, Recipe, recipes
 from model_zoo.training import one_thread, population_data
@@ -157,7 +160,11 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     groups = folder / "groups.npy"
     np.save(groups, np.tile(np.arange(size), times))
     row = {"samples": len(train.images), **read_json(result)}
-    options = {"kept": {"keep_twins": True}, "recognised": {}, "told": {"groups": str(groups)}}
+    options: Mapping[str, dict[str, Any]] = {
+        "kept": {"keep_twins": True},
+        "recognised": {},
+        "told": {"groups": str(groups)},
+    }
     for way in WAYS:
         audit = _audit(
             model,
@@ -196,7 +203,7 @@ def _audit(model: Path, data: Any, out: Path, **options: Any) -> Audit:
             model,
             data,
             out,
-            gap_model="zoo:any",
+            gap_model="none",
             device="cpu",
             threads=1,
             suspects=0,
@@ -208,13 +215,8 @@ def _audit(model: Path, data: Any, out: Path, **options: Any) -> Audit:
 
 
 def _said(audit: Audit, way: str) -> dict[str, Any]:
-    gap = audit.gap
-    return {
-        f"{way}_estimate": "" if gap is None else round(gap.estimate, 4),
-        f"{way}_low": "" if gap is None else round(gap.low, 4),
-        f"{way}_high": "" if gap is None else round(gap.high, 4),
-        **{f"{way}_{name}": round(audit.features[name], 4) for name in FEATURES},
-    }
+    values = audit.features
+    return {f"{way}_{name}": round(values[name], 6) if name in values else "" for name in FEATURES}
 
 
 def _recognition(audit: Audit, originals: int) -> dict[str, Any]:
@@ -240,7 +242,8 @@ def clean(populations: Path, table: Path, each: int, work: Path) -> None:
             continue
         with manifest.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        for row in rows[:: max(len(rows) // each, 1)][:each]:
+        # The last ones have the most images where populations differ in their number.
+        for row in rows[:: -max(len(rows) // each, 1)][:each]:
             if row["name"] not in done:
                 _append(table, _changes(manifest, row, work))
 
@@ -267,15 +270,42 @@ def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, An
 @click.argument("page", type=click.Path(path_type=Path))
 def page(tables: Path, page: Path) -> None:
     """Write PAGE from both tables."""
-    write_text(page, page_of(_rows(tables / "made.csv"), _rows(tables / "clean.csv")))
+    gap_model = find("any").gap_model
+    assert gap_model is not None, "it is bundled"
+    made, clean = (_rows(tables / f"{name}.csv") for name in ("made", "clean"))
+    write_text(page, page_of(made, clean, read_gap_model(gap_model)))
 
 
-def page_of(made: Sequence[Mapping[str, str]], clean: Sequence[Mapping[str, str]]) -> str:
-    """The page in Markdown."""
-    return "\n".join([_HEAD, *_made_table(made), *_summary(made), _CLEAN, *_clean_table(clean), ""])
+def page_of(
+    made: Sequence[Mapping[str, str]], clean: Sequence[Mapping[str, str]], gap_model: GapModel
+) -> str:
+    """The page in Markdown; gaps are estimated anew, from the features in the tables."""
+    estimate = partial(_estimate, gap_model)
+    return "\n".join(
+        [
+            _HEAD,
+            *_made_table(made, estimate),
+            *_summary(made, estimate),
+            _CLEAN,
+            *_clean_table(clean, estimate),
+            "",
+        ]
+    )
 
 
-def _made_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+Estimate = Callable[[Mapping[str, str], str], float]
+
+
+def _estimate(gap_model: GapModel, row: Mapping[str, str], way: str) -> float:
+    """The estimated gap of a row in one of the ways; NaN where a feature is missing."""
+    try:
+        values = {name: float(row[f"{way}_{name}"]) for name in gap_model.features}
+    except ValueError:
+        return float("nan")
+    return gap_model.estimate(values).estimate
+
+
+def _made_table(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Iterator[str]:
     yield (
         "| network | copies | found | wrong pairs | gap | twins kept | recognised | groups told "
         "| neighbors' error: kept | recognised | told |"
@@ -284,35 +314,31 @@ def _made_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for row in rows:
         copies = "none" if row["copies"] == "0" else f"{row['copies']} {row['kind']}"
         share = "–" if row["copies"] == "0" else f"{float(row['found']):.0%}"
-        estimates = " | ".join(_number(row[f"{way}_estimate"]) for way in WAYS)
-        errors = " | ".join(_number(row[f"{way}_{FEATURES[2]}"]) for way in WAYS)
+        estimates = " | ".join(f"{estimate(row, way):.3f}" for way in WAYS)
+        errors = " | ".join(f"{float(row[f'{way}_{FEATURES[2]}']):.3f}" for way in WAYS)
         yield (
             f"| {row['network']} | {copies} | {share} | {row['wrong_pairs']} "
             f"| {float(row['gap']):.3f} | {estimates} | {errors} |"
         )
 
 
-def _number(text: str) -> str:
-    return "–" if text == "" else f"{float(text):.3f}"
-
-
-def _summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _summary(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Iterator[str]:
     yield ""
     yield "Estimate less gap, mean over the networks, and its mean absolute value:"
     yield ""
-    yield "| copies | networks | twins kept | recognised | groups told |"
-    yield "|---|---|---|---|---|"
-    kinds = dict.fromkeys(row["kind"] for row in rows)
-    for kind in kinds:
-        some = [row for row in rows if row["kind"] == kind and row["kept_estimate"] != ""]
+    yield "| copies | networks | found | twins kept | recognised | groups told |"
+    yield "|---|---|---|---|---|---|"
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        some = [row for row in rows if row["kind"] == kind]
+        share = "–" if kind == "none" else f"{np.mean([float(row['found']) for row in some]):.0%}"
         cells = []
         for way in WAYS:
-            off = np.array([float(row[f"{way}_estimate"]) - float(row["gap"]) for row in some])
+            off = np.array([estimate(row, way) - float(row["gap"]) for row in some])
             cells.append(f"{off.mean():+.3f} ({np.abs(off).mean():.3f})")
-        yield f"| {kind} | {len(some)} | {' | '.join(cells)} |"
+        yield f"| {kind} | {len(some)} | {share} | {' | '.join(cells)} |"
 
 
-def _clean_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _clean_table(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Iterator[str]:
     yield (
         "| population | networks | samples | with a twin | largest change of the neighbors' error "
         "| of the estimate |"
@@ -321,19 +347,16 @@ def _clean_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for population in dict.fromkeys(row["population"] for row in rows):
         some = [row for row in rows if row["population"] == population]
         samples, twins = (sum(int(row[name]) for row in some) for name in ("samples", "twins"))
+        moved = [estimate(row, "recognised") - estimate(row, "kept") for row in some]
+        errors = [
+            float(row[f"recognised_{FEATURES[2]}"]) - float(row[f"kept_{FEATURES[2]}"])
+            for row in some
+            if row[f"kept_{FEATURES[2]}"]
+        ]
         yield (
             f"| {population} | {len(some)} | {samples:,} | {twins:,} ({twins / samples:.2%}) "
-            f"| {_largest(some, FEATURES[2])} | {_largest(some, 'estimate')} |"
+            f"| {max(errors, key=abs, default=0.0):+.4f} | {max(moved, key=abs):+.4f} |"
         )
-
-
-def _largest(rows: Sequence[Mapping[str, str]], name: str) -> str:
-    changes = [
-        float(row[f"recognised_{name}"]) - float(row[f"kept_{name}"])
-        for row in rows
-        if row[f"kept_{name}"] != ""
-    ]
-    return f"{max(changes, key=abs):+.4f}" if changes else "–"
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

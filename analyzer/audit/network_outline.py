@@ -44,7 +44,9 @@ def outline_with_cost(
             probe = surgery.write_shape_probe(
                 network, site, Path(folder) / "probe.onnx", output, plane=img_size or _PLANE
             )
-            session = runtime.open_session(probe.path, "cpu", custom_ops=network.custom_ops)
+            session = runtime.open_session(
+                probe.path, "cpu", custom_ops=network.custom_ops, optimized=False
+            )
             feeds = {name: np.zeros(*like) for name, like in probe.images.items()}
             arrays = session.run(feeds, probe.outputs)
         except (ModelError, runtime.OutOfMemory):  # then the cost stays unknown

@@ -32,7 +32,6 @@ from analyzer.runtime.providers import (
 
 __all__ = ["DeviceArray", "Session", "load_float16_converter", "open_session", "ort"]
 
-_TOO_MANY_TO_OPTIMIZE = 10_000  # nodes
 _FATAL_ONLY = 4  # severity for logs: what matters comes back as exceptions
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -151,7 +150,7 @@ def open_session(
     threads: int = 0,
     custom_ops: Path | None = None,
     tf32: bool = False,
-    nodes: int = 0,
+    optimized: bool = True,
 ) -> Session:
     """A session for the network at ``path``.
 
@@ -161,8 +160,8 @@ def open_session(
         threads: threads of one operator; 0 leaves it to onnxruntime (all cores).
         custom_ops: a library of custom operators that the network uses.
         tf32: let a GPU round the factors of products of float32 to TF32.
-        nodes: of the network, where they may be very many. From 10,000 on it runs as it is: to
-            optimize it would take onnxruntime time in proportion to their square.
+        optimized: let onnxruntime fuse operators first, which takes it time in proportion to the
+            square of the nodes.
 
     Raises:
         DeviceError: the name is not one of these, or the device that was asked for is unavailable,
@@ -174,7 +173,9 @@ def open_session(
         raise DeviceError(
             f"{parameter('device', requested)}: this runs on one device. Name {name} alone."
         )
-    opened = partial(_open, path, threads=threads, custom_ops=custom_ops, tf32=tf32, nodes=nodes)
+    opened = partial(
+        _open, path, threads=threads, custom_ops=custom_ops, tf32=tf32, optimized=optimized
+    )
     resort = PROVIDERS[-1]
     last, note = resort.device(0), None
     tried = preferred_devices() if name == AUTO else {name} - {last}
@@ -205,14 +206,14 @@ def _open(
     threads: int,
     custom_ops: Path | None,
     tf32: bool,
-    nodes: int,
+    optimized: bool,
 ) -> Session:
     provider, index = provider_of(device)
     provider.check(index, tf32=tf32)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL_ONLY
-    if nodes >= _TOO_MANY_TO_OPTIMIZE:
+    if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Fused integer kernels round otherwise than the operators that the file names, and which are
     # fused depends on what else reads a tensor: prefix and suffix would not repeat the whole.

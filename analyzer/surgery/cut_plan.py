@@ -405,13 +405,16 @@ def _products(node: ir.Node, known: Mapping[str, tuple[int, ...]]) -> int | None
     weights: Sequence[int | str | None] | None = dimensions(factor)
     if factor is not None and name_of(factor) in known:
         weights = known[name_of(factor)]
-    sizes = [d for d in weights or () if isinstance(d, int)]
-    if outputs is None or not weights or len(sizes) < len(weights):
+    if outputs is None or not weights:
+        return None
+    if node.op_type in _PRODUCTS:  # of which the other sizes, as the batch, may be open
+        transposed = node.op_type == "Gemm" and attribute(node, "transB", 0)
+        inner = weights[1 if transposed else -2 if len(weights) > 1 else 0]
+        return outputs * inner if isinstance(inner, int) else None
+    sizes = [d for d in weights if isinstance(d, int)]
+    if len(sizes) < len(weights):
         return None
     if node.op_type == "ConvTranspose":
-        return outputs * math.prod(sizes) // (sizes[1] * attribute(node, "group", 1))
-    if node.op_type in CONVOLUTIONS:
-        return outputs * math.prod(sizes[1:])
-    if node.op_type == "Gemm" and attribute(node, "transB", 0):
-        return outputs * sizes[1]
-    return outputs * sizes[-2 if len(sizes) > 1 else 0]
+        shared = sizes[1] * attribute(node, "group", 1)
+        return outputs * math.prod(sizes) // shared if shared > 0 else None
+    return outputs * math.prod(sizes[1:])

@@ -181,7 +181,7 @@ def test_twins_are_told_and_verified(asked, tmp_path):
     assert (twins.samples, twins.things, twins.kept, twins.grouped) == (20, 10, False, 0)
     assert twins.share == 0.5
     assert found.sections["neighbors"].conflicts.near == 4
-    assert any("20 of the samples" in sentence for sentence in found.warnings)
+    assert any("20 samples (50.0%)" in sentence for sentence in found.warnings)
     assert "20 samples (50.0" in (asked.out / "report.html").read_text()
     assert verify_audit(asked.out).passed
     path = asked.out / "neighbors.npz"

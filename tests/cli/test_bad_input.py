@@ -62,7 +62,8 @@ def test_truncated_onnx(refused, network, train, kept):
     assert "network.onnx" in refused(network, "--data", train, "--out", "audit")
 
 
-def test_no_convolution(refused, train, tmp_path):
+def test_no_convolution(onnx_gap, tmp_path):
+    """It can be audited with nothing removed, but not masked."""
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]>'
         "dense (float[N,64] x) => (float[N,10] y) <float[64,10] w> { y = MatMul(x, w) }"
@@ -70,9 +71,10 @@ def test_no_convolution(refused, train, tmp_path):
     weights = onnx.numpy_helper.from_array(np.ones((64, 10), np.float32), "w")
     model.graph.initializer.append(weights)
     onnx.save(model, tmp_path / "dense.onnx")
-    sentence = refused(tmp_path / "dense.onnx", "--data", train, "--out", "audit")
-    assert "has no convolution" in sentence
-    assert "--site" in sentence
+    shown = onnx_gap("mask", tmp_path / "dense.onnx", "-o", "masked.onnx")
+    assert shown.code == 2
+    assert "has no convolution" in shown.err
+    assert "--site" in shown.err
 
 
 def test_a_site_that_is_not_there_with_near_matches(against_network, train):

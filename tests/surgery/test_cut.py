@@ -353,3 +353,24 @@ def test_head_and_tail_repeat_the_suffix(name, tmp_path):
 def test_other_suffixes_have_no_head(name, tmp_path):
     loaded = linear_network(NOT_LINEAR[name], tmp_path)
     assert surgery.cut_network(loaded, surgery.named_site(loaded, "a"), tmp_path).head is None
+
+
+def test_the_cost_of_attention_is_known_with_an_open_batch(write):
+    network = surgery.load_network(
+        write("""
+        net (float[N,3,8,8] x) => (float[N,5] y)
+        <float[4,3,3,3] w, float[16,5] v, int64[3] rows = {0, 4, 64}>
+        {
+            c = Conv<pads=[1,1,1,1]>(x, w)
+            r = Relu(c)
+            q = Reshape(r, rows)
+            k = Transpose<perm=[0,2,1]>(q)
+            a = MatMul(q, k)
+            f = Flatten(a)
+            y = MatMul(f, v)
+        }
+        """)
+    )
+    found = surgery.outline_network(network, surgery.default_site(network))
+    assert found.prefix_operations == (4 * 8 * 8) * (3 * 3 * 3)
+    assert found.suffix_operations == (4 * 4) * 64 + 5 * 16

@@ -119,6 +119,7 @@ def margin_obstacle(columns: Mapping[str, np.ndarray], networks: int) -> str:
 
 
 _CHECKPOINT_SECONDS = 5.0
+_TOO_MANY_TO_OPTIMIZE = 10_000  # nodes of the graph; it would take longer than it saves
 
 
 @dataclass(slots=True)
@@ -200,7 +201,11 @@ def measure_margins(
         OutOfMemory: a batch does not fit; a graph of smaller batches may, from the same tally.
     """
     session = runtime.open_session(
-        graph.path, device, threads=threads, custom_ops=graph.custom_ops, nodes=graph.nodes
+        graph.path,
+        device,
+        threads=threads,
+        custom_ops=graph.custom_ops,
+        optimized=graph.nodes < _TOO_MANY_TO_OPTIMIZE,
     )
     saved = time.monotonic()
     for batch in samples.load(samples.indices[tally.at :], graph.batch):
