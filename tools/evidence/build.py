@@ -84,6 +84,7 @@ class Evidence:
     turning: Mapping[str, tuple[TurningPoint, ...]]  # by population
     paper: list[dict[str, str]]
     left_out: Mapping[str, float]  # by features, the error on populations left out whole
+    left_out_worst: tuple[str, float] | None  # the population with the largest error of zoo:any
     suspects: float | None  # wrong labels among the first suspects, at the worst; None: no table
 
 
@@ -140,6 +141,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     settings = tables.parent / "regime.csv"
     names = [row["name"] for row in rows]
     named = dict(zip(names, populations, strict=True))
+    rows = _left_out(tables.parent / "measures")
     return Evidence(
         populations=populations,
         checkpoints=tuple(
@@ -169,7 +171,8 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
             for name, table in _tables(tables, "turning", names)
         },
         paper=read_table(tables / "paper.csv").rows(),
-        left_out=_left_out(tables.parent / "measures"),
+        left_out=left_out_populations.mean_errors(rows) if rows else {},
+        left_out_worst=_worst(rows),
         suspects=_suspects(tables.parent / "suspects" / NETWORKS),
     )
 
@@ -178,11 +181,15 @@ def _suspects(table: Path) -> float | None:
     return worst_first(list(read_table(table).rows())) if table.exists() else None
 
 
-def _left_out(folder: Path) -> dict[str, float]:
-    """Of the tables with interpolation and neighbors; empty without them."""
+def _left_out(folder: Path) -> list[left_out_populations.LeftOut]:
+    """Each population left out whole; none where there are no tables."""
     tables = left_out_populations.read_tables(folder)
-    found = left_out_populations.left_out(tables, {name: name for name in tables})
-    return left_out_populations.mean_errors(list(found)) if tables else {}
+    return list(left_out_populations.left_out(tables, {name: name for name in tables}))
+
+
+def _worst(rows: list[left_out_populations.LeftOut]) -> tuple[str, float] | None:
+    errors = {row.name: row.error(left_out_populations.CHOSEN) for row in rows}
+    return max(errors.items(), key=lambda item: item[1]) if errors else None
 
 
 def _variations(settings: Path, named: Mapping[str, Findings]) -> dict[str, tuple[Variation, ...]]:
