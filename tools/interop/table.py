@@ -26,6 +26,11 @@ active: apart by no more than 2e-4 of the most active unit's activity, which is 
 Where a framework has no hooks, the comparison is with the *plain way*: the masked ONNX network run
 in full by onnxruntime, once for every n.
 
+*Interpolation, neighbors* says whether both ran, or why one did not. Rows that are "not run yet"
+are from before there was that column. The tests run both on networks of a fixed batch, with
+labels alone, a single score, uint8 images, channels last, an extra input, 224 × 224 pixels, 200
+classes, and quantized layers.
+
 """
 _COLUMNS = (
     "network", "exporter", "opset", "site", "M", "the mask sinks past",
