@@ -42,6 +42,13 @@ _FILES = (
         "size": {"shortest_edge": 8},
     },
     {
+        "do_resize": False,
+        "do_pad": True,
+        "pad_size": {"height": 8, "width": 8},
+        "image_mean": [0.5],
+        "image_std": [0.5],
+    },
+    {
         "feature_extractor_type": "CLIPFeatureExtractor",
         "do_center_crop": True,
         "crop_size": {"height": 8, "width": 8},
