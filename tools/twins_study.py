@@ -413,7 +413,8 @@ the neighbors alone (with groups told, in the partners, too):
 Networks of the populations that `zoo:any` was fitted on, audited with twins kept and without.
 What is recognised there are the data's own near-duplicates, such as one glyph in two fonts of a
 family, or a false alarm. `zoo:any` was fitted without recognition; the last column says how far
-its estimate moves.
+its estimate moves. One network of each of five populations has been tried so far; the command
+takes any number of all.
 """
 
 if __name__ == "__main__":
