@@ -10,7 +10,7 @@ from .population_result import AuditedPopulation
 from .provenance import installed_versions
 from .report import Ending, ending_of, ending_of_stop, render_report
 from .run import run_audit
-from .stopped import recorded_names, stopped_dict
+from .stopped_audit import recorded_names, stopped_dict
 from .verify import Remeasuring, Verification, verify_audit
 
 __all__ = [

@@ -14,7 +14,7 @@
 ``thumbnails.npz``     pictures of the first of them (:mod:`analyzer.audit.suspects`)
 ``report.html``        what people read (:mod:`analyzer.audit.report`)
 ``stopped.json``       with ``report.html`` and the manifest alone, where a first look ended the
-                       audit (:mod:`analyzer.audit.stopped`)
+                       audit (:mod:`analyzer.audit.stopped_audit`)
 ``manifest.json``      every file's SHA-256 (:mod:`analyzer.audit.result_manifest`)
 =====================  ==================================================================
 

@@ -31,8 +31,8 @@ from analyzer.audit_record import LimitRecord
 from analyzer.errors import AnalyzerError, AuditStopped, DataError, SiteError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
+from analyzer.measures.predict import predict_whole
 from analyzer.measures.sample_images import SampleImages
-from analyzer.measures.whole_network import predict_whole
 from analyzer.option_fields import identity_of, options_of, parse_part
 from analyzer.records import ExtraInput, Progress, Site
 

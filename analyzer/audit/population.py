@@ -38,8 +38,8 @@ from analyzer.audit_options import AuditRequest
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.files import read_text
+from analyzer.measures.predict import predict_test_data
 from analyzer.measures.registry import feature_values
-from analyzer.measures.whole_network import predict_test_data
 from analyzer.records import Progress
 
 __all__ = ["Member", "audit_population", "read_manifest"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
-from analyzer.audit.class_gaps import has_class_gaps, with_sureness
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -21,9 +20,10 @@ from analyzer.audit.folder import (
 )
 from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
 from analyzer.audit.provenance import installed_versions
+from analyzer.audit.record_class_gaps import has_class_gaps, with_sureness
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
-from analyzer.audit.stopped import keep_stopped
+from analyzer.audit.stopped_audit import keep_stopped
 from analyzer.audit.suspects import (
     SUSPECTS,
     THUMBNAILS,

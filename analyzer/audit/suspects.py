@@ -1,8 +1,8 @@
 """``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
-How suspicious a sample is, :mod:`analyzer.audit.suspicion` says. Pictures of the first suspects, of
-some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``, so
-that the report can be rendered again without the data.
+How suspicious a sample is, :mod:`analyzer.audit.label_doubt` says. Pictures of the first suspects,
+of some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``,
+so that the report can be rendered again without the data.
 """
 
 import csv
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import numpy as np
 
-from analyzer.audit.suspicion import (
+from analyzer.audit.label_doubt import (
     DEPTHS,
     LabelDoubt,
     ablation_suspicion,

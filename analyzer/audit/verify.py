@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from analyzer.audit.assemble_record import warnings_of
-from analyzer.audit.class_gaps import class_gap_faults, sureness_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
+from analyzer.audit.record_class_gaps import class_gap_faults, sureness_check
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
-from analyzer.audit.stopped import is_stopped, stopped_checks
+from analyzer.audit.stopped_audit import is_stopped, stopped_checks
 from analyzer.audit.suspects import (
     THUMBNAILS,
     how_many,

@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.audit import read_record
-from analyzer.audit.suspicion import (
+from analyzer.audit.label_doubt import (
     DEPTHS,
     DoubtLine,
     LabelDoubt,
@@ -92,7 +92,7 @@ class AuditedNetwork:
 
     @property
     def terms(self) -> np.ndarray:
-        """float64 (S, 3), see :func:`analyzer.audit.suspicion.doubt_terms`."""
+        """float64 (S, 3), see :func:`analyzer.audit.label_doubt.doubt_terms`."""
         return doubt_terms(self.samples.label, self.hold, self.agreement, self.majority)
 
     def doubt(self, line: DoubtLine) -> LabelDoubt:

@@ -20,7 +20,7 @@ from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
 from analyzer.measures.measure import Job, Subject
-from analyzer.measures.whole_network import in_precision
+from analyzer.measures.predict import in_precision
 from analyzer.records import Cut, Site
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of

@@ -266,7 +266,7 @@ def _nothing_removed(job: Job) -> AblationResult:
     """What the network names the samples, one run of each: all there is without a site."""
     from analyzer import data, surgery
     from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
-    from analyzer.measures.whole_network import predict_whole
+    from analyzer.measures.predict import predict_whole
 
     request, subject = job.request, job.subject
     seen: list[np.ndarray] = []

@@ -22,7 +22,7 @@ from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
 from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
 from analyzer.measures.measure import Check, Draw, Job, check
-from analyzer.measures.whole_network import in_precision
+from analyzer.measures.predict import in_precision
 from analyzer.records import ClassCurves, ExtraInput, SampleCounts, SampleScores
 from analyzer.runtime.batching import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of

@@ -1,4 +1,4 @@
-"""The network as it was given, run on samples with nothing removed."""
+"""What the network, with nothing removed, predicts for training samples and for test data."""
 
 import tempfile
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The estimated gaps of single classes in a record: made, kept, and worked out again."""
+"""The estimated gaps of single classes in an audit's record: made, kept, and worked out again."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
