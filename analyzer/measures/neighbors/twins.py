@@ -37,6 +37,7 @@ __all__ = [
     "find_twins",
     "gray_pictures",
     "picture_distances",
+    "turned_pictures",
 ]
 
 PICTURE = 32
@@ -143,19 +144,34 @@ def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(scale > 1e-6, together / np.maximum(scale, 1e-6), 0.0)
 
 
+def turned_pictures(pictures: np.ndarray, degrees: float) -> np.ndarray:
+    """Pictures (S, H, W) turned about their middles, bilinearly; beyond an edge it is continued."""
+    height, width = pictures.shape[1:]
+    middle = ((height - 1) / 2, (width - 1) / 2)
+    down, right = (
+        axis - half for axis, half in zip(np.indices((height, width)), middle, strict=True)
+    )
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    rows = np.clip(cosine * down + sine * right + middle[0], 0, height - 1)
+    columns = np.clip(cosine * right - sine * down + middle[1], 0, width - 1)
+    above, before = rows.astype(int), columns.astype(int)
+    below, behind = np.minimum(above + 1, height - 1), np.minimum(before + 1, width - 1)
+    lower = (rows - above).astype(np.float32)
+    later = (columns - before).astype(np.float32)
+    upper_row = pictures[:, above, before] * (1 - later) + pictures[:, above, behind] * later
+    lower_row = pictures[:, below, before] * (1 - later) + pictures[:, below, behind] * later
+    return upper_row * (1 - lower) + lower_row * lower
+
+
 def _turned_distances(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """As :func:`picture_distances`, one of each pair turned by the angle that is best."""
-    from scipy import ndimage
-
     best = np.full(len(pairs), np.inf)
     if min(pictures.shape[1:]) < _SHIFTED:
         return best
     rows, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(pairs.shape)
     for angle in _ANGLES:
-        turned = ndimage.rotate(
-            pictures[rows], angle, axes=(1, 2), reshape=False, order=1, mode="nearest"
-        )
+        turned = turned_pictures(pictures[rows], angle)
         for one, other in ((0, 1), (1, 0)):
             moved = np.stack([pairs[:, one], places[:, other]], axis=1)
             np.minimum(best, picture_distances(pictures, moved, turned), out=best)

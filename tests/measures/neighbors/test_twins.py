@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from analyzer.measures.neighbors import NeighborVotes
@@ -15,6 +16,7 @@ from analyzer.measures.neighbors.twins import (
     find_twins,
     gray_pictures,
     picture_distances,
+    turned_pictures,
 )
 
 DIGITS = np.rint(load_digits().images[:400] * (255 / 16)).astype(np.uint8)
@@ -45,6 +47,13 @@ def with_less_contrast(images):
 def noisy(images):
     noise = np.random.default_rng(0).normal(scale=6, size=images.shape)
     return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("degrees", [-6, 3, 40])
+def test_pictures_are_turned_as_scipy_does(degrees):
+    pictures = np.random.default_rng(0).normal(size=(3, 28, 31)).astype(np.float32)
+    wanted = ndimage.rotate(pictures, degrees, axes=(1, 2), reshape=False, order=1, mode="nearest")
+    np.testing.assert_allclose(turned_pictures(pictures, degrees), wanted, atol=1e-5)
 
 
 def test_different_digits_are_no_twins():
