@@ -268,7 +268,7 @@ class OrderRecord:
     accuracy: float  # under it, on samples that it was not found on
     named_as: tuple[int, ...]  # what samples of each label are named
     names: tuple[str, ...]  # of the classes in the network's order
-    by_name: bool  # whether a list of these names sets the order; else labels are numbered anew
+    by_name: bool  # whether a list of these names sets the order; else labels are numbered again
 
 
 @dataclass(frozen=True, slots=True)

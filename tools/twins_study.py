@@ -1,4 +1,4 @@
-"""Copies among the training data: how far they mislead the estimate, and what recognition mends.
+"""Copies among the training data: how far they mislead the estimate, and how much recognition helps.
 
     python -m tools.twins_study made WORK docs/twins/made.csv
     python -m tools.twins_study clean POPULATIONS docs/twins/clean.csv
@@ -279,7 +279,7 @@ def page(tables: Path, page: Path) -> None:
 def page_of(
     made: Sequence[Mapping[str, str]], clean: Sequence[Mapping[str, str]], gap_model: GapModel
 ) -> str:
-    """The page in Markdown; gaps are estimated anew, from the features in the tables."""
+    """The page in Markdown; gaps are estimated again, from the features in the tables."""
     estimate = partial(_estimate, gap_model)
     return "\n".join(
         [

@@ -299,7 +299,7 @@ def recorded_preprocessing(
     Raises:
         DataError: it is not complete, or does not bring these samples to the network's input.
     """
-    json = JsonSource(where, DataError, "Resolve it anew, with an audit of the same data.")
+    json = JsonSource(where, DataError, "Audit the same data again.")
     result: Preprocessing = decode(Preprocessing, dict(said), json, "data.preprocessing")
     result = replace(result, budgets=source.budgets, warnings=())
     array = source.array
