@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analyzer.errors import AnalyzerError
 
@@ -70,8 +70,8 @@ def decode(kind: Any, value: Any, source: JsonSource, where: str = "") -> Any:
     """``value`` of JSON as the annotated type ``kind``.
 
     Annotations may be records, ``int``, ``float``, ``str``, ``bool``, ``tuple[X, ...]``,
-    ``tuple[X, Y]``, ``Sequence[X]`` (a list), ``Mapping[str, X]``, with ``Any`` for what is not
-    looked into, and unions of these and ``None``.
+    ``tuple[X, Y]``, ``Sequence[X]`` (a list), ``Mapping[str, X]``, ``Literal["x"]``, with ``Any``
+    for what is not looked into, and unions of these and ``None``.
 
     Args:
         kind: the annotation.
@@ -90,6 +90,10 @@ def decode(kind: Any, value: Any, source: JsonSource, where: str = "") -> Any:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return _decode_union(parts, value, source, where)
+    if origin is Literal:
+        if value not in parts:
+            raise source.wrong(where, _words(kind), value)
+        return value
     if origin is tuple and parts[1:] != (...,):
         if not isinstance(value, list) or len(value) != len(parts):
             raise source.wrong(where, f"a list of {len(parts)}", value)
@@ -171,6 +175,8 @@ _SEVERAL = {int: "integers", float: "numbers", str: "strings"}
 
 def _words(kind: Any) -> str:
     """What a value of an annotation is called."""
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
     if typing.get_origin(kind) in (tuple, Sequence):
         return f"a list of {_SEVERAL.get(typing.get_args(kind)[0], 'values')}"
     return _KINDS.get(kind, "an object")

@@ -2,7 +2,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -37,6 +37,13 @@ def test_a_record_comes_back_as_it_was():
     value = json.loads(json.dumps(encode(WHOLE, "outer")))
     assert list(value) == ["count", "share", "inner", "anything", "either", "called", "found"]
     assert decode(Outer, value, SOURCE) == WHOLE
+
+
+def test_a_literal_is_itself_alone():
+    assert decode(int | Literal["all"] | None, "all", SOURCE) == "all"
+    assert decode(int | Literal["all"] | None, 3, SOURCE) == 3
+    with pytest.raises(GapModelError, match="'part' must be an integer or 'all', not 'some'"):
+        decode(int | Literal["all"] | None, "some", SOURCE, "part")
 
 
 def test_what_is_unknown_is_ignored_and_what_has_a_default_may_be_missing():

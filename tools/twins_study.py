@@ -1,4 +1,4 @@
-"""Copies among the training data: how far they mislead the estimate, and how much recognition helps.
+"""Copies among the training data: how far they mislead the estimate, and how recognition helps.
 
     python -m tools.twins_study made WORK docs/twins/made.csv
     python -m tools.twins_study clean POPULATIONS docs/twins/clean.csv

@@ -8,10 +8,11 @@ from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
 from .population_result import AuditedPopulation
 from .provenance import installed_versions
+from .remeasuring import Remeasuring
 from .report import Ending, ending_of, ending_of_stop, render_report
 from .run import run_audit
 from .stopped_audit import recorded_names, stopped_dict
-from .verify import Remeasuring, Verification, verify_audit
+from .verify import Verification, verify_audit
 
 __all__ = [
     "AuditedPopulation",

@@ -6,116 +6,38 @@ from other files, such as the counts themselves, a forger of the manifest can re
 network and the data, they are measured again, in parts that are drawn at random.
 """
 
-import secrets
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.record_class_gaps import class_gap_faults, sureness_check
+from analyzer.audit.remeasuring import Drawn, Remeasured, Remeasuring
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
 from analyzer.audit.stopped_audit import is_stopped, stopped_checks
 from analyzer.audit.suspects import (
-    THUMBNAILS,
     how_many,
-    read_suspects,
-    read_thumbnails,
     suspect_checks,
 )
 from analyzer.audit.verdict import judge
-from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
-from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
-from analyzer.measures.measure import Check, Draw, Job, check, same
+from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.records import Progress, Site
 from analyzer.runtime.providers import lacks_tf32
 
-__all__ = ["Check", "Drawn", "Remeasuring", "Verification", "verify_audit"]
-
-_SHARES = (0.01, 0.1)  # of the cells forged, for which the chance to pass is told
-_PICTURE_OFF = 8.0  # of 255, that the pixels of a picture may differ by on average
-
-_OF_THE_RECORD = (
-    "site",
-    "at",
-    "axis",
-    "output",
-    "limit_per_class",
-    "seed",
-    "skip_bad",
-    "precision",
-    "memory",
-    "chance",
-    "tolerance",
-    "rank",
-    "margins",
-    "groups",
-    "keep_twins",
-)
-"""Settings that decide what is measured, besides those that name files or have types of their
-own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remeasuring:
-    """What an audit is measured again from, and how much of it."""
-
-    data: str | tuple[Any, Any]  # a path, or (images, labels)
-    keys: tuple[str, str] | None = None
-    classes: Path | None = None  # by default the file that the audit used
-    inputs: tuple[tuple[str, str], ...] = ()  # likewise
-    custom_ops: Path | None = None  # never the library that a record names
-    device: str = "auto"
-    cells: int | Literal["all"] = 100  # of the curves, that are drawn
-    seed: int | None = None  # of the draw; None: one that nobody could foresee
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """How much of the counts was counted again."""
-
-    seed: int
-    cells: int
-    all_cells: int
-    samples: int
-    all_samples: int
-
-    @property
-    def passes(self) -> Mapping[str, float]:
-        """The chance that a forgery of the curves is not met, by how many of the cells it is of.
-
-        At most (1 − f)^k for a share f of the cells and k of them drawn; of a single cell exactly.
-        """
-        left = 1 - self.cells / self.all_cells
-        shares = {f"{share:.0%}": (1 - share) ** self.cells if left else 0.0 for share in _SHARES}
-        return {"one cell": left, **shares}
-
-    @property
-    def sentence(self) -> str:
-        """The same for people."""
-        told = ", ".join(f"of {what} {chance:.2g}" for what, chance in self.passes.items())
-        return (
-            f"Drawn with seed {self.seed}: {self.cells:,} of {self.all_cells:,} cells of the "
-            f"curves and {self.samples:,} of {self.all_samples:,} samples. The chance that forged "
-            f"curves pass: {told}."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {**asdict(self), "passes": dict(self.passes)}
+__all__ = ["Check", "Verification", "verify_audit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +128,7 @@ def verify_audit(
                 "Nothing was measured again: what is in the folder is wrong already."
             )
         else:
-            again = _Again(folder, record, model, budget, remeasuring)
+            again = Remeasured(folder, record, model, budget, remeasuring)
             checks += again.checks(progress)
             not_checked += again.draw.omitted
             drawn = again.drawn
@@ -456,123 +378,3 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(f"The gap model was fitted on {line.fitted_on}, audit.json says otherwise.")
     wrong += class_gap_faults(record, line)
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
-
-
-class _Again:
-    """An audit measured again, as far as that is asked for."""
-
-    def __init__(
-        self,
-        folder: Path,
-        record: AuditRecord,
-        model: str | Path | None,
-        budget: tuple[tuple[str, int | None], ...],
-        asked: Remeasuring,
-    ):
-        self._folder, self._record, self._asked = folder, record, asked
-        self._request = _request_of(record, folder, model, budget, asked)
-        seed = secrets.randbits(32) if asked.seed is None else asked.seed
-        self.draw = Draw(asked.cells, seed)
-
-    @property
-    def drawn(self) -> Drawn | None:
-        """How much was counted again; None if nothing was."""
-        draw = self.draw
-        if not draw.cells:
-            return None
-        return Drawn(draw.seed, draw.cells, draw.all_cells, draw.samples, draw.all_samples)
-
-    def checks(self, progress: Progress) -> Iterator[Check]:
-        """Every measure, and what is taken from the data as it is."""
-        # Imported here: what runs a network is not needed to read an audit.
-        from analyzer.audit.inputs import find_inputs, open_images
-
-        request, record = self._request, self._record
-        subject = find_inputs(request, recorded=record.data.preprocessing).subject
-        yield self._names(subject.source)
-        yield self._pictures(subject.source)
-        with tempfile.TemporaryDirectory() as scratch:
-            images = open_images(request, subject, progress)
-            for measure in MEASURES:
-                place = Path(scratch) / measure.name
-                place.mkdir()
-                job = Job(
-                    request=request,
-                    subject=subject,
-                    scratch=place,
-                    saved=lambda: None,
-                    save=lambda arrays: None,
-                    progress=progress,
-                    say=lambda sentence: None,
-                    images=images,
-                    found={},
-                )
-                yield from measure.recount(self._folder, record, job, self.draw)
-
-    def _names(self, source: Any) -> Check:
-        """What the data call samples and classes."""
-        wrong = [
-            f"Class {index} is called {name!r} in audit.json, {source.class_name(index)!r} in "
-            "the data."
-            for index, name in sorted(self._record.class_names.items())
-            if name != source.class_name(index)
-        ]
-        suspects = read_suspects(self._folder)
-        called = [(one.index, one.name) for one in suspects]
-        called += [(one.twin_index, one.twin) for one in suspects if one.twin_index is not None]
-        section = self._record.sections.get("neighbors")
-        for pair in section.conflicts.pairs if section else ():
-            called += [(pair.index, pair.name), (pair.other_index, pair.other_name)]
-        for index, name in called:
-            there = str(source.names[index]) if 0 <= index < len(source) else ""
-            if name not in (there, there.encode(errors="backslashreplace").decode()):
-                wrong.append(f"Sample {index} is called {name!r}, and {there!r} in the data.")
-        return check("names", wrong, "Classes and suspects are called as in the data.")
-
-    def _pictures(self, source: Any) -> Check:
-        """Whether the pictures of suspects are those of the samples."""
-        from analyzer.data import same_picture, thumbnail
-
-        pictures = read_thumbnails(self._folder)
-        wrong = [
-            f"The picture of sample {index} in {THUMBNAILS} is not that of the data."
-            for index, png in pictures.items()
-            if not same_picture(png, thumbnail(source, index), _PICTURE_OFF)
-        ]
-        return check("pictures", wrong, f"{len(pictures)} pictures are those of the samples.")
-
-
-def _request_of(
-    record: AuditRecord,
-    folder: Path,
-    model: str | Path | None,
-    budget: tuple[tuple[str, int | None], ...],
-    asked: Remeasuring,
-) -> AuditRequest:
-    """What the audit was asked for, as far as that decides what is measured."""
-    hints, said = get_type_hints(AuditRequest), record.settings
-    source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN)
-    settings = {
-        name: decode(hints[name], said[name], source, f"settings.{name}")
-        for name in _OF_THE_RECORD
-        if name in said
-    }
-    for name in ("interpolation_samples", "neighbor_samples"):
-        if said.get(name) == "all":
-            settings[name] = "all"
-        elif name in said:
-            settings[name] = decode(int | None, said[name], source, f"settings.{name}")
-    classes = decode(str | None, said.get("classes"), source, "settings.classes")
-    inputs = decode(Mapping[str, str], said.get("inputs", {}), source, "settings.inputs")
-    return AuditRequest(
-        model=Path(record.model.path if model is None else model),
-        data=asked.data,
-        out=folder,
-        keys=asked.keys,
-        classes=asked.classes or (Path(classes) if classes else None),
-        inputs=asked.inputs or tuple(inputs.items()),
-        custom_ops=asked.custom_ops,
-        budget=budget,
-        device=asked.device,
-        **settings,
-    )

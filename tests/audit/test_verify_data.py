@@ -15,7 +15,7 @@ from sealed_audits import rewrite_record
 
 from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
-from analyzer.audit.verify import Drawn
+from analyzer.audit.remeasuring import Drawn
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.measures.ablation.features import (
     class_quantities,
