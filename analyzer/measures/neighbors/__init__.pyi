@@ -7,21 +7,6 @@ from .measure import (
     TwinsRecord,
     read_votes,
 )
-from .nearest import (
-    LAYERS,
-    NEIGHBORS,
-    NEIGHBORS_FEATURES,
-    NeighborState,
-    NeighborVotes,
-    choose_part,
-    count_sketch,
-    count_votes,
-    measure_neighbors,
-    nearest_neighbors,
-    neighbors_features,
-    read_neighbors,
-    unit_vectors,
-)
 from .twins import (
     ConflictPair,
     Conflicts,
@@ -30,6 +15,19 @@ from .twins import (
     find_twins,
     gray_pictures,
     picture_distances,
+)
+from .vector_search import count_sketch, nearest_neighbors, unit_vectors
+from .votes import (
+    LAYERS,
+    NEIGHBORS,
+    NEIGHBORS_FEATURES,
+    NeighborState,
+    NeighborVotes,
+    choose_part,
+    count_votes,
+    measure_neighbors,
+    neighbors_features,
+    read_neighbors,
 )
 
 __all__ = [

@@ -15,7 +15,13 @@ from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
-from analyzer.measures.neighbors.nearest import (
+from analyzer.measures.neighbors.twins import (
+    ConflictsRecord,
+    conflict_faults,
+    conflicts_record,
+    find_conflicts,
+)
+from analyzer.measures.neighbors.votes import (
     LAYERS,
     NEIGHBORS_FEATURES,
     NeighborState,
@@ -25,12 +31,6 @@ from analyzer.measures.neighbors.nearest import (
     measure_neighbors,
     neighbors_features,
     read_neighbors,
-)
-from analyzer.measures.neighbors.twins import (
-    ConflictsRecord,
-    conflict_faults,
-    conflicts_record,
-    find_conflicts,
 )
 from analyzer.measures.sample_images import SampleImages, class_weights
 

@@ -25,7 +25,7 @@ from analyzer.measures.measure import same
 from analyzer.records import SampleCounts
 
 if TYPE_CHECKING:
-    from analyzer.measures.neighbors.nearest import NeighborVotes
+    from analyzer.measures.neighbors.votes import NeighborVotes
 
 __all__ = [
     "ConflictPair",

@@ -11,19 +11,21 @@ from sklearn.neighbors import NearestNeighbors
 
 from analyzer import runtime, surgery
 from analyzer.errors import AuditFolderError, ModelError
-from analyzer.measures.neighbors.nearest import (
+from analyzer.measures.neighbors.vector_search import (
+    SKETCH,
+    count_sketch,
+    nearest_neighbors,
+    unit_vectors,
+)
+from analyzer.measures.neighbors.votes import (
     LAYERS,
     NEIGHBORS_FEATURES,
-    SKETCH,
     NeighborState,
     NeighborVotes,
     choose_part,
-    count_sketch,
     measure_neighbors,
-    nearest_neighbors,
     neighbors_features,
     read_neighbors,
-    unit_vectors,
 )
 from analyzer.measures.sample_images import SampleImages
 from analyzer.runtime import Samples
@@ -333,7 +335,8 @@ def test_of_few_samples_all_others_are_neighbors(graph):
     assert (np.sort(found.nearest[:, :3]) == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]).all()
     assert (found.nearest[:, 3:] == -1).all()
     np.testing.assert_allclose(found.agreement, 1 / 3)
-    np.testing.assert_array_equal(found.two_thirds, [1, 1, 0, 0])
+    two_thirds = found.majority[LAYERS.index("two_thirds")]
+    np.testing.assert_array_equal(two_thirds, [1, 1, 0, 0])
 
     alone = measured(graph, opened(images[[0, 0]], [0, 1]))
     assert np.isnan(alone.agreement).all()
@@ -407,7 +410,7 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
         states.append({name: array.copy() for name, array in state.arrays().items()})
 
     state = NeighborState(50)
-    monkeypatch.setattr("analyzer.measures.neighbors.nearest._BLOCK", 8)
+    monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 8)
     options = {"batch": 4, "save_every": -1}
     wanted = measured(graph, samples, part, state, save=keep, **options)
     assert len(states) > 20
