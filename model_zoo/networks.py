@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from model_zoo.populations import PopulationSpec, Recipe
+from model_zoo.recipes import PopulationSpec, Recipe
 
 __all__ = ["ARCHITECTURES", "Architecture", "build"]
 

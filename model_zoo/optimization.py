@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from model_zoo.datasets import DataSet, Split
-from model_zoo.populations import PopulationSpec, Recipe
+from model_zoo.recipes import PopulationSpec, Recipe
 
 __all__ = ["TrainedNetwork", "Watch", "accuracy", "as_input", "settled", "train_network"]
 

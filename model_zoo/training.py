@@ -33,14 +33,8 @@ from analyzer.errors import AnalyzerError
 from analyzer.files import sha256, write_arrays, write_json, write_text
 from analyzer.records import Progress
 from model_zoo.datasets import Split, corrupt, corrupt_alike, stratified
-from model_zoo.populations import (
-    POPULATIONS,
-    PopulationSpec,
-    Recipe,
-    images_key,
-    labels_key,
-    recipes,
-)
+from model_zoo.populations import POPULATIONS
+from model_zoo.recipes import PopulationSpec, Recipe, images_key, labels_key, recipes
 
 __all__ = [
     "IMAGES",

@@ -4,7 +4,6 @@
 the order of :func:`cells`, and appends a row as each is done. Needs the extra ``zoo``.
 """
 
-import csv
 import sys
 import time
 from collections.abc import Iterator
@@ -17,8 +16,9 @@ import numpy as np
 
 from analyzer.files import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
-from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.recipes import PopulationSpec, Recipe, recipes
 from model_zoo.training import one_thread, population_data
+from tools.study_rows import append_row, read_rows
 
 __all__ = ["Cell", "cells", "of_classes", "study"]
 
@@ -137,27 +137,11 @@ def study(data: Path, table: Path, folder: Path) -> None:
         folder: takes the networks and their audits.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = _done(table)
+    done = [{name: row[name] for name in Cell.__slots__} for row in read_rows(table)]
     for cell in cells():
         key = {name: str(value) for name, value in asdict(cell).items()}
         if key not in done:
-            _append(table, asdict(cell) | _measure(cell, data, folder))
-
-
-def _done(table: Path) -> list[dict[str, str]]:
-    if not table.exists():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return [{name: row[name] for name in Cell.__slots__} for row in csv.DictReader(file)]
-
-
-def _append(table: Path, row: dict) -> None:
-    new = not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+            append_row(table, asdict(cell) | _measure(cell, data, folder))
 
 
 def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ made, with and without recognition. Both append to their table what it lacks. Ne
 ``zoo``; Fashion-MNIST from Debian's package.
 """
 
-import csv
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +30,10 @@ from analyzer.files import read_json, write_json, write_text
 from analyzer.measures.neighbors import read_votes
 from model_zoo.bundled import find
 from model_zoo.datasets import Split
-from model_zoo.populations import POPULATIONS, PopulationSpec, Recipe, recipes
+from model_zoo.populations import POPULATIONS
+from model_zoo.recipes import PopulationSpec, Recipe, recipes
 from model_zoo.training import one_thread, population_data
+from tools.study_rows import append_row, read_rows
 
 FEATURES = (
     "interpolation_same_50",
@@ -132,11 +133,11 @@ def main() -> None:
 @click.argument("table", type=click.Path(path_type=Path))
 def made(work: Path, table: Path) -> None:
     """Train and audit the networks with copies that TABLE lacks."""
-    done = _rows(table)
+    done = read_rows(table)
     for cell in cells():
         key = {name: str(value) for name, value in asdict(cell).items()}
         if not any(key.items() <= row.items() for row in done):
-            _append(table, asdict(cell) | _measure(cell, work))
+            append_row(table, asdict(cell) | _measure(cell, work))
 
 
 def _measure(cell: Cell, work: Path) -> dict[str, Any]:
@@ -236,16 +237,15 @@ def _recognition(audit: Audit, originals: int) -> dict[str, Any]:
 @click.option("--work", type=click.Path(path_type=Path), default=Path("twins-clean"))
 def clean(populations: Path, table: Path, each: int, work: Path) -> None:
     """Audit networks of existing populations with and without recognition."""
-    done = {row["name"] for row in _rows(table)}
+    done = {row["name"] for row in read_rows(table)}
     for manifest in sorted(populations.glob("*/manifest.csv")):
         if manifest.parent.name not in POPULATIONS:
             continue
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(manifest)
         # The last ones have the most images where populations differ in their number.
         for row in rows[:: -max(len(rows) // each, 1)][:each]:
             if row["name"] not in done:
-                _append(table, _changes(manifest, row, work))
+                append_row(table, _changes(manifest, row, work))
 
 
 def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def page(tables: Path, page: Path) -> None:
     """Write PAGE from both tables."""
     gap_model = find("any").gap_model
     assert gap_model is not None, "it is bundled"
-    made, clean = (_rows(tables / f"{name}.csv") for name in ("made", "clean"))
+    made, clean = (read_rows(tables / f"{name}.csv") for name in ("made", "clean"))
     write_text(page, page_of(made, clean, read_gap_model(gap_model)))
 
 
@@ -357,22 +357,6 @@ def _clean_table(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Itera
             f"| {population} | {len(some)} | {samples:,} | {twins:,} ({twins / samples:.2%}) "
             f"| {max(errors, key=abs, default=0.0):+.4f} | {max(moved, key=abs):+.4f} |"
         )
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    if not table.exists():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _append(table: Path, row: Mapping[str, Any]) -> None:
-    new = not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 _HEAD = """# Several pictures of one thing: how far copies mislead, and what is recognised

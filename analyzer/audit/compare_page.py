@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.compare import CONFIDENCE, ClassChange, Comparison, Noise
+from analyzer.audit.compare import ClassChange, Comparison
 from analyzer.audit.folder import finished_audit
 from analyzer.audit.html_pages import moment, render_page
+from analyzer.audit.sampling_noise import CONFIDENCE, Noise
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError
 from analyzer.files import write_text

@@ -4,9 +4,10 @@ from .formats.arrays import from_arrays, read_value
 from .groups import read_groups
 from .images import same_picture, thumbnail
 from .labels import ClassList, check_classes, limit_per_class, read_classes
-from .preprocessing import Preprocessing, recorded_preprocessing, resolve_preprocessing
+from .preprocessing import Preprocessing
 from .preprocessing_options import PreprocessOptions, preprocess_options
 from .preprocessing_spec import INTERPOLATIONS, PRESETS
+from .resolve_preprocessing import recorded_preprocessing, resolve_preprocessing
 from .source import Sample, Source, combine_digests
 
 __all__ = [

@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 from sealed_audits import rewrite_record
 
-from analyzer.audit.compare import compare_audits, draw_class_means, measure_sampling_noise
+from analyzer.audit.compare import compare_audits
 from analyzer.audit.folder import read_record
+from analyzer.audit.sampling_noise import draw_class_means, measure_sampling_noise
 from analyzer.errors import DataError
 from analyzer.measures.ablation.features import class_quantities, network_quantities
 from analyzer.measures.ablation.result_files import read_curves, read_samples

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from model_zoo.populations import POPULATIONS, recipes
+from model_zoo.populations import POPULATIONS
+from model_zoo.recipes import recipes
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from model_zoo.populations import CORRUPTIONS, POPULATIONS, images_key, labels_key, recipes
+from model_zoo.populations import POPULATIONS
+from model_zoo.recipes import CORRUPTIONS, images_key, labels_key, recipes
 
 PLAIN = {"batch_norm": False, "dropout": 0.0, "momentum": 0.9, "weight_decay": 0.0}
 

@@ -43,7 +43,7 @@ from analyzer.estimation.feature_sets import checked_features
 from analyzer.estimation.linear_fits import lines_without_each
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
-from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.recipes import PopulationSpec, Recipe, recipes
 from model_zoo.training import (
     MANIFEST,
     TRAIN_DATA,

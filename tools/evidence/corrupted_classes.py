@@ -22,7 +22,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
-from model_zoo.populations import PopulationSpec, Recipe, recipes
+from model_zoo.recipes import PopulationSpec, Recipe, recipes
 from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import right_by_class
 from tools.evidence.commands import ending_in_a_sentence

@@ -13,9 +13,9 @@ import pytest
 
 from analyzer.budgets import Budgets
 from analyzer.data import open_data, read_classes, read_value
-from analyzer.data.preprocessing import resolve_preprocessing
 from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.data.preprocessing_spec import Resize
+from analyzer.data.resolve_preprocessing import resolve_preprocessing
 from analyzer.errors import DataError
 from analyzer.records import TensorInfo
 

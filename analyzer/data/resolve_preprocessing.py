@@ -1,0 +1,379 @@
+"""Which preprocessing brings images to a network: from a spec, the network's input and the data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analyzer.data.preprocessing import Preprocessing, numpy_dtype
+from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
+from analyzer.data.preprocessing_spec import (
+    CHANNELS,
+    INTERPOLATIONS,
+    LONGEST_EDGE,
+    Crop,
+    Pad,
+    PreprocessingSpec,
+    Resize,
+    Size,
+    timm_geometry,
+)
+from analyzer.data.source import Source
+from analyzer.errors import DataError, parameter
+from analyzer.json_codec import JsonSource, decode
+from analyzer.records import TensorInfo
+
+__all__ = ["recorded_preprocessing", "resolve_preprocessing"]
+
+_AXES: dict[str, tuple[int, int, int]] = {"nchw": (1, 2, 3), "nhwc": (3, 1, 2)}
+"""Of channels, height and width."""
+
+_FED_AT_ONCE = 24  # samples: three batches of the smallest size
+_PEEKS = 100  # samples tried before a source counts as unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """What the network's input says of images. None: left open."""
+
+    layout: str
+    channels: int | None
+    height: int | None
+    width: int | None
+    warnings: tuple[str, ...] = ()
+
+
+def resolve_preprocessing(
+    source: Source, input_info: TensorInfo, options: PreprocessOptions | None = None
+) -> Preprocessing:
+    """The preprocessing that brings samples of the source to the network's input.
+
+    Nothing declared means: gray or RGB as the network wants, brought to the size that it
+    fixes, scaled by 1/255, with a warning. An image size comes from, in this order: the option
+    ``img_size``, a file, the network, a preset, the first image.
+
+    Raises:
+        DataError: an option is out of range, or does not fit the network or the samples.
+    """
+    options = options or PreprocessOptions()
+    spec = make_spec(options)
+    array = source.array
+    if array is not None and array.dtype != np.uint8:
+        if spec.origin is not None:
+            raise DataError(
+                f"{source.source} holds {array.dtype} arrays, which are fed as they are. Drop "
+                "the preprocessing options, or store 8-bit images as uint8."
+            )
+        stored = _as_stored(array, source.source, input_info)
+        _check_fed(stored, source, input_info)
+        return stored
+    dtype = numpy_dtype(input_info.dtype)
+    takes_integers = np.issubdtype(dtype, np.integer)
+    if dtype.kind in "bOUSc" or (takes_integers and np.iinfo(dtype).max < 255):
+        raise DataError(
+            f"The network's input {input_info.name!r} is {dtype.name}, which cannot hold pixels "
+            "of 0 to 255. Store what it takes as an array in a .npz file."
+        )
+    plane = _plane(input_info, options.layout or "auto")
+    spec, warnings = _settle_values(spec, options, input_info, takes_integers)
+    channels = _channels(source, spec, plane, input_info)
+    for name, values in (("mean", spec.mean), ("std", spec.std)):
+        if values is not None and len(values) not in (1, 1 if channels == "gray" else 3):
+            kind, wanted = ("gray", "1 value") if channels == "gray" else ("colour", "3 values")
+            raise DataError(
+                f"The {name} has {len(values)} values (by {spec.origin}) but the network's input "
+                f"{input_info.name!r} takes {kind} images. Pass {parameter(name)} with {wanted}."
+            )
+    if channels == "gray" and spec.pad is not None and len(spec.pad.fill) == 3:
+        raise DataError(
+            f"The network's input {input_info.name!r} takes gray images; give {parameter('pad')} "
+            "one pixel value."
+        )
+    exif = source.exif if options.exif is None else options.exif
+    result = Preprocessing(
+        shape=(),
+        dtype=dtype.name,
+        origin=spec.origin,
+        invert=spec.invert,
+        pad=spec.pad,
+        interpolation=spec.interpolation,
+        antialias=spec.antialias,
+        channels=channels,
+        scale=1.0 if takes_integers else spec.scale,
+        offset=spec.offset,
+        mean=spec.mean,
+        std=spec.std,
+        layout=plane.layout,
+        exif=exif,
+        budgets=source.budgets,
+        warnings=(*warnings, *plane.warnings),
+    )
+    result = _settle_size(result, source, spec, plane, input_info)
+    _check_fed(result, source, input_info)
+    if spec.origin is None:
+        result = replace(result, warnings=(_undeclared(result), *result.warnings))
+    return result
+
+
+def recorded_preprocessing(
+    said: Mapping[str, Any], source: Source, input_info: TensorInfo, where: str
+) -> Preprocessing:
+    """The preprocessing that :meth:`Preprocessing.to_dict` told of, for samples of the source.
+
+    Args:
+        said: what it told.
+        source: the samples.
+        input_info: the network's input.
+        where: the file that says so, for messages.
+
+    Raises:
+        DataError: it is not complete, or does not bring these samples to the network's input.
+    """
+    json = JsonSource(where, DataError, "Audit the same data again.")
+    result: Preprocessing = decode(Preprocessing, dict(said), json, "data.preprocessing")
+    result = replace(result, budgets=source.budgets, warnings=())
+    array = source.array
+    stored = array is not None and array.dtype != np.uint8
+    if stored != (result.origin == "as stored"):
+        kind = "float arrays, which are fed as they are" if stored else "images"
+        raise DataError(f"{source.source} holds {kind}, and {where} says otherwise.")
+    if result.dtype != numpy_dtype(input_info.dtype).name:
+        raise json.wrong("data.preprocessing.dtype", input_info.dtype, result.dtype)
+    if array is not None and stored:
+        found = _as_stored(array, source.source, input_info)
+        if found.shape != result.shape:
+            raise json.wrong("data.preprocessing.shape", _text(found.shape), list(result.shape))
+        return found
+    for name, choices in (
+        ("interpolation", INTERPOLATIONS),
+        ("channels", CHANNELS),
+        ("layout", ("nchw", "nhwc", "nhw", "flat")),
+    ):
+        if getattr(result, name) not in choices:
+            wanted = f"one of {', '.join(choices)}"
+            raise json.wrong(f"data.preprocessing.{name}", wanted, getattr(result, name))
+    depth = 1 if result.channels == "gray" else 3
+    if depth != 1 and result.layout in ("nhw", "flat"):
+        raise json.wrong("data.preprocessing.channels", "gray", result.channels)
+    edges = [
+        *(result.resize.size if result.resize else ()),
+        *(result.crop.size if result.crop else ()),
+    ]
+    if not all(0 < edge <= LONGEST_EDGE for edge in edges):
+        raise json.wrong("data.preprocessing", "sizes of images", edges)
+    for name, step in (("crop", result.crop), ("pad", result.pad)):
+        if step and not (
+            len(step.fill) in (1, 3) and all(0 <= value <= 255 for value in step.fill)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}.fill", "one pixel", list(step.fill))
+    if result.pad and not 0 <= result.pad.pixels <= LONGEST_EDGE:
+        raise json.wrong("data.preprocessing.pad", "sizes of images", result.pad.pixels)
+    for name in ("mean", "std"):
+        values = getattr(result, name)
+        if values is not None and (
+            len(values) not in (1, depth) or (name == "std" and 0 in values)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}", f"1 or {depth} numbers", values)
+    size = _output_size(source, result.pad, result.resize, result.crop)
+    if _shape_of(result.layout, depth, size) != result.shape:
+        wanted = _text(_shape_of(result.layout, depth, size))
+        raise json.wrong("data.preprocessing.shape", wanted, list(result.shape))
+    result = replace(result, size=size)
+    _check_fed(result, source, input_info)
+    return result
+
+
+def _shape_of(layout: str, depth: int, size: Size) -> tuple[int, ...]:
+    """The shape of one sample as it is fed."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "nchw": (depth, *size),
+        "nhwc": (*size, depth),
+        "nhw": size,
+        "flat": (size[0] * size[1],),
+    }
+    return shapes[layout]
+
+
+def _check_fed(result: Preprocessing, source: Source, input_info: TensorInfo) -> None:
+    """Refuse samples of which a few do not fit into the budget."""
+    held = _FED_AT_ONCE * math.prod(result.shape) * numpy_dtype(result.dtype).itemsize
+    if excess := source.budgets.excess("bytes", held):
+        raise DataError(
+            f"Samples of {_text(result.shape)} for the input {input_info.name!r} take {held:,} "
+            f"bytes, {_FED_AT_ONCE} at a time, {excess}."
+        )
+
+
+def _as_stored(array: np.ndarray, where: str, input_info: TensorInfo) -> Preprocessing:
+    """Preprocessing of float arrays: none, but shape and type must fit."""
+    dtype = numpy_dtype(input_info.dtype)
+    if np.issubdtype(dtype, np.integer) or dtype.kind in "bOUSc":
+        raise DataError(
+            f"{where} holds {array.dtype} arrays but the network's input {input_info.name!r} is "
+            f"{dtype.name}. Store 8-bit images as uint8."
+        )
+    stored = array.shape[1:]
+    wanted = input_info.shape[1:]
+    shapes: list[tuple[int, ...]] = [stored]
+    if len(stored) == 2:
+        shapes += [(1, *stored), (*stored, 1), (stored[0] * stored[1],)]
+    for shape in shapes:
+        if len(shape) == len(wanted) and all(
+            not isinstance(want, int) or want == have
+            for have, want in zip(shape, wanted, strict=True)
+        ):
+            return Preprocessing(shape=shape, dtype=dtype.name, as_stored=True)
+    raise DataError(
+        f"The arrays in {where} have shape {_text(stored)} but the network's input "
+        f"{input_info.name!r} takes {_text(wanted)}. Float arrays are fed as they are, so store "
+        "them in that shape."
+    )
+
+
+def _plane(input_info: TensorInfo, layout: str) -> _Plane:
+    """Where the network's input has channels, height and width."""
+    dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in input_info.shape]
+    takes = f"The network's input {input_info.name!r} takes {_text(input_info.shape)}"
+    if len(dims) == 3:
+        return _Plane("nhw", 1, dims[1], dims[2])
+    if len(dims) == 2:
+        return _Plane("flat", 1, None, None)
+    if len(dims) != 4:
+        raise DataError(
+            f"{takes}, which is no image. Store what it takes as a float array in a .npz file."
+        )
+    first, last = dims[1], dims[3]
+    warnings: tuple[str, ...] = ()
+    if layout == "auto":
+        layout = "nhwc" if last in (1, 3) and first not in (1, 3) else "nchw"
+        if (first in (1, 3)) == (last in (1, 3)):
+            warnings = (f"{takes}. The layout was taken as nchw; declare it if it is not.",)
+    axis, row, column = _AXES[layout]
+    if dims[axis] not in (None, 1, 3):
+        raise DataError(
+            f"{takes}, which in layout {layout} is {dims[axis]} channels; images have 1 or 3. "
+            f"Pass {parameter('layout')}, or store what it takes as a float array in a .npz file."
+        )
+    return _Plane(layout, dims[axis], dims[row], dims[column], warnings)
+
+
+def _settle_values(
+    spec: PreprocessingSpec,
+    options: PreprocessOptions,
+    input_info: TensorInfo,
+    takes_integers: bool,
+) -> tuple[PreprocessingSpec, tuple[str, ...]]:
+    """The spec without scaling where the network takes pixels as they are."""
+    if not takes_integers:
+        return spec, ()
+    if options.mean is not None or options.std is not None or options.scale not in (None, 1):
+        raise DataError(
+            f"The network's input {input_info.name!r} is {input_info.dtype}: it gets pixels as "
+            f"they are. Drop {parameter('mean')}, {parameter('std')} and {parameter('scale')}."
+        )
+    warnings: tuple[str, ...] = ()
+    if spec.mean is not None or spec.std is not None:
+        warnings = (
+            f"The network's input {input_info.name!r} is {input_info.dtype}: it gets pixels as "
+            f"they are, and the mean and std of {spec.origin} are not used.",
+        )
+    return replace(spec, scale=1.0, offset=0.0, mean=None, std=None), warnings
+
+
+def _channels(
+    source: Source, spec: PreprocessingSpec, plane: _Plane, input_info: TensorInfo
+) -> str:
+    """ "rgb", "bgr" or "gray": what the network wants, else declared, else as the images are."""
+    if plane.channels is None:
+        return spec.channels or ("gray" if _first_image(source).ndim == 2 else "rgb")
+    if spec.channels is None:
+        return "gray" if plane.channels == 1 else "rgb"
+    if (plane.channels == 1) != (spec.channels == "gray"):
+        raise DataError(
+            f"{spec.origin} declares {spec.channels} images but the network's input "
+            f"{input_info.name!r} takes {_text(input_info.shape)}. Pass {parameter('channels')}."
+        )
+    return spec.channels
+
+
+def _settle_size(
+    result: Preprocessing,
+    source: Source,
+    spec: PreprocessingSpec,
+    plane: _Plane,
+    input_info: TensorInfo,
+) -> Preprocessing:
+    """The preprocessing with resize, crop and shape."""
+    fixed = (plane.height, plane.width) if plane.height and plane.width else None
+    resize, crop = spec.resize, spec.crop
+    if not spec.outright:
+        size = fixed or spec.size if spec.size_yields else spec.size or fixed
+        if size is not None:
+            resize, crop = (
+                (spec.resize, Crop(size))
+                if spec.resize_outright
+                else timm_geometry(size, spec.crop_pct, spec.crop_mode, spec.mean_pixel)
+            )
+    if resize and (excess := source.budgets.excess("pixels", math.prod(resize.size))):
+        raise DataError(
+            f"Images would be resized to {resize.size[0]}×{resize.size[1]} (by {spec.origin}), "
+            f"{excess}."
+        )
+    size = _output_size(source, spec.pad, resize, crop)
+    for have, want in zip(size, (plane.height, plane.width), strict=True):
+        if want is not None and have != want:
+            raise DataError(
+                f"Images come out at {size[0]}×{size[1]} (by {spec.origin or 'the data'}) "
+                f"but the network's input {input_info.name!r} takes {_text(input_info.shape)}. "
+                f"Pass {parameter('img_size', plane.height or want)}."
+            )
+    depth = 1 if result.channels == "gray" else 3
+    shape = _shape_of(result.layout, depth, size)
+    width = input_info.shape[-1]
+    if result.layout == "flat" and isinstance(width, int) and shape != (width,):
+        raise DataError(
+            f"Images of {size[0]}×{size[1]} have {shape[0]} pixels but the network's input "
+            f"{input_info.name!r} takes {width} values. Pass {parameter('img_size')}, or store "
+            "what it takes as a float array in a .npz file."
+        )
+    return replace(result, resize=resize, crop=crop, size=size, shape=shape)
+
+
+def _output_size(source: Source, pad: Pad | None, resize: Resize | None, crop: Crop | None) -> Size:
+    """The size after resize and crop; that of the first image where neither fixes it."""
+    if crop is not None:
+        return crop.size
+    if resize is not None and resize.how == "exact":
+        return resize.size
+    height, width = _first_image(source).shape[:2]
+    if pad is not None:
+        height, width = pad.apply(height, width)
+    return resize.apply(height, width) if resize is not None else (height, width)
+
+
+def _first_image(source: Source) -> np.ndarray:
+    """The first sample that can be read."""
+    for index in range(min(len(source), _PEEKS)):
+        try:
+            return source.read(index).image
+        except DataError as error:
+            failure = error
+    raise failure
+
+
+def _undeclared(result: Preprocessing) -> str:
+    steps = []
+    if result.crop is not None:
+        steps.append(f"brought to {result.size[0]}×{result.size[1]} where they are not")
+    if result.scale != 1:
+        steps.append(f"scaled by 1/{1 / result.scale:g}, without mean and std")
+    return (
+        f"No preprocessing was declared: images are {' and '.join(steps) or 'fed as they are'}. "
+        "Declare what the network was trained with: a preset, a file, or single options."
+    )
+
+
+def _text(shape: tuple[int | str | None, ...]) -> str:
+    return f"({', '.join('?' if dim is None else str(dim) for dim in shape)})"
