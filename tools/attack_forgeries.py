@@ -19,7 +19,6 @@ hand was not found, or a forgery of the curves where all cells were counted agai
 """
 
 import argparse
-import contextlib
 import json
 import random
 import shutil
@@ -36,23 +35,14 @@ from typing import Any
 import numpy as np
 
 from analyzer.api import audit_network, verify_audit
-from analyzer.audit.folder import REPORT, RESULT_FILES, read_record, write_record
-from analyzer.audit.report import html_of, page_of, write_class_table
-from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, write_arrays
-from analyzer.measures.ablation.features import (
-    class_quantities,
-    compute_curve_features,
-    network_quantities,
-)
 from analyzer.measures.ablation.result_files import (
     read_curves,
     read_samples,
-    write_curves,
-    write_samples,
 )
 from tools.attack_faults import write_figures
+from tools.forged_folders import rewrite_counts, seal
 
 NETWORK = "zoo:digits-c20"
 ALONE = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "gap_model": "none"}
@@ -139,17 +129,9 @@ def change_array(folder: Path, chance: random.Random) -> str:
     return f"{path.stem}.{name}" if path.stem != "thumbnails" else path.stem
 
 
-def seal(folder: Path) -> None:
-    """Write table, report and manifest again, as somebody does who knows how they are made."""
-    with contextlib.suppress(Exception):  # the forger's failure, which leaves the old ones
-        write_class_table(folder, read_record(folder))
-        (folder / REPORT).write_text(html_of(page_of(folder)), encoding="utf-8")
-    write_entries(folder, entries_of(folder, RESULT_FILES))
-
-
 def forge_cells(folder: Path, share: float, chance: random.Random) -> None:
     """Change cells of the curves, a share of them and one at least, and all that follows."""
-    record, curves, samples = read_record(folder), list(read_curves(folder)), read_samples(folder)
+    curves, samples = list(read_curves(folder)), read_samples(folder)
     hits = {name: getattr(samples, name).copy() for name in ("descending", "ascending")}
     changed = {
         (number, name): getattr(curve, name).copy()
@@ -171,20 +153,7 @@ def forge_cells(folder: Path, share: float, chance: random.Random) -> None:
         for number, curve in enumerate(curves)
     ]
     samples = replace(samples, **hits)
-    write_curves(folder, curves)
-    write_samples(folder, samples, record.site.channels)
-    found = [class_quantities(curve, record.chance) for curve in curves]
-    zeta, kappa = network_quantities(found)
-    names = ("accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached", "flags")
-    classes = tuple(
-        replace(said, **{name: getattr(one, name) for name in names})
-        for said, one in zip(record.classes, found, strict=True)
-    )
-    features = compute_curve_features(curves, samples, record.chance)
-    write_record(
-        folder, replace(record, zeta=zeta, kappa=kappa, classes=classes, features=features)
-    )
-    seal(folder)
+    rewrite_counts(folder, curves, samples)
 
 
 class Study:

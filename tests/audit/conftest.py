@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sealed_audits import seal
 
 from analyzer.audit.folder import write_record
 from analyzer.audit_record import (
@@ -29,6 +28,7 @@ from analyzer.measures.ablation.features import (
 )
 from analyzer.measures.ablation.result_files import write_curves, write_samples
 from analyzer.records import ClassCurves, SampleCounts, SampleScores
+from tools.forged_folders import seal
 
 DIGEST = hashlib.sha256(b"something").hexdigest()
 

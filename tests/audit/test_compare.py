@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from sealed_audits import rewrite_record
 
 from analyzer.audit.compare import compare_audits
 from analyzer.audit.folder import read_record
@@ -15,6 +14,7 @@ from analyzer.errors import DataError
 from analyzer.measures.ablation.features import class_quantities, network_quantities
 from analyzer.measures.ablation.result_files import read_curves, read_samples
 from analyzer.records import SampleCounts
+from tools.forged_folders import rewrite_record
 
 
 @pytest.fixture

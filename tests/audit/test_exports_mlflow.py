@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from sealed_audits import rewrite_record
 
 from analyzer.audit import log_to_mlflow, read_record
 from analyzer.audit.verdict import judge
 from analyzer.errors import OutputError
+from tools.forged_folders import rewrite_record
 
 
 @pytest.fixture

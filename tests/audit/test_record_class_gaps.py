@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from sealed_audits import seal
 
 import model_zoo
 from analyzer.audit import read_record, run_audit, verify_audit
@@ -17,6 +16,7 @@ from analyzer.audit.record_class_gaps import with_class_gaps
 from analyzer.audit_options import AuditRequest
 from analyzer.estimation import ClassLine, class_profiles, read_gap_model, write_gap_model
 from analyzer.files import read_arrays
+from tools.forged_folders import seal
 
 MODEL = Path(__file__).parents[1] / "fixtures" / "vgg16-older-free.onnx"
 LINE = ClassLine(0.9, 0.4, 1.5, 0.9, 0.93, 15, 8000)

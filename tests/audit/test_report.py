@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from sealed_audits import rewrite_arrays, rewrite_record
 
 from analyzer.audit.folder import AUDIT, REPORT, read_record
 from analyzer.audit.report import render_report
@@ -14,6 +13,7 @@ from analyzer.audit_record import EmptyClass, GapRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays, read_json
 from analyzer.measures.ablation.result_files import CURVES
+from tools.forged_folders import rewrite_arrays, rewrite_record
 
 VOID = {"meta", "br", "path", "circle", "rect"}  # no end tag: HTML's own, or closed with "/>"
 

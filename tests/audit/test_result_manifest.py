@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_commands import BUNDLED
-from sealed_audits import seal
 
 from analyzer import open_audit
 from analyzer.audit import compare_audits, render_report, run_audit, verify_audit
@@ -23,6 +22,7 @@ from analyzer.errors import AuditFolderError, DataError
 from analyzer.files import sha256
 from analyzer.measures.ablation import Ablation
 from analyzer.measures.interpolation import Interpolation
+from tools.forged_folders import seal
 
 
 @pytest.fixture

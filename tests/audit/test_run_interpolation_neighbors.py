@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from sealed_audits import seal
 
 from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
@@ -23,6 +22,7 @@ from analyzer.measures import feature_values
 from analyzer.measures.ablation import Ablation, read_samples
 from analyzer.measures.interpolation import INTERPOLATION_FEATURES, Interpolation
 from analyzer.measures.neighbors import LAYERS, NEIGHBORS_FEATURES, Neighbors
+from tools.forged_folders import seal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 BOTH = ("interpolation", "neighbors")

@@ -9,7 +9,6 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from sealed_audits import seal
 
 from analyzer import surgery
 from analyzer.audit import (
@@ -24,6 +23,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.measures import ablation
 from analyzer.measures.ablation import read_curves
+from tools.forged_folders import seal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"

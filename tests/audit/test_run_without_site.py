@@ -7,7 +7,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from sealed_audits import seal
 
 from analyzer.api import audit_network
 from analyzer.audit import compare_audits, run_audit, verify_audit
@@ -16,6 +15,7 @@ from analyzer.errors import AuditFolderError, SiteError
 from analyzer.files import read_arrays, read_json, write_json
 from analyzer.measures import feature_values
 from model_zoo.bundled import find
+from tools.forged_folders import seal
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 18]>

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from cli_commands import BUNDLED
 from PIL import Image
-from sealed_audits import rewrite_record, seal
 
 from analyzer.audit import read_record, render_report, run_audit, verify_audit
 from analyzer.audit.suspects import (
@@ -25,6 +24,7 @@ from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays
 from analyzer.measures.ablation import Ablation, read_samples
+from tools.forged_folders import rewrite_record, seal
 
 WRONG = (0, 70)  # places of wrong labels among the samples of the fixture
 

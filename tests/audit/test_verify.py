@@ -3,7 +3,6 @@ import json
 
 import numpy as np
 import pytest
-from sealed_audits import rewrite_arrays, rewrite_record
 
 from analyzer.audit.folder import RESULT_FILES, read_record
 from analyzer.audit.result_manifest import entries_of, write_entries
@@ -13,6 +12,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.estimation import conditions_of, fit_gap_model, write_gap_model
 from analyzer.files import read_arrays
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
+from tools.forged_folders import rewrite_arrays, rewrite_record
 
 
 def failed(verification) -> dict[str, str]:

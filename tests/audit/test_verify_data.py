@@ -11,23 +11,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from sealed_audits import rewrite_record
 
 from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
 from analyzer.audit.remeasuring import Drawn
 from analyzer.errors import AnalyzerError, DataError
-from analyzer.measures.ablation.features import (
-    class_quantities,
-    compute_curve_features,
-    network_quantities,
-)
 from analyzer.measures.ablation.result_files import (
     read_curves,
     read_samples,
-    write_curves,
-    write_samples,
 )
+from tools.forged_folders import rewrite_counts, rewrite_record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CHANNELS, CLASSES, PER_CLASS = 6, 3, 6
@@ -103,21 +96,8 @@ def failed(folder, data, **options):
 
 def forge(folder, curves=None, samples=None):
     """Write other counts, and all that follows from them."""
-    record = read_record(folder)
     curves = read_curves(folder) if curves is None else curves
-    samples = read_samples(folder) if samples is None else samples
-    write_curves(folder, curves)
-    write_samples(folder, samples, record.site.channels)
-    found = [class_quantities(curve, record.chance) for curve in curves]
-    zeta, kappa = network_quantities(found)
-    names = ("accuracy", "n0", "n0_r", "zeta", "kappa", "chance_reached", "flags")
-    classes = tuple(
-        dataclasses.replace(said, **{name: getattr(one, name) for name in names})
-        for said, one in zip(record.classes, found, strict=True)
-    )
-    features = compute_curve_features(curves, samples, record.chance)
-    changed = {"zeta": zeta, "kappa": kappa, "classes": classes, "features": features}
-    rewrite_record(folder, dataclasses.replace(record, **changed))
+    rewrite_counts(folder, curves, read_samples(folder) if samples is None else samples)
     assert verify_audit(folder).passed  # without the data, nothing is to be seen
 
 

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from cli_commands import BUNDLED
-from sealed_audits import seal
 
 import analyzer
 from analyzer.estimation import read_gap_model
 from model_zoo import find
+from tools.forged_folders import seal
 
 FILES = [
     "audit.json", "classes.csv", "curves.npz", "interpolation.npz", "manifest.json",

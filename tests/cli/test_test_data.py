@@ -95,7 +95,7 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
 
 @pytest.mark.parametrize("damage", ["accuracy", "train_top5", "file"])
 def test_verify_finds_what_was_changed(onnx_gap, arguments, damage):
-    from sealed_audits import seal
+    from tools.forged_folders import seal
 
     onnx_gap(*arguments)
     folder = Path("audit")

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from sealed_audits import seal
+
+from tools.forged_folders import seal
 
 
 @pytest.fixture
