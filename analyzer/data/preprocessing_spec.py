@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import DataError
@@ -68,7 +69,8 @@ class Pad:
 class Resize:
     """How large an image becomes before it is cropped."""
 
-    how: str  # "shortest" edge to ``size``, "exact", "cover" or "inside" of ``size`` by one ratio
+    # The shortest edge to ``size``, exactly ``size``, or covering it or inside of it by one ratio.
+    how: Literal["shortest", "exact", "cover", "inside"]
     size: Size
 
     def apply(self, height: int, width: int) -> Size:
@@ -91,9 +93,9 @@ class Crop:
     """A part of an image, padded where the image is smaller."""
 
     size: Size
-    rounding: str = "half-even"  # of odd margins: "half-even" as torchvision, "down"
+    rounding: Literal["half-even", "down"] = "half-even"  # of odd margins; the first as torchvision
     fill: tuple[int, ...] = (0,)  # RGB of the padding, or one value for all channels
-    place: str = "middle"  # of the image, or "corner": its top left
+    place: Literal["middle", "corner"] = "middle"  # of the image; the corner is its top left
 
     def takes(self, height: int, width: int) -> bool:
         """Whether an image of this size gives one of ``size``: from a corner nothing is cut off."""

@@ -231,7 +231,10 @@ def test_what_a_record_tells_is_the_preprocessing_again(
         ({"mean": "x"}, "mean"),
         ({"crop": {"size": [0, 8], "rounding": "down", "fill": [0]}}, ""),
         ({"crop": {"size": [8, 8], "rounding": "down", "fill": [300]}}, "crop.fill"),
+        ({"crop": {"size": [8, 8], "rounding": "up"}}, "crop.rounding"),
+        ({"crop": {"size": [8, 8], "place": "left"}}, "crop.place"),
         ({"resize": {"how": "exact", "size": [1 << 40, 8]}}, ""),
+        ({"resize": {"how": "longest", "size": [8, 8]}}, "resize.how"),
     ],
 )
 def test_a_record_of_no_preprocessing_is_refused(changed, field, resolve, network_input):
