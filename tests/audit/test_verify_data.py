@@ -310,6 +310,21 @@ def test_every_measure_is_measured_again(everything, data, tmp_path):
     }
 
 
+def test_what_measures_say_of_how_they_measured_is_checked(everything, data, tmp_path):
+    folder = shutil.copytree(everything, tmp_path / "audit")
+    record = read_record(folder)
+    mixed = dataclasses.replace(record.sections["interpolation"], partners=10)
+    sections = {**record.sections, "interpolation": mixed}
+    rewrite_record(folder, dataclasses.replace(record, sections=sections))
+    assert "a sample has 8" in failed(folder, data)["interpolation measured again"]
+
+    near = record.sections["neighbors"]
+    twins = dataclasses.replace(near.twins, kept=not near.twins.kept)
+    sections = {**record.sections, "neighbors": dataclasses.replace(near, twins=twins)}
+    rewrite_record(folder, dataclasses.replace(record, sections=sections))
+    assert "settings.keep_twins" in failed(folder, data)["neighbors"]
+
+
 def test_another_picture_of_a_suspect_is_found(everything, data, tmp_path):
     from analyzer.files import read_arrays, write_arrays
 

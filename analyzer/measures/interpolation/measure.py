@@ -219,6 +219,10 @@ class Interpolation(Measure[InterpolationResult]):
             for name in ("measured", "same_asked", "other_asked")
             if not np.array_equal(getattr(one, name), getattr(other, name))
         ]
+        if said.partners != found.partners:
+            wrong.append(
+                f"'partners' is {said.partners} in audit.json, a sample has {found.partners}."
+            )
         if not wrong:
             named = ("same", "other", "third", "correct")
             differs = [getattr(one, name) != getattr(other, name) for name in named]

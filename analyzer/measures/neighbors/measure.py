@@ -290,6 +290,8 @@ class Neighbors(Measure[NeighborsResult]):
             if Interpolation.name in record.sections:
                 hold = read_answers(folder).hold
             wrong = _faults(said, votes, samples.label, hold)
+            if said.twins is not None and said.twins.kept is not record.settings.get("keep_twins"):
+                wrong.append("'twins.kept' and 'settings.keep_twins' of audit.json differ.")
             if not wrong:
                 wrong = conflict_faults(said.conflicts, votes, samples, record.class_names)
             right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
