@@ -9,7 +9,7 @@ from .api import (
     write_masked,
 )
 from .audit_options import AuditRequest
-from .audit_view import Audit, open_audit
+from .audit_result import Audit, open_audit
 from .data.preprocessing_options import PreprocessOptions
 from .errors import (
     AnalyzerError,

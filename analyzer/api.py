@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.audit_view import Audit
+from analyzer.audit_result import Audit
+from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
-from analyzer.records import Progress
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,
@@ -501,7 +501,7 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
 
 def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
     from analyzer.audit_options import AuditRequest
-    from analyzer.option_fields import coerced
+    from analyzer.option_declarations import coerced
 
     try:
         return coerced(AuditRequest, options)

@@ -3,7 +3,7 @@
 Fields keep the names of the file, so that one rule reads and writes all of them
 (:mod:`analyzer.audit.folder`). Fields may be added within a schema version; unknown ones are
 ignored on reading. What a measure besides the ablation has to say stands in a section that its own
-room defines.
+folder defines.
 """
 
 from collections.abc import Mapping

@@ -6,9 +6,9 @@ torch is imported only once a network is trained.
 
 from model_zoo.bundled import ZooEntry, entries, find
 from model_zoo.datasets import DATA_SETS, DataSet
+from model_zoo.population_training import train_population
 from model_zoo.populations import POPULATIONS
 from model_zoo.recipes import PopulationSpec, Recipe, recipes
-from model_zoo.training import train_population
 
 __all__ = [
     "DATA_SETS",

@@ -10,11 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from trained_digits import trained_digits
 
 from analyzer.audit import run_audit
-from analyzer.audit.label_doubt import DOUBT, doubt_terms
+from analyzer.audit.suspect_scores import DOUBT, doubt_terms
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
-from model_zoo.training import TRAIN_DATA
+from model_zoo.population_training import TRAIN_DATA
 from tools.evidence.tables import read_table
 from tools.suspects_study.fitting import Cell, calibrations, fit_line, samples_rows
 from tools.suspects_study.measuring import network_rows, networks_of, samples_table

@@ -37,8 +37,8 @@ from onnx import TensorProto, helper
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analyzer import runtime, surgery
+from analyzer.common_types import Cut
 from analyzer.measures import ablation
-from analyzer.records import Cut
 from tools.bench.vgg16 import Shape, images_of, write_vgg16
 from tools.bench.ways import Counts, by_reference, in_memory
 

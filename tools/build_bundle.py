@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from analyzer.errors import AnalyzerError
 from analyzer.files import aside, sha256, write_json
 from model_zoo.bundled import BUNDLED, INDEX
+from model_zoo.population_training import IMAGES, TRAIN_DATA, Result, find_population, read_result
 from model_zoo.recipes import Recipe, labels_key, level, recipes
-from model_zoo.training import IMAGES, TRAIN_DATA, Result, find_population, read_result
 from tools.evidence.commands import ending_in_a_sentence
 
 __all__ = ["build_bundle", "write_float16"]

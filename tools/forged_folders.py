@@ -10,6 +10,7 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record, write_recor
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit_record import AuditRecord
+from analyzer.common_types import ClassCurves, SampleCounts
 from analyzer.files import write_arrays, write_text
 from analyzer.measures.ablation.features import (
     class_quantities,
@@ -17,7 +18,6 @@ from analyzer.measures.ablation.features import (
     network_quantities,
 )
 from analyzer.measures.ablation.result_files import write_curves, write_samples
-from analyzer.records import ClassCurves, SampleCounts
 
 __all__ = ["rewrite_arrays", "rewrite_counts", "rewrite_record", "seal"]
 

@@ -24,8 +24,8 @@ from analyzer.estimation import (
 from analyzer.files import read_arrays
 from analyzer.measures.ablation import read_samples
 from analyzer.measures.neighbors import LAYERS
-from model_zoo.optimization import as_input
-from model_zoo.training import find_population, population_data
+from model_zoo.network_training import as_input
+from model_zoo.population_training import find_population, population_data
 
 _AT_ONCE = 500  # test images
 

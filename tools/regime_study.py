@@ -16,8 +16,8 @@ import numpy as np
 
 from analyzer.files import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
+from model_zoo.population_training import one_thread, population_data
 from model_zoo.recipes import PopulationSpec, Recipe, recipes
-from model_zoo.training import one_thread, population_data
 from tools.study_rows import append_row, read_rows
 
 __all__ = ["Cell", "cells", "of_classes", "study"]
@@ -153,7 +153,7 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     from analyzer.estimation import conditions_of
     from analyzer.measures import feature_values
     from analyzer.measures.margins import MARGIN_FEATURES, margin_column
-    from model_zoo import onnx_export, optimization
+    from model_zoo import network_training, onnx_export
 
     name = "-".join(str(value) for value in asdict(cell).values())
     population, recipe = _declared(cell)
@@ -161,11 +161,11 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     train = prepared.train(recipe)
     begun = time.process_time()
     with one_thread():
-        fit = optimization.train_network(population, recipe, train)
+        fit = network_training.train_network(population, recipe, train)
         seconds = time.process_time() - begun
-        test_accuracy = optimization.accuracy(fit.network, prepared.test)
+        test_accuracy = network_training.accuracy(fit.network, prepared.test)
         model, stored = folder / f"{name}.onnx", folder / f"{name}.npz"
-        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+        onnx_export.export(fit.network, network_training.as_input(train.images[:64]), model)
     write_arrays(stored, {"images": train.images, "labels": train.labels.astype(np.uint8)})
     request = AuditRequest(
         anyway=True,

@@ -24,15 +24,15 @@ import numpy as np
 from PIL import Image
 
 import analyzer
-from analyzer.audit_view import Audit
+from analyzer.audit_result import Audit
 from analyzer.estimation import GapModel, read_gap_model
 from analyzer.files import read_json, write_json, write_text
 from analyzer.measures.neighbors import read_votes
 from model_zoo.bundled import find
 from model_zoo.datasets import Split
+from model_zoo.population_training import one_thread, population_data
 from model_zoo.populations import POPULATIONS
 from model_zoo.recipes import PopulationSpec, Recipe, recipes
-from model_zoo.training import one_thread, population_data
 from tools.study_rows import append_row, read_rows
 
 FEATURES = (
@@ -184,12 +184,12 @@ def _trained(
     population: PopulationSpec, recipe: Recipe, train: Split, test: Split, model: Path
 ) -> dict[str, float]:
     """Accuracies and gap of the network that is left in ``model``."""
-    from model_zoo import onnx_export, optimization
+    from model_zoo import network_training, onnx_export
 
     with one_thread():
-        fit = optimization.train_network(population, recipe, train)
-        test_accuracy = optimization.accuracy(fit.network, test)
-        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), model)
+        fit = network_training.train_network(population, recipe, train)
+        test_accuracy = network_training.accuracy(fit.network, test)
+        onnx_export.export(fit.network, network_training.as_input(train.images[:64]), model)
     return {
         "train_accuracy": round(fit.train_accuracy, 4),
         "test_accuracy": round(test_accuracy, 4),

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analyzer import estimation
+from analyzer.audit.class_estimates import keep_class_gaps, with_class_gaps
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.record_class_gaps import keep_class_gaps, with_class_gaps
 from analyzer.audit.suspects import how_many
 from analyzer.audit.verdict import at_chance, classes_at_chance, is_at_chance, judge
 from analyzer.audit_options import AuditRequest

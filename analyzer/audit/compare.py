@@ -8,9 +8,9 @@ from typing import Any
 from analyzer.audit.folder import finished_audit
 from analyzer.audit.sampling_noise import ClassNoise, SamplingNoise, measure_sampling_noise
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
+from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.measures.ablation.result_files import read_samples
-from analyzer.records import Progress
 
 __all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
 

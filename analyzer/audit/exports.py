@@ -15,10 +15,10 @@ from analyzer.audit.report import Ending, ending_of
 from analyzer.audit.result_manifest import MANIFEST
 from analyzer.audit.verdict import FAIL, PASS
 from analyzer.audit_record import AuditRecord, LimitRecord
+from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
 from analyzer.files import make_parents, write_text
 from analyzer.measures.registry import feature_values
-from analyzer.printable import printable
 
 __all__ = ["junit_of", "log_to_mlflow", "write_junit"]
 

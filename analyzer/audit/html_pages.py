@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.printable import printable
+from analyzer.control_characters import printable
 
 __all__ = ["DARK", "LIGHT", "fixed", "moment", "render_page", "signed"]
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import AUDIT, key_of
+from analyzer.audit.folder import AUDIT
 from analyzer.audit.provenance import installed_versions
+from analyzer.audit.resume import key_of
 from analyzer.audit.verdict import (
     FAIL,
     NOT_JUDGEABLE,
@@ -28,13 +29,13 @@ from analyzer.audit.verdict import (
 )
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
+from analyzer.common_types import ExtraInput, Progress, Site
 from analyzer.errors import AnalyzerError, AuditStopped, DataError, SiteError, parameter
 from analyzer.measures.ablation import chance_fraction
 from analyzer.measures.measure import Subject
-from analyzer.measures.predict import predict_whole
-from analyzer.measures.sample_images import SampleImages
-from analyzer.option_fields import identity_of, options_of, parse_part
-from analyzer.records import ExtraInput, Progress, Site
+from analyzer.measures.training_images import SampleImages
+from analyzer.measures.unmasked_predictions import predict_whole
+from analyzer.option_declarations import identity_of, options_of, parse_part
 
 __all__ = [
     "AuditInputs",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer import data, estimation
-from analyzer.audit.folder import key_of, locked
+from analyzer.audit.folder import locked
 from analyzer.audit.inputs import open_network
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (
@@ -33,14 +33,15 @@ from analyzer.audit.population_result import (
     table_of,
     write_failures,
 )
+from analyzer.audit.resume import key_of
 from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.budgets import DEFAULT_BUDGETS
+from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.files import read_text
-from analyzer.measures.predict import predict_test_data
 from analyzer.measures.registry import feature_values
-from analyzer.records import Progress
+from analyzer.measures.unmasked_predictions import predict_test_data
 
 __all__ = ["Member", "audit_population", "read_manifest"]
 

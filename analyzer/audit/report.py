@@ -5,7 +5,7 @@ then rendered: :func:`page_of` turns an audit folder into what the templates sho
 own section, and the templates escape every string.
 
 An :class:`Ending` is what others are told (:mod:`analyzer.audit.exports`,
-:mod:`analyzer.audit.markdown_results`), so that an audit that stops early leaves the same pages as
+:mod:`analyzer.audit.markdown`), so that an audit that stops early leaves the same pages as
 one that goes on.
 """
 
@@ -22,13 +22,13 @@ from analyzer.audit.folder import (
     CLASSES,
     REPORT,
     RESULT_FILES,
-    UnfinishedAudit,
     finished_audit,
     locked,
     read_record,
 )
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
+from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.suspects import (
     Suspect,
     listed_conflicts,
@@ -164,8 +164,8 @@ def page_of(folder: str | Path) -> Page:
 
 def html_of(page: Page) -> str:
     """``page`` as one HTML document."""
-    rooms = dict.fromkeys(section.template.parent for section in page.sections)
-    return render_page("report.html.jinja", folders=rooms, page=page, record=page.record)
+    folders = dict.fromkeys(section.template.parent for section in page.sections)
+    return render_page("report.html.jinja", folders=folders, page=page, record=page.record)
 
 
 def _suspect_cards(

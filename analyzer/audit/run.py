@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import make_record
+from analyzer.audit.class_estimates import has_class_gaps, with_sureness
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
     REPORT,
     RESULT_FILES,
-    UnfinishedAudit,
     locked,
     read_record,
     write_record,
 )
 from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.record_class_gaps import has_class_gaps, with_sureness
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
+from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.stopped_audit import keep_stopped
 from analyzer.audit.suspects import (
     SUSPECTS,
@@ -35,6 +35,7 @@ from analyzer.audit.suspects import (
 )
 from analyzer.audit_options import AuditRequest, LimitOptions
 from analyzer.audit_record import AuditRecord
+from analyzer.common_types import Progress
 from analyzer.data import combine_digests
 from analyzer.errors import (
     AuditFolderError,
@@ -47,9 +48,8 @@ from analyzer.errors import (
 from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.option_fields import identity_of, options_of
-from analyzer.records import Progress
-from analyzer.runtime.batching import OutOfMemory
+from analyzer.option_declarations import identity_of, options_of
+from analyzer.runtime.batch_memory import OutOfMemory
 
 __all__ = ["run_audit"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, quantity
+from analyzer.common_types import Progress, SampleCounts
 from analyzer.errors import DataError, parameter
-from analyzer.records import Progress, SampleCounts
 
 __all__ = [
     "CONFIDENCE",

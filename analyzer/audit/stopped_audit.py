@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit.assemble_record import model_record
-from analyzer.audit.folder import AUDIT, REPORT, STOPPED, UnfinishedAudit, read_record
+from analyzer.audit.folder import AUDIT, REPORT, STOPPED, read_record
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.inputs import AuditInputs, FirstLook
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
+from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (

@@ -1,7 +1,7 @@
 """``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
-How suspicious a sample is, :mod:`analyzer.audit.label_doubt` says. Pictures of the first suspects,
-of some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``,
+How suspicious a sample is, :mod:`analyzer.audit.suspect_scores` says. Pictures of the first
+suspects, of some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``,
 so that the report can be rendered again without the data.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import numpy as np
 
-from analyzer.audit.label_doubt import (
+from analyzer.audit.suspect_scores import (
     DEPTHS,
     LabelDoubt,
     ablation_suspicion,
@@ -25,6 +25,7 @@ from analyzer.audit.label_doubt import (
     most_suspicious,
 )
 from analyzer.audit_record import AuditRecord
+from analyzer.common_types import SampleCounts
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import RUN_AGAIN, read_arrays, read_whole, write_arrays, write_text
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
@@ -37,7 +38,6 @@ from analyzer.measures.neighbors import (
     find_conflicts,
     read_votes,
 )
-from analyzer.records import SampleCounts
 
 if TYPE_CHECKING:
     from analyzer.data import Source

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
+from analyzer.audit.class_estimates import class_gap_faults, sureness_check
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
-from analyzer.audit.record_class_gaps import class_gap_faults, sureness_check
-from analyzer.audit.remeasuring import Drawn, Remeasured, Remeasuring
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
 from analyzer.audit.stopped_audit import is_stopped, stopped_checks
@@ -25,8 +24,10 @@ from analyzer.audit.suspects import (
     suspect_checks,
 )
 from analyzer.audit.verdict import judge
+from analyzer.audit.verify_against_data import Drawn, Remeasured, Remeasuring
 from analyzer.audit_record import AuditRecord
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.common_types import Progress, Site
 from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
@@ -34,7 +35,6 @@ from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.registry import MEASURES, feature_values
-from analyzer.records import Progress, Site
 from analyzer.runtime.providers import lacks_tf32
 
 __all__ = ["Check", "Verification", "verify_audit"]

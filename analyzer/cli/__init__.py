@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 import click
 
 from analyzer.cli.terminal import complain
+from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError
-from analyzer.printable import printable
 
 __all__ = ["main"]
 
@@ -112,7 +112,7 @@ def _flags() -> dict[str, str]:
     """The flags of parameters that are not called like their flag."""
     from analyzer.audit_options import AuditRequest
     from analyzer.data import PreprocessOptions
-    from analyzer.option_fields import options_of
+    from analyzer.option_declarations import options_of
 
     declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
     return {name: one.flag for name, one in declared.items() if one.flag}

@@ -13,7 +13,7 @@ from analyzer.cli.terminal import print_facts, print_json, print_table, show, wa
 from analyzer.zoo_names import network_path
 
 if TYPE_CHECKING:
-    from analyzer.records import Site
+    from analyzer.common_types import Site
     from analyzer.surgery import Outline
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from analyzer.cli.terminal import PROGRESS
-from analyzer.option_fields import Option, options_of
+from analyzer.option_declarations import Option, options_of
 
 __all__ = [
     "PATH",

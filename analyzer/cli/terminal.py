@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from analyzer.printable import json_printable, printable
+from analyzer.control_characters import json_printable, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analyzer.records import Progress
+    from analyzer.common_types import Progress
 
 __all__ = [
     "LINE_SECONDS",

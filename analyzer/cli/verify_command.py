@@ -14,7 +14,7 @@ from analyzer.cli.options import (
     remeasuring_options,
 )
 from analyzer.cli.terminal import print_json, show, show_progress
-from analyzer.option_fields import parse_part
+from analyzer.option_declarations import parse_part
 
 
 @click.command("verify", short_help="Check that an audit folder is whole and true.")

@@ -1,4 +1,4 @@
-from .batch import Batch, FirstReading, Skipped, batches
+from .batches import Batch, FirstReading, Skipped, batches
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
 from .groups import read_groups

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.common_types import TensorInfo
 from analyzer.data.preprocessing import Preprocessing, numpy_dtype
 from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
 from analyzer.data.preprocessing_spec import (
@@ -23,7 +24,6 @@ from analyzer.data.preprocessing_spec import (
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode
-from analyzer.records import TensorInfo
 
 __all__ = ["recorded_preprocessing", "resolve_preprocessing"]
 

@@ -20,6 +20,14 @@ from analyzer.estimation.cross_validation import (
     score_features,
 )
 from analyzer.estimation.feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
+from analyzer.estimation.fit_class_gaps import (
+    ClassesOfNetwork,
+    LeftOutClasses,
+    estimate_left_out_classes,
+    fit_class_line,
+    read_population_classes,
+    write_population_classes,
+)
 from analyzer.estimation.fitting import (
     LeftOutEstimates,
     estimate_left_out_populations,
@@ -36,14 +44,6 @@ from analyzer.estimation.linear_fits import (
     measure_coverage,
     ridge,
     weighted_plane,
-)
-from analyzer.estimation.population_classes import (
-    ClassesOfNetwork,
-    LeftOutClasses,
-    estimate_left_out_classes,
-    fit_class_line,
-    read_population_classes,
-    write_population_classes,
 )
 from analyzer.estimation.population_table import (
     RANK,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.common_types import Progress
 from analyzer.estimation.feature_sets import (
     FEATURE_SETS,
     SCORED_SETS,
@@ -26,7 +27,6 @@ from analyzer.estimation.feature_sets import (
 from analyzer.estimation.fitting import correlation
 from analyzer.estimation.linear_fits import Fit, least_squares
 from analyzer.json_codec import encode
-from analyzer.records import Progress
 
 __all__ = [
     "FeatureScores",

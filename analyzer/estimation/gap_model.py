@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.common_types import GapEstimate
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.class_gaps import ClassLine
@@ -33,7 +34,6 @@ from analyzer.json_codec import JSON_NAME, JsonSource, decode, encode
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.margins.distances import MARGIN_PREFIX
 from analyzer.measures.registry import FEATURES, SYMBOLS
-from analyzer.records import GapEstimate
 
 __all__ = [
     "FittedOn",

@@ -1,4 +1,4 @@
-"""Ways of looking at a network, one room each.
+"""Ways of looking at a network, one folder each.
 
 Names are imported when they are first asked for: reading an audit needs no onnxruntime.
 """

@@ -1,6 +1,6 @@
 """What a measure is: one way of looking at a network, with all that is particular to it.
 
-A measure lives in a room of its own under :mod:`analyzer.measures` and owns what it needs, what it
+A measure lives in a folder of its own under :mod:`analyzer.measures` and owns what it needs, what it
 computes per sample and per network, the features it gives a gap model, the state from which it
 resumes, its file in the audit folder, its checks in ``verify`` and its section of the report. The
 audit goes through the list :data:`analyzer.measures.MEASURES` and knows nothing of their insides.
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
+from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError
-from analyzer.records import ExtraInput, Site
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
     from analyzer.data import FirstReading, Preprocessing, Source
-    from analyzer.measures.sample_images import SampleImages
+    from analyzer.measures.training_images import SampleImages
     from analyzer.runtime import Samples
     from analyzer.surgery import Network
 
@@ -142,7 +142,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A measure's part of the report: a template of its room, and what it shows."""
+    """A measure's part of the report: a template of its folder, and what it shows."""
 
     links: tuple[tuple[str, str], ...]  # (anchor, word) for the head of the page
     template: Path  # shows ``values`` and ``record``

@@ -1,4 +1,4 @@
-from .batching import Load, OutOfMemory, Samples, images_at_once
+from .batch_memory import Load, OutOfMemory, Samples, images_at_once
 from .installed_onnxruntime import installation_warning, running_onnxruntime
 from .precision import PRECISIONS, in_float16
 from .predictions import Predictions, WholeNetwork, name_classes, predict

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.errors import DataError
-from analyzer.records import Answer, ExtraInput, Progress, TensorInfo
-from analyzer.runtime.batching import Samples, images_at_once, in_pieces, padded
+from analyzer.runtime.batch_memory import Samples, images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import Session, open_session
 
 __all__ = ["Predictions", "WholeNetwork", "classes_of", "name_classes", "predict", "scores_of"]
@@ -162,7 +162,7 @@ def scores_of(answers: np.ndarray, kind: str) -> np.ndarray:
 
     Args:
         answers: an output of the network, its first axis the samples.
-        kind: how it tells the class, see :class:`analyzer.records.Answer`.
+        kind: how it tells the class, see :class:`analyzer.common_types.Answer`.
     """
     columns = answers.reshape(len(answers), -1)
     if kind not in _THRESHOLDS:

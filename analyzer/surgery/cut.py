@@ -18,8 +18,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import Answer, Cut, LinearHead, Site
 from analyzer.errors import ModelError
-from analyzer.records import Answer, Cut, LinearHead, Site
 from analyzer.surgery.cut_plan import Plan, plan_cut
 from analyzer.surgery.graph import (
     GraphBuilder,
@@ -59,7 +59,7 @@ def cut_network(
     """Write ``prefix.onnx`` and ``suffix.onnx`` to ``folder``.
 
     Suffix after prefix, with a mask, gives the same scores to the bit as the whole network
-    with that mask at the site; see :class:`analyzer.records.Cut` for what goes where.
+    with that mask at the site; see :class:`analyzer.common_types.Cut` for what goes where.
 
     Args:
         network: The network to cut.

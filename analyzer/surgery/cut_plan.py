@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import NetworkInfo, Site
 from analyzer.errors import ModelError, SiteError, parameter
-from analyzer.records import NetworkInfo, Site
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import (
     CONVOLUTIONS,

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import Answer, ExtraInput, TensorInfo
 from analyzer.errors import ModelError, parameter
-from analyzer.records import Answer, ExtraInput, TensorInfo
 from analyzer.surgery.graph import (
     Dimensions,
     GraphBuilder,
@@ -105,7 +105,7 @@ def make_logits(graph: ir.Graph, kind: str) -> int | None:
 
     Args:
         graph: every shape known but for the batch.
-        kind: how its output tells the class, see :class:`analyzer.records.Answer`.
+        kind: how its output tells the class, see :class:`analyzer.common_types.Answer`.
 
     Returns:
         K, the number of classes; None where the shapes do not tell it.
@@ -222,7 +222,7 @@ def _set_output(graph: ir.Graph, value: ir.Value) -> None:
 
 
 def _kind(value: ir.Value) -> str | None:
-    """How a tensor tells the class, see :class:`analyzer.records.Answer`; None if it cannot."""
+    """How a tensor tells the class (:class:`analyzer.common_types.Answer`); None if it cannot."""
     shape = dimensions(value)
     if value.dtype is None:
         return None

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from analyzer.records import ActivationGraph, ActivationLayer
+from analyzer.common_types import ActivationGraph, ActivationLayer
 from analyzer.surgery.graph import (
     GraphBuilder,
     constant,

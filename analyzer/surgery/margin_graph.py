@@ -27,8 +27,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import MarginGraph, MarginLayer
 from analyzer.errors import ModelError, parameter
-from analyzer.records import MarginGraph, MarginLayer
 from analyzer.surgery.graph import (
     GraphBuilder,
     UniqueNames,

@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import Site
 from analyzer.errors import ModelError, SiteError, parameter
-from analyzer.records import Site
 from analyzer.surgery.activations import Activation, single_activation
 from analyzer.surgery.graph import (
     GraphBuilder,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from analyzer.common_types import Site
 from analyzer.errors import SiteError, parameter
-from analyzer.records import Site
 from analyzer.surgery.activations import Activation, find_activations, is_gate
 from analyzer.surgery.graph import (
     CONVOLUTIONS,

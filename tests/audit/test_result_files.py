@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays, write_arrays
 from analyzer.measures.ablation.result_files import (
@@ -13,7 +14,6 @@ from analyzer.measures.ablation.result_files import (
     write_curves,
     write_samples,
 )
-from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])

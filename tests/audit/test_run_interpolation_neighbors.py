@@ -13,7 +13,7 @@ import pytest
 
 from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
-from analyzer.audit.folder import UnfinishedAudit
+from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
@@ -235,7 +235,7 @@ def test_neighbors_without_interpolation_have_no_trusted_error(asked):
 @pytest.fixture
 def small_steps(monkeypatch):
     """Many checkpoints, each kept."""
-    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 32)
+    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 32)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 16)
     for name in BOTH:
         monkeypatch.setattr(f"analyzer.measures.{name}.measure._CHECKPOINT_SECONDS", -1)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
-from analyzer.audit.remeasuring import Drawn
+from analyzer.audit.verify_against_data import Drawn
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.measures.ablation.result_files import (
     read_curves,

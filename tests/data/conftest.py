@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analyzer.records import TensorInfo
+from analyzer.common_types import TensorInfo
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from analyzer.data import INTERPOLATIONS, PRESETS, PreprocessOptions, preprocess_options
 from analyzer.data.preprocessing_options import make_spec
 from analyzer.errors import DataError
-from analyzer.option_fields import options_of
+from analyzer.option_declarations import options_of
 
 
 def test_nothing_declared():

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analyzer.common_types import TensorInfo
 from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
 from analyzer.data.preprocessing_spec import Crop, Resize, from_hugging_face, from_timm
 from analyzer.errors import DataError
-from analyzer.records import TensorInfo
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "data" / "preprocessing.npz"
 VIT = {"do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2, "do_rescale": True}

@@ -45,11 +45,11 @@ def population():
 
 
 def test_checkpoints_are_copies_evenly_spaced_from_an_accuracy_on(torch, monkeypatch):
-    from model_zoo import optimization
+    from model_zoo import network_training
 
     network = torch.nn.Linear(1, 1)
     accuracies = iter([0.1, 0.2, 0.25, *30 * [0.9]])
-    monkeypatch.setattr(optimization, "accuracy", lambda network, split: next(accuracies))
+    monkeypatch.setattr(network_training, "accuracy", lambda network, split: next(accuracies))
     kept = Kept(train=None, start=0.3, most=5)
     for epoch in range(1, 31):
         with torch.no_grad():

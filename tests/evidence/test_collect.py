@@ -17,7 +17,7 @@ from analyzer.files import sha256, write_arrays
 from analyzer.measures.ablation import CURVE_FEATURES
 from model_zoo import POPULATIONS, recipes
 from model_zoo.datasets import DataSet, Split
-from model_zoo.training import Result, write_manifest, write_result
+from model_zoo.population_training import Result, write_manifest, write_result
 from tools.evidence import collect as collecting
 from tools.evidence.tables import read_table
 

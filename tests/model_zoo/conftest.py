@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model_zoo import populations, train_population, training
+from model_zoo import population_training, populations, train_population
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def tiny():
     )
     with pytest.MonkeyPatch.context() as patch:
         declared = {"tiny": population, "tiny-clean": _tiny_clean(population)}
-        patch.setattr(training, "POPULATIONS", populations.POPULATIONS | declared)
+        patch.setattr(population_training, "POPULATIONS", populations.POPULATIONS | declared)
         yield population
 
 

@@ -92,9 +92,9 @@ def test_study_resumes(torch, monkeypatch, data):
 
 
 def test_a_network_with_a_dead_layer_is_kept_without_margins(torch, monkeypatch, data):
-    from model_zoo import optimization
+    from model_zoo import network_training
 
-    trained = optimization.train_network
+    trained = network_training.train_network
 
     def then_dies(*given, **named):
         fit = trained(*given, **named)
@@ -103,7 +103,7 @@ def test_a_network_with_a_dead_layer_is_kept_without_margins(torch, monkeypatch,
                 weights.zero_()
         return fit
 
-    monkeypatch.setattr(optimization, "train_network", then_dies)
+    monkeypatch.setattr(network_training, "train_network", then_dies)
     few = [
         regime_study.Cell(0.0, images_per_class=2, architecture="narrow6-small", most=1, seed=seed)
         for seed in (1, 2)
@@ -111,7 +111,7 @@ def test_a_network_with_a_dead_layer_is_kept_without_margins(torch, monkeypatch,
     monkeypatch.setattr(regime_study, "cells", lambda: iter(few[:1]))
     table = data / "table.csv"
     regime_study.study(data, table, data / "networks")
-    monkeypatch.setattr(optimization, "train_network", trained)
+    monkeypatch.setattr(network_training, "train_network", trained)
     monkeypatch.setattr(regime_study, "cells", lambda: iter(few))
     regime_study.study(data, table, data / "networks")
     dead, alive = rows(table)

@@ -43,8 +43,7 @@ from analyzer.estimation.feature_sets import checked_features
 from analyzer.estimation.linear_fits import lines_without_each
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
-from model_zoo.recipes import PopulationSpec, Recipe, recipes
-from model_zoo.training import (
+from model_zoo.population_training import (
     MANIFEST,
     TRAIN_DATA,
     PopulationData,
@@ -52,6 +51,7 @@ from model_zoo.training import (
     one_thread,
     population_data,
 )
+from model_zoo.recipes import PopulationSpec, Recipe, recipes
 from tools.evidence.analysis import Agreement, Transfer, agreement, transfer
 from tools.evidence.collect import kept_cells
 from tools.evidence.commands import ending_in_a_sentence
@@ -99,14 +99,14 @@ class Kept:
 
     def __call__(self, network: "nn.Module") -> None:
         """Told of the network after every epoch."""
-        from model_zoo import optimization
+        from model_zoo import network_training
 
         self._epoch += 1
-        if not self._first and optimization.accuracy(network, self._train) >= self._start:
+        if not self._first and network_training.accuracy(network, self._train) >= self._start:
             self._first = self._epoch
         if not self._first or not self._due(self._epoch):
             return
-        self.networks[self._epoch] = optimization.settled(copy.deepcopy(network))
+        self.networks[self._epoch] = network_training.settled(copy.deepcopy(network))
         if len(self.networks) > self._most:
             self._every *= 2
             self.networks = {epoch: n for epoch, n in self.networks.items() if self._due(epoch)}
@@ -170,16 +170,16 @@ def _trained(
     population: PopulationSpec, recipe: Recipe, prepared: PopulationData, run: Path
 ) -> Iterator[dict[str, object]]:
     """Train one run and export its checkpoints; a row of the manifest each."""
-    from model_zoo import onnx_export, optimization  # torch
+    from model_zoo import network_training, onnx_export  # torch
 
     train = prepared.train(recipe)
     write_arrays(
         run / TRAIN_DATA, {"images": train.images, "labels": train.labels.astype(np.uint8)}
     )
-    kept, checked = Kept(train), optimization.as_input(train.images[:_CHECKED_IMAGES])
+    kept, checked = Kept(train), network_training.as_input(train.images[:_CHECKED_IMAGES])
     with one_thread():
         memorising = replace(recipe, enough=ENOUGH)
-        fit = optimization.train_network(population, memorising, train, watch=kept)
+        fit = network_training.train_network(population, memorising, train, watch=kept)
         for epoch, network in (kept.networks | {fit.epochs: fit.network}).items():
             model = run / f"{recipe.name}-e{epoch:03d}.onnx"
             onnx_export.export(network, checked, model)
@@ -191,8 +191,8 @@ def _trained(
                 "train_data": TRAIN_DATA,
                 "run": recipe.name,
                 "epoch": epoch,
-                "train_accuracy": round(optimization.accuracy(network, train), 6),
-                "test_accuracy": round(optimization.accuracy(network, prepared.test), 6),
+                "train_accuracy": round(network_training.accuracy(network, train), 6),
+                "test_accuracy": round(network_training.accuracy(network, prepared.test), 6),
             }
 
 

@@ -22,8 +22,13 @@ from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
+from model_zoo.population_training import (
+    PopulationData,
+    find_population,
+    one_thread,
+    population_data,
+)
 from model_zoo.recipes import PopulationSpec, Recipe, recipes
-from model_zoo.training import PopulationData, find_population, one_thread, population_data
 from tools.evidence.collect import right_by_class
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, table_path, write_table
@@ -107,11 +112,11 @@ def _network(
 
 
 def _train(population: PopulationSpec, recipe: Recipe, train: Split, path: Path) -> None:
-    from model_zoo import onnx_export, optimization  # torch
+    from model_zoo import network_training, onnx_export  # torch
 
     with one_thread():
-        fit = optimization.train_network(population, recipe, train)
-        onnx_export.export(fit.network, optimization.as_input(train.images[:64]), path)
+        fit = network_training.train_network(population, recipe, train)
+        onnx_export.export(fit.network, network_training.as_input(train.images[:64]), path)
 
 
 @dataclass(frozen=True, slots=True)

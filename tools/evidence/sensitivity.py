@@ -39,12 +39,12 @@ from analyzer.audit import Member, read_manifest, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.cli.terminal import print_table, show_progress
+from analyzer.common_types import Progress
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation import draw_splits, score_features
 from analyzer.measures import feature_values
 from analyzer.measures.ablation import AREA
-from analyzer.records import Progress
 from tools.evidence.analysis import FEWEST, agreement, agreement_within_levels
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table

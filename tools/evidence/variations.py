@@ -14,9 +14,9 @@ import numpy as np
 
 from analyzer.audit import plots
 from analyzer.audit.html_pages import LIGHT
+from analyzer.common_types import GapEstimate
 from analyzer.estimation import AuditConditions, GapModel
 from analyzer.measures.ablation import CURVE_FEATURES
-from analyzer.records import GapEstimate
 from model_zoo import POPULATIONS
 from tools.evidence.analysis import Agreement, agreement
 from tools.evidence.notation import LEVELS, MARKERS, level_name

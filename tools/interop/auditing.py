@@ -14,9 +14,9 @@ from analyzer import surgery
 from analyzer.audit import read_record, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import SiteRecord
+from analyzer.common_types import Site
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import read_curves
-from analyzer.records import Site
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session

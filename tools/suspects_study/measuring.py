@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.audit import read_record
-from analyzer.audit.label_doubt import (
+from analyzer.audit.suspect_scores import (
     DEPTHS,
     DoubtLine,
     LabelDoubt,
@@ -22,13 +22,13 @@ from analyzer.audit.label_doubt import (
     likely_labels,
     most_suspicious,
 )
+from analyzer.common_types import SampleCounts
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, sha256
 from analyzer.measures.ablation import read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.neighbors import NEIGHBORS_FILE
-from analyzer.records import SampleCounts
-from model_zoo.training import TRAIN_DATA, Result, read_result
+from model_zoo.population_training import TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.single_samples import has_cleanlab, measured, suspicions
 from tools.suspects_study.fitting import (
@@ -92,7 +92,7 @@ class AuditedNetwork:
 
     @property
     def terms(self) -> np.ndarray:
-        """float64 (S, 3), see :func:`analyzer.audit.label_doubt.doubt_terms`."""
+        """float64 (S, 3), see :func:`analyzer.audit.suspect_scores.doubt_terms`."""
         return doubt_terms(self.samples.label, self.hold, self.agreement, self.majority)
 
     def doubt(self, line: DoubtLine) -> LabelDoubt:

@@ -16,13 +16,13 @@ import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.audit_options import AuditRequest
+from analyzer.common_types import Cut, Site
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
 from analyzer.measures.measure import Job, Subject
-from analyzer.measures.predict import in_precision
-from analyzer.records import Cut, Site
-from analyzer.runtime.batching import in_pieces, padded
+from analyzer.measures.unmasked_predictions import in_precision
+from analyzer.runtime.batch_memory import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix

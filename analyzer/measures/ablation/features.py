@@ -13,8 +13,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from analyzer.common_types import ClassCurves, ClassQuantities, SampleCounts
 from analyzer.errors import DataError
-from analyzer.records import ClassCurves, ClassQuantities, SampleCounts
 
 __all__ = [
     "AREA",

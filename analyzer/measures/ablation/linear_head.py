@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.common_types import Cut, LinearHead
 from analyzer.measures.ablation.evaluations import Evaluations
-from analyzer.records import Cut, LinearHead
 from analyzer.runtime.providers import provider_of
 from analyzer.runtime.sessions import Session, open_session
 

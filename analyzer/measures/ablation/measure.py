@@ -15,6 +15,7 @@ from analyzer.audit_record import (
     SiteRecord,
     ToleranceRecord,
 )
+from analyzer.common_types import ClassCurves, SampleCounts
 from analyzer.measures.ablation.features import (
     CURVE_FEATURES,
     chance_fraction,
@@ -32,7 +33,6 @@ from analyzer.measures.ablation.result_files import (
     write_samples,
 )
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
-from analyzer.records import ClassCurves, SampleCounts
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
@@ -266,7 +266,7 @@ def _nothing_removed(job: Job) -> AblationResult:
     """What the network names the samples, one run of each: all there is without a site."""
     from analyzer import data, surgery
     from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
-    from analyzer.measures.predict import predict_whole
+    from analyzer.measures.unmasked_predictions import predict_whole
 
     request, subject = job.request, job.subject
     seen: list[np.ndarray] = []

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
+from analyzer.common_types import ClassCurves
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.result_files import CURVES, read_curves
 from analyzer.measures.measure import ReportSection
 from analyzer.measures.svg import Frame, path_through
-from analyzer.records import ClassCurves
 
 __all__ = [
     "CurveFigure",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, ClassRecord
+from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
 from analyzer.measures.ablation.features import (
@@ -16,7 +17,6 @@ from analyzer.measures.ablation.features import (
     network_quantities,
 )
 from analyzer.measures.measure import Check, check, same
-from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 __all__ = [
     "CURVES",

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.tolerance import Estimate
-from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 __all__ = [
     "BaselineScores",
@@ -70,7 +70,7 @@ def sample_scores(kept: BaselineScores, labels: np.ndarray, kind: str) -> Sample
     Args:
         kept: of all S samples.
         labels: int64 (S,).
-        kind: how the network tells the class, see :class:`analyzer.records.Answer`.
+        kind: how the network tells the class, see :class:`analyzer.common_types.Answer`.
     """
     log_probability = kept.log_softmax
     if kind == "probability":  # of class 1, held against ½
@@ -293,7 +293,7 @@ class SweepState:
             indices: int64 (S,), of the samples in the data, ascending.
             labels: int64 (S,), theirs.
             place: int64 (S,), each sample's place in the sequence that was processed.
-            kind: how the network tells the class, see :class:`analyzer.records.Answer`.
+            kind: how the network tells the class, see :class:`analyzer.common_types.Answer`.
         """
         read = self.read[place]
         place, labels = place[read], labels[read]

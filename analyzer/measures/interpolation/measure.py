@@ -28,8 +28,8 @@ from analyzer.measures.interpolation.mixing import (
     response_curves,
 )
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
-from analyzer.measures.sample_images import class_weights
 from analyzer.measures.svg import Frame, path_through
+from analyzer.measures.training_images import class_weights
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest

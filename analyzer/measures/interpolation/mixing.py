@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError
-from analyzer.measures.sample_images import (
+from analyzer.measures.training_images import (
     PartSize,
     SampleImages,
     balanced_part,
@@ -32,7 +33,6 @@ from analyzer.measures.sample_images import (
     content_ranks,
     seeded_keys,
 )
-from analyzer.records import Progress
 
 __all__ = [
     "INTERPOLATION_FEATURES",

@@ -20,9 +20,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from analyzer import runtime
+from analyzer.common_types import MarginGraph, Progress
 from analyzer.errors import ModelError, parameter
-from analyzer.records import MarginGraph, Progress
-from analyzer.runtime.batching import Samples, padded
+from analyzer.runtime.batch_memory import Samples, padded
 
 __all__ = [
     "LAYERS",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
+from analyzer.common_types import MarginGraph
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.margins.distances import (
@@ -18,7 +19,6 @@ from analyzer.measures.margins.distances import (
     normalized_margins,
 )
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
-from analyzer.records import MarginGraph
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest

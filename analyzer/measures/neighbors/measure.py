@@ -32,7 +32,7 @@ from analyzer.measures.neighbors.votes import (
     neighbors_features,
     read_neighbors,
 )
-from analyzer.measures.sample_images import SampleImages, class_weights
+from analyzer.measures.training_images import SampleImages, class_weights
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.common_types import SampleCounts
 from analyzer.measures.measure import same
-from analyzer.records import SampleCounts
 
 if TYPE_CHECKING:
     from analyzer.measures.neighbors.votes import NeighborVotes

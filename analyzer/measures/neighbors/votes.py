@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer import runtime
+from analyzer.common_types import ActivationGraph, Progress
 from analyzer.errors import AuditFolderError
 from analyzer.measures.neighbors.twins import (
     PICTURE,
@@ -28,7 +29,7 @@ from analyzer.measures.neighbors.twins import (
     gray_pictures,
 )
 from analyzer.measures.neighbors.vector_search import SKETCH, nearest_neighbors, unit_vectors
-from analyzer.measures.sample_images import (
+from analyzer.measures.training_images import (
     PartSize,
     SampleImages,
     balanced_part,
@@ -38,8 +39,7 @@ from analyzer.measures.sample_images import (
     joined_numbers,
     pairs_of,
 )
-from analyzer.records import ActivationGraph, Progress
-from analyzer.runtime.batching import images_at_once, in_pieces, padded
+from analyzer.runtime.batch_memory import images_at_once, in_pieces, padded
 
 __all__ = [
     "LAYERS",

@@ -122,7 +122,7 @@ class TestData(Measure[TestResult]):
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once."""
         from analyzer import data
-        from analyzer.measures.predict import predict_test_data
+        from analyzer.measures.unmasked_predictions import predict_test_data
 
         request, subject = job.request, job.subject
         source = _open(request)
@@ -150,7 +150,7 @@ class TestData(Measure[TestResult]):
     @staticmethod
     def _train_ranks(job: Job, index: np.ndarray) -> np.ndarray:
         """int32 (S,): classes with a better score than the label's, of the samples ``index``."""
-        from analyzer.measures.predict import predict_whole
+        from analyzer.measures.unmasked_predictions import predict_whole
 
         subject = job.subject
         found = predict_whole(

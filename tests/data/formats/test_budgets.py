@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.budgets import Budgets
+from analyzer.common_types import TensorInfo
 from analyzer.data import open_data, read_classes, read_value
 from analyzer.data.preprocessing_options import PreprocessOptions
 from analyzer.data.preprocessing_spec import Resize
 from analyzer.data.resolve_preprocessing import resolve_preprocessing
 from analyzer.errors import DataError
-from analyzer.records import TensorInfo
 
 TIGHT = Budgets(bytes=100_000, samples=50)
 ZEROS = bytes(3_000_000)  # they compress to 3,000

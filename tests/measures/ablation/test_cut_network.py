@@ -96,7 +96,7 @@ def counted(network, labels, memory, tolerance=None):
 @pytest.mark.parametrize("memory", [1, 1 << 30])
 @pytest.mark.parametrize(("name", "site"), cases())
 def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 8)
     here = opened(name, tmp_path, site=site, resident=False)
     ones = np.ones((len(IMAGES), here.cut.site.channels), np.float32)
     named = here.scores(here.features(IMAGES), ones).argmax(axis=1)
@@ -110,7 +110,7 @@ def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path,
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet34"])
 def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 8)
     site = inner_convolution() if name == "resnet34" else None
     here = opened(name, tmp_path, site=site, resident=False)
     units = here.cut.site.channels

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import DataError
 from analyzer.measures.ablation import class_quantities, network_quantities
 from analyzer.measures.ablation.features import (
@@ -16,7 +17,6 @@ from analyzer.measures.ablation.features import (
     kappa,
     zeta,
 )
-from analyzer.records import ClassCurves, SampleCounts, SampleScores
 
 WORKED = [  # E, E_r, n0, n0_r, ζ, κ: ten samples, chance 0.1, M = 4
     ([10, 6, 1, 1, 1], [10, 10, 10, 9, 1], 2, 2, 0.5, 0.525),

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import parser
 
+from analyzer.common_types import Cut, LinearHead, Site
 from analyzer.measures.ablation import Features, necessary_evaluations
 from analyzer.measures.ablation.linear_head import Head, open_head
-from analyzer.records import Cut, LinearHead, Site
 from analyzer.runtime.sessions import open_session
 
 

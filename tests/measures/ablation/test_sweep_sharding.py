@@ -58,7 +58,7 @@ def network(request, tmp_path):
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batching._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 4)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
 

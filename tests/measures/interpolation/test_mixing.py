@@ -21,8 +21,8 @@ from analyzer.measures.interpolation.mixing import (
     read_interpolation,
     response_curves,
 )
-from analyzer.measures.sample_images import SampleImages
-from analyzer.runtime.batching import Samples
+from analyzer.measures.training_images import SampleImages
+from analyzer.runtime.batch_memory import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 3, 3)

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from analyzer import surgery
+from analyzer.common_types import MarginGraph, MarginLayer
 from analyzer.errors import ModelError
 from analyzer.estimation import draw_splits, fit_scores, score_features
 from analyzer.measures.margins import (
@@ -19,7 +20,6 @@ from analyzer.measures.margins import (
 )
 from analyzer.measures.margins import distances as margins
 from analyzer.measures.margins.distances import margin_obstacle
-from analyzer.records import MarginGraph, MarginLayer
 from analyzer.runtime import Samples
 
 

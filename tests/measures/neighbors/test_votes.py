@@ -27,7 +27,7 @@ from analyzer.measures.neighbors.votes import (
     neighbors_features,
     read_neighbors,
 )
-from analyzer.measures.sample_images import SampleImages
+from analyzer.measures.training_images import SampleImages
 from analyzer.runtime import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.common_types import GapEstimate
 from analyzer.errors import GapModelError
 from analyzer.estimation.fitting import fit_population
 from analyzer.estimation.gap_model import GapModel
 from analyzer.estimation.population_table import PopulationTable
-from analyzer.records import GapEstimate
 from tools.evidence.analysis.agreement import Agreement, agreement
 
 __all__ = ["Flags", "OffsetPoint", "Transfer", "transfer", "transfer_matrix"]

@@ -11,8 +11,8 @@ import pytest
 
 import model_zoo
 from analyzer.audit import read_record, run_audit, verify_audit
+from analyzer.audit.class_estimates import with_class_gaps
 from analyzer.audit.folder import write_record
-from analyzer.audit.record_class_gaps import with_class_gaps
 from analyzer.audit_options import AuditRequest
 from analyzer.estimation import ClassLine, class_profiles, read_gap_model, write_gap_model
 from analyzer.files import read_arrays

@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256, write_arrays, write_json, write_text
-from analyzer.records import Progress
 from model_zoo.datasets import Split, corrupt, corrupt_alike, stratified
 from model_zoo.populations import POPULATIONS
 from model_zoo.recipes import PopulationSpec, Recipe, images_key, labels_key, recipes
@@ -211,7 +211,7 @@ def train_population(
 
     Args:
         name: one of :data:`model_zoo.POPULATIONS`.
-        out: folder of the networks, made if needed; :mod:`model_zoo.training` says what
+        out: folder of the networks, made if needed; :mod:`model_zoo.population_training` says what
             is in it.
         processes: networks trained at a time, one thread each.
         limit: train the first ``limit`` networks only; they are the same with every limit.
@@ -349,19 +349,21 @@ def _train_one(
     folder: Path,
 ) -> Result:
     """Train one network and keep it. Runs in a worker."""
-    from model_zoo import onnx_export, optimization
+    from model_zoo import network_training, onnx_export
 
     begun = time.perf_counter()
     with one_thread():
-        fit = optimization.train_network(population, recipe, train)
+        fit = network_training.train_network(population, recipe, train)
         path = folder / f"{recipe.name}.onnx"
-        onnx_export.export(fit.network, optimization.as_input(train.images[:_CHECKED_IMAGES]), path)
+        onnx_export.export(
+            fit.network, network_training.as_input(train.images[:_CHECKED_IMAGES]), path
+        )
         result = Result(
             recipe=recipe,
             conditions=conditions,
             sha256=sha256(path),
             train_accuracy=fit.train_accuracy,
-            test_accuracy=optimization.accuracy(fit.network, test),
+            test_accuracy=network_training.accuracy(fit.network, test),
             epochs=fit.epochs,
             reached=fit.reached,
             seconds=round(time.perf_counter() - begun, 1),

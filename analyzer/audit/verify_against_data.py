@@ -16,13 +16,13 @@ from analyzer.audit_options import (
     SiteOptions,
 )
 from analyzer.audit_record import AuditRecord
+from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.registry import MEASURES
-from analyzer.option_fields import options_of
-from analyzer.records import Progress
+from analyzer.option_declarations import options_of
 
 __all__ = ["Drawn", "Remeasured", "Remeasuring"]
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.audit import ending_of, ending_of_stop, write_model_card, write_summary
-from analyzer.audit.markdown_results import markdown_text, model_card_of, summary_of
+from analyzer.audit.markdown import markdown_text, model_card_of, summary_of
 from analyzer.audit.suspects import Suspect
 from analyzer.audit.verdict import NOT_JUDGEABLE, PASS, judge, limits_of, verdict_of
 from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import LimitRecord
+from analyzer.control_characters import printable
 from analyzer.errors import AuditStopped, OutputError
-from analyzer.printable import printable
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
 HOSTILE = (

@@ -5,7 +5,7 @@ import pytest
 from samples_in_memory import opened, samples_of
 
 from analyzer.errors import DataError
-from analyzer.measures.sample_images import (
+from analyzer.measures.training_images import (
     SampleImages,
     balanced_part,
     class_weights,

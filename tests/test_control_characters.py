@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from analyzer.cli import terminal
+from analyzer.control_characters import json_printable, printable
 from analyzer.data import open_data
 from analyzer.errors import DataError
-from analyzer.printable import json_printable, printable
 
 HOSTILE = "a\x1b]0;b\x07\x9b\u202e\u2066\n\r\x7f\udce9é"
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from analyzer.common_types import Progress
 from analyzer.errors import DataError
-from analyzer.records import Progress
-from analyzer.runtime.batching import Samples
+from analyzer.runtime.batch_memory import Samples
 
 __all__ = [
     "PartSize",

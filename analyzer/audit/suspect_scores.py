@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.common_types import SampleCounts
 from analyzer.measures.neighbors import LAYERS
-from analyzer.records import SampleCounts
 
 __all__ = [
     "DEPTHS",

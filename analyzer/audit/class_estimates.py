@@ -8,12 +8,12 @@ import numpy as np
 
 from analyzer import estimation
 from analyzer.audit_record import AuditRecord, ClassRecord
+from analyzer.common_types import SampleCounts
 from analyzer.estimation.class_gaps import LEAST, TENTHS
 from analyzer.measures.ablation.result_files import read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.neighbors import LAYERS, NeighborVotes, read_votes
-from analyzer.records import SampleCounts
 
 __all__ = [
     "class_gap_faults",

@@ -15,9 +15,9 @@ from analyzer.audit.report import Ending
 from analyzer.audit.suspects import SUSPECTS, Suspect
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
 from analyzer.audit_record import AuditRecord, LimitRecord
+from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
 from analyzer.files import make_parents, write_text
-from analyzer.printable import printable
 
 __all__ = [
     "markdown_text",

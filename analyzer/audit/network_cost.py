@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import runtime, surgery
+from analyzer.common_types import Site
 from analyzer.errors import ModelError
-from analyzer.records import Site
 
 __all__ = ["outline_with_cost"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AnalyzerError
-from model_zoo import POPULATIONS, recipes, train_population, training
+from model_zoo import POPULATIONS, population_training, recipes, train_population
 
 
 def rows(folder):
@@ -34,7 +34,7 @@ def test_train_population_writes_networks_data_and_manifest(trained, tiny):
 
 def test_the_clean_labels_are_kept_whatever_the_levels():
     population = POPULATIONS["digits-labels"]
-    arrays = training.population_data(population).arrays()
+    arrays = population_training.population_data(population).arrays()
     keys = ["labels_c0", "labels_c1", "labels_c2", "labels_c5", "labels_c10", "labels_c20"]
     assert list(arrays) == ["images", *keys]
     wrong = [np.mean(arrays[key] != arrays["labels_c0"]) for key in keys]
@@ -65,14 +65,14 @@ def test_the_sizes_of_a_design_stay_as_they_are(torch, tiny, tmp_path):
 
 
 def test_confusable_labels_are_kept_beside_the_clean_ones():
-    arrays = training.population_data(POPULATIONS["digits-confusable"]).arrays()
+    arrays = population_training.population_data(POPULATIONS["digits-confusable"]).arrays()
     wrong = [np.sum(arrays[key] != arrays["labels_c0"]) for key in arrays if key != "images"]
     assert wrong == [0, 13, 26, 65, 130, 260]
 
 
 def test_float32_is_a_condition_of_its_own(torch, tiny, tmp_path, monkeypatch):
     fast = replace(tiny, cycle=3, bfloat16=True)
-    monkeypatch.setattr(training, "POPULATIONS", {"tiny": fast})
+    monkeypatch.setattr(population_training, "POPULATIONS", {"tiny": fast})
     train_population("tiny", tmp_path, limit=1, float32=True)
     record = json.loads((tmp_path / "tiny-c0-00.json").read_text())
     assert record["conditions"]["bfloat16"] is False
@@ -184,7 +184,7 @@ def test_folder_that_is_a_file_is_refused(torch, tiny, tmp_path):
 
 
 def test_missing_extra_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(population_training.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(AnalyzerError, match=r"onnx-gap\[zoo\]"):
         train_population("digits", tmp_path)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analyzer.audit.label_doubt import (
+from analyzer.audit.suspect_scores import (
     DoubtLine,
     ablation_suspicion,
     doubt_labels,
@@ -12,7 +12,7 @@ from analyzer.audit.label_doubt import (
     most_suspicious,
     ranks_within,
 )
-from analyzer.records import SampleCounts, SampleScores
+from analyzer.common_types import SampleCounts, SampleScores
 
 
 def samples(label, ascending, log_probability):

@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer import data, runtime, surgery
 from analyzer.audit_options import AuditRequest
-from analyzer.records import ExtraInput, Progress
+from analyzer.common_types import ExtraInput, Progress
 
 __all__ = ["in_precision", "predict_test_data", "predict_whole"]
 

@@ -1,0 +1,145 @@
+"""What an interrupted audit left in its folder, and how the next run takes it up.
+
+All of it lies in ``.unfinished``: the state of each measure, scratch files, and a result that is
+whole and only waits to be moved into place.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer.audit.folder import RESULT_FILES
+from analyzer.audit.result_manifest import MANIFEST, entries_of, move_result, write_entries
+from analyzer.errors import AuditFolderError, parameter
+from analyzer.files import prepare_folder, read_arrays, write_arrays, write_text
+from analyzer.measures.registry import MEASURES
+
+__all__ = ["UnfinishedAudit", "key_of"]
+
+_UNFINISHED = ".unfinished"
+
+
+def key_of(measured: Mapping[str, Any]) -> str:
+    """The identity of what is measured: network, site, samples, preprocessing, …, as hex."""
+    text = json.dumps(measured, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class UnfinishedAudit:
+    """The unfinished part of an audit folder: scratch files, the state of each measure, the result.
+
+    A state carries the key of what is being audited; an audit with another key never resumes it.
+    """
+
+    def __init__(self, out: Path):
+        self.folder = out / _UNFINISHED
+        self._files = {measure.name: self.folder / f"{measure.name}.npz" for measure in MEASURES}
+        self._replaces = self.folder / "replaces-what-is-there"
+        self._result = self.folder / "result"
+
+    def __bool__(self) -> bool:
+        """Whether there is something to resume."""
+        return self._is_staged() or any(file.is_file() for file in self._files.values())
+
+    def prepare(self) -> None:
+        """Make the folder, without the scratch files that a killed run left.
+
+        Raises:
+            AuditFolderError: it cannot be written.
+        """
+        prepare_folder(self.folder)
+        for item in self.folder.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item not in (*self._files.values(), self._replaces):
+                item.unlink()
+
+    def start_replacing(self, key: str) -> None:
+        """Drop what is there, unless an interrupted run with ``key`` was replacing it already.
+
+        Raises:
+            AuditFolderError: the folder cannot be written.
+        """
+        if not self._is_replacing(key):
+            self.drop()
+            prepare_folder(self.folder)
+            write_text(self._replaces, key)
+
+    def read(self, key: str, measure: str) -> dict[str, np.ndarray] | None:
+        """What was kept of a measure for ``key``; None if nothing was.
+
+        Raises:
+            AuditFolderError: something was, but of another audit.
+        """
+        if not self._files[measure].is_file():
+            return None
+        arrays = read_arrays(self._files[measure])
+        if str(arrays.pop("key", "")) != key:
+            raise AuditFolderError(
+                f"{self.folder.parent} holds an unfinished audit of another network, other data "
+                f"or other settings; pass {parameter('fresh', True)} to drop it, or name another "
+                f"{parameter('out')}."
+            )
+        return arrays
+
+    def write(self, key: str, arrays: Mapping[str, np.ndarray], measure: str) -> None:
+        """Keep what was found so far, whole or not at all."""
+        write_arrays(self._files[measure], {"key": np.array(key), **arrays}, compressed=False)
+
+    @contextlib.contextmanager
+    def result(self, *, kept: Collection[str] = ()) -> Iterator[Path]:
+        """A folder to write a whole result to; it takes the place of the old one in the end.
+
+        Readers see the old result, none while files are moved, or the new one. After an error
+        before that the old one is as it was.
+
+        Args:
+            kept: files of the old result that belong to the new one as they are.
+
+        Raises:
+            AuditFolderError: the folder cannot be written.
+            OutputError: the files cannot be moved.
+        """
+        shutil.rmtree(self._result, ignore_errors=True)
+        prepare_folder(self._result)
+        try:
+            yield self._result
+            old = entries_of(self.folder.parent, kept)
+            write_entries(self._result, {**old, **entries_of(self._result, RESULT_FILES)})
+        except BaseException:
+            shutil.rmtree(self._result, ignore_errors=True)
+            raise
+        self.complete()
+
+    def complete(self) -> bool:
+        """Put a result that is whole into its place; False if there is none.
+
+        Raises:
+            AuditFolderError, OutputError: as :func:`move_result`.
+        """
+        if not self._is_staged():
+            return False
+        move_result(self._result, self.folder.parent, RESULT_FILES)
+        self._replaces.unlink(missing_ok=True)
+        for folder in (self._result, self.folder):
+            with contextlib.suppress(OSError):  # states of measures are in it
+                folder.rmdir()
+        return True
+
+    def drop(self) -> None:
+        """Forget all of it; remove the folder, and what a run killed while writing left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for part in self.folder.parent.glob(".*.part"):
+            part.unlink(missing_ok=True)
+
+    def _is_staged(self) -> bool:
+        return (self._result / MANIFEST).is_file()
+
+    def _is_replacing(self, key: str) -> bool:
+        return self._replaces.is_file() and self._replaces.read_bytes() == key.encode()
