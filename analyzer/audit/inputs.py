@@ -288,13 +288,13 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
     raise _stopped(request, why, NOT_JUDGEABLE, limits, look)
 
 
-def _part(subject: Subject, request: AuditRequest) -> runtime.Samples:
+def _part(subject: Subject, request: AuditRequest) -> data.Samples:
     samples = subject.samples(skip_bad=request.skip_bad)
     if len(samples.indices) <= _MOST:
         return samples
     per_class = max(1, _MOST // len(np.unique(samples.labels)))
     places = data.limit_per_class(samples.labels, per_class, request.seed)
-    return runtime.Samples(samples.indices[places], samples.labels[places], samples.load)
+    return data.Samples(samples.indices[places], samples.labels[places], samples.load)
 
 
 def _check_accuracy(request: AuditRequest, look: FirstLook, *, whole: bool) -> None:

@@ -49,7 +49,7 @@ from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.option_declarations import identity_of, options_of
-from analyzer.runtime.batch_memory import OutOfMemory
+from analyzer.runtime.batch_size import OutOfMemory
 
 __all__ = ["run_audit"]
 

@@ -21,9 +21,8 @@ from analyzer.errors import DataError
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import FirstReading, Preprocessing, Source
+    from analyzer.data import FirstReading, Preprocessing, Samples, Source
     from analyzer.measures.training_images import SampleImages
-    from analyzer.runtime import Samples
     from analyzer.surgery import Network
 
 __all__ = [
@@ -68,8 +67,7 @@ class Subject:
 
     def samples(self, *, skip_bad: bool) -> "Samples":
         """The samples as the network takes them; a DataError where one changes meanwhile."""
-        from analyzer.data import batches
-        from analyzer.runtime import Samples
+        from analyzer.data import Samples, batches
 
         return Samples(
             indices=self.indices,

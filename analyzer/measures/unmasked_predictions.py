@@ -34,7 +34,7 @@ def in_precision(network: surgery.Network, precision: str, folder: Path) -> surg
 def predict_whole(
     network: surgery.Network,
     extra_inputs: Sequence[ExtraInput],
-    samples: runtime.Samples,
+    samples: data.Samples,
     request: AuditRequest,
     *,
     stage: str = "test",
@@ -89,7 +89,7 @@ def predict_test_data(
         DeviceError, ModelError: the network cannot be run there.
     """
     preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
-    samples = runtime.Samples(
+    samples = data.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
         load=lambda indices, batch_size: data.batches(

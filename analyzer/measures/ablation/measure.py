@@ -16,7 +16,7 @@ from analyzer.audit_record import (
     ToleranceRecord,
 )
 from analyzer.common_types import ClassCurves, SampleCounts
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     chance_fraction,
     class_quantities,
@@ -80,7 +80,7 @@ class Ablation(Measure[AblationResult]):
         """
         from analyzer import data, surgery
         from analyzer.measures import ablation
-        from analyzer.measures.ablation.cut_network import open_checked
+        from analyzer.measures.ablation.prefix_and_suffix import open_checked
 
         request, subject = job.request, job.subject
         site = subject.site

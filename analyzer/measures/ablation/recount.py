@@ -18,13 +18,13 @@ from analyzer import data, runtime, surgery
 from analyzer.audit_record import AuditRecord, SiteRecord
 from analyzer.common_types import ClassCurves, ExtraInput, SampleCounts, SampleScores
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.cut_network import CutNetwork, open_network
 from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
+from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
 from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.unmasked_predictions import in_precision
-from analyzer.runtime.batch_memory import in_pieces, padded
+from analyzer.runtime.batch_size import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 
 __all__ = ["recount"]

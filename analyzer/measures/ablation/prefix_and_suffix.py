@@ -22,7 +22,7 @@ from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
-from analyzer.runtime.batch_memory import in_pieces, padded
+from analyzer.runtime.batch_size import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
