@@ -151,7 +151,7 @@ def test_a_tolerance_of_next_to_nothing_is_exact(kind):
     assert not bound.any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
     asked=st.sampled_from([0.003, 0.01, 0.05, 0.3, 0.9]),
