@@ -8,8 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.assemble_record import make_record, make_stopped_record
-from analyzer.audit.class_estimates import has_class_gaps, with_sureness
+from analyzer.audit.assemble_record import (
+    has_class_gaps,
+    make_record,
+    make_stopped_record,
+    with_sureness,
+)
 from analyzer.audit.first_look import look_first
 from analyzer.audit.folder import (
     AUDIT,
