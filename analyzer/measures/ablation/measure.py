@@ -116,16 +116,7 @@ class Ablation(Measure[AblationResult]):
             states = ablation.resumed_shards(states, saved)
             swept = sum(state.swept for state in states)
             job.say(f"Resuming after {swept} of {len(samples.labels)} samples")
-        tolerance = None
-        if request.tolerance:
-            tolerance = ablation.Tolerance(
-                asked=request.tolerance,
-                chance=chance_fraction(request.chance_of(classes)),
-                seed=request.seed,
-                classes=len(np.unique(samples.labels)),
-                samples=len(samples.labels),
-                channels=channels,
-            )
+        tolerance = _tolerance(request, samples.labels, classes, channels)
         ranking = ablation.Ranking(request.rank, request.seed)
         ablation.sweep_shards(
             networks,
@@ -335,6 +326,24 @@ def _class_record(item: Any, name: str) -> ClassRecord:
         kappa=item.kappa,
         chance_reached=item.chance_reached,
         flags=item.flags,
+    )
+
+
+def _tolerance(
+    options: "AuditRequest", labels: np.ndarray, classes: int, channels: int
+) -> "Tolerance | None":
+    """How far ζ and κ may be off; None where all is counted."""
+    from analyzer.measures.ablation import Tolerance
+
+    if not options.tolerance:
+        return None
+    return Tolerance(
+        asked=options.tolerance,
+        chance=chance_fraction(options.chance_of(classes)),
+        seed=options.seed,
+        classes=len(np.unique(labels)),
+        samples=len(labels),
+        channels=channels,
     )
 
 
