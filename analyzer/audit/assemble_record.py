@@ -6,8 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from analyzer import estimation
+import numpy as np
+
+from analyzer import data, estimation
 from analyzer.audit.class_estimates import keep_class_gaps, with_class_gaps
+from analyzer.audit.first_look import FirstLook
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
@@ -20,15 +23,17 @@ from analyzer.audit_record import (
     GapRecord,
     MadeRecord,
     ModelRecord,
+    OrderRecord,
     SecondsRecord,
+    StoppedRecord,
 )
-from analyzer.errors import GapModelError, parameter
+from analyzer.errors import AuditStopped, GapModelError, parameter
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 from analyzer.measures.measure import Subject
 from analyzer.measures.registry import MEASURES, feature_values
 
-__all__ = ["make_record", "model_record", "some_of", "warnings_of"]
+__all__ = ["make_record", "make_stopped_record", "some_of", "warnings_of"]
 
 
 def make_record(
@@ -51,29 +56,21 @@ def make_record(
     """
     subject = inputs.subject
     found = AuditRecord(
-        model=model_record(request, subject),
-        data=DataRecord(
-            source=request.data_name or subject.source.source,
-            samples=len(ablation.samples.label),
-            sha256=ablation.data_sha256,
-            preprocessing=subject.preprocessing.to_dict(),
-            given=len(subject.source),
-        ),
+        model=_model_record(request, subject),
+        data=_data_record(request, subject, len(ablation.samples.label), ablation.data_sha256),
         settings=request.settings(),
         gap=None,
-        device=DeviceRecord(
-            requested=request.device, used=ablation.device, precision=request.precision
-        ),
+        device=_device_record(request, ablation.device),
         versions=installed_versions(*(["onnx-ad"] if "margins" in fields["sections"] else [])),
         seconds=SecondsRecord(
             prefix=ablation.prefix_seconds, sweep=ablation.sweep_seconds, total=seconds
         ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
         suspects=how_many(request.suspects, ablation.samples),
         key=subject.key,
-        made=MadeRecord(request.command, platform.node(), request.auditor),
+        made=_made_record(request),
         **fields,
     )
     found = replace(found, warnings=warnings_of(found, ablation))
@@ -81,8 +78,48 @@ def make_record(
     return replace(found, verdict=judge(found))
 
 
-def model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
-    """What a record says of the network."""
+def make_stopped_record(
+    request: AuditRequest, subject: Subject, stopped: AuditStopped
+) -> StoppedRecord:
+    """The record of an audit that a first look stopped."""
+    look: FirstLook = stopped.look
+    found = look.found
+    names = tuple(subject.source.class_name(index) for index in range(found.classes))
+    digest = data.combine_digests(found.digests, found.label)
+    return StoppedRecord(
+        model=_model_record(request, subject),
+        data=_data_record(request, subject, len(found.label), digest),
+        settings=request.settings(),
+        chance=float(look.chance),
+        accuracy=found.accuracy,
+        reason=stopped.for_command_line() if request.command else str(stopped),
+        verdict=stopped.verdict,
+        classes=names,
+        confusions=_confusions(found.confusions()),
+        order=_order(look, names, by_name=subject.source.indexing != "labels"),
+        fed=(look.low, look.high),
+        device=_device_record(request, found.device),
+        versions=installed_versions(),
+        skipped=found.skipped,
+        created=_now(),
+        made=_made_record(request),
+    )
+
+
+def _order(look: FirstLook, names: tuple[str, ...], *, by_name: bool) -> OrderRecord | None:
+    if look.order is None:
+        return None
+    named_as = tuple(map(int, look.order.named_as))
+    in_order = tuple(names[place] for place in np.argsort(look.order.named_as))
+    return OrderRecord(look.order.accuracy, named_as, in_order, by_name)
+
+
+def _confusions(counts: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    cells = zip(*np.nonzero(counts), strict=True)
+    return tuple((int(i), int(j), int(counts[i, j])) for i, j in cells)
+
+
+def _model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
     info = subject.network.info
     return ModelRecord(
         path=request.model_name or str(request.model),
@@ -91,6 +128,28 @@ def model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
         producer=info.producer,
         opset=info.opset,
     )
+
+
+def _data_record(request: AuditRequest, subject: Subject, samples: int, digest: str) -> DataRecord:
+    return DataRecord(
+        source=request.data_name or subject.source.source,
+        samples=samples,
+        sha256=digest,
+        preprocessing=subject.preprocessing.to_dict(),
+        given=len(subject.source),
+    )
+
+
+def _device_record(request: AuditRequest, used: str) -> DeviceRecord:
+    return DeviceRecord(requested=request.device, used=used, precision=request.precision)
+
+
+def _made_record(request: AuditRequest) -> MadeRecord:
+    return MadeRecord(request.command, platform.node(), request.auditor)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.budgets import Budgets
+from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
-from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,

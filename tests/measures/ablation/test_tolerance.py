@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from made_up_margins import KINDS, MadeUp
 
 from analyzer.measures.ablation import necessary_evaluations
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     ascending_turning_point,
     descending_turning_point,
     kappa,

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.common_types import TensorInfo
-from analyzer.data.preprocessing import Preprocessing, numpy_dtype
-from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
-from analyzer.data.preprocessing_spec import (
+from analyzer.data.preprocessing.options import PreprocessOptions, make_spec
+from analyzer.data.preprocessing.spec import (
     CHANNELS,
     INTERPOLATIONS,
     LONGEST_EDGE,
@@ -21,6 +20,7 @@ from analyzer.data.preprocessing_spec import (
     Size,
     timm_geometry,
 )
+from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode
