@@ -103,7 +103,7 @@ def run_audit(
         if finished is not None:
             for measure in MEASURES:
                 request = measure.kept(request, finished)
-            say(f"{request.out} holds the counts of this audit already; --fresh counts them again")
+            say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
             if _says_the_same(finished, request, inputs):
                 return finished
         work = _Work(request, inputs, finished, unfinished, progress, say)
@@ -321,7 +321,7 @@ def _finished(
         faults = {AUDIT: str(error)}
     for name, sentence in faults.items():
         if name not in _DERIVED:
-            say(f"{sentence} Everything is measured again")
+            say(f"{sentence} Everything is measured again.")
             return None
     return found
 

@@ -320,7 +320,7 @@ def open_checked(job: Job, site: Site, images: np.ndarray) -> CheckedNetwork:
         notes.append(
             f"Counted in {request.precision}: on {len(images)} images scores moved by up to "
             f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
-            "less can be others"
+            "less can be others."
         )
     return CheckedNetwork(tuple(networks), classes, (*cut.warnings, *notes))
 
