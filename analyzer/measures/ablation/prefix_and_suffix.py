@@ -333,7 +333,7 @@ def open_checked(
         notes.append(
             f"Counted in {run.precision}: on {len(images)} images scores moved by up to "
             f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
-            "less can be others"
+            "less can be others."
         )
     return CheckedNetwork(tuple(networks), classes, (*cut.warnings, *notes))
 

@@ -271,12 +271,12 @@ class Neighbors(Measure[NeighborsResult]):
             if twins.kept:
                 yield (
                     f"{copies}, and count as their neighbors all the same; if they are copies, the "
-                    "estimated gap is too small"
+                    "estimated gap is too small."
                 )
             else:
                 yield (
                     f"{copies}, and do not count as their neighbors; there may be more copies: "
-                    "--groups names the samples that show one thing"
+                    "--groups names the samples that show one thing."
                 )
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
