@@ -15,6 +15,7 @@ from analyzer import surgery
 from analyzer.audit import read_record, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import SiteRecord
+from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.common_types import Site
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import read_curves
@@ -70,7 +71,9 @@ def audited(place: Path, cell: Cell) -> Row:
 
 
 def _audited(place: Path, cell: Cell) -> Row:
-    network = surgery.load_network(place / "network.onnx")
+    budget = tuple((what, most) for what, most in cell.budget)
+    budgets = DEFAULT_BUDGETS.raised(budget)
+    network = surgery.load_network(place / "network.onnx", budgets=budgets)
     opset, name = str(network.info.opset), cell.site
     if cell.hidden:
         name = [s.tensor for s in surgery.candidates(network) if s.channels == cell.hidden][-1]
@@ -79,7 +82,7 @@ def _audited(place: Path, cell: Cell) -> Row:
     request = AuditRequest(
         anyway=True,
         model=network.path, data=str(place / "data.npz"), out=out, site=name, at=cell.at,
-        axis=cell.axis, device="cpu",
+        axis=cell.axis, device="cpu", budget=budget,
     )  # fmt: skip
     record = run_audit(request)
     missing = [one for one in ("interpolation", "neighbors") if one not in record.sections]

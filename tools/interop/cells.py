@@ -57,6 +57,7 @@ class Cell:
     expected: str = ""  # operator of the site that the rule of DESIGN.md means
     refusal: str = ""  # words of the sentence that the audit refuses it with, or the ablation
     every: int = 1  # the plain way is taken at every so many-th n
+    budget: tuple[tuple[str, int], ...] = ()  # --budget: what the network may ask for, by name
     note: str = ""
     failure: str = ""  # why there is no ONNX file
 
