@@ -155,7 +155,7 @@ class Neighbors(Measure[NeighborsResult]):
         state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
         saved = job.saved()
         if saved is not None and str(saved.get("part")) == part_digest:
-            state = state.restored(saved)
+            state = state.resumed(saved)
         device, *_ = runtime.named_devices(request.device)
         measure_neighbors(
             graph,
