@@ -175,7 +175,7 @@ def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...
 
 
 def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
-    return [f"{name.capitalize()} could not be measured: {why}" for name, why in reasons.items()]
+    return [f"{name.capitalize()} could not be measured. {why}" for name, why in reasons.items()]
 
 
 def _with_gap(
@@ -226,12 +226,12 @@ def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
     samples = len(ablation.samples.label)
     if is_at_chance(accuracy, chance, samples):
         sentence = at_chance(accuracy, chance, samples)
-        found.append(f"{sentence} None of the quantities means anything then")
+        found.append(f"{sentence} None of the quantities means anything then.")
     elif unlearned := classes_at_chance(classes, chance):
         found.append(
             f"{unlearned}, {accuracy:.1%} of all samples are right: if this is not the training "
             "accuracy that you know, the preprocessing or the order of the classes is wrong, and "
-            "none of the quantities means anything"
+            "none of the quantities means anything."
         )
     kept_to = ablation.tolerance
     if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
@@ -239,17 +239,17 @@ def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
             f"ζ, κ and the counts in {CURVES} and {SAMPLES} are estimates (tolerance "
             f"{kept_to.asked:g}): ζ is off by at most {kept_to.zeta_bound:.2g}, and κ, with "
             f"{kept_to.confidence:.0%} probability, by at most {kept_to.kappa_bound:.2g}; nothing "
-            "of this is in the interval of an estimated gap"
+            "of this is in the interval of an estimated gap."
         )
     if empty:
         found.append(
             f"{len(empty)} of the network's {ablation.classes} classes have no samples and are "
-            f"left out of every average: {some_of([item.name for item in empty])}"
+            f"left out of every average: {some_of([item.name for item in empty])}."
         )
     if ablation.skipped:
         found.append(
             f"Left out, because they could not be read ({len(ablation.skipped)}): "
-            f"{some_of(ablation.skipped)}"
+            f"{some_of(ablation.skipped)}."
         )
     return found
 

@@ -200,7 +200,7 @@ def locked(
                 f"{parameter('wait', True)} does, or name another {parameter('out')}."
             )
         if not told:
-            say(f"Waiting for another run that writes {folder} ({holder})")
+            say(f"Waiting for another run that writes {folder} ({holder}).")
             told = True
         time.sleep(_POLL_SECONDS)
     try:

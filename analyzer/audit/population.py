@@ -240,7 +240,7 @@ def _outcomes(
             return
         say(
             f"A worker process was lost ({type(error).__name__}); the {len(left)} networks that "
-            "are not finished are audited again, from where they were"
+            "are not finished are audited again, from where they were."
         )
     except _lost_scheduler():
         for name in left:

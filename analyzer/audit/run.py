@@ -110,7 +110,7 @@ def run_audit(
             for measure in MEASURES:
                 if measure.measured(finished):
                     request = _with(request, measure, measure.kept_by(finished))
-            say(f"{request.out} holds the counts of this audit already; --fresh counts them again")
+            say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
             if _says_the_same(finished, request, inputs):
                 return finished
         work = _Work(request, inputs, finished, unfinished, progress, say)
@@ -336,7 +336,7 @@ def _finished(
         faults = {AUDIT: str(error)}
     for name, sentence in faults.items():
         if name not in _DERIVED:
-            say(f"{sentence} Everything is measured again")
+            say(f"{sentence} Everything is measured again.")
             return None
     return found
 

@@ -5,15 +5,16 @@ them against each other. A folder with a result keeps that result.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.folder import AUDIT, REPORT, STOPPED, read_record
+from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_record
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
+from analyzer.audit.result_manifest import check_files, unchanged
 from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
 from analyzer.audit_record import SCHEMA, StoppedRecord
@@ -27,6 +28,7 @@ __all__ = [
     "html_of_stopped",
     "is_stopped",
     "keep_stopped",
+    "read_stopped",
     "recorded_names",
     "stopped_checks",
     "stopped_dict",
@@ -98,6 +100,17 @@ def recorded_names(folder: Path) -> tuple[str, str]:
         return _read(folder).model.path, ""
     record = read_record(folder)
     return record.model.path, record.gap.gap_model_name if record.gap else ""
+
+
+def read_stopped(folder: Path, *, besides: Collection[str] = ()) -> StoppedRecord:
+    """The record of a stopped audit whose files, ``besides`` some, match its manifest.
+
+    Raises:
+        AuditFolderError: one of them does not, or ``stopped.json`` is damaged.
+    """
+    with unchanged(folder):
+        check_files(folder, RESULT_FILES, besides=besides)
+        return _read(folder)
 
 
 def stopped_checks(folder: Path) -> tuple[StoppedRecord, list[Check]]:

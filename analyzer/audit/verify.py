@@ -206,9 +206,9 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
 def _warnings(folder: Path, record: AuditRecord) -> Check:
     wanted = warnings_of(record, Ablation().read(folder, record))
     missing = [one for one in wanted if one not in record.warnings]
-    wrong = [f"A warning is missing from audit.json: {one}." for one in missing]
+    wrong = [f"A warning is missing from audit.json: {one}" for one in missing]
     wrong += [
-        f"audit.json warns without a reason: {one}." for one in record.warnings if one not in wanted
+        f"audit.json warns without a reason: {one}" for one in record.warnings if one not in wanted
     ]
     return check("warnings", wrong, f"{len(wanted)} warnings follow from the record.")
 

@@ -241,8 +241,9 @@ class GapModel:
         outside = []
         for number in beyond:
             low, high = self.feature_ranges[number]
+            called = "" if self.features[number] in SYMBOLS else "The feature "
             outside.append(
-                f"{said[number]} is outside the range that the gap model was fitted on "
+                f"{called}{said[number]} is outside the range that the gap model was fitted on "
                 f"({low:.4g} to {high:.4g}): the estimate is an extrapolation."
             )
         if not outside and leverage > self.max_leverage * (1 + 1e-9):

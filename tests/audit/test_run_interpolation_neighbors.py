@@ -394,7 +394,7 @@ def test_what_a_network_does_not_allow_is_null_with_a_warning(asked, monkeypatch
     monkeypatch.setattr(surgery, "write_activation_outputs", impossible)
     result = run_audit(asked)
     assert result.unmeasured == {"neighbors": "It has no layers."}
-    assert "Neighbors could not be measured: It has no layers." in result.warnings
+    assert "Neighbors could not be measured. It has no layers." in result.warnings
     assert not (asked.out / "neighbors.npz").exists()
     assert result.sections.keys() == {"interpolation"}
     assert verify_audit(asked.out).passed

@@ -84,8 +84,8 @@ def test_every_network_of_the_population_is_inside_and_others_are_named(gap_mode
     values = population.values(0) | {"score_q10": 1.5, "curve_n0": -0.25}
     found = gap_model.estimate(values)
     assert not found.inside_range
-    assert found.warnings[1].startswith("curve_n0 = -0.25 is outside the range")
-    assert found.warnings[2].startswith("score_q10 = 1.5 is outside the range")
+    assert found.warnings[1].startswith("The feature curve_n0 = -0.25 is outside the range")
+    assert found.warnings[2].startswith("The feature score_q10 = 1.5 is outside the range")
     many = gap_model.estimate(dict.fromkeys(CURVE_FEATURES, 9.0)).warnings
     assert f"{len(CURVE_FEATURES)} of {len(CURVE_FEATURES)} features" in many[1]
     assert ", ".join(CURVE_FEATURES) in many[1]

@@ -111,9 +111,9 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     labels = np.repeat(*np.array(counts, np.int64).T)
     warnings = []
     if others:
-        warnings.append(f"{name}: {others} files that are not images were left out.")
+        warnings.append(f"Files that are not images were left out of {name}: {others}.")
     if loose:
-        warnings.append(f"{name}: {loose} images outside class folders were left out.")
+        warnings.append(f"Images outside class folders were left out of {name}: {loose}.")
     return Source(
         source=name,
         kind="folder",

@@ -115,7 +115,7 @@ class Ablation(Measure[AblationResult]):
         if saved is not None:
             states = ablation.resumed_shards(states, saved)
             swept = sum(state.swept for state in states)
-            job.say(f"Resuming after {swept} of {len(samples.labels)} samples")
+            job.say(f"Resuming after {swept} of {len(samples.labels)} samples.")
         tolerance = _tolerance(request, samples.labels, classes, channels)
         ranking = ablation.Ranking(request.rank, request.seed)
         ablation.sweep_shards(

@@ -19,11 +19,11 @@ from analyzer.audit_options import RunOptions
 from analyzer.common_types import Cut, Site
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
-from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
+from analyzer.measures.ablation.linear_head import Head, Judge, open_head
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded
-from analyzer.runtime.predictions import WholeNetwork, scores_of
+from analyzer.runtime.predictions import WholeNetwork, highest, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
@@ -154,7 +154,7 @@ class CutNetwork:
         found: Features,
         rank: np.ndarray,
         evaluations: Evaluations,
-        judge: Judge = first_of_highest,
+        judge: Judge = highest,
     ) -> np.ndarray:
         """The class that the suffix gives in each evaluation, the first of equally high ones.
 
@@ -333,7 +333,7 @@ def open_checked(
         notes.append(
             f"Counted in {run.precision}: on {len(images)} images scores moved by up to "
             f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
-            "less can be others"
+            "less can be others."
         )
     return CheckedNetwork(tuple(networks), classes, (*cut.warnings, *notes))
 

@@ -123,7 +123,7 @@ class Interpolation(Measure[InterpolationResult]):
         state, plan_digest = InterpolationState.start(plan), _digest(plan)
         saved = job.saved()
         if saved is not None and str(saved.get("plan")) == plan_digest:
-            state = state.restored(saved)
+            state = state.resumed(saved)
         measure_interpolation(
             plan,
             images,

@@ -155,7 +155,7 @@ class Neighbors(Measure[NeighborsResult]):
         state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
         saved = job.saved()
         if saved is not None and str(saved.get("part")) == part_digest:
-            state = state.restored(saved)
+            state = state.resumed(saved)
         device, *_ = runtime.named_devices(request.device)
         measure_neighbors(
             graph,
@@ -271,12 +271,12 @@ class Neighbors(Measure[NeighborsResult]):
             if twins.kept:
                 yield (
                     f"{copies}, and count as their neighbors all the same; if they are copies, the "
-                    "estimated gap is too small"
+                    "estimated gap is too small."
                 )
             else:
                 yield (
                     f"{copies}, and do not count as their neighbors; there may be more copies: "
-                    "--groups names the samples that show one thing"
+                    "--groups names the samples that show one thing."
                 )
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:

@@ -90,7 +90,7 @@ class NeighborState:
     seconds: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What :meth:`restored` takes."""
+        """What :meth:`resumed` takes."""
         later = {name: getattr(self, name) for name in _LATER}
         return {
             **{f"vectors_{i}": rows[: self.at] for i, rows in enumerate(self.vectors)},
@@ -100,7 +100,7 @@ class NeighborState:
             "seconds": np.array(self.seconds),
         }
 
-    def restored(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
+    def resumed(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
         """The state in which :meth:`arrays` was called, for the same samples.
 
         Raises:

@@ -114,7 +114,7 @@ class TestData(Measure[TestResult]):
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once."""
-        from analyzer import data
+        from analyzer import data, surgery
         from analyzer.measures.unmasked_predictions import predict_test_data
 
         request, subject = job.request, job.subject
@@ -130,7 +130,8 @@ class TestData(Measure[TestResult]):
         )
         counted = job.found["ablation"].samples
         trained = subject.first_reading.digests(counted.index)
-        has_ranks = found.classes > _TOP and bool((found.rank > 1).any())
+        answer = surgery.find_answer(subject.network, request.output)
+        has_ranks = found.classes > _TOP and answer.kind != "labels"
         train_rank = self._train_ranks(job, counted.index) if has_ranks else _NO_RANKS
         record = TestRecord(
             source=str(request.test_data),
