@@ -181,7 +181,7 @@ def _gap_model_in_use(out: str | Path) -> str:
 
     try:
         record = read_record(out)
-    except AuditFolderError:  # there is no audit, or it is replaced or complained of later
+    except AuditFolderError:  # there is none, or the audit replaces or refuses it later
         return ""
     return record.gap.gap_model_name if record.gap else ""
 
