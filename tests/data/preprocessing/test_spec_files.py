@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analyzer.common_types import TensorInfo
-from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
+from analyzer.data import PreprocessOptions, from_arrays, read_batches, resolve_preprocessing
 from analyzer.data.preprocessing.spec import Crop, Resize, from_hugging_face, from_timm
 from analyzer.errors import DataError
 
@@ -35,7 +35,7 @@ def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
         TensorInfo("x", "float32", ("N", 3, "H", "W")),
         PreprocessOptions(preset=file),
     )
-    (batch,) = batches(source, preprocessing, [0], 1)
+    (batch,) = read_batches(source, preprocessing, [0], 1)
     grey_level = preprocessing.scale / np.reshape(preprocessing.std or (1.0,), (-1, 1, 1))
     difference = np.abs(batch.images[0, :, ::step, ::step] - expected) / grey_level
     assert expected.shape == batch.images[0, :, ::step, ::step].shape
@@ -84,7 +84,7 @@ def test_padding_to_a_size_at_the_right_and_below(tmp_path):
         source = from_arrays(image[None], [0], source="image")
         info = TensorInfo("x", "float32", ("N", 3, "H", "W"))
         preprocessing = resolve_preprocessing(source, info, PreprocessOptions(preset=file))
-        return next(batches(source, preprocessing, [0], 1)).images[0]
+        return next(read_batches(source, preprocessing, [0], 1)).images[0]
 
     difference = abs(fed(pixels) - by_hand)
     assert difference[:, :6, :4].max() < 1e-6
