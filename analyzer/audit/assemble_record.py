@@ -113,12 +113,12 @@ def _with_gap(
             return found
         if feature_values(found) == feature_values(finished):
             return keep_class_gaps(replace(found, gap=finished.gap), finished)
-        return replace(found, no_gap=str(GapModelError(_gone(request))))
+        return replace(found, no_gap=request.told(GapModelError(_gone(request))))
     try:
         estimated = replace(found, gap=_gap(request, inputs.gap_model, found))
         return with_class_gaps(estimated, inputs.gap_model)
     except GapModelError as error:
-        return replace(found, no_gap=str(error))
+        return replace(found, no_gap=request.told(error))
 
 
 def _gone(request: AuditRequest) -> str:

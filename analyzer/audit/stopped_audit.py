@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit.assemble_record import model_record
-from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_record
+from analyzer.audit.folder import (
+    AUDIT,
+    REPORT,
+    RESULT_FILES,
+    STOPPED,
+    is_stopped,
+    read_record,
+)
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.inputs import AuditInputs, FirstLook
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
@@ -39,7 +46,6 @@ from analyzer.measures.test_data.measure import MATRIX_CLASSES, ConfusionCell, c
 
 __all__ = [
     "html_of_stopped",
-    "is_stopped",
     "keep_stopped",
     "read_stopped",
     "recorded_names",
@@ -91,11 +97,6 @@ def keep_stopped(
         write_json(folder / STOPPED, stopped_dict(record))
         write_text(folder / REPORT, html_of_stopped(record))
     stopped.report = request.out / REPORT
-
-
-def is_stopped(folder: Path) -> bool:
-    """Whether a first look stopped the audit in ``folder``, and no other has finished there."""
-    return (folder / STOPPED).is_file() and not (folder / AUDIT).exists()
 
 
 def stopped_dict(record: StoppedRecord) -> dict[str, object]:
@@ -160,7 +161,7 @@ def _record(stopped: AuditStopped, request: AuditRequest, inputs: AuditInputs) -
         settings=request.settings(),
         chance=float(look.chance),
         accuracy=found.accuracy,
-        reason=stopped.for_command_line() if request.command else str(stopped),
+        reason=request.told(stopped),
         verdict=stopped.verdict,
         classes=names,
         confusions=_confusions(found.confusions()),

@@ -14,11 +14,11 @@ from typing import Any
 
 from analyzer.audit.assemble_record import warnings_of
 from analyzer.audit.class_estimates import class_gap_faults, sureness_check
-from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
+from analyzer.audit.folder import REPORT, RESULT_FILES, is_stopped, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
-from analyzer.audit.stopped_audit import is_stopped, stopped_checks
+from analyzer.audit.stopped_audit import stopped_checks
 from analyzer.audit.suspects import (
     how_many,
     suspect_checks,
