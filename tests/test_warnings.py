@@ -69,7 +69,7 @@ def warnings_of(module: ast.Module) -> Iterator[ast.JoinedStr | ast.Constant]:
 
 
 def is_sentence(text: ast.JoinedStr | ast.Constant) -> bool:
-    """Whether it begins with no small Latin letter and ends with a full stop or a sentence."""
+    """Whether it begins with no small Latin letter, and ends with a full stop or a sentence."""
     first, *_, last = [*getattr(text, "values", [text])] * 2
     begun = not (isinstance(first, ast.Constant) and re.match("[a-z]", first.value))
     match last:

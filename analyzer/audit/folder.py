@@ -60,7 +60,6 @@ __all__ = [
     "STOPPED",
     "finished_audit",
     "from_dict",
-    "is_stopped",
     "locked",
     "read_record",
     "to_dict",
@@ -137,11 +136,6 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
 def write_record(folder: str | Path, record: AuditRecord) -> None:
     """Write ``audit.json``, whole or not at all."""
     write_json(Path(folder) / AUDIT, to_dict(record))
-
-
-def is_stopped(folder: Path) -> bool:
-    """Whether a first look stopped the audit in ``folder``, and no other has finished there."""
-    return (folder / STOPPED).is_file() and not (folder / AUDIT).exists()
 
 
 @contextlib.contextmanager

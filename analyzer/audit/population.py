@@ -417,4 +417,7 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
         classes=request.classes,
         budgets=request.budgets,
     )
-    return predict_test_data(network, extra_inputs, source, request).accuracy
+    found = predict_test_data(
+        network, extra_inputs, source, reading=request, run=request, output=request.output
+    )
+    return found.accuracy

@@ -23,13 +23,13 @@ from analyzer.audit.folder import (
     REPORT,
     RESULT_FILES,
     finished_audit,
-    is_stopped,
     locked,
     read_record,
 )
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.stopped_audit import html_of_stopped, is_stopped, read_stopped
 from analyzer.audit.suspects import (
     Suspect,
     listed_conflicts,
@@ -137,9 +137,6 @@ def render_report(folder: str | Path) -> Path:
 
 def _html_of_folder(folder: Path) -> str:
     if is_stopped(folder):
-        # Imported here: it looks at networks and data, which the page of a finished audit does not.
-        from analyzer.audit.stopped_audit import html_of_stopped, read_stopped
-
         return html_of_stopped(read_stopped(folder, besides=[REPORT]))
     with finished_audit(folder, besides=[REPORT]):
         return html_of(page_of(folder))

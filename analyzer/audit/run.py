@@ -4,11 +4,17 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.assemble_record import make_record
-from analyzer.audit.class_estimates import has_class_gaps, with_sureness
+from analyzer.audit.assemble_record import (
+    has_class_gaps,
+    make_record,
+    make_stopped_record,
+    with_sureness,
+)
+from analyzer.audit.first_look import look_first
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -18,7 +24,7 @@ from analyzer.audit.folder import (
     read_record,
     write_record,
 )
-from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
+from analyzer.audit.inputs import AuditInputs, find_inputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
@@ -49,7 +55,7 @@ from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.option_declarations import identity_of, options_of
-from analyzer.runtime.batch_memory import OutOfMemory
+from analyzer.runtime.batch_size import OutOfMemory
 
 __all__ = ["run_audit"]
 
@@ -96,13 +102,14 @@ def run_audit(
                 f"{inputs.subject.no_site} The gap model needs features of a site; take another "
                 f"with {parameter('gap_model')}."
             )
-        request = measure.asked_for(request)
+        request = _with(request, measure, measure.asked_for_by())
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
         replacing = request.fresh and not completed
         finished = None if replacing else _finished(request, inputs.subject, say)
         if finished is not None:
             for measure in MEASURES:
-                request = measure.kept(request, finished)
+                if measure.measured(finished):
+                    request = _with(request, measure, measure.kept_by(finished))
             say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
             if _says_the_same(finished, request, inputs):
                 return finished
@@ -110,7 +117,8 @@ def run_audit(
         try:
             results, fields = work.measure(needed)
         except AuditStopped as stopped:
-            keep_stopped(stopped, request, inputs, unfinished)
+            stopped.record = make_stopped_record(request, inputs.subject, stopped)
+            stopped.report = keep_stopped(stopped.record, request.out, unfinished)
             raise
         _check_data(inputs.subject, results["ablation"])
         site = inputs.subject.site
@@ -140,7 +148,9 @@ class _Work:
         self._request, self._finished, self._unfinished = request, finished, unfinished
         self._subject, self._progress = inputs.subject, progress
         self._results: dict[str, Any] = {}
-        images = open_images(request, inputs.subject, progress)
+        images = inputs.subject.opened_images(
+            skip_bad=request.skip_bad, memory=request.memory // 2, progress=progress
+        )
         key = inputs.subject.key
 
         def job(name: str) -> Job:
@@ -255,6 +265,11 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     named = request.gap_model_named and inputs.gap_model
     taken = set(inputs.gap_model.features if inputs.gap_model and named else ())
     return [measure for measure in MEASURES if taken & set(measure.features)]
+
+
+def _with(request: AuditRequest, measure: Measure[Any], options: Mapping[str, Any]) -> AuditRequest:
+    """The request, with options that ask for a measure where it does not."""
+    return request if measure.wanted(request) else replace(request, **options)
 
 
 @contextlib.contextmanager

@@ -210,7 +210,7 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The size of the network's images alone."""
-    from analyzer.data.preprocessing_options import PreprocessOptions
+    from analyzer.data.preprocessing.options import PreprocessOptions
 
     return declared_options(PreprocessOptions, "img_size")(function)
 
@@ -218,7 +218,7 @@ def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which samples are read, and how they are preprocessed."""
     from analyzer.audit_options import DataOptions
-    from analyzer.data.preprocessing_options import PreprocessOptions
+    from analyzer.data.preprocessing.options import PreprocessOptions
 
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
 

@@ -23,7 +23,7 @@ from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.feature_sets import LARGEST
-from analyzer.estimation.linear_fits import (
+from analyzer.estimation.fits_and_intervals import (
     MeasuredCoverage,
     fewest_points,
     jackknife_plus_ends,

@@ -12,7 +12,7 @@ from analyzer.audit.folder import read_record
 from analyzer.audit.sampling_noise import draw_class_means, measure_sampling_noise
 from analyzer.common_types import SampleCounts
 from analyzer.errors import DataError
-from analyzer.measures.ablation.features import class_quantities, network_quantities
+from analyzer.measures.ablation.curve_features import class_quantities, network_quantities
 from analyzer.measures.ablation.result_files import read_curves, read_samples
 from tools.forged_folders import rewrite_record
 

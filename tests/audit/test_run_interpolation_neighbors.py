@@ -235,7 +235,7 @@ def test_neighbors_without_interpolation_have_no_trusted_error(asked):
 @pytest.fixture
 def small_steps(monkeypatch):
     """Many checkpoints, each kept."""
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 32)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 32)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 16)
     for name in BOTH:
         monkeypatch.setattr(f"analyzer.measures.{name}.measure._CHECKPOINT_SECONDS", -1)

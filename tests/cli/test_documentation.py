@@ -11,7 +11,7 @@ from cli_commands import ROOT, commands
 
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
 from analyzer.cli.options import request_options
-from analyzer.data.preprocessing_options import make_spec
+from analyzer.data.preprocessing.options import make_spec
 from analyzer.measures import MEASURES
 
 ALL = commands()

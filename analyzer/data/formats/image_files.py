@@ -12,8 +12,8 @@ from typing import TextIO
 import numpy as np
 
 from analyzer.budgets import Budgets
+from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_called, split_in
-from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import index_names, labels_of_values
 from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter

@@ -8,10 +8,10 @@ import pytest
 
 from analyzer.common_types import TensorInfo
 from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
-from analyzer.data.preprocessing_spec import Crop, Resize, from_hugging_face, from_timm
+from analyzer.data.preprocessing.spec import Crop, Resize, from_hugging_face, from_timm
 from analyzer.errors import DataError
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "data" / "preprocessing.npz"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "data" / "preprocessing.npz"
 VIT = {"do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2, "do_rescale": True}
 
 
