@@ -121,8 +121,8 @@ class GapModel:
         if self.of_several_populations:
             return (
                 f"The gap model {self.name!r} was fitted on {self.fitted_on}. It was tried on "
-                "populations left out whole; what is less like all of them than they are like each "
-                "other may err by more than the interval says."
+                "populations left out whole; for a network less like them than they are like each "
+                "other, the estimate may be off by more than the interval says."
             )
         return (
             f"The gap model {self.name!r} was fitted on {self.fitted_on}; nothing shows that it "
