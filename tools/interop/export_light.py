@@ -21,7 +21,8 @@ LARGE = ("vgg19", "zfnet512")
 NOTE = (
     "ConstantOfShape makes the weights of these files, so that they count as tensors that the "
     "network makes. Those of vgg19 and zfnet512 are beyond what a network may make unless told "
-    f"otherwise: both were audited with `--budget elements={1 << 27} --budget constant-elements={1 << 28}`."
+    f"otherwise: both were audited with `--budget elements={1 << 27} --budget "
+    f"constant-elements={1 << 28}`."
 )
 
 
