@@ -317,12 +317,17 @@ def _narrow(
     many = [name for name in under if len(set(_images_a_class(tables[name]))) > 1]
     if not many:
         return
-    yield f"""### Why some intervals are too narrow
-
-Held too seldom: {", ".join(f"{name} ({found[name].held.mean():.0%})" for name in under)}. Those of them
-that have networks of several sizes, by images a class; *outvoted* is the share of samples whose
-neighbors mostly have another label, by depth:
-"""
+    said = ", ".join(f"{name} ({found[name].held.mean():.0%})" for name in under)
+    yield "### Why some intervals are too narrow"
+    yield ""
+    yield textwrap.fill(
+        f"Held too seldom: {said}. Those of them that have networks of several sizes, by images a "
+        "class; *outvoted* is the share of samples whose neighbors mostly have another label, by "
+        "depth:",
+        100,
+        break_on_hyphens=False,
+    )
+    yield ""
     yield (
         "| population | images a class | networks | gap | estimate less gap | held "
         f"| outvoted: {' | '.join(words for words, _ in _DEPTHS)} |"
@@ -352,8 +357,8 @@ _DEPTHS = (
 )
 
 _WHY = """Two things mislead the neighbors here, and the estimate with them. With 3 images a class a sample
-has 2 neighbors of its own label at most, among 10: nearly all are outvoted, whatever the network has
-learned. On digits and Fashion-MNIST the estimates of these networks are too large. And the letters
+has 2 neighbors of its own label at most, among 10: most are outvoted, whatever the network has learned.
+On digits and Fashion-MNIST the estimates of these networks are too large. And the letters
 of *color-clean* have random colours: early in the network, what lies near has the same colours.
 Where there are 40 images of each letter, the networks have learned to look past the colour, and at
 the last activation next to no sample is outvoted; a third of the way, where `zoo:any` asks, 40 to
@@ -362,7 +367,7 @@ way more often than the gaps of 0.67 to 0.91 let expect, and they are too small.
 for both, so that the error on this population stays.
 
 Two things were changed when this was found. Where the line lay below 0, its interval was cut to
-nothing, from 0 to 0, and missed gaps of 0.01 to 0.12; it is now made around estimates that are cut
+nothing, from 0 to 0, and missed gaps of up to 0.12; it is now made around estimates that are cut
 first. And the unit of the errors grows where images of a class are few. On the 19 populations that
 there were, all with the same error (0.043):
 
