@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
 from analyzer.data.preprocessing.options import PreprocessOptions
+from analyzer.errors import AnalyzerError
 from analyzer.option_declarations import (
     option,
     parse_assignment,
@@ -331,6 +332,10 @@ class AuditRequest(
     needs_site: bool = False  # refuse a network that has none, instead of removing nothing
     fresh: bool = False  # drop what the folder holds
     wait: bool = False  # until another run that writes the folder is done
+
+    def told(self, error: AnalyzerError) -> str:
+        """What a record says of an error: with flags where a command line asked."""
+        return error.for_command_line() if self.command else str(error)
 
     def settings(self) -> dict[str, Any]:
         """The options in force, as a result lists them."""

@@ -107,7 +107,7 @@ def make_stopped_record(
         settings=request.settings(),
         chance=float(look.chance),
         accuracy=found.accuracy,
-        reason=stopped.for_command_line() if request.command else str(stopped),
+        reason=request.told(stopped),
         verdict=stopped.verdict,
         classes=names,
         confusions=_confusions(found.confusions()),
@@ -187,12 +187,12 @@ def _with_gap(
             return found
         if feature_values(found) == feature_values(finished):
             return _keep_class_gaps(replace(found, gap=finished.gap), finished)
-        return replace(found, no_gap=str(GapModelError(_gone(request))))
+        return replace(found, no_gap=request.told(GapModelError(_gone(request))))
     try:
         estimated = replace(found, gap=_gap(request, inputs.gap_model, found))
         return with_class_gaps(estimated, inputs.gap_model)
     except GapModelError as error:
-        return replace(found, no_gap=str(error))
+        return replace(found, no_gap=request.told(error))
 
 
 def _gone(request: AuditRequest) -> str:

@@ -173,7 +173,7 @@ def _stopped(
 def _said(sentences: str, request: AuditRequest) -> str:
     """Sentences for a record, with parameters as whoever asked for the audit gives them."""
     said = AnalyzerError(sentences)
-    return said.for_command_line() if request.command else str(said)
+    return request.told(said)
 
 
 @dataclass(frozen=True, slots=True)

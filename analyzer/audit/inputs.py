@@ -105,7 +105,7 @@ def _site(network: surgery.Network, request: AuditRequest) -> tuple[Site | None,
     except SiteError as error:
         if request.site is not None or request.needs_site:
             raise
-        return None, str(error)
+        return None, request.told(error)
     return site, ""
 
 

@@ -10,8 +10,6 @@
 """
 
 import contextlib
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.errors import AnalyzerError
-from analyzer.files import write_text
+from analyzer.files import csv_text, write_text
 
 __all__ = [
     "AUDITS",
@@ -134,11 +132,7 @@ def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:
     if not failures:
         (out / FAILED).unlink(missing_ok=True)
         return
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", "error"])
-    writer.writerows((name, str(why)) for name, why in failures.items())
-    write_text(out / FAILED, buffer.getvalue())
+    write_text(out / FAILED, csv_text([("name", "error"), *failures.items()]))
 
 
 class ReplacedNetworks:

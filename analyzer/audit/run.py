@@ -201,7 +201,7 @@ class _Work:
             except (ModelError, OutOfMemory) as error:
                 if not measure.optional or measure in needed:
                     raise
-                unmeasured[measure.name] = str(error)
+                unmeasured[measure.name] = self._request.told(error)
         return self._results, {**self._fields(), "unmeasured": unmeasured}
 
     def _known_already(self) -> bool:

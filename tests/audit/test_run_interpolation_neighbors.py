@@ -456,12 +456,12 @@ def test_the_report_shows_both(asked):
     result = run_audit(asked)
     report = (asked.out / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", report)).replace("\xa0", " ")
-    mean = f"{100 * result.sections['interpolation'].hold_mean:.1f} %"
+    mean = f"{100 * result.sections['interpolation'].hold_mean:.1f}%"
     assert f"still names the label for {mean} of the samples" in text
-    assert "It is no accuracy, and no estimate of the gap." in text
+    assert "It is neither an accuracy nor an estimate of the gap." in text
     for layer in result.sections["neighbors"].layers:
         assert layer.tensor in text
-        assert f"{100 * layer.error:.1f} %" in text
+        assert f"{100 * layer.error:.1f}%" in text
     assert report.count('<path class="mean"') >= 1
     for name in BOTH:
         assert f'id="{name}"' in report

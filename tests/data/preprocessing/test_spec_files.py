@@ -69,6 +69,16 @@ def test_center_crop_of_an_older_file_with_one_number():
     assert spec.crop == Crop((6, 6), rounding="down")
 
 
+def test_processors_that_crop_do_so_unless_the_file_says_no():
+    """PoolFormer's and DeiT's first files do not say that they crop, nor to what size."""
+    for kind in ("PoolFormer", "DeiT"):
+        said = {**VIT, "feature_extractor_type": f"{kind}FeatureExtractor"}
+        assert from_hugging_face(said).crop == Crop((224, 224), rounding="down")
+        assert from_hugging_face({**said, "crop_size": 6}).crop == Crop((6, 6), rounding="down")
+        assert from_hugging_face({**said, "do_center_crop": False}).crop is None
+    assert from_hugging_face(VIT).crop is None
+
+
 def test_padding_to_a_size_at_the_right_and_below(tmp_path):
     """transformers pads after normalizing, with 0."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
