@@ -391,7 +391,7 @@ networks of few images in the fit of the line (the same to a hundredth but for o
 Intervals that aim at 93 % hold 82 % of color-clean and 90 % or more of the others, at a mean width
 of 0.38. Kinds of populations, such as clean or noisy, are no help: nobody knows that of a network to
 come.
-"""
+"""  # noqa: E501  as the page has it
 
 
 def _images_a_class(table: PopulationTable) -> np.ndarray:
