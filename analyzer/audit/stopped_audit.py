@@ -6,6 +6,7 @@ them against each other. A folder with a result keeps that result.
 
 import platform
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +35,12 @@ from analyzer.errors import AuditFolderError, AuditStopped
 from analyzer.files import RUN_AGAIN, read_json, write_json, write_text
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.measure import Check, check, same
-from analyzer.measures.test_data.measure import MATRIX_CLASSES, ConfusionCell, confusion_cells
+from analyzer.measures.test_data.measure import (
+    MATRIX_CLASSES,
+    ConfusionCell,
+    confusion_cells,
+    count_pairs,
+)
 
 __all__ = [
     "html_of_stopped",
@@ -150,7 +156,7 @@ def _record(stopped: AuditStopped, request: AuditRequest, inputs: AuditInputs) -
         reason=stopped.for_command_line() if request.command else str(stopped),
         verdict=stopped.verdict,
         classes=names,
-        confusions=_confusions(found.confusions()),
+        confusions=count_pairs(found.label, found.named),
         order=_order(look, names, by_name=subject.source.indexing != "labels"),
         fed=(look.low, look.high),
         device=DeviceRecord(requested=device, used=found.device, precision=request.precision),
@@ -167,11 +173,6 @@ def _order(look: FirstLook, names: tuple[str, ...], *, by_name: bool) -> OrderRe
     named_as = tuple(map(int, look.order.named_as))
     in_order = tuple(names[place] for place in np.argsort(look.order.named_as))
     return OrderRecord(look.order.accuracy, named_as, in_order, by_name)
-
-
-def _confusions(counts: np.ndarray) -> tuple[tuple[int, int, int], ...]:
-    cells = zip(*np.nonzero(counts), strict=True)
-    return tuple((int(i), int(j), int(counts[i, j])) for i, j in cells)
 
 
 def _read(folder: Path) -> StoppedRecord:
@@ -200,8 +201,8 @@ def _counts(record: StoppedRecord) -> np.ndarray:
 
 
 def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
-    counts = _counts(record)
-    samples, right = int(counts.sum()), int(counts.trace())
+    samples = sum(count for _, _, count in record.confusions)
+    right = sum(count for label, named, count in record.confusions if label == named)
     wrong = []
     if samples != record.data.samples:
         wrong.append(f"The confusions are of {samples} samples, not of {record.data.samples}.")
@@ -230,7 +231,7 @@ def _verdict(record: StoppedRecord) -> Check:
 
 
 def _page(record: StoppedRecord) -> StoppedPage:
-    counts, names, order = _counts(record), record.classes, record.order
+    names, order = record.classes, record.order
     readable = len(names) <= MATRIX_CLASSES
     moved: tuple[tuple[str, str], ...] = ()
     if order is not None:
@@ -244,24 +245,23 @@ def _page(record: StoppedRecord) -> StoppedPage:
         title=re.split(r"[\\/]", record.model.path)[-1],
         created=moment(record.created),
         at_chance=is_at_chance(record.accuracy, record.chance, record.data.samples),
-        cells=confusion_cells(counts) if readable else [],
-        confusions=() if readable else tuple(_most_confused(record, counts)),
+        cells=confusion_cells(_counts(record)) if readable else [],
+        confusions=() if readable else tuple(_most_confused(record)),
         moved=moved,
         facts=facts_of_stopped(record),
     )
 
 
-def _most_confused(record: StoppedRecord, counts: np.ndarray) -> Iterator[Confusion]:
-    wrong = counts - np.diag(np.diag(counts))
-    rows = np.maximum(counts.sum(axis=1), 1)
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]:
-        label, named = divmod(int(place), len(counts))
-        if not wrong[label, named]:
-            return
+def _most_confused(record: StoppedRecord) -> Iterator[Confusion]:
+    rows: Counter[int] = Counter()
+    for label, _, count in record.confusions:
+        rows[label] += count
+    wrong = [pair for pair in record.confusions if pair[0] != pair[1]]
+    for label, named, count in sorted(wrong, key=lambda pair: -pair[2])[:_LISTED]:
         yield Confusion(
             record.classes[label],
             record.classes[named],
-            int(wrong[label, named]),
-            float(wrong[label, named] / rows[label]),
+            count,
+            float(count / rows[label]),
             record.order is not None and record.order.named_as[label] == named,
         )

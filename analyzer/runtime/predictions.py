@@ -7,11 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
-from analyzer.errors import DataError
+from analyzer.errors import DataError, ModelError, parameter
 from analyzer.runtime.batch_memory import Samples, images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import Session, open_session
 
-__all__ = ["Predictions", "WholeNetwork", "classes_of", "name_classes", "predict", "scores_of"]
+__all__ = [
+    "Predictions",
+    "WholeNetwork",
+    "check_rows",
+    "classes_of",
+    "name_classes",
+    "predict",
+    "scores_of",
+]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 
@@ -54,12 +62,6 @@ class Predictions:
     def top(self, count: int) -> float:
         """The share whose label is among the ``count`` best scores."""
         return float((self.rank < count).mean())
-
-    def confusions(self) -> np.ndarray:
-        """int64 (K, K): samples by label and named class."""
-        found = np.zeros((self.classes, self.classes), np.int64)
-        np.add.at(found, (self.label, self.named), 1)
-        return found
 
 
 def predict(
@@ -151,10 +153,39 @@ def _scores(network: WholeNetwork, session: Session, images: np.ndarray) -> np.n
     def run(piece: slice) -> np.ndarray:
         some = images[piece]
         found = session.run(network.feeds(some), [network.answer.output])[0]
+        check_rows(found, network.image.fixed_batch or len(some), network.answer.output)
         return scores_of(found[: len(some)], network.answer.kind)
 
     size = network.image.fixed_batch or len(images)
     return np.concatenate(list(in_pieces(len(images), size, run)))
+
+
+def check_rows(answers: object, images: int, output: str) -> None:
+    """Hold what a network gave for a batch against what it was given: a row for each image.
+
+    A Reshape can spread one image's values over several rows, and a mean over the batch leaves one.
+
+    Args:
+        answers: what onnxruntime returns for the output; a list where it is no tensor.
+        images: the network was given.
+        output: its name.
+
+    Raises:
+        ModelError: there are more rows, or fewer, or no numbers.
+    """
+    if not isinstance(answers, np.ndarray) or answers.dtype.kind not in "biuf":
+        raise ModelError(
+            f"The network's output {output} holds no array of numbers, so there are no scores to "
+            "read. Export the network with class scores as its output."
+        )
+    rows = len(answers) if answers.ndim else 0
+    if rows != images:
+        given = "1 row" if rows == 1 else f"{rows} rows"
+        raise ModelError(
+            f"The network's output {output} has {given} of scores for {images} images. Check "
+            f"{parameter('img_size')} and {parameter('layout')}, or export the network with one "
+            "row of scores an image."
+        )
 
 
 def scores_of(answers: np.ndarray, kind: str) -> np.ndarray:

@@ -272,7 +272,8 @@ def _tensor_info(value: ir.Value) -> TensorInfo:
     return TensorInfo(name_of(value), dtype, dimensions(value) or ())
 
 
-_INLINE_LIMIT = 1 << 30  # bytes of weights; protobuf ends at 2 GiB
+_LARGEST = (1 << 31) - 1  # bytes of a file: what protobuf can hold
+_INLINE_LIMIT = 1 << 30  # bytes of weights
 
 
 def read_model_proto(path: Path) -> onnx.ModelProto:
@@ -284,8 +285,14 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"{path} {what}. Give the path of an ONNX file.")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise ModelError(f"{path} is empty. Export or copy the network again.")
+    if size > _LARGEST:
+        raise ModelError(
+            f"{path} is larger than 2 GiB, which no ONNX file can be. Export the network with its "
+            "weights in a file beside it."
+        )
     try:
         proto = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError:
