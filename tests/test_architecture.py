@@ -1,5 +1,6 @@
 """The direction of imports, and what a start pays for."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -55,3 +56,16 @@ def test_what_a_measure_is_built_from_takes_groups_of_options_and_no_request():
         "audit/first_look.py",
         "audit/assemble_record.py",
     }
+
+
+def test_no_package_exports_a_name_that_is_a_module_of_it():
+    # Which of the two is found would depend on what was imported before.
+    for stub in (ROOT / "analyzer").rglob("__init__.pyi"):
+        names = {
+            name.asname or name.name
+            for one in ast.parse(stub.read_text()).body
+            if isinstance(one, ast.ImportFrom)
+            for name in one.names
+        }
+        modules = {path.stem for path in stub.parent.iterdir()}
+        assert not names & modules, stub

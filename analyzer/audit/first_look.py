@@ -64,7 +64,7 @@ class _Seen:
         self.high = max(self.high, float(images.max()))
 
     def suspicion(self, floating: bool) -> str:
-        """What speaks for a wrong scaling, with a leading blank; "" if nothing does."""
+        """What suggests that the scaling is wrong, after a blank; "" if nothing does."""
         if not floating:
             return ""
         said = f" The network is fed values from {self.low:.4g} to {self.high:.4g}:"
@@ -140,7 +140,7 @@ def _check_accuracy(request: AuditRequest, look: FirstLook, *, whole: bool) -> N
     limit, accuracy = request.min_accuracy, found.accuracy
     if limit is None:
         return
-    # Of a part the accuracy is an estimate: three standard errors of it are its due.
+    # The accuracy of a part is an estimate: it may be low by three standard errors.
     slack = 0.0 if whole else 3 * math.sqrt(max(accuracy * (1 - accuracy), 1e-4) / len(found.label))
     if accuracy + slack >= limit:
         return

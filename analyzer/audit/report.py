@@ -9,8 +9,6 @@ An :class:`Ending` is what others are told (:mod:`analyzer.audit.exports`,
 one that goes on.
 """
 
-import csv
-import io
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -42,7 +40,7 @@ from analyzer.audit.suspects import (
 from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRecord
 from analyzer.errors import AuditFolderError, AuditStopped
-from analyzer.files import RUN_AGAIN, write_text
+from analyzer.files import RUN_AGAIN, csv_text, write_text
 from analyzer.measures.measure import Check, ReportSection, check
 from analyzer.measures.neighbors import ConflictPair
 from analyzer.measures.registry import MEASURES
@@ -244,12 +242,8 @@ def class_table_check(folder: Path, record: AuditRecord) -> Check:
 
 
 def _class_table(record: AuditRecord) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_CLASS_COLUMNS)
-    for entry in record.classes:
-        writer.writerow([_cell(getattr(entry, name)) for name in _CLASS_COLUMNS])
-    return buffer.getvalue()
+    rows = ([_cell(getattr(entry, name)) for name in _CLASS_COLUMNS] for entry in record.classes)
+    return csv_text([_CLASS_COLUMNS, *rows])
 
 
 def _cell(value: Any) -> str:

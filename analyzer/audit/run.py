@@ -300,7 +300,7 @@ def _unfinished(request: AuditRequest, key: str) -> Iterator[UnfinishedAudit]:
     try:
         yield unfinished
     except BaseException as error:
-        # Corrected data are other data: what was counted before they failed is of no use then.
+        # Corrected data are other data: what was counted before they failed cannot be used then.
         if not unfinished or (isinstance(error, DataError) and not resuming):
             unfinished.drop()
         raise
@@ -362,7 +362,7 @@ def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) ->
 
 
 def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
-    """Whether nothing would be different if the counts were summed up once more."""
+    """Whether the record would be the same if it were assembled again."""
     classes = len(finished.classes) + len(finished.empty_classes)
     settings = request.settings()
     return (

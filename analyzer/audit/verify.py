@@ -82,7 +82,7 @@ def verify_audit(
     Args:
         folder: audit folder.
         model: the ONNX file; by default where the record says it was, if it is still there.
-        gap_model: file of the gap model, to estimate the gap once more; by default likewise.
+        gap_model: file of the gap model, to estimate the gap again; by default likewise.
         signature, allowed_signers, signer: as of
             :func:`analyzer.audit.result_manifest.check_signature`; None: not checked.
         budget: what the files may ask for, where that is not the default.

@@ -26,7 +26,6 @@ from analyzer.cli.options import (
     wait_option,
 )
 from analyzer.cli.terminal import complain, going_on_later, print_json, show, show_progress, warn
-from analyzer.zoo_names import gap_model_path
 
 _WATCH_SECONDS = 5.0
 
@@ -107,17 +106,15 @@ def command(
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
       onnx-gap population manifest.csv --skip-failed --html --out population
     """
+    from analyzer.api import population_request
     from analyzer.audit import audit_population, read_manifest
-    from analyzer.audit_options import AuditRequest
 
     members = read_manifest(manifest)
-    template = AuditRequest(
-        model=members[0].model,
-        data=members[0].train_data,
-        out=out,
+    template = population_request(
+        members,
+        out,
         threads=max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else 0,
-        gap_model=None if gap_model is None else gap_model_path(gap_model),
-        gap_model_name=gap_model or "",
+        gap_model=gap_model,
         fresh=not resume,
         **request_options(options),
     )

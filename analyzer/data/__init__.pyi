@@ -1,4 +1,4 @@
-from .batches import Batch, FirstReading, Load, Samples, Skipped, batches
+from .batches import Batch, FirstReading, Load, Samples, Skipped, read_batches
 from .decode_images import same_picture, thumbnail
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
@@ -23,13 +23,13 @@ __all__ = [
     "Samples",
     "Skipped",
     "Source",
-    "batches",
     "check_classes",
     "combine_digests",
     "from_arrays",
     "limit_per_class",
     "open_data",
     "preprocess_options",
+    "read_batches",
     "read_classes",
     "read_groups",
     "read_value",

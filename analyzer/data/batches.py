@@ -18,7 +18,7 @@ from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import Source, digest, reason_of
 from analyzer.errors import DataError
 
-__all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "batches"]
+__all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "read_batches"]
 
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
 _NOT_FINITE = "it holds values that are not finite numbers"
@@ -73,7 +73,7 @@ class Samples:
         return None
 
 
-def batches(
+def read_batches(
     source: Source,
     preprocessing: Preprocessing,
     indices: np.ndarray | Sequence[int],

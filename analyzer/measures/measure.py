@@ -76,13 +76,13 @@ class Subject:
 
     def samples(self, *, skip_bad: bool) -> "Samples":
         """The samples as the network takes them; a DataError where one changes meanwhile."""
-        from analyzer.data import Samples, batches
+        from analyzer.data import Samples, read_batches
 
         return Samples(
             indices=self.indices,
             labels=self.labels,
             load=self.first_reading.guarded(
-                lambda indices, batch_size: batches(
+                lambda indices, batch_size: read_batches(
                     self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
                 )
             ),

@@ -96,7 +96,7 @@ def predict_test_data(
     samples = data.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
-        load=lambda indices, batch_size: data.batches(
+        load=lambda indices, batch_size: data.read_batches(
             source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad
         ),
     )

@@ -273,7 +273,7 @@ def test_small_classes_and_crossing_curves_are_not_judged(pair):
         (lambda r, s: (dataclasses.replace(r, data=dataclasses.replace(r.data, sha256="1")), s),
          "the data are not the same"),
         (lambda r, s: (r, dataclasses.replace(s, index=s.index + 1)),
-         "not the same of the samples"),
+         "other samples of the same data"),
         (lambda r, s: (r, dataclasses.replace(s, label=s.label[::-1])), "the labels are not"),
     ],
 )  # fmt: skip

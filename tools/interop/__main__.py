@@ -40,10 +40,12 @@ PACKAGES = {
 
 def environment(folder: Path, packages: tuple[str, ...]) -> Path:
     """The Python of an environment with these packages, made where there is none."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
+    python, installed = folder / "bin" / "python", folder / "installed"
+    if not installed.exists():  # an interrupted installation is taken up
+        if not python.exists():
+            venv.create(folder, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        installed.touch()
     return python
 
 

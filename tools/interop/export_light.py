@@ -19,9 +19,10 @@ EXPECTED = {"light_inception_v1": "Concat", "light_inception_v2": "Concat"}
 EVERY = 64
 LARGE = ("vgg19", "zfnet512")
 NOTE = (
-    "ConstantOfShape makes the weights of these files, so that they count as tensors the network "
-    "makes. Those of vgg19 and zfnet512 are beyond what a network may make unless told otherwise: "
-    f"both were audited with `--budget elements={1 << 27} --budget constant-elements={1 << 28}`."
+    "ConstantOfShape makes the weights of these files, so that they count as tensors that the "
+    "network makes. Those of vgg19 and zfnet512 are beyond what a network may make unless told "
+    f"otherwise: both were audited with `--budget elements={1 << 27} --budget "
+    f"constant-elements={1 << 28}`."
 )
 
 
