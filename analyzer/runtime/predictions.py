@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.errors import DataError
-from analyzer.runtime.batch_memory import Samples, images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import Session, open_session
+
+if TYPE_CHECKING:
+    from analyzer.data import Samples
 
 __all__ = ["Predictions", "WholeNetwork", "highest", "name_classes", "predict", "scores_of"]
 
@@ -64,7 +68,7 @@ class Predictions:
 
 def predict(
     network: WholeNetwork,
-    samples: Samples,
+    samples: "Samples",
     *,
     device: str = "auto",
     threads: int = 0,

@@ -16,13 +16,17 @@ number of samples keep their digits. A layer costs as many numbers as it has.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer import runtime
 from analyzer.common_types import MarginGraph, Progress
 from analyzer.errors import AuditFolderError, ModelError, parameter
-from analyzer.runtime.batch_memory import Samples, padded
+from analyzer.runtime.batch_size import padded
+
+if TYPE_CHECKING:
+    from analyzer.data import Samples
 
 __all__ = [
     "LAYERS",
@@ -196,7 +200,7 @@ class MarginState:
 
 def measure_margins(
     graph: MarginGraph,
-    samples: Samples,
+    samples: "Samples",
     state: MarginState,
     *,
     device: str = "auto",

@@ -1,7 +1,7 @@
 """Margins as a measure: how far samples are from another class (Jiang et al. 2019)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +77,13 @@ class Margins(Measure[MarginsResult]):
         """Whether ``margins`` is set."""
         return options.margins
 
-    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
-        """The request with ``margins`` set."""
-        return replace(request, margins=True)
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
+        """Whether a finished audit has it; no option changes it."""
+        return self.measured(record)
+
+    def asked_for_by(self) -> dict[str, Any]:
+        """``margins``."""
+        return {"margins": True}
 
     def prepare(self, job: Job) -> None:
         """Make the gradient, so that a network without one is refused at once."""

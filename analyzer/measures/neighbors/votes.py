@@ -39,7 +39,7 @@ from analyzer.measures.training_images import (
     joined_numbers,
     pairs_of,
 )
-from analyzer.runtime.batch_memory import images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
 
 __all__ = [
     "LAYERS",

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from made_up_margins import KINDS, MadeUp
 
 from analyzer.measures.ablation import necessary_evaluations
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     ascending_turning_point,
     descending_turning_point,
     kappa,
@@ -152,7 +152,7 @@ def test_a_tolerance_of_next_to_nothing_is_exact(kind):
     assert not bound.any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
     asked=st.sampled_from([0.003, 0.01, 0.05, 0.3, 0.9]),

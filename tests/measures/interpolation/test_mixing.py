@@ -9,6 +9,7 @@ import pytest
 from samples_in_memory import opened
 
 from analyzer import runtime, surgery
+from analyzer.data import Samples
 from analyzer.errors import AuditFolderError
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
@@ -22,7 +23,6 @@ from analyzer.measures.interpolation.mixing import (
     response_curves,
 )
 from analyzer.measures.training_images import SampleImages
-from analyzer.runtime.batch_memory import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 3, 3)

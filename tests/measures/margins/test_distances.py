@@ -8,6 +8,7 @@ import pytest
 
 from analyzer import surgery
 from analyzer.common_types import MarginGraph, MarginLayer
+from analyzer.data import Samples
 from analyzer.errors import ModelError
 from analyzer.estimation import draw_splits, fit_scores, score_features
 from analyzer.measures.margins import (
@@ -20,7 +21,6 @@ from analyzer.measures.margins import (
 )
 from analyzer.measures.margins import distances as margins
 from analyzer.measures.margins.distances import margin_obstacle
-from analyzer.runtime import Samples
 
 
 def test_distances_by_hand():

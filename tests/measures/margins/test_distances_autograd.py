@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from analyzer import runtime, surgery
+from analyzer import data, surgery
 from analyzer.measures.margins.distances import (
     MARGIN_FEATURES,
     MarginState,
@@ -181,4 +181,4 @@ def in_memory(images, labels):
         for start in range(0, len(indices), size):
             yield Batch(indices[start : start + size])
 
-    return runtime.Samples(np.arange(len(labels)), labels, load)
+    return data.Samples(np.arange(len(labels)), labels, load)

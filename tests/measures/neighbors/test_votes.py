@@ -10,6 +10,7 @@ from samples_in_memory import opened
 from sklearn.neighbors import NearestNeighbors
 
 from analyzer import runtime, surgery
+from analyzer.data import Samples
 from analyzer.errors import AuditFolderError, ModelError
 from analyzer.measures.neighbors.vector_search import (
     SKETCH,
@@ -28,7 +29,6 @@ from analyzer.measures.neighbors.votes import (
     read_neighbors,
 )
 from analyzer.measures.training_images import SampleImages
-from analyzer.runtime import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 6, 6)
