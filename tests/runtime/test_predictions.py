@@ -94,7 +94,7 @@ def test_what_is_not_a_number_counts_as_the_lowest_score(monkeypatch):
     given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
     np.testing.assert_array_equal(runtime.name_classes(given, session, IMAGES), named)
     labels = np.where(np.arange(len(IMAGES)) % 2, named, 2)
-    samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
+    samples = data.Samples(np.arange(len(IMAGES)), labels, load)
     found = runtime.predict(given, samples, device="cpu")
     np.testing.assert_array_equal(found.named, named[found.index])
     np.testing.assert_array_equal(found.rank, np.where(found.label == 2, others.shape[1], 0))
