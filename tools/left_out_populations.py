@@ -372,7 +372,7 @@ nothing, from 0 to 0, and missed gaps of up to 0.12; it is now made around estim
 first. And the unit of the errors grows where images of a class are few. On the 19 populations
 that there were, all with the same error (0.043):
 
-| intervals | held | color-clean | fashion-clean | digits-clean | digits | fashion-task8 | mean width |
+| intervals | held | color-clean | fashion-clean | digits-clean | digits | task8 | mean width |
 |---|---|---|---|---|---|---|---|
 | as they were | 94% | 64% | 73% | 75% | 100% | 96% | 0.34 |
 | around estimates that are cut | 95% | 55% | 83% | 80% | 100% | 96% | 0.30 |
