@@ -6,11 +6,12 @@ Of a stranger's files only regular ones are read, and no more of them than the b
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "aside",
     "check_names",
     "check_regular",
+    "csv_text",
     "integers",
     "make_parents",
     "prepare_folder",
@@ -40,6 +42,9 @@ __all__ = [
 ]
 
 RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
+
+
+_QUOTED = re.compile('[,"\r\n]')
 
 
 @contextmanager
@@ -92,6 +97,20 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text with the line ends it has; of file names that are not UTF-8, the bytes
     that are not come as escapes, which JSON reads back."""
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV that reads back with exactly their cells, whatever characters these hold.
+
+    The csv module leaves a carriage return bare where lines end with a line feed alone, and readers
+    take it for the end of a row.
+    """
+    return "".join(",".join(map(_csv_cell, row)) + "\n" for row in rows)
+
+
+def _csv_cell(value: object) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def write_json(path: str | Path, value: Any) -> None:

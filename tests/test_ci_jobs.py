@@ -144,7 +144,7 @@ def test_the_job_for_github_ends_as_it_should(runner, job):
     assert goes_on[2] == 0, goes_on[1]
 
 
-def test_the_job_for_gitlab_ends_as_it_should(runner, job):
+def test_the_job_for_gitlab_and_the_script_end_as_they_should(runner, job):
     code, _ = job
     told = GITLAB["generalization"]
     done = runner.run("\n".join(told["script"]), **told["variables"])
@@ -155,6 +155,11 @@ def test_the_job_for_gitlab_ends_as_it_should(runner, job):
     assert kept == {"audit", "audit.md", "junit.xml"}
     assert told["artifacts"]["reports"]["junit"] in kept
     assert told["allow_failure"]["exit_codes"] == 4
+    (script,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    _, _, script = script.partition('COMMIT"\n')  # without what installs
+    again = runner.run(script.replace(".onnx-gap/bin/", ""))
+    assert again.returncode == code, again.stderr
+    assert {0: "passes", 1: "blocked", 4: "cannot tell"}[code] in again.stdout
     if code == 0:
         (further,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
         if not find_spec("mlflow"):

@@ -1,5 +1,7 @@
 """Files that appear whole or not at all."""
 
+import csv
+import io
 import json
 import os
 import zipfile
@@ -10,6 +12,7 @@ import pytest
 from analyzer.errors import AuditFolderError, OutputError
 from analyzer.files import (
     aside,
+    csv_text,
     prepare_folder,
     read_arrays,
     read_json,
@@ -141,3 +144,22 @@ def test_an_archive_of_a_kind_that_nobody_reads_is_refused(tmp_path, flags):
     path.write_bytes(content)
     with pytest.raises(AuditFolderError, match=r"curves\.npz is damaged"):
         read_arrays(path)
+
+
+def test_csv_reads_back_with_whatever_cells_hold():
+    awkward = (
+        "plain",
+        "",
+        " ",
+        "a\rb",
+        "\r",
+        "a\nb",
+        "a\r\nb",
+        '"',
+        'a"b',
+        "a,b",
+        "\x1b[31m",
+        "é\u2028",
+    )
+    rows = [[a, b] for a in awkward for b in awkward]
+    assert list(csv.reader(io.StringIO(csv_text(rows), newline=""), strict=True)) == rows

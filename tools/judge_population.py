@@ -93,7 +93,7 @@ def judged_rows(
 
 
 def _of_classes(record: AuditRecord, classes: ClassesOfNetwork) -> dict[str, Any]:
-    """How the classes' estimates follow their gaps, and what the draw of images leaves of them."""
+    """How the classes' estimates follow their gaps, and what share the draw does not explain."""
     estimates = {one.index: one.gap for one in record.classes}
     said = np.array([estimates[index] for index in classes.profiles.index.tolist()], np.float64)
     gap, test = classes.gap, classes.test_correct / classes.test_samples

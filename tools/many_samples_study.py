@@ -57,7 +57,7 @@ _STAGES: Mapping[str, tuple[str, str]] = {
     "search": ("neighbors/vector_search.py", "nearest_neighbors"),
     "twins": ("neighbors/twins.py", "find_twins"),
 }
-"""Functions whose time, with what they call, is a stage; the last three are parts of ``neighbors``."""
+"""Functions whose time, with what they call, is a stage; the last three are of ``neighbors``."""
 
 _SEED = 11
 _AT_ONCE = 256  # images, in the plain pass
@@ -212,9 +212,7 @@ def _quality(folder: Path, drawn: Mapping[str, np.ndarray]) -> dict[str, Any]:
     samples, votes = read_samples(folder), read_votes(folder)
     true, trained = (drawn[name][samples.index] for name in ("true", "trained"))
     wrong = samples.label != true
-    doubt = doubt_labels(
-        samples.label, read_answers(folder).hold, votes.agreement, votes.majority
-    )
+    doubt = doubt_labels(samples.label, read_answers(folder).hold, votes.agreement, votes.majority)
     order = most_suspicious(samples, len(wrong), doubt)
     scores = {
         "suspects": -np.argsort(order).astype(np.float64),
@@ -280,9 +278,7 @@ than those of an audit are. *Searched*: those whose neighbors were looked for. F
 share of wrong labels in the first 1 % of these samples; written by
 `python -m tools.many_samples_study`, which says how to repeat it.
 """
-    yield (
-        "| samples | `--neighbor-samples` | ranked by | all | trained on | others | searched |"
-    )
+    yield ("| samples | `--neighbor-samples` | ranked by | all | trained on | others | searched |")
     yield "|---" * 7 + "|"
     said = {"suspects": "`suspects.csv`", "log_probability": "log-probability"}
     for row in rows:

@@ -10,8 +10,6 @@
 """
 
 import contextlib
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.errors import AnalyzerError
-from analyzer.files import write_text
+from analyzer.files import csv_text, write_text
 
 __all__ = [
     "AUDITS",
@@ -134,15 +132,11 @@ def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:
     if not failures:
         (out / FAILED).unlink(missing_ok=True)
         return
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", "error"])
-    writer.writerows((name, str(why)) for name, why in failures.items())
-    write_text(out / FAILED, buffer.getvalue())
+    write_text(out / FAILED, csv_text([("name", "error"), *failures.items()]))
 
 
 class ReplacedNetworks:
-    """Which networks an interrupted run with ``fresh`` has replaced, so that it goes on there.
+    """Which networks an interrupted run with ``fresh`` has replaced, so that the next one resumes.
 
     The keys of networks and settings, a line each, in a hidden file that the end of a run removes.
     """
@@ -158,7 +152,7 @@ class ReplacedNetworks:
         return key in self._keys
 
     def add(self, key: str) -> None:
-        """Note one more; one that cannot be noted is only replaced once more."""
+        """Note one more; where that fails, the network is merely replaced again."""
         with contextlib.suppress(OSError), self._path.open("a", encoding="ascii") as file:
             file.write(f"{key}\n")
 

@@ -9,8 +9,6 @@ An :class:`Ending` is what others are told (:mod:`analyzer.audit.exports`,
 one that goes on.
 """
 
-import csv
-import io
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -29,6 +27,7 @@ from analyzer.audit.folder import (
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.stopped_audit import html_of_stopped, is_stopped, read_stopped
 from analyzer.audit.suspects import (
     Suspect,
     listed_conflicts,
@@ -41,7 +40,7 @@ from analyzer.audit.suspects import (
 from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRecord
 from analyzer.errors import AuditFolderError, AuditStopped
-from analyzer.files import RUN_AGAIN, write_text
+from analyzer.files import RUN_AGAIN, csv_text, write_text
 from analyzer.measures.measure import Check, ReportSection, check
 from analyzer.measures.neighbors import ConflictPair
 from analyzer.measures.registry import MEASURES
@@ -117,21 +116,28 @@ class Page:
 
 
 def render_report(folder: str | Path) -> Path:
-    """Read the finished audit in ``folder`` and write its ``report.html`` again.
+    """Read the audit in ``folder``, finished or stopped, and write its ``report.html`` again.
 
     Raises:
         AuditFolderError: a file is missing or damaged, or they do not belong together.
     """
     folder = Path(folder)
-    read_record(folder)  # before anything is made there
+    if not is_stopped(folder):
+        read_record(folder)  # before anything is made there
     with locked(folder):
         unfinished = UnfinishedAudit(folder)
         unfinished.complete()
-        with finished_audit(folder, besides=[REPORT]):
-            html = html_of(page_of(folder))
+        html = _html_of_folder(folder)
         with unfinished.result(kept=set(RESULT_FILES) - {REPORT}) as staged:
             write_text(staged / REPORT, html)
     return folder / REPORT
+
+
+def _html_of_folder(folder: Path) -> str:
+    if is_stopped(folder):
+        return html_of_stopped(read_stopped(folder, besides=[REPORT]))
+    with finished_audit(folder, besides=[REPORT]):
+        return html_of(page_of(folder))
 
 
 def page_of(folder: str | Path) -> Page:
@@ -236,12 +242,8 @@ def class_table_check(folder: Path, record: AuditRecord) -> Check:
 
 
 def _class_table(record: AuditRecord) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_CLASS_COLUMNS)
-    for entry in record.classes:
-        writer.writerow([_cell(getattr(entry, name)) for name in _CLASS_COLUMNS])
-    return buffer.getvalue()
+    rows = ([_cell(getattr(entry, name)) for name in _CLASS_COLUMNS] for entry in record.classes)
+    return csv_text([_CLASS_COLUMNS, *rows])
 
 
 def _cell(value: Any) -> str:

@@ -1,8 +1,8 @@
 """``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
 How suspicious a sample is, :mod:`analyzer.audit.suspect_scores` says. Pictures of the first
-suspects, of some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``,
-so that the report can be rendered again without the data.
+suspects, of some of their neighbors and of images under two labels lie beside the list in
+``thumbnails.npz``, so that the report can be rendered again without the data.
 """
 
 import csv
@@ -27,7 +27,14 @@ from analyzer.audit.suspect_scores import (
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import SampleCounts
 from analyzer.errors import AuditFolderError, DataError, parameter
-from analyzer.files import RUN_AGAIN, read_arrays, read_whole, write_arrays, write_text
+from analyzer.files import (
+    RUN_AGAIN,
+    csv_text,
+    read_arrays,
+    read_whole,
+    write_arrays,
+    write_text,
+)
 from analyzer.measures.ablation.result_files import SAMPLES, read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check
@@ -210,11 +217,8 @@ def write_suspects(
     if not suspects:
         (folder / SUSPECTS).unlink(missing_ok=True)
         return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([_cell(getattr(suspect, name)) for name in _COLUMNS] for suspect in suspects)
-    write_text(folder / SUSPECTS, text.getvalue())
+    rows = ([_cell(getattr(suspect, name)) for name in _COLUMNS] for suspect in suspects)
+    write_text(folder / SUSPECTS, csv_text([_COLUMNS, *rows]))
 
 
 def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:

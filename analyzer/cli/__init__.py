@@ -133,8 +133,8 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)
         return _INTERRUPTED
-    except SystemExit:  # click's answer to a pipe that nobody reads, with the code 1
-        return _UNREAD
+    except SystemExit as error:  # of a shell's completion, or with 1 of a pipe that nobody reads
+        return _UNREAD if error.code else _DONE
     except OSError as error:
         if error.errno not in _REFUSED:
             return _defect()

@@ -23,10 +23,10 @@ from analyzer.estimation.class_gaps import (
     ClassProfiles,
     may_err,
 )
-from analyzer.estimation.fitting import LeftOutEstimates, estimate_left_out_populations
-from analyzer.estimation.linear_fits import covers, fewest_points, weighted_quantile
+from analyzer.estimation.fits_and_intervals import covers, fewest_points, weighted_quantile
+from analyzer.estimation.gap_model_fitting import LeftOutEstimates, estimate_left_out_populations
 from analyzer.estimation.population_table import PopulationTable
-from analyzer.files import read_whole, write_text
+from analyzer.files import csv_text, read_whole, write_text
 
 __all__ = [
     "ClassesOfNetwork",
@@ -221,16 +221,14 @@ def write_population_classes(networks: Iterable[ClassesOfNetwork], path: str | P
     Raises:
         OutputError: it cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows: list[Iterable[object]] = [_COLUMNS]
     for one in networks:
         profiles = one.profiles
         correct = np.rint(profiles.accuracy * profiles.samples).astype(np.int64)
         columns = (profiles.index, profiles.samples, correct, one.test_samples, one.test_correct)
         for *numbers, profile in zip(*(c.tolist() for c in columns), profiles.counts, strict=True):
-            writer.writerow([one.name, *numbers, " ".join(map(str, profile.tolist()))])
-    write_text(path, text.getvalue())
+            rows.append([one.name, *numbers, " ".join(map(str, profile.tolist()))])
+    write_text(path, csv_text(rows))
 
 
 def read_population_classes(path: str | Path) -> list[ClassesOfNetwork]:

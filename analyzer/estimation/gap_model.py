@@ -23,7 +23,7 @@ from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.feature_sets import LARGEST
-from analyzer.estimation.linear_fits import (
+from analyzer.estimation.fits_and_intervals import (
     MeasuredCoverage,
     fewest_points,
     jackknife_plus_ends,
@@ -130,8 +130,8 @@ class GapModel:
         if self.of_several_populations:
             return (
                 f"The gap model {self.name!r} was fitted on {self.fitted_on}. It was tried on "
-                "populations left out whole; what is less like all of them than they are like each "
-                "other may err by more than the interval says."
+                "populations left out whole; for a network less like them than they are like each "
+                "other, the estimate may be off by more than the interval says."
             )
         return (
             f"The gap model {self.name!r} was fitted on {self.fitted_on}; nothing shows that it "
@@ -259,8 +259,9 @@ class GapModel:
         outside = []
         for number in beyond:
             low, high = self.feature_ranges[number]
+            called = "" if self.features[number] in SYMBOLS else "The feature "
             outside.append(
-                f"{said[number]} is outside the range that the gap model was fitted on "
+                f"{called}{said[number]} is outside the range that the gap model was fitted on "
                 f"({low:.4g} to {high:.4g}): the estimate is an extrapolation."
             )
         if not outside and leverage > self.max_leverage * (1 + 1e-9):

@@ -22,7 +22,7 @@ from analyzer.estimation.applicability_domain import (
     AuditConditions,
     number_or_none,
 )
-from analyzer.files import read_whole, write_bytes
+from analyzer.files import csv_text, read_whole, write_bytes
 from analyzer.measures.registry import is_feature
 
 __all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
@@ -188,20 +188,18 @@ def write_population(population: PopulationTable, path: str | Path) -> None:
     Raises:
         GapModelError: the file cannot be written.
     """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
     columns = {name: getattr(population, name) for name in BOUNDS} | dict(population.features)
-    writer.writerow(["name", *population.further, *columns])
+    rows: list[list[str]] = [["name", *population.further, *columns]]
     for row, name in enumerate(population.name):
         numbers = (float(values[row]) for values in columns.values())
-        writer.writerow(
+        rows.append(
             [
                 name,
                 *(cells[row] for cells in population.further.values()),
                 *("" if math.isnan(number) else repr(number) for number in numbers),
             ]
         )
-    write_bytes(path, buffer.getvalue().encode())
+    write_bytes(path, csv_text(rows).encode())
 
 
 def _check_header(header: list[str], path: Path) -> None:

@@ -67,7 +67,7 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
     """
     values = images.astype(np.float64)
     if values.ndim == 4:
-        values = values.mean(axis=1 if values.shape[1] <= values.shape[3] else 3)
+        values = values.mean(axis=_channel_axis(*values.shape[1:]))
     elif values.ndim != 3:
         shape = size if size and size[0] * size[1] == values[0].size else (1, -1)
         values = values.reshape(len(values), *shape)
@@ -87,6 +87,16 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
     even = deep <= 1e-9
     scaled = np.where(even, 0, flat / np.where(even, 1, deep))
     return scaled.astype(np.float32).reshape(values.shape)
+
+
+def _channel_axis(first: int, second: int, third: int) -> int:
+    """Which axis of images (B, first, second, third) has the channels, 1 or 3.
+
+    The one beside a square; where that does not tell, the shorter one.
+    """
+    if (first == second) != (second == third):
+        return 3 if first == second else 1
+    return 1 if first <= third else 3
 
 
 def picture_distances(

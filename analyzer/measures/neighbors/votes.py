@@ -39,7 +39,7 @@ from analyzer.measures.training_images import (
     joined_numbers,
     pairs_of,
 )
-from analyzer.runtime.batch_memory import images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
 
 __all__ = [
     "LAYERS",
@@ -90,7 +90,7 @@ class NeighborState:
     seconds: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What :meth:`restored` takes."""
+        """What :meth:`resumed` takes."""
         later = {name: getattr(self, name) for name in _LATER}
         return {
             **{f"vectors_{i}": rows[: self.at] for i, rows in enumerate(self.vectors)},
@@ -100,7 +100,7 @@ class NeighborState:
             "seconds": np.array(self.seconds),
         }
 
-    def restored(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
+    def resumed(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
         """The state in which :meth:`arrays` was called, for the same samples.
 
         Raises:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analyzer.audit.inputs import describe_order, find_class_order
+from analyzer.audit.first_look import describe_order, find_class_order
 
 RANDOM = np.random.default_rng(0)
 

@@ -14,8 +14,7 @@ import numpy as np
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, Range
 from analyzer.estimation.feature_sets import checked_columns, checked_features, feature_set
-from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
-from analyzer.estimation.linear_fits import (
+from analyzer.estimation.fits_and_intervals import (
     Fit,
     MeasuredCoverage,
     check_coverage,
@@ -27,6 +26,7 @@ from analyzer.estimation.linear_fits import (
     student_t_quantile,
     weighted_plane,
 )
+from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.measures.registry import SYMBOLS
 
