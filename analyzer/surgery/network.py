@@ -271,6 +271,9 @@ def _tensor_info(value: ir.Value) -> TensorInfo:
     return TensorInfo(name_of(value), dtype, dimensions(value) or ())
 
 
+_LARGEST = (1 << 31) - 1  # bytes of a file: what protobuf can hold
+
+
 def read_model_proto(path: Path) -> onnx.ModelProto:
     """Read an ONNX file without its external data.
 
@@ -280,8 +283,14 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"{path} {what}. Give the path of an ONNX file.")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise ModelError(f"{path} is empty. Export or copy the network again.")
+    if size > _LARGEST:
+        raise ModelError(
+            f"{path} is larger than 2 GiB, which no ONNX file can be. Export the network with its "
+            "weights in a file beside it."
+        )
     try:
         proto = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError:

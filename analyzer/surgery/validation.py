@@ -71,6 +71,12 @@ def reports_invalid_file(function: _Function) -> _Function:
         except Exception as error:
             path = Path(getattr(subject, "path", subject))
             fault = _fault(path)
+            if fault is None and isinstance(error, ir.serde.SerdeError):
+                raise ModelError(
+                    f"{path} holds something that onnx-ir cannot read: {_root(error)}. Export "
+                    "the network without it: without sparse tensors, and with a tensor of scores "
+                    "as its output (scikit-learn's classifiers with zipmap=False)."
+                ) from error
             if fault is None:
                 raise
             raise ModelError(
@@ -96,6 +102,13 @@ def first_line(error: Exception) -> str:
     """The gist of what onnx says, without its trailing context."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
+def _root(error: Exception) -> str:
+    """The gist of the first error of those that led to this one."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return first_line(error)
 
 
 def _fault(path: Path) -> str | None:
