@@ -80,12 +80,13 @@ def _weights(graph: ir.Graph, folder: Path, name: str) -> Iterator[None]:
     }
     apart = sum(map(_bytes, found.values())) > _INLINE_LIMIT
     outside = {v: t for v, t in found.items() if apart and _bytes(t) > _SMALL}
-    inside = {v: t for v, t in found.items() if isinstance(t, ir.ExternalTensor)}
-    inside = {v: t for v, t in inside.items() if v not in outside}
+    inside: dict[ir.Value, ir.ExternalTensor] = {
+        v: t for v, t in found.items() if isinstance(t, ir.ExternalTensor) and v not in outside
+    }
     try:
         if inside:  # their files need not be where it goes
-            tensors = list(inside.values())
-            _place(inside, ir.external_data.convert_tensors_from_external(tensors))
+            held = list(inside.values())
+            _place(inside, ir.external_data.convert_tensors_from_external(held))
         if outside:
             tensors = list(outside.values())
             _place(outside, ir.external_data.convert_tensors_to_external(tensors, folder, name))
