@@ -172,13 +172,18 @@ def joined_numbers(numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """
     if not len(pairs):
         return numbers
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    size = int(numbers.max()) + 1
-    edges = coo_array((np.ones(len(pairs), bool), tuple(numbers[pairs].T)), shape=(size, size))
-    _, joined = connected_components(edges, directed=False)
-    return joined.astype(np.int64)[numbers]
+    first, second = numbers[pairs].T
+    lowest = np.arange(int(numbers.max()) + 1)  # number that each is joined to so far
+    while True:
+        low = np.minimum(lowest[first], lowest[second])
+        joined = lowest.copy()
+        for ends in (first, second):
+            np.minimum.at(joined, lowest[ends], low)
+        while not np.array_equal(joined, further := joined[joined]):
+            joined = further
+        if np.array_equal(joined, lowest):
+            return np.unique(lowest, return_inverse=True)[1][numbers]
+        lowest = joined
 
 
 def seeded_keys(digests: np.ndarray, seed: int, purpose: int = 0) -> np.ndarray:

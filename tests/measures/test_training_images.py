@@ -11,6 +11,7 @@ from analyzer.measures.training_images import (
     class_weights,
     content_numbers,
     content_ranks,
+    joined_numbers,
     seeded_keys,
 )
 
@@ -107,3 +108,17 @@ def test_a_part_goes_by_contents_not_by_places():
     again = balanced_part(labels[order], digests[order], read[order], 40, 3)
     np.testing.assert_array_equal(again, part[order])
     assert (balanced_part(labels, digests, read, 40, 4) != part).any()
+
+
+def test_joined_numbers_are_the_components_that_a_search_finds():
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        size, count = random.integers(1, 30, 2)
+        numbers, pairs = random.integers(0, size, size), random.integers(0, size, (count, 2))
+        expected = numbers.copy()
+        for _ in range(size):  # the lower number of a pair goes to all that have the higher one
+            for first, second in expected[pairs]:
+                expected[expected == max(first, second)] = min(first, second)
+        found = joined_numbers(numbers, pairs)
+        same = expected[:, None] == expected
+        assert np.array_equal(found[:, None] == found, same)
