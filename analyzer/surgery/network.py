@@ -33,6 +33,8 @@ from analyzer.surgery.validation import (
     check_sizes,
     external_files,
     first_line,
+    refuse_endless_equations,
+    refuse_fatal_divisions,
     refuse_training,
     refuse_unknown_operators,
     reports_invalid_file,
@@ -105,6 +107,7 @@ def load_network(
     path = Path(path)
     proto = read_model_proto(path)
     expanded = check_structure(path, proto, budgets)
+    refuse_endless_equations(path, proto)
     data_files = external_files(path, proto)
     if custom_ops is None:
         refuse_unknown_operators(path, proto)
@@ -116,6 +119,7 @@ def load_network(
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
     model = _read(path, proto, expanded)
+    refuse_fatal_divisions(path, model)
     check_made_tensors(path, model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
