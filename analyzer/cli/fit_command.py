@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import PATH, Number, json_option, out_file, progress_option
+from analyzer.cli.options import (
+    PATH,
+    Number,
+    json_option,
+    out_file,
+    progress_option,
+    refuse_to_replace,
+)
 from analyzer.cli.terminal import print_json, print_table, show, show_progress, warn
 
 if TYPE_CHECKING:
@@ -115,6 +122,7 @@ def command(
     """
     from analyzer import estimation
 
+    refuse_to_replace({"out": out, "plot": plot}, [population])
     table = estimation.read_population(population)
     known = table.with_gap()
     gap_model = estimation.fit_population(
