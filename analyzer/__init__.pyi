@@ -10,7 +10,7 @@ from .api import (
 )
 from .audit_options import AuditRequest
 from .audit_result import Audit, open_audit
-from .data.preprocessing_options import PreprocessOptions
+from .data.preprocessing.options import PreprocessOptions
 from .errors import (
     AnalyzerError,
     AuditFolderError,

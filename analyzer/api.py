@@ -5,7 +5,7 @@ The command line makes the same requests by the same functions. Results warn thr
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from analyzer.zoo_names import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import Comparison, Remeasuring, Verification
+    from analyzer.audit import Comparison, Member, Remeasuring, Verification
     from analyzer.audit_options import AuditRequest
     from analyzer.budgets import Budgets
     from analyzer.data import PreprocessOptions
@@ -40,6 +40,7 @@ __all__ = [
     "compare_audits",
     "fit_gap_model",
     "inspect_network",
+    "population_request",
     "verify_audit",
     "write_masked",
 ]
@@ -180,7 +181,7 @@ def _gap_model_in_use(out: str | Path) -> str:
 
     try:
         record = read_record(out)
-    except AuditFolderError:  # there is no audit, or it is replaced or complained of later
+    except AuditFolderError:  # there is none, or the audit replaces or refuses it later
         return ""
     return record.gap.gap_model_name if record.gap else ""
 
@@ -303,18 +304,10 @@ def audit_population(
     """
     from analyzer.audit import audit_population as audit_all
     from analyzer.audit import read_manifest
-    from analyzer.audit_options import AuditRequest
-    from analyzer.data import preprocess_options
 
     members = read_manifest(Path(manifest))
-    template = AuditRequest(
-        model=members[0].model,
-        data=members[0].train_data,
-        out=Path(out),
-        preprocess=preprocess_options(preprocess),
-        gap_model=None if gap_model is None else gap_model_path(gap_model),
-        gap_model_name="" if gap_model is None else str(gap_model),
-        **_coerced(options),
+    template = population_request(
+        members, out, preprocess=preprocess, gap_model=gap_model, **options
     )
     found = audit_all(
         members,
@@ -327,6 +320,38 @@ def audit_population(
         say=_warn,
     )
     return found.table
+
+
+def population_request(
+    members: "Sequence[Member]",
+    out: str | Path,
+    *,
+    preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
+    gap_model: str | Path | None = None,
+    **options: Any,
+) -> "AuditRequest":
+    """What every network of a population is asked for, as of :func:`audit_population`.
+
+    Args:
+        members: of the manifest; model and data of each are put in their places.
+        out: folder of the population.
+        preprocess, gap_model, options: as of :func:`audit_population`.
+
+    Raises:
+        AnalyzerError: there is no such gap model, or an option cannot be read.
+    """
+    from analyzer.audit_options import AuditRequest
+    from analyzer.data import preprocess_options
+
+    return AuditRequest(
+        model=members[0].model,
+        data=members[0].train_data,
+        out=Path(out),
+        preprocess=preprocess_options(preprocess),
+        gap_model=None if gap_model is None else gap_model_path(gap_model),
+        gap_model_name="" if gap_model is None else str(gap_model),
+        **_coerced(options),
+    )
 
 
 def fit_gap_model(

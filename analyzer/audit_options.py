@@ -1,8 +1,9 @@
 """What an audit is asked for: every option, declared once.
 
 The command line, the settings in ``audit.json`` and what identifies an audit follow from these
-declarations (:mod:`analyzer.option_declarations`). A function takes the group that it needs; a request
-is all of them together. Options of preprocessing are declared in :mod:`analyzer.data`.
+declarations (:mod:`analyzer.option_declarations`). A function takes the group that it needs; a
+request is all of them together. Options of preprocessing are declared in
+:mod:`analyzer.data.preprocessing.options`.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
-from analyzer.data.preprocessing_options import PreprocessOptions
+from analyzer.data.preprocessing.options import PreprocessOptions
+from analyzer.errors import AnalyzerError
 from analyzer.option_declarations import (
     option,
     parse_assignment,
@@ -330,6 +332,10 @@ class AuditRequest(
     needs_site: bool = False  # refuse a network that has none, instead of removing nothing
     fresh: bool = False  # drop what the folder holds
     wait: bool = False  # until another run that writes the folder is done
+
+    def told(self, error: AnalyzerError) -> str:
+        """What a record says of an error: with flags where a command line asked."""
+        return error.for_command_line() if self.command else str(error)
 
     def settings(self) -> dict[str, Any]:
         """The options in force, as a result lists them."""

@@ -96,7 +96,7 @@ class AuditStopped(AnalyzerError):
         message: full sentences: what was found, and how to go on.
         verdict: a :class:`analyzer.audit_record.VerdictRecord`.
         accuracy: with nothing removed, of the samples that were looked at.
-        look: the :class:`analyzer.audit.inputs.FirstLook` behind it.
+        look: the :class:`analyzer.audit.first_look.FirstLook` behind it.
     """
 
     record: Any = None

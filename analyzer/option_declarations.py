@@ -102,20 +102,20 @@ def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
     return Path(value) if Path in (hint, *get_args(hint)) and str not in get_args(hint) else value
 
 
-def settings_of(request: Any) -> dict[str, Any]:
+def settings_of(options: Any) -> dict[str, Any]:
     """The options in force that a result lists, by name."""
     return {
-        name: getattr(request, name)
-        for name, declared in options_of(type(request)).items()
+        name: getattr(options, name)
+        for name, declared in options_of(type(options)).items()
         if declared.setting
     }
 
 
-def identity_of(request: Any) -> dict[str, Any]:
+def identity_of(options: Any) -> dict[str, Any]:
     """The options in force that decide what is measured, by name."""
     return {
-        name: getattr(request, name)
-        for name, declared in options_of(type(request)).items()
+        name: getattr(options, name)
+        for name, declared in options_of(type(options)).items()
         if declared.identity
     }
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from analyzer.data import Samples
 from analyzer.measures.training_images import SampleImages
-from analyzer.runtime.batch_memory import Samples
 
 
 def samples_of(images, labels, unread=(), reads=None):

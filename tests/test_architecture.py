@@ -1,5 +1,7 @@
 """The direction of imports, and what a start pays for."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +35,37 @@ def test_an_import_pays_only_for_what_it_needs(code, unwanted):
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
     assert found.returncode == 0, found.stderr
     assert found.stdout.split() == []
+
+
+def test_what_a_measure_is_built_from_takes_groups_of_options_and_no_request():
+    named = {
+        path.relative_to(ROOT / "analyzer").as_posix()
+        for path in (ROOT / "analyzer").rglob("*.py")
+        if re.search(r"\bAuditRequest\b", path.read_text())
+    }
+    named = {name for name in named if not name.startswith("cli/")}  # which makes them
+    measures = {name for name in named if name.startswith("measures/")}
+    assert {Path(name).name for name in measures} == {"measure.py"}
+    assert not {name for name in named if name.startswith(("runtime/", "surgery/", "data/"))}
+    makes_its_own = {"audit/population.py", "audit/verify_against_data.py"}
+    assert named - measures - makes_its_own == {
+        "api.py",
+        "audit_options.py",
+        "audit/run.py",
+        "audit/inputs.py",
+        "audit/first_look.py",
+        "audit/assemble_record.py",
+    }
+
+
+def test_no_package_exports_a_name_that_is_a_module_of_it():
+    # Which of the two is found would depend on what was imported before.
+    for stub in (ROOT / "analyzer").rglob("__init__.pyi"):
+        names = {
+            name.asname or name.name
+            for one in ast.parse(stub.read_text()).body
+            if isinstance(one, ast.ImportFrom)
+            for name in one.names
+        }
+        modules = {path.stem for path in stub.parent.iterdir()}
+        assert not names & modules, stub

@@ -144,7 +144,7 @@ def test_the_job_for_github_ends_as_it_should(runner, job):
     assert goes_on[2] == 0, goes_on[1]
 
 
-def test_the_job_for_gitlab_ends_as_it_should(runner, job):
+def test_the_job_for_gitlab_and_the_script_end_as_they_should(runner, job):
     code, _ = job
     told = GITLAB["generalization"]
     done = runner.run("\n".join(told["script"]), **told["variables"])
@@ -155,6 +155,11 @@ def test_the_job_for_gitlab_ends_as_it_should(runner, job):
     assert kept == {"audit", "audit.md", "junit.xml"}
     assert told["artifacts"]["reports"]["junit"] in kept
     assert told["allow_failure"]["exit_codes"] == 4
+    (script,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    _, _, script = script.partition('COMMIT"\n')  # without what installs
+    again = runner.run(script.replace(".onnx-gap/bin/", ""))
+    assert again.returncode == code, again.stderr
+    assert {0: "passes", 1: "blocked", 4: "cannot tell"}[code] in again.stdout
     if code == 0:
         (further,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
         if not find_spec("mlflow"):
@@ -228,14 +233,26 @@ def test_what_the_image_copies_is_there_and_not_ignored():
         assert f"!{name}" in allowed
 
 
-@pytest.mark.skipif(not shutil.which("hadolint"), reason="hadolint is not installed")
+def lint(*command: str, given: str = "") -> None:
+    """Run a linter of the environment, or of the machine."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    program = shutil.which(command[0], path=places)
+    if program is None:
+        pytest.skip(f"{command[0]} is not installed")
+    found = subprocess.run(
+        [program, *command[1:]], cwd=ROOT, capture_output=True, text=True, input=given
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_the_image_is_linted():
-    found = subprocess.run(["hadolint", "Containerfile"], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout
+    lint("hadolint", "Containerfile")
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_the_scripts_are_linted():
-    scripts = ("tools/action.sh", "tools/test", "tools/lowest_versions")
-    found = subprocess.run(["shellcheck", *scripts], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout
+    lint("shellcheck", "tools/action.sh", "tools/test", "tools/lowest_versions", ".ci/run")
+
+
+def test_the_script_of_the_page_is_linted():
+    (script,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    lint("shellcheck", "--shell=bash", "-", given=script)

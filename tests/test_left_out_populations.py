@@ -16,6 +16,7 @@ from analyzer.estimation import (
     read_gap_model,
     write_population,
 )
+from tools.judge_population import read_judged
 from tools.left_out_classes import read_class_tables
 from tools.left_out_populations import (
     CHOICES,
@@ -122,7 +123,7 @@ def left_out_classes(tables, classes):
 
 def test_the_page_is_what_the_tables_say(tables, left_out_classes):
     written = (DOCS / "MEASURES.md").read_text(encoding="utf-8")
-    assert written == page(tables, left_out_classes)
+    assert written == page(tables, left_out_classes, read_judged(DOCS / "measures" / "judged"))
 
 
 def test_the_bundled_gap_model_is_fitted_on_the_tables(tables, classes, left_out_classes):

@@ -16,9 +16,10 @@ from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from model_zoo.population_training import TRAIN_DATA
 from tools.evidence.tables import read_table
+from tools.judge_population import read_judged
 from tools.suspects_study.fitting import Cell, calibrations, fit_line, samples_rows
 from tools.suspects_study.measuring import network_rows, networks_of, samples_table
-from tools.suspects_study.page import NETWORKS, SAMPLES, main, page
+from tools.suspects_study.page import JUDGED, NETWORKS, SAMPLES, main, page
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "suspects"
@@ -105,7 +106,8 @@ def test_the_weights_that_ship_are_those_of_the_tables(tables):
 
 
 def test_the_page_is_what_the_tables_say(tables):
-    assert (ROOT / "docs" / "SUSPECTS.md").read_text(encoding="utf-8") == page(*tables)
+    judged = read_judged(ROOT / "docs" / JUDGED)
+    assert (ROOT / "docs" / "SUSPECTS.md").read_text(encoding="utf-8") == page(*tables, judged)
 
 
 def test_what_has_to_hold_holds(tables):

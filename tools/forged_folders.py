@@ -12,7 +12,7 @@ from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import ClassCurves, SampleCounts
 from analyzer.files import write_arrays, write_text
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     class_quantities,
     compute_curve_features,
     network_quantities,

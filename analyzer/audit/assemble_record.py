@@ -1,4 +1,4 @@
-"""From what the measures found to the record: features, estimated gap, warnings."""
+"""From what the measures found to the record: estimated gaps, of classes too, and warnings."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from analyzer import estimation
-from analyzer.audit.class_estimates import keep_class_gaps, with_class_gaps
+import numpy as np
+
+from analyzer import data, estimation
+from analyzer.audit.first_look import FirstLook
 from analyzer.audit.inputs import AuditInputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.suspects import how_many
@@ -15,20 +17,39 @@ from analyzer.audit.verdict import at_chance, classes_at_chance, is_at_chance, j
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import (
     AuditRecord,
+    ClassRecord,
     DataRecord,
     DeviceRecord,
     GapRecord,
     MadeRecord,
     ModelRecord,
+    OrderRecord,
     SecondsRecord,
+    StoppedRecord,
 )
-from analyzer.errors import GapModelError, parameter
+from analyzer.common_types import SampleCounts
+from analyzer.errors import AuditStopped, GapModelError, parameter
+from analyzer.estimation.class_gaps import LEAST, TENTHS
 from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES
-from analyzer.measures.measure import Subject
+from analyzer.measures.measure import Subject, same
+from analyzer.measures.neighbors import LAYERS, NeighborVotes
 from analyzer.measures.registry import MEASURES, feature_values
+from analyzer.measures.test_data.measure import count_pairs
 
-__all__ = ["make_record", "model_record", "some_of", "warnings_of"]
+__all__ = [
+    "class_gap_faults",
+    "has_class_gaps",
+    "make_record",
+    "make_stopped_record",
+    "some_of",
+    "warnings_of",
+    "with_class_gaps",
+    "with_sureness",
+]
+
+_GAP = ("gap", "gap_low", "gap_high")
+_MEASURES = ("interpolation", "neighbors")
 
 
 def make_record(
@@ -51,29 +72,21 @@ def make_record(
     """
     subject = inputs.subject
     found = AuditRecord(
-        model=model_record(request, subject),
-        data=DataRecord(
-            source=request.data_name or subject.source.source,
-            samples=len(ablation.samples.label),
-            sha256=ablation.data_sha256,
-            preprocessing=subject.preprocessing.to_dict(),
-            given=len(subject.source),
-        ),
+        model=_model_record(request, subject),
+        data=_data_record(request, subject, len(ablation.samples.label), ablation.data_sha256),
         settings=request.settings(),
         gap=None,
-        device=DeviceRecord(
-            requested=request.device, used=ablation.device, precision=request.precision
-        ),
+        device=_device_record(request, ablation.device),
         versions=installed_versions(*(["onnx-ad"] if "margins" in fields["sections"] else [])),
         seconds=SecondsRecord(
             prefix=ablation.prefix_seconds, sweep=ablation.sweep_seconds, total=seconds
         ),
         input_warnings=ablation.warnings,
         skipped=ablation.skipped,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
         suspects=how_many(request.suspects, ablation.samples),
         key=subject.key,
-        made=MadeRecord(request.command, platform.node(), request.auditor),
+        made=_made_record(request),
         **fields,
     )
     found = replace(found, warnings=warnings_of(found, ablation))
@@ -81,8 +94,43 @@ def make_record(
     return replace(found, verdict=judge(found))
 
 
-def model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
-    """What a record says of the network."""
+def make_stopped_record(
+    request: AuditRequest, subject: Subject, stopped: AuditStopped
+) -> StoppedRecord:
+    """The record of an audit that a first look stopped."""
+    look: FirstLook = stopped.look
+    found = look.found
+    names = tuple(subject.source.class_name(index) for index in range(found.classes))
+    digest = data.combine_digests(found.digests, found.label)
+    return StoppedRecord(
+        model=_model_record(request, subject),
+        data=_data_record(request, subject, len(found.label), digest),
+        settings=request.settings(),
+        chance=float(look.chance),
+        accuracy=found.accuracy,
+        reason=request.told(stopped),
+        verdict=stopped.verdict,
+        classes=names,
+        confusions=count_pairs(found.label, found.named),
+        order=_order(look, names, by_name=subject.source.indexing != "labels"),
+        fed=(look.low, look.high),
+        device=_device_record(request, found.device),
+        versions=installed_versions(),
+        skipped=found.skipped,
+        created=_now(),
+        made=_made_record(request),
+    )
+
+
+def _order(look: FirstLook, names: tuple[str, ...], *, by_name: bool) -> OrderRecord | None:
+    if look.order is None:
+        return None
+    named_as = tuple(map(int, look.order.named_as))
+    in_order = tuple(names[place] for place in np.argsort(look.order.named_as))
+    return OrderRecord(look.order.accuracy, named_as, in_order, by_name)
+
+
+def _model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
     info = subject.network.info
     return ModelRecord(
         path=request.model_name or str(request.model),
@@ -93,6 +141,28 @@ def model_record(request: AuditRequest, subject: Subject) -> ModelRecord:
     )
 
 
+def _data_record(request: AuditRequest, subject: Subject, samples: int, digest: str) -> DataRecord:
+    return DataRecord(
+        source=request.data_name or subject.source.source,
+        samples=samples,
+        sha256=digest,
+        preprocessing=subject.preprocessing.to_dict(),
+        given=len(subject.source),
+    )
+
+
+def _device_record(request: AuditRequest, used: str) -> DeviceRecord:
+    return DeviceRecord(requested=request.device, used=used, precision=request.precision)
+
+
+def _made_record(request: AuditRequest) -> MadeRecord:
+    return MadeRecord(request.command, platform.node(), request.auditor)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...]:
     """The warnings that follow from a record and what the ablation counted."""
     found = _warnings(record, ablation)
@@ -101,7 +171,7 @@ def warnings_of(record: AuditRecord, ablation: AblationResult) -> tuple[str, ...
 
 
 def _unmeasured(reasons: Mapping[str, str]) -> list[str]:
-    return [f"{name.capitalize()} could not be measured: {why}" for name, why in reasons.items()]
+    return [f"{name.capitalize()} could not be measured. {why}" for name, why in reasons.items()]
 
 
 def _with_gap(
@@ -112,13 +182,13 @@ def _with_gap(
         if finished is None or request.gap_model_named or not request.gap_model_name:
             return found
         if feature_values(found) == feature_values(finished):
-            return keep_class_gaps(replace(found, gap=finished.gap), finished)
-        return replace(found, no_gap=str(GapModelError(_gone(request))))
+            return _keep_class_gaps(replace(found, gap=finished.gap), finished)
+        return replace(found, no_gap=request.told(GapModelError(_gone(request))))
     try:
         estimated = replace(found, gap=_gap(request, inputs.gap_model, found))
         return with_class_gaps(estimated, inputs.gap_model)
     except GapModelError as error:
-        return replace(found, no_gap=str(error))
+        return replace(found, no_gap=request.told(error))
 
 
 def _gone(request: AuditRequest) -> str:
@@ -152,12 +222,12 @@ def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
     samples = len(ablation.samples.label)
     if is_at_chance(accuracy, chance, samples):
         sentence = at_chance(accuracy, chance, samples)
-        found.append(f"{sentence} None of the quantities means anything then")
+        found.append(f"{sentence} None of the quantities means anything then.")
     elif unlearned := classes_at_chance(classes, chance):
         found.append(
             f"{unlearned}, {accuracy:.1%} of all samples are right: if this is not the training "
             "accuracy that you know, the preprocessing or the order of the classes is wrong, and "
-            "none of the quantities means anything"
+            "none of the quantities means anything."
         )
     kept_to = ablation.tolerance
     if kept_to is not None and (kept_to.zeta_bound or kept_to.kappa_bound):
@@ -165,19 +235,142 @@ def _warnings(record: AuditRecord, ablation: AblationResult) -> list[str]:
             f"ζ, κ and the counts in {CURVES} and {SAMPLES} are estimates (tolerance "
             f"{kept_to.asked:g}): ζ is off by at most {kept_to.zeta_bound:.2g}, and κ, with "
             f"{kept_to.confidence:.0%} probability, by at most {kept_to.kappa_bound:.2g}; nothing "
-            "of this is in the interval of an estimated gap"
+            "of this is in the interval of an estimated gap."
         )
     if empty:
         found.append(
             f"{len(empty)} of the network's {ablation.classes} classes have no samples and are "
-            f"left out of every average: {some_of([item.name for item in empty])}"
+            f"left out of every average: {some_of([item.name for item in empty])}."
         )
     if ablation.skipped:
         found.append(
             f"Left out, because they could not be read ({len(ablation.skipped)}): "
-            f"{some_of(ablation.skipped)}"
+            f"{some_of(ablation.skipped)}."
         )
     return found
+
+
+def with_sureness(
+    classes: Sequence[ClassRecord],
+    samples: SampleCounts,
+    votes: NeighborVotes | None,
+    hold: np.ndarray | None,
+) -> tuple[ClassRecord, ...]:
+    """The classes with how many of their samples lie in each tenth of the order of sureness.
+
+    Args:
+        classes: of the S samples.
+        samples: with their scores.
+        votes: of their neighbors; None where they were not measured, and then nothing is added.
+        hold: float (S,); likewise.
+    """
+    if votes is None or hold is None:
+        return tuple(classes)
+    profiles = estimation.class_profiles(
+        samples.label,
+        samples.scores.margin,
+        votes.agreement[LAYERS.index("two_thirds")],
+        hold,
+        {one.index: one.accuracy for one in classes},
+    )
+    counts = dict(zip(profiles.index.tolist(), profiles.counts.tolist(), strict=True))
+    return tuple(replace(one, sureness=tuple(counts.get(one.index, ()))) for one in classes)
+
+
+def with_class_gaps(record: AuditRecord, gap_model: estimation.GapModel) -> AuditRecord:
+    """The record with the estimated gaps of its classes, or with why there are none.
+
+    Args:
+        record: with the estimated gap of the network.
+        gap_model: that it was estimated with.
+    """
+    classes, reason = _estimated(record, gap_model)
+    return replace(record, classes=classes, no_class_gaps=reason)
+
+
+def _keep_class_gaps(record: AuditRecord, finished: AuditRecord) -> AuditRecord:
+    """The record with the classes' gaps as an earlier run of the same audit estimated them."""
+    known = {one.index: one for one in finished.classes}
+    classes = tuple(
+        replace(one, **{name: getattr(known[one.index], name) for name in _GAP})
+        if one.index in known and known[one.index].sureness == one.sureness
+        else one
+        for one in record.classes
+    )
+    return replace(record, classes=classes, no_class_gaps=finished.no_class_gaps)
+
+
+def has_class_gaps(record: AuditRecord) -> bool:
+    """Whether the record has the gaps of classes, or says why not."""
+    return bool(record.no_class_gaps) or any(one.gap is not None for one in record.classes)
+
+
+def class_gap_faults(record: AuditRecord, gap_model: estimation.GapModel) -> list[str]:
+    """What the record says of the classes' gaps and the gap model does not, in sentences."""
+    if not has_class_gaps(record):  # made by a version that did not estimate them
+        return []
+    classes, reason = _estimated(record, gap_model)
+    wrong = [
+        f"The {name} of the class {one.name} is {getattr(one, name)} in audit.json, the gap model "
+        f"gives {getattr(again, name)}."
+        for one, again in zip(record.classes, classes, strict=True)
+        for name in _GAP
+        if not _agree(getattr(one, name), getattr(again, name))
+    ]
+    if record.no_class_gaps != reason:
+        wrong.append("What audit.json says of classes without a gap is not what follows.")
+    return wrong
+
+
+def _agree(one: float | None, other: float | None) -> bool:
+    return one is other if one is None or other is None else same(one, other)
+
+
+def _estimated(
+    record: AuditRecord, gap_model: estimation.GapModel
+) -> tuple[tuple[ClassRecord, ...], str]:
+    """The classes with their gaps, and why some or all of them have none; a sentence, or ""."""
+    plain = tuple(replace(one, gap=None, gap_low=None, gap_high=None) for one in record.classes)
+    if record.gap is None:
+        return plain, ""  # ``no_gap`` says why
+    if gap_model.class_line is None:
+        return plain, f"The gap model {gap_model.name!r} does not estimate single classes."
+    lacking = [name for name in _MEASURES if name not in record.sections]
+    if lacking:
+        return plain, (
+            "Single classes are estimated from interpolation and neighbors, and "
+            f"{' and '.join(lacking)} {'was' if len(lacking) == 1 else 'were'} not measured."
+        )
+    told = [one for one in plain if len(one.sureness) == TENTHS]
+    gaps: dict[int, tuple[float, float, float]] = {}
+    if told:
+        found = gap_model.class_line.estimate(
+            estimation.ClassProfiles(
+                index=np.array([one.index for one in told]),
+                samples=np.array([one.samples for one in told]),
+                accuracy=np.array([one.accuracy for one in told]),
+                counts=np.array([one.sureness for one in told]),
+            ),
+            record.gap.estimate,
+            inside=record.gap.inside_range,
+        )
+        rows = zip(found.estimate.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+        gaps = {one.index: row for one, row in zip(told, rows, strict=True)}
+    classes = []
+    for one in plain:
+        gap, low, high = gaps.get(one.index, (None, None, None))
+        classes.append(replace(one, gap=gap, gap_low=low, gap_high=high))
+    return tuple(classes), _untold([one for one in classes if one.gap is None])
+
+
+def _untold(classes: Sequence[ClassRecord]) -> str:
+    if not classes:
+        return ""
+    named = some_of([one.name for one in classes])
+    return (
+        f"A class needs {LEAST} samples that interpolation and neighbors looked at; no gap is "
+        f"estimated for {named}."
+    )
 
 
 def some_of(names: Sequence[str], limit: int = 8) -> str:

@@ -23,7 +23,7 @@ from analyzer.measures.svg import Frame, path_through
 __all__ = ["write_comparison"]
 
 _WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
-_PANEL = Frame(width=240, height=142, left=30, right=8, top=8, bottom=22)
+_PANEL = Frame(width=240, height=142, left=36, right=8, top=8, bottom=22)
 _PANELS = 12
 _NAMES = {
     "accuracy": "training accuracy",

@@ -180,7 +180,7 @@ def locked(
     """``folder``, made if needed, with nobody else writing in it until the block ends.
 
     The lock is on the file ``.lock``, which says who holds it and is removed in the end. A killed
-    process leaves the file behind, but not the lock, so that it is in nobody's way.
+    process leaves the file behind, but not the lock, so that it stops no other run.
 
     Args:
         folder: of an audit or a population.
@@ -200,7 +200,7 @@ def locked(
                 f"{parameter('wait', True)} does, or name another {parameter('out')}."
             )
         if not told:
-            say(f"Waiting for another run that writes {folder} ({holder})")
+            say(f"Waiting for another run that writes {folder} ({holder}).")
             told = True
         time.sleep(_POLL_SECONDS)
     try:

@@ -238,9 +238,9 @@ def _figures(ending: Ending) -> str:
 
 def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
     gate = ending.record.settings.get("gate", "upper") if ending.record else "upper"
-    gap = "gap, upper end of the interval" if gate == "upper" else "estimated gap"
+    gaps = {"upper": "gap, upper end of the interval", "measured": "measured gap"}
     words = {
-        "max_gap": f"{gap}, at most",
+        "max_gap": f"{gaps.get(gate, 'estimated gap')}, at most",
         "min_accuracy": "accuracy on the training data, at least",
         "max_suspects": "share of labels more likely wrong than right, at most",
     }
@@ -285,7 +285,9 @@ def _suspects(ending: Ending) -> Iterator[str]:
         )
         for one in first
     ]
-    yield _table(("sample", "labelled", "perhaps", "wrong, if one label in ten is"), rows)
+    yield _table(
+        ("sample", "labelled", "perhaps", "how likely wrong, if one label in ten is"), rows
+    )
 
 
 def _rather(suspect: Suspect) -> str:

@@ -240,7 +240,7 @@ def _outcomes(
             return
         say(
             f"A worker process was lost ({type(error).__name__}); the {len(left)} networks that "
-            "are not finished are audited again, from where they were"
+            "are not finished are audited again, from where they were."
         )
     except _lost_scheduler():
         for name in left:
@@ -417,4 +417,7 @@ def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> flo
         classes=request.classes,
         budgets=request.budgets,
     )
-    return predict_test_data(network, extra_inputs, source, request).accuracy
+    found = predict_test_data(
+        network, extra_inputs, source, reading=request, run=request, output=request.output
+    )
+    return found.accuracy

@@ -136,7 +136,7 @@ def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:
 
 
 class ReplacedNetworks:
-    """Which networks an interrupted run with ``fresh`` has replaced, so that it goes on there.
+    """Which networks an interrupted run with ``fresh`` has replaced, so that the next one resumes.
 
     The keys of networks and settings, a line each, in a hidden file that the end of a run removes.
     """
@@ -152,7 +152,7 @@ class ReplacedNetworks:
         return key in self._keys
 
     def add(self, key: str) -> None:
-        """Note one more; one that cannot be noted is only replaced once more."""
+        """Note one more; where that fails, the network is merely replaced again."""
         with contextlib.suppress(OSError), self._path.open("a", encoding="ascii") as file:
             file.write(f"{key}\n")
 

@@ -27,6 +27,7 @@ from analyzer.audit.folder import (
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
 from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.stopped_audit import html_of_stopped, is_stopped, read_stopped
 from analyzer.audit.suspects import (
     Suspect,
     listed_conflicts,
@@ -115,21 +116,28 @@ class Page:
 
 
 def render_report(folder: str | Path) -> Path:
-    """Read the finished audit in ``folder`` and write its ``report.html`` again.
+    """Read the audit in ``folder``, finished or stopped, and write its ``report.html`` again.
 
     Raises:
         AuditFolderError: a file is missing or damaged, or they do not belong together.
     """
     folder = Path(folder)
-    read_record(folder)  # before anything is made there
+    if not is_stopped(folder):
+        read_record(folder)  # before anything is made there
     with locked(folder):
         unfinished = UnfinishedAudit(folder)
         unfinished.complete()
-        with finished_audit(folder, besides=[REPORT]):
-            html = html_of(page_of(folder))
+        html = _html_of_folder(folder)
         with unfinished.result(kept=set(RESULT_FILES) - {REPORT}) as staged:
             write_text(staged / REPORT, html)
     return folder / REPORT
+
+
+def _html_of_folder(folder: Path) -> str:
+    if is_stopped(folder):
+        return html_of_stopped(read_stopped(folder, besides=[REPORT]))
+    with finished_audit(folder, besides=[REPORT]):
+        return html_of(page_of(folder))
 
 
 def page_of(folder: str | Path) -> Page:

@@ -108,7 +108,7 @@ def find_faults(folder: Path, known: Collection[str]) -> dict[str, str]:
     Args:
         folder: of the audit.
         known: the names that a file of an audit can have; one of them that is there although the
-            manifest does not list it is a fault, any other file is nobody's concern.
+            manifest does not list it is a fault; any other file is ignored.
 
     Raises:
         AuditFolderError: there is no manifest, or it is damaged.

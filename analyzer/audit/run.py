@@ -4,11 +4,17 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.assemble_record import make_record
-from analyzer.audit.class_estimates import has_class_gaps, with_sureness
+from analyzer.audit.assemble_record import (
+    has_class_gaps,
+    make_record,
+    make_stopped_record,
+    with_sureness,
+)
+from analyzer.audit.first_look import look_first
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -18,7 +24,7 @@ from analyzer.audit.folder import (
     read_record,
     write_record,
 )
-from analyzer.audit.inputs import AuditInputs, find_inputs, look_first, open_images
+from analyzer.audit.inputs import AuditInputs, find_inputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
@@ -49,7 +55,7 @@ from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, State, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.option_declarations import identity_of, options_of
-from analyzer.runtime.batch_memory import OutOfMemory
+from analyzer.runtime.batch_size import OutOfMemory
 
 __all__ = ["run_audit"]
 
@@ -96,21 +102,23 @@ def run_audit(
                 f"{inputs.subject.no_site} The gap model needs features of a site; take another "
                 f"with {parameter('gap_model')}."
             )
-        request = measure.asked_for(request)
+        request = _with(request, measure, measure.asked_for_by())
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
         replacing = request.fresh and not completed
         finished = None if replacing else _finished(request, inputs.subject, say)
         if finished is not None:
             for measure in MEASURES:
-                request = measure.kept(request, finished)
-            say(f"{request.out} holds the counts of this audit already; --fresh counts them again")
+                if measure.measured(finished):
+                    request = _with(request, measure, measure.kept_by(finished))
+            say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
             if _says_the_same(finished, request, inputs):
                 return finished
         work = _Work(request, inputs, finished, unfinished, progress, say)
         try:
             results, fields = work.measure(needed)
         except AuditStopped as stopped:
-            keep_stopped(stopped, request, inputs, unfinished)
+            stopped.record = make_stopped_record(request, inputs.subject, stopped)
+            stopped.report = keep_stopped(stopped.record, request.out, unfinished)
             raise
         _check_data(inputs.subject, results["ablation"])
         site = inputs.subject.site
@@ -140,7 +148,9 @@ class _Work:
         self._request, self._finished, self._unfinished = request, finished, unfinished
         self._subject, self._progress = inputs.subject, progress
         self._results: dict[str, Any] = {}
-        images = open_images(request, inputs.subject, progress)
+        images = inputs.subject.opened_images(
+            skip_bad=request.skip_bad, memory=request.memory // 2, progress=progress
+        )
         key = inputs.subject.key
 
         def save(name: str, arrays: State) -> None:
@@ -195,7 +205,7 @@ class _Work:
             except (ModelError, OutOfMemory) as error:
                 if not measure.optional or measure in needed:
                     raise
-                unmeasured[measure.name] = str(error)
+                unmeasured[measure.name] = self._request.told(error)
         self._subject.network.refuse_if_changed()
         return self._results, {**self._fields(), "unmeasured": unmeasured}
 
@@ -262,6 +272,11 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     return [measure for measure in MEASURES if taken & set(measure.features)]
 
 
+def _with(request: AuditRequest, measure: Measure[Any], options: Mapping[str, Any]) -> AuditRequest:
+    """The request, with options that ask for a measure where it does not."""
+    return request if measure.wanted(request) else replace(request, **options)
+
+
 @contextlib.contextmanager
 def _folder(
     request: AuditRequest, key: str, say: Callable[[str], None]
@@ -290,7 +305,7 @@ def _unfinished(request: AuditRequest, key: str) -> Iterator[UnfinishedAudit]:
     try:
         yield unfinished
     except BaseException as error:
-        # Corrected data are other data: what was counted before they failed is of no use then.
+        # Corrected data are other data: what was counted before they failed cannot be used then.
         if not unfinished or (isinstance(error, DataError) and not resuming):
             unfinished.drop()
         raise
@@ -326,7 +341,7 @@ def _finished(
         faults = {AUDIT: str(error)}
     for name, sentence in faults.items():
         if name not in _DERIVED:
-            say(f"{sentence} Everything is measured again")
+            say(f"{sentence} Everything is measured again.")
             return None
     return found
 
@@ -352,7 +367,7 @@ def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) ->
 
 
 def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
-    """Whether nothing would be different if the counts were summed up once more."""
+    """Whether the record would be the same if it were assembled again."""
     classes = len(finished.classes) + len(finished.empty_classes)
     settings = request.settings()
     return (

@@ -162,7 +162,7 @@ def _unpaired(a: AuditRecord, before: SampleCounts, b: AuditRecord, after: Sampl
     if a.data.sha256 != b.data.sha256:
         why = "the data are not the same"
     elif not np.array_equal(before.index, after.index):
-        why = "not the same of the samples were audited"
+        why = "other samples of the same data were audited"
     elif not np.array_equal(before.label, after.label):
         why = "the labels are not the same"
     if not why:

@@ -4,34 +4,22 @@ Both are listed in a manifest of their own, so that they appear together and ``v
 them against each other. A folder with a result keeps that result.
 """
 
-import platform
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.assemble_record import model_record
-from analyzer.audit.folder import AUDIT, REPORT, STOPPED, read_record
+from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_record
 from analyzer.audit.html_pages import moment, render_page
-from analyzer.audit.inputs import AuditInputs, FirstLook
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
+from analyzer.audit.result_manifest import check_files, unchanged
 from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
-from analyzer.audit_options import AuditRequest
-from analyzer.audit_record import (
-    SCHEMA,
-    DataRecord,
-    DeviceRecord,
-    MadeRecord,
-    OrderRecord,
-    StoppedRecord,
-)
-from analyzer.data import combine_digests
-from analyzer.errors import AuditFolderError, AuditStopped
+from analyzer.audit_record import SCHEMA, StoppedRecord
+from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_json, write_json, write_text
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.measure import Check, check, same
@@ -39,13 +27,13 @@ from analyzer.measures.test_data.measure import (
     MATRIX_CLASSES,
     ConfusionCell,
     confusion_cells,
-    count_pairs,
 )
 
 __all__ = [
     "html_of_stopped",
     "is_stopped",
     "keep_stopped",
+    "read_stopped",
     "recorded_names",
     "stopped_checks",
     "stopped_dict",
@@ -79,22 +67,21 @@ class StoppedPage:
     facts: tuple[FactGroup, ...]
 
 
-def keep_stopped(
-    stopped: AuditStopped, request: AuditRequest, inputs: AuditInputs, unfinished: UnfinishedAudit
-) -> None:
-    """Give ``stopped`` its record, and write it into the folder unless a result is there.
+def keep_stopped(record: StoppedRecord, out: Path, unfinished: UnfinishedAudit) -> Path | None:
+    """Write the record and its page into the folder ``out``, unless a result is there.
+
+    Returns:
+        The page; None where it was not written.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    record = _record(stopped, request, inputs)
-    stopped.record = record
-    if (request.out / AUDIT).exists():
-        return
+    if (out / AUDIT).exists():
+        return None
     with unfinished.result() as folder:
         write_json(folder / STOPPED, stopped_dict(record))
         write_text(folder / REPORT, html_of_stopped(record))
-    stopped.report = request.out / REPORT
+    return out / REPORT
 
 
 def is_stopped(folder: Path) -> bool:
@@ -120,6 +107,17 @@ def recorded_names(folder: Path) -> tuple[str, str]:
     return record.model.path, record.gap.gap_model_name if record.gap else ""
 
 
+def read_stopped(folder: Path, *, besides: Collection[str] = ()) -> StoppedRecord:
+    """The record of a stopped audit whose files, ``besides`` some, match its manifest.
+
+    Raises:
+        AuditFolderError: one of them does not, or ``stopped.json`` is damaged.
+    """
+    with unchanged(folder):
+        check_files(folder, RESULT_FILES, besides=besides)
+        return _read(folder)
+
+
 def stopped_checks(folder: Path) -> tuple[StoppedRecord, list[Check]]:
     """The record, and whether its figures and the page follow from what was seen.
 
@@ -134,45 +132,6 @@ def html_of_stopped(record: StoppedRecord) -> str:
     """The page as one HTML document."""
     page = _page(record)
     return render_page("stopped.html.jinja", page=page, record=record)
-
-
-def _record(stopped: AuditStopped, request: AuditRequest, inputs: AuditInputs) -> StoppedRecord:
-    subject, look = inputs.subject, stopped.look
-    found = look.found
-    names = tuple(subject.source.class_name(index) for index in range(found.classes))
-    device = request.device
-    return StoppedRecord(
-        model=model_record(request, subject),
-        data=DataRecord(
-            source=request.data_name or subject.source.source,
-            samples=len(found.label),
-            sha256=combine_digests(found.digests, found.label),
-            preprocessing=subject.preprocessing.to_dict(),
-            given=len(subject.source),
-        ),
-        settings=request.settings(),
-        chance=float(look.chance),
-        accuracy=found.accuracy,
-        reason=stopped.for_command_line() if request.command else str(stopped),
-        verdict=stopped.verdict,
-        classes=names,
-        confusions=count_pairs(found.label, found.named),
-        order=_order(look, names, by_name=subject.source.indexing != "labels"),
-        fed=(look.low, look.high),
-        device=DeviceRecord(requested=device, used=found.device, precision=request.precision),
-        versions=installed_versions(),
-        skipped=found.skipped,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        made=MadeRecord(request.command, platform.node(), request.auditor),
-    )
-
-
-def _order(look: FirstLook, names: tuple[str, ...], *, by_name: bool) -> OrderRecord | None:
-    if look.order is None:
-        return None
-    named_as = tuple(map(int, look.order.named_as))
-    in_order = tuple(names[place] for place in np.argsort(look.order.named_as))
-    return OrderRecord(look.order.accuracy, named_as, in_order, by_name)
 
 
 def _read(folder: Path) -> StoppedRecord:

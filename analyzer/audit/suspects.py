@@ -1,8 +1,8 @@
 """``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
 How suspicious a sample is, :mod:`analyzer.audit.suspect_scores` says. Pictures of the first
-suspects, of some of their neighbors and of images under two labels lie beside the list in ``thumbnails.npz``,
-so that the report can be rendered again without the data.
+suspects, of some of their neighbors and of images under two labels lie beside the list in
+``thumbnails.npz``, so that the report can be rendered again without the data.
 """
 
 import csv

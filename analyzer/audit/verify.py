@@ -12,8 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.assemble_record import warnings_of
-from analyzer.audit.class_estimates import class_gap_faults, sureness_check
+from analyzer.audit.assemble_record import class_gap_faults, warnings_of, with_sureness
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
@@ -33,7 +32,9 @@ from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.result_files import read_samples
+from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check, same
+from analyzer.measures.neighbors import read_votes
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.runtime.providers import lacks_tf32
 
@@ -81,7 +82,7 @@ def verify_audit(
     Args:
         folder: audit folder.
         model: the ONNX file; by default where the record says it was, if it is still there.
-        gap_model: file of the gap model, to estimate the gap once more; by default likewise.
+        gap_model: file of the gap model, to estimate the gap again; by default likewise.
         signature, allowed_signers, signer: as of
             :func:`analyzer.audit.result_manifest.check_signature`; None: not checked.
         budget: what the files may ask for, where that is not the default.
@@ -194,7 +195,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
         yield from measure.checks(folder, record)
     yield from suspect_checks(folder, record)
     yield class_table_check(folder, record)
-    yield from sureness_check(folder, record)
+    yield from _sureness(folder, record)
     yield _warnings(folder, record)
     yield _verdict(record)
     yield _data(folder, record)
@@ -205,9 +206,9 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
 def _warnings(folder: Path, record: AuditRecord) -> Check:
     wanted = warnings_of(record, Ablation().read(folder, record))
     missing = [one for one in wanted if one not in record.warnings]
-    wrong = [f"A warning is missing from audit.json: {one}." for one in missing]
+    wrong = [f"A warning is missing from audit.json: {one}" for one in missing]
     wrong += [
-        f"audit.json warns without a reason: {one}." for one in record.warnings if one not in wanted
+        f"audit.json warns without a reason: {one}" for one in record.warnings if one not in wanted
     ]
     return check("warnings", wrong, f"{len(wanted)} warnings follow from the record.")
 
@@ -238,6 +239,30 @@ def _data(folder: Path, record: AuditRecord) -> Check:
     except ValueError:
         wrong.append(f"'created' is {record.created!r} in audit.json, which is no time.")
     return check("data", wrong, f"{record.data.samples} of {record.data.given} samples were used.")
+
+
+def _sureness(folder: Path, record: AuditRecord) -> Iterator[Check]:
+    """Whether the order of sureness that the record tells of follows from the files beside it."""
+    if not any(one.sureness for one in record.classes):
+        return
+    samples = read_samples(folder)
+    votes = read_votes(folder) if "neighbors" in record.sections else None
+    hold = read_answers(folder).hold if "interpolation" in record.sections else None
+    sizes = {len(samples.label)}
+    sizes |= set() if votes is None else {len(votes.content)}
+    sizes |= set() if hold is None else {len(hold)}
+    if len(sizes) > 1 or set(samples.label.tolist()) - {one.index for one in record.classes}:
+        of_others = "The files are of other samples or classes than audit.json names."
+        yield Check("sureness", False, of_others)
+        return
+    wanted = with_sureness(record.classes, samples, votes, hold)
+    wrong = [
+        f"'sureness' of the class {one.name} is {list(one.sureness)} in audit.json, the files give "
+        f"{list(again.sureness)}."
+        for one, again in zip(record.classes, wanted, strict=True)
+        if one.sureness != again.sureness
+    ]
+    yield check("sureness", wrong, "How sure the network is of each class follows from the files.")
 
 
 def _report(folder: Path, record: AuditRecord, *, sound: bool) -> Check | str:

@@ -106,14 +106,16 @@ class Remeasured:
     def checks(self, progress: Progress) -> Iterator[Check]:
         """Every measure, and what is taken from the data as it is."""
         # Imported here: what runs a network is not needed to read an audit.
-        from analyzer.audit.inputs import find_inputs, open_images
+        from analyzer.audit.inputs import find_inputs
 
         request, record = self._request, self._record
         subject = find_inputs(request, recorded=record.data.preprocessing).subject
         yield self._names(subject.source)
         yield self._pictures(subject.source)
         with tempfile.TemporaryDirectory() as scratch:
-            images = open_images(request, subject, progress)
+            images = subject.opened_images(
+                skip_bad=request.skip_bad, memory=request.memory // 2, progress=progress
+            )
             for measure in MEASURES:
                 place = Path(scratch) / measure.name
                 place.mkdir()

@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started the process
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, _nowhere())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
@@ -118,7 +118,12 @@ def _flush_standard_error() -> None:
     try:
         sys.stderr.flush()
     except OSError:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+        sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOWrapper:
+    """A stream that takes everything and keeps nothing."""
+    return io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
 
 
 def _flags() -> dict[str, str]:
@@ -146,12 +151,12 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)
         return _INTERRUPTED
-    except SystemExit:  # click's answer to a pipe that nobody reads, with the code 1
-        return _UNREAD
+    except SystemExit as error:  # of a shell's completion, or with 1 of a pipe that nobody reads
+        return _UNREAD if error.code else _DONE
     except MemoryError as error:
         complain(
-            f"There is not enough memory ({str(error) or 'none is left'}). Give the process more, or "
-            "audit less at once, with a smaller --memory or --limit-per-class."
+            f"There is not enough memory ({str(error) or 'none is left'}). Give the process more, "
+            "or audit less at once, with a smaller --memory or --limit-per-class."
         )
         return _BAD_INPUT
     except OSError as error:

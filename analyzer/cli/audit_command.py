@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.options import (
+    FILE_OR_ZOO,
     ResultFile,
     budget_options,
     data_options,
+    exit_codes,
     json_option,
     limit_options,
     measure_options,
@@ -45,12 +47,29 @@ _EXIT_CODES = {"pass": 0, "fail": 1}
 _WORST = 3  # classes that are named
 
 
-@click.command("audit", short_help="Audit a network on its training data.")
-@click.argument("model")
-@click.option("--data", metavar="DATA", help="The training data: a path, or zoo:NAME.")
+@click.command(
+    "audit",
+    short_help="Audit a network on its training data.",
+    epilog=exit_codes(
+        {
+            0: "done, and no limit failed",
+            1: "a limit failed",
+            4: "a limit cannot be judged, or a first look stopped the audit",
+            130: "interrupted; the same command resumes",
+        }
+    ),
+)
+@click.argument("model", type=FILE_OR_ZOO)
+@click.option(
+    "--data",
+    type=FILE_OR_ZOO,
+    metavar="DATA",
+    help="The training data: a path, or zoo:NAME.",
+)
 @out_folder("Folder that takes the result.")
 @click.option(
     "--gap-model",
+    type=FILE_OR_ZOO,
     metavar="FILE|zoo:NAME|none",
     help="Estimate the gap with this gap model.  [default: that of the estimate in the folder, or "
     "zoo:any]",

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import PATH, Number, json_option, progress_option, refuse_to_replace
+from analyzer.cli.options import (
+    PATH,
+    Number,
+    exit_codes,
+    json_option,
+    progress_option,
+    refuse_to_replace,
+)
 from analyzer.cli.terminal import complain, print_json, print_table, show, show_progress, warn
 
 if TYPE_CHECKING:
@@ -19,7 +26,16 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
             "area_ascending": "area Eʳ"}  # fmt: skip
 
 
-@click.command("compare", short_help="Compare audits.")
+@click.command(
+    "compare",
+    short_help="Compare audits.",
+    epilog=exit_codes(
+        {
+            1: "ζ or the estimated gap rose, or κ fell, by more than --tolerance",
+            4: "ζ and κ cannot be compared",
+        }
+    ),
+)
 @click.argument("before", type=PATH)
 @click.argument("after", type=PATH, nargs=-1, required=True)
 @click.option(
@@ -62,8 +78,7 @@ def command(
     """Compare the audit folders AFTER, one or more, with the audit folder BEFORE.
 
     Where both audits are of the same samples, a bootstrap over these says which differences are
-    more than sampling noise, of the network and of its classes. Exits with 1 if ζ or the estimated
-    gap rose, or κ fell, by more than the tolerance; with 4 if ζ and κ cannot be compared.
+    more than sampling noise, of the network and of its classes.
 
     \b
     Examples:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import json_option
+from analyzer.cli.options import exit_codes, json_option
 from analyzer.cli.terminal import complain, print_facts, print_json, warn
 
 _TRIED = "zoo:digits-c0"
@@ -19,12 +19,14 @@ _EXTRAS = {
 }
 
 
-@click.command("doctor", short_help="Say what this installation can do.")
+@click.command(
+    "doctor",
+    short_help="Say what this installation can do.",
+    epilog=exit_codes({1: "the audit that it tries does not work"}),
+)
 @json_option
 def command(as_json: bool) -> int:
     """Say what is installed and where networks can run, and try an audit.
-
-    Exits with 1 if the audit of a small network of the zoo does not work.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ import click
 from analyzer.cli.options import (
     PATH,
     Number,
+    exit_codes,
     json_option,
     out_file,
     progress_option,
@@ -44,7 +45,7 @@ class _FeatureSetName(click.Choice):
         return tuple(FEATURE_SETS)
 
 
-@click.command("fit", short_help="Fit a gap model on an audited population.")
+@click.command("fit", short_help="Fit a gap model on an audited population.", epilog=exit_codes())
 @click.argument("population", type=PATH)
 @out_file("The gap model to write, as JSON.")
 @click.option(
@@ -151,12 +152,12 @@ def command(
     gap_model = estimation.write_gap_model(gap_model, out)
     if len(known) < len(table):
         left_out = len(table) - len(known)
-        warn(f"{left_out} of {len(table)} networks have no known gap and were left out")
+        warn(f"{left_out} of {len(table)} networks have no known gap and were left out.")
     if gap_model.fitted_on.domain is None:
         warn(
             f"{population} does not say of all networks under which circumstances they were "
             f"audited ({estimation.CONDITION_COLUMNS[0]} and the like): audits will not warn about "
-            "networks outside them. `onnx-gap population` writes them down"
+            "networks outside them. `onnx-gap population` writes them down."
         )
     for obstacle in scores.obstacles.values():
         warn(obstacle)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.budgets import DEFAULT_BUDGETS
-from analyzer.cli.options import budget_options, image_size_option, json_option, site_options
+from analyzer.cli.options import (
+    FILE_OR_ZOO,
+    budget_options,
+    exit_codes,
+    image_size_option,
+    json_option,
+    site_options,
+)
 from analyzer.cli.terminal import print_facts, print_json, print_table, show, warn
 from analyzer.zoo_names import network_path
 
@@ -21,8 +28,12 @@ _SHOWN = 12  # candidates, unless all are asked for
 _COLUMNS = 80
 
 
-@click.command("inspect", short_help="Show what could be masked in a network.")
-@click.argument("model")
+@click.command(
+    "inspect",
+    short_help="Show what could be masked in a network.",
+    epilog=exit_codes({2: "bad usage or bad input, or a network without a site"}),
+)
+@click.argument("model", type=FILE_OR_ZOO)
 @click.option("--all", "everything", is_flag=True, help="List all candidates, not the last dozen.")
 @json_option
 @site_options

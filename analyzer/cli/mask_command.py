@@ -5,13 +5,17 @@ from pathlib import Path
 import click
 
 from analyzer.budgets import DEFAULT_BUDGETS
-from analyzer.cli.options import budget_options, out_file, site_options
+from analyzer.cli.options import FILE_OR_ZOO, budget_options, exit_codes, out_file, site_options
 from analyzer.cli.terminal import show, warn
 from analyzer.zoo_names import network_path
 
 
-@click.command("mask", short_help="Write a network with a channel mask as an extra input.")
-@click.argument("model")
+@click.command(
+    "mask",
+    short_help="Write a network with a channel mask as an extra input.",
+    epilog=exit_codes(),
+)
+@click.argument("model", type=FILE_OR_ZOO)
 @out_file("The ONNX file to write.")
 @site_options
 @budget_options

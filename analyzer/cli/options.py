@@ -2,11 +2,13 @@
 
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +16,18 @@ from analyzer.cli.terminal import PROGRESS
 from analyzer.errors import OutputError, parameter
 from analyzer.option_declarations import Option, options_of
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 __all__ = [
+    "FILE_OR_ZOO",
     "PATH",
     "Number",
     "Parsed",
     "ResultFile",
     "budget_options",
     "data_options",
+    "exit_codes",
     "image_size_option",
     "json_option",
     "limit_options",
@@ -51,6 +58,27 @@ class _Path(click.Path):
 
 
 PATH = _Path(path_type=Path)
+
+
+class _FileOrZoo(click.ParamType):
+    """A file, or a name of the zoo: text that shells complete as either."""
+
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        if not incomplete.startswith("zoo:"):
+            return [CompletionItem(incomplete, type="file")]
+        import model_zoo
+
+        names = (f"zoo:{entry.name}" for entry in model_zoo.entries())
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+FILE_OR_ZOO = _FileOrZoo()
 
 
 class Number(click.FloatRange):
@@ -216,7 +244,7 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The size of the network's images alone."""
-    from analyzer.data.preprocessing_options import PreprocessOptions
+    from analyzer.data.preprocessing.options import PreprocessOptions
 
     return declared_options(PreprocessOptions, "img_size")(function)
 
@@ -224,7 +252,7 @@ def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which samples are read, and how they are preprocessed."""
     from analyzer.audit_options import DataOptions
-    from analyzer.data.preprocessing_options import PreprocessOptions
+    from analyzer.data.preprocessing.options import PreprocessOptions
 
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
 
@@ -326,7 +354,9 @@ def _click_type(declared: Option, kind: Any) -> click.ParamType:
         )
     if kind is float:
         return Number(least, most, min_open=declared.open_least, max_open=declared.open_most)
-    return PATH if kind is Path else click.STRING
+    if kind is Path:
+        return PATH
+    return FILE_OR_ZOO if re.search("FILE|DATA", declared.metavar) else click.STRING
 
 
 def _without_none(hint: Any) -> Any:
@@ -334,3 +364,16 @@ def _without_none(hint: Any) -> Any:
     if isinstance(hint, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return hint
+
+
+_EXIT_CODES = {0: "done", 2: "bad usage or bad input", 3: "a defect of onnx-gap"}
+
+
+def exit_codes(others: Mapping[int, str] = MappingProxyType({})) -> str:
+    """The end of a command's help: what its exit codes mean.
+
+    Args:
+        others: besides those that all commands have, or what these mean here.
+    """
+    meanings = sorted((_EXIT_CODES | dict(others)).items())
+    return f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in meanings)}."

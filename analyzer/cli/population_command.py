@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from analyzer.cli.options import (
+    FILE_OR_ZOO,
     PATH,
     budget_options,
     data_options,
+    exit_codes,
     json_option,
     measure_options,
     out_folder,
@@ -24,12 +26,20 @@ from analyzer.cli.options import (
     wait_option,
 )
 from analyzer.cli.terminal import complain, going_on_later, print_json, show, show_progress, warn
-from analyzer.zoo_names import gap_model_path
 
 _WATCH_SECONDS = 5.0
 
 
-@click.command("population", short_help="Audit a population of networks from a manifest.")
+@click.command(
+    "population",
+    short_help="Audit a population of networks from a manifest.",
+    epilog=exit_codes(
+        {
+            1: "with --skip-failed, a network could not be audited",
+            130: "interrupted; the same command resumes",
+        }
+    ),
+)
 @click.argument("manifest", type=PATH)
 @out_folder("Folder that takes the table and an audit folder a network.")
 @click.option(
@@ -46,11 +56,16 @@ _WATCH_SECONDS = 5.0
     metavar="ADDRESS",
     help="Audit on the workers of this Dask scheduler, which see the same files.",
 )
-@click.option("--gap-model", metavar="FILE|zoo:NAME", help="Estimate each gap with this gap model.")
+@click.option(
+    "--gap-model",
+    type=FILE_OR_ZOO,
+    metavar="FILE|zoo:NAME",
+    help="Estimate each gap with this gap model.",
+)
 @click.option(
     "--skip-failed",
     is_flag=True,
-    help="Go on after a network that cannot be audited; failed.csv names them, the exit code is 1.",
+    help="Go on after a network that cannot be audited; failed.csv names them.",
 )
 @click.option("--html", "page", is_flag=True, help="Also write the table as a page for people.")
 @resume_option
@@ -91,17 +106,15 @@ def command(
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
       onnx-gap population manifest.csv --skip-failed --html --out population
     """
+    from analyzer.api import population_request
     from analyzer.audit import audit_population, read_manifest
-    from analyzer.audit_options import AuditRequest
 
     members = read_manifest(manifest)
-    template = AuditRequest(
-        model=members[0].model,
-        data=members[0].train_data,
-        out=out,
+    template = population_request(
+        members,
+        out,
         threads=max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else 0,
-        gap_model=None if gap_model is None else gap_model_path(gap_model),
-        gap_model_name=gap_model or "",
+        gap_model=gap_model,
         fresh=not resume,
         **request_options(options),
     )
@@ -167,7 +180,7 @@ def _watching(client: Any, address: str) -> Iterator[None]:
             except Exception:  # the scheduler is gone, which the run itself will say
                 return
             if alone and not told:
-                warn(f"No worker of the Dask scheduler {address} is left; the run waits for one")
+                warn(f"No worker of the Dask scheduler {address} is left; the run waits for one.")
             told = alone
 
     thread = threading.Thread(target=watch, daemon=True)

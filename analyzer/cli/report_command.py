@@ -4,11 +4,15 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import PATH, ResultFile
+from analyzer.cli.options import PATH, ResultFile, exit_codes
 from analyzer.cli.terminal import show
 
 
-@click.command("report", short_help="Write the report of an audit folder again, or elsewhere.")
+@click.command(
+    "report",
+    short_help="Write the report of an audit folder again, or elsewhere.",
+    epilog=exit_codes(),
+)
 @click.argument("folder", type=PATH)
 @click.option(
     "--model-card",
@@ -25,7 +29,8 @@ from analyzer.cli.terminal import show
 def command(folder: Path, model_card: Path | None, mlflow: str | None) -> None:
     """Write report.html of the audit in FOLDER again, from its other files.
 
-    With --model-card or --mlflow the folder stays as it is, and its result goes there.
+    The audit has finished, or a first look has stopped it. With --model-card or --mlflow, which
+    need a finished one, the folder stays as it is, and its result goes there.
 
     \b
     Examples:

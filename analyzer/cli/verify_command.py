@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from analyzer.cli.options import (
+    FILE_OR_ZOO,
     PATH,
     Parsed,
     budget_options,
+    exit_codes,
     json_option,
     progress_option,
     remeasuring_options,
@@ -17,12 +19,24 @@ from analyzer.cli.terminal import print_json, show, show_progress
 from analyzer.option_declarations import parse_part
 
 
-@click.command("verify", short_help="Check that an audit folder is whole and true.")
+@click.command(
+    "verify",
+    short_help="Check that an audit folder is whole and true.",
+    epilog=exit_codes({0: "done, and every check passed", 1: "a check failed"}),
+)
 @click.argument("folder", type=PATH)
 @click.option(
-    "--model", metavar="FILE|zoo:NAME", help="The network.  [default: where the audit says it was]"
+    "--model",
+    type=FILE_OR_ZOO,
+    metavar="FILE|zoo:NAME",
+    help="The network.  [default: where the audit says it was]",
 )
-@click.option("--gap-model", metavar="FILE|zoo:NAME", help="The gap model.  [default: likewise]")
+@click.option(
+    "--gap-model",
+    type=FILE_OR_ZOO,
+    metavar="FILE|zoo:NAME",
+    help="The gap model.  [default: likewise]",
+)
 @click.option("--signature", type=PATH, metavar="FILE", help="A signature of manifest.json.")
 @click.option(
     "--allowed-signers", type=PATH, metavar="FILE", help="Who may sign, as ssh-keygen reads it."
@@ -30,6 +44,7 @@ from analyzer.option_declarations import parse_part
 @click.option("--signer", metavar="IDENTITY", help="Who must have signed.  [default: any who may]")
 @click.option(
     "--data",
+    type=FILE_OR_ZOO,
     metavar="DATA|zoo:NAME",
     help="The training data: with them the counts are measured again, in drawn parts.",
 )
@@ -65,10 +80,10 @@ def command(
 ) -> int:
     """Check that the audit in FOLDER is whole and that its numbers follow from its counts.
 
-    Exits with 1 if a check fails. A network or gap model that is no longer where the audit
-    found it is not a failure; the check is named as not made. With --data the counts themselves
-    are held against what the network gives: every sample with nothing removed, the order of the
-    units, and drawn cells of the curves.
+    A network or gap model that is no longer where the audit found it is not a failure; the check
+    is named as not made. With --data the counts themselves are held against what the network
+    gives: every sample with nothing removed, the order of the units, and drawn cells of the
+    curves.
 
     \b
     Examples:

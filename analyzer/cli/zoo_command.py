@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import PATH, out_folder, progress_option
+from analyzer.cli.options import PATH, exit_codes, out_folder, progress_option
 from analyzer.cli.terminal import going_on_later, print_table, show, show_progress
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ def command() -> None:
     """
 
 
-@command.command("list", short_help="List what zoo:NAME can name, and what can be trained.")
+@command.command(
+    "list",
+    short_help="List what zoo:NAME can name, and what can be trained.",
+    epilog=exit_codes(),
+)
 def list_entries() -> None:
     """List what zoo:NAME can name, and the populations that `onnx-gap zoo train` trains.
 
@@ -52,7 +56,11 @@ def _kind(entry: "ZooEntry") -> str:
     return "data, gap model" if entry.kind == "data" and entry.gap_model else entry.kind
 
 
-@command.command("train", short_help="Train a population.")
+@command.command(
+    "train",
+    short_help="Train a population.",
+    epilog=exit_codes({130: "interrupted; the same command resumes"}),
+)
 @click.argument("name")
 @out_folder("Folder that takes the networks, their training data and the manifest.")
 @click.option(

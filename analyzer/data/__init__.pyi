@@ -1,13 +1,13 @@
-from .batches import Batch, FirstReading, Skipped, batches
+from .batches import Batch, FirstReading, Load, Samples, Skipped, read_batches
+from .decode_images import same_picture, thumbnail
 from .formats import open_data
 from .formats.arrays import from_arrays, read_value
 from .groups import read_groups
-from .images import same_picture, thumbnail
 from .labels import ClassList, check_classes, limit_per_class, read_classes
-from .preprocessing import Preprocessing
-from .preprocessing_options import PreprocessOptions, preprocess_options
-from .preprocessing_spec import INTERPOLATIONS, PRESETS
-from .resolve_preprocessing import recorded_preprocessing, resolve_preprocessing
+from .preprocessing.options import PreprocessOptions, preprocess_options
+from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
+from .preprocessing.spec import INTERPOLATIONS, PRESETS
+from .preprocessing.steps import Preprocessing
 from .source import Sample, Source, combine_digests
 
 __all__ = [
@@ -16,18 +16,20 @@ __all__ = [
     "Batch",
     "ClassList",
     "FirstReading",
+    "Load",
     "PreprocessOptions",
     "Preprocessing",
     "Sample",
+    "Samples",
     "Skipped",
     "Source",
-    "batches",
     "check_classes",
     "combine_digests",
     "from_arrays",
     "limit_per_class",
     "open_data",
     "preprocess_options",
+    "read_batches",
     "read_classes",
     "read_groups",
     "read_value",

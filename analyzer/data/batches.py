@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from analyzer.data import images
-from analyzer.data.preprocessing import Preprocessing, numpy_dtype
+from analyzer.data import decode_images
+from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import Source, digest, reason_of
 from analyzer.errors import DataError
 
-__all__ = ["Batch", "FirstReading", "Skipped", "batches"]
+__all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "read_batches"]
 
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
 _NOT_FINITE = "it holds values that are not finite numbers"
@@ -47,7 +47,33 @@ class Batch:
         return len(self.indices)
 
 
-def batches(
+Load = Callable[[np.ndarray, int], Iterator[Batch]]
+"""Reads samples, given indices int64 (S',) and a batch size; cut into batches at fixed places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The class data, S samples, whoever stores them."""
+
+    indices: np.ndarray  # int64 (S,): what to ask ``load`` for, in the order of the data
+    labels: np.ndarray  # int64 (S,)
+    load: Load
+
+    def sequence(self) -> np.ndarray:
+        """int64 (S,): the samples by class, within a class in the order of the data."""
+        return np.argsort(self.labels, kind="stable")
+
+    def spread(self, count: int) -> np.ndarray | None:
+        """Up to ``count`` images, (B, …), from all over the data; None if none can be read."""
+        places = np.unique(np.linspace(0, len(self.indices) - 1, count).astype(int))
+        for indices in (self.indices[places], self.indices):
+            for batch in self.load(indices, count):
+                if len(batch.indices):
+                    return batch.images
+        return None
+
+
+def read_batches(
     source: Source,
     preprocessing: Preprocessing,
     indices: np.ndarray | Sequence[int],
@@ -164,7 +190,9 @@ def _fill(
             stored = source.stored(index)
             image: Image.Image | np.ndarray
             if isinstance(stored, bytes):
-                image = images.decode(stored, exif=preprocessing.exif, budgets=source.budgets)
+                image = decode_images.decode(
+                    stored, exif=preprocessing.exif, budgets=source.budgets
+                )
             else:
                 image = stored
         except (OSError, DataError) as error:
@@ -189,8 +217,6 @@ def _usable_cores() -> int:
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
 
-
-Load = Callable[[np.ndarray, int], Iterator[Batch]]
 
 _UNKNOWN, _READ, _SKIPPED = 0, 1, 2
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
-from analyzer.data import images
+from analyzer.data import decode_images
 from analyzer.errors import AnalyzerError, DataError, parameter
 
 __all__ = [
@@ -95,7 +95,9 @@ class Source:
         try:
             stored = self.stored(index)
             if isinstance(stored, bytes):
-                image = np.asarray(images.decode(stored, exif=self.exif, budgets=self.budgets))
+                image = np.asarray(
+                    decode_images.decode(stored, exif=self.exif, budgets=self.budgets)
+                )
             else:
                 image = stored
         except (OSError, DataError) as error:

@@ -28,15 +28,7 @@ from analyzer.estimation.fit_class_gaps import (
     read_population_classes,
     write_population_classes,
 )
-from analyzer.estimation.fitting import (
-    LeftOutEstimates,
-    estimate_left_out_populations,
-    fit_across_populations,
-    fit_gap_model,
-    fit_population,
-)
-from analyzer.estimation.gap_model import FittedOn, GapModel, read_gap_model, write_gap_model
-from analyzer.estimation.linear_fits import (
+from analyzer.estimation.fits_and_intervals import (
     LinearFit,
     MeasuredCoverage,
     jackknife_plus,
@@ -44,6 +36,14 @@ from analyzer.estimation.linear_fits import (
     measure_coverage,
     ridge,
     weighted_plane,
+)
+from analyzer.estimation.gap_model import FittedOn, GapModel, read_gap_model, write_gap_model
+from analyzer.estimation.gap_model_fitting import (
+    LeftOutEstimates,
+    estimate_left_out_populations,
+    fit_across_populations,
+    fit_gap_model,
+    fit_population,
 )
 from analyzer.estimation.population_table import (
     RANK,

@@ -209,64 +209,65 @@ class ApplicabilityDomain:
             )
         if not _inside(network.classes, self.classes):
             yield (
-                f"The audit is of {network.classes} classes, {fitted} have {_said(self.classes)}: "
-                f"{features} are not alike where classes are fewer or more, and the estimate is an "
-                "extrapolation."
+                f"The audit is of {network.classes:,} classes, whereas {fitted} have "
+                f"{_said(self.classes)}: {features} are not alike where classes are fewer "
+                "or more, and the estimate is an extrapolation."
             )
         if self.channels is not None and not _inside(network.channels, self.channels):
             yield (
-                f"The site has {network.channels} channels, {fitted} have "
+                f"The site has {network.channels:,} channels, whereas {fitted} have "
                 f"{_said(self.channels)}: ζ and κ are fractions of them, and the estimate is an "
                 "extrapolation."
             )
         unlike = not _about(network.given_per_class, self.given_per_class)
         if unlike:
             yield (
-                f"The training data have {network.given_per_class:.4g} samples per class, those of "
-                f"{fitted} {_said(self.given_per_class)}: another gap goes with the same values "
-                "where there are fewer samples or more, and the estimate is an extrapolation."
+                f"The training data have {network.given_per_class:.4g} samples per class, whereas "
+                f"those of {fitted} have {_said(self.given_per_class)}: another gap goes with the "
+                "same values where there are fewer samples or more, and the estimate is an "
+                "extrapolation."
             )
         same = unlike and network.samples == network.given  # has been said
         fewer = not _about(network.samples_per_class, self.samples_per_class)
         if not same and fewer:
             yield (
-                f"The audit is of {network.samples_per_class:.4g} samples per class, {fitted} have "
-                f"{_said(self.samples_per_class)}: {features} are not alike where fewer samples or "
-                "more are counted, and the estimate is an extrapolation."
+                f"The audit is of {network.samples_per_class:.4g} samples per class, whereas "
+                f"{fitted} have {_said(self.samples_per_class)}: {features} are not alike where "
+                "fewer samples or more are counted, and the estimate is an extrapolation."
             )
         share = self.share if not (unlike or fewer) else None  # one fact, one sentence
         if share is not None and network.share * SAMPLES_FACTOR < share[0]:
             yield (
                 f"The audit is of {network.share:.0%} of the samples of the training data, "
-                f"{fitted} were audited on {_said(share, '.0%')} of theirs: {features} are not "
-                "alike where samples are left out."
+                f"whereas {fitted} were audited on {_said(share, '.0%')} of theirs: {features} are "
+                "not alike where samples are left out."
             )
         yield from self._unlike_images(network, fitted)
         if network.site == _NO_SITE:
             yield (
-                f"The network has no activation behind a convolution, {fitted} all have one: "
-                "nothing shows how the estimate carries over to such an architecture."
+                f"The network has no activation behind a convolution, whereas {fitted} all have "
+                "one: nothing shows how the estimate carries over to such an architecture."
             )
             return
         if self.sites and network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
             kinds = " or ".join(map(repr, self.sites))
             yield (
-                f"The site is of the kind {network.site!r}, that of {fitted} is {kinds}: ζ and κ "
-                "are other quantities there."
+                f"The site is of the kind {network.site!r}, whereas that of {fitted} is {kinds}: "
+                "ζ and κ are other quantities there."
             )
 
     def _unlike_images(self, network: AuditConditions, fitted: str) -> Iterator[str]:
         colors, pixels = network.colors, network.pixels
         if self.colors and colors is not None and not _inside(colors, self.colors):
             yield (
-                f"The images have {_channels(colors)}, those of {fitted} "
+                f"The images have {_channels(colors)}, whereas those of {fitted} have "
                 f"{_channels(*self.colors)}: nothing shows how the estimate carries over."
             )
         if self.pixels and pixels is not None and not _about(pixels, self.pixels, PIXELS_FACTOR):
             low, high = (f"{math.sqrt(end):.3g}" for end in self.pixels)
             yield (
-                f"The images have {pixels:,} pixels, those of {fitted} {low} × {low} to "
-                f"{high} × {high}: nothing shows how the estimate carries over."
+                f"The images have {pixels:,} pixels, whereas those of {fitted} have {low} × {low} "
+                f"to {high} × {high}: nothing shows how the estimate carries over."
             )
 
 

@@ -24,8 +24,8 @@ from analyzer.estimation.feature_sets import (
     checked_features,
     feature_set,
 )
-from analyzer.estimation.fitting import correlation
-from analyzer.estimation.linear_fits import Fit, least_squares
+from analyzer.estimation.fits_and_intervals import Fit, least_squares
+from analyzer.estimation.gap_model_fitting import correlation
 from analyzer.json_codec import encode
 
 __all__ = [

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.linear_fits import Fit, least_squares, ridge
+from analyzer.estimation.fits_and_intervals import Fit, least_squares, ridge
 from analyzer.estimation.population_table import PopulationTable
-from analyzer.measures.ablation.features import AREA, CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
 from analyzer.measures.margins.distances import MARGIN_PREFIX, margin_obstacle
 from analyzer.measures.registry import SYMBOLS
 

@@ -23,8 +23,8 @@ from analyzer.estimation.class_gaps import (
     ClassProfiles,
     may_err,
 )
-from analyzer.estimation.fitting import LeftOutEstimates, estimate_left_out_populations
-from analyzer.estimation.linear_fits import covers, fewest_points, weighted_quantile
+from analyzer.estimation.fits_and_intervals import covers, fewest_points, weighted_quantile
+from analyzer.estimation.gap_model_fitting import LeftOutEstimates, estimate_left_out_populations
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.files import csv_text, read_whole, write_text
 

@@ -23,7 +23,7 @@ from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.feature_sets import LARGEST
-from analyzer.estimation.linear_fits import (
+from analyzer.estimation.fits_and_intervals import (
     MeasuredCoverage,
     fewest_points,
     jackknife_plus_ends,
@@ -77,12 +77,21 @@ class LeftOut:
     # population out; what they lack to 1 is that of a population to come
     floor: float = 0.0
     # Errors grow with the gap: an estimate may err by units of itself plus this; 0: by equal ones.
+    few: float = 0.0
+    # And where samples are few: the units grow by the root of 1 + this / samples of a class.
 
-    def may_err(self, estimates: np.ndarray) -> np.ndarray:
-        """What an error is measured in at each estimate, float64 of the same shape."""
+    def may_err(
+        self, estimates: np.ndarray, samples_per_class: np.ndarray | float = math.inf
+    ) -> np.ndarray:
+        """What an error is measured in at each estimate, float64 of the same shape.
+
+        Args:
+            estimates: any shape.
+            samples_per_class: of the networks' audits, of the same shape or for all of them.
+        """
         if not self.floor:
             return np.ones_like(estimates)
-        return np.maximum(estimates, 0.0) + self.floor
+        return (np.maximum(estimates, 0.0) + self.floor) * np.sqrt(1 + self.few / samples_per_class)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +130,8 @@ class GapModel:
         if self.of_several_populations:
             return (
                 f"The gap model {self.name!r} was fitted on {self.fitted_on}. It was tried on "
-                "populations left out whole; what is less like all of them than they are like each "
-                "other may err by more than the interval says."
+                "populations left out whole; for a network less like them than they are like each "
+                "other, the estimate may be off by more than the interval says."
             )
         return (
             f"The gap model {self.name!r} was fitted on {self.fitted_on}; nothing shows that it "
@@ -164,7 +173,7 @@ class GapModel:
         outside = [*self._other(rank), *self._outside(point.tolist(), leverage)]
         if domain is not None and conditions is not None:
             outside = [*domain.outside(conditions, self.name), *outside]
-        low, high = self._interval(point, estimate, leverage, inside=not outside)
+        low, high = self._interval(point, estimate, leverage, conditions, inside=not outside)
         beyond = self._beyond(estimate)
         if self.of_several_populations:
             most = 1.0 if conditions is None else conditions.accuracy
@@ -197,7 +206,13 @@ class GapModel:
         return value
 
     def _interval(
-        self, point: np.ndarray, estimate: float, leverage: float, *, inside: bool
+        self,
+        point: np.ndarray,
+        estimate: float,
+        leverage: float,
+        conditions: AuditConditions | None,
+        *,
+        inside: bool,
     ) -> tuple[float, float]:
         if self.left_out is None:
             assert self.t_quantile is not None  # one of the two always is
@@ -207,9 +222,12 @@ class GapModel:
         predictions += np.array(self.left_out.intercepts)
         residuals = np.array(self.left_out.residuals)
         if self.left_out.weights:
+            # Around what a gap can be, as the estimate is.
+            predictions = np.clip(predictions, 0, 1 if conditions is None else conditions.accuracy)
             # Outside the domain no share is promised: the interval takes the worst that was seen.
             weights = np.array(self.left_out.weights) if inside else None
-            errors = residuals * self.left_out.may_err(predictions)
+            each = math.inf if conditions is None else conditions.samples_per_class
+            errors = residuals * self.left_out.may_err(predictions, each)
             return weighted_ends(predictions, errors, weights, self.coverage.nominal)
         ends = jackknife_plus_ends(predictions[np.newaxis], residuals, self.coverage.nominal)
         low, high = (float(end[0]) for end in ends)
@@ -241,8 +259,9 @@ class GapModel:
         outside = []
         for number in beyond:
             low, high = self.feature_ranges[number]
+            called = "" if self.features[number] in SYMBOLS else "The feature "
             outside.append(
-                f"{said[number]} is outside the range that the gap model was fitted on "
+                f"{called}{said[number]} is outside the range that the gap model was fitted on "
                 f"({low:.4g} to {high:.4g}): the estimate is an extrapolation."
             )
         if not outside and leverage > self.max_leverage * (1 + 1e-9):
@@ -532,6 +551,8 @@ def _check_left_out(file: _File, left_out: LeftOut, source: JsonSource) -> None:
             raise source.wrong(f"{where}.{name}", f"{networks} numbers", values)
     if not 0 <= left_out.floor < math.inf:
         raise source.wrong(f"{where}.floor", "a finite number of at least 0", left_out.floor)
+    if not 0 <= left_out.few < math.inf:
+        raise source.wrong(f"{where}.few", "a finite number of at least 0", left_out.few)
     weights = left_out.weights
     if weights and (
         len(weights) != networks or min(weights) < 0 or not coverage - 1e-9 <= sum(weights) < 1

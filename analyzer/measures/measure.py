@@ -1,11 +1,12 @@
 """What a measure is: one way of looking at a network, with all that is particular to it.
 
-A measure lives in a folder of its own under :mod:`analyzer.measures` and owns what it needs, what it
-computes per sample and per network, the features it gives a gap model, the state from which it
+A measure lives in a folder of its own under :mod:`analyzer.measures` and owns what it needs, what
+it computes per sample and per network, the features it gives a gap model, the state from which it
 resumes, its file in the audit folder, its checks in ``verify`` and its section of the report. The
 audit goes through the list :data:`analyzer.measures.MEASURES` and knows nothing of their insides.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.common_types import ExtraInput, Site
+from analyzer.common_types import Answer, ExtraInput, Progress, Site
 from analyzer.errors import DataError
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import FirstReading, Preprocessing, Source
+    from analyzer.data import FirstReading, Preprocessing, Samples, Source
     from analyzer.measures.training_images import SampleImages
-    from analyzer.runtime import Samples
     from analyzer.surgery import Network
 
 __all__ = [
@@ -46,12 +46,13 @@ State = Mapping[str, np.ndarray]
 """Arrays by name, from which a measure resumes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What is measured, found and checked before anything is written."""
 
     network: "Network"
     extra_inputs: tuple[ExtraInput, ...]
+    output: str | None  # that tells the class, where somebody named it
     site: Site | None  # None: no tensor can be masked
     source: "Source"
     preprocessing: "Preprocessing"
@@ -62,24 +63,47 @@ class Subject:
     groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 
     @property
+    def answer(self) -> Answer:
+        """The output that tells the class, and how."""
+        from analyzer.surgery import find_answer
+
+        return find_answer(self.network, self.output)
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (S,)."""
         return self.source.labels[self.indices]
 
     def samples(self, *, skip_bad: bool) -> "Samples":
         """The samples as the network takes them; a DataError where one changes meanwhile."""
-        from analyzer.data import batches
-        from analyzer.runtime import Samples
+        from analyzer.data import Samples, read_batches
 
         return Samples(
             indices=self.indices,
             labels=self.labels,
             load=self.first_reading.guarded(
-                lambda indices, batch_size: batches(
+                lambda indices, batch_size: read_batches(
                     self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
                 )
             ),
         )
+
+    def opened_images(
+        self, *, skip_bad: bool, memory: int, progress: Progress
+    ) -> "Callable[[], SampleImages]":
+        """Gives the images of the samples, which are read when they are first asked for."""
+        from analyzer.measures.training_images import SampleImages
+
+        @functools.cache
+        def opened() -> SampleImages:
+            return SampleImages.open(
+                self.samples(skip_bad=skip_bad),
+                memory=memory,
+                groups=self.groups,
+                progress=progress,
+            )
+
+        return opened
 
     def nothing_read(self) -> DataError:
         """What is wrong where not one sample can be read."""
@@ -98,7 +122,7 @@ class Job:
     scratch: Path  # folder for files that are needed until the audit is done
     saved: Callable[[], State | None]  # what an interrupted audit found; None if nothing
     save: Callable[[State], None]
-    progress: Callable[[str, int, int], None]
+    progress: Progress
     say: Callable[[str], None]  # takes a sentence for the person waiting
     images: Callable[[], "SampleImages"]  # of the samples, read once however often it is called
     found: Mapping[str, Any]  # results of the measures so far, by their names
@@ -173,17 +197,17 @@ class Measure(ABC, Generic[Result]):
     def wanted(self, options: "AuditRequest") -> bool:
         """Whether it is asked for."""
 
-    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
-        """The request with this measure asked for."""
-        return request
-
-    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
-        """The request with what a finished audit has of this measure asked for, too."""
-        return self.asked_for(request) if self.measured(record) else request
-
-    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+    @abstractmethod
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
         """Whether a finished audit has it as it is asked for, so that nothing is left to do."""
-        return self.measured(record)
+
+    def asked_for_by(self) -> Mapping[str, Any]:
+        """The options that ask for it; none where no audit lacks it, or only a caller can ask."""
+        return {}
+
+    def kept_by(self, record: AuditRecord) -> Mapping[str, Any]:
+        """The options that ask for it as a finished audit has it."""
+        return self.asked_for_by()
 
     def prepare(self, job: Job) -> None:
         """Refuse, before anything long begins, what cannot be measured.

@@ -6,13 +6,15 @@ samples in another order give the same values.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from analyzer.common_types import Progress
 from analyzer.errors import DataError
-from analyzer.runtime.batch_memory import Samples
+
+if TYPE_CHECKING:
+    from analyzer.data import Samples
 
 __all__ = [
     "PartSize",
@@ -40,7 +42,7 @@ class SampleImages:
     The place of a sample is its number in ``samples.indices``.
     """
 
-    samples: Samples
+    samples: "Samples"
     digests: np.ndarray  # uint8 (S, 32): sha256 of each sample as it is stored; 0 where unread
     read: np.ndarray  # bool (S,): False where a sample cannot be read
     held: np.ndarray | None = None  # (S, …): the images, where they fit into memory
@@ -49,7 +51,7 @@ class SampleImages:
     @classmethod
     def open(
         cls,
-        samples: Samples,
+        samples: "Samples",
         *,
         memory: int,
         groups: np.ndarray | None = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import data, runtime, surgery
-from analyzer.audit_options import AuditRequest
+from analyzer.audit_options import DataOptions, RunOptions
 from analyzer.common_types import ExtraInput, Progress
 
 __all__ = ["in_precision", "predict_test_data", "predict_whole"]
@@ -34,9 +34,10 @@ def in_precision(network: surgery.Network, precision: str, folder: Path) -> surg
 def predict_whole(
     network: surgery.Network,
     extra_inputs: Sequence[ExtraInput],
-    samples: runtime.Samples,
-    request: AuditRequest,
+    samples: data.Samples,
+    run: RunOptions,
     *,
+    output: str | None,
     stage: str = "test",
     progress: Progress = lambda stage, done, total: None,
     look: Callable[[np.ndarray, np.ndarray], None] = lambda images, scores: None,
@@ -45,29 +46,30 @@ def predict_whole(
 
     Args:
         network: its extra inputs bound.
+        output: that tells the class, where somebody named it.
         stage, progress, look: as for :func:`analyzer.runtime.predict`.
 
     Raises:
         DataError: see :func:`analyzer.runtime.predict`.
         DeviceError, ModelError: the network cannot be run there.
     """
-    device, *_ = runtime.named_devices(request.device)
+    device, *_ = runtime.named_devices(run.device)
     with tempfile.TemporaryDirectory() as scratch:
-        converted = in_precision(network, request.precision, Path(scratch))
+        converted = in_precision(network, run.precision, Path(scratch))
         whole = runtime.WholeNetwork(
             surgery.runnable_file(converted, Path(scratch)),
             network.info.inputs[0],
-            surgery.find_answer(network, request.output),
+            surgery.find_answer(network, output),
             # In the converted file they are bound.
             extra_inputs=tuple(extra_inputs) if converted is network else (),
-            custom_ops=request.custom_ops,
+            custom_ops=network.custom_ops,
         )
         return runtime.predict(
             whole,
             samples,
             device=device,
-            threads=request.threads,
-            tf32=request.precision == "tf32",
+            threads=run.threads,
+            tf32=run.precision == "tf32",
             stage=stage,
             progress=progress,
             look=look,
@@ -78,8 +80,10 @@ def predict_test_data(
     network: surgery.Network,
     extra_inputs: Sequence[ExtraInput],
     source: data.Source,
-    request: AuditRequest,
     *,
+    reading: DataOptions,
+    run: RunOptions,
+    output: str | None,
     progress: Progress = lambda stage, done, total: None,
 ) -> runtime.Predictions:
     """What a network names the samples of test data, preprocessed like its training data.
@@ -88,12 +92,12 @@ def predict_test_data(
         DataError: they do not fit the network, or not one can be read.
         DeviceError, ModelError: the network cannot be run there.
     """
-    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], request.preprocess)
-    samples = runtime.Samples(
+    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], reading.preprocess)
+    samples = data.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
-        load=lambda indices, batch_size: data.batches(
-            source, preprocessing, indices, batch_size, skip_bad=request.skip_bad
+        load=lambda indices, batch_size: data.read_batches(
+            source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad
         ),
     )
 
@@ -102,5 +106,11 @@ def predict_test_data(
             data.check_classes(source, scores.shape[1])
 
     return predict_whole(
-        network, extra_inputs, samples, request, progress=progress, look=check_classes
+        network,
+        extra_inputs,
+        samples,
+        run,
+        output=output,
+        progress=progress,
+        look=check_classes,
     )

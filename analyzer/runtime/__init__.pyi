@@ -1,4 +1,4 @@
-from .batch_memory import Load, OutOfMemory, Samples, images_at_once
+from .batch_size import OutOfMemory, images_at_once
 from .installed_onnxruntime import installation_warning, running_onnxruntime
 from .precision import PRECISIONS, in_float16
 from .predictions import Predictions, WholeNetwork, name_classes, predict
@@ -8,10 +8,8 @@ from .sessions import DeviceArray, Session, open_session
 __all__ = [
     "PRECISIONS",
     "DeviceArray",
-    "Load",
     "OutOfMemory",
     "Predictions",
-    "Samples",
     "Session",
     "WholeNetwork",
     "images_at_once",

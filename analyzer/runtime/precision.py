@@ -25,7 +25,7 @@ def in_float16(path: Path) -> Any:
     Raises:
         ModelError: it has no weights in float32, or cannot be converted.
     """
-    # Imported here: a tenth of a second that only float16 is worth.
+    # Imported here: it takes a tenth of a second, and only float16 needs it.
     from analyzer.runtime.sessions import load_float16_converter
 
     convert = load_float16_converter()
@@ -46,7 +46,7 @@ def in_float16(path: Path) -> Any:
 
 
 def _drop_repeated_casts(graph: Any) -> None:
-    """Operators without float16 that read the same value each bring its cast, by the same name."""
+    """Keep the first of the casts of one name that operators without float16 give a value."""
     made: set[str] = set()
     nodes = []
     for node in graph.node:

@@ -3,19 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.errors import DataError, ModelError, parameter
-from analyzer.runtime.batch_memory import Samples, images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import Session, open_session
+
+if TYPE_CHECKING:
+    from analyzer.data import Samples
 
 __all__ = [
     "Predictions",
     "WholeNetwork",
     "check_rows",
-    "classes_of",
+    "highest",
     "name_classes",
     "predict",
     "scores_of",
@@ -66,7 +70,7 @@ class Predictions:
 
 def predict(
     network: WholeNetwork,
-    samples: Samples,
+    samples: "Samples",
     *,
     device: str = "auto",
     threads: int = 0,
@@ -131,6 +135,7 @@ def _named(scores: np.ndarray, labels: np.ndarray, kind: str) -> tuple[np.ndarra
     if kind == "labels":
         named = scores[:, 0].astype(np.int64)
         return named, (named != labels).astype(np.int32)
+    scores = np.where(np.isnan(scores), -np.inf, scores)  # as :func:`highest` has it
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     before = np.arange(scores.shape[1]) < labels[:, None]
     rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)
@@ -144,9 +149,8 @@ def name_classes(network: WholeNetwork, session: Session, images: np.ndarray) ->
         OutOfMemory: not even one image fits.
         ModelError: the network cannot be run on them.
     """
-
     scores = _scores(network, session, images)
-    return scores[:, 0].astype(np.int64) if network.answer.kind == "labels" else scores.argmax(1)
+    return scores[:, 0].astype(np.int64) if network.answer.kind == "labels" else highest(scores)
 
 
 def _scores(network: WholeNetwork, session: Session, images: np.ndarray) -> np.ndarray:
@@ -158,6 +162,18 @@ def _scores(network: WholeNetwork, session: Session, images: np.ndarray) -> np.n
 
     size = network.image.fixed_batch or len(images)
     return np.concatenate(list(in_pieces(len(images), size, run)))
+
+
+def highest(scores: np.ndarray) -> np.ndarray:
+    """The class with the highest score in each row of (R, K), int64 (R,); of equal ones the first.
+
+    What is not a number counts as the lowest score.
+    """
+    named = scores.argmax(axis=1)  # the first NaN, where there is one
+    bad = np.flatnonzero(np.isnan(scores[np.arange(len(scores)), named]))
+    if len(bad):
+        named[bad] = np.where(np.isnan(scores[bad]), -np.inf, scores[bad]).argmax(axis=1)
+    return named
 
 
 def check_rows(answers: object, images: int, output: str) -> None:
@@ -199,9 +215,3 @@ def scores_of(answers: np.ndarray, kind: str) -> np.ndarray:
     if kind not in _THRESHOLDS:
         return columns
     return np.concatenate([np.full_like(columns, _THRESHOLDS[kind]), columns], axis=1)
-
-
-def classes_of(answers: np.ndarray, kind: str) -> np.ndarray:
-    """The class that each answer tells, int64 (N,); of equally high scores the first."""
-    scores = scores_of(answers, kind)
-    return scores[:, 0].astype(np.int64) if kind == "labels" else scores.argmax(axis=1)

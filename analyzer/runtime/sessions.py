@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import DeviceError, ModelError, parameter
-from analyzer.runtime.batch_memory import OutOfMemory
+from analyzer.runtime.batch_size import OutOfMemory
 from analyzer.runtime.installed_onnxruntime import explain_broken_module
 from analyzer.runtime.providers import (
     AUTO,

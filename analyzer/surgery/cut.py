@@ -31,6 +31,7 @@ from analyzer.surgery.graph import (
     extract_model,
     get_value,
     is_op,
+    like,
     name_of,
     operand,
     redirect,
@@ -38,11 +39,13 @@ from analyzer.surgery.graph import (
     set_type,
     shape_of,
     values_of,
+    view_part,
 )
 from analyzer.surgery.inputs_and_outputs import find_answer, flatten_scores
 from analyzer.surgery.layout import Layout
 from analyzer.surgery.mask import apply_mask, mask_input, removed_value
-from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.network import Network
+from analyzer.surgery.saving import save_part
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["HIGH", "LOW", "RANK", "SAMPLE", "cut_network", "write_gathering_suffix"]
@@ -77,11 +80,11 @@ def cut_network(
         raise ModelError(f"The folder {folder} does not exist. Create it first.")
     model, plan, batch = plan_cut(network, site, output=output)
     prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
-    save_model(_make_prefix(model, plan), prefix_path)
+    save_part(_make_prefix(model, plan), prefix_path)
     suffix = _part_below(model, plan)
     head = _write_linear_head(suffix, plan, folder)
     _reduce_to_suffix(suffix, plan, removed_value(get_value(model.graph, plan.tensor)))
-    save_model(suffix, suffix_path)
+    save_part(suffix, suffix_path)
     return Cut(
         prefix=prefix_path,
         suffix=suffix_path,
@@ -102,29 +105,43 @@ def cut_network(
 
 
 def _make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
-    """What makes features, skip inputs, unit activity and active channels of the inputs."""
+    """What makes features, skip inputs, unit activity and active channels of the inputs.
+
+    A view of the model's own nodes, with the new ones behind them; those read stand-ins of the
+    same names.
+    """
     graph = model.graph
     values = values_of(graph)
-    names = [plan.tensor, plan.site.tensor, *(skip.tensor for skip in plan.skip_inputs)]
+    skipped = {skip: values[skip.tensor] for skip in plan.skip_inputs}
+    at_cut, at_site = values[plan.tensor], values[plan.site.tensor]
     inputs = [value for value in graph.inputs if not value.is_initializer()]
-    model = extract_model(model, inputs, [values[name] for name in dict.fromkeys(names)])
-    graph = model.graph
-    new = GraphBuilder(graph, plan.features)
-    values = values_of(graph)
-    outputs = [_exported(new, values[plan.tensor], plan.features)]
-    for skip in plan.skip_inputs:
-        value = values[skip.tensor]
+    part = view_part(graph, inputs, dict.fromkeys([at_cut, at_site, *skipped.values()]))
+    added = ir.Graph([], [], nodes=[], opset_imports=dict(graph.opset_imports))
+    new = GraphBuilder(added, plan.features, plan.taken)
+    outputs = [_exported(new, at_cut, plan.features)]
+    for skip, value in skipped.items():
         if skip.shape_only:
-            shape = new.op("Shape", value, name=skip.name)
+            shape = new.op("Shape", _stand_in(value), name=skip.name)
             set_type(shape, ir.DataType.INT64, ir.Shape([len(shape_of(value))]))
-            new.insert_after(value)
             outputs.append(shape)
         else:
             outputs.append(_exported(new, value, skip.name))
-    outputs += [_unit_activity(graph, new, plan), _active_units(graph, new, plan)]
-    graph.outputs.clear()
-    graph.outputs.extend(outputs)
-    return model
+    outputs += [_unit_activity(added, new, at_site, plan), _active_units(added, new, at_cut, plan)]
+    new.insert_last()
+    whole = ir.GraphView(
+        part.inputs,
+        outputs,
+        nodes=[*part, *added],
+        initializers=[*part.initializers.values(), *added.initializers.values()],
+        opset_imports=part.opset_imports,
+        name=part.name,
+    )
+    return like(model, whole)
+
+
+def _stand_in(value: ir.Value) -> ir.Value:
+    """A value that is read as ``value`` is, without ``value`` knowing."""
+    return ir.Value(name=value.name, type=value.type, shape=value.shape)
 
 
 def _part_below(model: ir.Model, plan: Plan) -> ir.Model:
@@ -177,40 +194,36 @@ def _exported(new: GraphBuilder, value: ir.Value, name: str) -> ir.Value:
     """The value to be made an output under ``name``; a copy where that is not its own name."""
     if value.name == name:
         return value
-    copy = new.op("Identity", value, name=name)
+    copy = new.op("Identity", _stand_in(value), name=name)
     set_type(copy, value.dtype, value.shape)
-    new.insert_after(value)
     return copy
 
 
-def _unit_activity(graph: ir.Graph, new: GraphBuilder, plan: Plan) -> ir.Value:
+def _unit_activity(graph: ir.Graph, new: GraphBuilder, value: ir.Value, plan: Plan) -> ir.Value:
     """Σ_xy |U(x, y)| of every channel at the site, float32 (N, M).
 
     Quantized maps are measured in steps from their zero point.
     """
-    value = get_value(graph, plan.site.tensor)
     new.stem = plan.activity
-    size = value
+    size = _stand_in(value)
     if value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-        size = new.op("Cast", value, to=ir.DataType.FLOAT.value)
+        size = new.op("Cast", size, to=ir.DataType.FLOAT.value)
     if zero := removed_value(value):
         size = new.op("Sub", size, new.constant(np.float32(zero)))
     size = new.op("Abs", size)
     size = _sum(graph, new, size, _other_axes(value, plan.site.axis))
     size = new.op("Cast", size, to=ir.DataType.FLOAT.value, name=plan.activity)
     set_type(size, ir.DataType.FLOAT, ir.Shape([_batch(value), plan.site.channels]))
-    new.insert_after(value)
     return size
 
 
-def _active_units(graph: ir.Graph, new: GraphBuilder, plan: Plan) -> ir.Value:
+def _active_units(graph: ir.Graph, new: GraphBuilder, value: ir.Value, plan: Plan) -> ir.Value:
     """Whether any element of the channel is not what a removed one is at the cut, bool (N, M)."""
-    value = get_value(graph, plan.tensor)
     layout, channels = plan.layout, plan.site.channels
     new.stem = plan.active
     # Cast to bool is true for everything but 0, NaN included; then count.
     zero = removed_value(value)
-    count = value
+    count = _stand_in(value)
     if zero:
         count = new.op("Cast", count, to=ir.DataType.FLOAT.value)
         count = new.op("Sub", count, new.constant(np.float32(zero)))
@@ -222,7 +235,6 @@ def _active_units(graph: ir.Graph, new: GraphBuilder, plan: Plan) -> ir.Value:
         count = _sum(graph, new, new.op("Reshape", count, runs), [1, 3])
     active = new.op("Cast", count, to=ir.DataType.BOOL.value, name=plan.active)
     set_type(active, ir.DataType.BOOL, ir.Shape([_batch(value), channels]))
-    new.insert_after(value)
     return active
 
 
@@ -345,7 +357,7 @@ def _write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead 
     tail, name = None, ""
     if not _ranks_classes(found.value, graph.outputs[0]):
         tail, name = folder / "tail.onnx", f"{found.value.name}_running"
-        save_model(_tail(model, plan, name_of(found.value), name), tail)
+        save_part(_tail(model, plan, name_of(found.value), name), tail)
     return LinearHead(
         weights=folder / "weights.npy",
         bias=folder / "bias.npy",
@@ -505,5 +517,5 @@ def write_gathering_suffix(cut: Cut) -> Path:
     graph.inputs.clear()
     graph.inputs.extend([*inputs, rank, sample, low, high])
     path = cut.suffix.with_name("evaluations.onnx")
-    save_model(model, path)
+    save_part(model, path)
     return path

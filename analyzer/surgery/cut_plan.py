@@ -30,6 +30,7 @@ from analyzer.surgery.graph import (
     get_value,
     is_op,
     name_of,
+    names_of,
     operand,
     reads,
     shape_of,
@@ -38,7 +39,8 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.inputs_and_outputs import is_reduced, make_scores, reduce_to_scores
 from analyzer.surgery.layout import Layout, trace
 from analyzer.surgery.mask import MASK, Sunk, sink
-from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.network import Network
+from analyzer.surgery.saving import save_part
 from analyzer.surgery.sites import candidates
 from analyzer.surgery.validation import reports_invalid_file
 
@@ -73,6 +75,7 @@ class Plan:
     mask: str
     scores: str
     flatten: bool  # the class scores have trailing axes of size 1
+    taken: frozenset[str]  # the names of the network's tensors
 
     @property
     def skip_names(self) -> tuple[str, ...]:
@@ -151,7 +154,8 @@ def _make_plan(
         shape = dimensions(get_value(graph, name))
         if batch is None and shape:
             symbol = shape[0]
-    names = UniqueNames(graph)
+    taken = names_of(graph)
+    names = UniqueNames(taken)
     skip_inputs, shapes, shaped = _frontier(graph, sunk, scores, symbol, names)
     flatten = len(dimensions(scores) or ()) > 2
     return Plan(
@@ -169,6 +173,7 @@ def _make_plan(
         mask=names.give(MASK),
         scores=names.give(f"{scores.name}_flat") if flatten else name_of(scores),
         flatten=flatten,
+        taken=frozenset(taken),
     )
 
 
@@ -356,7 +361,7 @@ def write_shape_probe(
     if set(images) != set(map(name_of, trace(graph).images)):
         raise ModelError(f"{network.path} takes inputs besides images.")
     outputs = [*graph.outputs, *(v for v in wanted.values() if not v.is_graph_output())]
-    save_model(extract_model(model, graph.inputs, outputs), Path(path))
+    save_part(extract_model(model, graph.inputs, outputs), Path(path))
     return ShapeProbe(Path(path), images, tuple(map(name_of, outputs)))
 
 

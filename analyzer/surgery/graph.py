@@ -15,7 +15,6 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
 from analyzer.errors import ModelError, parameter
 
@@ -37,6 +36,7 @@ __all__ = [
     "find_value",
     "get_value",
     "is_op",
+    "like",
     "name_of",
     "names_of",
     "operand",
@@ -48,6 +48,7 @@ __all__ = [
     "size_of",
     "subgraphs",
     "values_of",
+    "view_part",
 ]
 
 
@@ -268,9 +269,15 @@ def extract_model(
 ) -> ir.Model:
     """A new model of those nodes alone that make ``outputs`` of ``inputs`` and of constants.
 
-    What lies above ``inputs`` is left out, and so are metadata and functions.
+    What lies above ``inputs`` is left out, and so are functions.
     """
-    graph = model.graph
+    return like(model, view_part(model.graph, inputs, outputs).clone())
+
+
+def view_part(
+    graph: ir.Graph, inputs: Iterable[ir.Value], outputs: Iterable[ir.Value]
+) -> ir.GraphView:
+    """The nodes of ``graph`` that make ``outputs`` of ``inputs`` and of constants, as they are."""
     given = dict.fromkeys(inputs)
     wanted = list(outputs)
     needed = {v for v in wanted if v not in given}
@@ -278,8 +285,8 @@ def extract_model(
     for node in reversed(graph):
         if any(v in needed for v in node.outputs):
             nodes.append(node)
-            needed.update(v for v in reads(node) if v not in given)
-    part = ir.GraphView(
+            needed.update([v for v in reads(node) if v not in given])
+    return ir.GraphView(
         list(given),
         wanted,
         nodes=nodes[::-1],
@@ -287,14 +294,16 @@ def extract_model(
         opset_imports=dict(graph.opset_imports),
         name=graph.name,
     )
-    found = ir.Model(
-        part.clone(),
+
+
+def like(model: ir.Model, graph: ir.Graph | ir.GraphView) -> ir.Model:
+    """A model of ``graph`` that says of itself what ``model`` does, but for metadata."""
+    return ir.Model(
+        graph,  # type: ignore[arg-type]  # onnx-ir takes views, and says so in words
         ir_version=model.ir_version,
         producer_name=model.producer_name,
         producer_version=model.producer_version,
     )
-    passes.ClearMetadataAndDocStringPass()(found)
-    return found
 
 
 def names_of(graph: ir.Graph) -> set[str]:
@@ -309,10 +318,10 @@ def names_of(graph: ir.Graph) -> set[str]:
 
 
 class UniqueNames:
-    """Names that no value of a graph bears, each given once."""
+    """Names that are not taken, as those of a graph's values are, each given once."""
 
-    def __init__(self, graph: ir.Graph):
-        self._taken = names_of(graph)
+    def __init__(self, taken: Iterable[str]):
+        self._taken = set(taken)
         self._numbers: dict[str, int] = {}
 
     def give(self, wanted: str) -> str:
@@ -329,15 +338,15 @@ class GraphBuilder:
     """What adds nodes to a graph: made one by one, then put into it together.
 
     Values are named after ``stem``, or as asked, in a way that clashes with nothing in the
-    graph. To learn the names that are taken takes a while in a large graph, so many insertions
-    share one builder.
+    graph, or with what is said to be taken. To learn the names of a large graph takes a while, so
+    many insertions share one builder.
     """
 
-    def __init__(self, graph: ir.Graph, stem: str):
+    def __init__(self, graph: ir.Graph, stem: str, taken: Iterable[str] | None = None):
         self.stem = stem
         self._graph = graph
         self._tape = ir.tape.Tape()
-        self._names = UniqueNames(graph)
+        self._names = UniqueNames(names_of(graph) if taken is None else taken)
 
     def op(
         self, op_type: str, *inputs: ir.Value, name: str | None = None, **attributes: Any
@@ -380,6 +389,10 @@ class GraphBuilder:
         else:
             self._graph.extend(self._take())
 
+    def insert_last(self) -> None:
+        """Put the nodes behind all others."""
+        self._graph.extend(self._take())
+
     def _take(self) -> list[ir.Node]:
         nodes, self._tape = list(self._tape.nodes), ir.tape.Tape()
         return nodes
@@ -392,9 +405,9 @@ def redirect(uses: Iterable[tuple[ir.Node, int]], value: ir.Value) -> None:
 
 
 def set_type(value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
-    """Say what is known of a new value."""
+    """Say what is known of a value; types may be shared, and so are replaced."""
     if dtype is not None:
-        value.dtype = dtype
+        value.type = ir.TensorType(dtype)
     value.shape = shape
 
 

@@ -20,7 +20,8 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.mask import zero_point
-from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.network import Network
+from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import fix_sizes, infer_shapes
 from analyzer.surgery.sites import survey_graph
 from analyzer.surgery.validation import reports_invalid_file

@@ -41,6 +41,7 @@ from analyzer.surgery.graph import (
     get_value,
     is_op,
     name_of,
+    names_of,
     operand,
     redirect,
     set_type,
@@ -49,7 +50,8 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.layers import spread_layers
-from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.network import Network
+from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import fix_sizes, infer_shapes
 from analyzer.surgery.validation import first_line, reports_invalid_file
 
@@ -118,7 +120,7 @@ def _write(
     graph = differentiated.model.graph
     scores = graph.outputs[0]
 
-    names = UniqueNames(graph)
+    names = UniqueNames(names_of(graph))
     label = ir.val(names.give("label"), dtype=ir.DataType.INT64, shape=[batch])
     weight = ir.val(names.give("weight"), dtype=ir.DataType.FLOAT, shape=[batch])
     new = GraphBuilder(graph, "margin")
@@ -290,7 +292,7 @@ def _add_gradients(model: ir.Model, image: str, tensors: Sequence[str]) -> _Diff
     """
     _write_out_pads(model)
     graph = model.graph
-    names = UniqueNames(graph)
+    names = UniqueNames(names_of(graph))
     for node in graph:
         # The gradient needs to know where each maximum was; asked for here, it is found once.
         if is_op(node, "MaxPool") and len(node.outputs) == 1:

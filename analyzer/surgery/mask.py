@@ -41,7 +41,8 @@ from analyzer.surgery.graph import (
     size_of,
 )
 from analyzer.surgery.layout import Layout, move
-from analyzer.surgery.network import Network, save_model
+from analyzer.surgery.network import Network
+from analyzer.surgery.saving import save_model
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Loading, rewriting and saving ONNX files: checked, hashed, functions inlined, shapes inferred.
+"""Loading and rewriting ONNX files: checked, hashed, functions inlined, shapes inferred.
 
 The weights stay where they are: external data is mapped, not read, and shape inference sees
 the graph without its large tensors, so networks over 2 GB work like small ones.
@@ -7,8 +7,6 @@ the graph without its large tensors, so networks over 2 GB work like small ones.
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,11 +21,12 @@ from onnx_ir.passes import common as passes
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.common_types import NetworkInfo, TensorInfo
-from analyzer.errors import ModelError, OutputError
+from analyzer.errors import ModelError
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
 from analyzer.surgery.graph_budget import check_made_tensors, check_structure
 from analyzer.surgery.layout import Flow, trace
+from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
     check_file,
@@ -48,7 +47,6 @@ __all__ = [
     "read_model_proto",
     "rewrite_network",
     "runnable_file",
-    "save_model",
 ]
 
 
@@ -137,7 +135,7 @@ def load_network(
     opset = _opset(proto)
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
-    model = _read(path, proto, expanded)
+    model = _read(path, proto, expanded, external=bool(data_files))
     refuse_fatal_divisions(path, model)
     check_made_tensors(path, model, budgets)
     graph = model.graph
@@ -207,19 +205,20 @@ def rewrite_network(
         ModelError: What the tool leaves is not a valid network.
     """
     before, after = folder / "whole.onnx", folder / "rewritten.onnx"
-    save_model(network.model.clone(), before)
+    save_model(network.model, before)
     model = ir.from_proto(tool(before))
     model.graph.sort()
     save_model(model, after)
     return load_network(after, custom_ops=network.custom_ops, budgets=network.budgets)
 
 
-def _read(path: Path, proto: onnx.ModelProto, expanded: int) -> ir.Model:
+def _read(path: Path, proto: onnx.ModelProto, expanded: int, *, external: bool) -> ir.Model:
     """The model of a file: functions inlined, constants gathered, shapes inferred and settled."""
     inlined = _inline_functions(path, proto, expanded) if proto.functions else proto
     inferred = isinstance(inlined, onnx.ModelProto)
     model = read_with_shapes(inlined) if isinstance(inlined, onnx.ModelProto) else inlined
-    ir.external_data.set_base_dir(model.graph, path.parent)
+    if external:
+        ir.external_data.set_base_dir(model.graph, path.parent)
     changed = _gather_constants(model)
     refuse_training(path, model)
     return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
@@ -312,7 +311,6 @@ def _tensor_info(value: ir.Value) -> TensorInfo:
 
 
 _LARGEST = (1 << 31) - 1  # bytes of a file: what protobuf can hold
-_INLINE_LIMIT = 1 << 30  # bytes of weights
 
 
 def read_model_proto(path: Path) -> onnx.ModelProto:
@@ -356,61 +354,3 @@ def hash_files(files: list[Path]) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def save_model(model: ir.Model, path: Path) -> None:
-    """Write ``model`` to ``path``; weights over 1 GiB go to ``<path>.data`` beside it.
-
-    The folder of ``path`` must exist. A file already there is replaced as a whole.
-
-    Raises:
-        OutputError: the folder is read-only or full.
-    """
-    try:
-        _save(model, path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
-            "can be written and has room."
-        ) from error
-
-
-def _save(model: ir.Model, path: Path) -> None:
-    weights = sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
-    data = f"{path.name}.data" if weights > _INLINE_LIMIT else None
-    _name_nodes_apart(model)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        if data is None:
-            ir.external_data.load_to_model(model)  # their files need not be where it goes
-        ir.save(model, aside / path.name, format="protobuf", external_data=data)
-        if data is not None:
-            os.replace(aside / data, path.parent / data)
-        os.replace(aside / path.name, path)
-    finally:
-        shutil.rmtree(aside)
-
-
-def _name_nodes_apart(model: ir.Model) -> None:
-    """Give every node of a graph a name of its own: onnxruntime refuses what ONNX allows.
-
-    Values keep theirs. onnx-ir's ``NameFixPass`` would name optional outputs that are left out,
-    and so ask for them.
-    """
-    for graph in model.graphs():
-        taken = {node.name for node in graph}
-        seen: set[str | None] = set()
-        numbers: dict[str, int] = {}
-        for node in graph:
-            name = node.name
-            if name and name in seen:
-                while node.name in taken:
-                    numbers[name] = numbers.get(name, 1) + 1
-                    node.name = f"{name}_{numbers[name]}"
-                taken.add(node.name)
-            seen.add(node.name)

@@ -6,6 +6,7 @@ which a constant target copies with 0. Without the detour the reshape's output h
 shape, the channels can be followed through it, and nothing ties it to the rest of the graph.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,7 @@ _LONGEST = 16  # elements of a tensor that is followed; shapes are shorter
 _FOLLOWED = ("Cast", "Concat", "Gather", "Identity", "Shape", "Slice", "Squeeze", "Unsqueeze")
 _LARGE = 1000  # bytes of an initializer whose elements shape inference does not get to see
 _MOST_AXES = 64  # of a tensor; numpy has no more
+_Dimension = onnx.TensorShapeProto.Dimension
 
 
 def read_with_shapes(proto: onnx.ModelProto) -> ir.Model:
@@ -57,17 +59,18 @@ def read_with_shapes(proto: onnx.ModelProto) -> ir.Model:
     Constant nodes of tensors become initializers.
     """
     light, large = _without_large_tensors(proto)
-    model = ir.from_proto(_inferred(light) or light)
-    graph = model.graph
-    inputs = {info.name for info in proto.graph.input}
-    values = {value.name: value for value in graph.inputs}
+    graph = light.graph
+    inferred = _inferred(light)
+    del graph.input[len(proto.graph.input) :]
     for name, tensor in large.items():
-        value = values[name]
-        value.const_value = ir.serde.deserialize_tensor(tensor)
-        graph.register_initializer(value)
-    kept = [value for value in graph.inputs if value.name in inputs]
-    graph.inputs.clear()
-    graph.inputs.extend(kept)
+        graph.initializer.add(name=name, data_type=tensor.data_type, dims=tensor.dims)
+    said = graph if inferred is None else inferred.graph
+    if inferred is not None:
+        del graph.value_info[:]  # repeated in what was inferred
+    model = ir.from_proto(light)
+    for name, tensor in large.items():
+        model.graph.initializers[name].const_value = ir.serde.deserialize_tensor(tensor)
+    _take_over(model.graph, said, {})
     return model
 
 
@@ -96,8 +99,9 @@ def _without_large_tensors(
         if isinstance(name, str) and bytes_of(tensor) > _LARGE:
             large[name] = tensor
             if name not in inputs:
-                info = onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
-                graph.input.append(info)
+                said = graph.input.add(name=name).type.tensor_type
+                said.elem_type = tensor.data_type
+                said.shape.dim.extend([_Dimension(dim_value=size) for size in tensor.dims])
         else:
             graph.initializer.append(tensor)
             if tensor.name != name:
@@ -139,33 +143,15 @@ def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
             del node.input[1:]
             del node.attribute[:]
     found = None
-    try:
+    with contextlib.suppress(Exception):  # whatever onnx raises on what it does not understand
         found = onnx.shape_inference.infer_shapes(
             proto, check_type=False, strict_mode=False, data_prop=True
         )
-    except Exception:  # whatever onnx raises on a graph that it does not understand
-        pass
-    else:
-        _drop_long_shapes(found.graph)
     for place, node in unknown.items():
         for one in (proto, found):
             if one is not None:
                 one.graph.node[place].ParseFromString(node)
     return found
-
-
-def _drop_long_shapes(graph: onnx.GraphProto) -> None:
-    """Forget shapes of more axes than any tensor has; subgraphs included."""
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        if len(info.type.tensor_type.shape.dim) > _MOST_AXES:
-            info.type.tensor_type.ClearField("shape")
-    for node in graph.node:
-        for attr in node.attribute:
-            if attr.type == attr.GRAPH:
-                _drop_long_shapes(attr.g)
-            elif attr.type == attr.GRAPHS:
-                for body in attr.graphs:
-                    _drop_long_shapes(body)
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
@@ -214,35 +200,55 @@ def _infer(model: ir.Model) -> None:
         graph.inputs.clear()
         graph.inputs.extend(inputs)
     if proto is not None:
-        _take_over(graph, proto.graph)
+        _take_over(graph, proto.graph, {})
 
 
-def _take_over(graph: ir.Graph, proto: onnx.GraphProto) -> None:
-    """Write what ``proto``, made from ``graph``, says of values into them; subgraphs included."""
+_Said = tuple[ir.TypeProtocol | None, ir.Shape | None]
+
+
+def _take_over(graph: ir.Graph, proto: onnx.GraphProto, known: dict[bytes, _Said]) -> None:
+    """Write what ``proto``, made from ``graph``, says of values into them; subgraphs included.
+
+    Args:
+        known: types and shapes by what stands in the file, each made once and shared by the values
+            that have it; filled here.
+    """
     infos = {info.name: info for info in (*proto.input, *proto.value_info, *proto.output)}
     for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
         info = infos.get(value.name or "")
-        if info is None or info.type.WhichOneof("value") != "tensor_type":
+        if info is None:
             continue
-        said = info.type.tensor_type
-        if said.elem_type and value.dtype != said.elem_type:
-            value.dtype = ir.DataType(said.elem_type)
-        if said.HasField("shape") and len(said.shape.dim) <= _MOST_AXES:
-            sizes = tuple([_size_said(dim) for dim in said.shape.dim])
-            if dimensions(value) != sizes:
-                value.shape = ir.Shape(sizes)
+        written = info.type.SerializeToString()
+        if written not in known:
+            known[written] = _said(info.type)
+        kind, shape = known[written]
+        if kind is not None:
+            value.type = kind
+        if shape is not None:
+            value.shape = shape
+        elif value.shape is not None and len(value.shape) > _MOST_AXES:
+            value.shape = None
+        if info.doc_string or info.metadata_props:
+            value.doc_string = info.doc_string
+            value.metadata_props.update({one.key: one.value for one in info.metadata_props})
     for node, listed in zip(graph, proto.node, strict=True):
+        if not (inside := subgraphs(node)):
+            continue
         bodies = [
             body
             for attr in listed.attribute
             for body in ([attr.g] if attr.type == attr.GRAPH else attr.graphs)
         ]
-        for inside, body in zip(subgraphs(node), bodies, strict=True):
-            _take_over(inside, body)
+        for one, body in zip(inside, bodies, strict=True):
+            _take_over(one, body, known)
 
 
-def _size_said(dim: onnx.TensorShapeProto.Dimension) -> _Size:
-    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+def _said(proto: onnx.TypeProto) -> _Said:
+    """The type of a value and its shape, None where it is not said or longer than any."""
+    shape = ir.serde.deserialize_type_proto_for_shape(proto)
+    if shape is not None and len(shape) > _MOST_AXES:
+        shape = None
+    return ir.serde.deserialize_type_proto_for_type(proto), shape
 
 
 def _settle_reshapes(graph: ir.Graph) -> bool:

@@ -356,10 +356,7 @@ def _classes_as_units(
     *before, last = activated
     if not survey.holds_classes(last, survey.flow.axis[last], scores):
         return ()
-    way_out = ""
-    if before:
-        named = parameter("site", repr(before[-1].name))
-        way_out = f" Its input's units are masked with {named}."
+    way_out = f" To mask the units of its input, pass --site {before[-1].name!r}." if before else ""
     return (
         f"The channels of the default site {last.name} are the class scores themselves, before "
         f"they are pooled: to remove a unit is to remove a class.{way_out}",

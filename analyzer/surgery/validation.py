@@ -151,7 +151,10 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
     if item is None:
         ir.DataType(tensor.data_type)
         return 0  # texts, or nothing
-    return math.ceil(item * math.prod([max(size, 0) for size in tensor.dims]))
+    elements = 1
+    for size in tensor.dims:
+        elements *= size if size > 0 else 0
+    return math.ceil(item * elements)
 
 
 def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
@@ -177,11 +180,12 @@ def refuse_damaged_names(path: Path, names: Iterable[str | bytes]) -> None:
     Raises:
         ModelError: one is not.
     """
-    for name in names:
-        if isinstance(name, bytes):
-            raise ModelError(
-                f"{path} is damaged: the name {name!r} in it is not text. Export or copy it again."
-            )
+    damaged = sorted(name for name in names if isinstance(name, bytes))
+    if damaged:
+        raise ModelError(
+            f"{path} is damaged: the name {damaged[0]!r} in it is not text. Export or copy it "
+            "again."
+        )
 
 
 def refuse_endless_equations(path: Path, proto: onnx.ModelProto) -> None:
@@ -195,11 +199,8 @@ def refuse_endless_equations(path: Path, proto: onnx.ModelProto) -> None:
             if node.op_type != "Einsum":
                 continue
             for attr in node.attribute:
-                if (
-                    attr.name != "equation"
-                    or _EQUATION.fullmatch(attr.s)
-                    and not attr.ref_attr_name
-                ):
+                sound = _EQUATION.fullmatch(attr.s) and not attr.ref_attr_name
+                if attr.name != "equation" or sound:
                     continue
                 said = repr(attr.s.decode(errors="backslashreplace"))
                 raise ModelError(

@@ -22,7 +22,7 @@ from analyzer.audit_record import (
     SiteRecord,
 )
 from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     class_quantities,
     compute_curve_features,
     network_quantities,

@@ -12,7 +12,7 @@ from analyzer.audit.folder import read_record
 from analyzer.audit.sampling_noise import draw_class_means, measure_sampling_noise
 from analyzer.common_types import SampleCounts
 from analyzer.errors import DataError
-from analyzer.measures.ablation.features import class_quantities, network_quantities
+from analyzer.measures.ablation.curve_features import class_quantities, network_quantities
 from analyzer.measures.ablation.result_files import read_curves, read_samples
 from tools.forged_folders import rewrite_record
 
@@ -273,7 +273,7 @@ def test_small_classes_and_crossing_curves_are_not_judged(pair):
         (lambda r, s: (dataclasses.replace(r, data=dataclasses.replace(r.data, sha256="1")), s),
          "the data are not the same"),
         (lambda r, s: (r, dataclasses.replace(s, index=s.index + 1)),
-         "not the same of the samples"),
+         "other samples of the same data"),
         (lambda r, s: (r, dataclasses.replace(s, label=s.label[::-1])), "the labels are not"),
     ],
 )  # fmt: skip

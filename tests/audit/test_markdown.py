@@ -122,6 +122,14 @@ def test_every_limit_that_there_is_has_words_of_its_own(ending):
         assert name not in what
 
 
+@pytest.mark.parametrize("gate", ["estimate", "measured"])
+def test_a_limit_of_the_gap_says_which_gap(ending, gate):
+    record = dataclasses.replace(ending.record, settings={"max_gap": 0.3, "gate": gate})
+    page = summary_of(dataclasses.replace(ending, record=record, verdict=judge(record)))
+    gap = {"estimate": "estimated", "measured": "measured"}[gate]
+    assert any(row[:2] == [f"{gap} gap, at most", "0.3"] for row in cells_of(page))
+
+
 def test_a_doubtful_estimate_is_no_figure(ending):
     gap = dataclasses.replace(ending.record.gap, inside_range=False)
     doubtful = dataclasses.replace(ending, record=dataclasses.replace(ending.record, gap=gap))

@@ -5,7 +5,7 @@ import pytest
 
 from analyzer.audit import plots
 from analyzer.errors import AuditFolderError
-from analyzer.measures.ablation.features import class_quantities
+from analyzer.measures.ablation.curve_features import class_quantities
 from analyzer.measures.ablation.result_files import read_curves
 
 

@@ -75,9 +75,9 @@ def test_report_stands_alone(audit):
 def test_report_shows_the_result(audit):
     text = words(parsed(audit))
     record = read_record(audit)
-    assert "57 % 90 % interval 50 to 64 %" in text
+    assert "57% 90% interval 50 to 64%" in text
     assert "estimated generalization gap is 0.41 ( 0.34 to 0.48)" in text.replace("(0", "( 0")
-    assert "expected on unseen data 57 % (50 to 64 %)" in text
+    assert "expected on unseen data 57% (50 to 64%)" in text
     assert f"{record.zeta:.3f}" in text
     assert f"{record.kappa:.3f}" in text
     assert record.model.sha256 in text
@@ -102,7 +102,7 @@ def test_report_names_a_network_outside_the_range(make_audit, gap_record):
     )
     text = words(parsed(make_audit(gap=outside)))
     assert "No dependable estimate The network is unlike those" in text
-    assert "a gap of 1.02 (80 % interval 0.80 to 1.24) all the same" in text
+    assert "a gap of 1.02 (80% interval 0.80 to 1.24) all the same" in text
     assert "expected on unseen data" not in text  # of no use, so never the number to take away
 
 

@@ -222,7 +222,7 @@ def test_audit_of_a_network_fixed_to_one_image(request_for):
 
 @pytest.mark.parametrize("rank", ["l1", "selectivity", "random"])
 def test_little_memory_changes_nothing(rank, request_for, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=60, rank=rank)
     run_audit(request)
     run_audit(replace(request, out=tmp_path / "small", memory=1))
@@ -244,7 +244,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_bits(
 ):
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, rank=rank)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)

@@ -50,7 +50,7 @@ def assert_same_files(one: Path, other: Path) -> None:
 def test_several_devices_leave_the_files_of_one(
     name, precision, request_for, tmp_path, monkeypatch, processors
 ):
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 8)
     request = request_for(name, precision=precision)
     one = run_audit(replace(request, device="cpu"))
     several = replace(request, out=tmp_path / "several", device="cuda:0,cuda:1,cuda:2")
@@ -80,7 +80,7 @@ def test_an_interrupted_audit_goes_on_on_all_devices(
 ):
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     request = request_for(device="cuda:0,cuda:1", memory=1)
     whole = replace(request, out=tmp_path / "whole")
     run_audit(whole)

@@ -235,7 +235,7 @@ def test_neighbors_without_interpolation_have_no_trusted_error(asked):
 @pytest.fixture
 def small_steps(monkeypatch):
     """Many checkpoints, each kept."""
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 32)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 32)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 16)
     for name in BOTH:
         monkeypatch.setattr(f"analyzer.measures.{name}.measure._CHECKPOINT_SECONDS", -1)
@@ -394,7 +394,7 @@ def test_what_a_network_does_not_allow_is_null_with_a_warning(asked, monkeypatch
     monkeypatch.setattr(surgery, "write_activation_outputs", impossible)
     result = run_audit(asked)
     assert result.unmeasured == {"neighbors": "It has no layers."}
-    assert "Neighbors could not be measured: It has no layers." in result.warnings
+    assert "Neighbors could not be measured. It has no layers." in result.warnings
     assert not (asked.out / "neighbors.npz").exists()
     assert result.sections.keys() == {"interpolation"}
     assert verify_audit(asked.out).passed
@@ -456,12 +456,12 @@ def test_the_report_shows_both(asked):
     result = run_audit(asked)
     report = (asked.out / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", report)).replace("\xa0", " ")
-    mean = f"{100 * result.sections['interpolation'].hold_mean:.1f} %"
+    mean = f"{100 * result.sections['interpolation'].hold_mean:.1f}%"
     assert f"still names the label for {mean} of the samples" in text
-    assert "It is no accuracy, and no estimate of the gap." in text
+    assert "It is neither an accuracy nor an estimate of the gap." in text
     for layer in result.sections["neighbors"].layers:
         assert layer.tensor in text
-        assert f"{100 * layer.error:.1f} %" in text
+        assert f"{100 * layer.error:.1f}%" in text
     assert report.count('<path class="mean"') >= 1
     for name in BOTH:
         assert f'id="{name}"' in report

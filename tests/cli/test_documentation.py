@@ -11,7 +11,7 @@ from cli_commands import ROOT, commands
 
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
 from analyzer.cli.options import request_options
-from analyzer.data.preprocessing_options import make_spec
+from analyzer.data.preprocessing.options import make_spec
 from analyzer.measures import MEASURES
 
 ALL = commands()
@@ -45,6 +45,12 @@ def test_every_option_of_every_command_is_in_the_reference(name):
         elif parameter.name != "help":
             for option in (*parameter.opts, *parameter.secondary_opts):
                 assert f"`{option}" in section(name) + shared, option
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if not isinstance(ALL[name], click.Group)])
+def test_exit_codes_of_the_reference_are_in_the_help(name):
+    named = set(re.findall(r"(?:[Ee]xits? with|exit code) (\d)", section(name)))
+    assert named <= set(re.findall(r"[:;] (\d+) ", ALL[name].epilog))
 
 
 def test_the_reference_names_no_option_that_there_is_not():

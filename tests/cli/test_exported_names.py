@@ -7,6 +7,7 @@ from importlib import metadata
 import click
 import pytest
 from cli_commands import commands
+from click.shell_completion import ShellComplete
 
 from analyzer import cli
 from analyzer.errors import AnalyzerError
@@ -45,6 +46,32 @@ def test_every_command_has_help_with_an_example(onnx_gap, name):
     for option in (item for item in ALL[name].params if isinstance(item, click.Option)):
         assert option.help or option.name == "help", option.name
     assert all(len(line) <= 100 for line in shown.out.splitlines())
+    assert "Exit codes: 0 done" in shown.out or isinstance(ALL[name], click.Group)
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "found"),
+    [
+        ([], "pop", ["population"]),
+        (["zoo"], "", ["list", "train"]),
+        (["audit"], "zoo:digits-c4", ["zoo:digits-c40"]),
+        (["audit", "m.onnx", "--data"], "zoo:digits-c4", ["zoo:digits-c40"]),
+        (["audit", "m.onnx"], "--max-g", ["--max-gap"]),
+        (["audit", "m.onnx", "--gate"], "e", ["estimate"]),
+    ],
+)
+def test_what_a_shell_completes(words, begun, found):
+    shell = ShellComplete(cli.onnx_gap, {}, "onnx-gap", "_ONNX_GAP_COMPLETE")
+    assert [one.value for one in shell.get_completions(words, begun)] == found
+    for files in (["inspect"], ["audit", "m.onnx", "--preprocess"], ["report"]):
+        assert [one.type for one in shell.get_completions(files, "mo")] == ["file"]
+
+
+def test_a_script_for_a_shell_ends_with_0(onnx_gap, monkeypatch):
+    monkeypatch.setenv("_ONNX_GAP_COMPLETE", "zsh_source")
+    shown = onnx_gap()
+    assert (shown.code, shown.err) == (0, "")
+    assert "#compdef onnx-gap" in shown.out
 
 
 def test_without_a_command_the_help_is_shown_as_bad_usage(onnx_gap):

@@ -78,9 +78,9 @@ def test_verify_holds_the_record_the_page_and_the_network_against_each_other(
     assert "is not the record of a first look" in onnx_gap("verify", "audit").err
 
 
-def test_other_commands_say_what_lies_there(onnx_gap, network, renumbered):
+def test_what_needs_a_result_says_what_lies_there(onnx_gap, network, renumbered):
     onnx_gap("audit", network, "--data", renumbered, *PLAIN)
-    for command in (("report", "audit"), ("compare", "audit", "audit")):
+    for command in (("report", "audit", "--model-card", "card.md"), ("compare", "audit", "audit")):
         shown = onnx_gap(*command)
         assert shown.code == 2
         assert "a first look stopped the audit, and report.html there says why" in shown.err
@@ -123,3 +123,21 @@ def test_a_hundred_classes_are_listed_instead_of_a_matrix(onnx_gap, save, tmp_pa
     assert "most often confused" in page
     assert 'class="confusions"' not in page
     assert onnx_gap("verify", "audit").code == 0
+
+
+def test_its_page_is_written_again_from_its_record(onnx_gap, network, renumbered):
+    onnx_gap("audit", network, "--data", renumbered, *PLAIN)
+    page = Path("audit/report.html")
+    before = page.read_bytes()
+    for spoil in (page.unlink, lambda: page.write_text("edited", encoding="utf-8")):
+        spoil()
+        shown = onnx_gap("report", "audit")
+        assert (shown.code, shown.out) == (0, "audit/report.html: written\n")
+        assert page.read_bytes() == before
+    assert onnx_gap("verify", "audit").code == 0
+    assert len(list(Path("audit").iterdir())) == 3
+    Path("audit/stopped.json").write_text("{}", encoding="utf-8")
+    shown = onnx_gap("report", "audit")
+    assert shown.code == 2
+    assert "it was changed after the audit" in shown.err
+    assert page.read_bytes() == before

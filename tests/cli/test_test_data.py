@@ -58,10 +58,13 @@ def test_the_measured_gap_is_that_of_the_plain_network(
 def test_a_later_run_keeps_it_and_other_test_data_are_run(onnx_gap, arguments, save, test_samples):
     first = onnx_gap(*arguments, "--json").json
     assert onnx_gap(*arguments[:-2], "--suspects", 3, "--json").json["test"] == first["test"]
-    images, labels = test_samples
-    save("test.npz", images=images[:20], labels=labels[:20])  # the same name, other samples
+    images, _ = test_samples
+    with np.load("audit/test.npz") as stored:
+        named = stored["named"][:20]
+    save("test.npz", images=images[:20], labels=named)  # the same name, other samples
     again = onnx_gap(*arguments, "--json").json
     assert again["test"]["samples"] == 20
+    assert again["test"]["accuracy"] == again["test"]["top5"] == 1  # every label comes first
     assert again["zeta"] == first["zeta"]
     Path(arguments[-1]).unlink()
     kept = onnx_gap(*arguments[:-2], "--suspects", 4, "--json").json
@@ -90,6 +93,7 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
     assert "30 of them are among the training samples, too" in shown.out
     text = Path("audit/report.html").read_text(encoding="utf-8")
     assert 'id="test"' in text
+    assert "Measured on the <a" in text.split('id="caution"')[0]
     assert "30 of the test samples are training samples, too" in text
 
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from analyzer.data import (
     PreprocessOptions,
-    batches,
     from_arrays,
     open_data,
+    read_batches,
     resolve_preprocessing,
 )
 from analyzer.errors import DataError
@@ -23,7 +23,7 @@ def images_of(network_input):
     def make(source, *shape, dtype="float32", **options):
         info = network_input(*shape, dtype=dtype)
         preprocessing = resolve_preprocessing(source, info, PreprocessOptions(**options))
-        made = batches(source, preprocessing, np.arange(len(source)), 3)
+        made = read_batches(source, preprocessing, np.arange(len(source)), 3)
         return np.concatenate([batch.images for batch in made])
 
     return make
@@ -124,7 +124,7 @@ def folder_and_preprocessing(class_folders, network_input):
 def test_order_and_digests(threads, folder_and_preprocessing):
     _, source, preprocessing = folder_and_preprocessing
     indices = np.random.default_rng(0).permutation(31)
-    made = list(batches(source, preprocessing, indices, 9, threads=threads))
+    made = list(read_batches(source, preprocessing, indices, 9, threads=threads))
     assert [len(batch) for batch in made] == [9, 9, 9, 4]
     assert np.array_equal(np.concatenate([batch.indices for batch in made]), indices)
     for batch in made:
@@ -139,7 +139,7 @@ def test_order_and_digests(threads, folder_and_preprocessing):
 def test_digests_of_arrays(network_input):
     source = arrays(RGB)
     preprocessing = resolve_preprocessing(source, network_input("N", 3, 6, 7))
-    (batch,) = batches(source, preprocessing, [4, 2], 5)
+    (batch,) = read_batches(source, preprocessing, [4, 2], 5)
     assert [digest.tobytes() for digest in batch.digests] == [
         source.read(4).digest,
         source.read(2).digest,
@@ -150,7 +150,7 @@ def test_an_unreadable_image_is_named(folder_and_preprocessing):
     folder, source, preprocessing = folder_and_preprocessing
     (folder / "a" / "13.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"a/13\.png in .* cannot be read .*skip_bad=True"):
-        list(batches(source, preprocessing, range(31), 9))
+        list(read_batches(source, preprocessing, range(31), 9))
 
 
 def test_skip_bad_goes_on_and_names_them(folder_and_preprocessing):
@@ -159,7 +159,7 @@ def test_skip_bad_goes_on_and_names_them(folder_and_preprocessing):
     for index in bad:
         (folder / source.names[index]).write_bytes(b"broken")
     (folder / source.names[3]).unlink()
-    made = list(batches(source, preprocessing, range(31), 9, skip_bad=True))
+    made = list(read_batches(source, preprocessing, range(31), 9, skip_bad=True))
     assert [len(batch) for batch in made] == [7, 9, 0, 3]
     assert made[2].images.shape == (0, 3, 8, 8)
     skipped = [sample for batch in made for sample in batch.skipped]
@@ -181,8 +181,8 @@ def test_numbers_that_are_not_finite_belong_to_a_sample(network_input, dtype, wr
     declared = network_input("N", 3, 6, 6)
     preprocessing = resolve_preprocessing(source, declared, PreprocessOptions())
     with pytest.raises(DataError, match=r"^3 in data cannot be read \(.*not finite.*skip_bad=True"):
-        list(batches(source, preprocessing, range(5), 2))
-    made = list(batches(source, preprocessing, range(5), 2, skip_bad=True))
+        list(read_batches(source, preprocessing, range(5), 2))
+    made = list(read_batches(source, preprocessing, range(5), 2, skip_bad=True))
     assert [batch.indices.tolist() for batch in made] == [[0, 1], [2], [4]]
     assert [len(batch.images) for batch in made] == [2, 1, 1]
     ((bad,),) = (batch.skipped for batch in made if batch.skipped)
@@ -197,7 +197,7 @@ def test_images_of_differing_sizes_name_the_option(
     own_size = resolve_preprocessing(source, network_input("N", 3, "H", "W"))
     for skip_bad in (False, True):
         with pytest.raises(DataError, match=r"a/2\.png in .* is 9×8, .* not 8×8 .*with img_size\."):
-            list(batches(source, own_size, range(31), 9, skip_bad=skip_bad))
+            list(read_batches(source, own_size, range(31), 9, skip_bad=skip_bad))
 
 
 def test_exif_rotation(tmp_path, picture, encoded, images_of):
@@ -213,15 +213,15 @@ def test_exif_rotation(tmp_path, picture, encoded, images_of):
 
 def test_nothing_asked_for_gives_nothing(folder_and_preprocessing):
     _, source, preprocessing = folder_and_preprocessing
-    assert list(batches(source, preprocessing, [], 9)) == []
+    assert list(read_batches(source, preprocessing, [], 9)) == []
     with pytest.raises(ValueError, match="batch_size"):
-        list(batches(source, preprocessing, [1], 0))
+        list(read_batches(source, preprocessing, [1], 0))
 
 
 def test_a_closed_iterator_leaves_no_threads(folder_and_preprocessing):
     _, source, preprocessing = folder_and_preprocessing
     before = threading.active_count()
-    made = batches(source, preprocessing, range(31), 2, threads=3)
+    made = read_batches(source, preprocessing, range(31), 2, threads=3)
     next(made)
     made.close()
     assert threading.active_count() == before
@@ -232,7 +232,7 @@ def test_memory_is_that_of_a_few_batches(network_input):
     preprocessing = resolve_preprocessing(source, network_input("N", 1, 16, 16))
     batch_bytes = 50 * 16 * 16 * 4
     tracemalloc.start()
-    for batch in batches(source, preprocessing, range(2000), 50, threads=2):
+    for batch in read_batches(source, preprocessing, range(2000), 50, threads=2):
         assert len(batch) == 50
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

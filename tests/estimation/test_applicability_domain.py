@@ -93,20 +93,20 @@ def test_network_like_the_others_is_inside_and_nothing_is_said(gap_model):
         ),
         (
             {"classes": 10, "samples": 500, "given": 500},
-            "The audit is of 10 classes, the networks that the gap model 'mine' was fitted on have "
-            "100:",
+            "The audit is of 10 classes, whereas the networks that the gap model 'mine' was fitted "
+            "on have 100:",
         ),
-        ({"channels": 512}, "The site has 512 channels, the networks that the gap model 'mine' "),
-        ({"samples": 2000}, "The audit is of 20 samples per class, the networks that the gap "),
-        ({"given": 20_000}, "The training data have 200 samples per class, those of the networks "),
+        ({"channels": 512}, "The site has 512 channels, whereas the networks that the gap "),
+        ({"samples": 2000}, "The audit is of 20 samples per class, whereas the networks "),
+        ({"given": 20_000}, "The training data have 200 samples per class, whereas those of "),
         (
             {"samples": 20_000, "given": 20_000},  # one fact, one sentence
-            "The training data have 200 samples per class, those of the networks ",
+            "The training data have 200 samples per class, whereas those of ",
         ),
         ({"samples": 2600, "given": 9900}, "The audit is of 26% of the samples of the training "),
-        ({"pixels": 50_176, "colors": 1}, "The images have 50,176 pixels, those of the networks "),
-        ({"pixels": 784, "colors": 3}, "The images have 3 channels, those of the networks that "),
-        ({"site": "convolution"}, "The site is of the kind 'convolution', that of the networks "),
+        ({"pixels": 50_176, "colors": 1}, "The images have 50,176 pixels, whereas those of the "),
+        ({"pixels": 784, "colors": 3}, "The images have 3 channels, whereas those of the "),
+        ({"site": "convolution"}, "The site is of the kind 'convolution', whereas that of the "),
     ],
 )
 def test_circumstance_outside_is_named_and_nothing_refused(gap_model, changed, said):

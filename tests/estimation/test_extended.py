@@ -84,8 +84,8 @@ def test_every_network_of_the_population_is_inside_and_others_are_named(gap_mode
     values = population.values(0) | {"score_q10": 1.5, "curve_n0": -0.25}
     found = gap_model.estimate(values)
     assert not found.inside_range
-    assert found.warnings[1].startswith("curve_n0 = -0.25 is outside the range")
-    assert found.warnings[2].startswith("score_q10 = 1.5 is outside the range")
+    assert found.warnings[1].startswith("The feature curve_n0 = -0.25 is outside the range")
+    assert found.warnings[2].startswith("The feature score_q10 = 1.5 is outside the range")
     many = gap_model.estimate(dict.fromkeys(CURVE_FEATURES, 9.0)).warnings
     assert f"{len(CURVE_FEATURES)} of {len(CURVE_FEATURES)} features" in many[1]
     assert ", ".join(CURVE_FEATURES) in many[1]
@@ -164,7 +164,7 @@ def test_constant_feature_is_no_harm(population):
     gap_model = fit_population(population, features="extended", **WORDS)
     assert gap_model.coefficients[-1] == pytest.approx(0, abs=1e-12)
     changed = population.values(0) | {"score_q90": 0.6}
-    assert gap_model.estimate(changed).warnings[1].startswith("score_q90 = 0.6 is outside")
+    assert gap_model.estimate(changed).warnings[1].startswith("The feature score_q90 = 0.6 is")
 
 
 def test_extended_features_are_scored_beside_the_papers_on_the_same_splits(population):

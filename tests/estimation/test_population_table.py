@@ -3,7 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import FEATURE_SETS, read_population, write_population
-from analyzer.measures.ablation.features import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 from analyzer.measures.interpolation import INTERPOLATION_FEATURES
 from analyzer.measures.neighbors import NEIGHBORS_FEATURES
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from analyzer import runtime, surgery
+from analyzer import data, runtime, surgery
 from analyzer.errors import DataError, ModelError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -33,7 +33,7 @@ def measured(form: str) -> tuple[float, float]:
         whole.run({image.name: np.repeat(one[None], size, axis=0)})[0][0].argmax() for one in IMAGES
     ]
     labels = np.array(named) + (np.arange(len(IMAGES)) % 3 == 0)
-    samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
+    samples = data.Samples(np.arange(len(IMAGES)), labels, load)
     given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
     found = runtime.predict(given, samples, device="cpu")
     readable = np.arange(len(IMAGES)) != UNREADABLE
@@ -65,7 +65,7 @@ def test_ranks_follow_from_the_scores():
     (image,) = network.info.inputs
     scores = runtime.open_session(network.path, "cpu").run({image.name: IMAGES})[0]
     labels = np.arange(len(IMAGES)) % scores.shape[1]
-    samples = runtime.Samples(np.arange(len(IMAGES)), labels, load)
+    samples = data.Samples(np.arange(len(IMAGES)), labels, load)
     given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
     found = runtime.predict(given, samples, device="cpu")
     best_first = np.argsort(-scores, axis=1, kind="stable")[found.index]
@@ -75,10 +75,33 @@ def test_ranks_follow_from_the_scores():
         assert found.top(count) == pytest.approx(among.mean())
 
 
+def test_what_is_not_a_number_counts_as_the_lowest_score(monkeypatch):
+    network = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
+    (image,) = network.info.inputs
+    run = runtime.Session.run
+
+    def broken(self, feeds, *arguments):
+        (scores,) = run(self, feeds, *arguments)
+        scores[:, 2] = np.nan
+        return [scores]
+
+    monkeypatch.setattr(runtime.Session, "run", broken)
+    session = runtime.open_session(network.path, "cpu")
+    others = np.delete(session.run({image.name: IMAGES})[0], 2, axis=1)
+    named = np.delete(np.arange(others.shape[1] + 1), 2)[others.argmax(axis=1)]
+    given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
+    np.testing.assert_array_equal(runtime.name_classes(given, session, IMAGES), named)
+    labels = np.where(np.arange(len(IMAGES)) % 2, named, 2)
+    samples = data.Samples(np.arange(len(IMAGES)), labels, load)
+    found = runtime.predict(given, samples, device="cpu")
+    np.testing.assert_array_equal(found.named, named[found.index])
+    np.testing.assert_array_equal(found.rank, np.where(found.label == 2, others.shape[1], 0))
+
+
 def test_a_label_outside_the_classes_is_named():
     network = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
     (image,) = network.info.inputs
-    samples = runtime.Samples(np.arange(3), np.array([0, 1, 99]), load)
+    samples = data.Samples(np.arange(3), np.array([0, 1, 99]), load)
     given = runtime.WholeNetwork(network.path, image, surgery.find_answer(network, None))
     with pytest.raises(DataError, match="label 99, outside the network's"):
         runtime.predict(given, samples, device="cpu")
@@ -111,6 +134,6 @@ def test_answers_that_are_not_one_row_an_image_are_refused(
     def rows(indices, size):
         yield Batch(indices, np.zeros((10, 3), np.float32), np.zeros((10, 32), np.uint8), ())
 
-    samples = runtime.Samples(np.arange(10), np.arange(10) % 3, rows)
+    samples = data.Samples(np.arange(10), np.arange(10) % 3, rows)
     with pytest.raises(ModelError, match=said):
         runtime.predict(given, samples, device="cpu")

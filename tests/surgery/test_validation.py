@@ -239,13 +239,10 @@ def test_an_equation_that_onnx_would_read_without_an_end_is_refused(tmp_path, eq
         surgery.load_network(_one_node(tmp_path, node))
 
 
-@pytest.mark.parametrize("equation", ["ij->ji", "ij", " i j -> j i ", "...j->j...", "...", ""])
+@pytest.mark.parametrize("equation", ["ij->ji", "ij", " i j -> j i ", "...j->j...", "..."])
 def test_equations_are_not_refused(tmp_path, equation):
     node = helper.make_node("Einsum", ["x"], ["y"], equation=equation)
-    try:
-        surgery.load_network(_one_node(tmp_path, node))
-    except ModelError as error:  # onnx's own checks may
-        assert "which is none" not in str(error)
+    surgery.load_network(_one_node(tmp_path, node))
 
 
 @pytest.mark.parametrize(

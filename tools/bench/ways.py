@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer import runtime
+from analyzer import data, runtime
 from analyzer.measures import ablation
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def active_share(network: ablation.CutNetwork, images: np.ndarray) -> float:
     return float(np.concatenate(some).mean())
 
 
-def in_memory(images: np.ndarray, labels: np.ndarray) -> runtime.Samples:
+def in_memory(images: np.ndarray, labels: np.ndarray) -> data.Samples:
     """Samples that need no reading."""
     digests = np.zeros((len(images), 32), dtype=np.uint8)
 
@@ -88,7 +88,7 @@ def in_memory(images: np.ndarray, labels: np.ndarray) -> runtime.Samples:
             part = indices[start : start + size]
             yield _Batch(part, images[part], digests[part], ())
 
-    return runtime.Samples(np.arange(len(labels)), labels, load)
+    return data.Samples(np.arange(len(labels)), labels, load)
 
 
 def by_reference(

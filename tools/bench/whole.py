@@ -123,7 +123,7 @@ def _by_reference(folder: Path, order: np.ndarray) -> Counts:
     preprocessing = data.resolve_preprocessing(
         source, network.info.inputs[0], data.PreprocessOptions(**(entry.preprocessing or {}))
     )
-    everything = data.batches(source, preprocessing, np.arange(len(source)), len(source))
+    everything = data.read_batches(source, preprocessing, np.arange(len(source)), len(source))
     images = np.concatenate([batch.images for batch in everything])
     cut = surgery.cut_network(network, surgery.default_site(network), folder)
     opened = ablation.open_network(cut, network.info.inputs[0].name, "cpu")

@@ -20,7 +20,12 @@ import numpy as np
 from PIL import Image
 
 from analyzer.audit import plots
-from analyzer.estimation import FeatureScores, fit_population, read_gap_model
+from analyzer.estimation import (
+    FeatureScores,
+    estimate_left_out_populations,
+    fit_population,
+    read_gap_model,
+)
 from analyzer.files import aside, write_text
 from model_zoo.bundled import BUNDLED, GAP_MODEL
 from tools import left_out_populations
@@ -83,9 +88,30 @@ class Evidence:
     sensitivities: Mapping[str, tuple[Sensitivity, ...]]  # by population, where there is a table
     turning: Mapping[str, tuple[TurningPoint, ...]]  # by population
     paper: list[dict[str, str]]
-    left_out: Mapping[str, float]  # by features, the error on populations left out whole
-    left_out_worst: tuple[str, float] | None  # the population with the largest error of zoo:any
+    any_network: "AnyNetwork | None"  # None: there are no tables of it
     suspects: float | None  # wrong labels among the first suspects, at the worst; None: no table
+
+
+Worst = tuple[str, float]
+"""A population, and its figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyNetwork:
+    """How ``zoo:any`` does on populations left out whole."""
+
+    networks: int
+    populations: int
+    error: Mapping[str, float]  # by features, mean over the populations
+    worst_error: Worst  # of zoo:any
+    worst_guess: Worst  # of guessing the mean of the others
+    coverage: float  # nominal
+    held: float  # share of the gaps, mean over the populations
+    worst_held: Worst
+    width: float  # of the intervals, likewise
+    worst_width: Worst
+    least_pixels: int  # of the images' sides
+    most_pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +167,6 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
     settings = tables.parent / "regime.csv"
     names = [row["name"] for row in rows]
     named = dict(zip(names, populations, strict=True))
-    rows = _left_out(tables.parent / "measures")
     return Evidence(
         populations=populations,
         checkpoints=tuple(
@@ -171,8 +196,7 @@ def read_evidence(tables: Path = EVIDENCE) -> Evidence:
             for name, table in _tables(tables, "turning", names)
         },
         paper=read_table(tables / "paper.csv").rows(),
-        left_out=left_out_populations.mean_errors(rows) if rows else {},
-        left_out_worst=_worst(rows),
+        any_network=_any_network(tables.parent / "measures"),
         suspects=_suspects(tables.parent / "suspects" / NETWORKS),
     )
 
@@ -181,15 +205,38 @@ def _suspects(table: Path) -> float | None:
     return worst_first(list(read_table(table).rows())) if table.exists() else None
 
 
-def _left_out(folder: Path) -> list[left_out_populations.LeftOut]:
-    """Each population left out whole; none where there are no tables."""
+def _any_network(folder: Path) -> AnyNetwork | None:
+    """What the tables of a folder say; None where it has none."""
     tables = left_out_populations.read_tables(folder)
-    return list(left_out_populations.left_out(tables, {name: name for name in tables}))
+    if not tables:
+        return None
+    rows = list(left_out_populations.left_out(tables, {name: name for name in tables}))
+    coverage = left_out_populations.COVERAGE
+    found = estimate_left_out_populations(tables, coverage=coverage)
+    held = {name: float(one.held.mean()) for name, one in found.items()}
+    width = {name: float((one.high - one.low).mean()) for name, one in found.items()}
+    guess = {row.name: row.error("the mean") for row in rows}
+    error = {row.name: row.error(left_out_populations.CHOSEN) for row in rows}
+    audits = [table.conditions(0) for table in tables.values()]
+    sides = [round(one.pixels**0.5) for one in audits if one is not None and one.pixels]
+    return AnyNetwork(
+        networks=sum(len(row.gap) for row in rows),
+        populations=len(tables),
+        error=left_out_populations.mean_errors(rows),
+        worst_error=max(error.items(), key=_figure),
+        worst_guess=max(guess.items(), key=_figure),
+        coverage=coverage,
+        held=float(np.mean(list(held.values()))),
+        worst_held=min(held.items(), key=_figure),
+        width=float(np.mean(list(width.values()))),
+        worst_width=max(width.items(), key=_figure),
+        least_pixels=min(sides),
+        most_pixels=max(sides),
+    )
 
 
-def _worst(rows: list[left_out_populations.LeftOut]) -> tuple[str, float] | None:
-    errors = {row.name: row.error(left_out_populations.CHOSEN) for row in rows}
-    return max(errors.items(), key=lambda item: item[1]) if errors else None
+def _figure(one: Worst) -> float:
+    return one[1]
 
 
 def _variations(settings: Path, named: Mapping[str, Findings]) -> dict[str, tuple[Variation, ...]]:

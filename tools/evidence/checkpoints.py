@@ -40,7 +40,7 @@ from analyzer.estimation import (
     read_population,
 )
 from analyzer.estimation.feature_sets import checked_features
-from analyzer.estimation.linear_fits import lines_without_each
+from analyzer.estimation.fits_and_intervals import lines_without_each
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.population_training import (

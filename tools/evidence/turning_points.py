@@ -13,7 +13,10 @@ import numpy as np
 
 from analyzer.common_types import ClassCurves
 from analyzer.estimation import draw_splits, score_features
-from analyzer.measures.ablation.features import ascending_turning_point, descending_turning_point
+from analyzer.measures.ablation.curve_features import (
+    ascending_turning_point,
+    descending_turning_point,
+)
 from tools.evidence.analysis import agreement
 from tools.evidence.findings import Findings
 from tools.evidence.tables import Table

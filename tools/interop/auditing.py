@@ -1,9 +1,10 @@
-"""Auditing a cell, and holding its counts against the framework's own or the plain way's."""
+"""Auditing a cell, and comparing its counts with the framework's own or the plain way's."""
 
+import json
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from analyzer import surgery
 from analyzer.audit import read_record, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import SiteRecord
+from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.common_types import Site
 from analyzer.errors import AnalyzerError
 from analyzer.measures.ablation import read_curves
@@ -21,7 +23,9 @@ from analyzer.measures.ablation import read_curves
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session
 
-__all__ = ["Row", "audited"]
+__all__ = ["ROW", "Row", "audited", "read_row", "write_row"]
+
+ROW = "row.json"
 
 # Of the most active unit: what float32 rounding adds up to over a hundred layers. Units nearer
 # than that may be ranked the other way round by another runtime.
@@ -30,7 +34,7 @@ _EQUALLY_ACTIVE = 2e-4
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """A line of the page."""
 
     cell: Cell
     opset: str = ""
@@ -41,6 +45,17 @@ class Row:
     result: str = ""
     passed: bool = False
     exact: bool = False  # every count equal, or refused as it should be
+
+
+def write_row(place: Path, row: Row) -> None:
+    """Keep the line of a cell beside it."""
+    (place / ROW).write_text(json.dumps(asdict(row), indent=1, ensure_ascii=False))
+
+
+def read_row(place: Path) -> Row:
+    """The line of a cell that was audited before."""
+    found = json.loads((place / ROW).read_text())
+    return Row(**{**found, "cell": Cell(**found["cell"])})
 
 
 def audited(place: Path, cell: Cell) -> Row:
@@ -56,7 +71,9 @@ def audited(place: Path, cell: Cell) -> Row:
 
 
 def _audited(place: Path, cell: Cell) -> Row:
-    network = surgery.load_network(place / "network.onnx")
+    budget = tuple((what, most) for what, most in cell.budget)
+    budgets = DEFAULT_BUDGETS.raised(budget)
+    network = surgery.load_network(place / "network.onnx", budgets=budgets)
     opset, name = str(network.info.opset), cell.site
     if cell.hidden:
         name = [s.tensor for s in surgery.candidates(network) if s.channels == cell.hidden][-1]
@@ -65,7 +82,7 @@ def _audited(place: Path, cell: Cell) -> Row:
     request = AuditRequest(
         anyway=True,
         model=network.path, data=str(place / "data.npz"), out=out, site=name, at=cell.at,
-        axis=cell.axis, device="cpu",
+        axis=cell.axis, device="cpu", budget=budget,
     )  # fmt: skip
     record = run_audit(request)
     missing = [one for one in ("interpolation", "neighbors") if one not in record.sections]

@@ -1,4 +1,4 @@
-"""A cell of the table: one network of one framework, written by one exporter.
+"""A cell of the page: one network of one framework, written by one exporter.
 
 Exporters run in environments of their own, the audit in this one, so a cell is a folder:
 
@@ -10,6 +10,8 @@ Exporters run in environments of their own, the audit in this one, so a cell is 
     ``images`` (float32, as the network takes them) and ``labels`` (int64)
 ``own.npz``
     the framework's own counts of the whole masked sweep, where the framework lets one mask
+``row.json``
+    what the audit found: the cell's line of the page
 
 numpy and the standard library only: this module is imported in every environment.
 """
@@ -24,9 +26,11 @@ from pathlib import Path
 import numpy as np
 
 __all__ = [
+    "CELL",
     "Cell",
     "Own",
     "export_all",
+    "is_wanted",
     "labels_for",
     "own_counts",
     "read_cell",
@@ -34,6 +38,7 @@ __all__ = [
     "save_samples",
 ]
 
+CELL = "cell.json"
 _NEAR = 1e-4  # of the scores' scale: two frameworks may round these to different classes
 _ROWS = 512  # masked samples that a framework runs at once
 
@@ -52,6 +57,7 @@ class Cell:
     expected: str = ""  # operator of the site that the rule of DESIGN.md means
     refusal: str = ""  # words of the sentence that the audit refuses it with, or the ablation
     every: int = 1  # the plain way is taken at every so many-th n
+    budget: tuple[tuple[str, int], ...] = ()  # --budget: what the network may ask for, by name
     note: str = ""
     failure: str = ""  # why there is no ONNX file
 
@@ -117,30 +123,36 @@ def labels_for(scores: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.where(wrong, random.integers(0, scores.shape[1], len(scores)), scores.argmax(axis=1))
 
 
+def is_wanted(name: str, words: list[str]) -> bool:
+    """Whether the folder name of a cell has one of the words; without words, all are wanted."""
+    return not words or any(word.lower() in name for word in words)
+
+
 def export_all(
     folder: Path, cells: dict[str, Callable[[Path], Cell]], wanted: list[str], failed: Cell
 ) -> None:
-    """Build cells one after the other; an exporter that crashes leaves its sentence behind.
+    """Build the cells that are not there yet; an exporter that fails leaves its sentence behind.
 
     Args:
-        folder: takes a folder a cell.
+        folder: takes a folder for each cell.
         cells: builders by name; each writes network, data and own counts to the folder it is
             given and returns the cell.
         wanted: build only those whose name contains one of these words; none: all.
         failed: stands for a cell that could not be built, with the framework and its exporter.
     """
     for name, build in cells.items():
-        if wanted and not any(word in name for word in wanted):
-            continue
         place = folder / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        if not is_wanted(place.name, wanted) or (place / CELL).exists():
+            continue
         place.mkdir(parents=True, exist_ok=True)
         try:
             cell = build(place)
         except Exception as error:
             traceback.print_exc()
-            sentence = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+            said = (str(error).strip() or "no message").splitlines()[0][:200]
+            sentence = f"{type(error).__name__}: {said}"
             cell = Cell(**{**asdict(failed), "network": name, "failure": sentence})
-        (place / "cell.json").write_text(json.dumps(asdict(cell), indent=1, ensure_ascii=False))
+        (place / CELL).write_text(json.dumps(asdict(cell), indent=1, ensure_ascii=False))
         print(f"{name}: {cell.failure or 'exported'}", flush=True)
 
 
@@ -152,7 +164,7 @@ def save_samples(place: Path, images: np.ndarray, labels: np.ndarray, own: Own |
 
 
 def read_cell(place: Path) -> Cell:
-    return Cell(**json.loads((place / "cell.json").read_text()))
+    return Cell(**json.loads((place / CELL).read_text()))
 
 
 def read_own(place: Path) -> Own | None:

@@ -1,7 +1,9 @@
 """docs/SUSPECTS.md from the two tables of the study."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 import numpy as np
@@ -9,12 +11,15 @@ import numpy as np
 from analyzer.cli.terminal import show_progress
 from analyzer.files import write_text
 from tools.evidence.tables import read_table, write_table
+from tools.judge_population import read_judged
 from tools.suspects_study.fitting import FITTED_ON, MOST, Calibration, calibrations, fit_line
 from tools.suspects_study.measuring import SCORES, network_rows, networks_of, samples_table
 
 __all__ = ["NETWORKS", "SAMPLES", "main", "page", "worst_first"]
 
 NETWORKS, SAMPLES = "networks.csv", "samples.csv"
+JUDGED = Path("measures") / "judged"
+"""Where docs/ has the tables of populations that were judged first."""
 
 Row = Mapping[str, str]
 
@@ -48,18 +53,25 @@ wrong labels are known, beside each of its parts alone and beside
 """
 
 
-def page(networks: Sequence[Row], samples: Sequence[Row]) -> str:
+def page(
+    networks: Sequence[Row],
+    samples: Sequence[Row],
+    judged: Mapping[str, Sequence[Row]] = MappingProxyType({}),
+) -> str:
     """The page, as Markdown.
 
     Args:
         networks: rows of ``networks.csv``.
         samples: rows of ``samples.csv``.
+        judged: rows of populations that nobody had seen, as :mod:`tools.judge_population` wrote
+            them.
     """
     groups = _groups(networks)
     found = list(calibrations(samples))
     parts = [
         HEADER,
         *_first_screen(groups, found),
+        *_unseen(judged),
         *_how(samples),
         *_ranking(groups),
         *_flags(groups),
@@ -163,6 +175,33 @@ def _first_screen(groups: Sequence[_Group], found: Sequence[Calibration]) -> Ite
         "that nobody had seen."
     )
     yield ""
+
+
+def _unseen(judged: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    """The populations that nobody had seen, a paragraph each."""
+    for name, rows in judged.items():
+        known = [row for row in rows if row["auc_suspects"]]
+        if not known:
+            continue
+        auc, auc_before, first, first_before = (
+            np.mean([float(row[f"{figure}_{score}"]) for row in known])
+            for figure in ("auc", "first")
+            for score in ("suspects", "log_probability")
+        )
+        outvoted = np.mean([float(row["outvoted"]) for row in known])
+        levels = ", ".join(sorted({row["level"] for row in known}, key=int))
+        how = "changed to a class that looks alike" if known[0]["noise"] != "uniform" else "drawn"
+        yield textwrap.fill(
+            f"Then came *{name}*, with {levels} % of the labels {how}, which nobody had looked at: "
+            f"the AUC is {auc:.2f} there (by log-probability {auc_before:.2f}), and {first:.2f} of "
+            f"the first 1 % are wrong (by log-probability {first_before:.2f}). {outvoted:.0%} of "
+            "its images are outvoted by their neighbors, whether their labels are right or wrong: "
+            "where what belongs to a class does not look alike, do not rely on the list "
+            f"([figures](MEASURES.md#{name})).",
+            100,
+            break_on_hyphens=False,
+        )
+        yield ""
 
 
 def _met(value: float, target: float) -> str:
@@ -440,5 +479,5 @@ def main(folder: Path, out: Path, populations: Sequence[tuple[Path, Path]]) -> N
         write_table(folder / SAMPLES, counted)
         write_table(folder / NETWORKS, rows)
     tables = [list(read_table(folder / name).rows()) for name in (NETWORKS, SAMPLES)]
-    write_text(out, page(*tables))
+    write_text(out, page(*tables, read_judged(folder.parent / JUDGED)))
     click.echo(f"{out}: written. DOUBT = {fit_line(tables[1])}")

@@ -92,7 +92,7 @@ def from_arrays(
                 f"The images in {source} are {images.dtype} and not all within 0 to 255. Store "
                 "8-bit images as uint8, or what the network takes as floats."
             )
-        warnings = (f"{source}: {images.dtype} images were taken as 8-bit images",)
+        warnings = (f"The {images.dtype} images in {source} were taken as 8-bit images.",)
         images = images.astype(np.uint8)
     if images.dtype == np.uint8:
         images = _channels_last(images, source)

@@ -12,8 +12,8 @@ from typing import TextIO
 import numpy as np
 
 from analyzer.budgets import Budgets
+from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_called, split_in
-from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import index_names, labels_of_values
 from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
@@ -111,9 +111,9 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     labels = np.repeat(*np.array(counts, np.int64).T)
     warnings = []
     if others:
-        warnings.append(f"{name}: {others} files that are not images were left out.")
+        warnings.append(f"Files that are not images were left out of {name}: {others}.")
     if loose:
-        warnings.append(f"{name}: {loose} images outside class folders were left out.")
+        warnings.append(f"Images outside class folders were left out of {name}: {loose}.")
     return Source(
         source=name,
         kind="folder",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.budgets import Budgets
+from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
-from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,
@@ -146,19 +146,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         raise DataError(
             f'{path} is Parquet, which needs pyarrow: pip install "onnx-gap[parquet]".'
         ) from error
-    files = _files(path)
-    where = str(path)
-    if wanted.split is not None or any(files.values()):
-        chosen, split = choose_split(files, wanted.split, path)
-        files = dict.fromkeys(chosen)
-        where = f"{path}#{split}"
-    if len({file.parent for file in files}) > 1:
-        raise DataError(
-            f"{path} holds several data sets ("
-            f"{', '.join(sorted({str(file.parent.relative_to(path)) for file in files}))}). Name "
-            "one of these folders."
-        )
-    paths = tuple(files)
+    paths, where = _of_split(path, wanted.split)
     try:
         for file in paths:
             check_regular(file)
@@ -185,13 +173,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         raise
     except Exception as error:  # Arrow raises anything, from OSError to AttributeError
         raise DataError(f"{path} is not readable Parquet ({reason_of(error)}).") from error
-    class_names, indexing = features.get(label, {}).get("names"), "labels"
-    if class_names is not None and not (
-        isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)
-    ):
-        raise DataError(
-            f"The class names that {where} keeps are not a list of texts; fix its metadata."
-        )
+    class_names, indexing = _class_names(features, label, where), "labels"
     missing = texts.count(None) if texts is not None else values.null_count
     if missing:
         raise DataError(f"{missing} rows of {where} have no {label!r}.")
@@ -213,6 +195,39 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         class_names=None if class_names is None else tuple(class_names),
         indexing=indexing,
         exif=True,  # as datasets does when it decodes
+    )
+
+
+def _of_split(path: Path, split: str | None) -> tuple[tuple[Path, ...], str]:
+    """The files of one split, where there are several, and what messages call them.
+
+    Raises:
+        DataError: there is no such split, or the folder holds several data sets.
+    """
+    files = _files(path)
+    where = str(path)
+    if split is not None or any(files.values()):
+        chosen, split = choose_split(files, split, path)
+        files = dict.fromkeys(chosen)
+        where = f"{path}#{split}"
+    folders = {file.parent for file in files}
+    if len(folders) > 1:
+        listed = ", ".join(sorted(str(folder.relative_to(path)) for folder in folders))
+        raise DataError(f"{path} holds several data sets ({listed}). Name one of these folders.")
+    return tuple(files), where
+
+
+def _class_names(features: Mapping[str, Mapping], label: str, where: str) -> Sequence[str] | None:
+    """The names of the classes that the features of a file give for its labels.
+
+    Raises:
+        DataError: they are something else than texts.
+    """
+    names = features.get(label, {}).get("names")
+    if names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        return names
+    raise DataError(
+        f"The class names that {where} keeps are not a list of texts; fix its metadata."
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.budgets import Budgets
+from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
-from analyzer.data.images import EXTENSIONS
 from analyzer.data.labels import labels_of_values
 from analyzer.data.source import CompactNames, Source, file_state, natural_key, reason_of
 from analyzer.errors import DataError, parameter
@@ -93,7 +93,7 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
     labels, class_names, indexing = labels_of_values(index.labels, wanted.classes, where)
     places = np.array(index.places, np.int64)
-    left_out = f"{where}: {index.without_image} samples without an image were left out."
+    left_out = f"Samples without an image were left out of {where}: {index.without_image}."
     return Source(
         source=where,
         kind="tar",

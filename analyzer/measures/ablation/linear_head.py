@@ -13,10 +13,11 @@ import numpy as np
 
 from analyzer.common_types import Cut, LinearHead
 from analyzer.measures.ablation.evaluations import Evaluations
+from analyzer.runtime.predictions import highest
 from analyzer.runtime.providers import provider_of
 from analyzer.runtime.sessions import Session, open_session
 
-__all__ = ["Head", "Judge", "first_of_highest", "open_head"]
+__all__ = ["Head", "Judge", "open_head"]
 
 _SUMS_BYTES = 2 << 20  # of z as units are added, kept small for the cache's sake
 _FEWEST_SAMPLES = 8  # at once, where weights are read for every position
@@ -31,11 +32,6 @@ _ROUNDING = 1e-4  # of a block's reach: more than its sums can be off
 
 Judge = Callable[[np.ndarray], np.ndarray]
 """What is kept of the scores (R, K) of evaluations: one number each."""
-
-
-def first_of_highest(scores: np.ndarray) -> np.ndarray:
-    """int64 (R,): the class that each evaluation gives."""
-    return scores.argmax(axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ class Head:
         active: np.ndarray,
         order: np.ndarray,
         evaluations: Evaluations,
-        judge: Judge = first_of_highest,
+        judge: Judge = highest,
     ) -> np.ndarray:
         """The class that each evaluation gives, by running sums and the tail.
 
@@ -341,7 +337,9 @@ def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
     provider, _ = provider_of(device)
     if head is None or not provider.sums_linear_heads or cut.batch is not None:
         return None
-    weights = np.load(head.weights)
+    weights, bias = np.load(head.weights), np.load(head.bias)
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        return None  # a sum that is no number would hide the units that are added after it
     if head.tail is not None and weights.size < _WORTHWHILE:
         return None
     tail = None
@@ -352,7 +350,7 @@ def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:
         outer=head.outer,
         inner=head.inner,
         weights=weights,
-        bias=np.load(head.bias),
+        bias=bias,
         tail=tail,
         tail_input=head.tail_input,
     )

@@ -16,7 +16,7 @@ from analyzer.audit_record import (
     ToleranceRecord,
 )
 from analyzer.common_types import ClassCurves, SampleCounts
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     chance_fraction,
     class_quantities,
@@ -73,14 +73,18 @@ class Ablation(Measure[AblationResult]):
         """Always: every other result stands beside its own."""
         return True
 
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
+        """Always: with other options its audit is another one."""
+        return True
+
     def measure(self, job: Job) -> AblationResult:
         """Cut the network, check the cut, and run the sweep or what is left of it.
 
         Where there is no site, the network is run with nothing removed, and that is all.
         """
-        from analyzer import data, surgery
+        from analyzer import data
         from analyzer.measures import ablation
-        from analyzer.measures.ablation.cut_network import open_checked
+        from analyzer.measures.ablation.prefix_and_suffix import open_checked
 
         request, subject = job.request, job.subject
         site = subject.site
@@ -91,7 +95,15 @@ class Ablation(Measure[AblationResult]):
         images = samples.spread(_CHECKED_IMAGES)
         if images is None:
             raise subject.nothing_read()
-        checked = open_checked(job, site, images)
+        checked = open_checked(
+            job,
+            site,
+            images,
+            request,
+            seed=request.seed,
+            # Estimates look at a whole class at once, so its features come here.
+            resident=False if request.tolerance else None,
+        )
         classes, channels = checked.classes, site.channels
         data.check_classes(subject.source, classes)
 
@@ -103,17 +115,8 @@ class Ablation(Measure[AblationResult]):
         if saved is not None:
             states = ablation.resumed_shards(states, saved)
             swept = sum(state.swept for state in states)
-            job.say(f"Resuming after {swept} of {len(samples.labels)} samples")
-        tolerance = None
-        if request.tolerance:
-            tolerance = ablation.Tolerance(
-                asked=request.tolerance,
-                chance=chance_fraction(request.chance_of(classes)),
-                seed=request.seed,
-                classes=len(np.unique(samples.labels)),
-                samples=len(samples.labels),
-                channels=channels,
-            )
+            job.say(f"Resuming after {swept} of {len(samples.labels)} samples.")
+        tolerance = _tolerance(request, samples.labels, classes, channels)
         ranking = ablation.Ranking(request.rank, request.seed)
         ablation.sweep_shards(
             networks,
@@ -126,8 +129,8 @@ class Ablation(Measure[AblationResult]):
         state = ablation.SweepState.joined(states)
         place = np.empty(len(samples.labels), dtype=np.int64)
         place[samples.sequence()] = np.arange(len(place))
-        answer = surgery.find_answer(subject.network, request.output)
-        counts = state.sample_counts(samples.indices, samples.labels, place, answer.kind)
+        kind = subject.answer.kind
+        counts = state.sample_counts(samples.indices, samples.labels, place, kind)
         read = place[state.read[place]]
         subject.first_reading.check(counts.index, state.digests[read])  # those of another run, too
         return AblationResult(
@@ -264,7 +267,7 @@ class Ablation(Measure[AblationResult]):
 
 def _nothing_removed(job: Job) -> AblationResult:
     """What the network names the samples, one run of each: all there is without a site."""
-    from analyzer import data, surgery
+    from analyzer import data
     from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
     from analyzer.measures.unmasked_predictions import predict_whole
 
@@ -275,13 +278,14 @@ def _nothing_removed(job: Job) -> AblationResult:
         subject.extra_inputs,
         subject.samples(skip_bad=request.skip_bad),
         request,
+        output=subject.output,
         stage="network",
         progress=job.progress,
         look=lambda images, scores: seen.append(scores),
     )
     data.check_classes(subject.source, found.classes)
     subject.first_reading.check(found.index, found.digests)
-    kind = surgery.find_answer(subject.network, request.output).kind
+    kind = subject.answer.kind
     scores = np.concatenate(seen)
     if kind == "labels":
         scores = np.eye(found.classes, dtype=np.float32)[scores[:, 0].astype(np.int64)]
@@ -322,6 +326,24 @@ def _class_record(item: Any, name: str) -> ClassRecord:
         kappa=item.kappa,
         chance_reached=item.chance_reached,
         flags=item.flags,
+    )
+
+
+def _tolerance(
+    options: "AuditRequest", labels: np.ndarray, classes: int, channels: int
+) -> "Tolerance | None":
+    """How far ζ and κ may be off; None where all is counted."""
+    from analyzer.measures.ablation import Tolerance
+
+    if not options.tolerance:
+        return None
+    return Tolerance(
+        asked=options.tolerance,
+        chance=chance_fraction(options.chance_of(classes)),
+        seed=options.seed,
+        classes=len(np.unique(labels)),
+        samples=len(labels),
+        channels=channels,
     )
 
 

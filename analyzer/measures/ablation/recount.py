@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from analyzer import data, runtime, surgery
+from analyzer.audit_options import RunOptions
 from analyzer.audit_record import AuditRecord, SiteRecord
-from analyzer.common_types import ClassCurves, ExtraInput, SampleCounts, SampleScores
+from analyzer.common_types import ClassCurves, ExtraInput, Progress, SampleCounts, SampleScores
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.cut_network import CutNetwork, open_network
 from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
+from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
 from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
-from analyzer.measures.measure import Check, Draw, Job, check
+from analyzer.measures.measure import Check, Draw, Job, Subject, check
 from analyzer.measures.unmasked_predictions import in_precision
-from analyzer.runtime.batch_memory import in_pieces, padded
+from analyzer.runtime.batch_size import in_pieces, padded
 from analyzer.runtime.predictions import WholeNetwork, check_rows, scores_of
 
 __all__ = ["recount"]
@@ -48,15 +49,16 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
         AnalyzerError: the network cannot be run, or the data cannot be read.
     """
     samples = read_samples(folder)
-    network = _Plain(job)
+    request = job.request
+    network = _Plain(job.subject, request, job.scratch)
     if record.site is not None and network.cut is not None:
         yield _site(record.site, network.cut)
-    baseline = _Baseline(job, network)
+    baseline = _Baseline(job.subject, network, skip_bad=request.skip_bad, progress=job.progress)
     yield from baseline.checks(record, samples)
     if network.cut is None or not baseline.same_samples(samples):
         return
     curves = read_curves(folder)
-    yield baseline.order_check(curves)
+    yield baseline.order_check(curves, Ranking(request.rank, request.seed))
     if record.tolerance is not None:
         draw.omitted.append(
             "Cells of the curves and counts of samples were not counted again: the audit "
@@ -74,45 +76,44 @@ class _Plain:
     Without a site it is the network as it stands, of no channels.
     """
 
-    def __init__(self, job: Job):
-        request, subject = job.request, job.subject
-        self.near = _NEAR[request.precision]
-        network = in_precision(subject.network, request.precision, job.scratch)
+    def __init__(self, subject: Subject, run: RunOptions, scratch: Path):
+        self.near = _NEAR[run.precision]
+        network = in_precision(subject.network, run.precision, scratch)
         # In files that are written the extra inputs are bound.
         extra_inputs: Sequence[ExtraInput] = ()
         if subject.site is None:
-            file = surgery.runnable_file(network, job.scratch)
+            file = surgery.runnable_file(network, scratch)
             extra_inputs = subject.extra_inputs if network is subject.network else ()
         else:
-            file = job.scratch / "masked.onnx"
+            file = scratch / "masked.onnx"
             surgery.write_masked(network, subject.site, file)
         self.whole = WholeNetwork(
             file,
             subject.network.info.inputs[0],
-            surgery.find_answer(network, request.output),
+            surgery.find_answer(network, subject.output),
             extra_inputs=tuple(extra_inputs),
-            custom_ops=request.custom_ops,
+            custom_ops=network.custom_ops,
         )
-        self.device, *_ = runtime.named_devices(request.device)
+        self.device, *_ = runtime.named_devices(run.device)
         self._session = runtime.open_session(
             file,
             self.device,
-            threads=request.threads,
-            custom_ops=request.custom_ops,
-            tf32=request.precision == "tf32",
+            threads=run.threads,
+            custom_ops=network.custom_ops,
+            tf32=run.precision == "tf32",
         )
         self.cut: CutNetwork | None = None
         self.channels = 0
         if subject.site is None:
             return
-        folder = job.scratch if network is subject.network else network.path.parent
+        folder = scratch if network is subject.network else network.path.parent
         self.cut = open_network(
-            surgery.cut_network(network, subject.site, folder, output=request.output),
+            surgery.cut_network(network, subject.site, folder, output=subject.output),
             subject.network.info.inputs[0].name,
             self.device,
-            threads=request.threads,
+            threads=run.threads,
             resident=False,
-            precision=request.precision,
+            precision=run.precision,
         )
         self.channels = subject.site.channels
 
@@ -157,10 +158,9 @@ class _Plain:
 class _Baseline:
     """Every sample with nothing removed: its scores, its digest, its units' activity by class."""
 
-    def __init__(self, job: Job, network: _Plain):
-        self._job, self._network = job, network
-        subject, request = job.subject, job.request
-        loaded = subject.samples(skip_bad=request.skip_bad)
+    def __init__(self, subject: Subject, network: _Plain, *, skip_bad: bool, progress: Progress):
+        self._source, self._network = subject.source, network
+        loaded = subject.samples(skip_bad=skip_bad)
         first = loaded.spread(1)
         if first is None:
             raise subject.nothing_read()
@@ -190,7 +190,7 @@ class _Baseline:
                 for label in np.unique(labels):
                     before = self._activity.get(int(label), 0.0)
                     self._activity[int(label)] = before + activity[labels == label].sum(axis=0)
-            job.progress("network", min(done, len(loaded.indices)), len(loaded.indices))
+            progress("network", min(done, len(loaded.indices)), len(loaded.indices))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         self.index, self.label, self.digests, self.sure, self.possible, *more = columns
         self.scale, self.lead = more  # of the scores; of the best other one over the next
@@ -198,7 +198,7 @@ class _Baseline:
 
     def _check_labels(self, labels: np.ndarray, scores: np.ndarray) -> None:
         if self._network.whole.answer.kind != "labels":
-            data.check_classes(self._job.subject.source, scores.shape[1])
+            data.check_classes(self._source, scores.shape[1])
             if labels.max() >= scores.shape[1]:
                 raise ModelError(
                     f"A sample has the label {labels.max()}, and the network {scores.shape[1]} "
@@ -218,15 +218,15 @@ class _Baseline:
 
     def checks(self, record: AuditRecord, said: SampleCounts) -> Iterator[Check]:
         """The data, and what is said of each sample with nothing removed."""
-        source = self._job.subject.source
         wrong = []
         found = data.combine_digests(self.digests, self.label)
         if found != record.data.sha256:
             wrong.append(f"The samples have SHA-256 {found}, the audit is of {record.data.sha256}.")
         if not self.same_samples(said):
             wrong.append(f"Places and labels of the samples are not those in {SAMPLES}.")
-        if len(source) != record.data.given:
-            wrong.append(f"There are {len(source)} samples, audit.json says {record.data.given}.")
+        given = len(self._source)
+        if given != record.data.given:
+            wrong.append(f"There are {given} samples, audit.json says {record.data.given}.")
         told = [sentence.split(": ")[0] for sentence in record.skipped]
         if told != [name.split(": ")[0] for name in self.skipped]:
             wrong.append("Other samples cannot be read than audit.json says.")
@@ -264,14 +264,12 @@ class _Baseline:
                     f"{getattr(self.scores, name)[place]:.6g}."
                 )
 
-    def order_check(self, curves: Sequence[ClassCurves]) -> Check:
+    def order_check(self, curves: Sequence[ClassCurves], ranking: Ranking) -> Check:
         """Whether the units of each class are in the order of what they are ranked by."""
-        request, near = self._job.request, self._network.near
         classes = np.array([curve.class_index for curve in curves])
         mean = np.stack([self._activity[c] / (self.label == c).sum() for c in classes.tolist()])
-        ranking = Ranking(request.rank, request.seed)
         wrong = []
-        drawn = ranking.orders(mean, classes) if request.rank == "random" else None
+        drawn = ranking.orders(mean, classes) if ranking.by == "random" else None
         ranked = class_selectivity(mean) if ranking.compares_classes else mean
         for place, curve in enumerate(curves):
             if drawn is not None:
@@ -280,12 +278,12 @@ class _Baseline:
                 values = ranked[place][curve.order]
                 lowest = np.minimum.accumulate(values)
                 size = np.abs(values) if not ranking.compares_classes else 1.0
-                slack = near * size + _UNRANKED * np.abs(ranked[place]).max()
+                slack = self._network.near * size + _UNRANKED * np.abs(ranked[place]).max()
                 agrees = bool((values <= lowest + slack).all())
             if not agrees:
                 wrong.append(
                     f"The units of class {curve.class_index} are not in the order of "
-                    f"{request.rank} in {CURVES}."
+                    f"{ranking.by} in {CURVES}."
                 )
         return check("order worked out again", wrong, f"The unit order of {len(curves)} classes.")
 

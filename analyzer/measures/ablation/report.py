@@ -175,7 +175,7 @@ def _round_values(values: np.ndarray) -> np.ndarray:
 
 
 _FEW = 12  # classes up to which all of them are drawn
-_PANEL = Frame(width=240, height=142, left=30, right=8, top=8, bottom=22)
+_PANEL = Frame(width=240, height=142, left=36, right=8, top=8, bottom=22)
 _WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
 
 

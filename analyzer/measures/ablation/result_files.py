@@ -11,7 +11,7 @@ from analyzer.audit_record import AuditRecord, ClassRecord
 from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     class_quantities,
     compute_curve_features,
     network_quantities,

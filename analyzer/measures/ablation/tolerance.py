@@ -36,6 +36,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from analyzer.runtime.predictions import highest
+
 __all__ = [
     "CELL_BYTES",
     "CONFIDENCE",
@@ -66,17 +68,17 @@ def logit_margin(scores: np.ndarray, label: int) -> np.ndarray:
     """The label's score less the best other one; negative exactly where the label is not named.
 
     Args:
-        scores: (R, K). Of equally high ones the first is named.
+        scores: (R, K). Of equally high ones the first is named; NaN is the lowest.
 
     Returns:
         float32 (R,), negative, if only by a hair, where the label is not the class named.
     """
-    right = scores.argmax(axis=1) == label
+    right = highest(scores) == label
     others = scores.astype(np.float32)
     own = others[:, label].copy()
     others[:, label] = -np.inf
     with np.errstate(invalid="ignore"):  # two infinite scores
-        margin = np.nan_to_num(own - others.max(axis=1), nan=0.0)
+        margin = np.nan_to_num(own - np.fmax.reduce(others, axis=1), nan=0.0)
     margin = np.where(right, np.clip(margin, 0, _FAR), np.clip(margin, -_FAR, -_HAIR))
     return margin.astype(np.float32)
 

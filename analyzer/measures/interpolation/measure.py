@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,21 +88,19 @@ class Interpolation(Measure[InterpolationResult]):
         """Unless ``interpolation_samples`` is 0."""
         return options.interpolation_samples != 0
 
-    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
-        """The request with the default samples, where there were to be none."""
-        return request if self.wanted(request) else replace(request, interpolation_samples=None)
-
-    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
-        """The request with the samples of the record, where there were to be none."""
-        if self.wanted(request) or not self.measured(record):
-            return request
-        return replace(request, interpolation_samples=record.settings["interpolation_samples"])
-
-    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
         """Whether the record tells of as many samples, or why they cannot be measured."""
         return (self.measured(record) or self.name in record.unmeasured) and record.settings[
             "interpolation_samples"
-        ] == request.interpolation_samples
+        ] == options.interpolation_samples
+
+    def asked_for_by(self) -> dict[str, Any]:
+        """The default number of samples."""
+        return {"interpolation_samples": None}
+
+    def kept_by(self, record: AuditRecord) -> dict[str, Any]:
+        """As many samples as the record says."""
+        return {"interpolation_samples": record.settings["interpolation_samples"]}
 
     def measure(self, job: Job) -> InterpolationResult:
         """Mix the samples of the plan, or what is left of them."""
@@ -113,9 +111,9 @@ class Interpolation(Measure[InterpolationResult]):
         network = runtime.WholeNetwork(
             surgery.runnable_file(subject.network, job.scratch),
             subject.network.info.inputs[0],
-            surgery.find_answer(subject.network, request.output),
+            subject.answer,
             extra_inputs=subject.extra_inputs,
-            custom_ops=request.custom_ops,
+            custom_ops=subject.network.custom_ops,
         )
         device, *_ = runtime.named_devices(request.device)
         session = runtime.open_session(
@@ -125,7 +123,7 @@ class Interpolation(Measure[InterpolationResult]):
         state, plan_digest = InterpolationState.start(plan), _digest(plan)
         saved = job.saved()
         if saved is not None and str(saved.get("plan")) == plan_digest:
-            state = state.restored(saved)
+            state = state.resumed(saved)
         measure_interpolation(
             plan,
             images,

@@ -111,14 +111,14 @@ class InterpolationState:
         return cls(np.full(plan.partner.shape, _UNASKED, np.int32))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What :meth:`restored` takes."""
+        """What :meth:`resumed` takes."""
         return {
             "named": self.named,
             "at": np.array(self.at),
             "seconds": np.array(self.seconds),
         }
 
-    def restored(self, arrays: Mapping[str, np.ndarray]) -> "InterpolationState":
+    def resumed(self, arrays: Mapping[str, np.ndarray]) -> "InterpolationState":
         """The state in which :meth:`arrays` was called, for the same plan.
 
         Raises:

@@ -16,20 +16,24 @@ number of samples keep their digits. A layer costs as many numbers as it has.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer import runtime
 from analyzer.common_types import MarginGraph, Progress
-from analyzer.errors import ModelError, parameter
-from analyzer.runtime.batch_memory import Samples, padded
+from analyzer.errors import AuditFolderError, ModelError, parameter
+from analyzer.runtime.batch_size import padded
+
+if TYPE_CHECKING:
+    from analyzer.data import Samples
 
 __all__ = [
     "LAYERS",
     "MARGIN_FEATURES",
     "MARGIN_PREFIX",
     "MarginFeatures",
-    "MarginTally",
+    "MarginState",
     "compute_margin_features",
     "margin_column",
     "margin_obstacle",
@@ -123,7 +127,7 @@ _TOO_MANY_TO_OPTIMIZE = 10_000  # nodes of the graph; it would take longer than 
 
 
 @dataclass(slots=True)
-class MarginTally:
+class MarginState:
     """What a pass over S samples has found so far, at L layers of D_l numbers each."""
 
     margin: np.ndarray  # float64 (S,): f_i − f_j; NaN where a sample was not read
@@ -135,7 +139,7 @@ class MarginTally:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, samples: int, graph: MarginGraph) -> "MarginTally":
+    def start(cls, samples: int, graph: MarginGraph) -> "MarginState":
         """Nothing measured yet."""
         return cls(
             margin=np.full(samples, np.nan),
@@ -157,7 +161,7 @@ class MarginTally:
         self.mean[layer] += samples / both * apart
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What :meth:`restore` takes."""
+        """What :meth:`resumed` takes."""
         means = {f"mean_{layer}": mean for layer, mean in enumerate(self.mean)}
         return {
             "margin": self.margin,
@@ -168,29 +172,46 @@ class MarginTally:
             **means,
         }
 
-    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Goes back to where :meth:`arrays` was called, for the same samples and layers."""
-        self.margin, self.squares = arrays["margin"], arrays["squares"]
-        self.spread = arrays["spread"]
-        self.mean = [arrays[f"mean_{layer}"] for layer in range(len(self.mean))]
-        self.read, self.at = (int(count) for count in arrays["counts"])
-        self.seconds = float(arrays["seconds"])
+    def resumed(self, arrays: Mapping[str, np.ndarray]) -> "MarginState":
+        """The state in which :meth:`arrays` was called, for the same samples and layers.
+
+        Raises:
+            AuditFolderError: it is of other samples or layers.
+        """
+        fits = all(
+            name in arrays and arrays[name].shape == own.shape
+            for name, own in self.arrays().items()
+        )
+        if not fits:
+            raise AuditFolderError(
+                "The unfinished margins are of other samples or other settings. Start again."
+            )
+        read, at = (int(count) for count in arrays["counts"])
+        return MarginState(
+            margin=arrays["margin"].copy(),
+            squares=arrays["squares"].copy(),
+            mean=[arrays[f"mean_{layer}"].copy() for layer in range(len(self.mean))],
+            spread=arrays["spread"].copy(),
+            read=read,
+            at=at,
+            seconds=float(arrays["seconds"]),
+        )
 
 
 def measure_margins(
     graph: MarginGraph,
-    samples: Samples,
-    tally: MarginTally,
+    samples: "Samples",
+    state: MarginState,
     *,
     device: str = "auto",
     threads: int = 0,
-    save: Callable[[MarginTally], None] = lambda tally: None,
+    save: Callable[[MarginState], None] = lambda state: None,
     progress: Progress = lambda stage, done, total: None,
 ) -> str:
-    """Measure, from ``tally`` on, until every sample is done.
+    """Measure, from ``state`` on, until every sample is done.
 
     Args:
-        save: called now and then with the tally, in a state that a later call can resume.
+        save: called now and then with the state, from which a later call can resume.
         progress: called with the stage "margins", in samples.
 
     Returns:
@@ -198,7 +219,7 @@ def measure_margins(
 
     Raises:
         ModelError: the graph cannot be run, or a margin or gradient is not a number.
-        OutOfMemory: a batch does not fit; a graph of smaller batches may, from the same tally.
+        OutOfMemory: a batch does not fit; a graph of smaller batches may, from the same state.
     """
     session = runtime.open_session(
         graph.path,
@@ -208,11 +229,11 @@ def measure_margins(
         optimized=graph.nodes < _TOO_MANY_TO_OPTIMIZE,
     )
     saved = time.monotonic()
-    for batch in samples.load(samples.indices[tally.at :], graph.batch):
+    for batch in samples.load(samples.indices[state.at :], graph.batch):
         began = time.perf_counter()
-        chunk = slice(tally.at, tally.at + graph.batch)
+        chunk = slice(state.at, state.at + graph.batch)
         if count := len(batch.indices):
-            places = tally.at + np.flatnonzero(np.isin(samples.indices[chunk], batch.indices))
+            places = state.at + np.flatnonzero(np.isin(samples.indices[chunk], batch.indices))
             weight = np.zeros(graph.batch, dtype=np.float32)
             weight[:count] = 1 / count
             found = session.run(
@@ -223,30 +244,30 @@ def measure_margins(
                 }
             )
             named = dict(zip(session.outputs, found, strict=True))
-            tally.margin[places] = named[graph.margin][:count]
+            state.margin[places] = named[graph.margin][:count]
             for number, layer in enumerate(graph.layers):
-                tally.squares[places, number] = named[layer.squares][:count]
-                tally.add(number, named[layer.mean], float(named[layer.variance]), count)
-            _check(tally, places, graph)
-            tally.read += count
-        tally.at = min(chunk.stop, len(samples.indices))
-        tally.seconds += time.perf_counter() - began
-        progress("margins", tally.at, len(samples.indices))
+                state.squares[places, number] = named[layer.squares][:count]
+                state.add(number, named[layer.mean], float(named[layer.variance]), count)
+            _check(state, places, graph)
+            state.read += count
+        state.at = min(chunk.stop, len(samples.indices))
+        state.seconds += time.perf_counter() - began
+        progress("margins", state.at, len(samples.indices))
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            save(tally)
+            save(state)
             saved = time.monotonic()
-    save(tally)
+    save(state)
     return session.device
 
 
-def _check(tally: MarginTally, places: np.ndarray, graph: MarginGraph) -> None:
+def _check(state: MarginState, places: np.ndarray, graph: MarginGraph) -> None:
     """Raises ModelError where something is no number."""
-    if not np.isfinite(tally.margin[places]).all():
+    if not np.isfinite(state.margin[places]).all():
         raise ModelError(
             "Two logits of an image are not finite numbers, so there is no margin between them. "
             f"Check the preprocessing, or audit the network without {parameter('margins')}."
         )
-    bad = ~np.isfinite(tally.squares[places]).all(axis=0) | ~np.isfinite(tally.spread)
+    bad = ~np.isfinite(state.squares[places]).all(axis=0) | ~np.isfinite(state.spread)
     if bad.any():
         raise ModelError(
             f"The values or gradients at {graph.layers[int(bad.argmax())].tensor!r} are not "

@@ -1,7 +1,7 @@
 """Margins as a measure: how far samples are from another class (Jiang et al. 2019)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from analyzer.measures.measure import Check, Job, Measure, ReportSection, check,
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
-    from analyzer.measures.margins.distances import MarginTally
+    from analyzer.measures.margins.distances import MarginState
 
 __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
 
@@ -77,9 +77,13 @@ class Margins(Measure[MarginsResult]):
         """Whether ``margins`` is set."""
         return options.margins
 
-    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
-        """The request with ``margins`` set."""
-        return replace(request, margins=True)
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
+        """Whether a finished audit has it; no option changes it."""
+        return self.measured(record)
+
+    def asked_for_by(self) -> dict[str, Any]:
+        """``margins``."""
+        return {"margins": True}
 
     def prepare(self, job: Job) -> None:
         """Make the gradient, so that a network without one is refused at once."""
@@ -88,25 +92,25 @@ class Margins(Measure[MarginsResult]):
     def measure(self, job: Job) -> MarginsResult:
         """Measure the margins of all samples, or what is left of them."""
         from analyzer import runtime
-        from analyzer.measures.margins.distances import MarginTally, measure_margins
+        from analyzer.measures.margins.distances import MarginState, measure_margins
 
         request = job.request
         samples = job.subject.samples(skip_bad=request.skip_bad)
         graph = job.made.get("graph") or _graph(job)
-        tally = MarginTally.start(len(samples.labels), graph)
+        state = MarginState.start(len(samples.labels), graph)
         saved = job.saved()
         if saved is not None:
-            tally.restore(saved)
+            state = state.resumed(saved)
         device, *_ = runtime.named_devices(request.device)
-        while tally.at < len(samples.labels):
+        while state.at < len(samples.labels):
             try:
                 measure_margins(
                     graph,
                     samples,
-                    tally,
+                    state,
                     device=device,
                     threads=request.threads,
-                    save=lambda tally: job.save(tally.arrays()),
+                    save=lambda state: job.save(state.arrays()),
                     progress=job.progress,
                 )
             except runtime.OutOfMemory:
@@ -114,7 +118,7 @@ class Margins(Measure[MarginsResult]):
                 graph = _graph(job, max(tried // 2, 1))
                 if graph.batch == tried:
                     raise
-        return _described(graph, tally)
+        return _described(graph, state)
 
     def measured(self, record: AuditRecord) -> bool:
         """Whether the record has the section."""
@@ -213,8 +217,8 @@ def _graph(job: Job, most: int | None = None) -> MarginGraph:
     )
 
 
-def _described(graph: MarginGraph, tally: "MarginTally") -> MarginsResult:
-    variation = tally.total_variation
+def _described(graph: MarginGraph, state: "MarginState") -> MarginsResult:
+    variation = state.total_variation
     for layer, total in zip(graph.layers, variation, strict=True):
         if not total:
             raise ModelError(
@@ -222,13 +226,13 @@ def _described(graph: MarginGraph, tally: "MarginTally") -> MarginsResult:
                 "cannot be compared with anything. Audit the network without "
                 f"{parameter('margins')}, and with a gap model that takes none (zoo:digits)."
             )
-    read = ~np.isnan(tally.margin)
-    if not (tally.margin[read] > 0).any():
+    read = ~np.isnan(state.margin)
+    if not (state.margin[read] > 0).any():
         raise DataError(
             "Not one of the samples is classified as its label, so there are no margins to "
             "describe. Check the preprocessing and the order of the classes."
         )
-    distances = normalized_margins(tally.margin[read], tally.squares[read], variation)
+    distances = normalized_margins(state.margin[read], state.squares[read], variation)
     layers = []
     for layer, total, seen in zip(graph.layers, variation, distances.T, strict=True):
         found = compute_margin_features(seen)
@@ -242,7 +246,7 @@ def _described(graph: MarginGraph, tally: "MarginTally") -> MarginsResult:
             )
         )
     described = MarginsRecord(
-        layers=tuple(layers), samples=int((distances[:, 0] > 0).sum()), seconds=tally.seconds
+        layers=tuple(layers), samples=int((distances[:, 0] > 0).sum()), seconds=state.seconds
     )
     return MarginsResult(described, distances, variation)
 

@@ -117,23 +117,21 @@ class Neighbors(Measure[NeighborsResult]):
         """Unless ``neighbor_samples`` is 0."""
         return options.neighbor_samples != 0
 
-    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
-        """The request with the default samples, where there were to be none."""
-        return request if self.wanted(request) else replace(request, neighbor_samples=None)
-
-    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
-        """The request with the samples of the record, where there were to be none."""
-        if self.wanted(request) or not self.measured(record):
-            return request
-        return replace(request, neighbor_samples=record.settings["neighbor_samples"])
-
-    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
         """Whether the record tells of as many samples and of twins, or why they are unknown."""
         known = self.measured(record) and record.sections[self.name].twins is not None
         return (known or self.name in record.unmeasured) and all(
-            record.settings.get(name) == getattr(request, name)
+            record.settings.get(name) == getattr(options, name)
             for name in ("neighbor_samples", "keep_twins")
         )
+
+    def asked_for_by(self) -> dict[str, Any]:
+        """The default number of samples."""
+        return {"neighbor_samples": None}
+
+    def kept_by(self, record: AuditRecord) -> dict[str, Any]:
+        """As many samples as the record says."""
+        return {"neighbor_samples": record.settings["neighbor_samples"]}
 
     def measure(self, job: Job) -> NeighborsResult:
         """Gather the activations and search them, or what is left of them."""
@@ -157,7 +155,7 @@ class Neighbors(Measure[NeighborsResult]):
         state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
         saved = job.saved()
         if saved is not None and str(saved.get("part")) == part_digest:
-            state = state.restored(saved)
+            state = state.resumed(saved)
         device, *_ = runtime.named_devices(request.device)
         measure_neighbors(
             graph,
@@ -273,12 +271,12 @@ class Neighbors(Measure[NeighborsResult]):
             if twins.kept:
                 yield (
                     f"{copies}, and count as their neighbors all the same; if they are copies, the "
-                    "estimated gap is too small"
+                    "estimated gap is too small."
                 )
             else:
                 yield (
                     f"{copies}, and do not count as their neighbors; there may be more copies: "
-                    "--groups names the samples that show one thing"
+                    "--groups names the samples that show one thing."
                 )
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:

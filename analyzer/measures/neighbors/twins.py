@@ -59,7 +59,7 @@ _LISTED = 50  # conflicts in audit.json
 
 
 def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Gray pictures of mean 0 and variance 1, float32 (B, h, w); all 0 where an image is even.
+    """Gray pictures of mean 0 and variance 1, float32 (B, h, w); all 0 where an image is uniform.
 
     Args:
         images: (B, C, H, W), (B, H, W, C), (B, H, W) or anything else, which is a row of numbers.
@@ -67,7 +67,7 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
     """
     values = images.astype(np.float64)
     if values.ndim == 4:
-        values = values.mean(axis=1 if values.shape[1] <= values.shape[3] else 3)
+        values = values.mean(axis=_channel_axis(*values.shape[1:]))
     elif values.ndim != 3:
         shape = size if size and size[0] * size[1] == values[0].size else (1, -1)
         values = values.reshape(len(values), *shape)
@@ -83,10 +83,20 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
     # Picture by picture: how one is summed must not depend on the others.
     flat = values.reshape(len(values), -1)
     flat = flat - np.array([row.mean() for row in flat]).reshape(-1, 1)
-    deep = np.array([np.sqrt(row @ row / row.size) for row in flat]).reshape(-1, 1)
-    even = deep <= 1e-9
-    scaled = np.where(even, 0, flat / np.where(even, 1, deep))
+    deviation = np.array([np.sqrt(row @ row / row.size) for row in flat]).reshape(-1, 1)
+    uniform = deviation <= 1e-9
+    scaled = np.where(uniform, 0, flat / np.where(uniform, 1, deviation))
     return scaled.astype(np.float32).reshape(values.shape)
+
+
+def _channel_axis(first: int, second: int, third: int) -> int:
+    """Which axis of images (B, first, second, third) has the channels, 1 or 3.
+
+    The one beside a square; where that does not tell, the shorter one.
+    """
+    if (first == second) != (second == third):
+        return 3 if first == second else 1
+    return 1 if first <= third else 3
 
 
 def picture_distances(
@@ -95,7 +105,7 @@ def picture_distances(
     """How far apart two pictures are where they lie on each other best, float64 (P,).
 
     The square root of 1 − r, 0 to 1.4, for the best of nine shifts by up to one pixel; 1 where one
-    of them is even.
+    of them is uniform.
 
     Args:
         pictures: float32 (N, h, w), see :func:`gray_pictures`.
@@ -129,7 +139,7 @@ def _crop(rows: int, columns: int, y: int, x: int) -> tuple[slice, slice, slice]
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of pictures (B, h, w), pair by pair, float64 (B,); 0 where one is even."""
+    """Of pictures (B, h, w), pair by pair, float64 (B,); 0 where one is uniform."""
     size = one[0].size
 
     def summed(left: np.ndarray, right: np.ndarray) -> np.ndarray:

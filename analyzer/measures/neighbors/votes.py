@@ -39,7 +39,7 @@ from analyzer.measures.training_images import (
     joined_numbers,
     pairs_of,
 )
-from analyzer.runtime.batch_memory import images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
 
 __all__ = [
     "LAYERS",
@@ -67,7 +67,7 @@ NEIGHBORS_FEATURES = {
 }
 """The features of a network by name, and what they are."""
 
-_KEPT = ("images", "two_thirds")  # layers whose neighbors are told by name
+_KEPT = ("images", "two_thirds")  # layers whose neighbors are named
 _MOST = 20_000  # samples, unless told otherwise
 _LATER = ("found", "twins", "twin_distance", "chosen")  # of a state, once they are known
 _REACH = 32  # of the search: neighbors beyond k stand in for twins
@@ -90,7 +90,7 @@ class NeighborState:
     seconds: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What :meth:`restored` takes."""
+        """What :meth:`resumed` takes."""
         later = {name: getattr(self, name) for name in _LATER}
         return {
             **{f"vectors_{i}": rows[: self.at] for i, rows in enumerate(self.vectors)},
@@ -100,7 +100,7 @@ class NeighborState:
             "seconds": np.array(self.seconds),
         }
 
-    def restored(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
+    def resumed(self, arrays: Mapping[str, np.ndarray]) -> "NeighborState":
         """The state in which :meth:`arrays` was called, for the same samples.
 
         Raises:
@@ -414,12 +414,12 @@ def neighbors_features(
         hold: float (S,), see :class:`analyzer.measures.interpolation.MixedAnswers`; NaN where a
             sample has none, which is not trusted.
     """
-    told = found.majority >= 0
-    wrong = (found.majority != labels) & told
+    has_neighbors = found.majority >= 0
+    wrong = (found.majority != labels) & has_neighbors
     values = []
     for kept in (np.ones(len(labels), bool), np.nan_to_num(hold) >= 0.5):
         for layer in range(len(LAYERS)):
-            weight = np.sort(found.weight[told[layer] & kept]).sum()
+            weight = np.sort(found.weight[has_neighbors[layer] & kept]).sum()
             errors = np.sort(found.weight[wrong[layer] & kept]).sum()
             values.append(float(errors / weight) if weight else float("nan"))
     return dict(zip(NEIGHBORS_FEATURES, values, strict=True))

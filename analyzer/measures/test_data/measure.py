@@ -1,7 +1,7 @@
 """Test data as a measure: the accuracy on samples that the network was not trained on."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,30 +87,23 @@ class TestData(Measure[TestResult]):
         """Whether test data are named."""
         return options.test_data is not None
 
-    def asked_for(self, request: "AuditRequest") -> "AuditRequest":
-        """The request as it is: only its caller knows where test data are."""
-        return request
-
-    def kept(self, request: "AuditRequest", record: AuditRecord) -> "AuditRequest":
-        """The request with the test data of a finished audit, unless it names others."""
-        if request.test_data is None and self.measured(record):
-            keys = record.settings.get("test_keys")
-            return replace(
-                request,
-                test_data=record.sections[self.name].source,
-                test_keys=tuple(keys) if keys else None,
-            )
-        return request
-
-    def settled(self, request: "AuditRequest", record: AuditRecord) -> bool:
+    def settled(self, options: "AuditRequest", record: AuditRecord) -> bool:
         """Whether a finished audit has run these data, or theirs are not there any more."""
         if not self.measured(record):
             return False
         said: TestRecord = record.sections[self.name]
-        if said.source != request.test_data:
+        if said.source != options.test_data:
             return False
         there = Path(said.source.partition("#")[0]).exists()  # a split may be named
-        return not there or said.fingerprint == _open(request).fingerprint()
+        return not there or said.fingerprint == _open(options).fingerprint()
+
+    def kept_by(self, record: AuditRecord) -> dict[str, Any]:
+        """The test data of the record."""
+        keys = record.settings.get("test_keys")
+        return {
+            "test_data": record.sections[self.name].source,
+            "test_keys": tuple(keys) if keys else None,
+        }
 
     def prepare(self, job: Job) -> None:
         """Refuse test data that cannot be read, or not by this network, before anything long."""
@@ -122,17 +115,24 @@ class TestData(Measure[TestResult]):
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once."""
-        from analyzer import data
+        from analyzer import data, surgery
         from analyzer.measures.unmasked_predictions import predict_test_data
 
         request, subject = job.request, job.subject
         source = _open(request)
         found = predict_test_data(
-            subject.network, subject.extra_inputs, source, request, progress=job.progress
+            subject.network,
+            subject.extra_inputs,
+            source,
+            reading=request,
+            run=request,
+            output=subject.output,
+            progress=job.progress,
         )
         counted = job.found["ablation"].samples
         trained = subject.first_reading.digests(counted.index)
-        has_ranks = found.classes > _TOP and bool((found.rank > 1).any())
+        answer = surgery.find_answer(subject.network, request.output)
+        has_ranks = found.classes > _TOP and answer.kind != "labels"
         train_rank = self._train_ranks(job, counted.index) if has_ranks else _NO_RANKS
         record = TestRecord(
             source=str(request.test_data),
@@ -159,6 +159,7 @@ class TestData(Measure[TestResult]):
             subject.extra_inputs,
             subject.samples(skip_bad=job.request.skip_bad),
             job.request,
+            output=subject.output,
             stage="training",
             progress=job.progress,
         )

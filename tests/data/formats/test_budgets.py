@@ -14,9 +14,9 @@ import pytest
 from analyzer.budgets import Budgets
 from analyzer.common_types import TensorInfo
 from analyzer.data import open_data, read_classes, read_value
-from analyzer.data.preprocessing_options import PreprocessOptions
-from analyzer.data.preprocessing_spec import Resize
-from analyzer.data.resolve_preprocessing import resolve_preprocessing
+from analyzer.data.preprocessing.options import PreprocessOptions
+from analyzer.data.preprocessing.resolve import resolve_preprocessing
+from analyzer.data.preprocessing.spec import Resize
 from analyzer.errors import DataError
 
 TIGHT = Budgets(bytes=100_000, samples=50)

@@ -35,8 +35,8 @@ def test_files_below_class_folders_and_other_files(class_folders):
     source = open_data(folder)
     assert list(source.names) == ["cat/0.png", "owl/young/0.png"]
     assert source.warnings == (
-        f"{folder}: 2 files that are not images were left out.",
-        f"{folder}: 1 images outside class folders were left out.",
+        f"Files that are not images were left out of {folder}: 2.",
+        f"Images outside class folders were left out of {folder}: 1.",
     )
 
 

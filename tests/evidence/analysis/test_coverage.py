@@ -3,7 +3,11 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import measure_coverage
-from analyzer.estimation.linear_fits import left_out_jackknife_plus, left_out_student_t, ridge
+from analyzer.estimation.fits_and_intervals import (
+    left_out_jackknife_plus,
+    left_out_student_t,
+    ridge,
+)
 from tools.evidence.analysis import coverage_curve
 
 

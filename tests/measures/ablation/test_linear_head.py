@@ -109,5 +109,11 @@ def test_open_head_leaves_small_heads_with_a_tail_to_the_suffix(tmp_path):
     assert open_head(cut_with_head(tmp_path, None), "cpu") is not None
 
 
+def test_open_head_leaves_weights_that_are_no_numbers_to_the_suffix(tmp_path):
+    cut = cut_with_head(tmp_path, None)
+    np.save(tmp_path / "bias.npy", np.full(64, np.nan, np.float32))
+    assert open_head(cut, "cpu") is None
+
+
 def test_open_head_is_for_the_processor(tmp_path):
     assert open_head(cut_with_head(tmp_path, None), "cuda:0") is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer import runtime, surgery
+from analyzer import data, surgery
 from analyzer.errors import AnalyzerError, DataError, DeviceError
 from analyzer.measures import ablation
 
@@ -30,7 +30,7 @@ def load(indices, size):
         yield Batch(good, IMAGES[good], np.repeat(good[:, None] % 256, 32, axis=1), skipped)
 
 
-SAMPLES = runtime.Samples(np.arange(len(IMAGES)), LABELS, load)
+SAMPLES = data.Samples(np.arange(len(IMAGES)), LABELS, load)
 
 
 def with_unreadable(*classes):
@@ -58,7 +58,7 @@ def network(request, tmp_path):
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 4)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
 
@@ -102,7 +102,7 @@ def test_classes_stay_whole_and_in_their_order(shards):
 
 def test_shards_are_about_as_large_as_each_other():
     labels = np.repeat(np.arange(100), RANDOM.integers(40, 60, 100))
-    parts = ablation.split_into_shards(runtime.Samples(np.arange(len(labels)), labels, load), 4)
+    parts = ablation.split_into_shards(data.Samples(np.arange(len(labels)), labels, load), 4)
     sizes = [len(shard.labels) for shard in parts]
     assert len(sizes) == 4
     assert max(sizes) - min(sizes) <= 60

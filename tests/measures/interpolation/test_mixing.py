@@ -9,6 +9,7 @@ import pytest
 from samples_in_memory import opened
 
 from analyzer import runtime, surgery
+from analyzer.data import Samples
 from analyzer.errors import AuditFolderError
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
@@ -22,7 +23,6 @@ from analyzer.measures.interpolation.mixing import (
     response_curves,
 )
 from analyzer.measures.training_images import SampleImages
-from analyzer.runtime.batch_memory import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 3, 3)
@@ -280,7 +280,7 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte():
     measure_interpolation(plan, samples, state, named, save=keep, **options)
     assert len(states) > 20
     for kept in states:
-        resumed = InterpolationState.start(plan).restored(kept)
+        resumed = InterpolationState.start(plan).resumed(kept)
         done = []
         report = partial(_append, done)
         measure_interpolation(plan, samples, resumed, named, progress=report, **options)
@@ -290,9 +290,9 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte():
         assert [at for _, at, _ in done] == sorted({at for _, at, _ in done})
         assert all(at > kept["at"] for _, at, _ in done)
     with pytest.raises(AuditFolderError, match="other samples"):
-        InterpolationState.start(plan_mixing(samples, partners=4)).restored(states[0])
+        InterpolationState.start(plan_mixing(samples, partners=4)).resumed(states[0])
     with pytest.raises(ValueError, match="to its end"):
-        read_interpolation(plan, InterpolationState.start(plan).restored(states[3]))
+        read_interpolation(plan, InterpolationState.start(plan).resumed(states[3]))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "float16", "float32", "float64"])

@@ -8,11 +8,12 @@ import pytest
 
 from analyzer import surgery
 from analyzer.common_types import MarginGraph, MarginLayer
+from analyzer.data import Samples
 from analyzer.errors import ModelError
 from analyzer.estimation import draw_splits, fit_scores, score_features
 from analyzer.measures.margins import (
     MARGIN_FEATURES,
-    MarginTally,
+    MarginState,
     compute_margin_features,
     margin_column,
     measure_margins,
@@ -20,7 +21,6 @@ from analyzer.measures.margins import (
 )
 from analyzer.measures.margins import distances as margins
 from analyzer.measures.margins.distances import margin_obstacle
-from analyzer.runtime import Samples
 
 
 def test_distances_by_hand():
@@ -124,10 +124,10 @@ def graph_of(tmp_path):
     )
 
 
-def measured(graph, samples, tally=None, **options):
-    tally = tally or MarginTally.start(len(samples.labels), graph)
-    assert measure_margins(graph, samples, tally, device="cpu", threads=1, **options) == "cpu"
-    return tally
+def measured(graph, samples, state=None, **options):
+    state = state or MarginState.start(len(samples.labels), graph)
+    assert measure_margins(graph, samples, state, device="cpu", threads=1, **options) == "cpu"
+    return state
 
 
 def test_batches_of_any_size_find_the_same(graph_of, images, labels):
@@ -164,34 +164,33 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(graph_of, images, labels, 
     whole = measured(graph, samples)
     states = []
 
-    def save(tally):
-        states.append({name: array.copy() for name, array in tally.arrays().items()})
+    def save(state):
+        states.append({name: array.copy() for name, array in state.arrays().items()})
         if len(states) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         measured(graph, samples, save=save)
-    tally = MarginTally.start(S, graph)
-    tally.restore(states[-1])
-    assert tally.at == 6
+    state = MarginState.start(S, graph).resumed(states[-1])
+    assert state.at == 6
     done = []
-    measured(graph, samples, tally, progress=lambda *at: done.append(at))
+    measured(graph, samples, state, progress=lambda *at: done.append(at))
     assert done == [("margins", 8, S), ("margins", 10, S), ("margins", 11, S)]
     for name, array in whole.arrays().items():
         if name != "seconds":
-            np.testing.assert_array_equal(tally.arrays()[name], array)
+            np.testing.assert_array_equal(state.arrays()[name], array)
 
 
 def test_the_spread_around_a_far_mean_keeps_its_digits():
     layer = MarginLayer("x", "input", 5, "", "", "")
     graph = MarginGraph(path="", image="", label="", weight="", margin="", layers=(layer,), batch=7)
-    tally = MarginTally.start(7000, graph)
+    state = MarginState.start(7000, graph)
     values = np.random.default_rng(0).normal(size=(7000, 5)) + 1e6
     for part in np.split(values, 1000):
-        tally.add(0, part.mean(axis=0), float(part.var(axis=0).sum()), len(part))
-        tally.read += len(part)
+        state.add(0, part.mean(axis=0), float(part.var(axis=0).sum()), len(part))
+        state.read += len(part)
     exact = (values - 1e6).var(axis=0).sum()
-    assert tally.total_variation[0] == pytest.approx(np.sqrt(exact), rel=1e-9)
+    assert state.total_variation[0] == pytest.approx(np.sqrt(exact), rel=1e-9)
 
 
 def test_what_is_no_number_is_refused(graph_of, images, labels):

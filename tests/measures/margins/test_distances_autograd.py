@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 import pytest
 
-from analyzer import runtime, surgery
+from analyzer import data, surgery
 from analyzer.measures.margins.distances import (
     MARGIN_FEATURES,
-    MarginTally,
+    MarginState,
     compute_margin_features,
     measure_margins,
     normalized_margins,
@@ -141,18 +141,18 @@ def test_margins_and_features_are_those_of_autograd(network, tmp_path):
         surgery.load_network(path), tmp_path / "margins.onnx", images.shape[1:], most=8
     )
     assert len(graph.layers) == 4
-    tally = MarginTally.start(S, graph)
-    measure_margins(graph, in_memory(images, labels), tally, device="cpu", threads=1)
+    state = MarginState.start(S, graph)
+    measure_margins(graph, in_memory(images, labels), state, device="cpu", threads=1)
 
     modules = [module_of(layer.tensor) for layer in graph.layers[1:]]
     if isinstance(network[-1], nn.Softmax):
         network = network[:-1]
     margin, squares, variation = margins(network, modules, images, labels)
     scale = np.abs(margin).max()
-    np.testing.assert_allclose(tally.margin, margin, rtol=1e-4, atol=1e-5 * scale)
-    np.testing.assert_allclose(tally.squares, squares, rtol=2e-4)
-    np.testing.assert_allclose(tally.total_variation, variation, rtol=1e-5)
-    ours = normalized_margins(tally.margin, tally.squares, tally.total_variation)
+    np.testing.assert_allclose(state.margin, margin, rtol=1e-4, atol=1e-5 * scale)
+    np.testing.assert_allclose(state.squares, squares, rtol=2e-4)
+    np.testing.assert_allclose(state.total_variation, variation, rtol=1e-5)
+    ours = normalized_margins(state.margin, state.squares, state.total_variation)
     theirs = margin[:, None] / np.sqrt(1e-6 + squares) / variation
     for layer in range(4):
         found = compute_margin_features(ours[:, layer])
@@ -181,4 +181,4 @@ def in_memory(images, labels):
         for start in range(0, len(indices), size):
             yield Batch(indices[start : start + size])
 
-    return runtime.Samples(np.arange(len(labels)), labels, load)
+    return data.Samples(np.arange(len(labels)), labels, load)

@@ -149,6 +149,9 @@ def test_a_picture_is_gray_small_and_of_any_layout():
     np.testing.assert_array_equal(gray_pictures(rows, (8, 8)), gray_pictures(DIGITS))
     assert gray_pictures(rows, (3, 3)).shape == (400, 1, 64)
     assert not gray_pictures(np.full((2, 4, 4), 7, np.uint8)).any()
+    many = np.random.default_rng(3).random((2, 20, 9, 9))  # more channels than pixels a side
+    np.testing.assert_array_equal(gray_pictures(many), gray_pictures(np.moveaxis(many, 1, 3)))
+    np.testing.assert_allclose(gray_pictures(many), gray_pictures(many.mean(axis=1)), atol=1e-5)
 
 
 def votes_of(contents, twins=(), distance=()):

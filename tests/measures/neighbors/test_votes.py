@@ -10,6 +10,7 @@ from samples_in_memory import opened
 from sklearn.neighbors import NearestNeighbors
 
 from analyzer import runtime, surgery
+from analyzer.data import Samples
 from analyzer.errors import AuditFolderError, ModelError
 from analyzer.measures.neighbors.vector_search import (
     SKETCH,
@@ -28,7 +29,6 @@ from analyzer.measures.neighbors.votes import (
     read_neighbors,
 )
 from analyzer.measures.training_images import SampleImages
-from analyzer.runtime import Samples
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHAPE = (2, 6, 6)
@@ -415,7 +415,7 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
     wanted = measured(graph, samples, part, state, save=keep, **options)
     assert len(states) > 20
     for kept in states:
-        resumed = NeighborState(50).restored(kept)
+        resumed = NeighborState(50).resumed(kept)
         done = []
         report = partial(_append, done)
         found = measured(graph, samples, part, resumed, progress=report, **options)
@@ -428,9 +428,9 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
         assert [at for _, at, _ in done] == sorted({at for _, at, _ in done})
         assert all(at > already for _, at, _ in done)
     with pytest.raises(AuditFolderError, match="other samples"):
-        NeighborState(49).restored(states[0])
+        NeighborState(49).resumed(states[0])
     with pytest.raises(ValueError, match="to its end"):
-        read_neighbors(graph, samples, part, NeighborState(50).restored(states[-3]))
+        read_neighbors(graph, samples, part, NeighborState(50).resumed(states[-3]))
 
 
 def test_features_by_hand():

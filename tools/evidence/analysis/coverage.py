@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.estimation.feature_sets import checked_features
-from analyzer.estimation.linear_fits import (
+from analyzer.estimation.fits_and_intervals import (
     Ends,
     Fit,
     check_coverage,

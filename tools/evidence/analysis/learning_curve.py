@@ -11,7 +11,7 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.feature_sets import checked_features
-from analyzer.estimation.linear_fits import Fit, least_squares
+from analyzer.estimation.fits_and_intervals import Fit, least_squares
 
 __all__ = ["CurvePoint", "learning_curve"]
 

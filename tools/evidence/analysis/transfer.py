@@ -11,8 +11,8 @@ import numpy as np
 
 from analyzer.common_types import GapEstimate
 from analyzer.errors import GapModelError
-from analyzer.estimation.fitting import fit_population
 from analyzer.estimation.gap_model import GapModel
+from analyzer.estimation.gap_model_fitting import fit_population
 from analyzer.estimation.population_table import PopulationTable
 from tools.evidence.analysis.agreement import Agreement, agreement
 

@@ -1,21 +1,17 @@
-"""Labelled samples, read and run in batches that fit.
+"""Batches of a size that memory holds: smaller where it runs out, full where a network wants that.
 
-Batches are halved where memory runs out, and filled up where a network takes one size.
+Needs no onnxruntime, so that reading an audit does not load it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from analyzer.errors import AnalyzerError, parameter
 from analyzer.runtime.providers import provider_of
 
-if TYPE_CHECKING:
-    from analyzer.data import Batch
-
-__all__ = ["Load", "OutOfMemory", "Samples", "images_at_once", "in_pieces", "padded"]
+__all__ = ["OutOfMemory", "images_at_once", "in_pieces", "padded"]
 
 _FEWEST_IMAGES, _MOST_IMAGES = 8, 256
 
@@ -24,32 +20,6 @@ Piece = TypeVar("Piece")
 
 class OutOfMemory(AnalyzerError):
     """A batch did not fit into memory; a smaller one may."""
-
-
-Load = Callable[[np.ndarray, int], "Iterator[Batch]"]
-"""Reads samples, given indices int64 (S',) and a batch size; cut into batches at fixed places."""
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """The class data, S samples, whoever stores them."""
-
-    indices: np.ndarray  # int64 (S,): what to ask ``load`` for, in the order of the data
-    labels: np.ndarray  # int64 (S,)
-    load: Load
-
-    def sequence(self) -> np.ndarray:
-        """int64 (S,): the samples by class, within a class in the order of the data."""
-        return np.argsort(self.labels, kind="stable")
-
-    def spread(self, count: int) -> np.ndarray | None:
-        """Up to ``count`` images, (B, …), from all over the data; None if none can be read."""
-        places = np.unique(np.linspace(0, len(self.indices) - 1, count).astype(int))
-        for indices in (self.indices[places], self.indices):
-            for batch in self.load(indices, count):
-                if len(batch.indices):
-                    return batch.images
-        return None
 
 
 def images_at_once(image_bytes: int, device: str) -> int:

@@ -182,7 +182,7 @@ def test_outside_the_domain_the_interval_is_wider():
     assert not outside.inside_range
     assert outside.low < inside.low
     assert outside.high > inside.high
-    assert any("1000 classes" in sentence for sentence in outside.warnings)
+    assert any("1,000 classes" in sentence for sentence in outside.warnings)
     wider = AuditConditions(0.99, 10, 4096, 500, 500, "convolution")  # the site says nothing here
     assert found.estimate(values, conditions=wider).inside_range
 
@@ -193,6 +193,28 @@ def test_an_estimate_lies_from_0_to_the_accuracy():
         values = dict(zip(FEATURES, (0.5, 0.5, third), strict=True))
         one = found.estimate(values, conditions=AuditConditions(accuracy, 10, 64, 500, 500, "x"))
         assert 0 <= one.low <= one.estimate <= one.high <= accuracy
+
+
+def test_an_estimate_below_0_leaves_an_interval_that_is_as_wide_as_others_needed():
+    lower = fit(populations(noise=0.05, offset=-0.3))
+    values = dict(zip(FEATURES, (0.95, 0.5, 0.05), strict=True))  # the plane's own value is −0.17
+    below = lower.estimate(values, conditions=ALIKE)
+    assert below.inside_range
+    assert below.estimate == below.low == 0
+    assert below.high > 0.03
+
+
+def test_few_samples_a_class_make_the_interval_wider():
+    found = fit(populations(noise=0.05))
+    values = dict(zip(FEATURES, (0.5, 0.5, 0.5), strict=True))
+    of_50, of_25 = (
+        found.estimate(values, conditions=AuditConditions(0.99, 10, 64, n, n, "activation"))
+        for n in (500, 250)
+    )
+    assert of_50.inside_range
+    assert of_25.inside_range
+    ratio = (of_25.high - of_25.low) / (of_50.high - of_50.low)
+    assert ratio == pytest.approx(((1 + 5 / 25) / (1 + 5 / 50)) ** 0.5, rel=0.02)
 
 
 def test_left_out_populations_are_estimated_by_the_others_alone():

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.common_types import TensorInfo
-from analyzer.data.preprocessing import Preprocessing, numpy_dtype
-from analyzer.data.preprocessing_options import PreprocessOptions, make_spec
-from analyzer.data.preprocessing_spec import (
+from analyzer.data.preprocessing.options import PreprocessOptions, make_spec
+from analyzer.data.preprocessing.spec import (
     CHANNELS,
     INTERPOLATIONS,
     LONGEST_EDGE,
@@ -21,6 +20,7 @@ from analyzer.data.preprocessing_spec import (
     Size,
     timm_geometry,
 )
+from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode
@@ -79,18 +79,7 @@ def resolve_preprocessing(
     plane = _plane(input_info, options.layout or "auto")
     spec, warnings = _settle_values(spec, options, input_info, takes_integers)
     channels = _channels(source, spec, plane, input_info)
-    for name, values in (("mean", spec.mean), ("std", spec.std)):
-        if values is not None and len(values) not in (1, 1 if channels == "gray" else 3):
-            kind, wanted = ("gray", "1 value") if channels == "gray" else ("colour", "3 values")
-            raise DataError(
-                f"The {name} has {len(values)} values (by {spec.origin}) but the network's input "
-                f"{input_info.name!r} takes {kind} images. Pass {parameter(name)} with {wanted}."
-            )
-    if channels == "gray" and spec.pad is not None and len(spec.pad.fill) == 3:
-        raise DataError(
-            f"The network's input {input_info.name!r} takes gray images; give {parameter('pad')} "
-            "one pixel value."
-        )
+    _check_depth(spec, channels, input_info)
     exif = source.exif if options.exif is None else options.exif
     result = Preprocessing(
         shape=(),
@@ -115,6 +104,22 @@ def resolve_preprocessing(
     if spec.origin is None:
         result = replace(result, warnings=(_undeclared(result), *result.warnings))
     return result
+
+
+def _check_depth(spec: PreprocessingSpec, channels: str, input_info: TensorInfo) -> None:
+    """Refuse values for gray images where they are in colour, and the reverse."""
+    for name, values in (("mean", spec.mean), ("std", spec.std)):
+        if values is not None and len(values) not in (1, 1 if channels == "gray" else 3):
+            kind, wanted = ("gray", "1 value") if channels == "gray" else ("colour", "3 values")
+            raise DataError(
+                f"The {name} has {len(values)} values (by {spec.origin}) but the network's input "
+                f"{input_info.name!r} takes {kind} images. Pass {parameter(name)} with {wanted}."
+            )
+    if channels == "gray" and spec.pad is not None and len(spec.pad.fill) == 3:
+        raise DataError(
+            f"The network's input {input_info.name!r} takes gray images; give {parameter('pad')} "
+            "one pixel value."
+        )
 
 
 def recorded_preprocessing(
@@ -146,36 +151,8 @@ def recorded_preprocessing(
         if found.shape != result.shape:
             raise json.wrong("data.preprocessing.shape", _text(found.shape), list(result.shape))
         return found
-    for name, choices in (
-        ("interpolation", INTERPOLATIONS),
-        ("channels", CHANNELS),
-        ("layout", ("nchw", "nhwc", "nhw", "flat")),
-    ):
-        if getattr(result, name) not in choices:
-            wanted = f"one of {', '.join(choices)}"
-            raise json.wrong(f"data.preprocessing.{name}", wanted, getattr(result, name))
+    _check_recorded(result, json)
     depth = 1 if result.channels == "gray" else 3
-    if depth != 1 and result.layout in ("nhw", "flat"):
-        raise json.wrong("data.preprocessing.channels", "gray", result.channels)
-    edges = [
-        *(result.resize.size if result.resize else ()),
-        *(result.crop.size if result.crop else ()),
-    ]
-    if not all(0 < edge <= LONGEST_EDGE for edge in edges):
-        raise json.wrong("data.preprocessing", "sizes of images", edges)
-    for name, step in (("crop", result.crop), ("pad", result.pad)):
-        if step and not (
-            len(step.fill) in (1, 3) and all(0 <= value <= 255 for value in step.fill)
-        ):
-            raise json.wrong(f"data.preprocessing.{name}.fill", "one pixel", list(step.fill))
-    if result.pad and not 0 <= result.pad.pixels <= LONGEST_EDGE:
-        raise json.wrong("data.preprocessing.pad", "sizes of images", result.pad.pixels)
-    for name in ("mean", "std"):
-        values = getattr(result, name)
-        if values is not None and (
-            len(values) not in (1, depth) or (name == "std" and 0 in values)
-        ):
-            raise json.wrong(f"data.preprocessing.{name}", f"1 or {depth} numbers", values)
     size = _output_size(source, result.pad, result.resize, result.crop)
     if _shape_of(result.layout, depth, size) != result.shape:
         wanted = _text(_shape_of(result.layout, depth, size))
@@ -183,6 +160,44 @@ def recorded_preprocessing(
     result = replace(result, size=size)
     _check_fed(result, source, input_info)
     return result
+
+
+def _check_recorded(said: Preprocessing, json: JsonSource) -> None:
+    """Refuse recorded steps that no audit takes.
+
+    Raises:
+        DataError: one of them is out of range.
+    """
+    for name, choices in (
+        ("interpolation", INTERPOLATIONS),
+        ("channels", CHANNELS),
+        ("layout", ("nchw", "nhwc", "nhw", "flat")),
+    ):
+        if getattr(said, name) not in choices:
+            wanted = f"one of {', '.join(choices)}"
+            raise json.wrong(f"data.preprocessing.{name}", wanted, getattr(said, name))
+    depth = 1 if said.channels == "gray" else 3
+    if depth != 1 and said.layout in ("nhw", "flat"):
+        raise json.wrong("data.preprocessing.channels", "gray", said.channels)
+    edges = [
+        *(said.resize.size if said.resize else ()),
+        *(said.crop.size if said.crop else ()),
+    ]
+    if not all(0 < edge <= LONGEST_EDGE for edge in edges):
+        raise json.wrong("data.preprocessing", "sizes of images", edges)
+    for name, step in (("crop", said.crop), ("pad", said.pad)):
+        if step and not (
+            len(step.fill) in (1, 3) and all(0 <= value <= 255 for value in step.fill)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}.fill", "one pixel", list(step.fill))
+    if said.pad and not 0 <= said.pad.pixels <= LONGEST_EDGE:
+        raise json.wrong("data.preprocessing.pad", "sizes of images", said.pad.pixels)
+    for name in ("mean", "std"):
+        values = getattr(said, name)
+        if values is not None and (
+            len(values) not in (1, depth) or (name == "std" and 0 in values)
+        ):
+            raise json.wrong(f"data.preprocessing.{name}", f"1 or {depth} numbers", values)
 
 
 def _shape_of(layout: str, depth: int, size: Size) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 import model_zoo
 from analyzer.audit import read_record, run_audit, verify_audit
-from analyzer.audit.class_estimates import with_class_gaps
+from analyzer.audit.assemble_record import with_class_gaps
 from analyzer.audit.folder import write_record
 from analyzer.audit_options import AuditRequest
 from analyzer.estimation import ClassLine, class_profiles, read_gap_model, write_gap_model

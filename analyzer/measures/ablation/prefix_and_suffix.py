@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer import runtime, surgery
-from analyzer.audit_options import AuditRequest
+from analyzer.audit_options import RunOptions
 from analyzer.common_types import Cut, Site
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
-from analyzer.measures.ablation.linear_head import Head, Judge, first_of_highest, open_head
+from analyzer.measures.ablation.linear_head import Head, Judge, open_head
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
-from analyzer.runtime.batch_memory import in_pieces, padded
-from analyzer.runtime.predictions import WholeNetwork, check_rows, scores_of
+from analyzer.runtime.batch_size import in_pieces, padded
+from analyzer.runtime.predictions import WholeNetwork, check_rows, highest, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
@@ -154,7 +154,7 @@ class CutNetwork:
         found: Features,
         rank: np.ndarray,
         evaluations: Evaluations,
-        judge: Judge = first_of_highest,
+        judge: Judge = highest,
     ) -> np.ndarray:
         """The class that the suffix gives in each evaluation, the first of equally high ones.
 
@@ -282,7 +282,15 @@ class CheckedNetwork:
         return self.on_devices[0].cut
 
 
-def open_checked(job: Job, site: Site, images: np.ndarray) -> CheckedNetwork:
+def open_checked(
+    job: Job,
+    site: Site,
+    images: np.ndarray,
+    run: RunOptions,
+    *,
+    seed: int,
+    resident: bool | None,
+) -> CheckedNetwork:
     """Cut the network, open it on every device, and check there that it is still the same.
 
     The surgery is checked in float32. Another precision is then held against that.
@@ -291,36 +299,41 @@ def open_checked(job: Job, site: Site, images: np.ndarray) -> CheckedNetwork:
         job: its scratch folder takes the files.
         site: of the network.
         images: (B, …), on which the network is checked.
+        run: where, and in which precision.
+        seed: of the masks under which it is checked.
+        resident: as for :func:`open_network`.
 
     Raises:
         DeviceError: a device is unavailable, or lacks the precision.
         ModelError: the network cannot be cut, run, or converted; or a check fails.
     """
-    request, subject = job.request, job.subject
-    in_float32 = _InFloat32(job, site, images)
-    cut, rounded = in_float32.cut, request.precision != "float32"
-    if request.precision == "fp16":
-        converted = in_precision(subject.network, request.precision, job.scratch)
-        cut = surgery.cut_network(converted, site, converted.path.parent, output=request.output)
+    subject = job.subject
+    in_float32 = _InFloat32(subject, site, images, job.scratch)
+    cut, rounded = in_float32.cut, run.precision != "float32"
+    if run.precision == "fp16":
+        converted = in_precision(subject.network, run.precision, job.scratch)
+        cut = surgery.cut_network(converted, site, converted.path.parent, output=subject.output)
+    image = subject.network.info.inputs[0].name
+    opened = partial(_open, image=image, threads=run.threads, resident=resident)
     networks, notes, moved = [], [], 0.0
-    for device in runtime.named_devices(request.device):
-        network = _open(request, subject, cut, device, request.precision)
+    for device in runtime.named_devices(run.device):
+        network = opened(cut, device, precision=run.precision)
         if network.prefix.note:
             job.say(network.prefix.note)
             notes.append(network.prefix.note)
         exact = network
         if rounded:
-            exact = _open(request, subject, in_float32.cut, network.prefix.device, "float32")
-        classes = in_float32.check(exact)
+            exact = opened(in_float32.cut, network.prefix.device, precision="float32")
+        classes = in_float32.check(exact, seed=seed)
         if rounded:
-            off = check_precision(network, exact, images, seed=request.seed)
+            off = check_precision(network, exact, images, seed=seed)
             moved = max(moved, off)
         networks.append(network)
     if rounded:
         notes.append(
-            f"Counted in {request.precision}: on {len(images)} images scores moved by up to "
+            f"Counted in {run.precision}: on {len(images)} images scores moved by up to "
             f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
-            "less can be others"
+            "less can be others."
         )
     return CheckedNetwork(tuple(networks), classes, (*cut.warnings, *notes))
 
@@ -328,39 +341,30 @@ def open_checked(job: Job, site: Site, images: np.ndarray) -> CheckedNetwork:
 class _InFloat32:
     """The network in float32, cut and whole, and the images to compare the two on."""
 
-    def __init__(self, job: Job, site: Site, images: np.ndarray):
-        self._job, self._images = job, images
-        network, output = job.subject.network, job.request.output
-        self.cut = surgery.cut_network(network, site, job.scratch, output=output)
-        self._masked = job.scratch / "masked.onnx"
+    def __init__(self, subject: Subject, site: Site, images: np.ndarray, folder: Path):
+        network = subject.network
+        self.cut = surgery.cut_network(network, site, folder, output=subject.output)
+        self._images, self._masked = images, folder / "masked.onnx"
         surgery.write_masked(network, site, self._masked)
-        self._original = surgery.runnable_file(network, job.scratch)
-
-    def check(self, network: CutNetwork) -> int:
-        """K, the number of classes, if the cut network gives what the whole one gives."""
-        subject, request = self._job.subject, self._job.request
-        original = runtime.WholeNetwork(
-            self._original,
-            subject.network.info.inputs[0],
-            surgery.find_answer(subject.network, request.output),
+        self._original = runtime.WholeNetwork(
+            surgery.runnable_file(network, folder),
+            network.info.inputs[0],
+            subject.answer,
             extra_inputs=subject.extra_inputs,
-            custom_ops=network.cut.custom_ops,
+            custom_ops=network.custom_ops,
         )
-        return check_surgery(network, original, self._masked, self._images, seed=request.seed)
+
+    def check(self, network: CutNetwork, *, seed: int) -> int:
+        """K, the number of classes, if the cut network gives what the whole one gives."""
+        return check_surgery(network, self._original, self._masked, self._images, seed=seed)
 
 
 def _open(
-    request: AuditRequest, subject: Subject, cut: Cut, device: str, precision: str
+    cut: Cut, device: str, *, image: str, threads: int, resident: bool | None, precision: str
 ) -> CutNetwork:
     try:
         return open_network(
-            cut,
-            subject.network.info.inputs[0].name,
-            device,
-            threads=request.threads,
-            # Estimates look at a whole class at once, so its features come here.
-            resident=False if request.tolerance else None,
-            precision=precision,
+            cut, image, device, threads=threads, resident=resident, precision=precision
         )
     except ModelError as error:
         if precision == "float32":

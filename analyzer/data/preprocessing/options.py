@@ -8,7 +8,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from analyzer.data.preprocessing_spec import (
+from analyzer.data.preprocessing.spec import (
     CHANNELS,
     CROP_MODES,
     INTERPOLATIONS,

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer import runtime, surgery
+from analyzer import data, surgery
 from analyzer.errors import ModelError
 from analyzer.measures import ablation
-from analyzer.measures.ablation import cut_network as network_module
-from analyzer.measures.ablation.cut_network import _compare
+from analyzer.measures.ablation import prefix_and_suffix as network_module
 from analyzer.measures.ablation.evaluations import Evaluations
+from analyzer.measures.ablation.prefix_and_suffix import _compare
 from analyzer.runtime import OutOfMemory
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -84,7 +84,7 @@ def counted(network, labels, memory, tolerance=None):
     state = ablation.SweepState.start(len(labels), 10, network.cut.site.channels)
     ablation.ablate(
         network,
-        runtime.Samples(np.arange(len(labels)), labels, load),
+        data.Samples(np.arange(len(labels)), labels, load),
         state,
         ablation.SweepOptions(memory, tolerance),
         save=lambda state: None,
@@ -96,7 +96,7 @@ def counted(network, labels, memory, tolerance=None):
 @pytest.mark.parametrize("memory", [1, 1 << 30])
 @pytest.mark.parametrize(("name", "site"), cases())
 def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 8)
     here = opened(name, tmp_path, site=site, resident=False)
     ones = np.ones((len(IMAGES), here.cut.site.channels), np.float32)
     named = here.scores(here.features(IMAGES), ones).argmax(axis=1)
@@ -110,7 +110,7 @@ def test_counts_are_the_same_wherever_features_lie(name, site, memory, tmp_path,
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet34"])
 def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.runtime.batch_memory._MOST_IMAGES", 8)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 8)
     site = inner_convolution() if name == "resnet34" else None
     here = opened(name, tmp_path, site=site, resident=False)
     units = here.cut.site.channels

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyzer.data import INTERPOLATIONS, PRESETS, PreprocessOptions, preprocess_options
-from analyzer.data.preprocessing_options import make_spec
+from analyzer.data.preprocessing.options import make_spec
 from analyzer.errors import DataError
 from analyzer.option_declarations import options_of
 

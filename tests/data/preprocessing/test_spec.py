@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.data.preprocessing_spec import Crop, Resize, timm_geometry
+from analyzer.data.preprocessing.spec import Crop, Resize, timm_geometry
 
 edges = st.integers(1, 2000)
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from analyzer.budgets import DEFAULT_BUDGETS, Budgets
-from analyzer.data.preprocessing_spec import (
+from analyzer.data.preprocessing.spec import (
     Crop,
     Pad,
     Resize,

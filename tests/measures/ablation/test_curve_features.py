@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import DataError
 from analyzer.measures.ablation import class_quantities, network_quantities
-from analyzer.measures.ablation.features import (
+from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     ascending_turning_point,
     chance_fraction,

@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 
 from analyzer.data import (
     PreprocessOptions,
-    batches,
     from_arrays,
+    read_batches,
     recorded_preprocessing,
     resolve_preprocessing,
 )
@@ -34,7 +34,7 @@ def fed(network_input):
         source = from_arrays(pixels[None], [0], source="data")
         info = network_input("N", *shape, dtype=dtype)
         preprocessing = resolve_preprocessing(source, info, PreprocessOptions(**options))
-        (batch,) = batches(source, preprocessing, [0], 1)
+        (batch,) = read_batches(source, preprocessing, [0], 1)
         json.dumps(preprocessing.to_dict())
         return batch.images[0]
 
@@ -227,7 +227,7 @@ def test_a_square_beyond_the_budget(network_input):
     info = network_input("N", 1, 8, 8)
     preprocessing = resolve_preprocessing(source, info, PreprocessOptions(pad="square"))
     with pytest.raises(DataError, match="would be padded to 400000×400000"):
-        list(batches(source, preprocessing, [0], 1))
+        list(read_batches(source, preprocessing, [0], 1))
 
 
 def test_rare_steps_are_in_the_record_where_they_are_done(network_input):

@@ -1,4 +1,4 @@
-"""Against what timm and transformers make of the same images."""
+"""Against what timm, transformers and torchvision make of the same images."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from analyzer.common_types import TensorInfo
-from analyzer.data import PreprocessOptions, batches, from_arrays, resolve_preprocessing
-from analyzer.data.preprocessing_spec import Crop, Resize, from_hugging_face, from_timm
+from analyzer.data import PreprocessOptions, from_arrays, read_batches, resolve_preprocessing
+from analyzer.data.preprocessing.spec import Crop, Resize, from_hugging_face, from_timm
 from analyzer.errors import DataError
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "data" / "preprocessing.npz"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "data" / "preprocessing.npz"
 VIT = {"do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2, "do_rescale": True}
 
 
@@ -26,16 +26,19 @@ def fixture_cases():
 def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
     with np.load(FIXTURES) as content:
         image, expected = content[which], content[f"{case}/{which}"]
-        step, config = int(content[f"{case}/step"]), str(content[f"{case}/config"])
-    file = tmp_path / "config.json"
-    file.write_text(config)
+        step = int(content[f"{case}/step"])
+        if f"{case}/options" in content:
+            options = PreprocessOptions(**json.loads(str(content[f"{case}/options"])))
+        else:
+            options = PreprocessOptions(preset=tmp_path / "config.json")
+            (tmp_path / "config.json").write_text(str(content[f"{case}/config"]))
     source = from_arrays(image[None], [0], source="image")
     preprocessing = resolve_preprocessing(
         source,
         TensorInfo("x", "float32", ("N", 3, "H", "W")),
-        PreprocessOptions(preset=file),
+        options,
     )
-    (batch,) = batches(source, preprocessing, [0], 1)
+    (batch,) = read_batches(source, preprocessing, [0], 1)
     grey_level = preprocessing.scale / np.reshape(preprocessing.std or (1.0,), (-1, 1, 1))
     difference = np.abs(batch.images[0, :, ::step, ::step] - expected) / grey_level
     assert expected.shape == batch.images[0, :, ::step, ::step].shape
@@ -69,6 +72,16 @@ def test_center_crop_of_an_older_file_with_one_number():
     assert spec.crop == Crop((6, 6), rounding="down")
 
 
+def test_processors_that_crop_do_so_unless_the_file_says_no():
+    """PoolFormer's and DeiT's first files do not say that they crop, nor to what size."""
+    for kind in ("PoolFormer", "DeiT"):
+        said = {**VIT, "feature_extractor_type": f"{kind}FeatureExtractor"}
+        assert from_hugging_face(said).crop == Crop((224, 224), rounding="down")
+        assert from_hugging_face({**said, "crop_size": 6}).crop == Crop((6, 6), rounding="down")
+        assert from_hugging_face({**said, "do_center_crop": False}).crop is None
+    assert from_hugging_face(VIT).crop is None
+
+
 def test_padding_to_a_size_at_the_right_and_below(tmp_path):
     """transformers pads after normalizing, with 0."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
@@ -84,7 +97,7 @@ def test_padding_to_a_size_at_the_right_and_below(tmp_path):
         source = from_arrays(image[None], [0], source="image")
         info = TensorInfo("x", "float32", ("N", 3, "H", "W"))
         preprocessing = resolve_preprocessing(source, info, PreprocessOptions(preset=file))
-        return next(batches(source, preprocessing, [0], 1)).images[0]
+        return next(read_batches(source, preprocessing, [0], 1)).images[0]
 
     difference = abs(fed(pixels) - by_hand)
     assert difference[:, :6, :4].max() < 1e-6

@@ -8,7 +8,7 @@ from PIL import Image
 
 from analyzer.budgets import Budgets
 from analyzer.data import from_arrays, open_data, thumbnail
-from analyzer.data.images import decode
+from analyzer.data.decode_images import decode
 from analyzer.errors import DataError
 
 

@@ -197,6 +197,11 @@ _SHORTEST_EDGE = (
     "Bit", "ChineseCLIP", "CLIP", "ConvNext", "Levit", "MobileNetV1", "MobileNetV2", "MobileViT",
     "PoolFormer",
 )  # fmt: skip
+# Processors that crop unless their file says no, and to how many pixels unless it says that.
+_CROP_SIZES = {
+    "Bit": 224, "Chameleon": 512, "ChineseCLIP": 224, "CLIP": 224, "DeiT": 224, "Flava": 224,
+    "Levit": 224, "MobileNetV1": 224, "MobileNetV2": 224, "MobileViT": 256, "PoolFormer": 224,
+}  # fmt: skip
 # Processors with steps of another kind or order.
 _UNKNOWN = ("DINOv3ViT", "ImageGPT", "Perceiver", "Siglip2", "TimmWrapper")
 
@@ -281,7 +286,8 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
     """The spec in Hugging Face's ``preprocessor_config.json``.
 
     Where a file (older ones do) does not say whether a step is done, it is done if its values
-    are there; pixels are always rescaled unless the file says no.
+    are there; pixels are always rescaled unless the file says no. Some processors crop unless the
+    file says no.
 
     Raises:
         DataError: a value has the wrong form, or asks for a step that is not known here; the
@@ -298,8 +304,8 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
     resize = crop = None
     if content.get("do_resize", "size" in content):
         resize, crop = _resize_and_crop(content, kind)
-    if content.get("do_center_crop"):
-        size = content.get("crop_size", content.get("size"))
+    if content.get("do_center_crop", kind in _CROP_SIZES):
+        size = content.get("crop_size", _CROP_SIZES.get(kind, content.get("size")))
         crop = Crop(_height_width(size, "crop_size"), rounding="down")
     code = content.get("resample", None if resize else INTERPOLATIONS.index("bilinear"))
     if not isinstance(code, int) or code not in range(len(INTERPOLATIONS)):
