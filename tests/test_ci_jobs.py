@@ -233,14 +233,26 @@ def test_what_the_image_copies_is_there_and_not_ignored():
         assert f"!{name}" in allowed
 
 
-@pytest.mark.skipif(not shutil.which("hadolint"), reason="hadolint is not installed")
+def lint(*command: str, given: str = "") -> None:
+    """Run a linter of the environment, or of the machine."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    program = shutil.which(command[0], path=places)
+    if program is None:
+        pytest.skip(f"{command[0]} is not installed")
+    found = subprocess.run(
+        [program, *command[1:]], cwd=ROOT, capture_output=True, text=True, input=given
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_the_image_is_linted():
-    found = subprocess.run(["hadolint", "Containerfile"], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout
+    lint("hadolint", "Containerfile")
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_the_scripts_are_linted():
-    scripts = ("tools/action.sh", "tools/test", "tools/lowest_versions")
-    found = subprocess.run(["shellcheck", *scripts], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout
+    lint("shellcheck", "tools/action.sh", "tools/test", "tools/lowest_versions", ".ci/run")
+
+
+def test_the_script_of_the_page_is_linted():
+    (script,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    lint("shellcheck", "--shell=bash", "-", given=script)

@@ -35,6 +35,7 @@ from analyzer.measures.ablation.result_files import CURVES, SAMPLES
 from analyzer.measures.measure import Subject, same
 from analyzer.measures.neighbors import LAYERS, NeighborVotes
 from analyzer.measures.registry import MEASURES, feature_values
+from analyzer.measures.test_data.measure import count_pairs
 
 __all__ = [
     "class_gap_faults",
@@ -110,7 +111,7 @@ def make_stopped_record(
         reason=request.told(stopped),
         verdict=stopped.verdict,
         classes=names,
-        confusions=_confusions(found.confusions()),
+        confusions=count_pairs(found.label, found.named),
         order=_order(look, names, by_name=subject.source.indexing != "labels"),
         fed=(look.low, look.high),
         device=_device_record(request, found.device),
@@ -127,11 +128,6 @@ def _order(look: FirstLook, names: tuple[str, ...], *, by_name: bool) -> OrderRe
     named_as = tuple(map(int, look.order.named_as))
     in_order = tuple(names[place] for place in np.argsort(look.order.named_as))
     return OrderRecord(look.order.accuracy, named_as, in_order, by_name)
-
-
-def _confusions(counts: np.ndarray) -> tuple[tuple[int, int, int], ...]:
-    cells = zip(*np.nonzero(counts), strict=True)
-    return tuple((int(i), int(j), int(counts[i, j])) for i, j in cells)
 
 
 def _model_record(request: AuditRequest, subject: Subject) -> ModelRecord:

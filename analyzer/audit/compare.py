@@ -192,8 +192,8 @@ def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
     """What keeps the numbers of the two audits from meaning the same."""
     if a.data.sha256 != b.data.sha256:
         yield (
-            f"The audits are of different samples ({a.data.source}, {a.data.samples}; "
-            f"{b.data.source}, {b.data.samples}): differences may come from the data."
+            f"The audits are of different samples ({a.data.samples:,} of {a.data.source}; "
+            f"{b.data.samples:,} of {b.data.source}): differences may come from the data."
         )
     if a.data.preprocessing != b.data.preprocessing:
         yield "The samples were preprocessed differently."

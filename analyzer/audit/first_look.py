@@ -211,14 +211,21 @@ def find_class_order(label: np.ndarray, named: np.ndarray, classes: int) -> Clas
 
 
 def _assigned(label: np.ndarray, named: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (K,): the class for each label, one to one, that makes most samples right."""
+    """int64 (K,): the class for each label, one to one, that makes most samples right.
+
+    Classes that are neither a sample's label nor named stay as they are, so the time does not grow
+    with K.
+    """
     from scipy.optimize import linear_sum_assignment
 
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (label, named), 1.0)
-    counts[np.arange(classes), np.arange(classes)] += 0.5  # where nothing tells: as it is
+    seen, place = np.unique(np.concatenate([label, named]), return_inverse=True)
+    counts = np.zeros((len(seen), len(seen)))
+    np.add.at(counts, (place[: len(label)], place[len(label) :]), 1.0)
+    counts[np.arange(len(seen)), np.arange(len(seen))] += 0.5  # where nothing tells: as it is
     _, found = linear_sum_assignment(counts, maximize=True)
-    return found.astype(np.int64)
+    order = np.arange(classes)
+    order[seen] = seen[found]
+    return order
 
 
 def describe_order(named_as: np.ndarray, names: Sequence[str], *, by_name: bool) -> str:

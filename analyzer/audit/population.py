@@ -223,7 +223,7 @@ def _outcomes(
     """
     import joblib  # a quarter of a second that a single audit does not pay
 
-    run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator_unordered")
     left = dict(tasks)
     try:
         for name, found in run(

@@ -5,6 +5,7 @@ them against each other. A folder with a result keeps that result.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,11 @@ from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_json, write_json, write_text
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.measure import Check, check, same
-from analyzer.measures.test_data.measure import MATRIX_CLASSES, ConfusionCell, confusion_cells
+from analyzer.measures.test_data.measure import (
+    MATRIX_CLASSES,
+    ConfusionCell,
+    confusion_cells,
+)
 
 __all__ = [
     "html_of_stopped",
@@ -155,8 +160,8 @@ def _counts(record: StoppedRecord) -> np.ndarray:
 
 
 def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
-    counts = _counts(record)
-    samples, right = int(counts.sum()), int(counts.trace())
+    samples = sum(count for _, _, count in record.confusions)
+    right = sum(count for label, named, count in record.confusions if label == named)
     wrong = []
     if samples != record.data.samples:
         wrong.append(f"The confusions are of {samples} samples, not of {record.data.samples}.")
@@ -185,7 +190,7 @@ def _verdict(record: StoppedRecord) -> Check:
 
 
 def _page(record: StoppedRecord) -> StoppedPage:
-    counts, names, order = _counts(record), record.classes, record.order
+    names, order = record.classes, record.order
     readable = len(names) <= MATRIX_CLASSES
     moved: tuple[tuple[str, str], ...] = ()
     if order is not None:
@@ -199,24 +204,23 @@ def _page(record: StoppedRecord) -> StoppedPage:
         title=re.split(r"[\\/]", record.model.path)[-1],
         created=moment(record.created),
         at_chance=is_at_chance(record.accuracy, record.chance, record.data.samples),
-        cells=confusion_cells(counts) if readable else [],
-        confusions=() if readable else tuple(_most_confused(record, counts)),
+        cells=confusion_cells(_counts(record)) if readable else [],
+        confusions=() if readable else tuple(_most_confused(record)),
         moved=moved,
         facts=facts_of_stopped(record),
     )
 
 
-def _most_confused(record: StoppedRecord, counts: np.ndarray) -> Iterator[Confusion]:
-    wrong = counts - np.diag(np.diag(counts))
-    rows = np.maximum(counts.sum(axis=1), 1)
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]:
-        label, named = divmod(int(place), len(counts))
-        if not wrong[label, named]:
-            return
+def _most_confused(record: StoppedRecord) -> Iterator[Confusion]:
+    rows: Counter[int] = Counter()
+    for label, _, count in record.confusions:
+        rows[label] += count
+    wrong = [pair for pair in record.confusions if pair[0] != pair[1]]
+    for label, named, count in sorted(wrong, key=lambda pair: -pair[2])[:_LISTED]:
         yield Confusion(
             record.classes[label],
             record.classes[named],
-            int(wrong[label, named]),
-            float(wrong[label, named] / rows[label]),
+            count,
+            float(count / rows[label]),
             record.order is not None and record.order.named_as[label] == named,
         )

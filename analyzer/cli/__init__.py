@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from analyzer.cli.terminal import complain
+from analyzer.cli.terminal import complain, shortened
 from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError
 
@@ -33,7 +33,7 @@ _INTERRUPTED, _UNREAD = 130, 141
 # What the machine refuses wherever the library asks it: room for scratch files, names, rights.
 _REFUSED = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 )
 
 
@@ -125,7 +125,7 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
-        click.echo(printable(shown.getvalue(), keep="\n\t"), err=True, nl=False)
+        click.echo(shortened(printable(shown.getvalue(), keep="\n\t")), err=True, nl=False)
         return _BAD_INPUT
     except AnalyzerError as error:
         complain(error.for_command_line(_flags()))
@@ -135,6 +135,12 @@ def _exit_code(arguments: list[str] | None) -> int:
         return _INTERRUPTED
     except SystemExit as error:  # of a shell's completion, or with 1 of a pipe that nobody reads
         return _UNREAD if error.code else _DONE
+    except MemoryError as error:
+        complain(
+            f"There is not enough memory ({str(error) or 'none is left'}). Give the process more, "
+            "or audit less at once, with a smaller --memory or --limit-per-class."
+        )
+        return _BAD_INPUT
     except OSError as error:
         if error.errno not in _REFUSED:
             return _defect()

@@ -29,8 +29,8 @@ from analyzer.cli.terminal import show
 def command(folder: Path, model_card: Path | None, mlflow: str | None) -> None:
     """Write report.html of the audit in FOLDER again, from its other files.
 
-    Also of an audit that a first look stopped. With --model-card or --mlflow the folder stays as
-    it is, and its result, which a finished audit alone has, goes there.
+    The audit has finished, or a first look has stopped it. With --model-card or --mlflow, which
+    need a finished one, the folder stays as it is, and its result goes there.
 
     \b
     Examples:

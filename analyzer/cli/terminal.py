@@ -31,6 +31,7 @@ __all__ = [
     "print_json",
     "print_table",
     "say",
+    "shortened",
     "show",
     "show_progress",
     "warn",
@@ -40,6 +41,8 @@ _NARROWEST = 40  # columns, below which wrapping would only tear things apart
 
 PROGRESS = ("auto", "bar", "lines", "none")
 """How progress can be shown; "auto" is a bar on a terminal and lines elsewhere."""
+
+_LONGEST = 2000  # characters of an error
 
 LINE_SECONDS = 30.0
 """Between two lines."""
@@ -67,7 +70,18 @@ def warn(sentence: str) -> None:
 
 def complain(sentence: str, word: str = "Error") -> None:
     """Why the command does not end with 0."""
-    _to_standard_error(printable(sentence), click.style(f"{word}:", fg="red", bold=True))
+    text = shortened(printable(sentence))
+    _to_standard_error(text, click.style(f"{word}:", fg="red", bold=True))
+
+
+def shortened(text: str) -> str:
+    """``text`` without its middle where it is longer than anybody reads: a stranger's name can be.
+
+    The beginning says what is wrong, the end what to do.
+    """
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST * 3 // 4]} […] {text[-_LONGEST // 4 :]}"
 
 
 def print_json(value: Any) -> None:

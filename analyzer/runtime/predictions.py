@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
-from analyzer.errors import DataError
+from analyzer.errors import DataError, ModelError, parameter
 from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
 from analyzer.runtime.sessions import Session, open_session
 
 if TYPE_CHECKING:
     from analyzer.data import Samples
 
-__all__ = ["Predictions", "WholeNetwork", "highest", "name_classes", "predict", "scores_of"]
+__all__ = [
+    "Predictions",
+    "WholeNetwork",
+    "check_rows",
+    "highest",
+    "name_classes",
+    "predict",
+    "scores_of",
+]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 
@@ -58,12 +66,6 @@ class Predictions:
     def top(self, count: int) -> float:
         """The share whose label is among the ``count`` best scores."""
         return float((self.rank < count).mean())
-
-    def confusions(self) -> np.ndarray:
-        """int64 (K, K): samples by label and named class."""
-        found = np.zeros((self.classes, self.classes), np.int64)
-        np.add.at(found, (self.label, self.named), 1)
-        return found
 
 
 def predict(
@@ -155,6 +157,7 @@ def _scores(network: WholeNetwork, session: Session, images: np.ndarray) -> np.n
     def run(piece: slice) -> np.ndarray:
         some = images[piece]
         found = session.run(network.feeds(some), [network.answer.output])[0]
+        check_rows(found, network.image.fixed_batch or len(some), network.answer.output)
         return scores_of(found[: len(some)], network.answer.kind)
 
     size = network.image.fixed_batch or len(images)
@@ -171,6 +174,34 @@ def highest(scores: np.ndarray) -> np.ndarray:
     if len(bad):
         named[bad] = np.where(np.isnan(scores[bad]), -np.inf, scores[bad]).argmax(axis=1)
     return named
+
+
+def check_rows(answers: object, images: int, output: str) -> None:
+    """Hold what a network gave for a batch against what it was given: a row for each image.
+
+    A Reshape can spread one image's values over several rows, and a mean over the batch leaves one.
+
+    Args:
+        answers: what onnxruntime returns for the output; a list where it is no tensor.
+        images: the network was given.
+        output: its name.
+
+    Raises:
+        ModelError: there are more rows, or fewer, or no numbers.
+    """
+    if not isinstance(answers, np.ndarray) or answers.dtype.kind not in "biuf":
+        raise ModelError(
+            f"The network's output {output} holds no array of numbers, so there are no scores to "
+            "read. Export the network with class scores as its output."
+        )
+    rows = len(answers) if answers.ndim else 0
+    if rows != images:
+        given = "1 row" if rows == 1 else f"{rows} rows"
+        raise ModelError(
+            f"The network's output {output} has {given} of scores for {images} images. Check "
+            f"{parameter('img_size')} and {parameter('layout')}, or export the network with one "
+            "row of scores an image."
+        )
 
 
 def scores_of(answers: np.ndarray, kind: str) -> np.ndarray:

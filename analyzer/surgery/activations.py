@@ -101,17 +101,20 @@ def _decomposed(
             arrays = [_array(v, known) for v in step.inputs]
             known[step.outputs[0]] = _ELEMENTWISE[step.op_type](step, *arrays)
         outcome = known[node.outputs[0]]
-    for kind, wanted in _curves():
-        if np.allclose(outcome, wanted, rtol=1e-3, atol=1e-3):
-            name = kind.decomposed or kind.operator
-            return Activation(name, source, node.outputs[0], nodes, keeps_zero=True)
-    return None
+        kinds, wanted = _curves()
+        near = (np.abs(outcome - wanted) <= 1e-3 + 1e-3 * np.abs(wanted)).all(axis=1)
+    if not near.any():
+        return None
+    kind = kinds[near.argmax()]
+    name = kind.decomposed or kind.operator
+    return Activation(name, source, node.outputs[0], nodes, keeps_zero=True)
 
 
 @cache
-def _curves() -> tuple[tuple["_Kind", np.ndarray], ...]:
-    """What the functions of the table give at the points where they are compared."""
-    return tuple((kind, kind.function(_POINTS)) for kind in _KINDS if kind.function is not None)
+def _curves() -> tuple[tuple["_Kind", ...], np.ndarray]:
+    """The functions of the table, and what each gives at the points where they are compared."""
+    kinds = tuple(kind for kind in _KINDS if kind.function is not None)
+    return kinds, np.array([kind.function(_POINTS) for kind in kinds if kind.function is not None])
 
 
 def _region(

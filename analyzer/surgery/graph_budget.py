@@ -44,19 +44,21 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
     """
     counted = _count_functions(path, proto)
     nodes = expanded = links = deepest = most = 0
-    widest = ""
+    widest, names = "", set[str | bytes]()
     bodies = [proto.graph.node, *(function.node for function in proto.functions)]
     for number, body in enumerate(bodies):
         for node, depth in nodes_of(body):
             if number == 0:
                 nodes += 1
                 expanded += counted.get(_key(node), 1) - 1 if counted else 0
-            links += len(node.input)
-            deepest = max(deepest, depth)
-            ends = max(len(node.input), len(node.output))
-            if ends > most:
-                most, widest = ends, node.name or node.op_type
-            refuse_damaged_names(path, (node.name, node.op_type, *node.input, *node.output))
+            read, made = list(node.input), list(node.output)
+            links += len(read)
+            if depth > deepest:
+                deepest = depth
+            if len(read) > most or len(made) > most:
+                most, widest = max(len(read), len(made)), node.name or node.op_type
+            names.update((node.name, node.op_type), read, made)
+    refuse_damaged_names(path, names)
     graph = proto.graph
     for listed in (graph.initializer, graph.input, graph.output):
         refuse_damaged_names(path, [one.name for one in listed])

@@ -113,7 +113,7 @@ def load_network(
     opset = _opset(proto)
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
-    model = _read(path, proto, expanded)
+    model = _read(path, proto, expanded, external=bool(data_files))
     check_made_tensors(path, model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
@@ -173,12 +173,13 @@ def rewrite_network(
     return load_network(after, custom_ops=network.custom_ops, budgets=network.budgets)
 
 
-def _read(path: Path, proto: onnx.ModelProto, expanded: int) -> ir.Model:
+def _read(path: Path, proto: onnx.ModelProto, expanded: int, *, external: bool) -> ir.Model:
     """The model of a file: functions inlined, constants gathered, shapes inferred and settled."""
     inlined = _inline_functions(path, proto, expanded) if proto.functions else proto
     inferred = isinstance(inlined, onnx.ModelProto)
     model = read_with_shapes(inlined) if isinstance(inlined, onnx.ModelProto) else inlined
-    ir.external_data.set_base_dir(model.graph, path.parent)
+    if external:
+        ir.external_data.set_base_dir(model.graph, path.parent)
     changed = _gather_constants(model)
     refuse_training(path, model)
     return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
@@ -270,6 +271,9 @@ def _tensor_info(value: ir.Value) -> TensorInfo:
     return TensorInfo(name_of(value), dtype, dimensions(value) or ())
 
 
+_LARGEST = (1 << 31) - 1  # bytes of a file: what protobuf can hold
+
+
 def read_model_proto(path: Path) -> onnx.ModelProto:
     """Read an ONNX file without its external data.
 
@@ -279,8 +283,14 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"{path} {what}. Give the path of an ONNX file.")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise ModelError(f"{path} is empty. Export or copy the network again.")
+    if size > _LARGEST:
+        raise ModelError(
+            f"{path} is larger than 2 GiB, which no ONNX file can be. Export the network with its "
+            "weights in a file beside it."
+        )
     try:
         proto = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError:

@@ -71,6 +71,12 @@ def reports_invalid_file(function: _Function) -> _Function:
         except Exception as error:
             path = Path(getattr(subject, "path", subject))
             fault = _fault(path)
+            if fault is None and isinstance(error, ir.serde.SerdeError):
+                raise ModelError(
+                    f"{path} holds something that onnx-ir cannot read: {_root(error)}. Export "
+                    "the network without it: without sparse tensors, and with a tensor of scores "
+                    "as its output (scikit-learn's classifiers with zipmap=False)."
+                ) from error
             if fault is None:
                 raise
             raise ModelError(
@@ -96,6 +102,13 @@ def first_line(error: Exception) -> str:
     """The gist of what onnx says, without its trailing context."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
+def _root(error: Exception) -> str:
+    """The gist of the first error of those that led to this one."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return first_line(error)
 
 
 def _fault(path: Path) -> str | None:
@@ -132,7 +145,10 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
     if item is None:
         ir.DataType(tensor.data_type)
         return 0  # texts, or nothing
-    return math.ceil(item * math.prod([max(size, 0) for size in tensor.dims]))
+    elements = 1
+    for size in tensor.dims:
+        elements *= size if size > 0 else 0
+    return math.ceil(item * elements)
 
 
 def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
@@ -158,11 +174,12 @@ def refuse_damaged_names(path: Path, names: Iterable[str | bytes]) -> None:
     Raises:
         ModelError: one is not.
     """
-    for name in names:
-        if isinstance(name, bytes):
-            raise ModelError(
-                f"{path} is damaged: the name {name!r} in it is not text. Export or copy it again."
-            )
+    damaged = sorted(name for name in names if isinstance(name, bytes))
+    if damaged:
+        raise ModelError(
+            f"{path} is damaged: the name {damaged[0]!r} in it is not text. Export or copy it "
+            "again."
+        )
 
 
 def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:

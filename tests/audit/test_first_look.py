@@ -58,3 +58,13 @@ def test_a_network_that_knows_its_classes_is_in_order():
 def test_one_sample_a_class_says_nothing():
     label, named, classes = named_with(RANDOM.permutation(10), per_class=1, right=1.0)
     assert find_class_order(label, named, classes) is None
+
+
+def test_an_order_of_very_many_classes_takes_no_matrix_of_them_all():
+    classes = 200_000
+    label = np.repeat(np.arange(0, classes, 2_000), 4)
+    found = find_class_order(label, classes - 1 - label, classes)
+    assert found is not None
+    assert found.accuracy == 1
+    assert np.array_equal(found.named_as[label], classes - 1 - label)
+    assert np.array_equal(np.sort(found.named_as), np.arange(classes))

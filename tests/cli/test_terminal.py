@@ -9,7 +9,15 @@ import click
 import pytest
 
 from analyzer.cli import terminal as terminal_module
-from analyzer.cli.terminal import print_facts, print_json, print_table, say, show_progress, warn
+from analyzer.cli.terminal import (
+    complain,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    show_progress,
+    warn,
+)
 
 
 class Terminal(io.StringIO):
@@ -165,3 +173,12 @@ def test_a_pipe_that_nobody_reads_is_no_failed_limit(spawn):
     process.stdout.close()
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == ""
+
+
+def test_what_strangers_made_endless_is_shown_by_its_ends(capsys):
+    complain("The name " + "x" * 100_000 + " is not one. Choose another.")
+    shown = capsys.readouterr().err
+    assert len(shown) < 3_000
+    assert shown.startswith("Error: The name xxx")
+    assert shown.endswith("xxx is not one. Choose another.\n")
+    assert "[…]" in shown

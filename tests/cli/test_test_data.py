@@ -93,6 +93,7 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
     assert "30 of them are among the training samples, too" in shown.out
     text = Path("audit/report.html").read_text(encoding="utf-8")
     assert 'id="test"' in text
+    assert "Measured on the <a" in text.split('id="caution"')[0]
     assert "30 of the test samples are training samples, too" in text
 
 

@@ -182,7 +182,7 @@ def test_outside_the_domain_the_interval_is_wider():
     assert not outside.inside_range
     assert outside.low < inside.low
     assert outside.high > inside.high
-    assert any("1000 classes" in sentence for sentence in outside.warnings)
+    assert any("1,000 classes" in sentence for sentence in outside.warnings)
     wider = AuditConditions(0.99, 10, 4096, 500, 500, "convolution")  # the site says nothing here
     assert found.estimate(values, conditions=wider).inside_range
 

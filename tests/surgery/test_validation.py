@@ -201,3 +201,32 @@ def test_weights_that_cannot_be_are_refused(with_weights_beside, said, words):
     with pytest.raises(ModelError, match=words) as refused:
         surgery.load_network(with_weights_beside(**said))
     assert "network.onnx" in str(refused.value)
+
+
+def test_a_valid_network_that_onnx_ir_cannot_read_is_refused(tmp_path):
+    sparse = helper.make_sparse_tensor(
+        helper.make_tensor("values", TensorProto.FLOAT, [1], [1.0]),
+        helper.make_tensor("indices", TensorProto.INT64, [1], [2]),
+        [3],
+    )
+    nodes = [
+        helper.make_node("Constant", [], ["shift"], sparse_value=sparse),
+        helper.make_node("Add", ["x", "shift"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in "xy"]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    (tmp_path / "sparse.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"sparse\.onnx holds something that onnx-ir cannot read"):
+        surgery.load_network(tmp_path / "sparse.onnx")
+
+
+def test_a_file_that_no_onnx_file_can_be_as_large_as_is_not_read(tmp_path):
+    path = tmp_path / "large.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)  # takes no room
+    with pytest.raises(ModelError, match="larger than 2 GiB"):
+        surgery.load_network(path)

@@ -23,7 +23,7 @@ from analyzer.measures.ablation.linear_head import Head, Judge, open_head
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded
-from analyzer.runtime.predictions import WholeNetwork, highest, scores_of
+from analyzer.runtime.predictions import WholeNetwork, check_rows, highest, scores_of
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
@@ -481,12 +481,7 @@ def _in_batches(
         feeds = whole.feeds(images[piece])
         feeds |= {name: padded(value[piece], fixed) for name, value in (others or {}).items()}
         found = session.run(feeds, [whole.answer.output])[0]
-        given = fixed or min(size, count - start)
-        if len(found) != given:  # a Reshape can spread one image's values over several rows
-            raise ModelError(
-                f"The network gives {len(found)} rows of scores for {given} images. Check "
-                f"{parameter('img_size')} and {parameter('layout')}."
-            )
+        check_rows(found, fixed or min(size, count - start), whole.answer.output)
         parts.append(found)
     return scores_of(np.concatenate(parts)[:count], whole.answer.kind)
 

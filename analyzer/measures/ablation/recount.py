@@ -26,7 +26,7 @@ from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, 
 from analyzer.measures.measure import Check, Draw, Job, Subject, check
 from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded
-from analyzer.runtime.predictions import WholeNetwork, scores_of
+from analyzer.runtime.predictions import WholeNetwork, check_rows, scores_of
 
 __all__ = ["recount"]
 
@@ -132,6 +132,7 @@ class _Plain:
                 feeds[self.cut.cut.mask] = padded(masks[piece], fixed)
             found = self._session.run(feeds, [self.whole.answer.output])[0]
             count = len(images[piece])
+            check_rows(found, fixed or count, self.whole.answer.output)
             return scores_of(found[:count], self.whole.answer.kind)
 
         size = fixed or len(images)

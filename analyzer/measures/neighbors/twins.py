@@ -59,7 +59,7 @@ _LISTED = 50  # conflicts in audit.json
 
 
 def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Gray pictures of mean 0 and variance 1, float32 (B, h, w); all 0 where an image is even.
+    """Gray pictures of mean 0 and variance 1, float32 (B, h, w); all 0 where an image is uniform.
 
     Args:
         images: (B, C, H, W), (B, H, W, C), (B, H, W) or anything else, which is a row of numbers.
@@ -83,9 +83,9 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
     # Picture by picture: how one is summed must not depend on the others.
     flat = values.reshape(len(values), -1)
     flat = flat - np.array([row.mean() for row in flat]).reshape(-1, 1)
-    deep = np.array([np.sqrt(row @ row / row.size) for row in flat]).reshape(-1, 1)
-    even = deep <= 1e-9
-    scaled = np.where(even, 0, flat / np.where(even, 1, deep))
+    deviation = np.array([np.sqrt(row @ row / row.size) for row in flat]).reshape(-1, 1)
+    uniform = deviation <= 1e-9
+    scaled = np.where(uniform, 0, flat / np.where(uniform, 1, deviation))
     return scaled.astype(np.float32).reshape(values.shape)
 
 
@@ -105,7 +105,7 @@ def picture_distances(
     """How far apart two pictures are where they lie on each other best, float64 (P,).
 
     The square root of 1 − r, 0 to 1.4, for the best of nine shifts by up to one pixel; 1 where one
-    of them is even.
+    of them is uniform.
 
     Args:
         pictures: float32 (N, h, w), see :func:`gray_pictures`.
@@ -139,7 +139,7 @@ def _crop(rows: int, columns: int, y: int, x: int) -> tuple[slice, slice, slice]
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of pictures (B, h, w), pair by pair, float64 (B,); 0 where one is even."""
+    """Of pictures (B, h, w), pair by pair, float64 (B,); 0 where one is uniform."""
     size = one[0].size
 
     def summed(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ NEIGHBORS_FEATURES = {
 }
 """The features of a network by name, and what they are."""
 
-_KEPT = ("images", "two_thirds")  # layers whose neighbors are told by name
+_KEPT = ("images", "two_thirds")  # layers whose neighbors are named
 _MOST = 20_000  # samples, unless told otherwise
 _LATER = ("found", "twins", "twin_distance", "chosen")  # of a state, once they are known
 _REACH = 32  # of the search: neighbors beyond k stand in for twins
@@ -414,12 +414,12 @@ def neighbors_features(
         hold: float (S,), see :class:`analyzer.measures.interpolation.MixedAnswers`; NaN where a
             sample has none, which is not trusted.
     """
-    told = found.majority >= 0
-    wrong = (found.majority != labels) & told
+    has_neighbors = found.majority >= 0
+    wrong = (found.majority != labels) & has_neighbors
     values = []
     for kept in (np.ones(len(labels), bool), np.nan_to_num(hold) >= 0.5):
         for layer in range(len(LAYERS)):
-            weight = np.sort(found.weight[told[layer] & kept]).sum()
+            weight = np.sort(found.weight[has_neighbors[layer] & kept]).sum()
             errors = np.sort(found.weight[wrong[layer] & kept]).sum()
             values.append(float(errors / weight) if weight else float("nan"))
     return dict(zip(NEIGHBORS_FEATURES, values, strict=True))

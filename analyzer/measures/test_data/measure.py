@@ -26,6 +26,7 @@ __all__ = [
     "TestRecord",
     "TestResult",
     "confusion_cells",
+    "count_pairs",
     "report_section",
 ]
 
@@ -319,24 +320,21 @@ def report_section(
     names = {one.index: one.name for one in record.classes}
     names |= {one.index: one.name for one in record.empty_classes}
     size = max(max(names), int(test["label"].max()), int(test["named"].max())) + 1
-    counts = {
-        "train": _counts(samples.label, train_named, size),
-        "test": _counts(test["label"], test["named"], size),
-    }
-    readable = size <= MATRIX_CLASSES
+    train = samples.label, train_named
+    matrices = []
+    if size <= MATRIX_CLASSES:  # more would be too many to read, and their square too much memory
+        matrices = [
+            ("Training data", confusion_cells(_counts(*train, size))),
+            ("Test data", confusion_cells(_counts(test["label"], test["named"], size))),
+        ]
     return ReportSection(
         links=(("test", "Test data"),),
         template=Path(__file__).parent / "test_data.html.jinja",
         values={
             "test": record.sections["test"],
-            "names": [names.get(index, str(index)) for index in range(size)],
-            "matrices": [
-                ("Training data", confusion_cells(counts["train"])),
-                ("Test data", confusion_cells(counts["test"])),
-            ]
-            if readable
-            else [],
-            "confusions": _most(counts["train"], counts["test"], names),
+            "names": [names.get(index, str(index)) for index in range(size if matrices else 0)],
+            "matrices": matrices,
+            "confusions": _most(train, (test["label"], test["named"]), names),
         },
     )
 
@@ -359,18 +357,30 @@ def confusion_cells(counts: np.ndarray) -> list[list[ConfusionCell]]:
     ]
 
 
-def _most(train: np.ndarray, test: np.ndarray, names: Mapping[int, str]) -> list[Confusion]:
-    wrong = test - np.diag(np.diag(test))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]
-    rows = np.maximum(test.sum(axis=1), 1)
+def count_pairs(label: np.ndarray, named: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """Label, named class and number of samples, of every two that occur together, in order.
+
+    Args:
+        label, named: int64 (S,).
+    """
+    pairs, counts = np.unique(np.stack([label, named], axis=1), axis=0, return_counts=True)
+    return tuple(zip(*pairs.T.tolist(), counts.tolist(), strict=True))
+
+
+def _most(
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    names: Mapping[int, str],
+) -> list[Confusion]:
+    """The most frequent errors on the test samples; both are labels and named classes."""
+    wrong = [pair for pair in count_pairs(*test) if pair[0] != pair[1]]
     return [
         Confusion(
-            names.get(int(label), str(label)),
-            names.get(int(named), str(named)),
-            int(train[label, named]),
-            int(test[label, named]),
-            float(test[label, named] / rows[label]),
+            names.get(label, str(label)),
+            names.get(named, str(named)),
+            int(((train[0] == label) & (train[1] == named)).sum()),
+            count,
+            float(count / (test[0] == label).sum()),
         )
-        for label, named in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[label, named]
+        for label, named, count in sorted(wrong, key=lambda pair: -pair[2])[:_LISTED]
     ]

@@ -1,4 +1,4 @@
-"""Against what timm and transformers make of the same images."""
+"""Against what timm, transformers and torchvision make of the same images."""
 
 import json
 from pathlib import Path
@@ -26,14 +26,17 @@ def fixture_cases():
 def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
     with np.load(FIXTURES) as content:
         image, expected = content[which], content[f"{case}/{which}"]
-        step, config = int(content[f"{case}/step"]), str(content[f"{case}/config"])
-    file = tmp_path / "config.json"
-    file.write_text(config)
+        step = int(content[f"{case}/step"])
+        if f"{case}/options" in content:
+            options = PreprocessOptions(**json.loads(str(content[f"{case}/options"])))
+        else:
+            options = PreprocessOptions(preset=tmp_path / "config.json")
+            (tmp_path / "config.json").write_text(str(content[f"{case}/config"]))
     source = from_arrays(image[None], [0], source="image")
     preprocessing = resolve_preprocessing(
         source,
         TensorInfo("x", "float32", ("N", 3, "H", "W")),
-        PreprocessOptions(preset=file),
+        options,
     )
     (batch,) = read_batches(source, preprocessing, [0], 1)
     grey_level = preprocessing.scale / np.reshape(preprocessing.std or (1.0,), (-1, 1, 1))
