@@ -4,13 +4,13 @@
     python -m tools.many_samples_study table docs/suspects/many.csv
 
 ``measure`` audits a network of TRAINED, which ``onnx-gap zoo train fashion-clean`` wrote, on
-Fashion-MNIST: on the 10,000 images that it was trained on, and on others beside them; a twentieth of
-the labels is drawn at random. It has learned none of these, so that they are easier to find than
-those that a network was trained on: what the study tells is costs. Each cell runs in a process of its own on
-one thread, under a profiler that counts processor time, so that other work on the machine moves the
-ratios little; rows that the table has already are not measured again. ``table`` prints what it
-costs, as docs/PERFORMANCE.md has it. ``python -m tools.suspects_study`` and ``python -m
-tools.twins_study`` write what it finds on their pages.
+Fashion-MNIST: on the 10,000 images that it was trained on, and on others beside them; a twentieth
+of the labels is drawn at random. It has learned none of these, so that they are easier to find than
+those that a network was trained on: what the study tells is costs. Each cell runs in a process of
+its own on one thread, under a profiler that counts processor time, so that other work on the
+machine moves the ratios little; rows that the table has already are not measured again. ``table``
+prints what it costs, as docs/PERFORMANCE.md has it. ``python -m tools.suspects_study`` and ``python
+-m tools.twins_study`` write what it finds on their pages.
 """
 
 import cProfile
