@@ -1,16 +1,15 @@
 """What 20,000 and 60,000 samples cost an audit, and what suspects and twins are worth there.
 
-    python -m tools.many_samples_study measure TRAINED docs/suspects/many.csv
-    python -m tools.many_samples_study table docs/suspects/many.csv
+    python -m tools.many_samples_study measure TRAINED many.csv
+    python -m tools.many_samples_study table many.csv
 
 ``measure`` audits a network of TRAINED, which ``onnx-gap zoo train fashion-clean`` wrote, on
-Fashion-MNIST: on the 10,000 images that it was trained on, and on others beside them; a twentieth of
-the labels is drawn at random. It has learned none of these, so that they are easier to find than
-those that a network was trained on: what the study tells is costs. Each cell runs in a process of its own on
-one thread, under a profiler that counts processor time, so that other work on the machine moves the
-ratios little; rows that the table has already are not measured again. ``table`` prints what it
-costs, as docs/PERFORMANCE.md has it. ``python -m tools.suspects_study`` and ``python -m
-tools.twins_study`` write what it finds on their pages.
+Fashion-MNIST: on the images that it was trained on, and on others beside them; a twentieth of the
+labels is drawn at random. It has learned none of these, so that they are easier to find than those
+that a network was trained on: what the study tells is costs. Each cell runs in a process of its own
+on one thread, under a profiler that counts processor time, so that other work on the machine moves
+the ratios little; rows that the table has already are not measured again. ``table`` prints what it
+costs in units of one pass of the network, and what it finds.
 """
 
 import cProfile
@@ -40,11 +39,11 @@ from model_zoo.population_training import TRAIN_DATA, read_result
 from tools.evidence.single_samples import measured
 from tools.study_rows import append_row, read_rows
 
-__all__ = ["cost_table", "suspects_section", "twins_section"]
+__all__ = ["cost_table", "noisy_samples", "quality_table"]
 
 NETWORK = "fashion-clean-n10000-03"
-CELLS = ((20_000, "default"), (60_000, "default"), (60_000, "all"))
-"""Samples, and ``--neighbor-samples``; at 20,000 both are the same."""
+SIZES = (20_000, 60_000)
+_MOST = 20_000  # samples whose neighbors are looked for by default
 
 PARTS = ("all", "trained", "others", "searched")
 """Whose wrong labels are looked for: all, those that the network was trained on, the others, and
@@ -62,12 +61,13 @@ _STAGES: Mapping[str, tuple[str, str]] = {
 
 _SEED = 11
 _SHARE = 0.05  # of the labels are drawn, one in ten of them as it was
+_SCORES = ("suspects", "log_probability")
 _AT_ONCE = 256  # images, in the plain pass
 
 Row = Mapping[str, str]
 
 
-def noisy_samples(trained: Path, samples: int) -> dict[str, np.ndarray]:
+def noisy_samples(trained: Path, network: str, samples: int) -> dict[str, np.ndarray]:
     """Images and labels of the first samples of Fashion-MNIST, the network's own among them.
 
     Returns:
@@ -77,16 +77,16 @@ def noisy_samples(trained: Path, samples: int) -> dict[str, np.ndarray]:
     Raises:
         AnalyzerError: the network is not there, or fewer samples than it has are asked for.
     """
-    result = read_result(trained, NETWORK)
+    result = read_result(trained, network)
     if result is None:
-        raise AnalyzerError(f"{trained} has no network {NETWORK}: train the population first.")
+        raise AnalyzerError(f"{trained} has no network {network}: train the population first.")
     train, _ = DATA_SETS["fashion-mnist"].read(None)
     with np.load(trained / TRAIN_DATA, allow_pickle=False) as stored:
         images = stored[result.keys[0]]
     place = {image.tobytes(): number for number, image in enumerate(train.images)}
     own = np.array([place[image.tobytes()] for image in images])
     if samples < len(own):
-        raise AnalyzerError(f"{NETWORK} was trained on {len(own)} samples: ask for as many.")
+        raise AnalyzerError(f"{network} was trained on {len(own)} samples: ask for as many.")
     others = np.setdiff1d(np.arange(len(train.labels)), own)[: samples - len(own)]
     labels = corrupt(
         train.labels,
@@ -112,21 +112,25 @@ def main() -> None:
 @click.argument("trained", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--work", type=click.Path(path_type=Path), default=Path("many-samples"))
-def measure(trained: Path, table: Path, work: Path) -> None:
-    """Audit the network in the cells that TABLE lacks."""
-    done = read_rows(table)
-    for samples, neighbors in CELLS:
-        if any((r["samples"], r["asked"]) == (str(samples), neighbors) for r in done):
+@click.option("--network", default=NETWORK, show_default=True)
+@click.option("--samples", "sizes", multiple=True, default=SIZES, show_default=True)
+def measure(trained: Path, table: Path, work: Path, network: str, sizes: Sequence[int]) -> None:
+    """Audit a network in the cells that TABLE lacks."""
+    done = [(row["samples"], row["asked"]) for row in read_rows(table)]
+    cells = [(size, asked) for size in sizes for asked in ("default", "all")]
+    for samples, neighbors in cells:
+        same = neighbors == "all" and samples <= _MOST
+        if same or (str(samples), neighbors) in done:
             continue
         folder = work / f"{samples}-{neighbors}"
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = noisy_samples(trained, samples)
+        drawn = noisy_samples(trained, network, samples)
         data = folder / "samples.npz"
         write_arrays(data, {name: drawn[name] for name in ("images", "labels")})
         # Apart from this process, so that its memory is its own.
         words = [sys.executable, "-m", "tools.many_samples_study", "cell"]
         subprocess.run(
-            [*words, str(trained / f"{NETWORK}.onnx"), str(data), str(folder), neighbors],
+            [*words, str(trained / f"{network}.onnx"), str(data), str(folder), neighbors],
             check=True,
         )
         cost = read_json(folder / "cost.json")
@@ -246,7 +250,8 @@ def _quality(folder: Path, drawn: Mapping[str, np.ndarray]) -> dict[str, Any]:
 @click.argument("table", type=click.Path(path_type=Path, exists=True))
 def table(table: Path) -> None:
     """Print what the cells in TABLE cost."""
-    click.echo("\n".join(cost_table(read_rows(table))))
+    rows = read_rows(table)
+    click.echo("\n".join([*cost_table(rows), "", *quality_table(rows)]))
 
 
 def cost_table(rows: Sequence[Row]) -> Iterator[str]:
@@ -266,55 +271,21 @@ def cost_table(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def suspects_section(rows: Sequence[Row]) -> Iterator[str]:
-    """Lines of Markdown for docs/SUSPECTS.md."""
-    yield f"""## With 20,000 samples and more
-
-By default an audit looks for the neighbors of 20,000 samples at most, and from 20,000 on it mixes a
-part of them alone; the others are ranked by what is known of them. The network *{NETWORK}* was
-trained on 5,000 images of Fashion-MNIST, 5 % of whose labels were drawn at random. It is audited
-here on those, with their labels, and on others beside them, of whose labels as many were drawn.
-*Trained on*: the 5,000. *Others*: it has never seen their labels, so that they are easier to find
-than those of an audit are. *Searched*: those whose neighbors were looked for. Figures are AUC /
-share of wrong labels in the first 1 % of these samples; written by
-`python -m tools.many_samples_study`, which says how to repeat it.
-"""
-    yield ("| samples | `--neighbor-samples` | ranked by | all | trained on | others | searched |")
-    yield "|---" * 7 + "|"
-    said = {"suspects": "`suspects.csv`", "log_probability": "log-probability"}
+def quality_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Lines of Markdown: AUC and share of wrong labels in the first 1 %, and twins."""
+    yield f"| samples | `--neighbor-samples` | ranked by | {' | '.join(PARTS)} | with a twin |"
+    yield "|---" * (4 + len(PARTS)) + "|"
     for row in rows:
-        for score, words in said.items():
+        for score in _SCORES:
             cells = [
                 f"{float(row[f'auc_{part}_{score}']):.2f} / "
                 f"{float(row[f'first_{part}_{score}']):.2f}"
                 for part in PARTS
             ]
-            yield f"| {int(row['samples']):,} | {row['asked']} | {words} | {' | '.join(cells)} |"
-    yield ""
-
-
-def twins_section(rows: Sequence[Row]) -> Iterator[str]:
-    """Lines of Markdown for docs/TWINS.md."""
-    yield """
-## Among 20,000 samples and more
-
-Fashion-MNIST, in which nobody has made copies, with 5 % of the labels drawn at random. Of two twins
-with different labels one label is wrong at least, so that such samples should be wrong far more
-often than the 5 %. The cost of it is on [the page about performance](PERFORMANCE.md).
-"""
-    yield (
-        "| samples | looked at | with a twin | same image or twin under another label "
-        "| wrong of these |"
-    )
-    yield "|---" * 5 + "|"
-    for row in rows:
-        twins, searched = int(row["with_twin"]), int(row["searched"])
-        conflict, wrong = int(row["in_conflict"]), int(row["in_conflict_wrong"])
-        share = f"{wrong / conflict:.0%}" if conflict else "–"
-        yield (
-            f"| {int(row['samples']):,} | {searched:,} | {twins:,} ({twins / searched:.2%}) "
-            f"| {conflict:,} | {share} |"
-        )
+            yield (
+                f"| {int(row['samples']):,} | {row['asked']} | {score.replace('_', '-')} "
+                f"| {' | '.join(cells)} | {int(row['with_twin']):,} |"
+            )
 
 
 if __name__ == "__main__":

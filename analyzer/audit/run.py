@@ -52,7 +52,7 @@ from analyzer.errors import (
     parameter,
 )
 from analyzer.files import write_text
-from analyzer.measures.measure import Job, Measure, Subject
+from analyzer.measures.measure import Job, Measure, State, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.option_declarations import identity_of, options_of
 from analyzer.runtime.batch_size import OutOfMemory
@@ -153,13 +153,17 @@ class _Work:
         )
         key = inputs.subject.key
 
+        def save(name: str, arrays: State) -> None:
+            inputs.subject.network.refuse_if_changed()
+            unfinished.write(key, arrays, name)
+
         def job(name: str) -> Job:
             return Job(
                 request=request,
                 subject=inputs.subject,
                 scratch=unfinished.folder,
                 saved=lambda: unfinished.read(key, name),
-                save=lambda arrays: unfinished.write(key, arrays, name),
+                save=lambda arrays: save(name, arrays),
                 progress=progress,
                 say=say,
                 images=images,
@@ -202,6 +206,7 @@ class _Work:
                 if not measure.optional or measure in needed:
                     raise
                 unmeasured[measure.name] = self._request.told(error)
+        self._subject.network.refuse_if_changed()
         return self._results, {**self._fields(), "unmeasured": unmeasured}
 
     def _known_already(self) -> bool:

@@ -8,6 +8,7 @@ import errno
 import gc
 import importlib
 import io
+import os
 import sys
 import traceback
 import warnings
@@ -97,6 +98,9 @@ def onnx_gap() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the process
+            setattr(sys, name, _nowhere())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
@@ -104,8 +108,22 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # a tenth of the start went into looking through imported modules
     code = _exit_code(arguments)
+    _flush_standard_error()
     gc.freeze()  # and a fifth of the time, once all was done, into looking through them again
     sys.exit(code)
+
+
+def _flush_standard_error() -> None:
+    """Write what is left for those who may no longer read it: the exit code says what happened."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOWrapper:
+    """A stream that takes everything and keeps nothing."""
+    return io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
 
 
 def _flags() -> dict[str, str]:

@@ -19,6 +19,7 @@ from analyzer.cli.options import (
     measure_options,
     out_folder,
     progress_option,
+    refuse_to_replace,
     request_options,
     resume_option,
     run_options,
@@ -151,6 +152,9 @@ def command(
 
     if markdown == "auto":
         step_summary()  # there must be one before hours of counting
+
+    files = {"junit": junit, "markdown": markdown}
+    refuse_to_replace(files, (model, data, gap_model, *options.values()), [out])
 
     def hand_on(ending: "Ending") -> None:
         _hand_on(ending, junit, markdown, not_judgeable)

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import PATH, Number, exit_codes, json_option, progress_option
+from analyzer.cli.options import (
+    PATH,
+    Number,
+    exit_codes,
+    json_option,
+    progress_option,
+    refuse_to_replace,
+)
 from analyzer.cli.terminal import complain, print_json, print_table, show, show_progress, warn
 
 if TYPE_CHECKING:
@@ -81,6 +88,7 @@ def command(
     """
     from analyzer.audit import compare_audits, write_comparison
 
+    refuse_to_replace({"html": html}, [], [before, *after])
     with show_progress(shown) as progress:
         found = [
             compare_audits(

@@ -13,6 +13,7 @@ from analyzer.cli.options import (
     json_option,
     out_file,
     progress_option,
+    refuse_to_replace,
 )
 from analyzer.cli.terminal import print_json, print_table, show, show_progress, warn
 
@@ -122,6 +123,7 @@ def command(
     """
     from analyzer import estimation
 
+    refuse_to_replace({"out": out, "plot": plot}, [population])
     table = estimation.read_population(population)
     known = table.with_gap()
     gap_model = estimation.fit_population(

@@ -5,7 +5,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.terminal import PROGRESS
+from analyzer.errors import OutputError, parameter
 from analyzer.option_declarations import Option, options_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "out_file",
     "out_folder",
     "progress_option",
+    "refuse_to_replace",
     "remeasuring_options",
     "request_options",
     "resume_option",
@@ -148,6 +150,38 @@ class ResultFile(click.Path):
         if not (there.is_dir() and os.access(there, os.W_OK)):
             self.fail(f"{there} is not a folder that can be written.", param, ctx)
         return path
+
+
+def refuse_to_replace(
+    results: Mapping[str, Path | str | None], inputs: Iterable[Any], audits: Iterable[Path] = ()
+) -> None:
+    """Refuse a result that would replace what the same command reads, or another of its results.
+
+    Args:
+        results: files to write, by parameter; None or "auto" for none.
+        inputs: values of options, of which any may name a file.
+        audits: audit folders whose own files must stay.
+
+    Raises:
+        OutputError: one of the results would.
+    """
+    from analyzer.audit.folder import LOCK, RESULT_FILES
+    from analyzer.audit.result_manifest import MANIFEST
+
+    names = (*RESULT_FILES, MANIFEST, LOCK, ".unfinished")
+    kept = {value for value in inputs if isinstance(value, (str, Path)) and value}
+    kept |= {folder / name for folder in audits for name in names}
+    taken = {os.path.realpath(value) for value in kept if "\0" not in str(value)}
+    for name, path in results.items():
+        if path is None or path == "auto":
+            continue
+        place = os.path.realpath(path)
+        if place in taken:
+            raise OutputError(
+                f"{parameter(name, path)} would replace a file that this command reads or writes "
+                "itself. Name another file."
+            )
+        taken.add(place)
 
 
 def out_folder(what: str) -> Decorator:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,8 @@ from analyzer.surgery.validation import (
     check_sizes,
     external_files,
     first_line,
+    refuse_endless_equations,
+    refuse_fatal_divisions,
     refuse_training,
     refuse_unknown_operators,
     reports_invalid_file,
@@ -68,6 +71,23 @@ class Network:
     model: ir.Model
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
     budgets: Budgets = DEFAULT_BUDGETS
+    as_read: tuple[tuple[Path, "_Identity"], ...] = ()  # its files, as they were when it was read
+
+    def refuse_if_changed(self) -> None:
+        """Hold the files against those that were read: onnxruntime reads them again.
+
+        Raises:
+            ModelError: one is another by now, or gone.
+        """
+        if all(_identity(path) == identity for path, identity in self.as_read):
+            return
+        with suppress(OSError):
+            if hash_files([path for path, _ in self.as_read]) == self.info.sha256:
+                return
+        raise ModelError(
+            f"{self.path} was changed while it was read or run: what was measured is of two "
+            "networks. Leave the file as it is, and run the command again."
+        )
 
     @cached_property
     def flow(self) -> Flow:
@@ -101,8 +121,10 @@ def load_network(
             training mode, or larger than its budget.
     """
     path = Path(path)
+    began = _identity(path)
     proto = read_model_proto(path)
     expanded = check_structure(path, proto, budgets)
+    refuse_endless_equations(path, proto)
     data_files = external_files(path, proto)
     if custom_ops is None:
         refuse_unknown_operators(path, proto)
@@ -114,6 +136,7 @@ def load_network(
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
     model = _read(path, proto, expanded, external=bool(data_files))
+    refuse_fatal_divisions(path, model)
     check_made_tensors(path, model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
@@ -133,7 +156,23 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    return Network(path, info, model, None if custom_ops is None else Path(custom_ops), budgets)
+    library = None if custom_ops is None else Path(custom_ops)
+    as_read = ((path, began), *((file, _identity(file)) for file in data_files))
+    network = Network(path, info, model, library, budgets, as_read)
+    if _identity(path) != began:
+        network.refuse_if_changed()
+    return network
+
+
+_Identity = tuple[int, ...]  # of a file's content, as far as the file system tells
+
+
+def _identity(path: Path) -> _Identity:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def runnable_file(network: Network, folder: Path) -> Path:

@@ -12,6 +12,7 @@ import functools
 import gc
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ __all__ = [
     "first_line",
     "nodes_of",
     "refuse_damaged_names",
+    "refuse_endless_equations",
+    "refuse_fatal_divisions",
     "refuse_training",
     "refuse_unknown_operators",
     "reports_invalid_file",
@@ -38,6 +41,9 @@ __all__ = [
 
 
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+
+_TERM = rb"[A-Za-z ]*(?:\.\.\.[A-Za-z ]*)?"
+_EQUATION = re.compile(rb"%b(?:,%b)*(?:->%b)?" % (_TERM, _TERM, _TERM))
 
 _SCALARS = frozenset(  # attributes that hold neither tensors nor graphs; onnx.checker compares
     onnx.AttributeProto.AttributeType.Value(kind)
@@ -180,6 +186,48 @@ def refuse_damaged_names(path: Path, names: Iterable[str | bytes]) -> None:
             f"{path} is damaged: the name {damaged[0]!r} in it is not text. Export or copy it "
             "again."
         )
+
+
+def refuse_endless_equations(path: Path, proto: onnx.ModelProto) -> None:
+    """Refuse equations of ``Einsum`` that are none: onnx infers shapes from some without an end.
+
+    Raises:
+        ModelError: there is one.
+    """
+    for body in (proto.graph.node, *(function.node for function in proto.functions)):
+        for node, _ in nodes_of(body):
+            if node.op_type != "Einsum":
+                continue
+            for attr in node.attribute:
+                sound = _EQUATION.fullmatch(attr.s) and not attr.ref_attr_name
+                if attr.name != "equation" or sound:
+                    continue
+                said = repr(attr.s.decode(errors="backslashreplace"))
+                raise ModelError(
+                    f"{path} has an Einsum {node.name!r} with the equation {said}, which is none. "
+                    "Export it again."
+                )
+
+
+def refuse_fatal_divisions(path: Path, model: ir.Model) -> None:
+    """Refuse to divide integers by constants of 0 or -1.
+
+    The processor stops a process that divides by 0, or the least integer by -1, and onnxruntime
+    lets it. Exporters write neither.
+
+    Raises:
+        ModelError: a node does.
+    """
+    for graph in model.graphs():
+        for node in graph:
+            if not is_op(node, "Div", "Mod") or len(node.inputs) != 2:
+                continue
+            by = constant(node.inputs[1])
+            if by is not None and by.dtype.kind in "iu" and ((by == 0) | (by + 1 == 0)).any():
+                raise ModelError(
+                    f"{path} divides integers by 0 or by -1 in its {node.op_type} {node.name!r}, "
+                    "which can stop the process that runs it. Export it without."
+                )
 
 
 def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from plain_way import plain_curves
 
+import analyzer
 from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.audit.folder import write_record
 from analyzer.audit_options import AuditRequest
@@ -363,3 +364,26 @@ def test_audit_json_is_what_was_returned(request_for):
     assert written["rows"]["run"] <= written["rows"]["possible"]
     assert written["device"] == {"requested": "auto", "used": "cpu", "precision": "float32"}
     assert threading.active_count() <= before
+
+
+def test_a_network_that_is_replaced_meanwhile_gives_no_result_and_no_counts(request_for, tmp_path):
+    """The sweep has run on one network, what follows would on the other."""
+    model = tmp_path / "network.onnx"
+    original = (FIXTURES / "vgg16-dynamo-free.onnx").read_bytes()
+    model.write_bytes(original)
+    request = request_for(model, count=12)
+    other = onnx.load(model)
+    weights = next(one for one in other.graph.initializer if len(one.dims) == 2)
+    weights.raw_data = (-np.frombuffer(weights.raw_data, np.float32)).tobytes()
+
+    def replacing(stage, done, total):
+        if stage == "sweep" and done == total:
+            onnx.save(other, tmp_path / "other")
+            (tmp_path / "other").replace(model)
+
+    with pytest.raises(ModelError, match="was changed while it was read or run"):
+        run_audit(request, progress=replacing)
+    assert not (request.out / "manifest.json").exists()
+    model.write_bytes(original)
+    run_audit(request)
+    assert analyzer.verify_audit(request.out, data=request.data, cells=1).passed

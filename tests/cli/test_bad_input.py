@@ -414,3 +414,29 @@ def test_pipes_are_not_waited_for(onnx_gap, audit, network, train, tmp_path):
         assert onnx_gap("verify", folder).code in (1, 2), name
         assert onnx_gap("compare", folder, folder).code == 2, name
         assert onnx_gap("audit", network, "--data", train, "--out", folder).code in (0, 2), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["fit", "table.csv", "-o", "table.csv"], "--out table.csv"),
+        (["fit", "table.csv", "-o", "g.json", "--plot", "g.json"], "--plot g.json"),
+        (["compare", "a", "b", "--html", "b/report.html"], "--html b/report.html"),
+        (["audit", "m.onnx", "--data", "d.npz", "--out", "a", "--junit", "d.npz"], "--junit d.npz"),
+        (["audit", "m.onnx", "--data", "d", "--out", "a", "--junit", "a/.lock"], "--junit a/.lock"),
+        (
+            ["audit", "m.onnx", "--data", "d", "--out", "a", "--junit", "a/x", "--markdown", "a/x"],
+            "--markdown a/x",
+        ),
+    ],
+)
+def test_a_result_does_not_replace_what_the_command_reads_or_writes(
+    onnx_gap, arguments, named, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("table.csv", "d.npz", "m.onnx"):
+        (tmp_path / name).write_text("kept")
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert f"{named} would replace a file" in shown.err
+    assert (tmp_path / "table.csv").read_text() == (tmp_path / "d.npz").read_text() == "kept"

@@ -164,3 +164,15 @@ def test_a_stream_without_greek_is_no_defect(spawn, network, monkeypatch):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "\\u25b6" in out
+
+
+def test_a_process_without_memory_is_no_defect(onnx_gap, failing):
+    failing(MemoryError("Unable to allocate 74.5 GiB"))
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 2
+    assert "not enough memory (Unable to allocate 74.5 GiB)" in shown.err
+
+
+def test_closed_streams_are_no_defect(tmp_path):
+    command = f"exec {sys.executable} -m analyzer verify nowhere >&- 2>&- <&-"
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 2

@@ -221,7 +221,7 @@ def fit_by_scikit_learn(fit, features, target):
     return make_pipeline(StandardScaler(), RidgeCV(penalties)).fit(features, target).predict
 
 
-def jackknife_plus_plainly(fit, features, target, new, coverage):
+def jackknife_plus_plainly(fit, features, target, new, *coverages):
     """Barber et al. (2021), Section 2: every fit made again, its choices too."""
     ends = []
     for point in range(len(target)):
@@ -230,8 +230,8 @@ def jackknife_plus_plainly(fit, features, target, new, coverage):
         error = abs(target[point] - predict(features[[point]])[0])
         ends.append([predict(new) - error, predict(new) + error])
     low, high = np.sort(ends, axis=0).transpose(1, 0, 2)  # (N, Q) each
-    rank = int(np.ceil(round(coverage * (len(target) + 1), 9)))
-    return low[len(target) - rank], high[rank - 1]
+    ranks = [int(np.ceil(round(coverage * (len(target) + 1), 9))) for coverage in coverages]
+    return [(low[len(target) - rank], high[rank - 1]) for rank in ranks]
 
 
 @pytest.mark.parametrize("fit", [least_squares, ridge])
@@ -241,7 +241,7 @@ def test_jackknife_plus_is_that_of_its_definition(fit, coverage):
     features = np.column_stack([features, np.random.default_rng(0).normal(size=(19, 4))])
     new = 1.3 * features[:2] - 0.2
     found = jackknife_plus(features, gap, new, coverage, fit=fit)
-    wanted = jackknife_plus_plainly(fit, features, gap, new, coverage)
+    (wanted,) = jackknife_plus_plainly(fit, features, gap, new, coverage)
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
@@ -251,12 +251,12 @@ def test_intervals_of_networks_left_out_are_made_from_all_the_others(fit):
     levels = (0.6, 0.99, 0.9)
     found = left_out_jackknife_plus(features, gap, levels, fit=fit)
     assert found[1] is None
-    for level, ends in zip(levels[::2], found[::2], strict=True):
-        for network in range(13):
-            others = np.arange(13) != network
-            wanted = jackknife_plus_plainly(
-                fit, features[others], gap[others], features[[network]], level
-            )
+    for network in range(13):
+        others = np.arange(13) != network
+        each = jackknife_plus_plainly(
+            fit, features[others], gap[others], features[[network]], *levels[::2]
+        )
+        for ends, wanted in zip(found[::2], each, strict=True):
             assert (ends[0][network], ends[1][network]) == pytest.approx(
                 (wanted[0][0], wanted[1][0]), rel=1e-6
             )

@@ -134,6 +134,6 @@ def test_answers_that_are_not_one_row_an_image_are_refused(
     def rows(indices, size):
         yield Batch(indices, np.zeros((10, 3), np.float32), np.zeros((10, 32), np.uint8), ())
 
-    samples = runtime.Samples(np.arange(10), np.arange(10) % 3, rows)
+    samples = data.Samples(np.arange(10), np.arange(10) % 3, rows)
     with pytest.raises(ModelError, match=said):
         runtime.predict(given, samples, device="cpu")

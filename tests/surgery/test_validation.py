@@ -230,3 +230,50 @@ def test_a_file_that_no_onnx_file_can_be_as_large_as_is_not_read(tmp_path):
         file.truncate(1 << 31)  # takes no room
     with pytest.raises(ModelError, match="larger than 2 GiB"):
         surgery.load_network(path)
+
+
+@pytest.mark.parametrize("equation", ["ij-", "ij.", "a.b->", "....", "...a...->a", "\x1b[31m...->"])
+def test_an_equation_that_onnx_would_read_without_an_end_is_refused(tmp_path, equation):
+    node = helper.make_node("Einsum", ["x"], ["y"], equation=equation)
+    with pytest.raises(ModelError, match="which is none"):
+        surgery.load_network(_one_node(tmp_path, node))
+
+
+@pytest.mark.parametrize("equation", ["ij->ji", "ij", " i j -> j i ", "...j->j...", "..."])
+def test_equations_are_not_refused(tmp_path, equation):
+    node = helper.make_node("Einsum", ["x"], ["y"], equation=equation)
+    surgery.load_network(_one_node(tmp_path, node))
+
+
+@pytest.mark.parametrize(
+    ("operator", "divisor", "refused"),
+    [("Div", -1, True), ("Mod", 0, True), ("Div", 0, True), ("Div", 2, False), ("Mod", -2, False)],
+)
+def test_integers_divided_so_that_the_process_can_stop_are_refused(
+    tmp_path, operator, divisor, refused
+):
+    node = helper.make_node(operator, ["least", "by"], ["shift"])
+    weights = {"least": np.array(-(2**63)), "by": np.array(divisor)}
+    after = [
+        helper.make_node("Cast", ["shift"], ["floating"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "floating"], ["y"]),
+    ]
+    path = _one_node(tmp_path, node, *after, weights=weights)
+    if refused:
+        with pytest.raises(ModelError, match="divides integers by 0 or by -1"):
+            surgery.load_network(path)
+    else:
+        surgery.load_network(path)
+
+
+def _one_node(folder, *nodes, weights=None):
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in "xy"]
+    ends[1] = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["A", "B"])
+    initializers = [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], initializers),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    (folder / "network.onnx").write_bytes(model.SerializeToString())
+    return folder / "network.onnx"
