@@ -39,6 +39,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.estimation.population_table import BOUNDS
 from analyzer.files import read_text
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
@@ -351,6 +352,11 @@ def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
         number = math.nan
     if not math.isfinite(number):
         raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.")
+    low, high = BOUNDS[name]
+    if not low <= number <= high:
+        raise DataError(
+            f"{where}: {name} is {cells[name]!r}, not a number from {low:g} to {high:g}."
+        )
     return number
 
 

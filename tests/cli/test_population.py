@@ -285,6 +285,7 @@ def test_names_of_strangers_cannot_leave_their_place_in_the_page(onnx_gap, manif
         ("name,model,train_data\na,n.onnx,t.npz\nA,n.onnx,t.npz\n", "names 'a' and 'A' twice"),
         ("name,model,train_data,gap\na,n.onnx,t.npz,big\n", "gap is 'big', not a number"),
         ("name,model,train_data,gap\na,n.onnx,t.npz,nan\n", "gap is 'nan', not a number"),
+        ("name,model,train_data,gap\na,n.onnx,t.npz,1e308\n", "not a number from -1 to 1"),
         ("name,model,train_data\na,n.onnx,t.npz\na,n.onnx,t.npz\n", "names 'a' twice"),
         ("name,model,train_data\na,n.onnx,t.npz,more\n", "more cells than the header"),
         ("name,model,train_data,keys\na,n.onnx,t.npz,x\n", "as images,labels"),
