@@ -51,7 +51,8 @@ def step_summary() -> Path:
     """The file whose content GitHub shows on the page of a run.
 
     Raises:
-        OutputError: this is no step of a GitHub workflow.
+        OutputError: this is no step of a GitHub workflow, or its file is a pipe, on which writing
+            can wait forever.
     """
     named = os.environ.get(_STEP_SUMMARY)
     if not named:
@@ -59,7 +60,13 @@ def step_summary() -> Path:
             f"{parameter('markdown', 'auto')} adds to the file that ${_STEP_SUMMARY} names, and "
             f"that is not set here; name a file: {parameter('markdown', 'FILE')}."
         )
-    return Path(named)
+    path = Path(named)
+    if path.is_fifo():
+        raise OutputError(
+            f"${_STEP_SUMMARY} names {path}, which is a pipe. Name a file: "
+            f"{parameter('markdown', 'FILE')}."
+        )
+    return path
 
 
 def write_summary(where: Path | str, ending: Ending) -> None:

@@ -1,6 +1,7 @@
 """The page for a CI run and the model card, as readers of Markdown and of model cards see them."""
 
 import dataclasses
+import os
 import re
 from urllib.parse import unquote
 
@@ -203,6 +204,10 @@ def test_auto_adds_to_the_summary_of_the_step(ending, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
     write_summary("auto", ending)
     assert step.read_text(encoding="utf-8").startswith("# Before\n## ❌ Fail: ")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "pipe"))
+    with pytest.raises(OutputError, match="pipe, which is a pipe"):
+        write_summary("auto", ending)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     with pytest.raises(OutputError, match="cannot be written"):
         write_summary("auto", ending)
