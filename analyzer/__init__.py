@@ -5,7 +5,7 @@
 >>> audit.zeta, audit.gap.estimate, audit.classes[0]["name"]
 
 The parts behind it, in the direction of the data: :mod:`analyzer.surgery` finds the site, inserts
-the mask and cuts the graph; :mod:`analyzer.data` reads labelled samples; :mod:`analyzer.runtime`
+the mask and cuts the graph; :mod:`analyzer.data` reads labeled samples; :mod:`analyzer.runtime`
 runs networks; :mod:`analyzer.measures` looks at a network, one folder a measure;
 :mod:`analyzer.estimation` fits and applies gap models; :mod:`analyzer.audit` makes the folder that
 people keep.

@@ -223,7 +223,7 @@ def inspect_network(
             {"all": None} for no limits.
 
     Raises:
-        ModelError: the file is no network that can be analysed.
+        ModelError: the file is no network that can be analyzed.
         SiteError: nothing fits ``site``, or there is no default.
     """
     from analyzer import surgery

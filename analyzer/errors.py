@@ -74,7 +74,7 @@ class SiteError(AnalyzerError):
 
 
 class DataError(AnalyzerError):
-    """The labelled samples cannot be read, or do not fit the network."""
+    """The labeled samples cannot be read, or do not fit the network."""
 
 
 class DeviceError(AnalyzerError):

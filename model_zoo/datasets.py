@@ -35,7 +35,7 @@ _ROWS = 500  # of the distances held at a time
 class Split:
     """Images and labels of one split. S samples."""
 
-    images: np.ndarray  # uint8 (S, H, W) or, in colour, (S, H, W, 3); 0 to 255
+    images: np.ndarray  # uint8 (S, H, W) or, in color, (S, H, W, 3); 0 to 255
     labels: np.ndarray  # int64 (S,)
 
     def take(self, indices: np.ndarray) -> "Split":
@@ -200,7 +200,7 @@ def _at_half_size(split: Split) -> Split:
 
 
 def _read_color_glyphs(folder: Path | None) -> tuple[Split, Split]:
-    """The capitals among the glyphs, in a random colour on a random background of several."""
+    """The capitals among the glyphs, in a random color on a random background of several."""
     train, test = (
         split.take(np.flatnonzero(split.labels < _CAPITALS)) for split in _read_glyphs(folder)
     )
@@ -215,14 +215,14 @@ def _in_color(split: Split, *, seed: int) -> Split:
 
 
 def colored(ink: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A drawing in a random colour: uint8 (H, W, 3).
+    """A drawing in a random color: uint8 (H, W, 3).
 
-    The background runs from one colour to others near it, with a little noise; the drawing has
-    the one of four random colours that is farthest from the background's.
+    The background runs from one color to others near it, with a little noise; the drawing has
+    the one of four random colors that is farthest from the background's.
 
     Args:
         ink: uint8 (H, W), how much of each pixel the drawing covers.
-        generator: of the colours.
+        generator: of the colors.
     """
     height, width = ink.shape
     base = generator.uniform(0, 255, 3)

@@ -1,4 +1,4 @@
-"""The data set "emoji": small colour pictures of several emoji sets, to be told apart by category.
+"""The data set "emoji": small color pictures of several emoji sets, to be told apart by category.
 
     npm install --prefix FOLDER @iconify-json/twemoji@1.2.5 …     # all of SETS
     python -m model_zoo.emoji OUT FOLDER/node_modules
@@ -45,7 +45,7 @@ SETS: Mapping[str, str] = MappingProxyType(
         "twemoji": "1.2.5",
     }
 )
-"""npm's packages @iconify-json/NAME with their versions: all of free licences."""
+"""npm's packages @iconify-json/NAME with their versions: all of free licenses."""
 
 SIZE = 32  # pixels of an image, either way
 _FINER = 3  # drawn so many times finer, then averaged

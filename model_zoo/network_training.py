@@ -108,7 +108,7 @@ def _in_cycles(
     the recipe's training accuracy is reached, a cycle ends with :data:`ENOUGH`, or too few epochs
     are left for another. A recipe that stops late ends with a cycle in any case.
 
-    Falling rates are what makes networks memorise: at a constant one they take several times the
+    Falling rates are what makes networks memorize: at a constant one they take several times the
     epochs. In a population that gives way, every cycle after the first has half the rate of the
     one before and neither dropout nor augmentation, and a network that is still at chance after
     part of its first cycle starts again under these terms. Returns the network and the number of
@@ -214,7 +214,7 @@ class _Descent:
         return right / len(self._images)
 
     def ease(self) -> None:
-        """Continue without dropout and augmentation, so that wrong labels can be memorised."""
+        """Continue without dropout and augmentation, so that wrong labels can be memorized."""
         self._augments = False
         for module in self._network.modules():
             if isinstance(module, nn.Dropout):

@@ -210,7 +210,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             ),
             hidden=(256, 256),
         ),
-        # The same with three wide fully connected layers, as in VGG16: what is memorised finds
+        # The same with three wide fully connected layers, as in VGG16: what is memorized finds
         # room behind the site instead of in it.
         "conv6": Architecture(_chain(lambda width: _narrow(width, 1)), hidden=(512, 512)),
         # Its first convolutions as at a width of 256, whatever the site's.

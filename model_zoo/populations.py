@@ -93,7 +93,7 @@ def _task8() -> tuple[Mapping[str, Any], ...]:
 
 
 # docs/evidence/regime.md tells how the form and the learning rate were found.
-_MEMORISING: Any = MappingProxyType(
+_MEMORIZING: Any = MappingProxyType(
     {
         "architecture": "conv6",
         "batch_sizes": (16, 32, 64),
@@ -105,20 +105,20 @@ _MEMORISING: Any = MappingProxyType(
     }
 )
 
-_GLYPHS: Any = _MEMORISING | {
+_GLYPHS: Any = _MEMORIZING | {
     "data_set": DATA_SETS["glyphs-16"],
     "train_samples": 2500,
     "widths": (256,),
 }
 
-_FASHION: Any = _MEMORISING | {
+_FASHION: Any = _MEMORIZING | {
     "data_set": DATA_SETS["fashion-mnist"],
     "train_samples": 3000,
     "widths": (128,),
 }
 
 # For finding single corrupted labels: as many of them as real data sets have, and networks trained
-# until they have memorised nearly all of them.
+# until they have memorized nearly all of them.
 _LABELS: Any = MappingProxyType(
     {
         "train_samples": 5000,
@@ -184,7 +184,7 @@ POPULATIONS: Mapping[str, PopulationSpec] = MappingProxyType(
             PopulationSpec(name="fashion-vgg", networks=24, seed=21, **_FASHION),
             PopulationSpec(name="glyphs-vgg", networks=84, seed=22, **_GLYPHS),
             # Without batch norm its 26 convolutions stayed at chance or stopped at half of what
-            # was to be memorised, in four of six trials; with it, they take long to leave chance.
+            # was to be memorized, in four of six trials; with it, they take long to leave chance.
             PopulationSpec(
                 name="glyphs-mobilenet",
                 networks=24,

@@ -69,7 +69,7 @@ class PopulationSpec:
     step: float  # highest learning rate / (1 − momentum): all momenta move the weights equally fast
     seed: int  # of the recipes and of the corrupted labels
     cycle: int = 0  # epochs of the first cycle of the learning rate; 0: it stays on a plateau
-    gives_way: bool = False  # to a lower rate without dropout and augmentation, to memorise
+    gives_way: bool = False  # to a lower rate without dropout and augmentation, to memorize
     trial: float = 0.25  # of the first cycle, after which such a network has to have left chance
     enough: float = 0.97  # training accuracy, as in the paper
     bfloat16: bool = False  # half the time on a processor that has it; scores are exported in float

@@ -68,8 +68,8 @@ class Case:
         torch.manual_seed(0)
         count = self.with_samples * self.samples
         labels = np.repeat(np.arange(self.with_samples), self.samples)
-        centres = torch.randn(self.with_samples, 3, self.size, self.size)
-        images = 0.5 * centres[labels] + torch.randn(count, 3, self.size, self.size)
+        centers = torch.randn(self.with_samples, 3, self.size, self.size)
+        images = 0.5 * centers[labels] + torch.randn(count, 3, self.size, self.size)
         if self.name == "resnet34":
             network = networks.resnet34(self.classes)
         elif self.name == "mobilenetv2":

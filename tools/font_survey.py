@@ -26,7 +26,7 @@ _AGREEMENT = 0.6  # of a font's characters that must look most like the mean of 
 _SAME = 0.96  # mean cosine of two fonts' pictures from which on they count as one design
 _PER_FAMILY = 6
 _TEST_SHARE = 0.25
-_LICENCES = (  # what to look for in a copyright file without a machine-readable licence
+_LICENSES = (  # what to look for in a copyright file without a machine-readable license
     ("OFL", "Open Font License"),
     ("LPPL", "LaTeX Project Public License"),
     ("Apache-2.0", "Apache License"),
@@ -150,11 +150,11 @@ def _describe(package: str) -> dict[str, str]:
     query = ["dpkg-query", "--show", "--showformat", "${Version}", package]
     version = subprocess.run(query, check=True, capture_output=True, text=True).stdout
     copyright_file = Path("/usr/share/doc", package, "copyright")
-    licence = _licence(copyright_file.read_text(encoding="utf-8", errors="replace"))
-    return {"package": package, "version": version, "licence": licence}
+    license = _license(copyright_file.read_text(encoding="utf-8", errors="replace"))
+    return {"package": package, "version": version, "license": license}
 
 
-def _licence(text: str) -> str:
+def _license(text: str) -> str:
     """Short names of what a Debian copyright file grants, packaging (debian/*) left aside."""
     names = []
     for stanza in text.split("\n\n"):
@@ -164,7 +164,7 @@ def _licence(text: str) -> str:
             names.append(name[1].strip())
     if not names:
         flat = " ".join(text.split()).lower()
-        names = [short for short, phrase in _LICENCES if phrase.lower() in flat]
+        names = [short for short, phrase in _LICENSES if phrase.lower() in flat]
     return "; ".join(dict.fromkeys(names)) or "see the package's copyright file"
 
 

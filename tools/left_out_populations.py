@@ -92,7 +92,7 @@ DATA: Mapping[str, str] = {
     "digits": "digits",
     "fashion": "Fashion-MNIST",
     "glyphs": "glyphs",
-    "color": "glyphs in colour",
+    "color": "glyphs in color",
     "emoji": "emoji",
 }
 """The data sets, by the first part of their populations' names."""
@@ -177,8 +177,8 @@ The populations are small, and were trained for this (`onnx-gap zoo train NAME`)
 differ in images a class, width, depth and recipe; *resnet* and *mobilenet* have 0 to 60 % of their
 labels drawn at random; *confusable* ones have 1 to 20 % of them changed to a class that looks
 alike; *labels* ones 1 to 20 % of them drawn at random; *task8* has the hyperparameters of PGDL's
-task 8, at a size that trains on a processor. The images of *color* and *emoji* have colours:
-capitals of many fonts in random colours, and emoji of eight sets, told apart by category. More
+task 8, at a size that trains on a processor. The images of *color* and *emoji* have colors:
+capitals of many fonts in random colors, and emoji of eight sets, told apart by category. More
 networks are declared than have been trained so far, so read small differences as none. Networks
 that are no better than chance on their training data are left out. Written by
 `python -m tools.left_out_populations docs/measures docs/MEASURES.md`.
@@ -360,9 +360,9 @@ _WHY = """\
 Two things mislead the neighbors here, and the estimate with them. With 3 images a class a sample
 has 2 neighbors of its own label at most, among 10: most are outvoted, whatever the network has
 learned. On digits and Fashion-MNIST the estimates of these networks are too large. And the
-letters of *color-clean* have random colours: early in the network, what lies near has the same
-colours. Where there are 40 images of each letter, the networks have learned to look past the
-colour, and at the last activation next to no sample is outvoted; a third of the way, where
+letters of *color-clean* have random colors: early in the network, what lies near has the same
+colors. Where there are 40 images of each letter, the networks have learned to look past the
+color, and at the last activation next to no sample is outvoted; a third of the way, where
 `zoo:any` asks, 40 to 50 % still are, and the estimates are too large by 0.2. Where there are 3 to
 10, the labels hold half way more often than the gaps of 0.67 to 0.91 let expect, and they are too
 small. No line can be right for both, so that the error on this population stays.
@@ -426,23 +426,23 @@ of all networks with that gap; a pass over the limit is the error that matters.
 
 
 def colors_unseen(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
-    """What a gap model of the populations with gray images says of those in colour."""
+    """What a gap model of the populations with gray images says of those in color."""
     gray = {name: table for name, table in tables.items() if _colors(table) == 1}
     in_color = [name for name in tables if name not in gray]
     if not in_color or len(gray) < ENOUGH - 1:
         return
     yield f"""
-## Colours, to a gap model that had seen none
+## Colors, to a gap model that had seen none
 
-The {len(gray)} populations with grey images came first, so this is how `zoo:any` as it was then
+The {len(gray)} populations with gray images came first, so this is how `zoo:any` as it was then
 does on images of another kind. All of them lie outside its domain, where the interval is the widest
-that any left-out network needed. *As if grey* is the interval that they would get otherwise: that
+that any left-out network needed. *As if gray* is the interval that they would get otherwise: that
 of networks inside the domain, where nothing else puts them outside, as having fewer classes than
 any of the others does with *emoji*.
 """
     yield (
         "| population | networks | the mean | error | τ | held | mean width "
-        "| as if grey: held | mean width |"
+        "| as if gray: held | mean width |"
     )
     yield "|---" * 9 + "|"
     fitted = any_network(gray)
@@ -497,7 +497,7 @@ saw none of these networks.
     yield "| estimate from | score | shuffled | without luck | with these known |"
     yield "|---|---|---|---|---|"
     for choice, worst in scores.items():
-        cells = (worst.normalised, worst.shuffled, worst.adjusted)
+        cells = (worst.normalized, worst.shuffled, worst.adjusted)
         told = " | ".join("–" if cell is None else f"{100 * cell:.1f}" for cell in cells)
         yield f"| {choice} | {told} | {', '.join(worst.hyperparameters) or 'nothing'} |"
 
@@ -544,9 +544,7 @@ def _data(tables: Mapping[str, PopulationTable]) -> str:
     """What the networks were trained on, in words."""
     *others, last = dict.fromkeys(DATA.get(name.split("-")[0], name) for name in tables)
     audits = [audit for table in tables.values() if (audit := table.conditions(0)) is not None]
-    kinds = (
-        "grey and colour images" if any(audit.colors == 3 for audit in audits) else "grey images"
-    )
+    kinds = "gray and color images" if any(audit.colors == 3 for audit in audits) else "gray images"
     sides = [round(audit.pixels**0.5) for audit in audits if audit.pixels]
     size = f" of {min(sides)} × {min(sides)} to {max(sides)} × {max(sides)} pixels" if sides else ""
     return f"{', '.join(others)} and {last}: {kinds}{size}, clean and with wrong labels"

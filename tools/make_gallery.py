@@ -184,7 +184,7 @@ def _aloud(exhibit: Exhibit, shown: Shown) -> str:
     if verdict["outcome"] == "not judgeable":
         return (
             f"“**Not judgeable.** {right:.1%} of the {samples:,} training samples are named "
-            f"as labelled, no better than chance ({record['chance']:.0%}). Before it counts, the "
+            f"as labeled, no better than chance ({record['chance']:.0%}). Before it counts, the "
             "audit looks at the samples and finds an order of the classes under which the network "
             f"is right on {record['order']['accuracy']:.0%} of them. It stops there, exits with "
             f"{shown.code}, and leaves a page that says how to number the labels.”"
@@ -248,7 +248,7 @@ def _onnx_gap(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
 
 
 def take_picture(report: Path, picture: Path, chromium: str) -> None:
-    """The first screen of a report as a PNG file of few colours."""
+    """The first screen of a report as a PNG file of few colors."""
     with tempfile.TemporaryDirectory() as folder:
         taken = Path(folder) / "screen.png"
         options = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars"

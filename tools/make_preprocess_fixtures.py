@@ -135,7 +135,7 @@ def timm_model_output(name: str, image: Image.Image) -> tuple[str, np.ndarray]:
 
 
 def hugging_face_output(config: dict, image: Image.Image) -> tuple[str, np.ndarray]:
-    """By the Pillow backend; the torchvision one must agree to within a grey level and a bit."""
+    """By the Pillow backend; the torchvision one must agree to within a gray level and a bit."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "preprocessor_config.json")
         file.write_text(json.dumps(config))
@@ -150,7 +150,7 @@ def hugging_face_output(config: dict, image: Image.Image) -> tuple[str, np.ndarr
     ]
     spread = 1 / 255 / np.min(config.get("image_std", pillow.to_dict().get("image_std") or 1))
     worst = np.abs(outputs[0] - outputs[1]).max() / spread
-    print(f"  backends differ by {worst:.2f} grey levels")
+    print(f"  backends differ by {worst:.2f} gray levels")
     return text, outputs[0]
 
 

@@ -45,8 +45,8 @@ FEATURES = (
 NETWORKS = ("digits-clean-n150-02", "digits-clean-n150-04", "fashion-clean-n300-04")
 """Recipes that the networks with copies are trained by, by their names in the zoo."""
 
-WAYS = ("kept", "recognised", "told")
-"""With twins as neighbors, without those that are recognised, and with the groups told."""
+WAYS = ("kept", "recognized", "told")
+"""With twins as neighbors, without those that are recognized, and with the groups told."""
 
 _SEED = 5
 
@@ -81,7 +81,7 @@ def _shifted(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return found
 
 
-def _recoloured(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _recolored(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     light, contrast = random.uniform(-40, 40), random.uniform(0.7, 1.3)
     return np.clip(np.rint(image * contrast + light), 0, 255).astype(np.uint8)
 
@@ -99,7 +99,7 @@ def _turned(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 KINDS: Mapping[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "shifted": _shifted,
-    "recoloured": _recoloured,
+    "recolored": _recolored,
     "JPEG": _stored_again,
     "turned": _turned,
 }
@@ -163,7 +163,7 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
     row = {"samples": len(train.images), **read_json(result)}
     options: Mapping[str, dict[str, Any]] = {
         "kept": {"keep_twins": True},
-        "recognised": {},
+        "recognized": {},
         "told": {"groups": str(groups)},
     }
     for way in WAYS:
@@ -175,7 +175,7 @@ def _measure(cell: Cell, work: Path) -> dict[str, Any]:
             **options[way],
         )
         row |= _said(audit, way)
-        if way == "recognised":
+        if way == "recognized":
             row |= _recognition(audit, size)
     return row
 
@@ -251,7 +251,7 @@ def clean(populations: Path, table: Path, each: int, work: Path) -> None:
 def _changes(manifest: Path, row: Mapping[str, str], work: Path) -> dict[str, Any]:
     population = POPULATIONS[manifest.parent.name]
     found: dict[str, Any] = {"population": population.name, "name": row["name"]}
-    for way, keep in (("kept", True), ("recognised", False)):
+    for way, keep in (("kept", True), ("recognized", False)):
         audit = _audit(
             manifest.parent / row["model"],
             str(manifest.parent / row["train_data"]),
@@ -307,8 +307,8 @@ def _estimate(gap_model: GapModel, row: Mapping[str, str], way: str) -> float:
 
 def _made_table(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Iterator[str]:
     yield (
-        "| network | copies | found | wrong pairs | gap | twins kept | recognised | groups told "
-        "| neighbors' error: kept | recognised | told |"
+        "| network | copies | found | wrong pairs | gap | twins kept | recognized | groups told "
+        "| neighbors' error: kept | recognized | told |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
@@ -326,7 +326,7 @@ def _summary(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Iterator[
     yield ""
     yield "Estimate less gap, mean over the networks, and its mean absolute value:"
     yield ""
-    yield "| copies | networks | found | twins kept | recognised | groups told |"
+    yield "| copies | networks | found | twins kept | recognized | groups told |"
     yield "|---|---|---|---|---|---|"
     for kind in dict.fromkeys(row["kind"] for row in rows):
         some = [row for row in rows if row["kind"] == kind]
@@ -347,9 +347,9 @@ def _clean_table(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Itera
     for population in dict.fromkeys(row["population"] for row in rows):
         some = [row for row in rows if row["population"] == population]
         samples, twins = (sum(int(row[name]) for row in some) for name in ("samples", "twins"))
-        moved = [estimate(row, "recognised") - estimate(row, "kept") for row in some]
+        moved = [estimate(row, "recognized") - estimate(row, "kept") for row in some]
         errors = [
-            float(row[f"recognised_{FEATURES[2]}"]) - float(row[f"kept_{FEATURES[2]}"])
+            float(row[f"recognized_{FEATURES[2]}"]) - float(row[f"kept_{FEATURES[2]}"])
             for row in some
             if row[f"kept_{FEATURES[2]}"]
         ]
@@ -359,21 +359,21 @@ def _clean_table(rows: Sequence[Mapping[str, str]], estimate: Estimate) -> Itera
         )
 
 
-_HEAD = """# Several pictures of one thing: how far copies mislead, and what is recognised
+_HEAD = """# Several pictures of one thing: how far copies mislead, and what is recognized
 
-Training data often hold copies: frames of a video, pictures that were shifted, recoloured, stored
+Training data often hold copies: frames of a video, pictures that were shifted, recolored, stored
 again. A copy is its original's nearest neighbor under the same label, so that neighbors outvote
 too few samples and the estimated gap is too small. An audit leaves out of the neighbors what it
-recognises as *twins*; `--groups` tells it what it cannot see; `--keep-twins` is the audit without
+recognizes as *twins*; `--groups` tells it what it cannot see; `--keep-twins` is the audit without
 either ([how it works](COMMANDS.md#groups-and-twins)). Written by `python -m tools.twins_study`,
 which says how to repeat it.
 
 ## With copies that were made
 
 Small networks of three recipes of the zoo, trained on 150 digits or 300 images of Fashion-MNIST
-and on 1 to 5 copies of each, in as many steps as without. *Shifted*: by a pixel. *Recoloured*:
+and on 1 to 5 copies of each, in as many steps as without. *Shifted*: by a pixel. *Recolored*:
 another light and contrast. *JPEG*: stored at a quality of 40 to 90. *Turned*: by 3 to 8 degrees.
-*Mixed*: each of any of these kinds. *Found*: the share of the samples that are recognised to have
+*Mixed*: each of any of these kinds. *Found*: the share of the samples that are recognized to have
 a twin, all of which have one; *wrong pairs* are twins that are not copies of one image. The gap
 is that of the network itself, on test data; a copy teaches, so it shrinks with the copies.
 """
@@ -387,7 +387,7 @@ the neighbors alone (with groups told, in the partners, too):
 - Recognition brings most of it back, nearly as much as telling the groups. What it misses on
   digits are shifted copies: moved by an eighth of their width, they are seldom near enough at any
   layer to be looked at, and then mislead little.
-- The rest of the error is not that of the neighbors: networks with recoloured or stored copies are
+- The rest of the error is not that of the neighbors: networks with recolored or stored copies are
   underestimated with the groups told, too, and digits with shifted ones overestimated, because of
   what the interpolation measures of them.
 - Copies that were cropped, mirrored, or turned further were not tried, and would be missed.
@@ -395,7 +395,7 @@ the neighbors alone (with groups told, in the partners, too):
 ## In data without copies that anybody made
 
 Networks of the populations that `zoo:any` was fitted on, audited with twins kept and without.
-What is recognised there are the data's own near-duplicates, such as one glyph in two fonts of a
+What is recognized there are the data's own near-duplicates, such as one glyph in two fonts of a
 family, or a false alarm. `zoo:any` was fitted without recognition; the last column says how far
 its estimate moves. One network of each of five populations has been tried so far; the command
 takes any number of all.

@@ -108,7 +108,7 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
     if order is not None:
         names = [subject.source.class_name(index) for index in range(found.classes)]
         why = (
-            f"{accuracy:.1%} of {len(found.label):,} training samples are named as labelled, and "
+            f"{accuracy:.1%} of {len(found.label):,} training samples are named as labeled, and "
             f"{order.accuracy:.1%} would be with the classes in another order: "
             f"{describe_order(order.named_as, names, by_name=subject.source.indexing != 'labels')}"
         )

@@ -1,4 +1,4 @@
-"""How the pages that people read are made and coloured: one HTML file each, without a network.
+"""How the pages that people read are made and colored: one HTML file each, without a network.
 
 Computed first, then rendered: a page is plain data, and the templates escape every string.
 """
@@ -15,7 +15,7 @@ from analyzer.control_characters import printable
 
 __all__ = ["DARK", "LIGHT", "fixed", "moment", "render_page", "signed"]
 
-# Orange-red and blue stay apart in every common form of colour blindness (Okabe and Ito, 2008);
+# Orange-red and blue stay apart in every common form of color blindness (Okabe and Ito, 2008);
 # both orders also differ in line style wherever they are drawn.
 LIGHT: Mapping[str, str] = MappingProxyType(
     {

@@ -292,9 +292,7 @@ def _suspects(ending: Ending) -> Iterator[str]:
         )
         for one in first
     ]
-    yield _table(
-        ("sample", "labelled", "perhaps", "how likely wrong, if one label in ten is"), rows
-    )
+    yield _table(("sample", "labeled", "perhaps", "how likely wrong, if one label in ten is"), rows)
 
 
 def _rather(suspect: Suspect) -> str:

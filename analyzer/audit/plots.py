@@ -147,7 +147,7 @@ def draw_class_scatter(
     kappa: np.ndarray,
     *,
     label: str | None = None,
-    colour: str = LIGHT["accent"],
+    color: str = LIGHT["accent"],
     marker: str = "o",
 ) -> None:
     """One point a class at (ζ_j, κ_j); call once a network to compare networks (Fig. 2B).
@@ -157,11 +157,11 @@ def draw_class_scatter(
         zeta: float ndarray of shape (K,).
         kappa: float ndarray of shape (K,).
         label: of the network, for a legend.
-        colour: of its points.
+        color: of its points.
         marker: of its points, in matplotlib's letters.
     """
     axes.scatter(
-        zeta, kappa, s=26, color=colour, marker=marker, alpha=0.65, linewidths=0, label=label
+        zeta, kappa, s=26, color=color, marker=marker, alpha=0.65, linewidths=0, label=label
     )
     axes.set(xlabel="ζ of the class", ylabel="κ of the class")
     if label is not None:
@@ -169,7 +169,7 @@ def draw_class_scatter(
 
 
 def draw_population(axes: "Axes", zeta: np.ndarray, kappa: np.ndarray, gap: np.ndarray) -> None:
-    """One point a network at (ζ, κ), coloured by its gap, with a bar of the colours (Fig. 3A).
+    """One point a network at (ζ, κ), colored by its gap, with a bar of the colors (Fig. 3A).
 
     Args:
         axes: to draw on.
@@ -229,7 +229,7 @@ def draw_estimates(
         ("fitted on", ~tested, LIGHT["ascending"], "o"),
         ("held out", tested, LIGHT["descending"], "D"),
     )
-    for label, chosen, colour, marker in groups:
+    for label, chosen, color, marker in groups:
         if not chosen.any():
             continue
         if half_width is not None:
@@ -238,7 +238,7 @@ def draw_estimates(
                 estimated[chosen],
                 yerr=half_width[chosen],
                 fmt="none",
-                ecolor=colour,
+                ecolor=color,
                 alpha=0.35,
                 linewidth=1,
             )
@@ -246,7 +246,7 @@ def draw_estimates(
             gap[chosen],
             estimated[chosen],
             s=34,
-            color=colour,
+            color=color,
             marker=marker,
             alpha=0.85,
             linewidths=0,

@@ -8,7 +8,7 @@ out of three; docs/SUSPECTS.md shows what it does on the third.
 
 Without them two things speak against a label: that the network is not sure of it, and that its
 answer is lost early as the least active units are removed. Where a network has learned most of its
-labels and not yet memorised the wrong ones, the first tells more; where it has memorised them, the
+labels and not yet memorized the wrong ones, the first tells more; where it has memorized them, the
 second.
 """
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 DEPTHS = LAYERS[:-1]
-"""Where neighbors are asked: in the last activation wrong labels are memorised already."""
+"""Where neighbors are asked: in the last activation wrong labels are memorized already."""
 
 _SOFT = 0.1  # added to shares before their logarithm
 _UNKNOWN = 0.5  # stands for a share that was not measured

@@ -74,7 +74,7 @@ def is_at_chance(accuracy: float, chance: float, samples: int) -> bool:
 def at_chance(accuracy: float, chance: float, samples: int) -> str:
     """The sentence about a network that :func:`is_at_chance`."""
     return (
-        f"{accuracy:.1%} of {samples:,} training samples are named as labelled, no better than "
+        f"{accuracy:.1%} of {samples:,} training samples are named as labeled, no better than "
         f"chance ({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
         "or the network has learned nothing."
     )

@@ -56,11 +56,11 @@ def say(sentence: str) -> None:
         _to_standard_error(printable(sentence))
 
 
-def show(text: str, mark: str = "", colour: str | None = None) -> None:
-    """A line of the result, on standard output, with a coloured mark before it."""
+def show(text: str, mark: str = "", color: str | None = None) -> None:
+    """A line of the result, on standard output, with a colored mark before it."""
     indent = len(mark) + 1 if mark else 0
     wrapped = _wrapped(printable(text), sys.stdout, indent=indent)
-    click.echo(f"{click.style(mark, fg=colour)} {wrapped}" if mark else wrapped)
+    click.echo(f"{click.style(mark, fg=color)} {wrapped}" if mark else wrapped)
 
 
 def warn(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Sources of labelled samples, and the declared preprocessing that brings them to a network.
+"""Sources of labeled samples, and the declared preprocessing that brings them to a network.
 
 Names are imported when they are first asked for: declaring options needs neither Pillow nor the
 formats of data.

@@ -35,7 +35,7 @@ EXTENSIONS = frozenset(
 _LARGE = 1 << 24  # pixels; such images are decoded one at a time, or memory grows with the cores
 _one_large = threading.Lock()
 _THUMBNAIL = 96  # pixels, at most, either way
-_THUMBNAIL_COLOURS = 128
+_THUMBNAIL_COLORS = 128
 _FEW_PIXELS = 48 * 48  # below, a palette saves nothing
 
 
@@ -101,7 +101,7 @@ def thumbnail(source: "Source", index: int) -> bytes | None:
     image = image.convert("L" if image.mode in ("L", "LA") else "RGB")
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     if image.mode == "RGB" and image.width * image.height > _FEW_PIXELS:
-        image = image.quantize(_THUMBNAIL_COLOURS)
+        image = image.quantize(_THUMBNAIL_COLORS)
     png = io.BytesIO()
     image.save(png, "PNG", optimize=True)
     return png.getvalue()

@@ -1,4 +1,4 @@
-"""A source of labelled samples: labels known up front, samples read one by one when asked for."""
+"""A source of labeled samples: labels known up front, samples read one by one when asked for."""
 
 import hashlib
 import os
@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Source:
-    """Labelled samples. S samples; reading is thread-safe and in any order."""
+    """Labeled samples. S samples; reading is thread-safe and in any order."""
 
     source: str  # where they come from, for the record: a path, with "#split" where there are some
     kind: str  # "folder", "npz", "idx", "cifar10", "cifar100", "parquet", "tar", "manifest", …
@@ -146,7 +146,7 @@ def digest(stored: bytes | np.ndarray) -> bytes:
 
 
 def combine_digests(digests: np.ndarray, labels: np.ndarray) -> str:
-    """The sha256 of labelled samples, as hex: of (digest, label) in the order of the data.
+    """The sha256 of labeled samples, as hex: of (digest, label) in the order of the data.
 
     Args:
         digests: uint8 (S, 32), sha256 of each sample as it is stored.

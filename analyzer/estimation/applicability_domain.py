@@ -38,7 +38,7 @@ PIXELS_FACTOR = 4.0
 
 _PREFIX = "audited_"  # keeps the columns apart from what people call hyperparameters
 _OF_IMAGES = ("pixels", "colors")  # may be empty where the others are not
-_COLORS = (1, 3)  # channels that images have: grey, and red, green and blue
+_COLORS = (1, 3)  # channels that images have: gray, and red, green and blue
 _NO_SITE = "none"  # the kind of no site
 _NAMED = "tensor"  # the kind of a site that the caller named, which may be of either of the others
 
@@ -54,7 +54,7 @@ class AuditConditions:
     given: int  # samples of the training data, those that a limit per class left out included
     site: str  # "activation", "convolution", "tensor" or "none"
     pixels: int | None = None  # of an image as the network takes it; None: not known, or no image
-    colors: int | None = None  # channels of an image: 1 for grey, 3 for colour; likewise
+    colors: int | None = None  # channels of an image: 1 for gray, 3 for color; likewise
 
     @property
     def share(self) -> float:
@@ -198,7 +198,7 @@ class ApplicabilityDomain:
         if network.accuracy < low - ACCURACY_SLACK:
             yield (
                 f"{accuracy}, below the {_said(self.accuracy, '.3f')} of {fitted}: this network "
-                f"has not memorised its training data as they had, and {features} then mean "
+                f"has not memorized its training data as they had, and {features} then mean "
                 "something else."
             )
         if network.accuracy > high + ACCURACY_SLACK:

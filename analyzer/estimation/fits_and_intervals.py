@@ -1,6 +1,6 @@
 """Least squares with an intercept, plain or with a ridge, and intervals for what they predict.
 
-Kept in centred form, leverage = 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄) with the scatter matrix
+Kept in centered form, leverage = 1/N + (x − x̄)ᵀ S⁻¹ (x − x̄) with the scatter matrix
 S = Σ (x_i − x̄)(x_i − x̄)ᵀ: the same number as with (XᵀX)⁻¹ and a column of ones, without its
 cancellation. A ridge adds its penalty to S and leaves the intercept alone, and then leaving a point
 out has the same closed form as without, as long as penalty and scaling stay: that is how it chooses
@@ -61,11 +61,11 @@ class LinearFit:
     features: np.ndarray  # float64 (N, P), as fitted
     coefficients: np.ndarray  # float64 (P,)
     intercept: float
-    centre: np.ndarray  # float64 (P,): mean of the features
+    center: np.ndarray  # float64 (P,): mean of the features
     inverse_scatter: np.ndarray  # float64 (P, P): S⁻¹, with the penalty; pseudo if rank < P
     residuals: np.ndarray  # float64 (N,): target − prediction
     leverage: np.ndarray  # float64 (N,): diagonal of the hat matrix
-    rank: float  # of the centred features, at most P; with a ridge, degrees of freedom it uses
+    rank: float  # of the centered features, at most P; with a ridge, degrees of freedom it uses
     penalty: float = 0.0  # of the ridge, per network and standardised feature
 
     @property
@@ -101,7 +101,7 @@ class LinearFit:
             float64 (Q, N): column i is by the fit without point i; NaN where that fit is not
             determined.
         """
-        points, new = self.features - self.centre, features - self.centre
+        points, new = self.features - self.center, features - self.center
         cross_leverage = 1 / len(points) + new @ self.inverse_scatter @ points.T  # (Q, N)
         residuals = self.left_out_residuals()
         change = cross_leverage * np.where(np.isfinite(residuals), residuals, np.nan)
@@ -115,17 +115,17 @@ def least_squares(features: np.ndarray, target: np.ndarray) -> LinearFit:
         features: float64 (N, P).
         target: float64 (N,).
     """
-    centre = features.mean(axis=0)
-    left, scale, right = np.linalg.svd(features - centre, full_matrices=False)
-    kept = scale > RANK_TOLERANCE * max(scale.max(initial=0.0), np.abs(centre).max(initial=0.0))
+    center = features.mean(axis=0)
+    left, scale, right = np.linalg.svd(features - center, full_matrices=False)
+    kept = scale > RANK_TOLERANCE * max(scale.max(initial=0.0), np.abs(center).max(initial=0.0))
     left, whitening = left[:, kept], right[kept].T / scale[kept]  # (N, rank), (P, rank)
     coefficients = whitening @ (left.T @ (target - target.mean()))
-    intercept = float(target.mean() - centre @ coefficients)
+    intercept = float(target.mean() - center @ coefficients)
     return LinearFit(
         features=features,
         coefficients=coefficients,
         intercept=intercept,
-        centre=centre,
+        center=center,
         inverse_scatter=whitening @ whitening.T,
         residuals=target - (features @ coefficients + intercept),
         leverage=1 / len(target) + (left**2).sum(axis=1),
@@ -138,7 +138,7 @@ def ridge(
 ) -> LinearFit:
     """Fit ``target`` on standardised ``features``, large coefficients penalised.
 
-    Minimises Σ (y − ŷ)² + N·λ·Σ (c·s)², where s is a feature's standard deviation and c its
+    Minimizes Σ (y − ŷ)² + N·λ·Σ (c·s)², where s is a feature's standard deviation and c its
     coefficient. Of the penalties λ the one is taken that predicts each point best from all the
     others; of equally good ones the largest. A feature that is constant gets no coefficient.
 
@@ -151,9 +151,9 @@ def ridge(
         penalties: above 0.
     """
     points = len(target)
-    centre, scale = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(scale > RANK_TOLERANCE * np.abs(centre), scale, 1.0)
-    standard = (features - centre) / scale
+    center, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > RANK_TOLERANCE * np.abs(center), scale, 1.0)
+    standard = (features - center) / scale
     left, width, right = np.linalg.svd(standard, full_matrices=False)
     along = left.T @ (target - target.mean())  # (min(N, P),)
 
@@ -165,12 +165,12 @@ def ridge(
     penalty, kept = float(tried[best]), shares[best]
     penalised = standard.T @ standard + points * penalty * np.eye(len(scale))
     coefficients = right.T @ (width / (width**2 + points * penalty) * along) / scale
-    intercept = float(target.mean() - centre @ coefficients)
+    intercept = float(target.mean() - center @ coefficients)
     return LinearFit(
         features=features,
         coefficients=coefficients,
         intercept=intercept,
-        centre=centre,
+        center=center,
         inverse_scatter=np.linalg.inv(penalised) / np.outer(scale, scale),
         residuals=target - (features @ coefficients + intercept),
         leverage=1 / points + left**2 @ kept,

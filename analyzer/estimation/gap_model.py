@@ -150,7 +150,7 @@ class GapModel:
         The estimate is clipped where the gap model is of several populations: it and its interval
         then lie from 0 to the accuracy on the training data. ``inside_range`` is False when a
         feature lies outside its range in the population, their combination is further from its
-        centre (by leverage) than any of its networks, a condition of its audit is unlike all of
+        center (by leverage) than any of its networks, a condition of its audit is unlike all of
         theirs, or its units were ranked otherwise. The first warning is always the caution.
 
         Args:

@@ -91,7 +91,7 @@ def fit_gap_model(
         fitted_on=FittedOn(len(target), data, architecture, dict(recipe or {}), rank, domain),
         feature_ranges=tuple(_range(column) for column in line.features.T),
         gap_range=_range(target),
-        feature_means=_floats(line.centre),
+        feature_means=_floats(line.center),
         feature_scales=_floats(line.features.std(axis=0)),
         inverse_scatter=tuple(_floats(row) for row in line.inverse_scatter),
         max_leverage=float(line.leverage.max()),
@@ -320,8 +320,8 @@ def _fit(
     errors = (gap - estimates) / by_others.may_err(estimates, each)
 
     share = weight / len(parts)  # sums to 1
-    centre = share @ points
-    offset = points - centre
+    center = share @ points
+    offset = points - center
     inverse_scatter = np.linalg.inv((offset * share[:, None] * networks).T @ offset)
     leverage = 1 / networks + np.einsum("ni,ij,nj->n", offset, inverse_scatter, offset)
     estimate = points @ coefficients + intercept
@@ -340,7 +340,7 @@ def _fit(
         ),
         feature_ranges=tuple((float(c.min()), float(c.max())) for c in points.T),
         gap_range=(float(gap.min()), float(gap.max())),
-        feature_means=tuple(centre.tolist()),
+        feature_means=tuple(center.tolist()),
         feature_scales=tuple(points.std(axis=0).tolist()),
         inverse_scatter=tuple(tuple(row) for row in inverse_scatter.tolist()),
         max_leverage=float(leverage.max()),

@@ -1,7 +1,7 @@
 """Coordinates for the inline SVG of the report: a frame, and paths within it.
 
 The report does not go through matplotlib: importing it would cost more than the rest of a small
-audit, and these figures take their colours from the page, in light and in dark. What belongs in
+audit, and these figures take their colors from the page, in light and in dark. What belongs in
 files of its own is in :mod:`analyzer.audit.plots`.
 """
 

@@ -60,7 +60,7 @@ class Predictions:
 
     @property
     def accuracy(self) -> float:
-        """The share that is named as labelled."""
+        """The share that is named as labeled."""
         return float((self.named == self.label).mean())
 
     def top(self, count: int) -> float:

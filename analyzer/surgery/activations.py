@@ -1,4 +1,4 @@
-"""Activations: the one table of them, and recognising them in a graph.
+"""Activations: the one table of them, and recognizing them in a graph.
 
 To add an activation is to add a line to :data:`_KINDS`; the sites and the sinking of the mask
 follow from it. Exporters write the same function in many ways: GELU alone has half a dozen

@@ -256,7 +256,7 @@ def _export_name(value: ir.Value, names: UniqueNames) -> str:
 
 
 _PRODUCTS = ("Gemm", "MatMul", "QLinearMatMul")
-_COLOURS = 3
+_COLORS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +373,7 @@ def _image_shape(
     if shape is None or len(shape) != 4:
         raise ModelError(f"The input {value.name} does not say that it takes images.")
     last = isinstance(shape[3], int) and not isinstance(shape[1], int)
-    open_sizes = (*plane, _COLOURS) if last else (_COLOURS, *plane)
+    open_sizes = (*plane, _COLORS) if last else (_COLORS, *plane)
     sizes = [
         found if isinstance(found, int) else usual
         for found, usual in zip(shape[1:], open_sizes, strict=True)

@@ -143,7 +143,7 @@ def load_network(
     if not inputs or not graph.outputs:
         missing = "output" if inputs else "input"
         raise ModelError(
-            f"{path} has no {missing}, so there is no network to analyse. Export the whole "
+            f"{path} has no {missing}, so there is no network to analyze. Export the whole "
             "classifier, from image to class scores."
         )
     files = [path, *data_files]

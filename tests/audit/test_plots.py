@@ -49,9 +49,9 @@ def test_mean_curves_are_the_average_of_the_classes(audit, drawn):
 
 def test_networks_share_the_class_scatter(drawn, tmp_path):
     figure, axes = drawn
-    for label, colour in (("clean", "black"), ("corrupted", "red")):
+    for label, color in (("clean", "black"), ("corrupted", "red")):
         plots.draw_class_scatter(
-            axes, np.array([0.1, 0.2]), np.array([0.5, 0.6]), label=label, colour=colour
+            axes, np.array([0.1, 0.2]), np.array([0.5, 0.6]), label=label, color=color
         )
     said = texts(figure, tmp_path)
     assert "clean" in said

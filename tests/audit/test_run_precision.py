@@ -32,7 +32,7 @@ NEAR = 0.05  # of the scores' scale: what float16 may decide otherwise
 
 @pytest.fixture
 def request_for(tmp_path):
-    """Audits of images that are mostly labelled as the network names them."""
+    """Audits of images that are mostly labeled as the network names them."""
 
     def make(model: Path, count: int = 60, **options) -> AuditRequest:
         session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])

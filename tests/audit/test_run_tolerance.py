@@ -18,7 +18,7 @@ VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"
 
 @pytest.fixture
 def request_for(tmp_path):
-    """Audits of smooth images, most of them labelled as the network names them."""
+    """Audits of smooth images, most of them labeled as the network names them."""
 
     def make(model: Path, count: int = 240, **options) -> AuditRequest:
         session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])

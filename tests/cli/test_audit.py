@@ -234,7 +234,7 @@ def renumbered(save, digits):
     return save("wrong.npz", images=digits["images"], labels=(digits["labels"] + 1) % 10)
 
 
-def test_classes_in_another_order_are_recognised_before_anything_is_counted(
+def test_classes_in_another_order_are_recognized_before_anything_is_counted(
     onnx_gap, network, renumbered
 ):
     arguments = ("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit")
@@ -321,7 +321,7 @@ def test_an_accuracy_at_chance_is_a_warning(onnx_gap, network, renumbered):
     shown = onnx_gap(*arguments, "--anyway")
     assert shown.code == 0
     assert shown.err.startswith(
-        "Warning: 0.0% of 60 training samples are named as labelled, no better"
+        "Warning: 0.0% of 60 training samples are named as labeled, no better"
     )
     assert "preprocessing or the order of the classes" in shown.err
     judged = onnx_gap(*arguments, "--max-gap", 0.9, "--json")  # counted already: no second look

@@ -71,7 +71,7 @@ def test_what_audits_warn_of_is_said_once(onnx_gap, manifest, tmp_path, save, di
     shown = onnx_gap("population", manifest, "--scale", 1, "--out", tmp_path / "population")
     assert shown.code == 0
     (warning,) = shown.err.splitlines()
-    assert warning.startswith("Warning: b: 0.0% of 60 training samples are named as labelled")
+    assert warning.startswith("Warning: b: 0.0% of 60 training samples are named as labeled")
     again = onnx_gap("population", manifest, "--out", tmp_path / "undeclared")
     assert "Warning: all networks: No preprocessing was declared" in again.err
 

@@ -63,8 +63,8 @@ def gap_model():
 
 def estimated(gap_model, **changed):
     conditions = dataclasses.replace(TYPICAL, **changed)
-    centre = dict(zip(gap_model.features, gap_model.feature_means, strict=True))
-    return gap_model.estimate(centre, conditions=conditions)
+    center = dict(zip(gap_model.features, gap_model.feature_means, strict=True))
+    return gap_model.estimate(center, conditions=conditions)
 
 
 def test_ranges_are_those_of_the_networks(gap_model):
@@ -88,7 +88,7 @@ def test_network_like_the_others_is_inside_and_nothing_is_said(gap_model):
         (
             {"accuracy": 0.81},
             "The accuracy on the training data is 0.810, below the 0.970 to 1.000 of the networks "
-            "that the gap model 'mine' was fitted on: this network has not memorised its training "
+            "that the gap model 'mine' was fitted on: this network has not memorized its training "
             "data as they had",
         ),
         (

@@ -82,13 +82,13 @@ def test_constant_features_predict_the_mean():
     assert fit.predict(np.array([[0.7, 0.2]])) == pytest.approx([0.3])
 
 
-def penalised_plainly(features, target, penalty, scale, centre):
+def penalised_plainly(features, target, penalty, scale, center):
     """Coefficients and intercept from the normal equations with an unpenalised column of ones."""
-    design = np.column_stack([(features - centre) / scale, np.ones(len(target))])
+    design = np.column_stack([(features - center) / scale, np.ones(len(target))])
     weights = np.diag([*np.full(features.shape[1], penalty), 0.0])
     solution = np.linalg.solve(design.T @ design + weights, design.T @ target)
     coefficients = solution[:-1] / scale
-    return coefficients, solution[-1] - centre @ coefficients
+    return coefficients, solution[-1] - center @ coefficients
 
 
 def test_ridge_is_that_of_scikit_learn_on_standardised_features(sample):
@@ -96,10 +96,10 @@ def test_ridge_is_that_of_scikit_learn_on_standardised_features(sample):
     features = features * [1, 100] + [3, -7]
     fit = ridge(features, target, penalties=[0.1])
     assert fit.penalty == 0.1
-    scale, centre = features.std(axis=0), features.mean(axis=0)
-    theirs = Ridge(alpha=0.1 * 20).fit((features - centre) / scale, target)
+    scale, center = features.std(axis=0), features.mean(axis=0)
+    theirs = Ridge(alpha=0.1 * 20).fit((features - center) / scale, target)
     assert fit.coefficients * scale == pytest.approx(theirs.coef_)
-    assert fit.predict(features) == pytest.approx(theirs.predict((features - centre) / scale))
+    assert fit.predict(features) == pytest.approx(theirs.predict((features - center) / scale))
     assert fit.residuals == pytest.approx(target - fit.predict(features))
     assert 0 < fit.rank < 2
 

@@ -48,7 +48,7 @@ def test_measures_by_hand():
 def test_findings_are_means_over_the_networks_of_a_level():
     columns = {
         "population": "p p p", "corruption": "0.1 0.1 0.2", "score": "a a a",
-        "samples": "100 100 100", "wrong": "9 11 20", "memorised": "1 0.8 1",
+        "samples": "100 100 100", "wrong": "9 11 20", "memorized": "1 0.8 1",
         "auc": "0.6 0.8 0.9", "precision_1": "1 0 1", "precision_5": "0.5 0.7 1",
         "other_1": "0.5  1", "other_5": "0 0 0",
     }  # fmt: skip
@@ -57,7 +57,7 @@ def test_findings_are_means_over_the_networks_of_a_level():
     assert (found.levels, found.scores) == ((0.1, 0.2), ("a",))
     first = found.at(0.1)
     assert (first.networks, first.samples, first.wrong, first.share) == (2, 100, 10, 0.1)
-    assert (first.auc, first.precision_1, first.memorised) == pytest.approx((0.7, 0.5, 0.9))
+    assert (first.auc, first.precision_1, first.memorized) == pytest.approx((0.7, 0.5, 0.9))
     assert first.other_1 == 0.5  # of the network that has it
     assert found.mean("a", "auc") == pytest.approx(0.8)
 

@@ -9,7 +9,7 @@ from tools.evidence.tables import EVIDENCE, read_table
 from tools.evidence.variations import (
     NOT_REACHED,
     features_figure,
-    judgement,
+    judgment,
     own_setting,
     variations,
     verdicts,
@@ -147,7 +147,7 @@ def test_warnings_are_judged_by_the_error(table, gap_model):
         ),
         gap_model,
     )
-    judged = judgement(found)
+    judged = judgment(found)
     assert (judged.caught, judged.needless) == (("10 classes",), ("25 classes",))
     assert (judged.missed, judged.fine) == (("step 0.1",), ("step 0.2",))
 

@@ -12,7 +12,7 @@ from model_zoo.datasets import DATA_SETS
 
 @pytest.fixture
 def packages(tmp_path):
-    """A folder node_modules: eight things a category, whose drawing is a square of one colour for
+    """A folder node_modules: eight things a category, whose drawing is a square of one color for
     the category, paler from set to set.
     """
     categories = {

@@ -38,11 +38,11 @@ def test_families_are_in_one_split_only():
     assert all(len(found) == 1 for found in splits.values())
 
 
-def test_every_font_has_a_package_with_version_and_licence():
+def test_every_font_has_a_package_with_version_and_license():
     with PACKAGES.open(newline="", encoding="utf-8") as file:
         packages = {row.pop("package"): row for row in csv.DictReader(file)}
     assert {font.package for font in glyphs.listed_fonts()} == set(packages)
-    assert all(row["version"] and row["licence"] for row in packages.values())
+    assert all(row["version"] and row["license"] for row in packages.values())
 
 
 def test_characters_are_as_many_as_the_data_sets_classes():

@@ -20,7 +20,7 @@ def node(op_type, before, after, *constants, **attributes):
 
 
 def follow(made, value, layout, channels):
-    """Where channels go, by labelling every element with its channel."""
+    """Where channels go, by labeling every element with its channel."""
     shape = [2, *list(value.shape)[1:]]
     runs = [1] * len(shape)
     runs[layout.axis] = shape[layout.axis]

@@ -32,13 +32,13 @@ class Shape:
 
 
 def images_of(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
-    """Images, float32 (S, 3, size, size), around a centre for each class; labels int64 (S,)."""
+    """Images, float32 (S, 3, size, size), around a center for each class; labels int64 (S,)."""
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(shape.classes), shape.samples)
-    centres = random.normal(size=(shape.classes, 3, shape.size, shape.size)).astype(np.float32)
-    images = random.standard_normal((len(labels), *centres.shape[1:]), dtype=np.float32)
-    for label, centre in enumerate(centres):
-        images[labels == label] += 0.5 * centre
+    centers = random.normal(size=(shape.classes, 3, shape.size, shape.size)).astype(np.float32)
+    images = random.standard_normal((len(labels), *centers.shape[1:]), dtype=np.float32)
+    for label, center in enumerate(centers):
+        images[labels == label] += 0.5 * center
     return images, labels
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage_figure", "learning_figure", "sensitivity_figure"]
 
-# Okabe and Ito's colours, in the order of the populations; markers for those who see none.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b2330")
+# Okabe and Ito's colors, in the order of the populations; markers for those who see none.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b2330")
 _MARKERS = "osD^vPX"
 _LEGEND = {"frameon": False, "fontsize": 9}
 _TITLE = {"loc": "left", "fontsize": 10}
@@ -28,15 +28,15 @@ def learning_figure(populations: Sequence[Findings]) -> "Figure":
     """Error on networks never seen, against the number of networks that a line is fitted on."""
     figure, axes = plots.new_figure(size=(6.4, 3.8))
     axis = axes[0, 0]
-    for findings, colour, marker in zip(populations, _COLOURS, _MARKERS, strict=False):
+    for findings, color, marker in zip(populations, _COLORS, _MARKERS, strict=False):
         points = findings.learning
         sizes = [point.networks for point in points]
         middle = [point.quantile(0.5) for point in points]
         unlucky = [point.quantile(0.9) for point in points]
-        axis.plot(sizes, unlucky, color=colour, linestyle="--", linewidth=0.9)
-        axis.plot(sizes, middle, color=colour, marker=marker, markersize=5, label=findings.name)
+        axis.plot(sizes, unlucky, color=color, linestyle="--", linewidth=0.9)
+        axis.plot(sizes, middle, color=color, marker=marker, markersize=5, label=findings.name)
         mean = [float(np.median(point.mean_rmse)) for point in points]
-        axis.plot(sizes, mean, color=colour, linestyle=":", linewidth=1.2)
+        axis.plot(sizes, mean, color=color, linestyle=":", linewidth=1.2)
     axis.set_xscale("log")
     ticks = sorted({point.networks for p in populations for point in p.learning})
     axis.set_xticks([tick for tick in ticks if tick in (4, 6, 8, 12, 16, 24, 32, 48, 64, 80)])
@@ -88,7 +88,7 @@ def _draw_coverage(
         [nominal + aside for nominal, _ in points],
         [measured.measured for _, measured in points],
         yerr=[measured.error for _, measured in points],
-        color=_COLOURS[number], marker=_MARKERS[number], markersize=5, linewidth=1.2,
+        color=_COLORS[number], marker=_MARKERS[number], markersize=5, linewidth=1.2,
         label=name,
     )  # fmt: skip
 
@@ -104,10 +104,10 @@ def sensitivity_figure(found: Sequence[Sensitivity]) -> "Figure":
         ("kappa_r", "κ", "s", LIGHT["muted"]),
         ("area_r", "area under $E_r$", "^", LIGHT["warn-line"]),
     )
-    for name, label, marker, colour in series:
+    for name, label, marker, color in series:
         told = [(getattr(one, name), row) for one, row in zip(found, rows, strict=True)]
         points = np.array([(r, row) for r, row in told if r is not None])
-        axis.scatter(*points.T, s=34, marker=marker, color=colour, label=label, zorder=3)
+        axis.scatter(*points.T, s=34, marker=marker, color=color, label=label, zorder=3)
     default = next(one for one in found if one.variation == "default")
     if default.out_of_fold_r is not None:
         axis.axvline(default.out_of_fold_r, color=LIGHT["descending"], linestyle=":", linewidth=1.2)

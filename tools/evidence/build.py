@@ -54,7 +54,7 @@ from tools.evidence.variations import (
     WORSE,
     Variation,
     features_figure,
-    judgement,
+    judgment,
     own_setting,
     variations,
     verdicts,
@@ -284,7 +284,7 @@ def _figures(evidence: Evidence) -> Iterator[tuple[str, "Figure"]]:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    """Write a PNG of 256 colours, a third of the size of one of all."""
+    """Write a PNG of 256 colors, a third of the size of one of all."""
     plots.save_figure(figure, path)
     with Image.open(path) as drawn:
         small = drawn.convert("RGB").quantize(
@@ -317,7 +317,7 @@ def pages_of(evidence: Evidence) -> dict[str, str]:
         worse=WORSE,
         corruptions=CORRUPTIONS,
         said_of_variations=verdicts(evidence.variations.get("shipped", ())),
-        judged_variations=judgement(evidence.variations["shipped"]) if evidence.regimes else None,
+        judged_variations=judgment(evidence.variations["shipped"]) if evidence.regimes else None,
         turning_rows=list(zip(*evidence.turning.values(), strict=True)),
         sizes=_SIZES,
         confused=(SHARE, FRACTION),

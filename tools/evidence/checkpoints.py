@@ -178,8 +178,8 @@ def _trained(
     )
     kept, checked = Kept(train), network_training.as_input(train.images[:_CHECKED_IMAGES])
     with one_thread():
-        memorising = replace(recipe, enough=ENOUGH)
-        fit = network_training.train_network(population, memorising, train, watch=kept)
+        memorizing = replace(recipe, enough=ENOUGH)
+        fit = network_training.train_network(population, memorizing, train, watch=kept)
         for epoch, network in (kept.networks | {fit.epochs: fit.network}).items():
             model = run / f"{recipe.name}-e{epoch:03d}.onnx"
             onnx_export.export(network, checked, model)
@@ -388,17 +388,17 @@ def checkpoints_figure(found: Sequence[CheckpointFindings]) -> "Figure":
 def _draw_networks(
     axis: "Axes", found: CheckpointFindings, across: np.ndarray, up: np.ndarray, *, alpha: float
 ) -> None:
-    for level, colour in LEVELS.items():
+    for level, color in LEVELS.items():
         chosen = found.corruption == level
         axis.scatter(
-            across[chosen], up[chosen], s=22, color=colour, marker=MARKERS[level], alpha=alpha,
+            across[chosen], up[chosen], s=22, color=color, marker=MARKERS[level], alpha=alpha,
             linewidths=0, label=level_name(level),
         )  # fmt: skip
 
 
-def _draw_run(axis: "Axes", across: np.ndarray, up: np.ndarray, colour: str) -> None:
+def _draw_run(axis: "Axes", across: np.ndarray, up: np.ndarray, color: str) -> None:
     """A path from the first checkpoint to the last, which is ringed."""
-    axis.plot(across, up, color=colour, marker=".", markersize=5, linewidth=1.4, zorder=3)
+    axis.plot(across, up, color=color, marker=".", markersize=5, linewidth=1.4, zorder=3)
     axis.scatter(
         across[-1:], up[-1:], s=90, facecolors="none", edgecolors=LIGHT["ink"], linewidths=1.4,
         zorder=4,

@@ -1,6 +1,6 @@
 """How numbers and corruption levels are written and drawn, the same on every page.
 
-The colours are a ramp of plasma, ordered in lightness, so that it holds in every form of colour
+The colors are a ramp of plasma, ordered in lightness, so that it holds in every form of color
 blindness and in gray; its palest fifth, hard to see on white, is left out.
 """
 
@@ -47,7 +47,7 @@ def level_name(corruption: float) -> str:
 
 
 def level_legend(axes: "Axes", *, larger: float = 1.0) -> None:
-    """What colours and markers mean, to the right of ``axes``; markers so many times as large."""
+    """What colors and markers mean, to the right of ``axes``; markers so many times as large."""
     legend = axes.legend(
         title="labels\ncorrupted", title_fontsize=9, fontsize=9, frameon=False,
         loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=larger,

@@ -74,12 +74,12 @@ def curves_figure(curves: Table) -> "Figure":
         "ascending": "$E_r$: least active units removed first",
     }
     for axis, (order, title) in zip(axes[0], titles.items(), strict=True):
-        for level, colour in LEVELS.items():
+        for level, color in LEVELS.items():
             chosen = (curves.texts("order") == order) & (corruption == level)
             if chosen.any():
                 mean = values[chosen].mean(axis=0)
                 axis.plot(
-                    [float(share) for share in shares], mean, color=colour, label=level_name(level),
+                    [float(share) for share in shares], mean, color=color, label=level_name(level),
                     marker=MARKERS[level], markevery=(int(10 * level), 10), markersize=5,
                 )  # fmt: skip
         axis.set_title(title, **_SMALL)
@@ -97,7 +97,7 @@ def classes_figure(findings: Findings) -> "Figure":
         chosen = findings.classes.where(findings.classes.texts("network") == name)
         zeta, kappa = chosen.numbers("zeta"), chosen.numbers("kappa")
         plots.draw_class_scatter(
-            axis, zeta, kappa, label=level_name(level), colour=LEVELS[level], marker=MARKERS[level]
+            axis, zeta, kappa, label=level_name(level), color=LEVELS[level], marker=MARKERS[level]
         )
         axis.scatter(
             zeta.mean(), kappa.mean(), s=150, color=LEVELS[level], marker=MARKERS[level],
@@ -163,9 +163,9 @@ def levels_figure(networks: Table) -> "Figure":
     figure, axes = plots.new_figure(1, 2, size=(4.8, 3.2))
     for axis, (name, symbol) in zip(axes[0], (("zeta", "ζ"), ("kappa", "κ")), strict=True):
         values = networks.numbers(name)
-        for label, chosen, colour, marker, aside in groups:
+        for label, chosen, color, marker, aside in groups:
             if chosen.any():
-                _draw_levels(axis, corruption[chosen], values[chosen], aside, colour, marker, label)
+                _draw_levels(axis, corruption[chosen], values[chosen], aside, color, marker, label)
         axis.set(xlabel="share of the labels corrupted", ylabel=symbol)
         axis.set_xticks(list(LEVELS))
     axes[0, 0].legend(**_LEGEND)
@@ -179,7 +179,7 @@ def _draw_out_of_fold(
     corruption: np.ndarray,
     ends: tuple[float, float] | None = None,
 ) -> None:
-    """Estimated against true gap, a colour and marker a corruption level, with y = x.
+    """Estimated against true gap, a color and marker a corruption level, with y = x.
 
     Estimates beyond ``ends`` are drawn at the end; without ends the axes hold all of them.
     """
@@ -189,10 +189,10 @@ def _draw_out_of_fold(
         margin = 0.04 * np.ptp(both)
         ends = (both.min() - margin, both.max() + margin)
     shown = np.clip(estimated, *ends)
-    for level, colour in LEVELS.items():
+    for level, color in LEVELS.items():
         chosen = corruption == level
         axis.scatter(
-            gap[chosen], shown[chosen], s=32, color=colour, marker=MARKERS[level], alpha=0.8,
+            gap[chosen], shown[chosen], s=32, color=color, marker=MARKERS[level], alpha=0.8,
             linewidths=0, label=level_name(level), clip_on=False,
         )  # fmt: skip
     axis.plot(ends, ends, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
@@ -216,17 +216,17 @@ def _draw_levels(
     corruption: np.ndarray,
     values: np.ndarray,
     aside: float,
-    colour: str,
+    color: str,
     marker: str,
     label: str,
 ) -> None:
     """A point a network and a line through the means of the levels."""
     axis.scatter(
-        corruption + aside, values, s=26, color=colour, marker=marker, alpha=0.5, linewidths=0
+        corruption + aside, values, s=26, color=color, marker=marker, alpha=0.5, linewidths=0
     )
     levels = np.unique(corruption)
     means = [values[corruption == level].mean() for level in levels]
-    axis.plot(levels + aside, means, color=colour, marker=marker, label=label, linewidth=1.6)
+    axis.plot(levels + aside, means, color=color, marker=marker, label=label, linewidth=1.6)
 
 
 def _shared_legend(figure: "Figure", axis: "Axes") -> None:

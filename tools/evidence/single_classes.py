@@ -79,10 +79,10 @@ def classes_gap_figure(found: ClassFindings) -> "Figure":
     )
     many = len(found.gap) > _MANY
     for axis, gap, estimate, title, told in panels:
-        for level, colour in LEVELS.items():
+        for level, color in LEVELS.items():
             chosen = found.corruption == level
             axis.scatter(
-                gap[chosen], estimate[chosen], s=6 if many else 14, color=colour,
+                gap[chosen], estimate[chosen], s=6 if many else 14, color=color,
                 marker=MARKERS[level], alpha=0.35 if many else 0.45, linewidths=0,
                 label=level_name(level),
             )  # fmt: skip

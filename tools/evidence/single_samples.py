@@ -289,7 +289,7 @@ def _measured(trained: Path, result: Result, samples: SampleCounts) -> Iterator[
         "train_accuracy": round(result.train_accuracy, 6),
         "samples": len(wrong),
         "wrong": int(wrong.sum()),
-        "memorised": round(float(samples.correct[wrong].mean()), 6),
+        "memorized": round(float(samples.correct[wrong].mean()), 6),
     }
     for score, suspicion in suspicions(samples, scores).items():
         found = measured(suspicion, wrong, better)
@@ -322,8 +322,8 @@ def main(arguments: list[str] | None = None) -> None:
 HEADER = (
     "corruption", "score", "networks", "AUC", "among the first 1 %", "5 %", "other is right",
 )  # fmt: skip
-_MEANS = ("memorised", "auc", "precision_1", "precision_5", "other_1")
-# What the figure shows: colour, marker, line and name of each score.
+_MEANS = ("memorized", "auc", "precision_1", "precision_5", "other_1")
+# What the figure shows: color, marker, line and name of each score.
 _DRAWN = {
     "suspicion": (LIGHT["ink"], "o", "-", "suspicion"),
     "log_probability": ("#0072B2", "s", "-", "log-probability (the loss)"),
@@ -342,7 +342,7 @@ class SampleFinding:
     networks: int
     samples: float
     wrong: float  # of them have a wrong label
-    memorised: float  # share of the wrong labels that the network names
+    memorized: float  # share of the wrong labels that the network names
     auc: float
     precision_1: float  # share of wrong labels among the 1 % most suspicious
     precision_5: float
@@ -423,11 +423,11 @@ def samples_figure(found: SampleFindings) -> "Figure":
         bounds = (share, np.minimum(share / listed, 1)) if listed else (np.full(len(share), 0.5),)
         for bound in bounds:
             axis.plot(places, bound, color=LIGHT["muted"], linewidth=1, linestyle=(0, (1, 2)))
-        for score, (colour, marker, line, label) in _DRAWN.items():
+        for score, (color, marker, line, label) in _DRAWN.items():
             values = [getattr(one, name) for one in found.of(score)]
             if values:
                 axis.plot(
-                    places, values, color=colour, marker=marker, linestyle=line, markersize=4.5,
+                    places, values, color=color, marker=marker, linestyle=line, markersize=4.5,
                     linewidth=2 if score == "suspicion" else 1.3, label=label,
                 )  # fmt: skip
         axis.set_xticks(places, [level_name(level) for level in found.levels])

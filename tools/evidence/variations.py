@@ -32,12 +32,12 @@ __all__ = [
     "NOT_REACHED",
     "POPULATION",
     "WORSE",
-    "Judgement",
+    "Judgment",
     "Network",
     "Variation",
     "Verdict",
     "features_figure",
-    "judgement",
+    "judgment",
     "own_setting",
     "variations",
     "verdicts",
@@ -148,7 +148,7 @@ class Variation:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """The varied settings by name: is the estimate worse there, and does the audit warn of it?"""
 
     caught: tuple[str, ...]  # worse, and most of the networks warned of
@@ -202,7 +202,7 @@ def verdicts(found: Iterable[Variation]) -> tuple[Verdict, ...]:
     )
 
 
-def judgement(found: Iterable[Variation]) -> Judgement:
+def judgment(found: Iterable[Variation]) -> Judgment:
     """What the warnings are worth; the first of ``found`` is the gap model's own setting."""
     own, *others = found
     limit = WORSE * own.estimate.rmse
@@ -214,7 +214,7 @@ def judgement(found: Iterable[Variation]) -> Judgement:
             if (one.estimate.rmse > limit) == worse and (one.share("warned") > 0.5) == warned
         )
 
-    return Judgement(
+    return Judgment(
         caught=named(worse=True, warned=True),
         needless=named(worse=False, warned=True),
         missed=named(worse=True, warned=False),
@@ -363,17 +363,17 @@ def verdicts_figure(found: Sequence[Variation]) -> "Figure":
 
 
 def _draw_network(axis: "Axes", network: Network) -> None:
-    colour, estimated = LEVELS[network.corruption], network.estimated
+    color, estimated = LEVELS[network.corruption], network.estimated
     if estimated.estimate > _HIGHEST:
         axis.annotate(
             f"{estimated.estimate:.1f} ↑", (network.gap, _HIGHEST), ha="left", va="top",
-            color=colour, fontsize=9,
+            color=color, fontsize=9,
         )  # fmt: skip
         return
-    axis.vlines(network.gap, estimated.low, estimated.high, color=colour, linewidth=0.9)
+    axis.vlines(network.gap, estimated.low, estimated.high, color=color, linewidth=0.9)
     axis.scatter(
         network.gap, estimated.estimate, s=36, marker=MARKERS[network.corruption],
-        edgecolors=colour, facecolors=LIGHT["card"] if network.warned else colour, zorder=3,
+        edgecolors=color, facecolors=LIGHT["card"] if network.warned else color, zorder=3,
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def fit_line(
 
 
 def _logistic(points: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Newton's method; what it maximises is concave, and has a maximum where classes overlap."""
+    """Newton's method; what it maximizes is concave, and has a maximum where classes overlap."""
     a = np.zeros(points.shape[1])
     for _ in range(_STEPS):
         p = 1 / (1 + np.exp(-points @ a))

@@ -156,7 +156,7 @@ def _audited(trained: Path, result: Result, folder: Path) -> AuditedNetwork:
         about={
             "architecture": result.recipe.architecture,
             "train_accuracy": round(result.train_accuracy, 4),
-            "memorised": round(float(samples.correct[wrong].mean()), 4) if wrong.any() else "",
+            "memorized": round(float(samples.correct[wrong].mean()), 4) if wrong.any() else "",
         },
     )
 

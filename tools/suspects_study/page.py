@@ -287,7 +287,7 @@ def _how(samples: Sequence[Row]) -> Iterator[str]:
 
 - *Agreement*: the share of a sample's ten neighbors with its label, the mean of four depths: the
   images and the activations at the first, a third and two thirds of the way. In the last
-  activation wrong labels are memorised already.
+  activation wrong labels are memorized already.
 - *Hold*: the share of its partners of the same label for which the network names the label half
   way.
 - *Depths*: at how many of the four depths most neighbors have one and the same other label, as a
@@ -353,7 +353,7 @@ Flagged are the samples with a `wrong_probability` of ½ and more, and those tha
 them that are wrong, and the share of the wrong labels that are among them. The last two columns: of
 the wrong labels, how often the `likely` label is the true one, and how often the network's best
 other class (`other`) is. cleanlab is meant for probabilities of networks that have not seen
-the samples; one trained network has none, and memorises.
+the samples; one trained network has none, and memorizes.
 """
     rows = []
     for one in groups:

@@ -1,4 +1,4 @@
-"""The formats of labelled data that are recognised, and the door that opens any of them."""
+"""The formats of labeled data that are recognized, and the door that opens any of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from analyzer.errors import AnalyzerError, DataError, parameter
 __all__ = ["FORMATS", "open_data"]
 
 FORMATS: tuple[Format, ...] = (NPZ, MANIFEST, CIFAR, IDX, WEBDATASET, PARQUET, FOLDER)
-"""The first that recognises a path opens it, so the one that takes any folder comes last."""
+"""The first that recognizes a path opens it, so the one that takes any folder comes last."""
 
 
 def open_data(
@@ -29,10 +29,10 @@ def open_data(
     classes: str | Path | None = None,
     budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Source:
-    """Open labelled samples.
+    """Open labeled samples.
 
     Args:
-        data: a path, whose format is recognised; "PATH#test" names a split of data that have
+        data: a path, whose format is recognized; "PATH#test" names a split of data that have
             splits ("train" is the default). Or (images, labels), two arrays as
             :func:`analyzer.data.from_arrays` takes them, identified by their values.
         keys: the names of the images and the labels, where these can be named.
@@ -70,7 +70,7 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
     try:
         path, split = _path_and_split(data)
         for known in FORMATS:
-            if known.recognises(path):
+            if known.recognizes(path):
                 return known.open(path, replace(wanted, split=split))
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error

@@ -1,4 +1,4 @@
-"""A format of labelled data: how it is recognised and opened; and the splits that it may hold.
+"""A format of labeled data: how it is recognized and opened; and the splits that it may hold.
 
 A split is the train, test or validation part of a data set; "PATH#test" names one.
 """
@@ -41,10 +41,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A form in which labelled data are stored."""
+    """A form in which labeled data are stored."""
 
     description: str  # for people, as "a folder of class folders"
-    recognises: Callable[[Path], bool]  # whether what lies at an existing path has this form
+    recognizes: Callable[[Path], bool]  # whether what lies at an existing path has this form
     open: Callable[[Path, Wanted], Source]  # raises DataError where it is damaged or unfit
 
 

@@ -51,7 +51,7 @@ class _Entry:
 
     image: tuple[int, int] | None = None  # offset and size
     label: int | str | None = None
-    labelled_by: str | None = None
+    labeled_by: str | None = None
 
 
 @dataclass(slots=True)
@@ -166,13 +166,13 @@ def _add_member(
                 f"labels with {parameter('keys', 'jpg,cls')}."
             )
         entry.image = member.offset_data, member.size
-    elif ending in ((keys[1],) if keys else ("cls", "json")) and entry.labelled_by != "cls":
+    elif ending in ((keys[1],) if keys else ("cls", "json")) and entry.labeled_by != "cls":
         if member.size > _LABEL_BYTES:
             raise DataError(f"{member.name} in {path} is too large for a label.")
         content = archive.extractfile(member)
         label = None if content is None else _label(content.read(), ending, member.name, path)
         if label is not None:
-            entry.label, entry.labelled_by = label, ending
+            entry.label, entry.labeled_by = label, ending
 
 
 def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:

@@ -66,7 +66,7 @@ class PreprocessOptions:
     pad: str | int | None = option(
         None,
         "First put a border of N pixels on every side, or make it a square, with pixels of VALUE "
-        "(0, or one a colour).",
+        "(0, or one a color).",
         metavar="N|square[,VALUE]",
     )
     invert: bool = option(False, "First turn black into white, and white into black.")
@@ -92,7 +92,7 @@ class PreprocessOptions:
     )
     channels: str | None = option(
         None,
-        "Order of the colours that the network takes.",
+        "Order of the colors that the network takes.",
         metavar="|".join(CHANNELS),
         choices=CHANNELS,
     )

@@ -107,10 +107,10 @@ def resolve_preprocessing(
 
 
 def _check_depth(spec: PreprocessingSpec, channels: str, input_info: TensorInfo) -> None:
-    """Refuse values for gray images where they are in colour, and the reverse."""
+    """Refuse values for gray images where they are in color, and the reverse."""
     for name, values in (("mean", spec.mean), ("std", spec.std)):
         if values is not None and len(values) not in (1, 1 if channels == "gray" else 3):
-            kind, wanted = ("gray", "1 value") if channels == "gray" else ("colour", "3 values")
+            kind, wanted = ("gray", "1 value") if channels == "gray" else ("color", "3 values")
             raise DataError(
                 f"The {name} has {len(values)} values (by {spec.origin}) but the network's input "
                 f"{input_info.name!r} takes {kind} images. Pass {parameter(name)} with {wanted}."

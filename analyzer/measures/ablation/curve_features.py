@@ -33,7 +33,7 @@ MAX_DENOMINATOR = 10**6
 
 # Features beyond ζ and κ. ζ adds up both turning points and κ the area between the curves. Kept
 # apart they say more: which of the two points moved, how high each curve runs. The sample score
-# says which samples the most active units carry: it is low for those that the network memorised.
+# says which samples the most active units carry: it is low for those that the network memorized.
 CURVE_FEATURES = (
     "curve_n0",
     "curve_n0_r",
@@ -58,7 +58,7 @@ def chance_fraction(chance: Fraction | float) -> Fraction:
 
     A float becomes the nearest fraction with a denominator up to a million: ``1 / 3`` is a third
     and ``0.1`` a tenth. No accuracy over a million samples or fewer lies between the two, so
-    this decides ties, and nothing else, in favour of equality.
+    this decides ties, and nothing else, in favor of equality.
 
     Raises:
         DataError: the chance level is not in [0, 1).

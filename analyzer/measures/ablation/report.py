@@ -149,7 +149,7 @@ def scatter_figure(
 
 
 def _vertices(values: np.ndarray, frame: Frame) -> np.ndarray:
-    """Pixels of shape (points, 2), without points on the straight line of their neighbours."""
+    """Pixels of shape (points, 2), without points on the straight line of their neighbors."""
     x = frame.x(np.linspace(0.0, 1.0, len(values)))
     y = np.round(frame.y(np.asarray(values, float)), 1)
     bend = np.ones(len(values), bool)

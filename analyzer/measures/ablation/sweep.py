@@ -1,4 +1,4 @@
-"""Cumulative unit ablation (§3.1 of the paper) over labelled samples, class by class.
+"""Cumulative unit ablation (§3.1 of the paper) over labeled samples, class by class.
 
 The samples are processed sorted by class, in groups of whole classes whose features fit into
 memory. For each group the prefix runs once per sample; then the unit order of its classes is

@@ -233,7 +233,7 @@ class InterpolatedCurves:
         before, after = self._before[curves] + at, self._after[curves] + at
         left, right = margin.ravel()[before], margin.ravel()[after]
 
-        # How far known margins lie from the straight line through their known neighbours.
+        # How far known margins lie from the straight line through their known neighbors.
         rough = np.zeros_like(margin)
         a, b = flat[before[:, :-2]], flat[after[:, 2:]]
         part = (gone[:, 1:-1] - a) / np.maximum(b - a, 1, dtype=np.float32)

@@ -2,7 +2,7 @@
 
 For sample i and a partner j, x_λ = λ·x_i + (1 − λ)·x_j in the network's own input space. Of a
 partner with the same given label, a network that learned the class names it half way as well;
-one that memorised sample i names its label for i and hardly ever half way to the class's others.
+one that memorized sample i names its label for i and hardly ever half way to the class's others.
 Forward passes alone, of the whole network: no site, no gradient.
 
 Partners come from rings. The distinct contents of a class lie on a ring in a seeded order that

@@ -2,7 +2,7 @@
 
 A picture that was shifted, turned a little, stored again, made brighter or given a little noise is
 still the same picture. Its copies are each other's nearest neighbors and share a label, so that
-neighbors would say that a network learned what it only saw twice. They are recognised at the
+neighbors would say that a network learned what it only saw twice. They are recognized at the
 images: as gray pictures of at most 32 pixels a side, shifted by up to one of these pixels and
 turned by up to six degrees, whatever their brightness and contrast. Two of them are as far apart as
 the square root of 1 − r, r being the correlation of their pixels. Twins are at most three tenths as

@@ -6,7 +6,7 @@ depths of the network. The share of samples that their neighbors outvote is a la
 error; over samples whose label holds under interpolation alone, its trusted error.
 
 Samples that show the same thing never are neighbors: those of the same bytes, those that are said
-to be of one group, and twins, which are recognised (:mod:`analyzer.measures.neighbors.twins`).
+to be of one group, and twins, which are recognized (:mod:`analyzer.measures.neighbors.twins`).
 
 Nothing depends on batch sizes, blocks or the order of the samples: similarities are computed in
 float64 where it matters, rounded to a millionth, and ties go by the samples' contents.

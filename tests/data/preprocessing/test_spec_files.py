@@ -23,7 +23,7 @@ def fixture_cases():
 
 @pytest.mark.parametrize("which", ["wide", "tall"])
 @pytest.mark.parametrize("case", fixture_cases())
-def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
+def test_values_are_the_originals_within_a_gray_level(case, which, tmp_path):
     with np.load(FIXTURES) as content:
         image, expected = content[which], content[f"{case}/{which}"]
         step = int(content[f"{case}/step"])
@@ -39,8 +39,8 @@ def test_values_are_the_originals_within_a_grey_level(case, which, tmp_path):
         options,
     )
     (batch,) = read_batches(source, preprocessing, [0], 1)
-    grey_level = preprocessing.scale / np.reshape(preprocessing.std or (1.0,), (-1, 1, 1))
-    difference = np.abs(batch.images[0, :, ::step, ::step] - expected) / grey_level
+    gray_level = preprocessing.scale / np.reshape(preprocessing.std or (1.0,), (-1, 1, 1))
+    difference = np.abs(batch.images[0, :, ::step, ::step] - expected) / gray_level
     assert expected.shape == batch.images[0, :, ::step, ::step].shape
     assert difference.max() <= 1.001
     assert (

@@ -80,7 +80,7 @@ def test_a_border_around_digits(fed):
 
 
 @pytest.mark.parametrize(("pad", "fill"), [("3,200", 200), ("3,9,8,7", (9, 8, 7))])
-def test_a_border_of_a_colour_before_resizing(pad, fill, fed):
+def test_a_border_of_a_color_before_resizing(pad, fill, fed):
     """torchvision: Pad(3, fill), Resize((16, 24)), ToTensor."""
     image = Image.fromarray(picture(17, 21))
     bordered = ImageOps.expand(image, 3, fill if isinstance(fill, tuple) else (fill,) * 3)
@@ -163,7 +163,7 @@ def test_inverted_before_the_border(fed):
     assert np.array_equal(given, to_tensor(np.pad(255 - digit, 1)))
 
 
-def test_gray_inverted_colours(fed):
+def test_gray_inverted_colors(fed):
     image = Image.fromarray(picture(8, 8))
     given = fed(np.asarray(image), 1, 8, 8, invert=True)
     assert np.array_equal(given, to_tensor(255 - np.asarray(image.convert("L"))))
@@ -217,7 +217,7 @@ def test_what_cannot_be(options, says, fed):
         fed(picture(10, 12), 3, 8, 8, **options)
 
 
-def test_a_colour_around_gray_images(fed):
+def test_a_color_around_gray_images(fed):
     with pytest.raises(DataError, match="takes gray images; give pad one pixel value"):
         fed(picture(6, 6, 1), 1, 8, 8, pad="1,9,8,7")
 

@@ -64,8 +64,8 @@ def test_levels_are_told_apart_in_natural_order():
 def test_pooled_agreement_that_is_only_between_levels_vanishes_within_them():
     levels = np.repeat(["0", "1"], 50)
     noise = np.random.default_rng(1).normal(0, 0.05, (2, 100))
-    centre = np.repeat([0.1, 0.9], 50)
-    estimate, gap = centre + noise[0], centre + noise[1]
+    center = np.repeat([0.1, 0.9], 50)
+    estimate, gap = center + noise[0], center + noise[1]
     assert agreement(estimate, gap).r > 0.98
     within = agreement_within_levels(estimate, gap, levels)
     assert abs(within.r) < 0.25

@@ -49,7 +49,7 @@ def test_perfect_measure_scores_one(measure):
     values = {"gap": gap, "falling": 5 - 2 * gap, "cubed": gap**3}[measure]
     found = conditional_information(values, gap, hyperparameters)
     assert found.score == pytest.approx(1)
-    assert all(s.normalised == pytest.approx(1) for s in found.sets)
+    assert all(s.normalized == pytest.approx(1) for s in found.sets)
     assert all(s.adjusted == pytest.approx(1) for s in found.sets)
 
 
@@ -57,7 +57,7 @@ def test_constant_measure_scores_nothing():
     gap, hyperparameters = make_grid()
     found = conditional_information(np.full(len(gap), 0.5), gap, hyperparameters)
     assert found.score == 0
-    assert all(s.normalised == 0 for s in found.sets)
+    assert all(s.normalized == 0 for s in found.sets)
 
 
 def test_noise_scores_nothing():
@@ -65,7 +65,7 @@ def test_noise_scores_nothing():
     noise = np.random.default_rng(5).normal(size=len(gap))
     found = conditional_information(noise, gap, hyperparameters, shuffles=20)
     assert found.score < 0.01
-    assert max(s.normalised for s in found.sets) < 0.05
+    assert max(s.normalized for s in found.sets) < 0.05
     assert max(abs(s.adjusted) for s in found.sets) < 0.03
 
 
@@ -76,7 +76,7 @@ def test_noise_over_few_networks_is_seen_through_by_shuffling():
         conditional_information(rng.normal(size=len(gap)), gap, hyperparameters, shuffles=30)
         for _ in range(20)
     ]
-    assert np.mean([one.sets[-1].normalised for one in found]) > 0.1
+    assert np.mean([one.sets[-1].normalized for one in found]) > 0.1
     assert abs(np.mean([one.sets[-1].adjusted for one in found])) < 0.03
 
 
@@ -84,7 +84,7 @@ def test_measure_that_mirrors_a_hyperparameter_tells_nothing_once_that_is_known(
     gap, hyperparameters = make_grid()
     mirrored = np.array(hyperparameters["corruption"], dtype=float)
     found = conditional_information(mirrored, gap, hyperparameters)
-    assert found.sets[0].normalised > 0.3
+    assert found.sets[0].normalized > 0.3
     assert found.score == 0
     assert "corruption" in found.worst.hyperparameters
     adjusted = {s.hyperparameters: s.adjusted for s in found.sets}
@@ -98,7 +98,7 @@ def test_score_is_that_of_the_definition_pair_by_pair():
     measure[4] = measure[5]
     found = conditional_information(measure, gap, hyperparameters, shuffles=0)
     wanted = score_plainly(measure, gap, hyperparameters)
-    assert {s.hyperparameters: s.normalised for s in found.sets} == pytest.approx(wanted)
+    assert {s.hyperparameters: s.normalized for s in found.sets} == pytest.approx(wanted)
     assert found.score == pytest.approx(min(wanted.values()))
     assert found.worst.hyperparameters == min(wanted, key=wanted.get)
     assert {s.shuffled for s in found.sets} == {None}
@@ -115,12 +115,12 @@ def test_four_networks_are_as_worked_out_by_hand():
     entropy = h(4 / 12, 8 / 12)
     information = 2 * entropy - h(1 / 12, 3 / 12, 3 / 12, 5 / 12)
     assert pooled.entropy == pytest.approx(entropy)
-    assert pooled.normalised == pytest.approx(information / entropy)
+    assert pooled.normalized == pytest.approx(information / entropy)
     # (a, a) and (b, b): told in full, whichever way round. (a, b): of 4 pairs one has V_g = 1 and
     # another V_μ = 1; (b, a) likewise.
     mixed = 2 * h(1 / 4, 3 / 4) - h(1 / 4, 1 / 4, 2 / 4)
     assert within.entropy == pytest.approx((4 * 1 + 8 * h(1 / 4, 3 / 4)) / 12)
-    assert within.normalised == pytest.approx((4 * 1 + 8 * mixed) / 12 / within.entropy)
+    assert within.normalized == pytest.approx((4 * 1 + 8 * mixed) / 12 / within.entropy)
 
 
 def test_hyperparameters_that_leave_nothing_open_are_no_set_to_score():
@@ -129,7 +129,7 @@ def test_hyperparameters_that_leave_nothing_open_are_no_set_to_score():
     found = conditional_information(np.array([1.0, 3.0, 2.0, 4.0]), gap, own)
     assert [s.hyperparameters for s in found.sets] == [(), ("name",)]
     assert found.sets[1].entropy == 0
-    assert (found.sets[1].normalised, found.sets[1].shuffled) == (None, None)
+    assert (found.sets[1].normalized, found.sets[1].shuffled) == (None, None)
     assert found.worst.hyperparameters == ()
 
 

@@ -135,7 +135,7 @@ def test_samples_of_a_group_are_no_partners():
 
 def test_the_order_of_the_samples_changes_nothing():
     images, labels = made_up(150, seed=1)
-    images[10:30], labels[10:20] = images[40:60], labels[40:50]  # copies, half of them relabelled
+    images[10:30], labels[10:20] = images[40:60], labels[40:50]  # copies, half of them relabeled
     whole = opened(images, labels)
     order = np.random.default_rng(2).permutation(150)
     shuffled = opened(images[order], labels[order])
@@ -332,7 +332,7 @@ def test_a_network_that_names_no_label_has_no_responses():
 def test_features_by_hand():
     """Four samples on a line: the network names 1 from 0.5 on."""
     images = np.array([0.0, 0.2, 1.0, 0.3], np.float32).reshape(-1, 1)
-    samples = opened(images, [0, 0, 1, 1])  # the last label was memorised wrongly
+    samples = opened(images, [0, 0, 1, 1])  # the last label was memorized wrongly
 
     def predict(batch):
         return np.where(batch[:, 0] == np.float32(0.3), 1, batch[:, 0] >= 0.5).astype(int)

@@ -236,7 +236,7 @@ def equal(found, wanted, order=slice(None)):
 
 def test_the_order_of_the_samples_changes_nothing(graph):
     images, labels = made_up(120)
-    images[10:30], labels[10:20] = images[40:60], labels[40:50]  # copies, half of them relabelled
+    images[10:30], labels[10:20] = images[40:60], labels[40:50]  # copies, half of them relabeled
     images[60:70] = 0.0
     images[60:70, 0, 0, 0] = np.arange(1, 11) * 2.0  # one direction: all equally near
     order = np.random.default_rng(2).permutation(120)

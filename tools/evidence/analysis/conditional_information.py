@@ -41,15 +41,15 @@ class SetInformation:
 
     hyperparameters: tuple[str, ...]  # S
     entropy: float  # bits: H(V_g | U_S); 0 where the hyperparameters leave nothing to be told
-    normalised: float | None  # Î, in [0, 1]; None where the entropy is 0
+    normalized: float | None  # Î, in [0, 1]; None where the entropy is 0
     shuffled: float | None  # mean Î of the shuffled measure; None likewise, or if not shuffled
 
     @property
     def adjusted(self) -> float | None:
         """Î with what noise gets taken out; at most 1, below 0 where noise tells more."""
-        if self.normalised is None or self.shuffled is None or self.shuffled >= 1:
+        if self.normalized is None or self.shuffled is None or self.shuffled >= 1:
             return None
-        return (self.normalised - self.shuffled) / (1 - self.shuffled)
+        return (self.normalized - self.shuffled) / (1 - self.shuffled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class ConditionalInformation:
     @property
     def worst(self) -> SetInformation:
         """The hyperparameters that leave least for the measure to tell."""
-        return min(self.sets, key=lambda found: _or_infinite(found.normalised))
+        return min(self.sets, key=lambda found: _or_infinite(found.normalized))
 
     @property
     def score(self) -> float:
         """The competition's score, in [0, 1] (there times 100)."""
-        return _or_infinite(self.worst.normalised)
+        return _or_infinite(self.worst.normalized)
 
 
 def conditional_information(
@@ -123,9 +123,9 @@ def _set_information(
     entropy = _entropy(np.bincount(2 * group + greater, minlength=2 * (group.max() + 1)), 2)
     if not entropy:
         return SetInformation(subset, 0.0, None, None)
-    normalised, *shuffled = (_information(group, greater, one) / entropy for one in more)
+    normalized, *shuffled = (_information(group, greater, one) / entropy for one in more)
     return SetInformation(
-        subset, entropy, normalised, float(np.mean(shuffled)) if shuffled else None
+        subset, entropy, normalized, float(np.mean(shuffled)) if shuffled else None
     )
 
 
