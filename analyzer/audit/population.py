@@ -224,7 +224,9 @@ def _outcomes(
     """
     import joblib  # a quarter of a second that a single audit does not pay
 
-    run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator_unordered")
+    # No more workers than networks, but two: alone it would run in this process, and take it along.
+    workers = min(jobs, max(len(tasks), 2))
+    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     left = dict(tasks)
     try:
         for name, found in run(

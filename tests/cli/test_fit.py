@@ -140,7 +140,7 @@ def test_an_audit_says_which_circumstances_are_others(onnx_gap, tmp_path):
     shown = onnx_gap(*arguments, "--limit-per-class", 9, "--out", out, "--json")
     gap = shown.json["gap"]
     assert not gap["inside_range"]
-    for said in ("is of 9 samples per class, the networks", "is of the kind 'convolution', that"):
+    for said in ("is of 9 samples per class, whereas", "is of the kind 'convolution', whereas"):
         assert any(said in sentence for sentence in gap["warnings"])
         assert said in shown.err
     assert "lies outside" in (out / "report.html").read_text(encoding="utf-8")
