@@ -9,7 +9,6 @@ from .api import (
     write_masked,
 )
 from .audit_options import AuditRequest
-from .audit_result import Audit, open_audit
 from .data.preprocessing.options import PreprocessOptions
 from .errors import (
     AnalyzerError,
@@ -22,6 +21,7 @@ from .errors import (
     OutputError,
     SiteError,
 )
+from .opened_audit import Audit, open_audit
 from .version import __version__
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.audit_result import Audit
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
+from analyzer.opened_audit import Audit
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,

@@ -19,7 +19,7 @@ from analyzer.estimation.cross_validation import (
     out_of_fold_estimates,
     score_features,
 )
-from analyzer.estimation.feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
+from analyzer.estimation.fit_choices import FEATURE_SETS, SCORED_SETS, FeatureSet
 from analyzer.estimation.fit_class_gaps import (
     ClassesOfNetwork,
     LeftOutClasses,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.common_types import Progress
-from analyzer.estimation.feature_sets import (
+from analyzer.estimation.fit_choices import (
     FEATURE_SETS,
     SCORED_SETS,
     checked_features,

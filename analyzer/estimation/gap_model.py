@@ -22,7 +22,7 @@ from analyzer.common_types import GapEstimate
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.class_gaps import ClassLine
-from analyzer.estimation.feature_sets import LARGEST
+from analyzer.estimation.fit_choices import LARGEST
 from analyzer.estimation.fits_and_intervals import (
     MeasuredCoverage,
     fewest_points,

@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, Range
-from analyzer.estimation.feature_sets import checked_columns, checked_features, feature_set
+from analyzer.estimation.fit_choices import checked_columns, checked_features, feature_set
 from analyzer.estimation.fits_and_intervals import (
     Fit,
     MeasuredCoverage,

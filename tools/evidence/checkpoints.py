@@ -39,7 +39,7 @@ from analyzer.estimation import (
     fit_population,
     read_population,
 )
-from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.fit_choices import checked_features
 from analyzer.estimation.fits_and_intervals import lines_without_each
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split

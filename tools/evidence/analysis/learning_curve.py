@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.fit_choices import checked_features
 from analyzer.estimation.fits_and_intervals import Fit, least_squares
 
 __all__ = ["CurvePoint", "learning_curve"]
