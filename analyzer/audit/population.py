@@ -279,7 +279,7 @@ def _lost_worker() -> tuple[type[Exception], ...]:
 def _lost_scheduler() -> tuple[type[BaseException], ...]:
     """What is raised when Dask's scheduler is gone."""
     dask = sys.modules.get("distributed")
-    return (dask.CanceledError, dask.comm.CommClosedError) if dask else ()
+    return (dask.CancelledError, dask.comm.CommClosedError) if dask else ()
 
 
 def _stopped(

@@ -146,7 +146,7 @@ def test_an_interrupted_fresh_run_resumes_and_leaves_the_old_result_until_then(a
     assert verify_audit(asked.out).passed
     said = []
     run_audit(other, say=said.append)
-    assert "Resuming after 40 of 40 samples" in said
+    assert "Resuming after 40 of 40 samples." in said
     said.clear()
     run_audit(other, say=said.append)  # done: the same again starts from nothing
     assert not any("Resuming" in sentence for sentence in said)
