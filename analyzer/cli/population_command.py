@@ -132,10 +132,9 @@ def command(
     if as_json:
         print_json(found.to_dict())
     else:
-        show(
-            f"{out / 'population.csv'}: {len(found.table)} networks, the gap of "
-            f"{len(found.table.with_gap())} is known"
-        )
+        known = len(found.table.with_gap())
+        gaps = f"the gap of {known} is known" if known else "no gap is known"
+        show(f"{out / 'population.csv'}: {len(found.table)} networks, {gaps}")
         if page:
             show(f"{out / 'population.html'}: the table to read")
     if found.failures:
