@@ -162,7 +162,7 @@ def parse_resize(text: str) -> tuple[int, int] | int | str:
     """An edge from "256", (height, width) from "224x160", or "none".
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is anything else.
     """
     if text.strip() == "none":
         return "none"

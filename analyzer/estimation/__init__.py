@@ -37,7 +37,8 @@ from analyzer.estimation.fits_and_intervals import (
     ridge,
     weighted_plane,
 )
-from analyzer.estimation.gap_model import FittedOn, GapModel, read_gap_model, write_gap_model
+from analyzer.estimation.gap_model import FittedOn, GapModel
+from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.gap_model_fitting import (
     LeftOutEstimates,
     estimate_left_out_populations,
