@@ -18,15 +18,8 @@ from analyzer.estimation import (
 )
 from tools.judge_population import read_judged
 from tools.left_out_classes import read_class_tables
-from tools.left_out_populations import (
-    CHOICES,
-    any_network,
-    colors_unseen,
-    left_out,
-    main,
-    page,
-    read_tables,
-)
+from tools.left_out_fits import CHOICES, any_network, left_out, read_tables
+from tools.left_out_populations import colors_unseen, main, page
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -15,7 +15,7 @@ Nothing is chosen on what is tested: every choice is printed.
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,16 +24,12 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from analyzer.estimation import (
-    GapModel,
     LeftOutClasses,
     LeftOutEstimates,
     PopulationTable,
     estimate_left_out_classes,
     estimate_left_out_populations,
-    fit_across_populations,
     fit_class_line,
-    read_population,
-    weighted_plane,
     write_gap_model,
 )
 from analyzer.files import write_text
@@ -41,30 +37,24 @@ from model_zoo import POPULATIONS
 from tools.evidence.analysis import conditional_information
 from tools.judge_population import judged_section, read_judged
 from tools.left_out_classes import class_section, read_class_tables
-
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "the mean": (),
-    "ζ and κ": ("zeta", "kappa"),
-    "area under E_r": ("curve_area_ascending",),
-    "interpolation": ("interpolation_same_50",),
-    "neighbors": ("neighbors_error_third_trusted",),
-    "both": ("interpolation_same_50", "neighbors_error_third_trusted"),
-    "both and accuracy": (
-        "interpolation_same_50",
-        "interpolation_hold_mean",
-        "neighbors_error_third_trusted",
-    ),
-}
-"""Features by what the table calls them; none of them: the mean of the other populations."""
-
-CHOSEN = "both and accuracy"
-"""What ``zoo:any`` estimates from."""
+from tools.left_out_fits import (
+    CHOICES,
+    CHOSEN,
+    COVERAGE,
+    LeftOut,
+    any_network,
+    columns_of,
+    estimates_of,
+    fitted_line,
+    image_channels,
+    left_out,
+    mean_errors,
+    read_tables,
+    stacked,
+)
 
 AIM = 0.08
 """The largest mean absolute error on a population that was aimed at."""
-
-COVERAGE = 0.9
-"""Nominal, of the intervals."""
 
 CHOSEN_ON = (
     "digits", "digits-clean", "digits-confusable", "fashion-clean", "fashion-confusable",
@@ -88,82 +78,10 @@ PUBLISHED: Mapping[str, str] = {
 }
 """Scores of measures on that task itself."""
 
-DATA: Mapping[str, str] = {
-    "digits": "digits",
-    "fashion": "Fashion-MNIST",
-    "glyphs": "glyphs",
-    "color": "glyphs in color",
-    "emoji": "emoji",
-}
-"""The data sets, by the first part of their populations' names."""
-
 LIMITS = (0.1, 0.2, 0.4)
 """Of the gap, at which verdicts are counted."""
 
 ENOUGH = 10  # populations: without one of them, 9 give an interval of that coverage
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Estimates of networks that the line never saw, nor any of their population."""
-
-    name: str
-    gap: np.ndarray  # float64 (N,)
-    estimates: Mapping[str, np.ndarray]  # choice -> float64 (N,)
-
-    def error(self, choice: str) -> float:
-        """Mean absolute error."""
-        return float(np.abs(self.estimates[choice] - self.gap).mean())
-
-    def tau(self, choice: str) -> float:
-        """Kendall's τ-b with the gap; NaN where the estimates are all alike."""
-        return float(kendalltau(self.estimates[choice], self.gap).statistic)
-
-
-def left_out(tables: Mapping[str, PopulationTable], groups: Mapping[str, str]) -> Iterator[LeftOut]:
-    """Leave out each group of populations in turn.
-
-    Args:
-        tables: population -> its networks; those without a gap or a feature are passed over.
-        groups: population -> the group it belongs to.
-    """
-    needed = sorted({name for names in CHOICES.values() for name in names})
-    columns = {name: _columns(table, needed) for name, table in tables.items()}
-    for group in dict.fromkeys(groups[name] for name in tables):
-        others = [columns[name] for name in tables if groups[name] != group]
-        own = [columns[name] for name in tables if groups[name] == group]
-        if not others:
-            continue
-        weight = np.concatenate([np.full(len(one["gap"]), 1 / len(one["gap"])) for one in others])
-        train, test = _stacked(others), _stacked(own)
-        yield LeftOut(
-            group,
-            test["gap"],
-            {choice: _fitted(train, weight, names)(test) for choice, names in CHOICES.items()},
-        )
-
-
-def _columns(table: PopulationTable, needed: Sequence[str]) -> dict[str, np.ndarray]:
-    values = {"zeta": table.zeta, "kappa": table.kappa, **table.features, "gap": table.gap}
-    chosen = {name: values[name] for name in (*needed, "gap")}
-    known = np.all([np.isfinite(column) for column in chosen.values()], axis=0)
-    return {name: column[known] for name, column in chosen.items()}
-
-
-def _stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _fitted(train: Mapping[str, np.ndarray], weight: np.ndarray, names: Sequence[str]):
-    """A line through weighted networks, as a function of their columns."""
-
-    def points(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        rows = [columns[name] for name in names]
-        return np.reshape(rows, (len(names), len(columns["gap"]))).T
-
-    coefficients, intercept = weighted_plane(points(train), train["gap"], weight)
-    # An estimate never leaves what a gap can be.
-    return lambda columns: np.clip(points(columns) @ coefficients + intercept, 0, 1)
 
 
 HEADER = """# Interpolation and neighbors: networks of kinds that no fit has seen
@@ -241,11 +159,6 @@ def _over_the_aim(rows: Sequence[LeftOut]) -> Iterator[str]:
         yield ""
 
 
-def mean_errors(rows: Sequence[LeftOut]) -> dict[str, float]:
-    """By choice of features, the mean over what was left out of its mean absolute error."""
-    return {choice: float(np.mean([row.error(choice) for row in rows])) for choice in CHOICES}
-
-
 def _taus(rows: Sequence[LeftOut]) -> Iterator[str]:
     choices = [choice for choice, names in CHOICES.items() if names]
     yield f"| left out | {' | '.join(choices)} |"
@@ -259,11 +172,11 @@ def _never_seen(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
     new = [name for name in tables if name not in CHOSEN_ON]
     if not new or len(new) == len(tables):
         return
-    columns = {name: _columns(table, CHOICES[CHOSEN]) for name, table in tables.items()}
+    columns = {name: columns_of(table, CHOICES[CHOSEN]) for name, table in tables.items()}
     old = [columns[name] for name in tables if name in CHOSEN_ON]
     weight = np.concatenate([np.full(len(one["gap"]), 1 / len(one["gap"])) for one in old])
     choices = ("the mean", "both", CHOSEN)
-    lines = {choice: _fitted(_stacked(old), weight, CHOICES[choice]) for choice in choices}
+    lines = {choice: fitted_line(stacked(old), weight, CHOICES[choice]) for choice in choices}
     yield f"""
 ## Populations that came after the choice
 
@@ -427,7 +340,7 @@ of all networks with that gap; a pass over the limit is the error that matters.
 
 def colors_unseen(tables: Mapping[str, PopulationTable]) -> Iterator[str]:
     """What a gap model of the populations with gray images says of those in color."""
-    gray = {name: table for name, table in tables.items() if _colors(table) == 1}
+    gray = {name: table for name, table in tables.items() if image_channels(table) == 1}
     in_color = [name for name in tables if name not in gray]
     if not in_color or len(gray) < ENOUGH - 1:
         return
@@ -450,7 +363,7 @@ any of the others does with *emoji*.
     rows = []
     for name in in_color:
         table = tables[name].with_gap()
-        found, as_gray = (_estimated(fitted, table, colors) for colors in (None, 1))
+        found, as_gray = (estimates_of(fitted, table, colors) for colors in (None, 1))
         error = np.abs(found.estimate - table.gap).mean()
         row = [np.abs(mean - table.gap).mean(), error, kendalltau(found.estimate, table.gap)[0]]
         for one in (found, as_gray):
@@ -508,63 +421,6 @@ def _color_row(name: str, networks: str, row: Sequence[float]) -> str:
         f"| {name} | {networks} | {mean:.3f} | {error:.3f} | {tau:+.2f} | {held:.0%} "
         f"| {width:.2f} | {held_as_gray:.0%} | {width_as_gray:.2f} |"
     )
-
-
-def _colors(table: PopulationTable) -> int:
-    """Channels of the images; 1 where they are not known."""
-    audit = table.conditions(0)
-    return (audit.colors if audit is not None else None) or 1
-
-
-def _estimated(fitted: GapModel, table: PopulationTable, colors: int | None) -> LeftOutEstimates:
-    """Estimates of the networks; ``colors``: of their images, instead of what they have."""
-    found = []
-    for row in range(len(table)):
-        audit = table.conditions(row)
-        if audit is not None and colors is not None:
-            audit = replace(audit, colors=colors)
-        found.append(fitted.estimate(table.values(row), conditions=audit))
-    estimate, low, high = np.array([(one.estimate, one.low, one.high) for one in found]).T
-    inside = np.array([one.inside_range for one in found])
-    return LeftOutEstimates(table.name, table.gap, estimate, low, high, inside)
-
-
-def any_network(tables: Mapping[str, PopulationTable]) -> GapModel:
-    """The gap model ``zoo:any``, of networks alone."""
-    return fit_across_populations(
-        tables,
-        name="any",
-        data=_data(tables),
-        architecture=f"small VGG, ResNet, MobileNet and plain forms in {len(tables)} populations",
-        coverage=COVERAGE,
-    )
-
-
-def _data(tables: Mapping[str, PopulationTable]) -> str:
-    """What the networks were trained on, in words."""
-    *others, last = dict.fromkeys(DATA.get(name.split("-")[0], name) for name in tables)
-    audits = [audit for table in tables.values() if (audit := table.conditions(0)) is not None]
-    kinds = "gray and color images" if any(audit.colors == 3 for audit in audits) else "gray images"
-    sides = [round(audit.pixels**0.5) for audit in audits if audit.pixels]
-    size = f" of {min(sides)} × {min(sides)} to {max(sides)} × {max(sides)} pixels" if sides else ""
-    return f"{', '.join(others)} and {last}: {kinds}{size}, clean and with wrong labels"
-
-
-def read_tables(folder: Path) -> dict[str, PopulationTable]:
-    """The tables of a folder by population, in alphabetical order."""
-    return {path.stem: _learned(read_population(path)) for path in sorted(folder.glob("*.csv"))}
-
-
-def _learned(table: PopulationTable) -> PopulationTable:
-    """The networks that are better than chance on their training data, as an audit judges it."""
-    kept = []
-    for row in range(len(table)):
-        audit = table.conditions(row)
-        chance = 0.0 if audit is None else 1 / audit.classes
-        slack = 0.0 if audit is None else 3 * (chance * (1 - chance) / audit.samples) ** 0.5
-        if audit is None or audit.accuracy > chance + slack:
-            kept.append(row)
-    return table.take(kept)
 
 
 @click.command()
