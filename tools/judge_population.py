@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from analyzer.audit import read_record
-from analyzer.audit.suspect_scores import DOUBT, most_suspicious
+from analyzer.audit.suspect_ranking import DOUBT, most_suspicious
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import ClassesOfNetwork, GapModel, read_gap_model, read_population

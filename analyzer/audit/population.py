@@ -33,14 +33,14 @@ from analyzer.audit.population_result import (
     table_of,
     write_failures,
 )
-from analyzer.audit.resume import key_of
 from analyzer.audit.run import run_audit
+from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
-from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.estimation.population_table import BOUNDS
 from analyzer.files import read_text
+from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 

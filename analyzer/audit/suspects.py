@@ -1,6 +1,6 @@
 """``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
-How suspicious a sample is, :mod:`analyzer.audit.suspect_scores` says. Pictures of the first
+How suspicious a sample is, :mod:`analyzer.audit.suspect_ranking` says. Pictures of the first
 suspects, of some of their neighbors and of images under two labels lie beside the list in
 ``thumbnails.npz``, so that the report can be rendered again without the data.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import numpy as np
 
-from analyzer.audit.suspect_scores import (
+from analyzer.audit.suspect_ranking import (
     DEPTHS,
     LabelDoubt,
     ablation_suspicion,

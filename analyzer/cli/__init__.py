@@ -130,7 +130,7 @@ def _flags() -> dict[str, str]:
     """The flags of parameters that are not called like their flag."""
     from analyzer.audit_options import AuditRequest
     from analyzer.data import PreprocessOptions
-    from analyzer.option_declarations import options_of
+    from analyzer.option_mechanism import options_of
 
     declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
     return {name: one.flag for name, one in declared.items() if one.flag}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     ResultFile,
     budget_options,

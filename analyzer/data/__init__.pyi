@@ -4,7 +4,7 @@ from .formats import open_data
 from .formats.arrays import from_arrays, read_value
 from .groups import read_groups
 from .labels import ClassList, check_classes, limit_per_class, read_classes
-from .preprocessing.options import PreprocessOptions, preprocess_options
+from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
 from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
 from .preprocessing.spec import INTERPOLATIONS, PRESETS
 from .preprocessing.steps import Preprocessing

@@ -11,6 +11,14 @@ from analyzer.estimation.applicability_domain import (
     conditions_of,
 )
 from analyzer.estimation.class_gaps import ClassEstimates, ClassLine, ClassProfiles, class_profiles
+from analyzer.estimation.class_gaps_fitting import (
+    ClassesOfNetwork,
+    LeftOutClasses,
+    estimate_left_out_classes,
+    fit_class_line,
+    read_population_classes,
+    write_population_classes,
+)
 from analyzer.estimation.cross_validation import (
     FeatureScores,
     FitScores,
@@ -19,24 +27,7 @@ from analyzer.estimation.cross_validation import (
     out_of_fold_estimates,
     score_features,
 )
-from analyzer.estimation.fit_choices import FEATURE_SETS, SCORED_SETS, FeatureSet
-from analyzer.estimation.fit_class_gaps import (
-    ClassesOfNetwork,
-    LeftOutClasses,
-    estimate_left_out_classes,
-    fit_class_line,
-    read_population_classes,
-    write_population_classes,
-)
-from analyzer.estimation.fits_and_intervals import (
-    LinearFit,
-    MeasuredCoverage,
-    jackknife_plus,
-    least_squares,
-    measure_coverage,
-    ridge,
-    weighted_plane,
-)
+from analyzer.estimation.feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
 from analyzer.estimation.gap_model import FittedOn, GapModel
 from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
 from analyzer.estimation.gap_model_fitting import (
@@ -51,6 +42,15 @@ from analyzer.estimation.population_table import (
     PopulationTable,
     read_population,
     write_population,
+)
+from analyzer.estimation.regression import (
+    LinearFit,
+    MeasuredCoverage,
+    jackknife_plus,
+    least_squares,
+    measure_coverage,
+    ridge,
+    weighted_plane,
 )
 
 __all__ = [

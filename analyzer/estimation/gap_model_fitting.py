@@ -13,8 +13,10 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
-from analyzer.estimation.fit_choices import checked_columns, checked_features, feature_set
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.feature_sets import checked_columns, checked_features, feature_set
+from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
+from analyzer.estimation.population_table import PopulationTable
+from analyzer.estimation.regression import (
     Fit,
     MeasuredCoverage,
     check_coverage,
@@ -26,8 +28,6 @@ from analyzer.estimation.fits_and_intervals import (
     student_t_quantile,
     weighted_plane,
 )
-from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
-from analyzer.estimation.population_table import PopulationTable
 from analyzer.measures.registry import SYMBOLS
 
 __all__ = [

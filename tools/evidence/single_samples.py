@@ -46,7 +46,7 @@ from sklearn.metrics import roc_auc_score
 
 from analyzer.audit import plots, read_record, run_audit
 from analyzer.audit.html_pages import LIGHT
-from analyzer.audit.suspect_scores import most_suspicious, ranks_within
+from analyzer.audit.suspect_ranking import most_suspicious, ranks_within
 from analyzer.audit_options import AuditRequest
 from analyzer.cli.terminal import print_table, show_progress, warn
 from analyzer.common_types import Progress, SampleCounts

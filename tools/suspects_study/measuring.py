@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.audit import read_record
-from analyzer.audit.suspect_scores import (
+from analyzer.audit.suspect_ranking import (
     DEPTHS,
     DoubtLine,
     LabelDoubt,
@@ -92,7 +92,7 @@ class AuditedNetwork:
 
     @property
     def terms(self) -> np.ndarray:
-        """float64 (S, 3), see :func:`analyzer.audit.suspect_scores.doubt_terms`."""
+        """float64 (S, 3), see :func:`analyzer.audit.suspect_ranking.doubt_terms`."""
         return doubt_terms(self.samples.label, self.hold, self.agreement, self.majority)
 
     def doubt(self, line: DoubtLine) -> LabelDoubt:

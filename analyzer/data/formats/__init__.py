@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.formats.image_files import FOLDER, MANIFEST
@@ -15,6 +14,7 @@ from analyzer.data.formats.webdataset import WEBDATASET
 from analyzer.data.labels import ClassList, read_classes
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["FORMATS", "open_data"]
 

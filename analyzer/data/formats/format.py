@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.labels import ClassList
 from analyzer.data.source import Source
 from analyzer.errors import DataError
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["Format", "Wanted", "choose_split", "split_called", "split_in", "split_of_two"]
 

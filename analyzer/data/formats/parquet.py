@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.budgets import Budgets
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.labels import integer_labels, labels_of_values
@@ -27,6 +26,7 @@ from analyzer.data.source import (
 )
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
+from analyzer.input_budgets import Budgets
 
 if TYPE_CHECKING:
     import pyarrow

@@ -252,7 +252,7 @@ class Ablation(Measure[AblationResult]):
 
     def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
         """Run every sample, work out the unit orders, and count drawn cells and samples again."""
-        from analyzer.measures.ablation.recount import recount
+        from analyzer.measures.ablation.recount_for_verify import recount
 
         return recount(folder, record, job, draw)
 

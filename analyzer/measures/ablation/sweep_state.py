@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.measures.ablation.evaluations import Evaluations
+from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.measures.ablation.tolerance import Estimate
 
 __all__ = [

@@ -19,8 +19,8 @@ from analyzer.audit_options import RunOptions
 from analyzer.audit_record import AuditRecord, SiteRecord
 from analyzer.common_types import ClassCurves, ExtraInput, Progress, SampleCounts, SampleScores
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
 from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
+from analyzer.measures.ablation.ranking_and_evaluations import Ranking, class_selectivity
 from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
 from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
 from analyzer.measures.measure import Check, Draw, Job, Subject, check

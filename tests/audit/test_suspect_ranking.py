@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analyzer.audit.suspect_scores import (
+from analyzer.audit.suspect_ranking import (
     DoubtLine,
     ablation_suspicion,
     doubt_labels,
