@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from analyzer.api import verify_audit
 from analyzer.audit.folder import REPORT, RESULT_FILES
 from analyzer.audit.result_manifest import MANIFEST
-from analyzer.cli import _exit_code
+from analyzer.cli.commands import exit_code_of
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
 
@@ -64,7 +64,7 @@ class Run:
             file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)
-            os._exit(_exit_code(list(arguments)))
+            os._exit(exit_code_of(list(arguments)))
 
     def wait(self) -> int:
         """The exit code; −9 after a kill."""

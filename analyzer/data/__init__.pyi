@@ -1,7 +1,7 @@
 from .batches import Batch, FirstReading, Load, Samples, Skipped, read_batches
 from .decode_images import same_picture, thumbnail
-from .formats import open_data
 from .formats.arrays import from_arrays, read_value
+from .formats.registry import open_data
 from .groups import read_groups
 from .labels import ClassList, check_classes, limit_per_class, read_classes
 from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options

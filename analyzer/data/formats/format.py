@@ -1,6 +1,7 @@
 """A format of labeled data: how it is recognized and opened; and the splits that it may hold.
 
-A split is the train, test or validation part of a data set; "PATH#test" names one.
+A split is the train, test or validation part of a data set; "PATH#test" names one. Which formats
+there are is listed in :mod:`analyzer.data.formats.registry`.
 """
 
 import re
