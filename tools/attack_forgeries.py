@@ -37,10 +37,8 @@ import numpy as np
 from analyzer.api import audit_network, verify_audit
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import (
-    read_curves,
-    read_samples,
-)
+from analyzer.measures.ablation.class_curves import read_curves
+from analyzer.measures.ablation.sample_scores import read_samples
 from tools.attack_faults import write_figures
 from tools.forged_folders import rewrite_counts, seal
 

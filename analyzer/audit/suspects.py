@@ -25,7 +25,6 @@ from analyzer.audit.suspect_ranking import (
     most_suspicious,
 )
 from analyzer.audit_record import AuditRecord
-from analyzer.common_types import SampleCounts
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import (
     RUN_AGAIN,
@@ -35,7 +34,7 @@ from analyzer.files import (
     write_arrays,
     write_text,
 )
-from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check
 from analyzer.measures.neighbors import (

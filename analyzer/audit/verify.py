@@ -31,7 +31,7 @@ from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
-from analyzer.measures.ablation.result_files import read_samples
+from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.neighbors import read_votes

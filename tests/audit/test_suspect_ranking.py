@@ -12,7 +12,7 @@ from analyzer.audit.suspect_ranking import (
     most_suspicious,
     ranks_within,
 )
-from analyzer.common_types import SampleCounts, SampleScores
+from analyzer.measures.ablation.sample_scores import SampleCounts, SampleScores
 
 
 def samples(label, ascending, log_probability):

@@ -9,7 +9,8 @@ import pytest
 from cli_commands import commands
 from click.shell_completion import ShellComplete
 
-from analyzer.cli import commands
+from analyzer.cli.commands import main
+from analyzer.cli.commands import onnx_gap as command_line
 from analyzer.errors import AnalyzerError
 
 ALL = commands()
@@ -61,7 +62,7 @@ def test_every_command_has_help_with_an_example(onnx_gap, name):
     ],
 )
 def test_what_a_shell_completes(words, begun, found):
-    shell = ShellComplete(commands.onnx_gap, {}, "onnx-gap", "_ONNX_GAP_COMPLETE")
+    shell = ShellComplete(command_line, {}, "onnx-gap", "_ONNX_GAP_COMPLETE")
     assert [one.value for one in shell.get_completions(words, begun)] == found
     for files in (["inspect"], ["audit", "m.onnx", "--preprocess"], ["report"]):
         assert [one.type for one in shell.get_completions(files, "mo")] == ["file"]
@@ -131,7 +132,7 @@ def test_ctrl_c_exits_with_130(onnx_gap, failing):
 
 def test_main_ends_the_process_with_the_code(monkeypatch):
     with pytest.raises(SystemExit) as ended:
-        commands.main(["verify", "nowhere"])
+        main(["verify", "nowhere"])
     assert ended.value.code == 2
 
 

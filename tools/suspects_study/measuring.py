@@ -22,10 +22,10 @@ from analyzer.audit.suspect_ranking import (
     likely_labels,
     most_suspicious,
 )
-from analyzer.common_types import SampleCounts
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, sha256
 from analyzer.measures.ablation import read_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.neighbors import NEIGHBORS_FILE
 from model_zoo.population_training import TRAIN_DATA, Result, read_result

@@ -15,7 +15,7 @@ from analyzer.audit_record import (
     SiteRecord,
     ToleranceRecord,
 )
-from analyzer.common_types import ClassCurves, SampleCounts
+from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves, write_curves
 from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     chance_fraction,
@@ -23,13 +23,11 @@ from analyzer.measures.ablation.curve_features import (
     compute_curve_features,
     network_quantities,
 )
-from analyzer.measures.ablation.result_files import (
-    CURVES,
+from analyzer.measures.ablation.sample_scores import (
     SAMPLES,
+    SampleCounts,
     class_accuracies,
-    read_curves,
     read_samples,
-    write_curves,
     write_samples,
 )
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
@@ -246,7 +244,7 @@ class Ablation(Measure[AblationResult]):
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""
-        from analyzer.measures.ablation.result_files import ablation_checks
+        from analyzer.measures.ablation.checks import ablation_checks
 
         return ablation_checks(folder, record)
 
@@ -268,7 +266,7 @@ class Ablation(Measure[AblationResult]):
 def _nothing_removed(job: Job) -> AblationResult:
     """What the network names the samples, one run of each: all there is without a site."""
     from analyzer import data
-    from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
+    from analyzer.measures.ablation.sample_scores import keep_scores, sample_scores
     from analyzer.measures.unmasked_predictions import predict_whole
 
     request, subject = job.request, job.subject

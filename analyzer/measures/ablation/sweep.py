@@ -35,7 +35,8 @@ from analyzer.measures.ablation.ranking_and_evaluations import (
     Ranking,
     necessary_evaluations,
 )
-from analyzer.measures.ablation.sweep_state import SweepState, keep_scores
+from analyzer.measures.ablation.sample_scores import keep_scores
+from analyzer.measures.ablation.sweep_state import SweepState
 from analyzer.measures.ablation.tolerance import CELL_BYTES, Tolerance, estimate_class, logit_margin
 from analyzer.runtime.batch_size import images_at_once
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
+from analyzer.measures.ablation.sample_scores import keep_scores, sample_scores
 from analyzer.runtime.predictions import scores_of
 
 
