@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -103,6 +103,16 @@ def passes(folder: Path) -> bool:
         return False
 
 
+KILLED = {
+    "audit": (None, A, "A"),
+    "fresh over another": ("A", B, "B"),
+    "measure added": ("A", WITH_MARGINS, "margins"),
+    "summed up again": ("A", (*A, "--chance", "0.2"), "A"),
+    "report": ("A", ("report",), "A"),
+}
+"""By kind: the audit that is there before, the command that is killed, and what it leads to."""
+
+
 def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
     """(kind, what was wrong or "") for each kill."""
     said = place / "said"
@@ -113,59 +123,74 @@ def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[
         references[name] = print_of(place / name)
     (place / "manifest.csv").write_text(POPULATION)
     population = ("population", str(place / "manifest.csv"), *SMALL, "--preprocess", "none")
-    population_seconds = run((*population, "--out", str(place / "population")), said)
-    table = (place / "population" / "population.csv").read_bytes()
-
-    kinds = {
-        "audit": (None, A, "A"),
-        "fresh over another": ("A", B, "B"),
-        "measure added": ("A", WITH_MARGINS, "margins"),
-        "summed up again": ("A", (*A, "--chance", "0.2"), "A"),
-        "report": ("A", ("report",), "A"),
-    }
+    seconds["population"] = run((*population, "--out", str(place / "population")), said)
     done = 0
     while done < count:
+        out = place / f"k{done}"
         if chance.random() < 0.1:
             done += 1
-            out = place / f"p{done}"
-            command = (*population, "--out", str(out))
-            Run(command, said).kill_after(chance.uniform(0, population_seconds))
-            os.wait()
-            wrong = ""
-            for member in (out / "audits").glob("*"):
-                whole = place / "population" / "audits" / member.name
-                if passes(member) and print_of(member) != print_of(whole):
-                    wrong = f"{member.name} is false"
-            run(command, said)
-            if (out / "population.csv").read_bytes() != table:
-                wrong = "the table is another"
-            shutil.rmtree(out)
-            yield "population", wrong
-            continue
-        kind = chance.choice(list(kinds))
-        start, command, end = kinds[kind]
-        out = place / f"k{done}"
-        if start is not None:
-            shutil.copytree(place / start, out)
-        command = (*command, *(() if kind == "report" else ("--out",)), str(out))
-        allowed = [references[name] for name in (start, end) if name is not None]
-        for _ in range(chance.randint(1, 3)):
-            took = 0.1 if kind == "report" else seconds[end]
-            started = Run(command, said)
-            started.kill_after(chance.uniform(0, took))
-            started.wait()
-            wrong = ""
-            if (out / MANIFEST).exists() and not passes(out):
-                wrong = "verify refuses a folder with a manifest"
-            elif passes(out) and print_of(out) not in allowed:
-                wrong = "verify passes a false result"
-            done += 1
-            yield kind, wrong
-        run(command, said)
-        left = {path.name for path in out.iterdir()} - {*RESULT_FILES, MANIFEST}
-        if not passes(out) or print_of(out) != references[end] or left:
-            yield kind, f"the same command leads elsewhere ({left})"
+            after = chance.uniform(0, seconds["population"])
+            yield "population", kill_population(population, after, out, said)
+        else:
+            kind = chance.choice(list(KILLED))
+            for wrong in kill_audit(kind, chance, out, references, seconds):
+                done += 1
+                yield kind, wrong
         shutil.rmtree(out)
+
+
+def kill_population(command: Sequence[str], after: float, out: Path, said: Path) -> str:
+    """Kill the audit of a population after so many seconds, run it again; what was wrong."""
+    whole, wrong = out.parent / "population", ""
+    command = (*command, "--out", str(out))
+    Run(command, said).kill_after(after)
+    os.wait()
+    for member in (out / "audits").glob("*"):
+        if passes(member) and print_of(member) != print_of(whole / "audits" / member.name):
+            wrong = f"{member.name} is false"
+    run(command, said)
+    if (out / "population.csv").read_bytes() != (whole / "population.csv").read_bytes():
+        wrong = "the table is another"
+    return wrong
+
+
+def kill_audit(
+    kind: str,
+    chance: random.Random,
+    out: Path,
+    references: Mapping[str, Mapping[str, str]],
+    seconds: Mapping[str, float],
+) -> Iterator[str]:
+    """Kill a command up to three times, run it once more; what was wrong, or "", each time.
+
+    Args:
+        kind: one of :data:`KILLED`.
+        chance: says how often and when.
+        out: folder for the audit.
+        references: the files of whole audits, by name.
+        seconds: that these took.
+    """
+    start, command, end = KILLED[kind]
+    said = out.parent / "said"
+    if start is not None:
+        shutil.copytree(out.parent / start, out)
+    command = (*command, *(() if kind == "report" else ("--out",)), str(out))
+    allowed = [references[name] for name in (start, end) if name is not None]
+    for _ in range(chance.randint(1, 3)):
+        took = 0.1 if kind == "report" else seconds[end]
+        started = Run(command, said)
+        started.kill_after(chance.uniform(0, took))
+        started.wait()
+        wrong = ""
+        if (out / MANIFEST).exists() and not passes(out):
+            wrong = "verify refuses a folder with a manifest"
+        elif passes(out) and print_of(out) not in allowed:
+            wrong = "verify passes a false result"
+        yield wrong
+    run(command, said)
+    left = {path.name for path in out.iterdir()} - {*RESULT_FILES, MANIFEST}
+    if not passes(out) or print_of(out) != references[end] or left:
+        yield f"the same command leads elsewhere ({left})"
 
 
 def attack_by_races(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Cumulative unit ablation as a measure: curves per class, ζ and κ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,11 @@ from analyzer.measures.ablation.sample_scores import (
     read_samples,
     write_samples,
 )
-from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
+from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, Subject
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
+    from analyzer.data import Samples
     from analyzer.measures.ablation.sweep_state import SweepState
     from analyzer.measures.ablation.tolerance import Tolerance
 
@@ -88,7 +89,6 @@ class Ablation(Measure[AblationResult]):
         site = subject.site
         if site is None:
             return _nothing_removed(job)
-        saved = job.saved()
         samples = subject.samples(skip_bad=request.skip_bad)
         images = samples.spread(_CHECKED_IMAGES)
         if images is None:
@@ -104,40 +104,29 @@ class Ablation(Measure[AblationResult]):
         )
         classes, channels = checked.classes, site.channels
         data.check_classes(subject.source, classes)
-
         shards = ablation.split_into_shards(samples, len(checked.on_devices))
         networks = checked.on_devices[: len(shards)]
-        states = [
-            ablation.SweepState.start(len(shard.labels), classes, channels) for shard in shards
-        ]
-        if saved is not None:
-            states = ablation.resumed_shards(states, saved)
-            swept = sum(state.swept for state in states)
-            job.say(f"Resuming after {swept} of {len(samples.labels)} samples.")
+        states = _states(job, shards, classes, channels)
         tolerance = _tolerance(request, samples.labels, classes, channels)
-        ranking = ablation.Ranking(request.rank, request.seed)
         ablation.sweep_shards(
             networks,
             shards,
             states,
-            ablation.SweepOptions(request.memory, tolerance, ranking),
+            ablation.SweepOptions(
+                request.memory, tolerance, ablation.Ranking(request.rank, request.seed)
+            ),
             save=job.save,
             progress=job.progress,
         )
         state = ablation.SweepState.joined(states)
-        place = np.empty(len(samples.labels), dtype=np.int64)
-        place[samples.sequence()] = np.arange(len(place))
-        kind = subject.answer.kind
-        counts = state.sample_counts(samples.indices, samples.labels, place, kind)
-        read = place[state.read[place]]
-        subject.first_reading.check(counts.index, state.digests[read])  # those of another run, too
+        counts, digests = _samples_read(subject, samples, state)
         return AblationResult(
             curves=state.class_curves(),
             samples=counts,
             classes=classes,
             cut=checked.cut.tensor,
             device=",".join(network.prefix.device for network in networks),
-            data_sha256=data.combine_digests(state.digests[read], counts.label),
+            data_sha256=data.combine_digests(digests, counts.label),
             rows=RowsRecord(possible=state.possible, run=state.run),
             tolerance=_bounds(tolerance, state) if tolerance else None,
             prefix_seconds=state.prefix_seconds,
@@ -261,6 +250,37 @@ class Ablation(Measure[AblationResult]):
         if record.site is None:
             return class_table_section(record)
         return report_section(folder, record)
+
+
+def _states(
+    job: Job, shards: "Sequence[Samples]", classes: int, channels: int
+) -> "list[SweepState]":
+    """The state that the sweep of each shard begins with: empty, or what was saved of it."""
+    from analyzer.measures import ablation
+
+    states = [ablation.SweepState.start(len(shard.labels), classes, channels) for shard in shards]
+    saved = job.saved()
+    if saved is not None:
+        states = ablation.resumed_shards(states, saved)
+        swept = sum(state.swept for state in states)
+        job.say(f"Resuming after {swept} of {sum(len(one.labels) for one in shards)} samples.")
+    return states
+
+
+def _samples_read(
+    subject: Subject, samples: "Samples", state: "SweepState"
+) -> tuple[SampleCounts, np.ndarray]:
+    """What was counted of the samples that could be read, and their digests, uint8 (R, 32).
+
+    Raises:
+        DataError: one of them is not what another reading found.
+    """
+    place = np.empty(len(samples.labels), dtype=np.int64)
+    place[samples.sequence()] = np.arange(len(place))
+    counts = state.sample_counts(samples.indices, samples.labels, place, subject.answer.kind)
+    digests = state.digests[place[state.read[place]]]
+    subject.first_reading.check(counts.index, digests)  # of an interrupted run, too
+    return counts, digests
 
 
 def _nothing_removed(job: Job) -> AblationResult:
