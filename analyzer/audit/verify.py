@@ -32,9 +32,9 @@ from analyzer.files import RUN_AGAIN
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
-from analyzer.measures.interpolation import read_answers
+from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, check, same
-from analyzer.measures.neighbors import read_votes
+from analyzer.measures.neighbors.measure import read_votes
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.runtime.providers import lacks_tf32
 

@@ -213,7 +213,7 @@ def _show_stop(stopped: AuditStopped, as_json: bool, not_judgeable: str | None) 
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
-    from analyzer.measures import MEASURES
+    from analyzer.measures.registry import MEASURES
 
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
     if result.verdict:

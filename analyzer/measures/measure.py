@@ -3,7 +3,8 @@
 A measure lives in a folder of its own under :mod:`analyzer.measures` and owns what it needs, what
 it computes per sample and per network, the features it gives a gap model, the state from which it
 resumes, its file in the audit folder, its checks in ``verify`` and its section of the report. The
-audit goes through the list :data:`analyzer.measures.MEASURES` and knows nothing of their insides.
+audit goes through the list :data:`analyzer.measures.registry.MEASURES` and knows nothing of their
+insides.
 """
 
 import functools

@@ -17,7 +17,7 @@ import pytest
 from analyzer.audit import population
 from analyzer.audit.folder import read_record
 from analyzer.estimation import conditions_of, read_population
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 
 @pytest.fixture

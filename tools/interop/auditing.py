@@ -18,7 +18,7 @@ from analyzer.audit_record import SiteRecord
 from analyzer.common_types import Site
 from analyzer.errors import AnalyzerError
 from analyzer.input_budgets import DEFAULT_BUDGETS
-from analyzer.measures.ablation import read_curves
+from analyzer.measures.ablation.class_curves import read_curves
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session
