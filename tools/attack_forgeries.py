@@ -41,8 +41,8 @@ from analyzer.measures.ablation.result_files import (
     read_curves,
     read_samples,
 )
-from tools.attack_faults import write_figures
 from tools.forged_folders import rewrite_counts, seal
+from tools.reliability_figures import write_figures
 
 NETWORK = "zoo:digits-c20"
 ALONE = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "gap_model": "none"}
