@@ -259,6 +259,8 @@ def main() -> int:
             watch, out = audit_in(way, manifest, asked.networks, asked.kills, asked.seed)
             seconds = time.monotonic() - began
             named = names_in(out / "failed.csv") == broken.keys()
+            if not named:
+                print((out / "failed.csv").read_text(encoding="utf-8"), file=sys.stderr)
             table = hashlib.sha256((out / "population.csv").read_bytes()).hexdigest()
             rows[way] = [
                 str(asked.networks),
