@@ -127,6 +127,7 @@ class TestData(Measure[TestResult]):
             reading=request,
             run=request,
             output=subject.output,
+            scratch=job.scratch,
             progress=job.progress,
         )
         counted = job.found["ablation"].samples
@@ -160,6 +161,7 @@ class TestData(Measure[TestResult]):
             subject.samples(skip_bad=job.request.skip_bad),
             job.request,
             output=subject.output,
+            scratch=job.scratch,
             stage="training",
             progress=job.progress,
         )
