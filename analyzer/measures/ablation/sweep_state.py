@@ -7,14 +7,16 @@ is kept first, and read at the end.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.measures.ablation.evaluations import Evaluations
-from analyzer.measures.ablation.tolerance import Estimate
+
+if TYPE_CHECKING:
+    from analyzer.measures.ablation.tolerance import Estimate
 
 __all__ = [
     "BaselineScores",
@@ -256,7 +258,7 @@ class SweepState:
         self._add(places, label, right)
         self.run += right.size
 
-    def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
+    def add_estimate(self, places: np.ndarray, label: int, estimate: "Estimate") -> None:
         """Count the samples of one class, places int64 (C,), as far as they are known."""
         self._add(places, label, estimate.right)
         self.run += estimate.evaluations
