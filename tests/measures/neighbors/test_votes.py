@@ -158,14 +158,31 @@ def test_float32_may_be_off_and_nothing_changes(monkeypatch):
     values = random.normal(size=(4, 300))[random.integers(0, 4, 400)]
     vectors = unit_vectors(values + 0.003 * random.normal(size=values.shape))
     wanted = search(vectors)
-    partition = np.argpartition
+    partition = np.partition
 
     def noisy(near, *arguments, **options):
-        near += random.uniform(-4e-6, 4e-6, near.shape).astype(np.float32)
+        near += random.uniform(-4e-6, 4e-6, near.shape).astype(near.dtype)
         return partition(near, *arguments, **options)
 
-    monkeypatch.setattr(np, "argpartition", noisy)
+    monkeypatch.setattr(np, "partition", noisy)
     np.testing.assert_array_equal(search(vectors), wanted)
+
+
+def test_neighbors_among_many_are_exact_one_block_or_all_rows_at_once():
+    """Groups of columns, similarities in float64 for close ones, and more equals than are sorted."""
+    random = np.random.default_rng(6)
+    values = random.normal(size=(30, 12))[np.sort(random.integers(0, 30, 1700))]
+    values += random.choice([1e-1, 1e-3, 1e-5], (1700, 1)) * random.normal(size=values.shape)
+    values[40:400] = values[40]
+    values[1650:] = 0
+    vectors, ranks = unit_vectors(values), random.permutation(1700)
+    contents = np.arange(1700)
+    contents[600:630] = 600
+    exact = np.rint(vectors.astype(np.float64) @ vectors.astype(np.float64).T * 2**20)
+    exact[contents[:, None] == contents] = -np.inf
+    wanted = np.stack([np.lexsort((ranks, -row))[:32] for row in exact])
+    for block in (1700, 500):
+        np.testing.assert_array_equal(search(vectors, 32, contents, ranks, block), wanted)
 
 
 def test_a_sketch_adds_each_position_to_one_place_with_a_sign():
