@@ -86,10 +86,10 @@ def gray_pictures(images: np.ndarray, size: tuple[int, int] | None = None) -> np
             sums = np.add.reduceat(values, starts, axis=axis)
             count = np.diff(starts, append=length)
             values = sums / count.reshape([-1 if one == axis else 1 for one in range(3)])
-    # Picture by picture: how one is summed must not depend on the others.
-    flat = values.reshape(len(values), -1)
-    flat = flat - np.array([row.mean() for row in flat]).reshape(-1, 1)
-    deviation = np.array([np.sqrt(row @ row / row.size) for row in flat]).reshape(-1, 1)
+    # Means and products of rows: how one is summed does not depend on the others.
+    flat = np.ascontiguousarray(values.reshape(len(values), -1))
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.vecdot(flat, flat) / flat.shape[1])[:, None]
     uniform = deviation <= 1e-9
     scaled = np.where(uniform, 0, flat / np.where(uniform, 1, deviation))
     return scaled.astype(np.float32).reshape(values.shape)
@@ -120,14 +120,51 @@ def picture_distances(
     """
     others = pictures if others is None else others
     crops = _crops(*pictures.shape[1:])
+    sides = [np.unique(side, return_inverse=True) for side in pairs.T]
+    moments = [
+        _moments(images, rows, [crop[side] for crop in crops])
+        for side, (images, (rows, _)) in enumerate(zip((pictures, others), sides, strict=True))
+    ]
     best = np.full(len(pairs), -1.0)
     for start in range(0, len(pairs), _PAIRS):
         some = slice(start, start + _PAIRS)
         one, other = pictures[pairs[some, 0]], others[pairs[some, 1]]
-        for crop, moved in crops:
-            together = _correlations(one[:, *crop], other[:, *moved])
-            np.maximum(best[some], together, out=best[some])
+        first, second = (
+            found[..., places[some]] for found, (_, places) in zip(moments, sides, strict=True)
+        )
+        for number, (crop, moved) in enumerate(crops):
+            left, right = one[:, *crop], other[:, *moved]
+            together = _summed(left, right) / left[0].size - first[number, 0] * second[number, 0]
+            scale = np.sqrt(first[number, 1] * second[number, 1])
+            correlation = np.where(scale > 1e-6, together / np.maximum(scale, 1e-6), 0.0)
+            np.maximum(best[some], correlation, out=best[some])
     return np.sqrt(np.rint(np.clip(1 - best, 0, 2) * _GRID) / _GRID)
+
+
+def _moments(pictures: np.ndarray, rows: np.ndarray, crops: list[_Crop]) -> np.ndarray:
+    """Mean and variance of some pictures' crops, float64 (C, 2, R).
+
+    Args:
+        pictures: float32 (N, h, w).
+        rows: int64 (R,).
+        crops: C of them.
+    """
+    found = np.empty((len(crops), 2, len(rows)))
+    for start in range(0, len(rows), _PAIRS):
+        some = slice(start, start + _PAIRS)
+        shown = pictures[rows[some]]
+        for number, crop in enumerate(crops):
+            part = shown[:, *crop]
+            size = part[0].size
+            mean = part.sum(axis=(1, 2), dtype=np.float64) / size
+            found[number, 0, some] = mean
+            found[number, 1, some] = np.clip(_summed(part, part) / size - mean**2, 0, None)
+    return found
+
+
+def _summed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The sums of the products of pictures (B, h, w), float64 (B,)."""
+    return np.einsum("bhw,bhw->b", one, other).astype(np.float64)
 
 
 def _crops(rows: int, columns: int) -> list[tuple[_Crop, _Crop]]:
@@ -146,22 +183,6 @@ def _crop(rows: int, columns: int, y: int, x: int) -> _Crop:
         slice(max(y, 0), rows + min(y, 0)),
         slice(max(x, 0), columns + min(x, 0)),
     )
-
-
-def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of pictures (B, h, w), pair by pair, float64 (B,); 0 where one is uniform."""
-    size = one[0].size
-
-    def summed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return np.einsum("bhw,bhw->b", left, right).astype(np.float64)
-
-    means = [part.sum(axis=(1, 2), dtype=np.float64) / size for part in (one, other)]
-    spread = [
-        summed(part, part) / size - mean**2 for part, mean in zip((one, other), means, strict=True)
-    ]
-    together = summed(one, other) / size - means[0] * means[1]
-    scale = np.sqrt(np.clip(spread[0], 0, None) * np.clip(spread[1], 0, None))
-    return np.where(scale > 1e-6, together / np.maximum(scale, 1e-6), 0.0)
 
 
 def turned_pictures(pictures: np.ndarray, degrees: float) -> np.ndarray:

@@ -38,8 +38,8 @@ def unit_vectors(values: np.ndarray, tensor: str = "activations") -> np.ndarray:
             f"The values at {tensor!r} are not finite numbers for an image, so it has no "
             "neighbors there. Check the preprocessing, or leave neighbors out."
         )
-    # Row by row: how a row is summed must not depend on the others.
-    lengths = np.array([np.sqrt(row @ row) for row in values])
+    # Products of rows: how one is summed does not depend on the others.
+    lengths = np.sqrt(np.vecdot(values, values))
     return (values / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
 
 
@@ -55,7 +55,7 @@ def count_sketch(values: np.ndarray) -> np.ndarray:
     """
     bits = np.random.PCG64([_SEED, values.shape[1]]).random_raw(values.shape[1])
     places = (bits >> np.uint64(54)).astype(np.int64)  # the first ten bits
-    signs = 1.0 - 2.0 * (bits & np.uint64(1))
+    signs = np.float32(1) - np.float32(2) * (bits & np.uint64(1)).astype(np.float32)
     sketches = [np.bincount(places, row * signs, minlength=SKETCH) for row in values]
     return np.array(sketches).reshape(len(values), SKETCH)
 

@@ -261,7 +261,7 @@ def measure_neighbors(
         device, threads: as for :func:`analyzer.runtime.open_session`.
         batch: images in one run of the network; by default what suits the device.
         save: called with the state every ``save_every`` seconds (less often where that takes
-            long) and at the end; a later call can resume from it.
+            long); a later call can resume from it.
         progress: called with the stage "neighbors", in samples: each is read once and searched
             for at each layer.
 
@@ -326,7 +326,7 @@ def measure_neighbors(
             things = joined_numbers(things, state.twins)
         state.chosen = _without_twins(state.found, state.vectors, things, ranks, neighbors)
         state.seconds += time.perf_counter() - began
-    save(state)
+        checkpoint(state)
     return session.device
 
 
@@ -385,7 +385,8 @@ def _activations(
         return [values[: len(some)] for values in found]
 
     pieces = list(in_pieces(len(images), graph.batch or len(images), piece))
-    named = dict(zip(wanted, map(np.concatenate, zip(*pieces, strict=True)), strict=True))
+    whole = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
+    named = dict(zip(wanted, whole, strict=True))
     return [images if output is None else named[output] for _, output in tensors]
 
 
