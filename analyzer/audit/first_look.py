@@ -132,7 +132,8 @@ def _undeclared(done: data.Preprocessing) -> str:
         return ""
     return (
         " No preprocessing was declared, so pixels of 0 to 255 were scaled by "
-        f"1/{1 / done.scale:g}: a network that scales them itself takes {parameter('preprocess', 'none')}."
+        f"1/{1 / done.scale:g}: a network that scales them itself takes "
+        f"{parameter('preprocess', 'none')}."
     )
 
 
