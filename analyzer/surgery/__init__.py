@@ -9,7 +9,13 @@ from analyzer.surgery.inputs_and_outputs import bind_inputs, find_answer
 from analyzer.surgery.layers import write_activation_outputs
 from analyzer.surgery.margin_graph import write_margin_graph
 from analyzer.surgery.mask import write_masked
-from analyzer.surgery.network import Network, load_network, rewrite_network, runnable_file
+from analyzer.surgery.network import (
+    Network,
+    load_network,
+    one_image_at_a_time,
+    rewrite_network,
+    runnable_file,
+)
 from analyzer.surgery.sites import candidates, default_site, find_site, named_site
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "find_site",
     "load_network",
     "named_site",
+    "one_image_at_a_time",
     "outline_network",
     "rewrite_network",
     "runnable_file",
