@@ -223,7 +223,8 @@ class MeasureOptions:
     neighbor_samples: int | Literal["all"] | None = option(
         None,
         "Samples whose neighbors are looked for, among themselves: a number, 0 for none, or all.  "
-        "[default: all, up to 20,000 and to what --memory holds]",
+        "[default: all; from 20,000 on a part, balanced by class, of 5,000 to 20,000 whose search "
+        "takes one pass; no more than --memory holds]",
         metavar="N|all",
         parse=parse_part,
         least=0,

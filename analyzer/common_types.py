@@ -174,6 +174,7 @@ class ActivationLayer:
     tensor: str  # its name in the network
     operator: str  # the operator (or decomposed activation) that makes it; "input" for the images
     output: str | None  # output that gives it, float32 (B, …); None for the images themselves
+    size: int | None = None  # numbers of an image in it; None where the shapes do not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,7 @@ class ActivationGraph:
     layers: tuple[ActivationLayer, ...]  # by depth; shallow networks name one tensor twice
     batch: int | None  # batch size the network is fixed to; None when free
     custom_ops: Path | None = None  # library of operators that it needs
+    operations: int | None = None  # multiply-adds of the whole network for an image; as above
 
 
 @dataclass(frozen=True, slots=True)

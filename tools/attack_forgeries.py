@@ -39,8 +39,8 @@ from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, write_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.sample_scores import read_samples
-from tools.attack_faults import write_figures
 from tools.forged_folders import rewrite_counts, seal
+from tools.reliability_figures import write_figures
 
 NETWORK = "zoo:digits-c20"
 ALONE = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "gap_model": "none"}

@@ -120,7 +120,7 @@ def open_network(
     """
     network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
-    return surgery.bind_inputs(network, given)
+    return surgery.bind_inputs(surgery.one_image_at_a_time(network), given)
 
 
 def _check_options(request: AuditRequest) -> None:

@@ -188,7 +188,7 @@ class _Work:
         if missing:
             self._unfinished.prepare()
         if missing and missing[0].name == "ablation" and not self._known_already():
-            look_first(self._request, self._subject, self._progress)
+            look_first(self._request, self._subject, self._unfinished.folder, self._progress)
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(self._jobs[measure.name])
         unmeasured: dict[str, str] = {}

@@ -167,7 +167,7 @@ def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
         wrong.append(f"The confusions are of {samples} samples, not of {record.data.samples}.")
     if not same(record.accuracy, right / samples):
         wrong.append(f"The accuracy is {record.accuracy}, the confusions give {right / samples}.")
-    yield check("accuracy", wrong, f"{right} of {samples} samples are named as labeled.")
+    yield check("accuracy", wrong, f"{right:,} of {samples:,} samples are named as labeled.")
     yield _verdict(record)
     made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
     if made == now:

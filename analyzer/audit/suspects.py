@@ -463,4 +463,4 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     if others := sorted(read_thumbnails(folder).keys() - pictured):
         wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is not shown.")
     if listed or wrong:
-        yield check("suspects", wrong, f"{len(listed)} suspects follow from the sample counts.")
+        yield check("suspects", wrong, f"{len(listed):,} suspects follow from the sample counts.")

@@ -238,7 +238,9 @@ def _data(folder: Path, record: AuditRecord) -> Check:
         datetime.fromisoformat(record.created)
     except ValueError:
         wrong.append(f"'created' is {record.created!r} in audit.json, which is no time.")
-    return check("data", wrong, f"{record.data.samples} of {record.data.given} samples were used.")
+    return check(
+        "data", wrong, f"{record.data.samples:,} of {record.data.given:,} samples were used."
+    )
 
 
 def _sureness(folder: Path, record: AuditRecord) -> Iterator[Check]:

@@ -298,6 +298,7 @@ def _nothing_removed(job: Job) -> AblationResult:
         subject.samples(skip_bad=request.skip_bad),
         request,
         output=subject.output,
+        scratch=job.scratch,
         stage="network",
         progress=job.progress,
         look=lambda images, scores: seen.append(scores),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit_record import ClassRecord
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, ModelError
 from analyzer.files import check_names, integers, read_arrays, write_arrays
 from analyzer.measures.measure import Check, check
 
@@ -83,9 +83,18 @@ class BaselineScores:
 def keep_scores(scores: np.ndarray, labels: np.ndarray) -> BaselineScores:
     """What is kept of scores (C, K), for samples with labels int64 (C,).
 
-    What is not a number counts as the lowest score; infinity, as the largest number there is.
+    Infinity counts as the largest number there is.
+
+    Raises:
+        ModelError: a score is not a number, so that the network names no class.
     """
-    scores = np.nan_to_num(scores.astype(np.float64), nan=-_FAR, neginf=-_FAR, posinf=_FAR)
+    if np.isnan(scores).any():
+        raise ModelError(
+            f"The score of class {np.argwhere(np.isnan(scores))[0, 1]} is not a number for an "
+            "image of which nothing was removed. The network has weights that are no numbers, or "
+            "overflows on these images: check its training, and the preprocessing."
+        )
+    scores = np.nan_to_num(scores.astype(np.float64), neginf=-_FAR, posinf=_FAR)
     everyone = np.arange(len(scores))
     own, others = scores[everyone, labels], scores.copy()
     others[everyone, labels] = -np.inf

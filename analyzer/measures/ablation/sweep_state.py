@@ -5,7 +5,7 @@ It is all that a resumed run needs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from analyzer.errors import AuditFolderError, parameter
 from analyzer.measures.ablation.class_curves import ClassCurves
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.measures.ablation.sample_scores import BaselineScores, SampleCounts, sample_scores
-from analyzer.measures.ablation.tolerance import Estimate
+
+if TYPE_CHECKING:
+    from analyzer.measures.ablation.tolerance import Estimate
 
 __all__ = ["SweepState"]
 
@@ -188,7 +190,7 @@ class SweepState:
         self._add(places, label, right)
         self.run += right.size
 
-    def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
+    def add_estimate(self, places: np.ndarray, label: int, estimate: "Estimate") -> None:
         """Count the samples of one class, places int64 (C,), as far as they are known."""
         self._add(places, label, estimate.right)
         self.run += estimate.evaluations

@@ -14,7 +14,16 @@ from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
+from analyzer.measures.measure import (
+    Check,
+    Draw,
+    Job,
+    Measure,
+    ReportSection,
+    check,
+    differing,
+    same,
+)
 from analyzer.measures.neighbors.twins import (
     ConflictsRecord,
     conflict_faults,
@@ -26,7 +35,9 @@ from analyzer.measures.neighbors.votes import (
     NEIGHBORS_FEATURES,
     NeighborState,
     NeighborVotes,
+    affordable_samples,
     choose_part,
+    count_of_part,
     count_votes,
     measure_neighbors,
     neighbors_features,
@@ -145,11 +156,12 @@ class Neighbors(Measure[NeighborsResult]):
             image.shape[1:],
             output=request.output,
         )
-        held = 0 if images.held is None else images.held.nbytes
+        memory = request.memory - (0 if images.held is None else images.held.nbytes)
         part = choose_part(
             images,
             samples=request.neighbor_samples,
-            memory=request.memory - held,
+            most=affordable_samples(graph, int(images.read.sum())),
+            memory=memory,
             seed=request.seed,
         )
         state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
@@ -163,6 +175,7 @@ class Neighbors(Measure[NeighborsResult]):
             part,
             state,
             keep_twins=request.keep_twins,
+            memory=memory,
             size=job.subject.preprocessing.size,
             device=device,
             threads=request.threads,
@@ -294,6 +307,14 @@ class Neighbors(Measure[NeighborsResult]):
                 wrong = conflict_faults(said.conflicts, votes, samples, record.class_names)
             right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
             yield check(self.name, wrong, right)
+
+    def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+        """As any measure, of as many samples as the record says, whatever the default is now."""
+        if self.measured(record) and job.request.neighbor_samples is None:
+            size = record.sections[self.name].samples
+            count = count_of_part(job.images(), size, seed=job.request.seed)
+            job = replace(job, request=replace(job.request, neighbor_samples=count))
+        return super().recount(folder, record, job, draw)
 
     measured_again = "Layers, neighbors and their votes"
 
