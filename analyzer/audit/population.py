@@ -116,7 +116,7 @@ def audit_population(
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> AuditedPopulation:
-    """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
+    """Audit every network into ``out/audits/NAME`` and write ``out/population.csv``.
 
     What is finished is not run again, also by a run with ``template.fresh`` that goes on where
     one was interrupted. Networks whose worker process is lost are audited again; one that takes
@@ -383,7 +383,7 @@ def _work_for(parent: int, work: Callable[..., Any], *task: Any) -> Any:
 
 
 def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwork | AnalyzerError]:
-    """Audits one network, in a worker; bad input comes back as its error."""
+    """Audit one network, in a worker; bad input comes back as its error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, in a process of its own
@@ -393,7 +393,9 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
         if test is None and member.test_data is not None:
             test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, AnalyzerError(error.message)  # as plain as it is sent
+        return member.name, AnalyzerError(
+            error.message
+        )  # subclasses may not travel between processes
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test

@@ -168,7 +168,7 @@ def _workers(dask: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watching(client: Any, address: str) -> Iterator[None]:
-    """Says so when no Dask worker is left, since the run then waits for one to join."""
+    """Say so when no Dask worker is left, since the run then waits for one to join."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -92,7 +92,7 @@ class Subject:
     def opened_images(
         self, *, skip_bad: bool, memory: int, progress: Progress
     ) -> "Callable[[], SampleImages]":
-        """Gives the images of the samples, which are read when they are first asked for."""
+        """A function that gives the images of the samples, and reads them when first called."""
         from analyzer.measures.training_images import SampleImages
 
         @functools.cache
@@ -261,7 +261,7 @@ class Measure(ABC, Generic[Result]):
         """Its lines of what the command line prints: names and values."""
 
     def warnings(self, record: AuditRecord) -> Iterator[str]:
-        """What a reader of the result must know of it, in sentences without a full stop."""
+        """What a reader of the result must know of it, in full sentences."""
         yield from ()
 
     @abstractmethod
