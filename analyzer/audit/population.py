@@ -395,7 +395,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
     except AnalyzerError as error:
         return member.name, AnalyzerError(
             error.message
-        )  # subclasses may not travel between processes
+        )  # some subclasses cannot be pickled
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
