@@ -393,9 +393,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
         if test is None and member.test_data is not None:
             test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, AnalyzerError(
-            error.message
-        )  # some subclasses cannot be pickled
+        return member.name, AnalyzerError(error.message)  # some subclasses cannot be pickled
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
