@@ -25,7 +25,7 @@ from analyzer.cli.click_options import (
     site_options,
     wait_option,
 )
-from analyzer.cli.terminal import complain, going_on_later, print_json, show, show_progress, warn
+from analyzer.cli.terminal import complain, interruptible, print_json, show, show_progress, warn
 
 _WATCH_SECONDS = 5.0
 
@@ -118,7 +118,7 @@ def command(
         fresh=not resume,
         **request_options(options),
     )
-    with _workers(dask), going_on_later(), show_progress(shown) as progress:
+    with _workers(dask), interruptible(), show_progress(shown) as progress:
         found = audit_population(
             members,
             template,
