@@ -243,7 +243,7 @@ class Stopped(BaseException):
 def test_an_interrupted_audit_goes_on_to_the_same_bits(
     rank, stage, after, request_for, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, rank=rank)

@@ -25,6 +25,7 @@ import numpy as np
 from analyzer import runtime
 from analyzer.common_types import ActivationGraph, Progress
 from analyzer.errors import AuditFolderError
+from analyzer.measures.checkpoint import Checkpoint
 from analyzer.measures.neighbors.twins import (
     PICTURE,
     find_twins,
@@ -245,7 +246,6 @@ def measure_neighbors(
     threads: int = 0,
     batch: int | None = None,
     save: Callable[[NeighborState], None] = lambda state: None,
-    save_every: float = 5.0,
     progress: Progress = lambda stage, done, total: None,
 ) -> str:
     """Gather the vectors of the samples and search them, or what is left, changing ``state``.
@@ -260,8 +260,7 @@ def measure_neighbors(
         memory: bytes, for vectors and similarities; of the latter 1,024 rows are held anyway.
         device, threads: as for :func:`analyzer.runtime.open_session`.
         batch: images in one run of the network; by default what suits the device.
-        save: called with the state every ``save_every`` seconds (less often where that takes
-            long); a later call can resume from it.
+        save: called with the state now and then; a later call can resume from it.
         progress: called with the stage "neighbors", in samples: each is read once and searched
             for at each layer.
 
@@ -273,7 +272,7 @@ def measure_neighbors(
         OutOfMemory: not even one image fits.
     """
     session = runtime.open_session(graph.path, device, threads=threads, custom_ops=graph.custom_ops)
-    checkpoint = _Checkpoint(save, save_every)
+    checkpoint = Checkpoint(save)
     tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
     total = len(part) * (1 + len(tensors))
     if len(part):
@@ -347,21 +346,6 @@ def _without_twins(
             some = rows[start : start + _BLOCK]
             chosen[number, some] = nearest_neighbors(vectors[number], things, ranks, count, some)
     return chosen
-
-
-class _Checkpoint:
-    """Saves now and then; ten times as rarely as saving takes, at most."""
-
-    def __init__(self, save: Callable[[NeighborState], None], every: float):
-        self._save, self._every = save, every
-        self._due = time.monotonic() + every
-
-    def __call__(self, state: NeighborState) -> None:
-        began = time.monotonic()
-        if began > self._due:
-            self._save(state)
-            now = time.monotonic()
-            self._due = now + max(self._every, 10 * (now - began) if self._every > 0 else 0)
 
 
 def _batch_size(images: SampleImages, part: np.ndarray, device: str) -> int:

@@ -455,7 +455,8 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
 
     state = NeighborState(50)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 8)
-    options = {"batch": 4, "save_every": -1, "memory": 0}
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", -1)
+    options = {"batch": 4, "memory": 0}
     wanted = measured(graph, samples, part, state, save=keep, **options)
     assert len(states) > 20
     for kept in states:
