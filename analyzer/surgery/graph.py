@@ -320,7 +320,7 @@ def like(model: ir.Model, graph: ir.Graph | ir.GraphView) -> ir.Model:
 
 def names_of(graph: ir.Graph) -> set[str]:
     """The names of all values of ``graph`` and its subgraphs; takes a while in a large one."""
-    values = {*graph.inputs, *graph.initializers.values(), *graph.outputs}
+    values: set[ir.Value | None] = {*graph.inputs, *graph.initializers.values(), *graph.outputs}
     names: set[str] = set()
     for node in graph:
         values.update(node.inputs)
