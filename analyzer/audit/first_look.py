@@ -7,6 +7,7 @@ or fed with its classes in another order, gives curves that mean nothing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -78,8 +79,14 @@ class _Seen:
         return ""
 
 
-def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> None:
+def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress: Progress) -> None:
     """Run up to 2,000 samples through the network, and stop the audit if it does not know them.
+
+    Args:
+        request: what is asked for.
+        subject: what is audited.
+        scratch: folder for the files that are run.
+        progress: called with the stage "first look", in samples.
 
     Raises:
         AuditStopped: the network is at chance, its classes come in another order than those of the
@@ -96,6 +103,7 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
         samples,
         request,
         output=subject.output,
+        scratch=scratch,
         stage="first look",
         progress=progress,
         look=seen.look,
@@ -113,9 +121,9 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
             f"{describe_order(order.named_as, names, by_name=subject.source.indexing != 'labels')}"
         )
     elif is_at_chance(accuracy, chance, len(found.label)):
-        why = at_chance(accuracy, chance, len(found.label)) + seen.suspicion(
-            subject.network.info.inputs[0].dtype.startswith("float")
-        )
+        floating = subject.network.info.inputs[0].dtype.startswith("float")
+        why = at_chance(accuracy, chance, len(found.label))
+        why += seen.suspicion(floating) or _undeclared(subject.preprocessing)
     else:
         _check_accuracy(request, look, whole=len(samples.indices) == len(subject.indices))
         return
@@ -124,6 +132,17 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
         for name, limit in limits_of(request.settings()).items()
     )
     raise _stopped(request, why, NOT_JUDGEABLE, limits, look)
+
+
+def _undeclared(done: data.Preprocessing) -> str:
+    """What was done to the pixels without being asked for, after a blank; "" if nothing was."""
+    if done.origin is not None or done.scale == 1:
+        return ""
+    return (
+        " No preprocessing was declared, so pixels of 0 to 255 were scaled by "
+        f"1/{1 / done.scale:g}: a network that scales them itself takes "
+        f"{parameter('preprocess', 'none')}."
+    )
 
 
 def _part(subject: Subject, request: AuditRequest) -> data.Samples:

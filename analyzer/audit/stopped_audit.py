@@ -16,7 +16,7 @@ from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_rec
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
 from analyzer.audit.result_manifest import check_files, unchanged
-from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
 from analyzer.audit_record import SCHEMA, StoppedRecord
 from analyzer.errors import AuditFolderError
@@ -167,7 +167,7 @@ def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
         wrong.append(f"The confusions are of {samples} samples, not of {record.data.samples}.")
     if not same(record.accuracy, right / samples):
         wrong.append(f"The accuracy is {record.accuracy}, the confusions give {right / samples}.")
-    yield check("accuracy", wrong, f"{right} of {samples} samples are named as labeled.")
+    yield check("accuracy", wrong, f"{right:,} of {samples:,} samples are named as labeled.")
     yield _verdict(record)
     made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
     if made == now:

@@ -240,6 +240,7 @@ def _bar() -> "Iterator[Progress]":
     global _console
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
     class Amount(progress.ProgressColumn):
         """How much is done and how long it takes, as far as that is known."""
@@ -255,7 +256,7 @@ def _bar() -> "Iterator[Progress]":
     bars = progress.Progress(
         progress.TextColumn("{task.description:<13}"),
         progress.BarColumn(),
-        Amount(),
+        Amount(table_column=Column(no_wrap=True)),  # the bar gets shorter instead
         console=console,
         transient=True,
     )

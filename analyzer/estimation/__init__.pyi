@@ -5,6 +5,14 @@ from .applicability_domain import (
     conditions_of,
 )
 from .class_gaps import ClassEstimates, ClassLine, ClassProfiles, class_profiles
+from .class_gaps_fitting import (
+    ClassesOfNetwork,
+    LeftOutClasses,
+    estimate_left_out_classes,
+    fit_class_line,
+    read_population_classes,
+    write_population_classes,
+)
 from .cross_validation import (
     FeatureScores,
     FitScores,
@@ -13,24 +21,7 @@ from .cross_validation import (
     out_of_fold_estimates,
     score_features,
 )
-from .fit_choices import FEATURE_SETS, SCORED_SETS, FeatureSet
-from .fit_class_gaps import (
-    ClassesOfNetwork,
-    LeftOutClasses,
-    estimate_left_out_classes,
-    fit_class_line,
-    read_population_classes,
-    write_population_classes,
-)
-from .fits_and_intervals import (
-    LinearFit,
-    MeasuredCoverage,
-    jackknife_plus,
-    least_squares,
-    measure_coverage,
-    ridge,
-    weighted_plane,
-)
+from .feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
 from .gap_model import FittedOn, GapModel
 from .gap_model_file import read_gap_model, write_gap_model
 from .gap_model_fitting import (
@@ -45,6 +36,15 @@ from .population_table import (
     PopulationTable,
     read_population,
     write_population,
+)
+from .regression import (
+    LinearFit,
+    MeasuredCoverage,
+    jackknife_plus,
+    least_squares,
+    measure_coverage,
+    ridge,
+    weighted_plane,
 )
 
 __all__ = [

@@ -4,7 +4,13 @@ from .inputs_and_outputs import bind_inputs, find_answer
 from .layers import write_activation_outputs
 from .margin_graph import write_margin_graph
 from .mask import write_masked
-from .network import Network, load_network, rewrite_network, runnable_file
+from .network import (
+    Network,
+    load_network,
+    one_image_at_a_time,
+    rewrite_network,
+    runnable_file,
+)
 from .sites import candidates, default_site, find_site, named_site
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "find_site",
     "load_network",
     "named_site",
+    "one_image_at_a_time",
     "outline_network",
     "rewrite_network",
     "runnable_file",

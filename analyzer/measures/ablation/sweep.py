@@ -29,10 +29,15 @@ import numpy as np
 from analyzer.common_types import Progress
 from analyzer.data import Batch, Samples
 from analyzer.errors import DeviceError, parameter
-from analyzer.measures.ablation.evaluations import Evaluations, Ranking, necessary_evaluations
 from analyzer.measures.ablation.linear_head import Head
 from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, Features
-from analyzer.measures.ablation.sweep_state import SweepState, keep_scores
+from analyzer.measures.ablation.ranking_and_evaluations import (
+    Evaluations,
+    Ranking,
+    necessary_evaluations,
+)
+from analyzer.measures.ablation.sample_scores import keep_scores
+from analyzer.measures.ablation.sweep_state import SweepState
 from analyzer.runtime.batch_size import images_at_once
 
 if TYPE_CHECKING:

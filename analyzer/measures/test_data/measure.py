@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import read_samples
+from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class TestData(Measure[TestResult]):
             reading=request,
             run=request,
             output=subject.output,
+            scratch=job.scratch,
             progress=job.progress,
         )
         counted = job.found["ablation"].samples
@@ -160,6 +161,7 @@ class TestData(Measure[TestResult]):
             subject.samples(skip_bad=job.request.skip_bad),
             job.request,
             output=subject.output,
+            scratch=job.scratch,
             stage="training",
             progress=job.progress,
         )
@@ -206,7 +208,8 @@ class TestData(Measure[TestResult]):
             yield (
                 "test data",
                 f"accuracy {said.accuracy:.4f}{top} on {said.samples:,} samples of {said.source}: "
-                f"the measured gap is {said.gap:z.3f}",
+                f"the measured gap is {said.gap:z.3f}"
+                + (", outside the interval of the estimate" if _is_outside(record) else ""),
             )
             if said.in_training:
                 yield "", f"{said.in_training:,} of them are among the training samples, too"
@@ -241,6 +244,12 @@ def _open(request: "AuditRequest") -> "Source":
         classes=request.classes,
         budgets=request.budgets,
     )
+
+
+def _is_outside(record: AuditRecord) -> bool:
+    """Whether the measured gap lies outside the interval of the estimate, if there is one."""
+    gap, measured = record.gap, record.sections["test"].gap
+    return gap is not None and not gap.low <= measured <= gap.high
 
 
 def _among(digests: np.ndarray, trained: np.ndarray) -> int:
@@ -332,6 +341,7 @@ def report_section(
         template=Path(__file__).parent / "test_data.html.jinja",
         values={
             "test": record.sections["test"],
+            "outside": _is_outside(record),
             "names": [names.get(index, str(index)) for index in range(size if matrices else 0)],
             "matrices": matrices,
             "confusions": _most(train, (test["label"], test["named"]), names),
