@@ -19,9 +19,9 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common as passes
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.common_types import NetworkInfo, TensorInfo
 from analyzer.errors import ModelError
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand
 from analyzer.surgery.graph_budget import check_made_tensors, check_structure

@@ -1,6 +1,7 @@
 """`onnx-gap audit --test-data`: the measured gap beside the estimate."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,9 @@ def test_from_python(network, train, save, test_samples, tmp_path):
             test_data=save("test.npz", images=images, labels=labels),
         )  # fmt: skip
     assert result.record.sections["test"].samples == 60
+
+
+def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", "nowhere")
+        assert onnx_gap(*arguments).code == 0

@@ -18,8 +18,8 @@ from analyzer import runtime, surgery
 from analyzer.audit_options import RunOptions
 from analyzer.common_types import Cut, Site
 from analyzer.errors import ModelError, parameter
-from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.linear_head import Head, Judge, open_head
+from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.common_types import SampleCounts
+from analyzer.measures.ablation.sample_scores import SampleCounts
 from analyzer.measures.measure import same
 
 if TYPE_CHECKING:
