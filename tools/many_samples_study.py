@@ -43,7 +43,7 @@ __all__ = ["cost_table", "noisy_samples", "quality_table"]
 
 NETWORK = "fashion-clean-n10000-03"
 SIZES = (20_000, 60_000)
-_MOST = 20_000  # samples whose neighbors are looked for by default
+_MANY = 20_000  # samples; of fewer all are searched by default
 
 PARTS = ("all", "trained", "others", "searched")
 """Whose wrong labels are looked for: all, those that the network was trained on, the others, and
@@ -119,7 +119,7 @@ def measure(trained: Path, table: Path, work: Path, network: str, sizes: Sequenc
     done = [(row["samples"], row["asked"]) for row in read_rows(table)]
     cells = [(size, asked) for size in sizes for asked in ("default", "all")]
     for samples, neighbors in cells:
-        same = neighbors == "all" and samples <= _MOST
+        same = neighbors == "all" and samples < _MANY
         if same or (str(samples), neighbors) in done:
             continue
         folder = work / f"{samples}-{neighbors}"
