@@ -28,7 +28,11 @@ import numpy as np
 import onnxruntime
 
 import analyzer
-from analyzer.audit.suspect_ranking import doubt_labels, most_suspicious
+from analyzer.audit.suspect_ranking import (
+    doubt_labels,
+    most_suspicious,
+    place_without_neighbors,
+)
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_json, write_arrays, write_json
 from analyzer.measures.ablation import read_samples
@@ -218,7 +222,7 @@ def _quality(folder: Path, drawn: Mapping[str, np.ndarray]) -> dict[str, Any]:
     true, trained = (drawn[name][samples.index] for name in ("true", "trained"))
     wrong = samples.label != true
     doubt = doubt_labels(samples.label, read_answers(folder).hold, votes.agreement, votes.majority)
-    order = most_suspicious(samples, len(wrong), doubt)
+    order = most_suspicious(samples, len(wrong), place_without_neighbors(doubt, samples))
     scores = {
         "suspects": -np.argsort(order).astype(np.float64),
         "log_probability": -samples.scores.log_probability.astype(np.float64),
