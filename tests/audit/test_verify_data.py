@@ -308,6 +308,21 @@ def test_every_measure_is_measured_again(everything, data, tmp_path):
     }
 
 
+def test_as_many_samples_are_measured_again_as_are_recorded(tmp_path, data, network, monkeypatch):
+    """Versions and machines differ in how many samples they look at by default."""
+    with monkeypatch.context() as another_version:
+        another_version.setattr(
+            "analyzer.measures.neighbors.measure.affordable_samples", lambda graph, total: 11
+        )
+        audited(tmp_path, data, network, preprocess="none", neighbor_samples=None)
+    record = read_record(tmp_path)
+    assert record.settings["neighbor_samples"] is None
+    assert record.sections["neighbors"].samples == 11
+    found = verify_audit(tmp_path, data=data, cells=2)
+    assert [check for check in found.checks if not check.passed] == []
+    assert "neighbors measured again" in {check.name for check in found.checks}
+
+
 def test_what_measures_say_of_how_they_measured_is_checked(everything, data, tmp_path):
     folder = shutil.copytree(everything, tmp_path / "audit")
     record = read_record(folder)
