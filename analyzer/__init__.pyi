@@ -8,8 +8,9 @@ from .api import (
     verify_audit,
     write_masked,
 )
+from .audit_object import Audit, open_audit
 from .audit_options import AuditRequest
-from .data.preprocessing.options import PreprocessOptions
+from .data.preprocessing.preprocess_options import PreprocessOptions
 from .errors import (
     AnalyzerError,
     AuditFolderError,
@@ -21,7 +22,6 @@ from .errors import (
     OutputError,
     SiteError,
 )
-from .opened_audit import Audit, open_audit
 from .version import __version__
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.audit_object import Audit
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
-from analyzer.opened_audit import Audit
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,
@@ -27,9 +27,9 @@ from analyzer.zoo_names import (
 if TYPE_CHECKING:
     from analyzer.audit import Comparison, Member, Remeasuring, Verification
     from analyzer.audit_options import AuditRequest
-    from analyzer.budgets import Budgets
     from analyzer.data import PreprocessOptions
     from analyzer.estimation import GapModel, PopulationTable
+    from analyzer.input_budgets import Budgets
     from analyzer.surgery import Outline
 
 __all__ = [
@@ -526,7 +526,7 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
 
 def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
     from analyzer.audit_options import AuditRequest
-    from analyzer.option_declarations import coerced
+    from analyzer.option_mechanism import coerced
 
     try:
         return coerced(AuditRequest, options)
@@ -535,7 +535,7 @@ def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _budgets(change: BudgetChange) -> "Budgets":
-    from analyzer.budgets import DEFAULT_BUDGETS
+    from analyzer.input_budgets import DEFAULT_BUDGETS
 
     return DEFAULT_BUDGETS.raised(_coerced({"budget": change})["budget"])
 

@@ -1,19 +1,19 @@
 """What an audit is asked for: every option, declared once.
 
 The command line, the settings in ``audit.json`` and what identifies an audit follow from these
-declarations (:mod:`analyzer.option_declarations`). A function takes the group that it needs; a
+declarations (:mod:`analyzer.option_mechanism`). A function takes the group that it needs; a
 request is all of them together. Options of preprocessing are declared in
-:mod:`analyzer.data.preprocessing.options`.
+:mod:`analyzer.data.preprocessing.preprocess_options`.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
-from analyzer.data.preprocessing.options import PreprocessOptions
+from analyzer.data.preprocessing.preprocess_options import PreprocessOptions
 from analyzer.errors import AnalyzerError
-from analyzer.option_declarations import (
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets, parse_budget
+from analyzer.option_mechanism import (
     option,
     parse_assignment,
     parse_names,
@@ -223,7 +223,8 @@ class MeasureOptions:
     neighbor_samples: int | Literal["all"] | None = option(
         None,
         "Samples whose neighbors are looked for, among themselves: a number, 0 for none, or all.  "
-        "[default: all, up to 20,000 and to what --memory holds]",
+        "[default: all; from 20,000 on a part, balanced by class, of 5,000 to 20,000 whose search "
+        "takes one pass; no more than --memory holds]",
         metavar="N|all",
         parse=parse_part,
         least=0,

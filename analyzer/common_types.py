@@ -13,8 +13,6 @@ __all__ = [
     "ActivationGraph",
     "ActivationLayer",
     "Answer",
-    "ClassCurves",
-    "ClassQuantities",
     "Cut",
     "ExtraInput",
     "GapEstimate",
@@ -23,8 +21,6 @@ __all__ = [
     "MarginLayer",
     "NetworkInfo",
     "Progress",
-    "SampleCounts",
-    "SampleScores",
     "Site",
     "TensorInfo",
 ]
@@ -178,6 +174,7 @@ class ActivationLayer:
     tensor: str  # its name in the network
     operator: str  # the operator (or decomposed activation) that makes it; "input" for the images
     output: str | None  # output that gives it, float32 (B, …); None for the images themselves
+    size: int | None = None  # numbers of an image in it; None where the shapes do not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,58 +186,7 @@ class ActivationGraph:
     layers: tuple[ActivationLayer, ...]  # by depth; shallow networks name one tensor twice
     batch: int | None  # batch size the network is fixed to; None when free
     custom_ops: Path | None = None  # library of operators that it needs
-
-
-@dataclass(frozen=True, slots=True)
-class ClassCurves:
-    """Cumulative unit ablation of one class: METHOD's E and E_r as correct counts."""
-
-    class_index: int
-    samples: int
-    order: np.ndarray  # int64 (M,): channels by descending activity
-    descending: np.ndarray  # int64 (M + 1,): correct with the n most active removed
-    ascending: np.ndarray  # int64 (M + 1,): correct with the n least active removed
-
-
-@dataclass(frozen=True, slots=True)
-class SampleScores:
-    """Per sample, what the network's scores say with nothing removed."""
-
-    log_probability: np.ndarray  # float32 (S,): of the label, at most 0
-    margin: np.ndarray  # float32 (S,): the label's score less the best other one
-    other: np.ndarray  # int32 (S,): the class with that other score
-
-
-@dataclass(frozen=True, slots=True)
-class SampleCounts:
-    """Per sample, at how many of the M + 1 values of n it is classified as its label."""
-
-    label: np.ndarray  # int64 (S,)
-    correct: np.ndarray  # bool (S,): with nothing removed
-    descending: np.ndarray  # int32 (S,)
-    ascending: np.ndarray  # int32 (S,)
-    index: np.ndarray  # int64 (S,): place in the data
-    scores: SampleScores
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """int64 (S,): the class named with nothing removed."""
-        return np.where(self.correct, self.label, self.scores.other)
-
-
-@dataclass(frozen=True, slots=True)
-class ClassQuantities:
-    """The sparsity quantities of one class (Eq. 2 to 5); None for a class without samples."""
-
-    class_index: int
-    samples: int
-    accuracy: float | None  # with nothing removed
-    n0: int | None
-    n0_r: int | None
-    zeta: float | None
-    kappa: float | None
-    chance_reached: bool
-    flags: tuple[str, ...] = ()  # sentences for the reader of the result
+    operations: int | None = None  # multiply-adds of the whole network for an image; as above
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
     "RUN_AGAIN",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli import onnx_gap
+from analyzer.cli.commands import onnx_gap
 
 __all__ = ["BUNDLED", "ROOT", "commands"]
 

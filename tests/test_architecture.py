@@ -27,7 +27,18 @@ def test_imports_keep_their_direction():
         ("import analyzer.cli", "numpy onnx onnxruntime rich"),
         ("import analyzer.audit", "onnx onnxruntime PIL sklearn scipy matplotlib jinja2"),
         ("from analyzer.audit import run_audit", "sklearn scipy matplotlib torch joblib"),
-        ("import model_zoo", "torch sklearn onnx onnxruntime"),
+        ("import model_zoo; model_zoo.POPULATIONS", "torch sklearn onnx onnxruntime"),
+        (
+            "import model_zoo; model_zoo.find('digits-c0')",
+            "model_zoo.populations model_zoo.recipes",
+        ),
+        (
+            "import tempfile, model_zoo; from pathlib import Path; from analyzer import surgery; "
+            "network = surgery.load_network(model_zoo.find('digits-c0').model); "
+            "site = surgery.default_site(network); "
+            "surgery.cut_network(network, site, Path(tempfile.mkdtemp()))",
+            "sympy.core onnxruntime PIL analyzer.surgery.margin_graph",
+        ),
     ],
 )
 def test_an_import_pays_only_for_what_it_needs(code, unwanted):

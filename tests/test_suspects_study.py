@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from trained_digits import trained_digits
 
 from analyzer.audit import run_audit
-from analyzer.audit.suspect_scores import DOUBT, doubt_terms
+from analyzer.audit.suspect_ranking import DOUBT, doubt_terms
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError

@@ -10,7 +10,8 @@ from cli_commands import ROOT
 # Functions whose texts are warnings, names that hold them, and calls that show them.
 MAKERS = {
     "_warnings", "warnings", "_unmeasured", "outside", "_outside", "_other", "_beyond",
-    "_unlike_images", "_undeclared", "_classes_as_units", "_settle_values", "caution",
+    "_other_accuracy", "_other_size", "_other_samples", "_other_images", "_other_site",
+    "_undeclared", "_classes_as_units", "_settle_values", "caution",
     "installation_warning", "at_chance", "_obstacle",
 }  # fmt: skip
 HOLDERS = {"warning", "warnings", "note", "notes", "left_out"}

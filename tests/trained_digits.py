@@ -6,8 +6,9 @@ from pathlib import Path
 from cli_commands import BUNDLED
 
 from analyzer.files import sha256
-from model_zoo import POPULATIONS, recipes
+from model_zoo import POPULATIONS
 from model_zoo.population_training import TRAIN_DATA, Result, write_manifest, write_result
+from model_zoo.recipes import recipes
 
 
 def trained_digits(folder: Path) -> list[Result]:

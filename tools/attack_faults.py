@@ -1,12 +1,12 @@
 """Attacks audit folders: kills at random moments, and runs at once.
 
-    python tools/attack_faults.py [--kills N] [--races N] [--seed N] [--write]
+    python -m tools.attack_faults [--kills N] [--races N] [--seed N] [--write]
 
 kills
-    Audits, ``--fresh`` audits over others, measures that are added, reports and populations are
-    killed at random moments, up to three times each, in processes forked after the imports. After
-    each kill the folder must be refused, or hold one of the results that an undisturbed run gives;
-    and the same command must lead to the bytes of an undisturbed run.
+    Audits, measures that are added, reports and populations, with ``--fresh`` over others, too, are
+    killed at random moments, up to three times each, in processes forked after the imports; every
+    kind gets as many kills. After each the folder must be refused, or hold one of the results that
+    an undisturbed run gives; and the same command must lead to the bytes of an undisturbed run.
 races
     Two or three runs into one folder at nearly the same time. One result must be there in the end;
     the others are told, or waited.
@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import sys
@@ -28,27 +27,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from analyzer.api import verify_audit
 from analyzer.audit.folder import REPORT, RESULT_FILES
+from analyzer.audit.population_result import AUDITS, TABLE
 from analyzer.audit.result_manifest import MANIFEST
-from analyzer.cli import _exit_code
+from analyzer.cli.commands import exit_code_of
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
+from tools.reliability_figures import write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "RELIABILITY.md"
 BUNDLED = ROOT / "model_zoo" / "bundled" / "digits"
 SMALL = ("--limit-per-class", "4")
 A = ("audit", "zoo:digits-c0", *SMALL)
 B = ("audit", "zoo:digits-c60", *SMALL, "--fresh")
 WITH_MARGINS = (*A, "--margins")
+REFUSED = "refused"
 TIMED = ("audit.json", REPORT, MANIFEST)  # they hold the time of the run
-POPULATION = "name,model,train_data,keys,gap\n" + "".join(
-    f'c{c},{BUNDLED}/digits-c{c}.onnx,{BUNDLED}/train.npz,"images,labels_c{c}",{c / 100}\n'
-    for c in (0, 20, 40)
-)
 
 
 class Run:
@@ -64,7 +59,7 @@ class Run:
             file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)
-            os._exit(_exit_code(list(arguments)))
+            os._exit(exit_code_of(list(arguments)))
 
     def wait(self) -> int:
         """The exit code; −9 after a kill."""
@@ -103,74 +98,112 @@ def passes(folder: Path) -> bool:
         return False
 
 
-def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
-    """(kind, what was wrong or "") for each kill."""
-    said = place / "said"
-    references, seconds = {}, {}
-    for name, commands in {"A": [A], "B": [B], "margins": [A, WITH_MARGINS]}.items():
-        for command in commands:
-            seconds[name] = run((*command, "--out", str(place / name)), said)
-        references[name] = print_of(place / name)
-    (place / "manifest.csv").write_text(POPULATION)
-    population = ("population", str(place / "manifest.csv"), *SMALL, "--preprocess", "none")
-    population_seconds = run((*population, "--out", str(place / "population")), said)
-    table = (place / "population" / "population.csv").read_bytes()
+def results_in(out: Path) -> dict[str, dict[str, str]]:
+    """What ``verify`` passes in the folder of an audit or a population, and the latter's table.
 
-    kinds = {
-        "audit": (None, A, "A"),
-        "fresh over another": ("A", B, "B"),
-        "measure added": ("A", WITH_MARGINS, "margins"),
-        "summed up again": ("A", (*A, "--chance", "0.2"), "A"),
-        "report": ("A", ("report",), "A"),
+    A folder that has a manifest and is refused is there with ``REFUSED``.
+    """
+    found = {}
+    for folder in (out, *out.glob(f"{AUDITS}/*")):
+        name = "" if folder == out else folder.name
+        if passes(folder):
+            found[name] = print_of(folder)
+        elif (folder / MANIFEST).exists():
+            found[name] = {REFUSED: ""}
+    if (out / TABLE).is_file():
+        found[TABLE] = {TABLE: sha256(out / TABLE)}
+    return found
+
+
+class Kind:
+    """A command that is killed, run undisturbed once to know its results and its time."""
+
+    def __init__(self, start: Path | None, command: Sequence[str], place: Path):
+        self._start, self._command = start, command
+        self._before = results_in(start) if start else {}
+        self.seconds = run(self.prepare(place), place.with_suffix(".said"))
+        self._after = results_in(place)
+
+    def prepare(self, out: Path) -> tuple[str, ...]:
+        """Put a folder where it was before the command, and return the command."""
+        if self._start is not None:
+            shutil.copytree(self._start, out)
+        return (*self._command, *(() if self._command[0] == "report" else ("--out",)), str(out))
+
+    def wrong(self, out: Path) -> str:
+        """What is wrong with the folder after a kill, or ""."""
+        for name, result in results_in(out).items():
+            if REFUSED in result:
+                return f"verify refuses a folder with a manifest {name}"
+            if result not in (self._before.get(name), self._after.get(name)):
+                return f"verify passes a false result {name}"
+        return ""
+
+    def wrong_in_the_end(self, out: Path) -> str:
+        """What is wrong with the folder after the same command has run to its end, or ""."""
+        kept = {TABLE, AUDITS} if TABLE in self._after else {*RESULT_FILES, MANIFEST}
+        left = {path.name for path in out.iterdir()} - kept
+        same = results_in(out) == self._after
+        return "" if same and not left else f"the same command leads elsewhere {left or ''}"
+
+
+def population_of(percent: Sequence[int], manifest: Path) -> tuple[str, ...]:
+    """Write the manifest of networks with these shares of wrong labels; the command for it."""
+    rows = [
+        f'{name},{BUNDLED}/digits-c{c}.onnx,{BUNDLED}/train.npz,"images,labels_c{c}",0.1\n'
+        for name, c in zip("xyz", percent, strict=True)
+    ]
+    manifest.write_text("name,model,train_data,keys,gap\n" + "".join(rows))
+    return ("population", str(manifest), *SMALL, "--preprocess", "none")
+
+
+def kinds_in(place: Path) -> dict[str, Kind]:
+    """What is killed, by name, each run undisturbed into a folder of ``place``."""
+    population, other = (
+        population_of(percent, place / f"{percent[0]}.csv")
+        for percent in ((0, 20, 40), (60, 80, 100))
+    )
+    made = place / "audit", place / "population"
+    return {
+        name: Kind(start, command, place / name)
+        for name, start, command in (
+            ("audit", None, A),
+            ("fresh over another", made[0], B),
+            ("measure added", made[0], WITH_MARGINS),
+            ("summed up again", made[0], (*A, "--chance", "0.2")),
+            ("report", made[0], ("report",)),
+            ("population", None, population),
+            ("population, 2 at once", None, (*population, "--jobs", "2")),
+            ("population, fresh over another", made[1], (*other, "--fresh")),
+        )
     }
-    done = 0
-    while done < count:
-        if chance.random() < 0.1:
-            done += 1
-            out = place / f"p{done}"
-            command = (*population, "--out", str(out))
-            Run(command, said).kill_after(chance.uniform(0, population_seconds))
-            os.wait()
-            wrong = ""
-            for member in (out / "audits").glob("*"):
-                whole = place / "population" / "audits" / member.name
-                if passes(member) and print_of(member) != print_of(whole):
-                    wrong = f"{member.name} is false"
-            run(command, said)
-            if (out / "population.csv").read_bytes() != table:
-                wrong = "the table is another"
-            shutil.rmtree(out)
-            yield "population", wrong
-            continue
-        kind = chance.choice(list(kinds))
-        start, command, end = kinds[kind]
-        out = place / f"k{done}"
-        if start is not None:
-            shutil.copytree(place / start, out)
-        command = (*command, *(() if kind == "report" else ("--out",)), str(out))
-        allowed = [references[name] for name in (start, end) if name is not None]
+
+
+def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
+    """(kind, what was wrong or "") for each kill of a process that was still running."""
+    kinds = kinds_in(place)
+    done = dict.fromkeys(kinds, 0)
+    out, said = place / "killed", place / "said"
+    while sum(done.values()) < count:
+        name = min(kinds, key=lambda one: (done[one], chance.random()))
+        kind, faults = kinds[name], []
+        command = kind.prepare(out)
         for _ in range(chance.randint(1, 3)):
-            took = 0.1 if kind == "report" else seconds[end]
             started = Run(command, said)
-            started.kill_after(chance.uniform(0, took))
-            started.wait()
-            wrong = ""
-            if (out / MANIFEST).exists() and not passes(out):
-                wrong = "verify refuses a folder with a manifest"
-            elif passes(out) and print_of(out) not in allowed:
-                wrong = "verify passes a false result"
-            done += 1
-            yield kind, wrong
+            started.kill_after(chance.uniform(0, kind.seconds))
+            if started.wait() == -signal.SIGKILL:
+                faults.append(kind.wrong(out))
         run(command, said)
-        left = {path.name for path in out.iterdir()} - {*RESULT_FILES, MANIFEST}
-        if not passes(out) or print_of(out) != references[end] or left:
-            yield kind, f"the same command leads elsewhere ({left})"
+        if in_the_end := kind.wrong_in_the_end(out):
+            faults[-1:] = [in_the_end]
+        done[name] += len(faults)
+        yield from ((name, wrong) for wrong in faults)
         shutil.rmtree(out)
 
 
 def attack_by_races(count: int, chance: random.Random, place: Path) -> Iterator[tuple[str, str]]:
     """(kind, what was wrong or "") for each race."""
-    references = [print_of(place / "A"), print_of(place / "B")]
+    references = [print_of(place / name) for name in ("audit", "fresh over another")]
     for number in range(count):
         out = place / f"r{number}"
         runners, waiting = chance.choice((2, 3)), chance.random() < 0.3
@@ -193,14 +226,6 @@ def attack_by_races(count: int, chance: random.Random, place: Path) -> Iterator[
             wrong = "something stayed behind"
         shutil.rmtree(out, ignore_errors=True)
         yield f"{runners} runs", wrong
-
-
-def write_figures(name: str, text: str) -> None:
-    """Put figures into docs/RELIABILITY.md, between the marks of that name."""
-    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    page = re.sub(f"{first}.*{last}", lambda _: f"{first}\n{text}\n{last}", page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
 
 
 def main() -> int:

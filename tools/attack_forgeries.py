@@ -37,12 +37,10 @@ import numpy as np
 from analyzer.api import audit_network, verify_audit
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import (
-    read_curves,
-    read_samples,
-)
-from tools.attack_faults import write_figures
+from analyzer.measures.ablation.class_curves import read_curves
+from analyzer.measures.ablation.sample_scores import read_samples
 from tools.forged_folders import rewrite_counts, seal
+from tools.reliability_figures import write_figures
 
 NETWORK = "zoo:digits-c20"
 ALONE = {"interpolation_samples": 0, "neighbor_samples": 0, "suspects": 0, "gap_model": "none"}
@@ -209,6 +207,65 @@ class Study:
         return sum(2 * len(curve.descending) for curve in read_curves(self.counted))
 
 
+def table_of_kept(study: Study, count: int) -> tuple[list[str], int]:
+    """What is found where the manifest stays as it was: lines of Markdown, and what was missed."""
+    made, seen, missed = Counter[str](), Counter[str](), 0
+    for kind, where in study.kept(count):
+        made[kind] += 1
+        seen[kind] += not where
+        missed += bool(where)
+        if where:
+            print(f"not found: {kind}: {where}", file=sys.stderr, flush=True)
+    lines = ["| changed, the manifest as it was | made | found |", "| --- | --- | --- |"]
+    lines += [f"| {kind} | {made[kind]:,} | {seen[kind]:,} |" for kind in KEPT]
+    return lines, missed
+
+
+def table_of_forged(study: Study, count: int) -> list[str]:
+    """What is found where all else is forged to fit, and what is not; lines of Markdown."""
+    made, without, with_data = Counter[str](), Counter[str](), Counter[str]()
+    unseen: dict[str, set[str]] = {kind: set() for kind in FORGED}
+    for kind, where, alone, found in study.forged(count):
+        made[kind] += 1
+        without[kind] += alone
+        with_data[kind] += found
+        if not found:
+            unseen[kind].add(where)
+    lines = [
+        "| changed, all else forged to fit | made | found without the data | with them |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {kind} | {made[kind]:,} | {without[kind]:,} | {with_data[kind]:,} |" for kind in FORGED
+    ]
+    for kind, names in unseen.items():
+        listed = ", ".join(f"`{name}`" for name in sorted(names))
+        lines += ["", f"Not found with the data, of {kind}: {listed or 'none'}."]
+    return lines
+
+
+def table_of_curves(study: Study, count: int) -> tuple[list[str], int]:
+    """What is found of forged curves: lines of Markdown, and what was missed by all cells."""
+    made, without, by_drawn, by_all = (Counter[str]() for _ in range(4))
+    for kind, alone, drawn, complete in study.curves(count):
+        made[kind] += 1
+        without[kind] += alone
+        by_drawn[kind] += drawn
+        by_all[kind] += complete
+    lines = [
+        f"| forged curves of {study.cells:,} cells | made | found without the data | by "
+        f"{CELLS} drawn cells | stated, at least | by all cells |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for kind, share in SIZES:
+        told = CELLS / study.cells if not share else 1 - (1 - share) ** CELLS
+        lines.append(
+            f"| {kind} | {made[kind]:,} | {without[kind]:,} | {by_drawn[kind]:,} | "
+            f"{told:.1%} | {by_all[kind]:,} |"
+        )
+    return lines, made.total() - by_all.total()
+
+
 def main() -> int:
     """Forge, print the figures, and say whether all was found that must be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -216,66 +273,17 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--write", action="store_true", help="put them into docs/RELIABILITY.md")
     asked = parser.parse_args()
-    made, without, with_data, by_all = (Counter[str]() for _ in range(4))
-    unseen: dict[str, set[str]] = {kind: set() for kind in FORGED}
-    missed = 0
-    lines = ["| changed, the manifest as it was | made | found |", "| --- | --- | --- |"]
     with tempfile.TemporaryDirectory() as place:
         study = Study(Path(place), asked.seed)
-        for kind, where in study.kept(asked.changes):
-            made[kind] += 1
-            with_data[kind] += not where
-            missed += bool(where)
-            if where:
-                print(f"not found: {kind}: {where}", file=sys.stderr, flush=True)
-        lines += [f"| {kind} | {made[kind]:,} | {with_data[kind]:,} |" for kind in KEPT]
-        print("\n".join(lines), flush=True)
-        made.clear()
-        with_data.clear()
-        for kind, where, alone, found in study.forged(asked.forged):
-            made[kind] += 1
-            without[kind] += alone
-            with_data[kind] += found
-            if not found:
-                unseen[kind].add(where)
-        lines += [
-            "",
-            "| changed, all else forged to fit | made | found without the data | with them |",
-            "| --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {kind} | {made[kind]:,} | {without[kind]:,} | {with_data[kind]:,} |"
-            for kind in FORGED
-        ]
-        for kind, found in unseen.items():
-            listed = ", ".join(f"`{name}`" for name in sorted(found))
-            lines += ["", f"Not found with the data, of {kind}: {listed or 'none'}."]
-        made.clear()
-        without.clear()
-        with_data.clear()
-        for kind, alone, drawn, complete in study.curves(asked.curves):
-            made[kind] += 1
-            without[kind] += alone
-            with_data[kind] += drawn
-            by_all[kind] += complete
-            missed += not complete
-        lines += [
-            "",
-            f"| forged curves of {study.cells:,} cells | made | found without the data | by "
-            f"{CELLS} drawn cells | stated, at least | by all cells |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        for kind, share in SIZES:
-            told = CELLS / study.cells if not share else 1 - (1 - share) ** CELLS
-            lines.append(
-                f"| {kind} | {made[kind]:,} | {without[kind]:,} | {with_data[kind]:,} | "
-                f"{told:.1%} | {by_all[kind]:,} |"
-            )
-    table = "\n".join(lines)
+        kept, missed = table_of_kept(study, asked.changes)
+        print("\n".join(kept), flush=True)
+        forged = table_of_forged(study, asked.forged)
+        curves, missed_curves = table_of_curves(study, asked.curves)
+    table = "\n".join([*kept, "", *forged, "", *curves])
     print(table)
     if asked.write:
         write_figures("forgeries", table)
-    return int(missed > 0)
+    return int(missed + missed_curves > 0)
 
 
 if __name__ == "__main__":

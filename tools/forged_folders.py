@@ -10,14 +10,14 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record, write_recor
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit_record import AuditRecord
-from analyzer.common_types import ClassCurves, SampleCounts
 from analyzer.files import write_arrays, write_text
+from analyzer.measures.ablation.class_curves import ClassCurves, write_curves
 from analyzer.measures.ablation.curve_features import (
     class_quantities,
     compute_curve_features,
     network_quantities,
 )
-from analyzer.measures.ablation.result_files import write_curves, write_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts, write_samples
 
 __all__ = ["rewrite_arrays", "rewrite_counts", "rewrite_record", "seal"]
 

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from analyzer.audit import read_record
-from analyzer.audit.suspect_scores import DOUBT, most_suspicious
+from analyzer.audit.suspect_ranking import DOUBT, most_suspicious
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import ClassesOfNetwork, GapModel, read_gap_model, read_population
@@ -35,6 +35,13 @@ __all__ = ["judged_rows", "judged_section", "read_judged"]
 Row = Mapping[str, str]
 
 _AT_THE_IMAGES = "neighbors_error_images"
+_AVERAGED = (
+    "class_r",
+    "auc_suspects",
+    "auc_log_probability",
+    "first_suspects",
+    "first_log_probability",
+)
 _POOR = 0.8  # AUC
 
 
@@ -148,19 +155,54 @@ before anything was fitted again, and before anybody had looked at them.
 
 
 def _one(name: str, rows: Sequence[Row]) -> Iterator[str]:
-    gap, estimate, low, high, mean = (
-        np.array([float(row[column]) for row in rows])
-        for column in ("gap", "estimate", "low", "high", "mean")
-    )
-    inside = [row["inside"] == "1" for row in rows]
-    held = (low <= gap) & (gap <= high)
     first = rows[0]
-    off = estimate - gap
     yield f"""### {name}
 
 By `zoo:any` of {first["fitted_populations"]} populations and {first["fitted_networks"]} networks
 ([table](measures/judged/{name}.csv)).
 """
+    yield from _summary(rows)
+    yield ""
+    yield (
+        "| network | wrong labels | gap | estimate | interval | classes: *r* | reliability "
+        "| suspects: AUC | by log-probability | wrong of the first 1 % | by log-probability |"
+    )
+    yield "|---" * 11 + "|"
+    for row in rows:
+        yield _network(row)
+    mean_of = {
+        column: np.mean([float(row[column]) for row in rows if row.get(column)])
+        for column in _AVERAGED
+        if any(row.get(column) for row in rows)
+    }
+    cells = [f"{mean_of[column]:.2f}" if column in mean_of else "–" for column in _AVERAGED]
+    yield f"| *mean of these* | | | | | {cells[0]} | | {' | '.join(cells[1:])} |"
+    yield ""
+    yield _paragraph(
+        "*Suspects* are all samples in the order of `suspects.csv`; *wrong labels* are those that "
+        "were changed, of all. *Reliability* is the share of the variance between classes that the "
+        "draw of the test images does not explain. The mean is that of the gaps of the populations "
+        "behind the gap model."
+    )
+    if mean_of.get("auc_suspects", 1.0) < _POOR:
+        outvoted = np.mean([float(row["outvoted"]) for row in rows])
+        yield ""
+        yield _paragraph(
+            f"The list of suspects fails here: {mean_of['first_suspects']:.0%} of its first 1 % "
+            f"are wrong, and {mean_of['first_log_probability']:.0%} by log-probability. It asks "
+            f"the neighbors, and {outvoted:.0%} of these images are outvoted by theirs as images, "
+            "with right labels and wrong ones: what belongs to a class does not look alike."
+        )
+
+
+def _summary(rows: Sequence[Row]) -> Iterator[str]:
+    """How the gaps of all networks of a population were estimated."""
+    gap, estimate, low, high, mean = (
+        np.array([float(row[column]) for row in rows])
+        for column in ("gap", "estimate", "low", "high", "mean")
+    )
+    inside = [row["inside"] == "1" for row in rows]
+    held, off = (low <= gap) & (gap <= high), estimate - gap
     yield (
         "| networks | gaps | guessing the mean: error | error | estimate less gap | τ "
         "| intervals that hold | mean width | inside the domain |"
@@ -172,43 +214,10 @@ By `zoo:any` of {first["fitted_populations"]} populations and {first["fitted_net
         f"| {held.sum()} of {len(rows)} | {(high - low).mean():.2f} "
         f"| {sum(inside)} of {len(rows)} |"
     )
-    yield ""
-    yield (
-        "| network | wrong labels | gap | estimate | interval | classes: *r* | reliability "
-        "| suspects: AUC | by log-probability | wrong of the first 1 % | by log-probability |"
-    )
-    yield "|---" * 11 + "|"
-    for row in rows:
-        yield _network(row)
-    numbers = ("class_r", "auc_suspects", "auc_log_probability")
-    numbers += ("first_suspects", "first_log_probability")
-    mean_of = {
-        column: np.mean([float(row[column]) for row in rows if row.get(column)])
-        for column in numbers
-        if any(row.get(column) for row in rows)
-    }
-    cells = [f"{mean_of[column]:.2f}" if column in mean_of else "–" for column in numbers]
-    yield f"| *mean of these* | | | | | {cells[0]} | | {' | '.join(cells[1:])} |"
-    yield ""
-    yield textwrap.fill(
-        "*Suspects* are all samples in the order of `suspects.csv`; *wrong labels* are those that "
-        "were changed, of all. *Reliability* is the share of the variance between classes that the "
-        "draw of the test images does not explain. The mean is that of the gaps of the populations "
-        "behind the gap model.",
-        100,
-        break_on_hyphens=False,
-    )
-    if mean_of.get("auc_suspects", 1.0) < _POOR:
-        outvoted = np.mean([float(row["outvoted"]) for row in rows])
-        yield ""
-        yield textwrap.fill(
-            f"The list of suspects fails here: {mean_of['first_suspects']:.0%} of its first 1 % "
-            f"are wrong, and {mean_of['first_log_probability']:.0%} by log-probability. It asks "
-            f"the neighbors, and {outvoted:.0%} of these images are outvoted by theirs as images, "
-            "with right labels and wrong ones: what belongs to a class does not look alike.",
-            100,
-            break_on_hyphens=False,
-        )
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
 def _network(row: Row) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 import onnxruntime
 
 import analyzer
-from analyzer.audit.suspect_scores import doubt_labels, most_suspicious
+from analyzer.audit.suspect_ranking import doubt_labels, most_suspicious
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_json, write_arrays, write_json
 from analyzer.measures.ablation import read_samples

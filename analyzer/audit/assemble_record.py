@@ -27,11 +27,11 @@ from analyzer.audit_record import (
     SecondsRecord,
     StoppedRecord,
 )
-from analyzer.common_types import SampleCounts
 from analyzer.errors import AuditStopped, GapModelError, parameter
 from analyzer.estimation.class_gaps import LEAST, TENTHS
 from analyzer.measures.ablation import AblationResult
-from analyzer.measures.ablation.result_files import CURVES, SAMPLES
+from analyzer.measures.ablation.class_curves import CURVES
+from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts
 from analyzer.measures.measure import Subject, same
 from analyzer.measures.neighbors import LAYERS, NeighborVotes
 from analyzer.measures.registry import MEASURES, feature_values

@@ -10,7 +10,7 @@ from analyzer.audit.sampling_noise import ClassNoise, SamplingNoise, measure_sam
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.measures.ablation.result_files import read_samples
+from analyzer.measures.ablation.sample_scores import read_samples
 
 __all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
 

@@ -139,7 +139,8 @@ def log_to_mlflow(folder: str | Path, tracking_uri: str = "auto") -> str:
 
     ``MLFLOW_EXPERIMENT_NAME`` and ``MLFLOW_RUN_ID`` choose the experiment, and a run to add to, as
     everywhere in MLflow. An estimate that cannot be relied on is not logged as a metric; a tag says
-    why.
+    why. MLflow's reports of usage to its makers are off unless ``MLFLOW_DISABLE_TELEMETRY`` says
+    otherwise.
 
     Args:
         folder: of a finished audit.
@@ -156,6 +157,7 @@ def log_to_mlflow(folder: str | Path, tracking_uri: str = "auto") -> str:
     ending = ending_of(folder)
     record = ending.record
     assert record is not None, "a folder has a record"
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         import mlflow
         from mlflow.exceptions import MlflowException

@@ -7,6 +7,7 @@ or fed with its classes in another order, gives curves that mean nothing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -78,8 +79,14 @@ class _Seen:
         return ""
 
 
-def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> None:
+def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress: Progress) -> None:
     """Run up to 2,000 samples through the network, and stop the audit if it does not know them.
+
+    Args:
+        request: what is asked for.
+        subject: what is audited.
+        scratch: folder for the files that are run.
+        progress: called with the stage "first look", in samples.
 
     Raises:
         AuditStopped: the network is at chance, its classes come in another order than those of the
@@ -96,6 +103,7 @@ def look_first(request: AuditRequest, subject: Subject, progress: Progress) -> N
         samples,
         request,
         output=subject.output,
+        scratch=scratch,
         stage="first look",
         progress=progress,
         look=seen.look,

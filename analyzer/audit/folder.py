@@ -19,7 +19,7 @@
 =====================  ==================================================================
 
 The ``.npz`` files of a measure are written and read by it. What an interrupted audit left is in
-:mod:`analyzer.audit.resume`.
+:mod:`analyzer.audit.unfinished_audit`.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ from analyzer.files import (
 )
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
-from analyzer.option_declarations import options_of
+from analyzer.option_mechanism import options_of
 
 __all__ = [
     "AUDIT",

@@ -79,6 +79,7 @@ def render_page(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        optimized=False,  # each template is rendered once, and folding constants takes longer
     )
     environment.filters.update(fixed=fixed, signed=signed, percent=_percent)
     code = (_TEMPLATES / script).read_text("utf-8") if script else ""

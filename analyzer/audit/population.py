@@ -33,14 +33,14 @@ from analyzer.audit.population_result import (
     table_of,
     write_failures,
 )
-from analyzer.audit.resume import key_of
 from analyzer.audit.run import run_audit
+from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
-from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.estimation.population_table import BOUNDS
 from analyzer.files import read_text
+from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 
@@ -251,8 +251,6 @@ def _outcomes(
         return
     if not left:
         return
-    # What the lost run had begun may still be running elsewhere: its folders are waited for.
-    left = {name: (member, replace(one, wait=True)) for name, (member, one) in left.items()}
     names = list(left)
     half = (len(names) + 1) // 2
     for part in (names[:half], names[half:]):
@@ -369,6 +367,9 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
         data=member.train_data,
         keys=member.keys or template.keys,
         out=out.resolve() / AUDITS / member.name,  # workers may stand elsewhere
+        # What a lost or killed run began may still be running, and Dask gives the task of a worker
+        # that leaves to another one before it is done: then it is waited for.
+        wait=True,
         anyway=True,  # a table is of all networks, those that learned nothing among them
         needs_site=True,  # and has ζ and κ of each
     )

@@ -26,7 +26,6 @@ from analyzer.audit.folder import (
 )
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, provenance_of
-from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.stopped_audit import html_of_stopped, is_stopped, read_stopped
 from analyzer.audit.suspects import (
     Suspect,
@@ -37,6 +36,7 @@ from analyzer.audit.suspects import (
     read_thumbnails,
     why_without_neighbors,
 )
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRecord
 from analyzer.errors import AuditFolderError, AuditStopped

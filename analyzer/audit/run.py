@@ -28,7 +28,6 @@ from analyzer.audit.inputs import AuditInputs, find_inputs
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import find_faults
-from analyzer.audit.resume import UnfinishedAudit
 from analyzer.audit.stopped_audit import keep_stopped
 from analyzer.audit.suspects import (
     SUSPECTS,
@@ -39,6 +38,7 @@ from analyzer.audit.suspects import (
     pictures_of,
     write_suspects,
 )
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest, LimitOptions
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
@@ -54,7 +54,7 @@ from analyzer.errors import (
 from analyzer.files import write_text
 from analyzer.measures.measure import Job, Measure, State, Subject
 from analyzer.measures.registry import MEASURES
-from analyzer.option_declarations import identity_of, options_of
+from analyzer.option_mechanism import identity_of, options_of
 from analyzer.runtime.batch_size import OutOfMemory
 
 __all__ = ["run_audit"]
@@ -188,7 +188,7 @@ class _Work:
         if missing:
             self._unfinished.prepare()
         if missing and missing[0].name == "ablation" and not self._known_already():
-            look_first(self._request, self._subject, self._progress)
+            look_first(self._request, self._subject, self._unfinished.folder, self._progress)
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(self._jobs[measure.name])
         unmeasured: dict[str, str] = {}

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, quantity
-from analyzer.common_types import Progress, SampleCounts
+from analyzer.common_types import Progress
 from analyzer.errors import DataError, parameter
+from analyzer.measures.ablation.sample_scores import SampleCounts
 
 __all__ = [
     "CONFIDENCE",

@@ -16,7 +16,7 @@ from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_rec
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
 from analyzer.audit.result_manifest import check_files, unchanged
-from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
 from analyzer.audit_record import SCHEMA, StoppedRecord
 from analyzer.errors import AuditFolderError

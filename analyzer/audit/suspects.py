@@ -1,6 +1,6 @@
 """``suspects.csv``: the training samples whose labels look wrong, by name, with the reasons.
 
-How suspicious a sample is, :mod:`analyzer.audit.suspect_scores` says. Pictures of the first
+How suspicious a sample is, :mod:`analyzer.audit.suspect_ranking` says. Pictures of the first
 suspects, of some of their neighbors and of images under two labels lie beside the list in
 ``thumbnails.npz``, so that the report can be rendered again without the data.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import numpy as np
 
-from analyzer.audit.suspect_scores import (
+from analyzer.audit.suspect_ranking import (
     DEPTHS,
     LabelDoubt,
     ablation_suspicion,
@@ -25,7 +25,6 @@ from analyzer.audit.suspect_scores import (
     most_suspicious,
 )
 from analyzer.audit_record import AuditRecord
-from analyzer.common_types import SampleCounts
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import (
     RUN_AGAIN,
@@ -35,7 +34,7 @@ from analyzer.files import (
     write_arrays,
     write_text,
 )
-from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check
 from analyzer.measures.neighbors import (

@@ -25,13 +25,13 @@ from analyzer.audit.suspects import (
 from analyzer.audit.verdict import judge
 from analyzer.audit.verify_against_data import Drawn, Remeasured, Remeasuring
 from analyzer.audit_record import AuditRecord
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.common_types import Progress, Site
 from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
 from analyzer.estimation import conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
-from analyzer.measures.ablation.result_files import read_samples
+from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.neighbors import read_votes

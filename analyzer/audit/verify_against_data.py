@@ -22,7 +22,7 @@ from analyzer.files import RUN_AGAIN
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.registry import MEASURES
-from analyzer.option_declarations import options_of
+from analyzer.option_mechanism import options_of
 
 __all__ = ["Drawn", "Remeasured", "Remeasuring"]
 

@@ -3,12 +3,13 @@
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     ResultFile,
     budget_options,
@@ -137,28 +138,14 @@ def command(
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
-    from dataclasses import replace
-
     from analyzer.api import audit_request
-    from analyzer.audit import (
-        ending_of,
-        ending_of_stop,
-        run_audit,
-        step_summary,
-        stopped_dict,
-        to_dict,
-    )
+    from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary
     from analyzer.runtime import installation_warning
 
     if markdown == "auto":
         step_summary()  # there must be one before hours of counting
-
     files = {"junit": junit, "markdown": markdown}
     refuse_to_replace(files, (model, data, gap_model, *options.values()), [out])
-
-    def hand_on(ending: "Ending") -> None:
-        _hand_on(ending, junit, markdown, not_judgeable)
-
     request = audit_request(
         model,
         data,
@@ -174,25 +161,11 @@ def command(
         with going_on_later(), show_progress(shown) as progress:
             result = run_audit(request, progress=progress, say=say)
     except AuditStopped as stopped:
-        hand_on(ending_of_stop(model, data or model, stopped))
-        if as_json:
-            print_json(stopped_dict(stopped.record))
-        else:
-            print_facts(list(_facts_of_stop(stopped)))
-        sentence = stopped.for_command_line()
-        return _exit_code(replace(stopped.verdict, reasons=(sentence,)), not_judgeable)
+        _hand_on(ending_of_stop(model, data or model, stopped), junit, markdown, not_judgeable)
+        return _show_stop(stopped, as_json, not_judgeable)
     if junit or markdown:
-        hand_on(ending_of(out))
-    if as_json:
-        print_json(to_dict(result))
-    else:
-        print_facts(list(_facts(result, out)))
-        if result.gap:
-            show(result.gap.warnings[0])  # the caution that belongs to every estimate
-    told = " ".join(result.verdict.reasons) if result.verdict else ""  # as the last lines
-    for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
-        if sentence not in told:
-            warn(sentence)
+        _hand_on(ending_of(out), junit, markdown, not_judgeable)
+    _show_result(result, out, as_json)
     return _exit_code(result.verdict, not_judgeable)
 
 
@@ -209,6 +182,34 @@ def _hand_on(
         write_junit(junit, ending, not_judgeable)
     if markdown:
         write_summary(markdown, ending)
+
+
+def _show_result(result: "AuditRecord", out: Path, as_json: bool) -> None:
+    """Print what was found, and what it warns of unless the verdict's sentences say it."""
+    from analyzer.audit import to_dict
+
+    if as_json:
+        print_json(to_dict(result))
+    else:
+        print_facts(list(_facts(result, out)))
+        if result.gap:
+            show(result.gap.warnings[0])  # the caution that belongs to every estimate
+    told = " ".join(result.verdict.reasons) if result.verdict else ""  # as the last lines
+    for sentence in (*result.warnings, *(result.gap.warnings[1:] if result.gap else ())):
+        if sentence not in told:
+            warn(sentence)
+
+
+def _show_stop(stopped: AuditStopped, as_json: bool, not_judgeable: str | None) -> int:
+    """Print what a first look found, and why it stopped the audit; the exit code."""
+    from analyzer.audit import stopped_dict
+
+    if as_json:
+        print_json(stopped_dict(stopped.record))
+    else:
+        print_facts(list(_facts_of_stop(stopped)))
+    verdict = replace(stopped.verdict, reasons=(stopped.for_command_line(),))
+    return _exit_code(verdict, not_judgeable)
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     PATH,
     Number,
     exit_codes,

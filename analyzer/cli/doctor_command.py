@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import exit_codes, json_option
+from analyzer.cli.click_options import exit_codes, json_option
 from analyzer.cli.terminal import complain, print_facts, print_json, warn
 
 _TRIED = "zoo:digits-c0"

@@ -1,12 +1,13 @@
 """``onnx-gap fit``"""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     PATH,
     Number,
     exit_codes,
@@ -18,7 +19,7 @@ from analyzer.cli.options import (
 from analyzer.cli.terminal import print_json, print_table, show, show_progress, warn
 
 if TYPE_CHECKING:
-    from analyzer.estimation import FeatureScores, FitScores, GapModel
+    from analyzer.estimation import FeatureScores, FitScores, GapModel, PopulationTable
 
 
 class _FeatureSetOption(click.Option):
@@ -150,17 +151,8 @@ def command(
 
         write_population_figure(known, scores, plot, features=features)
     gap_model = estimation.write_gap_model(gap_model, out)
-    if len(known) < len(table):
-        left_out = len(table) - len(known)
-        warn(f"{left_out} of {len(table)} networks have no known gap and were left out.")
-    if gap_model.fitted_on.domain is None:
-        warn(
-            f"{population} does not say of all networks under which circumstances they were "
-            f"audited ({estimation.CONDITION_COLUMNS[0]} and the like): audits will not warn about "
-            "networks outside them. `onnx-gap population` writes them down."
-        )
-    for obstacle in scores.obstacles.values():
-        warn(obstacle)
+    for sentence in _warnings(table, gap_model, scores, population):
+        warn(sentence)
     if as_json:
         of_the_file = {"gap_model": str(out), "sha256": gap_model.sha256}
         measured = {"coverage": asdict(gap_model.coverage), "clearly_better": better}
@@ -173,6 +165,24 @@ def command(
                 f"Out of fold, {estimation.SCORED_SETS[better].label} estimate this population "
                 f"clearly better: --features {better}"
             )
+
+
+def _warnings(
+    table: "PopulationTable", gap_model: "GapModel", scores: "FitScores", file: Path
+) -> Iterator[str]:
+    """What the table in ``file`` lacks."""
+    from analyzer.estimation import CONDITION_COLUMNS
+
+    left_out = len(table) - scores.networks
+    if left_out:
+        yield f"{left_out} of {len(table)} networks have no known gap and were left out."
+    if gap_model.fitted_on.domain is None:
+        yield (
+            f"{file} does not say of all networks under which circumstances they were "
+            f"audited ({CONDITION_COLUMNS[0]} and the like): audits will not warn about "
+            "networks outside them. `onnx-gap population` writes them down."
+        )
+    yield from scores.obstacles.values()
 
 
 def _show(gap_model: "GapModel", scores: "FitScores") -> None:

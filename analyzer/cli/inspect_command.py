@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.budgets import DEFAULT_BUDGETS
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     budget_options,
     exit_codes,
@@ -17,6 +16,7 @@ from analyzer.cli.options import (
     site_options,
 )
 from analyzer.cli.terminal import print_facts, print_json, print_table, show, warn
+from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.zoo_names import network_path
 
 if TYPE_CHECKING:

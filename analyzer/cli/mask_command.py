@@ -4,9 +4,15 @@ from pathlib import Path
 
 import click
 
-from analyzer.budgets import DEFAULT_BUDGETS
-from analyzer.cli.options import FILE_OR_ZOO, budget_options, exit_codes, out_file, site_options
+from analyzer.cli.click_options import (
+    FILE_OR_ZOO,
+    budget_options,
+    exit_codes,
+    out_file,
+    site_options,
+)
 from analyzer.cli.terminal import show, warn
+from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.zoo_names import network_path
 
 

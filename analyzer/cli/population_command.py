@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     PATH,
     budget_options,

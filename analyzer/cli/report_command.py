@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.options import PATH, ResultFile, exit_codes
+from analyzer.cli.click_options import PATH, ResultFile, exit_codes
 from analyzer.cli.terminal import show
 
 

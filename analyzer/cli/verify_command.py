@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from analyzer.cli.options import (
+from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     PATH,
     Parsed,
@@ -16,7 +16,7 @@ from analyzer.cli.options import (
     remeasuring_options,
 )
 from analyzer.cli.terminal import print_json, show, show_progress
-from analyzer.option_declarations import parse_part
+from analyzer.option_mechanism import parse_part
 
 
 @click.command(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.options import PATH, exit_codes, out_folder, progress_option
+from analyzer.cli.click_options import PATH, exit_codes, out_folder, progress_option
 from analyzer.cli.terminal import going_on_later, print_table, show, show_progress
 
 if TYPE_CHECKING:

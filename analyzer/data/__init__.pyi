@@ -1,10 +1,10 @@
 from .batches import Batch, FirstReading, Load, Samples, Skipped, read_batches
 from .decode_images import same_picture, thumbnail
-from .formats import open_data
 from .formats.arrays import from_arrays, read_value
+from .formats.registry import open_data
 from .groups import read_groups
 from .labels import ClassList, check_classes, limit_per_class, read_classes
-from .preprocessing.options import PreprocessOptions, preprocess_options
+from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
 from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
 from .preprocessing.spec import INTERPOLATIONS, PRESETS
 from .preprocessing.steps import Preprocessing

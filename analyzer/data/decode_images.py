@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import DataError
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 if TYPE_CHECKING:
     from analyzer.data.source import Source

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.formats.arrays import read_value
 from analyzer.data.formats.image_files import (
     LONGEST_LINE,
@@ -15,6 +14,7 @@ from analyzer.data.formats.image_files import (
 )
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["read_groups"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.source import Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_text
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
     "ClassList",

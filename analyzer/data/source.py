@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data import decode_images
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
     "CompactNames",

@@ -1,100 +1,10 @@
 """From ζ, κ and other features of a network to an estimate of its generalization gap.
 
-scipy and scikit-learn are imported only where a gap model is fitted or scored; reading one and
-estimating need numpy alone.
+Names are imported when they are first asked for: an estimate needs nothing of what fits gap models.
+scipy and scikit-learn are imported only where one is fitted or scored; reading one and estimating
+need numpy alone.
 """
 
-from analyzer.estimation.applicability_domain import (
-    CONDITION_COLUMNS,
-    ApplicabilityDomain,
-    AuditConditions,
-    conditions_of,
-)
-from analyzer.estimation.class_gaps import ClassEstimates, ClassLine, ClassProfiles, class_profiles
-from analyzer.estimation.cross_validation import (
-    FeatureScores,
-    FitScores,
-    draw_splits,
-    fit_scores,
-    out_of_fold_estimates,
-    score_features,
-)
-from analyzer.estimation.fit_choices import FEATURE_SETS, SCORED_SETS, FeatureSet
-from analyzer.estimation.fit_class_gaps import (
-    ClassesOfNetwork,
-    LeftOutClasses,
-    estimate_left_out_classes,
-    fit_class_line,
-    read_population_classes,
-    write_population_classes,
-)
-from analyzer.estimation.fits_and_intervals import (
-    LinearFit,
-    MeasuredCoverage,
-    jackknife_plus,
-    least_squares,
-    measure_coverage,
-    ridge,
-    weighted_plane,
-)
-from analyzer.estimation.gap_model import FittedOn, GapModel
-from analyzer.estimation.gap_model_file import read_gap_model, write_gap_model
-from analyzer.estimation.gap_model_fitting import (
-    LeftOutEstimates,
-    estimate_left_out_populations,
-    fit_across_populations,
-    fit_gap_model,
-    fit_population,
-)
-from analyzer.estimation.population_table import (
-    RANK,
-    PopulationTable,
-    read_population,
-    write_population,
-)
+import lazy_loader
 
-__all__ = [
-    "CONDITION_COLUMNS",
-    "FEATURE_SETS",
-    "RANK",
-    "SCORED_SETS",
-    "ApplicabilityDomain",
-    "AuditConditions",
-    "ClassEstimates",
-    "ClassLine",
-    "ClassProfiles",
-    "ClassesOfNetwork",
-    "FeatureScores",
-    "FeatureSet",
-    "FitScores",
-    "FittedOn",
-    "GapModel",
-    "LeftOutClasses",
-    "LeftOutEstimates",
-    "LinearFit",
-    "MeasuredCoverage",
-    "PopulationTable",
-    "class_profiles",
-    "conditions_of",
-    "draw_splits",
-    "estimate_left_out_classes",
-    "estimate_left_out_populations",
-    "fit_across_populations",
-    "fit_class_line",
-    "fit_gap_model",
-    "fit_population",
-    "fit_scores",
-    "jackknife_plus",
-    "least_squares",
-    "measure_coverage",
-    "out_of_fold_estimates",
-    "read_gap_model",
-    "read_population",
-    "read_population_classes",
-    "ridge",
-    "score_features",
-    "weighted_plane",
-    "write_gap_model",
-    "write_population",
-    "write_population_classes",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -193,6 +193,15 @@ class ApplicabilityDomain:
         """
         features = "its features" if self.channels is None else "ζ and κ"
         fitted = f"the networks that the gap model {gap_model!r} was fitted on"
+        yield from self._other_accuracy(network, features, fitted)
+        yield from self._other_size(network, features, fitted)
+        yield from self._other_samples(network, features, fitted)
+        yield from self._other_images(network, fitted)
+        yield from self._other_site(network, fitted)
+
+    def _other_accuracy(
+        self, network: AuditConditions, features: str, fitted: str
+    ) -> Iterator[str]:
         low, high = self.accuracy
         accuracy = f"The accuracy on the training data is {network.accuracy:.3f}"
         if network.accuracy < low - ACCURACY_SLACK:
@@ -207,6 +216,9 @@ class ApplicabilityDomain:
                 f"has learned its training data further than they had, and {features} then mean "
                 "something else."
             )
+
+    def _other_size(self, network: AuditConditions, features: str, fitted: str) -> Iterator[str]:
+        """Classes and channels."""
         if not _inside(network.classes, self.classes):
             yield (
                 f"The audit is of {network.classes:,} classes, whereas {fitted} have "
@@ -219,44 +231,34 @@ class ApplicabilityDomain:
                 f"{_said(self.channels)}: ζ and κ are fractions of them, and the estimate is an "
                 "extrapolation."
             )
-        unlike = not _about(network.given_per_class, self.given_per_class)
-        if unlike:
+
+    def _other_samples(self, network: AuditConditions, features: str, fitted: str) -> Iterator[str]:
+        """Samples per class, of the training data and of the audit; one fact, one sentence."""
+        given_alike = _about(network.given_per_class, self.given_per_class)
+        audited_alike = _about(network.samples_per_class, self.samples_per_class)
+        if not given_alike:
             yield (
                 f"The training data have {network.given_per_class:.4g} samples per class, whereas "
                 f"those of {fitted} have {_said(self.given_per_class)}: the same values mean "
                 "another gap where there are fewer or more samples, and the estimate is an "
                 "extrapolation."
             )
-        same = unlike and network.samples == network.given  # has been said
-        fewer = not _about(network.samples_per_class, self.samples_per_class)
-        if not same and fewer:
+        all_audited = network.samples == network.given
+        if not audited_alike and (given_alike or not all_audited):
             yield (
                 f"The audit is of {network.samples_per_class:.4g} samples per class, whereas "
                 f"{fitted} have {_said(self.samples_per_class)}: {features} differ where "
                 "fewer or more samples are counted, and the estimate is an extrapolation."
             )
-        share = self.share if not (unlike or fewer) else None  # one fact, one sentence
+        share = self.share if given_alike and audited_alike else None
         if share is not None and network.share * SAMPLES_FACTOR < share[0]:
             yield (
                 f"The audit is of {network.share:.0%} of the samples of the training data, "
                 f"whereas {fitted} were audited on {_said(share, '.0%')} of theirs: {features} are "
                 "not alike where samples are left out."
             )
-        yield from self._unlike_images(network, fitted)
-        if network.site == _NO_SITE:
-            yield (
-                f"The network has no activation behind a convolution, whereas {fitted} all have "
-                "one: nothing shows how the estimate carries over to such an architecture."
-            )
-            return
-        if self.sites and network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
-            kinds = " or ".join(map(repr, self.sites))
-            yield (
-                f"The site is of the kind {network.site!r}, whereas that of {fitted} is {kinds}: "
-                "ζ and κ are other quantities there."
-            )
 
-    def _unlike_images(self, network: AuditConditions, fitted: str) -> Iterator[str]:
+    def _other_images(self, network: AuditConditions, fitted: str) -> Iterator[str]:
         colors, pixels = network.colors, network.pixels
         if self.colors and colors is not None and not _inside(colors, self.colors):
             yield (
@@ -268,6 +270,20 @@ class ApplicabilityDomain:
             yield (
                 f"The images have {pixels:,} pixels, whereas those of {fitted} have {low} × {low} "
                 f"to {high} × {high}: nothing shows how the estimate carries over."
+            )
+
+    def _other_site(self, network: AuditConditions, fitted: str) -> Iterator[str]:
+        if network.site == _NO_SITE:
+            yield (
+                f"The network has no activation behind a convolution, whereas {fitted} all have "
+                "one: nothing shows how the estimate carries over to such an architecture."
+            )
+            return
+        if self.sites and network.site not in (*self.sites, _NAMED) and _NAMED not in self.sites:
+            kinds = " or ".join(map(repr, self.sites))
+            yield (
+                f"The site is of the kind {network.site!r}, whereas that of {fitted} is {kinds}: "
+                "ζ and κ are other quantities there."
             )
 
 

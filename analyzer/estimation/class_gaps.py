@@ -8,7 +8,7 @@ gives beyond the network's mean is shrunk, more so for a class of few samples, a
 network's estimate.
 
 Slope and intervals are learned by leaving whole populations out, as those of the network's own
-estimate are (:mod:`analyzer.estimation.fit_class_gaps`). Applying the line needs numpy alone.
+estimate are (:mod:`analyzer.estimation.class_gaps_fitting`). Applying the line needs numpy alone.
 """
 
 from collections.abc import Mapping

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from analyzer.common_types import Progress
-from analyzer.estimation.fit_choices import (
+from analyzer.estimation.feature_sets import (
     FEATURE_SETS,
     SCORED_SETS,
     checked_features,
     feature_set,
 )
-from analyzer.estimation.fits_and_intervals import Fit, least_squares
 from analyzer.estimation.gap_model_fitting import correlation
+from analyzer.estimation.regression import Fit, least_squares
 from analyzer.json_codec import encode
 
 __all__ = [

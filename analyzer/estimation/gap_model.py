@@ -15,7 +15,7 @@ from analyzer.common_types import GapEstimate
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.class_gaps import ClassLine
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.regression import (
     MeasuredCoverage,
     jackknife_plus_ends,
     weighted_ends,

@@ -17,12 +17,12 @@ import numpy as np
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation.applicability_domain import Range
 from analyzer.estimation.class_gaps import ClassLine
-from analyzer.estimation.fit_choices import LARGEST
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.feature_sets import LARGEST
+from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
+from analyzer.estimation.regression import (
     MeasuredCoverage,
     fewest_points,
 )
-from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
 from analyzer.files import read_whole, write_bytes
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import FEATURES

@@ -6,15 +6,17 @@ interval is hierarchical conformal prediction (Lee, Barber & Willett 2023) in it
 form, where what is exchangeable is populations, not networks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analyzer.errors import GapModelError, parameter
-from analyzer.estimation.applicability_domain import ApplicabilityDomain, Range
-from analyzer.estimation.fit_choices import checked_columns, checked_features, feature_set
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
+from analyzer.estimation.feature_sets import checked_columns, checked_features, feature_set
+from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
+from analyzer.estimation.population_table import PopulationTable
+from analyzer.estimation.regression import (
     Fit,
     MeasuredCoverage,
     check_coverage,
@@ -26,8 +28,6 @@ from analyzer.estimation.fits_and_intervals import (
     student_t_quantile,
     weighted_plane,
 )
-from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
-from analyzer.estimation.population_table import PopulationTable
 from analyzer.measures.registry import SYMBOLS
 
 __all__ = [
@@ -38,6 +38,14 @@ __all__ = [
     "fit_gap_model",
     "fit_population",
 ]
+
+_FLOOR = 0.2
+"""Errors are measured in units of the estimate plus this: on populations left out whole, networks
+with small gaps erred by less. From 0.05 to 0.3 the same share of the gaps was held."""
+
+_FEW = 5.0
+"""And grow by the root of 1 + this / samples of a class: with few of them, networks erred by more.
+Of 0 to 20, this left the populations whose gaps are held least the least below their 90 %."""
 
 
 def fit_gap_model(
@@ -190,15 +198,6 @@ def _range(values: np.ndarray) -> Range:
     return float(values.min()), float(values.max())
 
 
-_FLOOR = 0.2
-"""Errors are measured in units of the estimate plus this: on populations left out whole, networks
-with small gaps erred by less. From 0.05 to 0.3 the same share of the gaps was held."""
-
-_FEW = 5.0
-"""And grow by the root of 1 + this / samples of a class: with few of them, networks erred by more.
-Of 0 to 20, this left the populations whose gaps are held least the least below their 90 %."""
-
-
 @dataclass(frozen=True, slots=True)
 class LeftOutEstimates:
     """Estimates of the N networks of a population, by a gap model of all others."""
@@ -274,6 +273,40 @@ def estimate_left_out_populations(
     return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Networks:
+    """The N networks of several populations, one population after another, each with F features."""
+
+    points: np.ndarray  # float64 (N, F)
+    gap: np.ndarray  # float64 (N,)
+    population: np.ndarray  # int64 (N,): number of each one's
+    weight: np.ndarray  # float64 (N,): that of a population sums to 1
+    conditions: tuple[AuditConditions | None, ...]  # N: of their audits
+
+    @classmethod
+    def of(cls, tables: Iterable[PopulationTable], names: Sequence[str]) -> "_Networks":
+        """Those of all tables, which know gap and features ``names`` of each of their networks."""
+        known = list(tables)
+        parts = [checked_columns({**one.complete(names), "gap": one.gap}) for one in known]
+        sizes = [len(part["gap"]) for part in parts]
+        return cls(
+            points=np.concatenate([np.column_stack([part[n] for n in names]) for part in parts]),
+            gap=np.concatenate([part["gap"] for part in parts]),
+            population=np.repeat(np.arange(len(parts)), sizes),
+            weight=np.repeat([1 / size for size in sizes], sizes),
+            conditions=tuple(one.conditions(row) for one in known for row in range(len(one))),
+        )
+
+    @property
+    def populations(self) -> int:
+        """How many there are."""
+        return int(self.population[-1]) + 1
+
+    def plane(self, some: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, float]:
+        """Coefficients (F,) and intercept of a plane through them all, or through some."""
+        return weighted_plane(self.points[some], self.gap[some], self.weight[some])
+
+
 def _fit(
     tables: Mapping[str, PopulationTable],
     name: str,
@@ -282,6 +315,7 @@ def _fit(
     coverage: float,
     features: str,
 ) -> GapModel:
+    """The gap model of all tables, without how often its intervals hold."""
     check_coverage(coverage)
     least = fewest_points(coverage)
     if len(tables) < least:
@@ -291,66 +325,77 @@ def _fit(
             f"{parameter('coverage')}."
         )
     names = feature_set(features).needed
-    known = {population: _usable(table, population, names) for population, table in tables.items()}
-    parts = [checked_columns({**one.complete(names), "gap": one.gap}) for one in known.values()]
-    points = np.concatenate([np.column_stack([part[n] for n in names]) for part in parts])
-    gap = np.concatenate([part["gap"] for part in parts])
-    sizes = [len(part["gap"]) for part in parts]
-    population = np.repeat(np.arange(len(parts)), sizes)
-    weight = np.repeat([1 / size for size in sizes], sizes)
-    coefficients, intercept = weighted_plane(points, gap, weight)
-
-    networks = len(gap)
-    left_out = np.empty((networks, len(names)))
-    intercepts = np.empty(networks)
-    for number in range(len(parts)):
-        own, rest = population == number, population != number
-        left_out[own], intercepts[own] = weighted_plane(points[rest], gap[rest], weight[rest])
-    conditions = [one.conditions(row) for one in known.values() for row in range(len(one))]
-    accuracy = np.array([1.0 if one is None else one.accuracy for one in conditions])
-    each = np.array([np.inf if one is None else one.samples_per_class for one in conditions])
-    estimates = np.clip((left_out * points).sum(axis=1) + intercepts, 0, accuracy)
-    by_others = LeftOut(
-        coefficients=tuple(tuple(row) for row in left_out.tolist()),
-        intercepts=tuple(intercepts.tolist()),
-        residuals=(),
-        weights=tuple((weight / (len(parts) + 1)).tolist()),
-        floor=_FLOOR,
-        few=_FEW,
-    )
-    errors = (gap - estimates) / by_others.may_err(estimates, each)
-
-    share = weight / len(parts)  # sums to 1
-    center = share @ points
-    offset = points - center
-    inverse_scatter = np.linalg.inv((offset * share[:, None] * networks).T @ offset)
-    leverage = 1 / networks + np.einsum("ni,ij,nj->n", offset, inverse_scatter, offset)
+    networks = _Networks.of((_usable(table, key, names) for key, table in tables.items()), names)
+    points, gap = networks.points, networks.gap
+    coefficients, intercept = networks.plane()
     estimate = points @ coefficients + intercept
-    domain = ApplicabilityDomain.of(conditions)
+    share = networks.weight / networks.populations  # sums to 1
+    center = share @ points
+    inverse_scatter, leverage = _spread(points, share, center)
+    domain = ApplicabilityDomain.of(networks.conditions)
     return GapModel(
         name=name,
         features=names,
-        coefficients=tuple(coefficients.tolist()),
+        coefficients=_floats(coefficients),
         intercept=float(intercept),
         fitted_on=FittedOn(
-            networks=networks,
+            networks=len(gap),
             data=data,
             architecture=architecture,
-            recipe={"population": list(known)},
+            recipe={"population": list(tables)},
             domain=None if domain is None else domain.without_site(),
         ),
-        feature_ranges=tuple((float(c.min()), float(c.max())) for c in points.T),
-        gap_range=(float(gap.min()), float(gap.max())),
-        feature_means=tuple(center.tolist()),
-        feature_scales=tuple(points.std(axis=0).tolist()),
-        inverse_scatter=tuple(tuple(row) for row in inverse_scatter.tolist()),
+        feature_ranges=tuple(_range(column) for column in points.T),
+        gap_range=_range(gap),
+        feature_means=_floats(center),
+        feature_scales=_floats(points.std(axis=0)),
+        inverse_scatter=tuple(_floats(row) for row in inverse_scatter),
         max_leverage=float(leverage.max()),
         residual_variance=float(share @ (gap - estimate) ** 2),
         correlation=correlation(estimate, gap),
         t_quantile=None,
         coverage=MeasuredCoverage(coverage, None, None),
-        left_out=replace(by_others, residuals=tuple(errors.tolist())),
+        left_out=_left_out_populations(networks),
     )
+
+
+def _left_out_populations(networks: _Networks) -> LeftOut:
+    """Each network by the plane through all populations but its own."""
+    coefficients = np.empty_like(networks.points)
+    intercepts = np.empty_like(networks.gap)
+    for number in range(networks.populations):
+        own = networks.population == number
+        coefficients[own], intercepts[own] = networks.plane(~own)
+    known = networks.conditions
+    accuracy = np.array([1.0 if one is None else one.accuracy for one in known])
+    each = np.array([np.inf if one is None else one.samples_per_class for one in known])
+    estimates = np.clip((coefficients * networks.points).sum(axis=1) + intercepts, 0, accuracy)
+    found = LeftOut(
+        coefficients=tuple(_floats(row) for row in coefficients),
+        intercepts=_floats(intercepts),
+        residuals=(),
+        weights=_floats(networks.weight / (networks.populations + 1)),
+        floor=_FLOOR,
+        few=_FEW,
+    )
+    errors = (networks.gap - estimates) / found.may_err(estimates, each)
+    return replace(found, residuals=_floats(errors))
+
+
+def _spread(
+    points: np.ndarray, share: np.ndarray, center: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse scatter (F, F) of points (N, F) around their center, and their leverage (N,).
+
+    Args:
+        points: float64 (N, F).
+        share: float64 (N,), of each in the center, summing to 1.
+        center: float64 (F,).
+    """
+    networks, offset = len(points), points - center
+    inverse_scatter = np.linalg.inv((offset * share[:, None] * networks).T @ offset)
+    leverage = 1 / networks + np.einsum("ni,ij,nj->n", offset, inverse_scatter, offset)
+    return inverse_scatter, leverage
 
 
 def _usable(table: PopulationTable, population: str, names: tuple[str, ...]) -> PopulationTable:

@@ -38,6 +38,7 @@ def predict_whole(
     run: RunOptions,
     *,
     output: str | None,
+    scratch: Path | None = None,
     stage: str = "test",
     progress: Progress = lambda stage, done, total: None,
     look: Callable[[np.ndarray, np.ndarray], None] = lambda images, scores: None,
@@ -47,6 +48,7 @@ def predict_whole(
     Args:
         network: its extra inputs bound.
         output: that tells the class, where somebody named it.
+        scratch: folder for the files that are run; by default the system's for temporary files.
         stage, progress, look: as for :func:`analyzer.runtime.predict`.
 
     Raises:
@@ -54,10 +56,10 @@ def predict_whole(
         DeviceError, ModelError: the network cannot be run there.
     """
     device, *_ = runtime.named_devices(run.device)
-    with tempfile.TemporaryDirectory() as scratch:
-        converted = in_precision(network, run.precision, Path(scratch))
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        converted = in_precision(network, run.precision, Path(folder))
         whole = runtime.WholeNetwork(
-            surgery.runnable_file(converted, Path(scratch)),
+            surgery.runnable_file(converted, Path(folder)),
             network.info.inputs[0],
             surgery.find_answer(network, output),
             # In the converted file they are bound.
@@ -84,9 +86,13 @@ def predict_test_data(
     reading: DataOptions,
     run: RunOptions,
     output: str | None,
+    scratch: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> runtime.Predictions:
     """What a network names the samples of test data, preprocessed like its training data.
+
+    Args:
+        output, scratch: as of :func:`predict_whole`.
 
     Raises:
         DataError: they do not fit the network, or not one can be read.
@@ -111,6 +117,7 @@ def predict_test_data(
         samples,
         run,
         output=output,
+        scratch=scratch,
         progress=progress,
         look=check_classes,
     )

@@ -5,14 +5,14 @@ overwrite the other's files: the module that is imported is then that of the las
 what an uninstall left of it.
 """
 
+import contextlib
 import importlib.metadata
-import re
 
 from analyzer.errors import DeviceError
 
 __all__ = ["explain_broken_module", "installation_warning", "running_onnxruntime"]
 
-_NAMES = re.compile(r"onnxruntime(-(gpu|directml|openvino|qnn|rocm|migraphx|silicon))?")
+_VARIANTS = ("gpu", "directml", "openvino", "qnn", "rocm", "migraphx", "silicon")
 _WANTED = "onnxruntime-gpu"  # also runs on machines without a GPU
 
 
@@ -67,8 +67,8 @@ def _repair(found: dict[str, str]) -> str:
 def _installed() -> dict[str, str]:
     """Version by name of the distributions of onnxruntime that pip knows of."""
     found: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
-        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
-        if _NAMES.fullmatch(name):
-            found.setdefault(name, distribution.version)
-    return dict(sorted(found.items()))
+    for name in sorted(["onnxruntime", *(f"onnxruntime-{variant}" for variant in _VARIANTS)]):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            if version := importlib.metadata.version(name):  # None where its metadata are gone
+                found[name] = version
+    return found

@@ -3,32 +3,11 @@
 Nothing here sees data or runs a network. A :class:`Network` is never changed.
 """
 
-from analyzer.surgery.cut import cut_network
-from analyzer.surgery.cut_plan import Outline, ShapeProbe, outline_network, write_shape_probe
-from analyzer.surgery.inputs_and_outputs import bind_inputs, find_answer
-from analyzer.surgery.layers import write_activation_outputs
-from analyzer.surgery.margin_graph import write_margin_graph
-from analyzer.surgery.mask import write_masked
-from analyzer.surgery.network import Network, load_network, rewrite_network, runnable_file
-from analyzer.surgery.sites import candidates, default_site, find_site, named_site
+import lazy_loader
 
-__all__ = [
-    "Network",
-    "Outline",
-    "ShapeProbe",
-    "bind_inputs",
-    "candidates",
-    "cut_network",
-    "default_site",
-    "find_answer",
-    "find_site",
-    "load_network",
-    "named_site",
-    "outline_network",
-    "rewrite_network",
-    "runnable_file",
-    "write_activation_outputs",
-    "write_margin_graph",
-    "write_masked",
-    "write_shape_probe",
-]
+from analyzer.surgery.deferred_imports import deferred
+
+with deferred("sympy", "onnx_ir._symbolic_shapes"):  # which takes functions from sympy at once
+    import onnx_ir as onnx_ir
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -44,7 +44,7 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.inputs_and_outputs import find_answer, flatten_scores
 from analyzer.surgery.layout import Layout
 from analyzer.surgery.mask import apply_mask, mask_input, removed_value
-from analyzer.surgery.network import Network
+from analyzer.surgery.network import Network, quantizes_dynamically
 from analyzer.surgery.saving import save_part
 from analyzer.surgery.validation import reports_invalid_file
 
@@ -306,7 +306,12 @@ def _warnings(network: Network, found: Answer, batch: int | None) -> tuple[str, 
             f"The network has several outputs; {found.output} is taken for the class scores. "
             f"Others can be named: {', '.join(others)}."
         )
-    if batch is not None and batch > 1:
+    if quantizes_dynamically(network.model.graph):
+        warnings.append(
+            "The network quantizes by the range of a whole batch (DynamicQuantizeLinear), so it "
+            "runs one image at a time. Quantize it statically for speed."
+        )
+    elif batch is not None and batch > 1:
         warnings.append(
             f"The network is fixed to batches of {batch} images and could not be freed, so it "
             "runs at that size. Export it with a dynamic batch axis for speed."

@@ -4,13 +4,11 @@ Where a network leaves its shapes open, the cost is known only for images of som
 the network gives the tensors whose sizes are missing, and whoever can run it says what they are.
 """
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
@@ -18,10 +16,8 @@ from analyzer.common_types import NetworkInfo, Site
 from analyzer.errors import ModelError, SiteError, parameter
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import (
-    CONVOLUTIONS,
     UniqueNames,
     ancestors,
-    attribute,
     descendants,
     dimensions,
     dtype_of,
@@ -40,6 +36,7 @@ from analyzer.surgery.inputs_and_outputs import is_reduced, make_scores, reduce_
 from analyzer.surgery.layout import Layout, trace
 from analyzer.surgery.mask import MASK, Sunk, sink
 from analyzer.surgery.network import Network
+from analyzer.surgery.operations import factor_of, is_counted, multiply_adds
 from analyzer.surgery.saving import save_part
 from analyzer.surgery.sites import candidates
 from analyzer.surgery.validation import reports_invalid_file
@@ -255,7 +252,6 @@ def _export_name(value: ir.Value, names: UniqueNames) -> str:
     return name_of(value)
 
 
-_PRODUCTS = ("Gemm", "MatMul", "QLinearMatMul")
 _COLORS = 3
 
 
@@ -320,8 +316,8 @@ def outline_network(
         skip_inputs=plan.skip_names,
         classes=scores[1] if scores and isinstance(scores[1], int) else None,
         batch=batch,
-        prefix_operations=_operations(prefix, sizes or {}),
-        suffix_operations=_operations(suffix, sizes or {}),
+        prefix_operations=multiply_adds(prefix, sizes),
+        suffix_operations=multiply_adds(suffix, sizes),
         image=image,
     )
 
@@ -353,8 +349,8 @@ def write_shape_probe(
     wanted = {
         value.name: value
         for node in graph
-        if _counts(node)
-        for value in (node.outputs[0], _factor(node))
+        if is_counted(node)
+        for value in (node.outputs[0], factor_of(node))
         if value is not None and size_of(value) is None and not value.is_graph_input()
     }
     images = {name_of(value): _image_shape(value, batch, plane) for value in graph.inputs}
@@ -379,47 +375,3 @@ def _image_shape(
         for found, usual in zip(shape[1:], open_sizes, strict=True)
     ]
     return (batch or 1, *sizes), dtype_of(value).numpy().name
-
-
-def _operations(nodes: list[ir.Node], sizes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Multiply-adds of convolutions and matrix products for one sample."""
-    total = 0
-    for node in filter(_counts, nodes):
-        found = _products(node, sizes)
-        if found is None:
-            return None
-        total += found
-    return total
-
-
-def _counts(node: ir.Node) -> bool:
-    """Whether a node is what the cost is counted by."""
-    return node.op_type in CONVOLUTIONS or node.op_type in _PRODUCTS
-
-
-def _factor(node: ir.Node) -> ir.Value | None:
-    """What a node multiplies its input with."""
-    return node.inputs[3 if node.op_type.startswith("QLinear") else 1]
-
-
-def _products(node: ir.Node, known: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Outputs of a node for one sample, times the products that each sums."""
-    output, factor = node.outputs[0], _factor(node)
-    measured = known.get(name_of(output))
-    outputs = size_of(output, first_axis=1) if measured is None else int(np.prod(measured[1:]))
-    weights: Sequence[int | str | None] | None = dimensions(factor)
-    if factor is not None and name_of(factor) in known:
-        weights = known[name_of(factor)]
-    if outputs is None or not weights:
-        return None
-    if node.op_type in _PRODUCTS:  # of which the other sizes, as the batch, may be open
-        transposed = node.op_type == "Gemm" and attribute(node, "transB", 0)
-        inner = weights[1 if transposed else -2 if len(weights) > 1 else 0]
-        return outputs * inner if isinstance(inner, int) else None
-    sizes = [d for d in weights if isinstance(d, int)]
-    if len(sizes) < len(weights):
-        return None
-    if node.op_type == "ConvTranspose":
-        shared = sizes[1] * attribute(node, "group", 1)
-        return outputs * math.prod(sizes) // shared if shared > 0 else None
-    return outputs * math.prod(sizes[1:])

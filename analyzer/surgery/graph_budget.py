@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from analyzer.budgets import Budgets
 from analyzer.errors import ModelError
+from analyzer.input_budgets import Budgets
 from analyzer.surgery.graph import (
     attribute,
     constant,

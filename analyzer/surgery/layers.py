@@ -1,5 +1,6 @@
 """Layers by depth, and a copy of a network that gives activations instead of an answer."""
 
+import math
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.mask import zero_point
 from analyzer.surgery.network import Network
+from analyzer.surgery.operations import multiply_adds
 from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import fix_sizes, infer_shapes
 from analyzer.surgery.sites import survey_graph
@@ -132,31 +134,38 @@ def write_activation_outputs(
     path = Path(path)
     model, (image, *_), batch = reduce_to_scores(network, output)
     shape = (batch or 1, *image_shape)
-    tensors = _tensors(network, model, image, shape, find_answer(network, output).kind)
+    sized = _sized(model, image, shape, find_answer(network, output).kind)
+    tensors = _tensors(network, sized, image, shape)
     graph = model.graph
-    layers = [ActivationLayer("images", image, "input", None)]
+    layers = [ActivationLayer("images", image, "input", None, math.prod(image_shape))]
     outputs: dict[str, ir.Value] = {}
     for name, (tensor, operator) in _at_depths(tensors, image).items():
         if tensor != image and tensor not in outputs:
             outputs[tensor] = _as_float(graph, get_value(graph, tensor))
         output_name = outputs[tensor].name if tensor in outputs else None
-        layers.append(ActivationLayer(name, tensor, operator, output_name))
+        size = size_of(get_value(sized.graph, tensor), first_axis=1)
+        layers.append(ActivationLayer(name, tensor, operator, output_name, size))
     if outputs:
         graph.outputs.clear()
         graph.outputs.extend(outputs.values())
     passes.RemoveUnusedNodesPass()(model)
     save_model(model, path)
-    return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops)
+    operations = multiply_adds(sized.graph)
+    return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops, operations)
 
 
-def _tensors(
-    network: Network, model: ir.Model, image: str, shape: tuple[int, ...], kind: str
-) -> list[tuple[str, str]]:
-    """Name and operator of each layer, by depth, before the logits."""
+def _sized(model: ir.Model, image: str, shape: tuple[int, ...], kind: str) -> ir.Model:
+    """A copy that ends in the logits, with the shapes that images of this shape bring about."""
     sized = fix_sizes(model.clone(), image, shape)
     make_logits(sized.graph, kind)
     passes.RemoveUnusedNodesPass()(sized)
-    sized = infer_shapes(sized)
+    return infer_shapes(sized)
+
+
+def _tensors(
+    network: Network, sized: ir.Model, image: str, shape: tuple[int, ...]
+) -> list[tuple[str, str]]:
+    """Name and operator of each layer, by depth, before the logits."""
     logits = _up_to_logits(sized.graph)
     found = layers_by_depth(network, sized.graph, image)
     return [

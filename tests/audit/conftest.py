@@ -21,13 +21,13 @@ from analyzer.audit_record import (
     SecondsRecord,
     SiteRecord,
 )
-from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
+from analyzer.measures.ablation.class_curves import ClassCurves, write_curves
 from analyzer.measures.ablation.curve_features import (
     class_quantities,
     compute_curve_features,
     network_quantities,
 )
-from analyzer.measures.ablation.result_files import write_curves, write_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts, SampleScores, write_samples
 from tools.forged_folders import seal
 
 DIGEST = hashlib.sha256(b"something").hexdigest()

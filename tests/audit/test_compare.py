@@ -10,10 +10,10 @@ from scipy import stats
 from analyzer.audit.compare import compare_audits
 from analyzer.audit.folder import read_record
 from analyzer.audit.sampling_noise import draw_class_means, measure_sampling_noise
-from analyzer.common_types import SampleCounts
 from analyzer.errors import DataError
+from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.curve_features import class_quantities, network_quantities
-from analyzer.measures.ablation.result_files import read_curves, read_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
 from tools.forged_folders import rewrite_record
 
 

@@ -1,6 +1,7 @@
 """An audit in MLflow, read back by MLflow's own client."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -79,5 +80,8 @@ def test_a_store_that_there_is_not(judged, store):
 
 def test_without_mlflow_the_way_out_is_named(judged, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "")  # so that it is as before in the end
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
     with pytest.raises(OutputError, match=r"pip install 'onnx-gap\[mlflow\]'"):
         log_to_mlflow(judged)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"  # before anything of it is imported

@@ -5,8 +5,8 @@ import pytest
 
 from analyzer.audit import plots
 from analyzer.errors import AuditFolderError
+from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.curve_features import class_quantities
-from analyzer.measures.ablation.result_files import read_curves
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from analyzer.audit.report import render_report
 from analyzer.audit_record import EmptyClass, GapRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays, read_json
-from analyzer.measures.ablation.result_files import CURVES
+from analyzer.measures.ablation.class_curves import CURVES
 from tools.forged_folders import rewrite_arrays, rewrite_record
 
 VOID = {"meta", "br", "path", "circle", "rect"}  # no end tag: HTML's own, or closed with "/>"

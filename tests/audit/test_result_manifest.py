@@ -16,7 +16,7 @@ from analyzer import open_audit
 from analyzer.audit import compare_audits, render_report, run_audit, verify_audit
 from analyzer.audit.folder import RESULT_FILES, finished_audit, read_record
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults, read_entries
-from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError, DataError

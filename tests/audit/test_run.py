@@ -15,9 +15,9 @@ import analyzer
 from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.audit.folder import write_record
 from analyzer.audit_options import AuditRequest
-from analyzer.common_types import SampleCounts
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
 from analyzer.measures.ablation import Ablation, read_curves, read_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

@@ -13,7 +13,7 @@ import pytest
 
 from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
-from analyzer.audit.resume import UnfinishedAudit
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model

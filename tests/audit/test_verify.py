@@ -11,7 +11,8 @@ from analyzer.audit_record import GapRecord
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import conditions_of, fit_gap_model, write_gap_model
 from analyzer.files import read_arrays
-from analyzer.measures.ablation.result_files import CURVES, SAMPLES
+from analyzer.measures.ablation.class_curves import CURVES
+from analyzer.measures.ablation.sample_scores import SAMPLES
 from tools.forged_folders import rewrite_arrays, rewrite_record
 
 

@@ -16,10 +16,8 @@ from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
 from analyzer.audit.verify_against_data import Drawn
 from analyzer.errors import AnalyzerError, DataError
-from analyzer.measures.ablation.result_files import (
-    read_curves,
-    read_samples,
-)
+from analyzer.measures.ablation.class_curves import read_curves
+from analyzer.measures.ablation.sample_scores import read_samples
 from tools.forged_folders import rewrite_counts, rewrite_record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

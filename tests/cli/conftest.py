@@ -16,7 +16,8 @@ import pytest
 from cli_commands import BUNDLED, ROOT
 from PIL import Image
 
-from analyzer.cli import _exit_code, terminal
+from analyzer.cli import terminal
+from analyzer.cli.commands import exit_code_of
 
 PER_CLASS = 6
 
@@ -48,7 +49,7 @@ def onnx_gap(capfd, monkeypatch, tmp_path) -> Callable[..., Outcome]:
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()
-        code = _exit_code([str(argument) for argument in arguments])
+        code = exit_code_of([str(argument) for argument in arguments])
         return Outcome(code, *capfd.readouterr())
 
     return run

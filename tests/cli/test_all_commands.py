@@ -9,7 +9,8 @@ import pytest
 from cli_commands import commands
 from click.shell_completion import ShellComplete
 
-from analyzer import cli
+from analyzer.cli.commands import main
+from analyzer.cli.commands import onnx_gap as command_line
 from analyzer.errors import AnalyzerError
 
 ALL = commands()
@@ -61,7 +62,7 @@ def test_every_command_has_help_with_an_example(onnx_gap, name):
     ],
 )
 def test_what_a_shell_completes(words, begun, found):
-    shell = ShellComplete(cli.onnx_gap, {}, "onnx-gap", "_ONNX_GAP_COMPLETE")
+    shell = ShellComplete(command_line, {}, "onnx-gap", "_ONNX_GAP_COMPLETE")
     assert [one.value for one in shell.get_completions(words, begun)] == found
     for files in (["inspect"], ["audit", "m.onnx", "--preprocess"], ["report"]):
         assert [one.type for one in shell.get_completions(files, "mo")] == ["file"]
@@ -131,7 +132,7 @@ def test_ctrl_c_exits_with_130(onnx_gap, failing):
 
 def test_main_ends_the_process_with_the_code(monkeypatch):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["verify", "nowhere"])
+        main(["verify", "nowhere"])
     assert ended.value.code == 2
 
 
@@ -140,8 +141,8 @@ def test_help_pays_for_nothing_heavy():
     arguments = [["--help"], *([*name.split(), "--help"] for name in ALL if name != "fit")]
     heavy = "numpy onnx onnx_ir onnxruntime rich PIL sklearn matplotlib jinja2 model_zoo torch"
     code = (
-        "import sys, analyzer.cli as cli\n"
-        f"codes = [cli._exit_code(arguments) for arguments in {arguments!r}]\n"
+        "import sys, analyzer.cli.commands as commands\n"
+        f"codes = [commands.exit_code_of(arguments) for arguments in {arguments!r}]\n"
         f"print(sum(codes), *set({heavy.split()!r}) & set(sys.modules), file=sys.stderr)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

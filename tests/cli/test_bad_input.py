@@ -147,6 +147,29 @@ def test_activity_that_overflows(against_network, save, digits):
     assert re.search(r"activity (nan|-?inf)", sentence)
 
 
+def test_weights_that_are_not_numbers(refused, network, train):
+    model = onnx.load(network)
+    (last,) = [one for one in model.graph.initializer if one.name == "14.bias"]
+    last.CopyFrom(onnx.numpy_helper.from_array(np.full(last.dims, np.nan, np.float32), last.name))
+    onnx.save(model, network)
+    sentence = refused(network, "--data", train, "--out", "audit")
+    assert "The score of class 0 is not a number" in sentence
+
+
+def test_weights_that_are_not_numbers_without_a_site(refused, train, tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        "dense (float[N,1,8,8] x) => (float[N,10] y) <float[64,10] w, float[10] b> "
+        "{ flat = Flatten(x) product = MatMul(flat, w) y = Add(product, b) }"
+    )
+    for name, value, shape in (("w", 1, (64, 10)), ("b", np.nan, (10,))):
+        weights = onnx.numpy_helper.from_array(np.full(shape, value, np.float32), name)
+        model.graph.initializer.append(weights)
+    onnx.save(model, tmp_path / "dense.onnx")
+    sentence = refused(tmp_path / "dense.onnx", "--data", train, "--out", "audit")
+    assert "The score of class 0 is not a number" in sentence
+
+
 @pytest.mark.parametrize("damage", [40, 0])
 def test_an_unreadable_image_is_named_with_the_way_out(against_network, class_folders, damage):
     bad = class_folders / "3" / "c.png"

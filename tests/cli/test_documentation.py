@@ -10,8 +10,8 @@ import pytest
 from cli_commands import ROOT, commands
 
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
-from analyzer.cli.options import request_options
-from analyzer.data.preprocessing.options import make_spec
+from analyzer.cli.click_options import request_options
+from analyzer.data.preprocessing.preprocess_options import make_spec
 from analyzer.measures import MEASURES
 
 ALL = commands()

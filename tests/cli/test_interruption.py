@@ -15,7 +15,7 @@ FILES = [
 SLOW = """
 import sys, time
 from analyzer.measures.ablation import sweep as cumulative
-from analyzer.audit.resume import UnfinishedAudit as Checkpoint
+from analyzer.audit.unfinished_audit import UnfinishedAudit as Checkpoint
 from analyzer.cli import main
 
 write = Checkpoint.write

@@ -1,6 +1,7 @@
 """`onnx-gap population`"""
 
 import base64
+import contextlib
 import csv
 import hashlib
 import json
@@ -10,11 +11,12 @@ import shutil
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from analyzer.audit import population
+from analyzer.audit import folder, population
 from analyzer.audit.folder import read_record
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation import CURVE_FEATURES
@@ -331,6 +333,19 @@ def test_a_manifests_own_columns_of_these_names_give_way_to_what_was_audited(
     assert onnx_gap("population", manifest, *arguments).code == 0
     first, _ = rows_of(out / "population.csv")
     assert (first["audited_classes"], first["audited_samples"]) == ("10", "30")
+
+
+def test_a_network_that_another_run_is_still_writing_is_waited_for(
+    onnx_gap, manifest, tmp_path, monkeypatch
+):
+    """As a worker that Dask has given up, and whose network it has given to another one."""
+    out, elsewhere = tmp_path / "population", contextlib.ExitStack()
+    elsewhere.enter_context(folder.locked(out / "audits" / "a"))
+    waiting = SimpleNamespace(sleep=lambda seconds: elsewhere.close())
+    monkeypatch.setattr(folder, "time", waiting)
+    arguments = ("--preprocess", "none", "--limit-per-class", 1, "--out", out, "--skip-failed")
+    assert onnx_gap("population", manifest, *arguments).code == 0
+    assert not (out / "failed.csv").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,9 @@ def test_from_python(network, train, save, test_samples, tmp_path):
         gap = dataclasses.replace(record.gap, low=low, high=high)
         ((_, said), *_) = TestData().summary(dataclasses.replace(record, gap=gap))
         assert said.endswith("outside the interval of the estimate") == outside
+
+
+def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", "nowhere")
+        assert onnx_gap(*arguments).code == 0

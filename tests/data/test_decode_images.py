@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analyzer.budgets import Budgets
 from analyzer.data import from_arrays, open_data, thumbnail
 from analyzer.data.decode_images import decode
 from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "PPM", "WEBP", "JPEG2000"])

@@ -15,9 +15,10 @@ from analyzer.errors import AnalyzerError
 from analyzer.estimation import read_population
 from analyzer.files import sha256, write_arrays
 from analyzer.measures.ablation import CURVE_FEATURES
-from model_zoo import POPULATIONS, recipes
+from model_zoo import POPULATIONS
 from model_zoo.datasets import DataSet, Split
 from model_zoo.population_training import Result, write_manifest, write_result
+from model_zoo.recipes import recipes
 from tools.evidence import collect as collecting
 from tools.evidence.tables import read_table
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analyzer.common_types import ClassCurves
+from analyzer.measures.ablation.class_curves import ClassCurves
 from tools.evidence.findings import population_findings
 from tools.evidence.tables import EVIDENCE, read_table, table_path
 from tools.evidence.turning_points import LEVELS, SHARES, turning_cells, turning_points

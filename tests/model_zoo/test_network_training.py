@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_zoo import population_training, recipes
+from model_zoo import population_training
+from model_zoo.recipes import recipes
 
 
 @pytest.fixture(scope="module")

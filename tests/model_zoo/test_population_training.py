@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AnalyzerError
-from model_zoo import POPULATIONS, population_training, recipes, train_population
+from model_zoo import POPULATIONS, population_training, train_population
+from model_zoo.recipes import recipes
 
 
 def rows(folder):

@@ -9,8 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from analyzer import surgery
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.errors import ModelError
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 
 @pytest.fixture

@@ -39,8 +39,8 @@ from analyzer.estimation import (
     fit_population,
     read_population,
 )
-from analyzer.estimation.fit_choices import checked_features
-from analyzer.estimation.fits_and_intervals import lines_without_each
+from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.regression import lines_without_each
 from analyzer.files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.population_training import (

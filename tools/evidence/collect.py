@@ -20,10 +20,10 @@ import numpy as np
 from analyzer import runtime, surgery
 from analyzer.audit import read_record
 from analyzer.audit_record import AuditRecord
-from analyzer.common_types import ClassCurves
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
 from analyzer.measures.ablation import compute_curve_features, read_curves, read_samples
+from analyzer.measures.ablation.class_curves import ClassCurves
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
 from model_zoo.population_training import TRAIN_DATA, Result, read_result

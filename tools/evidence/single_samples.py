@@ -46,14 +46,15 @@ from sklearn.metrics import roc_auc_score
 
 from analyzer.audit import plots, read_record, run_audit
 from analyzer.audit.html_pages import LIGHT
-from analyzer.audit.suspect_scores import most_suspicious, ranks_within
+from analyzer.audit.suspect_ranking import most_suspicious, ranks_within
 from analyzer.audit_options import AuditRequest
 from analyzer.cli.terminal import print_table, show_progress, warn
-from analyzer.common_types import Progress, SampleCounts
+from analyzer.common_types import Progress
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
 from analyzer.measures.ablation import read_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts
 from model_zoo.population_training import MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.commands import ending_in_a_sentence

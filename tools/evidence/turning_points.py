@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.common_types import ClassCurves
 from analyzer.estimation import draw_splits, score_features
+from analyzer.measures.ablation.class_curves import ClassCurves
 from analyzer.measures.ablation.curve_features import (
     ascending_turning_point,
     descending_turning_point,

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tools.fuzz.harness import ROOT, Case, Target, fault_of, load_case, run_case, save_case
+from tools.fuzz.harness import Case, Target, fault_of, load_case, run_case, save_case
 from tools.fuzz.targets import CORPUS, TARGETS
-
-PAGE = ROOT / "docs" / "RELIABILITY.md"
+from tools.reliability_figures import write_figures
 
 
 class Tally:
@@ -107,10 +106,7 @@ def main() -> int:
     table = "\n".join(lines)
     print(table)
     if asked.write:
-        page = PAGE.read_text(encoding="utf-8")
-        text = f"<!-- hostile input -->\n{table}\n<!-- end of hostile input -->"
-        place = "<!-- hostile input -->.*<!-- end of hostile input -->"
-        PAGE.write_text(re.sub(place, lambda _: text, page, flags=re.S), encoding="utf-8")
+        write_figures("hostile input", table)
     return int(faults > 0)
 
 

@@ -15,9 +15,9 @@ from analyzer import surgery
 from analyzer.audit import read_record, run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import SiteRecord
-from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.common_types import Site
 from analyzer.errors import AnalyzerError
+from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.measures.ablation import read_curves
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))

@@ -6,7 +6,7 @@
 
 The second form measures first: TRAINED is what ``onnx-gap zoo train`` wrote, AUDITED what
 ``onnx-gap population`` made of it. It writes two tables, from which the first form makes the page
-and the weights of :data:`analyzer.audit.suspect_scores.DOUBT`, which it prints:
+and the weights of :data:`analyzer.audit.suspect_ranking.DOUBT`, which it prints:
 
 =================  ===============================================================================
 ``networks.csv``   a row a network with wrong labels: how well each score finds them

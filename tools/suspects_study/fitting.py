@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.audit.suspect_scores import DEPTHS, DoubtLine
+from analyzer.audit.suspect_ranking import DEPTHS, DoubtLine
 
 __all__ = ["FITTED_ON", "Calibration", "Cell", "calibrations", "fit_line", "samples_rows"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.audit import read_record
-from analyzer.audit.suspect_scores import (
+from analyzer.audit.suspect_ranking import (
     DEPTHS,
     DoubtLine,
     LabelDoubt,
@@ -22,10 +22,10 @@ from analyzer.audit.suspect_scores import (
     likely_labels,
     most_suspicious,
 )
-from analyzer.common_types import SampleCounts
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, sha256
 from analyzer.measures.ablation import read_samples
+from analyzer.measures.ablation.sample_scores import SampleCounts
 from analyzer.measures.interpolation import read_answers
 from analyzer.measures.neighbors import NEIGHBORS_FILE
 from model_zoo.population_training import TRAIN_DATA, Result, read_result
@@ -92,7 +92,7 @@ class AuditedNetwork:
 
     @property
     def terms(self) -> np.ndarray:
-        """float64 (S, 3), see :func:`analyzer.audit.suspect_scores.doubt_terms`."""
+        """float64 (S, 3), see :func:`analyzer.audit.suspect_ranking.doubt_terms`."""
         return doubt_terms(self.samples.label, self.hold, self.agreement, self.majority)
 
     def doubt(self, line: DoubtLine) -> LabelDoubt:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.labels import integer_labels
 from analyzer.data.source import NumberedNames, Source, file_state, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
 

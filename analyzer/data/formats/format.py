@@ -1,6 +1,7 @@
 """A format of labeled data: how it is recognized and opened; and the splits that it may hold.
 
-A split is the train, test or validation part of a data set; "PATH#test" names one.
+A split is the train, test or validation part of a data set; "PATH#test" names one. Which formats
+there are is listed in :mod:`analyzer.data.formats.registry`.
 """
 
 import re
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.labels import ClassList
 from analyzer.data.source import Source
 from analyzer.errors import DataError
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["Format", "Wanted", "choose_split", "split_called", "split_in", "split_of_two"]
 

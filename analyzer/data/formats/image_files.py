@@ -11,13 +11,13 @@ from typing import TextIO
 
 import numpy as np
 
-from analyzer.budgets import Budgets
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_called, split_in
 from analyzer.data.labels import index_names, labels_of_values
 from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
+from analyzer.input_budgets import Budgets
 
 __all__ = [
     "FOLDER",

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.budgets import Budgets
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
 from analyzer.data.source import CompactNames, Source, file_state
 from analyzer.errors import DataError
 from analyzer.files import check_regular, read_text
+from analyzer.input_budgets import Budgets
 
 __all__ = ["CIFAR", "IDX", "open_cifar", "open_idx"]
 

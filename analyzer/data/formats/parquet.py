@@ -8,12 +8,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.budgets import Budgets
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.labels import integer_labels, labels_of_values
@@ -27,6 +27,7 @@ from analyzer.data.source import (
 )
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
+from analyzer.input_budgets import Budgets
 
 if TYPE_CHECKING:
     import pyarrow
@@ -140,8 +141,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         DataError: pyarrow is missing, the file is damaged, or there are no such columns.
     """
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow  # noqa: F401
     except ImportError as error:
         raise DataError(
             f'{path} is Parquet, which needs pyarrow: pip install "onnx-gap[parquet]".'
@@ -150,51 +150,98 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     try:
         for file in paths:
             check_regular(file)
-        metadata = [pq.read_metadata(file) for file in paths]
-        rows = sum(one.num_rows for one in metadata)
-        if excess := wanted.budgets.excess("samples", rows):
-            raise DataError(f"{where} has {rows:,} rows, {excess}.")
-        schema = pq.read_schema(paths[0])
-        features = _features(schema)
-        image, label = _columns(schema, features, wanted.keys, path)
-        image_type = schema.field(image).type
-        label_type = schema.field(label).type
-        texts = None
-        if pa.types.is_string(label_type) or pa.types.is_large_string(label_type):
-            texts = _texts(paths, label, wanted.budgets)
-        else:
-            chunks = (pq.read_table(file, columns=[label])[0].chunks for file in paths)
-            values = pa.chunked_array([chunk for part in chunks for chunk in part], label_type)
-        names = _names(paths, image, image_type, wanted.budgets)
-        if pa.types.is_struct(image_type):
-            image = f"{image}.bytes"
-        store = ParquetStore(paths, image, metadata, wanted.budgets)
+        found = _read(paths, path, where, wanted)
     except DataError:
         raise
     except Exception as error:  # Arrow raises anything, from OSError to AttributeError
         raise DataError(f"{path} is not readable Parquet ({reason_of(error)}).") from error
-    class_names, indexing = _class_names(features, label, where), "labels"
-    missing = texts.count(None) if texts is not None else values.null_count
-    if missing:
-        raise DataError(f"{missing} rows of {where} have no {label!r}.")
-    if texts is not None:
-        labels, class_names, indexing = labels_of_values(texts, wanted.classes, where)
-    elif pa.types.is_integer(label_type):
-        labels = integer_labels(values.to_numpy(), where)
-    else:
-        raise DataError(
-            f"The column {label!r} of {where} is {label_type}. Name the columns of images and "
-            f"class indices with {parameter('keys')}."
-        )
+    named = _class_names(found.features, found.label, where)
+    labels, class_names, indexing = _labels(found, named, wanted, where)
     return Source(
         source=where,
         kind="parquet",
         labels=labels,
-        names=NumberedNames(len(labels), "row ") if names is None else names,
-        store=store,
+        names=NumberedNames(len(labels), "row ") if found.names is None else found.names,
+        store=found.store,
         class_names=None if class_names is None else tuple(class_names),
         indexing=indexing,
         exif=True,  # as datasets does when it decodes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What files hold: the images where they are, the rest in memory."""
+
+    store: ParquetStore
+    names: CompactNames | None  # of the images; None where a row has none
+    features: Mapping[str, Mapping]
+    label: str  # the name of the label column
+    labels: "list[str | None] | pyarrow.ChunkedArray"  # a list where they are texts
+
+
+def _read(paths: tuple[Path, ...], path: Path, where: str, wanted: Wanted) -> _Contents:
+    """Read what is not images.
+
+    Args:
+        paths: of the files.
+        path: that was given, for messages about columns.
+        where: names the split, for messages about rows.
+        wanted: keys and budgets.
+
+    Raises:
+        DataError: over a budget, or there are no such columns.
+        Exception: whatever Arrow makes of damaged files.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = [pq.read_metadata(file) for file in paths]
+    rows = sum(one.num_rows for one in metadata)
+    if excess := wanted.budgets.excess("samples", rows):
+        raise DataError(f"{where} has {rows:,} rows, {excess}.")
+    schema = pq.read_schema(paths[0])
+    features = _features(schema)
+    image, label = _columns(schema, features, wanted.keys, path)
+    image_type, label_type = schema.field(image).type, schema.field(label).type
+    if pa.types.is_string(label_type) or pa.types.is_large_string(label_type):
+        labels = _texts(paths, label, wanted.budgets)
+    else:
+        chunks = (pq.read_table(file, columns=[label])[0].chunks for file in paths)
+        labels = pa.chunked_array([chunk for part in chunks for chunk in part], label_type)
+    names = _names(paths, image, image_type, wanted.budgets)
+    column = f"{image}.bytes" if pa.types.is_struct(image_type) else image
+    store = ParquetStore(paths, column, metadata, wanted.budgets)
+    return _Contents(store, names, features, label, labels)
+
+
+def _labels(
+    found: _Contents, class_names: Sequence[str] | None, wanted: Wanted, where: str
+) -> tuple[np.ndarray, Sequence[str] | None, str]:
+    """The labels, int64 (S,), the names of their classes, and what says which class has which.
+
+    Args:
+        found: the contents of the files.
+        class_names: that the files give.
+        wanted: with the network's own classes, if they are known.
+        where: names the data in messages.
+
+    Raises:
+        DataError: a row has no label, or it is neither a text nor a class index.
+    """
+    import pyarrow as pa
+
+    labels = found.labels
+    missing = labels.count(None) if isinstance(labels, list) else labels.null_count
+    if missing:
+        raise DataError(f"{missing} rows of {where} have no {found.label!r}.")
+    if isinstance(labels, list):
+        return labels_of_values(labels, wanted.classes, where)
+    if pa.types.is_integer(labels.type):
+        return integer_labels(labels.to_numpy(), where), class_names, "labels"
+    raise DataError(
+        f"The column {found.label!r} of {where} is {labels.type}. Name the columns of images and "
+        f"class indices with {parameter('keys')}."
     )
 
 

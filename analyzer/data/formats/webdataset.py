@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.budgets import Budgets
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.labels import labels_of_values
 from analyzer.data.source import CompactNames, Source, file_state, natural_key, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
+from analyzer.input_budgets import Budgets
 
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.common_types import TensorInfo
-from analyzer.data.preprocessing.options import PreprocessOptions, make_spec
+from analyzer.data.preprocessing.preprocess_options import PreprocessOptions, make_spec
 from analyzer.data.preprocessing.spec import (
     CHANNELS,
     INTERPOLATIONS,

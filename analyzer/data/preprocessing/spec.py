@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from analyzer.budgets import DEFAULT_BUDGETS
 from analyzer.errors import DataError
+from analyzer.input_budgets import DEFAULT_BUDGETS
 
 __all__ = [
     "CHANNELS",

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.data.preprocessing.spec import (
     Crop,
     Pad,
@@ -14,6 +13,7 @@ from analyzer.data.preprocessing.spec import (
     Size,
 )
 from analyzer.errors import DataError, parameter
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["Preprocessing", "numpy_dtype"]
 

@@ -1,3 +1,4 @@
+from .class_curves import read_curves, write_curves
 from .curve_features import (
     AREA,
     CURVE_FEATURES,
@@ -6,10 +7,10 @@ from .curve_features import (
     compute_curve_features,
     network_quantities,
 )
-from .evaluations import RANKS, Evaluations, Ranking, necessary_evaluations, order_units
 from .measure import Ablation, AblationResult
 from .prefix_and_suffix import CutNetwork, Features, check_precision, check_surgery, open_network
-from .result_files import read_curves, read_samples, write_curves, write_samples
+from .ranking_and_evaluations import RANKS, Evaluations, Ranking, necessary_evaluations, order_units
+from .sample_scores import read_samples, write_samples
 from .sweep import SweepOptions, ablate, resumed_shards, split_into_shards, sweep_shards
 from .sweep_state import SweepState
 from .tolerance import CONFIDENCE, Tolerance

@@ -9,16 +9,19 @@ curves of all classes can be handed over at once.
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from analyzer.common_types import ClassCurves, ClassQuantities, SampleCounts
 from analyzer.errors import DataError
+from analyzer.measures.ablation.class_curves import ClassCurves
+from analyzer.measures.ablation.sample_scores import SampleCounts
 
 __all__ = [
     "AREA",
     "CURVE_FEATURES",
+    "ClassQuantities",
     "ascending_turning_point",
     "chance_fraction",
     "class_quantities",
@@ -51,6 +54,21 @@ AREA = "curve_area_ascending"
 """The one of them that follows the gap best by itself: the mean of E_r over n = 0…M."""
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassQuantities:
+    """The sparsity quantities of one class (Eq. 2 to 5); None for a class without samples."""
+
+    class_index: int
+    samples: int
+    accuracy: float | None  # with nothing removed
+    n0: int | None
+    n0_r: int | None
+    zeta: float | None
+    kappa: float | None
+    chance_reached: bool
+    flags: tuple[str, ...] = ()  # sentences for the reader of the result
 
 
 def chance_fraction(chance: Fraction | float) -> Fraction:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.common_types import Cut, LinearHead
-from analyzer.measures.ablation.evaluations import Evaluations
+from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.runtime.predictions import highest
 from analyzer.runtime.providers import provider_of
 from analyzer.runtime.sessions import Session, open_session

@@ -1,6 +1,6 @@
 """Cumulative unit ablation as a measure: curves per class, ζ and κ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from analyzer.audit_record import (
     SiteRecord,
     ToleranceRecord,
 )
-from analyzer.common_types import ClassCurves, SampleCounts
+from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves, write_curves
 from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     chance_fraction,
@@ -23,19 +23,18 @@ from analyzer.measures.ablation.curve_features import (
     compute_curve_features,
     network_quantities,
 )
-from analyzer.measures.ablation.result_files import (
-    CURVES,
+from analyzer.measures.ablation.sample_scores import (
     SAMPLES,
+    SampleCounts,
     class_accuracies,
-    read_curves,
     read_samples,
-    write_curves,
     write_samples,
 )
-from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection
+from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, Subject
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
+    from analyzer.data import Samples
     from analyzer.measures.ablation.sweep_state import SweepState
     from analyzer.measures.ablation.tolerance import Tolerance
 
@@ -90,7 +89,6 @@ class Ablation(Measure[AblationResult]):
         site = subject.site
         if site is None:
             return _nothing_removed(job)
-        saved = job.saved()
         samples = subject.samples(skip_bad=request.skip_bad)
         images = samples.spread(_CHECKED_IMAGES)
         if images is None:
@@ -106,40 +104,29 @@ class Ablation(Measure[AblationResult]):
         )
         classes, channels = checked.classes, site.channels
         data.check_classes(subject.source, classes)
-
         shards = ablation.split_into_shards(samples, len(checked.on_devices))
         networks = checked.on_devices[: len(shards)]
-        states = [
-            ablation.SweepState.start(len(shard.labels), classes, channels) for shard in shards
-        ]
-        if saved is not None:
-            states = ablation.resumed_shards(states, saved)
-            swept = sum(state.swept for state in states)
-            job.say(f"Resuming after {swept} of {len(samples.labels)} samples.")
+        states = _states(job, shards, classes, channels)
         tolerance = _tolerance(request, samples.labels, classes, channels)
-        ranking = ablation.Ranking(request.rank, request.seed)
         ablation.sweep_shards(
             networks,
             shards,
             states,
-            ablation.SweepOptions(request.memory, tolerance, ranking),
+            ablation.SweepOptions(
+                request.memory, tolerance, ablation.Ranking(request.rank, request.seed)
+            ),
             save=job.save,
             progress=job.progress,
         )
         state = ablation.SweepState.joined(states)
-        place = np.empty(len(samples.labels), dtype=np.int64)
-        place[samples.sequence()] = np.arange(len(place))
-        kind = subject.answer.kind
-        counts = state.sample_counts(samples.indices, samples.labels, place, kind)
-        read = place[state.read[place]]
-        subject.first_reading.check(counts.index, state.digests[read])  # those of another run, too
+        counts, digests = _samples_read(subject, samples, state)
         return AblationResult(
             curves=state.class_curves(),
             samples=counts,
             classes=classes,
             cut=checked.cut.tensor,
             device=",".join(network.prefix.device for network in networks),
-            data_sha256=data.combine_digests(state.digests[read], counts.label),
+            data_sha256=data.combine_digests(digests, counts.label),
             rows=RowsRecord(possible=state.possible, run=state.run),
             tolerance=_bounds(tolerance, state) if tolerance else None,
             prefix_seconds=state.prefix_seconds,
@@ -246,13 +233,13 @@ class Ablation(Measure[AblationResult]):
 
     def checks(self, folder: Path, record: AuditRecord) -> Iterator[Check]:
         """Work out again what follows from the counts."""
-        from analyzer.measures.ablation.result_files import ablation_checks
+        from analyzer.measures.ablation.checks import ablation_checks
 
         return ablation_checks(folder, record)
 
     def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
         """Run every sample, work out the unit orders, and count drawn cells and samples again."""
-        from analyzer.measures.ablation.recount import recount
+        from analyzer.measures.ablation.recount_for_verify import recount
 
         return recount(folder, record, job, draw)
 
@@ -265,10 +252,41 @@ class Ablation(Measure[AblationResult]):
         return report_section(folder, record)
 
 
+def _states(
+    job: Job, shards: "Sequence[Samples]", classes: int, channels: int
+) -> "list[SweepState]":
+    """The state that the sweep of each shard begins with: empty, or what was saved of it."""
+    from analyzer.measures import ablation
+
+    states = [ablation.SweepState.start(len(shard.labels), classes, channels) for shard in shards]
+    saved = job.saved()
+    if saved is not None:
+        states = ablation.resumed_shards(states, saved)
+        swept = sum(state.swept for state in states)
+        job.say(f"Resuming after {swept} of {sum(len(one.labels) for one in shards)} samples.")
+    return states
+
+
+def _samples_read(
+    subject: Subject, samples: "Samples", state: "SweepState"
+) -> tuple[SampleCounts, np.ndarray]:
+    """What was counted of the samples that could be read, and their digests, uint8 (R, 32).
+
+    Raises:
+        DataError: one of them is not what another reading found.
+    """
+    place = np.empty(len(samples.labels), dtype=np.int64)
+    place[samples.sequence()] = np.arange(len(place))
+    counts = state.sample_counts(samples.indices, samples.labels, place, subject.answer.kind)
+    digests = state.digests[place[state.read[place]]]
+    subject.first_reading.check(counts.index, digests)  # of an interrupted run, too
+    return counts, digests
+
+
 def _nothing_removed(job: Job) -> AblationResult:
     """What the network names the samples, one run of each: all there is without a site."""
     from analyzer import data
-    from analyzer.measures.ablation.sweep_state import keep_scores, sample_scores
+    from analyzer.measures.ablation.sample_scores import keep_scores, sample_scores
     from analyzer.measures.unmasked_predictions import predict_whole
 
     request, subject = job.request, job.subject
@@ -279,6 +297,7 @@ def _nothing_removed(job: Job) -> AblationResult:
         subject.samples(skip_bad=request.skip_bad),
         request,
         output=subject.output,
+        scratch=job.scratch,
         stage="network",
         progress=job.progress,
         look=lambda images, scores: seen.append(scores),

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
-from analyzer.common_types import ClassCurves
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN
-from analyzer.measures.ablation.result_files import CURVES, read_curves
+from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves
 from analyzer.measures.measure import ReportSection
 from analyzer.measures.svg import Frame, path_through
 

@@ -22,18 +22,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.common_types import Progress
 from analyzer.data import Batch, Samples
 from analyzer.errors import DeviceError, parameter
-from analyzer.measures.ablation.evaluations import Evaluations, Ranking, necessary_evaluations
 from analyzer.measures.ablation.linear_head import Head
 from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, Features
-from analyzer.measures.ablation.sweep_state import SweepState, keep_scores
-from analyzer.measures.ablation.tolerance import CELL_BYTES, Tolerance, estimate_class, logit_margin
+from analyzer.measures.ablation.ranking_and_evaluations import (
+    Evaluations,
+    Ranking,
+    necessary_evaluations,
+)
+from analyzer.measures.ablation.sample_scores import keep_scores
+from analyzer.measures.ablation.sweep_state import SweepState
 from analyzer.runtime.batch_size import images_at_once
+
+if TYPE_CHECKING:
+    from analyzer.measures.ablation.tolerance import Tolerance
 
 __all__ = [
     "SweepOptions",
@@ -53,7 +61,7 @@ class SweepOptions:
     """How a sweep is run."""
 
     memory: int  # bytes that features may take
-    tolerance: Tolerance | None = None  # estimate the counts, to this tolerance; None: exact ones
+    tolerance: "Tolerance | None" = None  # estimate the counts, to this tolerance; None: exact ones
     ranking: Ranking = field(default_factory=Ranking)  # what the units of a class are ranked by
 
 
@@ -271,12 +279,18 @@ class _Ablation:
 
     def _can_estimate(self, samples: int) -> bool:
         """Whether a class of so many samples is estimated: one too large for memory is exact."""
+        if self.tolerance is None:
+            return False
+        from analyzer.measures.ablation.tolerance import CELL_BYTES
+
         units = self.state.order.shape[1]
         size = self.bytes_per_sample + 2 * (units + 1) * CELL_BYTES
-        return self.tolerance is not None and samples * size <= self.memory
+        return samples * size <= self.memory
 
-    def _estimate(self, tolerance: Tolerance, parts: list[tuple[np.ndarray, Features]]) -> None:
+    def _estimate(self, tolerance: "Tolerance", parts: list[tuple[np.ndarray, Features]]) -> None:
         """Count the samples of a class as well as the tolerance asks."""
+        from analyzer.measures.ablation.tolerance import estimate_class, logit_margin
+
         network, state = self.network, self.state
         places = np.concatenate([part for part, _ in parts])
         label = int(self.labels[places[0]])

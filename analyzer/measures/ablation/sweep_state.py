@@ -1,89 +1,23 @@
 """The state of a sweep: the counts so far, and the scores with nothing removed.
 
-It is all that a resumed run needs. A network's scores may be logits or, after a softmax,
-probabilities already; which of the two only all samples together show. So what either reading needs
-is kept first, and read at the end.
+It is all that a resumed run needs.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.measures.ablation.evaluations import Evaluations
-from analyzer.measures.ablation.tolerance import Estimate
+from analyzer.measures.ablation.class_curves import ClassCurves
+from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
+from analyzer.measures.ablation.sample_scores import BaselineScores, SampleCounts, sample_scores
 
-__all__ = [
-    "BaselineScores",
-    "SweepState",
-    "keep_scores",
-    "sample_scores",
-]
+if TYPE_CHECKING:
+    from analyzer.measures.ablation.tolerance import Estimate
 
-
-_SUM = 0.01  # by which the scores of a softmax may miss 1, for float16's sake
-_LEAST = np.finfo(np.float32).tiny  # of probabilities, where a softmax has run out of numbers
-_FAR = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineScores:
-    """What is kept of the scores (C, K) of C samples with nothing removed."""
-
-    own: np.ndarray  # float32 (C,): of the label
-    best: np.ndarray  # float32 (C,): the highest other one
-    other: np.ndarray  # int32 (C,): its class
-    log_softmax: np.ndarray  # float32 (C,): of the label's score among all
-    adds_up: np.ndarray  # bool (C,): the scores are not negative and add up to 1
-
-
-def keep_scores(scores: np.ndarray, labels: np.ndarray) -> BaselineScores:
-    """What is kept of scores (C, K), for samples with labels int64 (C,).
-
-    What is not a number counts as the lowest score; infinity, as the largest number there is.
-    """
-    scores = np.nan_to_num(scores.astype(np.float64), nan=-_FAR, neginf=-_FAR, posinf=_FAR)
-    everyone = np.arange(len(scores))
-    own, others = scores[everyone, labels], scores.copy()
-    others[everyone, labels] = -np.inf
-    best = others.max(axis=1)
-    top = np.maximum(own, best)
-    log_softmax = own - top - np.log(np.exp(scores - top[:, None]).sum(axis=1))
-    return BaselineScores(
-        own=own.astype(np.float32),
-        best=best.astype(np.float32),
-        other=others.argmax(axis=1).astype(np.int32),
-        log_softmax=log_softmax.clip(-_FAR, 0).astype(np.float32),
-        adds_up=(scores >= 0).all(axis=1) & (np.abs(scores.sum(axis=1) - 1) < _SUM),
-    )
-
-
-def sample_scores(kept: BaselineScores, labels: np.ndarray, kind: str) -> SampleScores:
-    """Log-probability and margin of the labels of all samples; all numbers are finite.
-
-    The log-probability is the log softmax of the label's score, or the logarithm of that score
-    where the scores of every sample are not negative and add up to 1.
-
-    Args:
-        kept: of all S samples.
-        labels: int64 (S,).
-        kind: how the network tells the class, see :class:`analyzer.common_types.Answer`.
-    """
-    log_probability = kept.log_softmax
-    if kind == "probability":  # of class 1, held against ½
-        log_probability = _log(np.where(labels == 1, kept.own, 1 - kept.best))
-    elif kind != "logit" and kept.adds_up.all():
-        log_probability = _log(kept.own)
-    margin = (kept.own.astype(np.float64) - kept.best).clip(-_FAR, _FAR)
-    return SampleScores(log_probability, margin.astype(np.float32), kept.other)
-
-
-def _log(probability: np.ndarray) -> np.ndarray:
-    return np.log(probability.clip(_LEAST, 1)).astype(np.float32)
-
+__all__ = ["SweepState"]
 
 ORDERS = 2  # 0 descending, 1 ascending
 _DIGEST = 32  # bytes of a sha256
@@ -256,7 +190,7 @@ class SweepState:
         self._add(places, label, right)
         self.run += right.size
 
-    def add_estimate(self, places: np.ndarray, label: int, estimate: Estimate) -> None:
+    def add_estimate(self, places: np.ndarray, label: int, estimate: "Estimate") -> None:
         """Count the samples of one class, places int64 (C,), as far as they are known."""
         self._add(places, label, estimate.right)
         self.run += estimate.evaluations

@@ -12,7 +12,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
     MIXING_WEIGHTS,

@@ -12,9 +12,18 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import SAMPLES, read_samples
+from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
-from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
+from analyzer.measures.measure import (
+    Check,
+    Draw,
+    Job,
+    Measure,
+    ReportSection,
+    check,
+    differing,
+    same,
+)
 from analyzer.measures.neighbors.twins import (
     ConflictsRecord,
     conflict_faults,
@@ -26,7 +35,9 @@ from analyzer.measures.neighbors.votes import (
     NEIGHBORS_FEATURES,
     NeighborState,
     NeighborVotes,
+    affordable_samples,
     choose_part,
+    count_of_part,
     count_votes,
     measure_neighbors,
     neighbors_features,
@@ -145,11 +156,12 @@ class Neighbors(Measure[NeighborsResult]):
             image.shape[1:],
             output=request.output,
         )
-        held = 0 if images.held is None else images.held.nbytes
+        memory = request.memory - (0 if images.held is None else images.held.nbytes)
         part = choose_part(
             images,
             samples=request.neighbor_samples,
-            memory=request.memory - held,
+            most=affordable_samples(graph, int(images.read.sum())),
+            memory=memory,
             seed=request.seed,
         )
         state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
@@ -163,6 +175,7 @@ class Neighbors(Measure[NeighborsResult]):
             part,
             state,
             keep_twins=request.keep_twins,
+            memory=memory,
             size=job.subject.preprocessing.size,
             device=device,
             threads=request.threads,
@@ -294,6 +307,14 @@ class Neighbors(Measure[NeighborsResult]):
                 wrong = conflict_faults(said.conflicts, votes, samples, record.class_names)
             right = f"The errors of {len(said.layers)} layers follow from {NEIGHBORS_FILE}."
             yield check(self.name, wrong, right)
+
+    def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
+        """As any measure, of as many samples as the record says, whatever the default is now."""
+        if self.measured(record) and job.request.neighbor_samples is None:
+            size = record.sections[self.name].samples
+            count = count_of_part(job.images(), size, seed=job.request.seed)
+            job = replace(job, request=replace(job.request, neighbor_samples=count))
+        return super().recount(folder, record, job, draw)
 
     measured_again = "Layers, neighbors and their votes"
 
@@ -445,56 +466,74 @@ def _faults(
     said: NeighborsRecord, votes: NeighborVotes, labels: np.ndarray, hold: np.ndarray
 ) -> list[str]:
     """What section and file say and the votes do not, in sentences."""
-    measured = votes.measured
-    if len(measured) != len(labels):
-        return [f"{NEIGHBORS_FILE} has {len(measured)} samples, {SAMPLES} has {len(labels)}."]
+    samples = len(votes.measured)
+    if samples != len(labels):
+        return [f"{NEIGHBORS_FILE} has {samples} samples, {SAMPLES} has {len(labels)}."]
     if tuple(layer.name for layer in said.layers) != LAYERS:
         return [f"The layers in audit.json are not {', '.join(LAYERS)}."]
     if len(hold) != len(labels):
         return [f"hold is known of {len(hold)} samples, {SAMPLES} has {len(labels)}."]
-    wrong = []
-    for name, stated, there in (
-        ("samples", said.samples, int(measured.sum())),
-        ("k", said.k, votes.nearest.shape[1]),
-    ):
-        if stated != there:
-            wrong.append(f"'{name}' is {stated} in audit.json, {there} in {NEIGHBORS_FILE}.")
-    alone = votes.majority < 0
-    kept = {array: getattr(votes, array) for array in _KEPT}
-    none, distance = votes.nearest_images < 0, votes.distance_images
-    contents = np.unique(votes.content[votes.content >= 0])
-    twins = votes.twins
-    if not ((twins >= 0) & (twins < len(measured))).all() or (votes.content < 0).any():
+    wrong = _count_faults(said, votes)
+    if not ((votes.twins >= 0) & (votes.twins < samples)).all() or (votes.content < 0).any():
         return [*wrong, f"'twins' or 'content' in {NEIGHBORS_FILE} is out of bounds."]
     if said.twins is None:
         return [*wrong, "'twins' of the neighbors is null in audit.json."]
-    things = votes.things(with_twins=not said.twins.kept)
+    wrong += _twin_faults(said.twins, votes)
+    wrong += _bound_faults(votes, labels, twins_kept=said.twins.kept)
+    if not wrong:
+        wrong += _vote_faults(votes, labels)
+    return wrong + _weight_faults(votes, labels) + _error_faults(said, votes, labels, hold)
+
+
+def _count_faults(said: NeighborsRecord, votes: NeighborVotes) -> list[str]:
+    return [
+        f"'{name}' is {stated} in audit.json, {there} in {NEIGHBORS_FILE}."
+        for name, stated, there in (
+            ("samples", said.samples, int(votes.measured.sum())),
+            ("k", said.k, votes.nearest.shape[1]),
+        )
+        if stated != there
+    ]
+
+
+def _twin_faults(said: TwinsRecord, votes: NeighborVotes) -> list[str]:
+    found = _twins_record(votes, said.kept)
+    if replace(said, share=found.share) == found and same(said.share, found.share):
+        return []
+    return [f"'twins' is {said} in audit.json, {NEIGHBORS_FILE} gives {found}."]
+
+
+def _bound_faults(votes: NeighborVotes, labels: np.ndarray, *, twins_kept: bool) -> list[str]:
+    """Values that no audit gives."""
+    measured, twins = votes.measured, votes.twins
+    alone = votes.majority < 0
+    none, distance = votes.nearest_images < 0, votes.distance_images
+    things = votes.things(with_twins=not twins_kept)
     bounds = {
         "agreement": (np.isnan(votes.agreement) == alone)
         & (alone | ((votes.agreement >= 0) & (votes.agreement <= 1))),
         "majority": (alone | measured) & (alone | np.isin(votes.majority, labels)),
         "distance_images": (np.isnan(distance) == none) & (none | (distance >= 0)),
-        "content": votes.content < len(contents),
+        "content": votes.content < len(np.unique(votes.content)),
         "twins": (twins[:, 0] < twins[:, 1]) & measured[twins].all(axis=1),
         "twin_distance": (votes.twin_distance >= 0) & (votes.twin_distance <= 2),
     }
-    bounds |= {name: _near_each_other(near, measured, things) for name, near in kept.items()}
-    found_twins = _twins_record(votes, said.twins.kept)
-    if replace(said.twins, share=found_twins.share) != found_twins or not same(
-        said.twins.share, found_twins.share
-    ):
-        wrong.append(
-            f"'twins' is {said.twins} in audit.json, {NEIGHBORS_FILE} gives {found_twins}."
-        )
-    wrong += [
+    bounds |= {name: _near_each_other(getattr(votes, name), measured, things) for name in _KEPT}
+    wrong = [
         f"'{name}' in {NEIGHBORS_FILE} is out of bounds {int((~within).sum())} times."
         for name, within in bounds.items()
         if not within.all()
     ]
     if (np.diff(distance, axis=1) < -_CLOSE).any():
         wrong.append(f"'distance_images' in {NEIGHBORS_FILE} is not of the nearest first.")
-    for array, layer_name in _KEPT.items() if not wrong else ():
-        agreement, majority = count_votes(kept[array], labels)
+    return wrong
+
+
+def _vote_faults(votes: NeighborVotes, labels: np.ndarray) -> list[str]:
+    """Votes at the layers whose neighbors are kept, against these."""
+    wrong = []
+    for array, layer_name in _KEPT.items():
+        agreement, majority = count_votes(getattr(votes, array), labels)
         place = LAYERS.index(layer_name)
         if not (
             np.array_equal(votes.majority[place], majority)
@@ -504,9 +543,21 @@ def _faults(
                 f"The votes at {layer_name} in {NEIGHBORS_FILE} do not follow from '{array}' and "
                 f"the labels of {SAMPLES}."
             )
+    return wrong
+
+
+def _weight_faults(votes: NeighborVotes, labels: np.ndarray) -> list[str]:
     everyone = np.ones(len(labels), bool)
-    if not np.allclose(votes.weight, class_weights(labels, everyone, measured), rtol=1e-9):
-        wrong.append(f"'weight' in {NEIGHBORS_FILE} does not follow from the labels of {SAMPLES}.")
+    if np.allclose(votes.weight, class_weights(labels, everyone, votes.measured), rtol=1e-9):
+        return []
+    return [f"'weight' in {NEIGHBORS_FILE} does not follow from the labels of {SAMPLES}."]
+
+
+def _error_faults(
+    said: NeighborsRecord, votes: NeighborVotes, labels: np.ndarray, hold: np.ndarray
+) -> list[str]:
+    """Errors of the layers, against the votes."""
+    wrong = []
     for layer, errors in zip(said.layers, _errors(votes, labels, hold), strict=True):
         for name, found in zip(("error", "trusted_error"), errors, strict=True):
             stated = getattr(layer, name)

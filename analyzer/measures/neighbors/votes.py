@@ -14,6 +14,8 @@ float64 where it matters, rounded to a millionth, and ties go by the samples' co
 Sources: Drory et al. 2018; Bahri et al. 2020 (Deep k-NN); Zhu et al. 2022 (SimiFeat).
 """
 
+import bisect
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +49,9 @@ __all__ = [
     "NEIGHBORS_FEATURES",
     "NeighborState",
     "NeighborVotes",
+    "affordable_samples",
     "choose_part",
+    "count_of_part",
     "count_votes",
     "measure_neighbors",
     "neighbors_features",
@@ -68,10 +72,15 @@ NEIGHBORS_FEATURES = {
 """The features of a network by name, and what they are."""
 
 _KEPT = ("images", "two_thirds")  # layers whose neighbors are named
-_MOST = 20_000  # samples, unless told otherwise
+_MANY = 20_000  # samples; from here on the search takes no longer than one pass,
+_FEWEST = 5_000  # samples at least,
+_MOST = 20_000  # and at most, unless told otherwise
 _LATER = ("found", "twins", "twin_distance", "chosen")  # of a state, once they are known
 _REACH = 32  # of the search: neighbors beyond k stand in for twins
-_BLOCK = 256  # rows of the similarity matrix at once
+_BLOCK = 1024  # rows of the similarity matrix at once, where it is not held as a whole
+_AT_ONCE = 128  # rows whose distances are found at once
+_HELD = 4  # the part of the memory that it may take as a whole, of one
+_EACH = 4 * (SKETCH * len(LAYERS) + PICTURE**2)  # bytes of a sample's vectors and picture
 
 
 @dataclass(slots=True)
@@ -160,25 +169,64 @@ class NeighborVotes:
         return joined_numbers(things, self.twins) if with_twins else things
 
 
+def affordable_samples(graph: ActivationGraph, total: int) -> int:
+    """How many samples are looked at by default, where memory allows.
+
+    All of fewer than 20,000. Else as many as can be compared with each other, in vectors of D_l
+    numbers, by no more multiply-adds than the network takes for all samples: √(total · operations /
+    Σ D_l), but at least 5,000, and at most 20,000. Counted, so the same on every machine; 5,000
+    where the network's operations cannot be counted.
+
+    Args:
+        graph: the network's activations.
+        total: samples that were read.
+    """
+    if total < _MANY:
+        return total
+    lengths = {layer.tensor: min(layer.size or SKETCH, SKETCH) for layer in graph.layers}
+    affordable = math.isqrt(total * (graph.operations or 0) // sum(lengths.values()))
+    return min(max(affordable, _FEWEST), _MOST)
+
+
 def choose_part(
-    images: SampleImages, *, samples: PartSize = None, memory: int = 1 << 30, seed: int = 0
+    images: SampleImages,
+    *,
+    samples: PartSize = None,
+    most: int = _MOST,
+    memory: int = 1 << 30,
+    seed: int = 0,
 ) -> np.ndarray:
     """Places of the samples that are looked at, and looked for as neighbors, int64 (N,), ascending.
 
     Args:
         images: the samples.
-        samples: how many of them; by default all, and beyond 20,000, or what ``memory`` holds
+        samples: how many of them; by default all, and beyond ``most``, or what ``memory`` holds
             the vectors of, a class-balanced part.
+        most: by default; see :func:`affordable_samples`.
         memory: bytes.
         seed: of the part.
     """
     total = int(images.read.sum())
     if samples is None:
-        each = 4 * (SKETCH * len(LAYERS) + PICTURE**2)
-        samples = min(total, _MOST, max(memory // each, 1))
+        samples = min(total, most, max(memory // _EACH, 1))
     if not samples:
         return np.empty(0, np.int64)
-    count = total if samples == "all" else samples
+    return _part(images, total if samples == "all" else samples, seed)
+
+
+def count_of_part(images: SampleImages, size: int, *, seed: int = 0) -> int:
+    """How many samples to ask :func:`choose_part` for, so that with their copies they are ``size``.
+
+    Of a size that no part has, as many as the next larger part.
+    """
+
+    def reached(count: int) -> int:
+        return len(_part(images, count, seed))
+
+    return bisect.bisect_left(range(size), size, key=reached)
+
+
+def _part(images: SampleImages, count: int, seed: int) -> np.ndarray:
     part = balanced_part(images.labels, images.digests, images.read, count, seed)
     return np.flatnonzero(part)
 
@@ -192,6 +240,7 @@ def measure_neighbors(
     neighbors: int = NEIGHBORS,
     keep_twins: bool = False,
     size: tuple[int, int] | None = None,
+    memory: int = 1 << 30,
     device: str = "auto",
     threads: int = 0,
     batch: int | None = None,
@@ -208,10 +257,11 @@ def measure_neighbors(
         neighbors: k.
         keep_twins: let twins be neighbors.
         size: height and width of images that the network takes as rows of numbers.
+        memory: bytes, for vectors and similarities; of the latter 1,024 rows are held anyway.
         device, threads: as for :func:`analyzer.runtime.open_session`.
         batch: images in one run of the network; by default what suits the device.
         save: called with the state every ``save_every`` seconds (less often where that takes
-            long) and at the end; a later call can resume from it.
+            long); a later call can resume from it.
         progress: called with the stage "neighbors", in samples: each is read once and searched
             for at each layer.
 
@@ -249,10 +299,12 @@ def measure_neighbors(
         reach = max(neighbors, _REACH)
         state.found = np.full((len(tensors), len(part), reach), -1, np.int32)
     things, ranks = images.things()[part], content_ranks(images.digests[part], images.labels[part])
+    whole = 4 * len(part) ** 2 <= (memory - _EACH * len(part)) // _HELD
+    at_once = len(part) if whole else _BLOCK
     while state.searched < len(part) * len(tensors):
         began = time.perf_counter()
         number, start = divmod(state.searched, len(part))
-        rows = slice(start, min(start + _BLOCK, len(part)))
+        rows = slice(start, min(start + at_once, len(part)))
         state.found[number, rows] = nearest_neighbors(
             state.vectors[number],
             things,
@@ -274,7 +326,7 @@ def measure_neighbors(
             things = joined_numbers(things, state.twins)
         state.chosen = _without_twins(state.found, state.vectors, things, ranks, neighbors)
         state.seconds += time.perf_counter() - began
-    save(state)
+        checkpoint(state)
     return session.device
 
 
@@ -333,7 +385,8 @@ def _activations(
         return [values[: len(some)] for values in found]
 
     pieces = list(in_pieces(len(images), graph.batch or len(images), piece))
-    named = dict(zip(wanted, map(np.concatenate, zip(*pieces, strict=True)), strict=True))
+    whole = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
+    named = dict(zip(wanted, whole, strict=True))
     return [images if output is None else named[output] for _, output in tensors]
 
 
@@ -382,8 +435,8 @@ def read_neighbors(
 def _distances(vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
     """How far each row's neighbors are from it, rounded to float32, float64 (N, k); NaN for −1."""
     distance = np.full(found.shape, np.nan)
-    for start in range(0, len(found), _BLOCK):
-        rows = slice(start, start + _BLOCK)
+    for start in range(0, len(found), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
         apart = vectors[found[rows]].astype(np.float64) - vectors[rows, None]
         distance[rows] = np.sqrt((apart**2).sum(axis=2))
     return np.where(found < 0, np.nan, distance.astype(np.float32)).astype(np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import read_samples
+from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class TestData(Measure[TestResult]):
             reading=request,
             run=request,
             output=subject.output,
+            scratch=job.scratch,
             progress=job.progress,
         )
         counted = job.found["ablation"].samples
@@ -160,6 +161,7 @@ class TestData(Measure[TestResult]):
             subject.samples(skip_bad=job.request.skip_bad),
             job.request,
             output=subject.output,
+            scratch=job.scratch,
             stage="training",
             progress=job.progress,
         )

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.budgets import Budgets
 from analyzer.common_types import TensorInfo
 from analyzer.data import open_data, read_classes, read_value
-from analyzer.data.preprocessing.options import PreprocessOptions
+from analyzer.data.preprocessing.preprocess_options import PreprocessOptions
 from analyzer.data.preprocessing.resolve import resolve_preprocessing
 from analyzer.data.preprocessing.spec import Resize
 from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
 
 TIGHT = Budgets(bytes=100_000, samples=50)
 ZEROS = bytes(3_000_000)  # they compress to 3,000

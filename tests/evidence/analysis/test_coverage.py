@@ -3,7 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import measure_coverage
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.regression import (
     left_out_jackknife_plus,
     left_out_student_t,
     ridge,

@@ -4,7 +4,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_squared_error
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.fits_and_intervals import ridge
+from analyzer.estimation.regression import ridge
 from tools.evidence.analysis import learning_curve
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import DataError
 from analyzer.measures.ablation import class_quantities, network_quantities
+from analyzer.measures.ablation.class_curves import ClassCurves
 from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     ascending_turning_point,
@@ -17,6 +17,7 @@ from analyzer.measures.ablation.curve_features import (
     kappa,
     zeta,
 )
+from analyzer.measures.ablation.sample_scores import SampleCounts, SampleScores
 
 WORKED = [  # E, E_r, n0, n0_r, ζ, κ: ten samples, chance 0.1, M = 4
     ([10, 6, 1, 1, 1], [10, 10, 10, 9, 1], 2, 2, 0.5, 0.525),

@@ -14,8 +14,8 @@ from analyzer import data, surgery
 from analyzer.errors import ModelError
 from analyzer.measures import ablation
 from analyzer.measures.ablation import prefix_and_suffix as network_module
-from analyzer.measures.ablation.evaluations import Evaluations
 from analyzer.measures.ablation.prefix_and_suffix import _compare
+from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.runtime import OutOfMemory
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

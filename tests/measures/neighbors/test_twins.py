@@ -97,6 +97,20 @@ def test_the_order_of_the_samples_changes_nothing():
     }
 
 
+@pytest.mark.parametrize("copied", [brighter, noisy, shifted, turned])
+def test_pairs_that_are_passed_over_are_no_twins(copied, monkeypatch):
+    """Those of which products of matrices say that they are far apart, however they are moved."""
+    some = DIGITS[:150]
+    images = np.concatenate([some, np.zeros_like(some[:1]), copied(some[:60])])
+    images[3:6, 1:, 1:] = 7  # nothing but an edge
+    quickly = twins_among(images)
+    monkeypatch.setattr(
+        "analyzer.measures.neighbors.twins._may_correlate",
+        lambda pictures, pairs, least: np.ones(len(pairs), bool),
+    )
+    np.testing.assert_array_equal(twins_among(images), quickly)
+
+
 @pytest.mark.parametrize("shape", [(2,), (3, 1), (2, 3, 3)])
 def test_in_simple_data_few_are_near_by_chance(shape):
     """Two or three numbers a sample: many have another one at three tenths of the usual."""

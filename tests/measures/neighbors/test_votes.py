@@ -1,5 +1,6 @@
 """Neighbors against scikit-learn and PyTorch, in any order, in any batches, resumed anywhere."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from analyzer.measures.neighbors.votes import (
     NEIGHBORS_FEATURES,
     NeighborState,
     NeighborVotes,
+    affordable_samples,
     choose_part,
+    count_of_part,
     measure_neighbors,
     neighbors_features,
     read_neighbors,
@@ -158,14 +161,31 @@ def test_float32_may_be_off_and_nothing_changes(monkeypatch):
     values = random.normal(size=(4, 300))[random.integers(0, 4, 400)]
     vectors = unit_vectors(values + 0.003 * random.normal(size=values.shape))
     wanted = search(vectors)
-    partition = np.argpartition
+    partition = np.partition
 
     def noisy(near, *arguments, **options):
-        near += random.uniform(-4e-6, 4e-6, near.shape).astype(np.float32)
+        near += random.uniform(-4e-6, 4e-6, near.shape).astype(near.dtype)
         return partition(near, *arguments, **options)
 
-    monkeypatch.setattr(np, "argpartition", noisy)
+    monkeypatch.setattr(np, "partition", noisy)
     np.testing.assert_array_equal(search(vectors), wanted)
+
+
+def test_neighbors_among_many_are_exact_one_block_or_all_rows_at_once():
+    """Groups of columns, similarities in float64 where close, more equals than are sorted."""
+    random = np.random.default_rng(6)
+    values = random.normal(size=(30, 12))[np.sort(random.integers(0, 30, 1700))]
+    values += random.choice([1e-1, 1e-3, 1e-5], (1700, 1)) * random.normal(size=values.shape)
+    values[40:400] = values[40]
+    values[1650:] = 0
+    vectors, ranks = unit_vectors(values), random.permutation(1700)
+    contents = np.arange(1700)
+    contents[600:630] = 600
+    exact = np.rint(vectors.astype(np.float64) @ vectors.astype(np.float64).T * 2**20)
+    exact[contents[:, None] == contents] = -np.inf
+    wanted = np.stack([np.lexsort((ranks, -row))[:32] for row in exact])
+    for block in (1700, 500):
+        np.testing.assert_array_equal(search(vectors, 32, contents, ranks, block), wanted)
 
 
 def test_a_sketch_adds_each_position_to_one_place_with_a_sign():
@@ -396,6 +416,30 @@ def test_of_very_many_samples_a_balanced_part_is_looked_at_whatever_their_order(
     assert sorted(parts[1]) == parts[0].tolist()
 
 
+def test_by_default_the_search_takes_one_pass_of_the_network(graph):
+    # The vectors: 72 numbers of the images, 1,152 of b, sketched, and 512 of f.
+    lengths = 72 + 1024 + 512
+    operations = 32 * 2 * 9 * 36 + 32 * 32 * 9 * (36 + 16) + 512 * 4
+    assert graph.operations == operations
+    for total in (100_000, 500_000):
+        wanted = int((total * operations / lengths) ** 0.5)
+        assert 5_000 < affordable_samples(graph, total) == wanted < 20_000
+    assert affordable_samples(graph, 19_999) == 19_999
+    assert affordable_samples(replace(graph, operations=1), 20_000) == 5_000
+    assert affordable_samples(replace(graph, operations=None), 10**9) == 5_000
+    assert affordable_samples(replace(graph, operations=10**9), 50_000) == 20_000
+
+
+def test_the_part_of_a_size_is_found_again_copies_and_all(graph):
+    images, labels = made_up(200)
+    images[100:160], labels[100:160] = images[40:100], labels[40:100]
+    samples = opened(images, labels)
+    for asked in (1, 37, 120, 199, 200):
+        part = choose_part(samples, samples=asked, seed=3)
+        again = choose_part(samples, samples=count_of_part(samples, len(part), seed=3), seed=3)
+        np.testing.assert_array_equal(again, part)
+
+
 def _append(done, *at):
     done.append(at)
 
@@ -411,7 +455,7 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
 
     state = NeighborState(50)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 8)
-    options = {"batch": 4, "save_every": -1}
+    options = {"batch": 4, "save_every": -1, "memory": 0}
     wanted = measured(graph, samples, part, state, save=keep, **options)
     assert len(states) > 20
     for kept in states:

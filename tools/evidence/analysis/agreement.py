@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.fit_choices import checked_columns
+from analyzer.estimation.feature_sets import checked_columns
 
 __all__ = [
     "FEWEST",

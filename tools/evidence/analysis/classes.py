@@ -11,8 +11,8 @@ import numpy as np
 
 from analyzer.errors import GapModelError
 from analyzer.estimation.cross_validation import draw_splits
-from analyzer.estimation.fit_choices import checked_features
-from analyzer.estimation.fits_and_intervals import least_squares
+from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.regression import least_squares
 from tools.evidence.analysis.agreement import (
     Agreement,
     agreement,

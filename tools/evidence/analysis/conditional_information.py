@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.fit_choices import checked_columns
+from analyzer.estimation.feature_sets import checked_columns
 
 __all__ = ["ConditionalInformation", "SetInformation", "conditional_information"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.estimation.fit_choices import checked_features
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.regression import (
     Ends,
     Fit,
     check_coverage,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.fit_choices import checked_features
-from analyzer.estimation.fits_and_intervals import Fit, least_squares
+from analyzer.estimation.feature_sets import checked_features
+from analyzer.estimation.regression import Fit, least_squares
 
 __all__ = ["CurvePoint", "learning_curve"]
 

@@ -17,12 +17,20 @@ import numpy as np
 from analyzer import data, runtime, surgery
 from analyzer.audit_options import RunOptions
 from analyzer.audit_record import AuditRecord, SiteRecord
-from analyzer.common_types import ClassCurves, ExtraInput, Progress, SampleCounts, SampleScores
+from analyzer.common_types import ExtraInput, Progress
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.evaluations import Ranking, class_selectivity
+from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves
 from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
-from analyzer.measures.ablation.result_files import CURVES, SAMPLES, read_curves, read_samples
-from analyzer.measures.ablation.sweep_state import BaselineScores, keep_scores, sample_scores
+from analyzer.measures.ablation.ranking_and_evaluations import Ranking, class_selectivity
+from analyzer.measures.ablation.sample_scores import (
+    SAMPLES,
+    BaselineScores,
+    SampleCounts,
+    SampleScores,
+    keep_scores,
+    read_samples,
+    sample_scores,
+)
 from analyzer.measures.measure import Check, Draw, Job, Subject, check
 from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.common_types import SampleCounts
+from analyzer.measures.ablation.sample_scores import SampleCounts
 from analyzer.measures.neighbors import LAYERS
 
 __all__ = [

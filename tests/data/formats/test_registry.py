@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analyzer.data import open_data
-from analyzer.data.formats import FORMATS
+from analyzer.data.formats.registry import FORMATS
 from analyzer.errors import DataError
 
 

@@ -3,15 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
 from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays, write_arrays
-from analyzer.measures.ablation.result_files import (
-    CURVES,
+from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves, write_curves
+from analyzer.measures.ablation.sample_scores import (
     SAMPLES,
-    read_curves,
+    SampleCounts,
+    SampleScores,
     read_samples,
-    write_curves,
     write_samples,
 )
 

@@ -22,7 +22,7 @@ from analyzer.data.preprocessing.spec import (
     read_spec,
 )
 from analyzer.errors import DataError, parameter
-from analyzer.option_declarations import option, parse_image_size, parse_numbers, parse_resize
+from analyzer.option_mechanism import option, parse_image_size, parse_numbers, parse_resize
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from analyzer import AuditRequest
 from analyzer.api import audit_request
-from analyzer.budgets import DEFAULT_BUDGETS, Budgets, parse_budget
 from analyzer.errors import AnalyzerError, DataError
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets, parse_budget
 
 
 def test_an_excess_names_the_budget_and_what_raises_it():

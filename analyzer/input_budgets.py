@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AnalyzerError, parameter
-from analyzer.option_declarations import parse_size
+from analyzer.option_mechanism import parse_size
 
 __all__ = ["DEFAULT_BUDGETS", "UNLIMITED", "Budgets", "parse_budget"]
 

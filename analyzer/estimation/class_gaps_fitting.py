@@ -23,9 +23,9 @@ from analyzer.estimation.class_gaps import (
     ClassProfiles,
     may_err,
 )
-from analyzer.estimation.fits_and_intervals import covers, fewest_points, weighted_quantile
 from analyzer.estimation.gap_model_fitting import LeftOutEstimates, estimate_left_out_populations
 from analyzer.estimation.population_table import PopulationTable
+from analyzer.estimation.regression import covers, fewest_points, weighted_quantile
 from analyzer.files import csv_text, read_whole, write_text
 
 __all__ = [

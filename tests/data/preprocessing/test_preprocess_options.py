@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from analyzer.data import INTERPOLATIONS, PRESETS, PreprocessOptions, preprocess_options
-from analyzer.data.preprocessing.options import make_spec
+from analyzer.data.preprocessing.preprocess_options import make_spec
 from analyzer.errors import DataError
-from analyzer.option_declarations import options_of
+from analyzer.option_mechanism import options_of
 
 
 def test_nothing_declared():

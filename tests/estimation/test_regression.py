@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import fit_gap_model, jackknife_plus, measure_coverage
-from analyzer.estimation.fits_and_intervals import (
+from analyzer.estimation.regression import (
     PENALTIES,
     least_squares,
     left_out_jackknife_plus,

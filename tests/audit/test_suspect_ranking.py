@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analyzer.audit.suspect_scores import (
+from analyzer.audit.suspect_ranking import (
     DoubtLine,
     ablation_suspicion,
     doubt_labels,
@@ -12,7 +12,7 @@ from analyzer.audit.suspect_scores import (
     most_suspicious,
     ranks_within,
 )
-from analyzer.common_types import SampleCounts, SampleScores
+from analyzer.measures.ablation.sample_scores import SampleCounts, SampleScores
 
 
 def samples(label, ascending, log_probability):

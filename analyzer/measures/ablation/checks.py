@@ -1,159 +1,30 @@
-"""``curves.npz`` and ``samples.npz``: written, read, and checked against each other."""
+"""Whether record, ``curves.npz`` and ``samples.npz`` follow from each other."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit_record import AuditRecord, ClassRecord
-from analyzer.common_types import ClassCurves, SampleCounts, SampleScores
-from analyzer.errors import AnalyzerError, AuditFolderError
-from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
+from analyzer.audit_record import AuditRecord
+from analyzer.errors import AnalyzerError
+from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves
 from analyzer.measures.ablation.curve_features import (
     class_quantities,
     compute_curve_features,
     network_quantities,
 )
+from analyzer.measures.ablation.sample_scores import (
+    SAMPLES,
+    SampleCounts,
+    class_accuracies,
+    read_samples,
+    score_checks,
+)
 from analyzer.measures.measure import Check, check, same
 
-__all__ = [
-    "CURVES",
-    "SAMPLES",
-    "ablation_checks",
-    "class_accuracies",
-    "read_curves",
-    "read_samples",
-    "write_curves",
-    "write_samples",
-]
-
-
-CURVES = "curves.npz"
-SAMPLES = "samples.npz"
-_COUNTS = ("label", "correct", "descending", "ascending")
-_SCORES = ("log_probability", "margin", "other", "index")
-_FLOATS = ("log_probability", "margin")
-
-
-def write_curves(folder: str | Path, curves: Sequence[ClassCurves]) -> None:
-    """Write ``curves.npz``: the curves of K classes, all with the same M, by class index."""
-    curves = sorted(curves, key=lambda curve: curve.class_index)
-    write_arrays(
-        Path(folder) / CURVES,
-        {
-            "descending": np.stack([curve.descending for curve in curves]).astype(np.int64),
-            "ascending": np.stack([curve.ascending for curve in curves]).astype(np.int64),
-            "samples": np.array([curve.samples for curve in curves], np.int64),
-            "order": np.stack([curve.order for curve in curves]).astype(np.int64),
-            "class_index": np.array([curve.class_index for curve in curves], np.int64),
-        },
-    )
-
-
-def write_samples(folder: str | Path, samples: SampleCounts, channels: int) -> None:
-    """Write ``samples.npz``, with the score (ascending − descending) / (M + 1) of each sample."""
-    difference = samples.ascending.astype(np.float64) - samples.descending
-    arrays = {
-        "label": samples.label.astype(np.int64),
-        "correct": samples.correct.astype(bool),
-        "descending": samples.descending.astype(np.int32),
-        "ascending": samples.ascending.astype(np.int32),
-        "score": (difference / (channels + 1)).astype(np.float32),
-        "index": samples.index.astype(np.int64),
-        "log_probability": samples.scores.log_probability.astype(np.float32),
-        "margin": samples.scores.margin.astype(np.float32),
-        "other": samples.scores.other.astype(np.int32),
-    }
-    write_arrays(Path(folder) / SAMPLES, arrays)
-
-
-def read_curves(folder: str | Path) -> tuple[ClassCurves, ...]:
-    """The class curves of an audit folder, by class index.
-
-    Raises:
-        AuditFolderError: ``curves.npz`` is missing, damaged or contradicts itself.
-    """
-    path = Path(folder) / CURVES
-    arrays = read_arrays(path, ("descending", "ascending", "samples", "order", "class_index"))
-    order = integers(path, arrays, "order", 2)
-    classes, channels = order.shape
-    wanted = {
-        "descending": (classes, channels + 1),
-        "ascending": (classes, channels + 1),
-        "samples": (classes,),
-        "class_index": (classes,),
-    }
-    for name, shape in wanted.items():
-        found = integers(path, arrays, name, len(shape)).shape
-        if found != shape:
-            raise AuditFolderError(
-                f"{path}: '{name}' has shape {found} where 'order' asks for {shape}."
-            )
-    if not classes or not channels:
-        raise AuditFolderError(f"{path} holds no class or no channel. {RUN_AGAIN}")
-    samples, index = arrays["samples"], arrays["class_index"]
-    if np.any(np.diff(index) <= 0) or index[0] < 0:
-        raise AuditFolderError(f"{path}: 'class_index' is not ascending from 0.")
-    if np.any(samples <= 0):
-        raise AuditFolderError(f"{path}: class {index[samples <= 0][0]} has no samples.")
-    for name in ("descending", "ascending"):
-        bad = np.any((arrays[name] < 0) | (arrays[name] > samples[:, None]), axis=1)
-        if bad.any():
-            raise AuditFolderError(
-                f"{path}: '{name}' of class {index[bad][0]} is not between 0 and its samples."
-            )
-    bad = np.any(np.sort(order, axis=1) != np.arange(channels), axis=1)
-    if bad.any():
-        raise AuditFolderError(
-            f"{path}: 'order' of class {index[bad][0]} does not name every channel once."
-        )
-    return tuple(
-        ClassCurves(
-            class_index=int(index[j]),
-            samples=int(samples[j]),
-            order=order[j],
-            descending=arrays["descending"][j],
-            ascending=arrays["ascending"][j],
-        )
-        for j in range(classes)
-    )
-
-
-def read_samples(folder: str | Path) -> SampleCounts:
-    """The per-sample counts of an audit folder, in the order of the data.
-
-    Raises:
-        AuditFolderError: ``samples.npz`` is missing, damaged or contradicts itself.
-    """
-    path = Path(folder) / SAMPLES
-    arrays = read_arrays(path)
-    names = (*_COUNTS, *_SCORES)
-    check_names(path, names, tuple(arrays))
-    count = integers(path, arrays, "label", 1).shape
-    for name in names:
-        if name not in _FLOATS:
-            integers(path, arrays, name, 1)
-        if arrays[name].shape != count:
-            raise AuditFolderError(
-                f"{path}: '{name}' has shape {arrays[name].shape} where 'label' has {count}."
-            )
-    return SampleCounts(
-        label=arrays["label"].astype(np.int64),
-        correct=arrays["correct"].astype(bool),
-        descending=arrays["descending"].astype(np.int32),
-        ascending=arrays["ascending"].astype(np.int32),
-        index=arrays["index"].astype(np.int64),
-        scores=SampleScores(
-            log_probability=arrays["log_probability"].astype(np.float32),
-            margin=arrays["margin"].astype(np.float32),
-            other=arrays["other"].astype(np.int32),
-        ),
-    )
-
-
-_NEAR = 1e-4  # of the largest margin
+__all__ = ["ablation_checks"]
 
 
 def ablation_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
@@ -163,11 +34,9 @@ def ablation_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
         AuditFolderError: one of the files is missing or damaged.
     """
     samples = read_samples(folder)
-    score = read_arrays(folder / SAMPLES, ("score",))["score"]
     if record.site is None:
         yield _without_site(record, samples)
-        yield _score(samples, score, 0)
-        yield from _scores(samples)
+        yield from score_checks(folder, samples, 0)
         return
     curves = read_curves(folder)
     yield _classes(record, curves)
@@ -175,30 +44,9 @@ def ablation_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     yield from _quantities(record, curves)
     yield _accuracy(record, curves)
     yield from _samples(record, curves, samples)
-    yield _score(samples, score, record.channels)
-    yield from _scores(samples)
+    yield from score_checks(folder, samples, record.channels)
     yield _rows(record)
     yield _features(record, curves, samples)
-
-
-def class_accuracies(
-    samples: SampleCounts, class_name: Callable[[int], str]
-) -> tuple[ClassRecord, ...]:
-    """The records of the classes where nothing was removed, by index."""
-    return tuple(
-        ClassRecord(
-            index=int(index),
-            name=class_name(int(index)),
-            samples=int((samples.label == index).sum()),
-            accuracy=float(samples.correct[samples.label == index].mean()),
-            n0=None,
-            n0_r=None,
-            zeta=None,
-            kappa=None,
-            chance_reached=False,
-        )
-        for index in np.unique(samples.label)
-    )
 
 
 def _without_site(record: AuditRecord, samples: SampleCounts) -> Check:
@@ -342,35 +190,6 @@ def _samples(
         if (bad := (getattr(samples, name) < 0) | (getattr(samples, name) > top)).any()
     ]
     yield check("sample counts", outside, f"Every sample's counts lie between 0 and {top}.")
-
-
-def _score(samples: SampleCounts, score: np.ndarray, channels: int) -> Check:
-    wanted = (samples.ascending.astype(np.float64) - samples.descending) / (channels + 1)
-    agrees = score.shape == wanted.shape and np.allclose(score, wanted, rtol=0, atol=1e-6)
-    return check(
-        "score",
-        [] if agrees else [f"'score' in {SAMPLES} is not (ascending − descending) / (M + 1)."],
-        "The scores follow from the sample counts.",
-    )
-
-
-def _scores(samples: SampleCounts) -> Iterator[Check]:
-    scores = samples.scores
-    wrong = []
-    for name, bad in (
-        ("log_probability", ~(scores.log_probability <= 0)),
-        ("margin", ~np.isfinite(scores.margin)),
-        ("other", (scores.other == samples.label) | (scores.other < 0)),
-        ("index", np.diff(samples.index, prepend=-1) <= 0),
-    ):
-        if bad.any():
-            wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
-    # Margins near zero may change sides by rounding alone.
-    clear = np.abs(scores.margin) > _NEAR * np.abs(scores.margin).max(initial=0)
-    against = clear & ((scores.margin > 0) != samples.correct)
-    if against.any():
-        wrong.append(f"'margin' of sample {np.argmax(against)} in {SAMPLES} denies 'correct'.")
-    yield check("scores", wrong, "Log-probabilities and margins go with what is correct.")
 
 
 def _rows(record: AuditRecord) -> Check:

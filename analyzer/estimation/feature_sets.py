@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.errors import GapModelError
-from analyzer.estimation.fits_and_intervals import Fit, least_squares, ridge
 from analyzer.estimation.population_table import PopulationTable
+from analyzer.estimation.regression import Fit, least_squares, ridge
 from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
 from analyzer.measures.margins.distances import MARGIN_PREFIX, margin_obstacle
 from analyzer.measures.registry import SYMBOLS

@@ -74,7 +74,7 @@ class Audit:
         ``label``, ``correct``, ``descending``, ``ascending``, ``score``, ``index``,
         ``log_probability``, ``margin`` and ``other``, as ``samples.npz`` has them.
         """
-        from analyzer.measures.ablation.result_files import SAMPLES
+        from analyzer.measures.ablation.sample_scores import SAMPLES
 
         return self._arrays(SAMPLES)
 
@@ -84,7 +84,7 @@ class Audit:
 
         ``samples`` (K,), ``order`` (K, M) and ``class_index`` (K,), as ``curves.npz`` has them.
         """
-        from analyzer.measures.ablation.result_files import CURVES
+        from analyzer.measures.ablation.class_curves import CURVES
 
         return self._arrays(CURVES)
 

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from analyzer.errors import DataError, ModelError
 from analyzer.measures.ablation import SweepState, necessary_evaluations
-from analyzer.measures.ablation.evaluations import Ranking, class_selectivity, order_units
+from analyzer.measures.ablation.ranking_and_evaluations import (
+    Ranking,
+    class_selectivity,
+    order_units,
+)
 
 
 def kept(order: str, n: int, units: int) -> np.ndarray:

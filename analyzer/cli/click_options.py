@@ -14,7 +14,7 @@ import click
 
 from analyzer.cli.terminal import PROGRESS
 from analyzer.errors import OutputError, parameter
-from analyzer.option_declarations import Option, options_of
+from analyzer.option_mechanism import Option, options_of
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -244,7 +244,7 @@ def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The size of the network's images alone."""
-    from analyzer.data.preprocessing.options import PreprocessOptions
+    from analyzer.data.preprocessing.preprocess_options import PreprocessOptions
 
     return declared_options(PreprocessOptions, "img_size")(function)
 
@@ -252,7 +252,7 @@ def image_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which samples are read, and how they are preprocessed."""
     from analyzer.audit_options import DataOptions
-    from analyzer.data.preprocessing.options import PreprocessOptions
+    from analyzer.data.preprocessing.preprocess_options import PreprocessOptions
 
     return declared_options(DataOptions)(declared_options(PreprocessOptions)(function))
 

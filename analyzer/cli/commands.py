@@ -1,0 +1,183 @@
+"""The command ``onnx-gap``: the list of its subcommands, and how any of them ends.
+
+Each has a module of its own, ``NAME_command.py``: it parses, makes one library call, and prints.
+Subcommands are imported when they are named, and what they need when they run, so that none
+pays for the others. Results go to standard output, everything else to standard error.
+"""
+
+import errno
+import gc
+import importlib
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+
+import click
+
+from analyzer.cli.terminal import complain, shortened
+from analyzer.control_characters import printable
+from analyzer.errors import AnalyzerError
+
+__all__ = ["COMMANDS", "exit_code_of", "main", "onnx_gap"]
+
+COMMANDS = (
+    "inspect", "mask", "audit", "population", "fit", "compare", "verify", "report", "zoo", "doctor",
+)  # fmt: skip
+"""Names of the subcommands, in the order of use."""
+
+# Commands themselves return 0, or 1 where a limit that was asked for failed.
+_DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
+# What shells give a command that Ctrl-C ended, or that wrote to a pipe nobody reads.
+_INTERRUPTED, _UNREAD = 130, 141
+
+# What the machine refuses wherever the library asks it: room for scratch files, names, rights.
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
+
+
+class _Subcommands(Mapping[str, click.Command]):
+    """The subcommands by name, each imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        return importlib.import_module(f"analyzer.cli.{name}_command").command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _InOrderOfUse(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from analyzer.version import installed_version
+
+    click.echo(f"onnx-gap {installed_version()}")
+    context.exit()
+
+
+@click.group(
+    "onnx-gap",
+    cls=_InOrderOfUse,
+    commands=_Subcommands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def onnx_gap() -> None:
+    """Tell how well a trained classifier generalizes, from its ONNX file and its training data.
+
+    \b
+    A first look, with a bundled network and its data:
+      onnx-gap audit zoo:digits-c40 --out audit-c40
+    Your own:
+      onnx-gap inspect model.onnx
+      onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
+
+    Exit codes: 0 done; 1 done, and a limit that was asked for failed; 2 bad usage or bad input;
+    3 a defect of ours; 4 done, and a limit that was asked for cannot be judged.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the process
+            setattr(sys, name, _nowhere())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
+    if not sys.warnoptions:  # what libraries warn of, numpy and Pillow above all, is ours to say
+        warnings.simplefilter("ignore")
+    gc.set_threshold(100_000)  # a tenth of the start went into looking through imported modules
+    code = exit_code_of(arguments)
+    _flush_standard_error()
+    gc.freeze()  # and a fifth of the time, once all was done, into looking through them again
+    sys.exit(code)
+
+
+def _flush_standard_error() -> None:
+    """Write what is left for those who may no longer read it: the exit code says what happened."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOWrapper:
+    """A stream that takes everything and keeps nothing."""
+    return io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+
+
+def _flags() -> dict[str, str]:
+    """The flags of parameters that are not called like their flag."""
+    from analyzer.audit_options import AuditRequest
+    from analyzer.data import PreprocessOptions
+    from analyzer.option_mechanism import options_of
+
+    declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
+    return {name: one.flag for name, one in declared.items() if one.flag}
+
+
+def exit_code_of(arguments: list[str] | None) -> int:
+    """Run the command line, and say what is wrong where it fails; ``sys.argv`` by default."""
+    try:
+        code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
+        return _DONE if code is None else code
+    except click.ClickException as error:
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(shortened(printable(shown.getvalue(), keep="\n\t")), err=True, nl=False)
+        return _BAD_INPUT
+    except AnalyzerError as error:
+        complain(error.for_command_line(_flags()))
+        return _BAD_INPUT
+    except click.Abort as error:  # click's form of KeyboardInterrupt
+        click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)
+        return _INTERRUPTED
+    except SystemExit as error:  # of a shell's completion, or with 1 of a pipe that nobody reads
+        return _UNREAD if error.code else _DONE
+    except MemoryError as error:
+        complain(
+            f"There is not enough memory ({str(error) or 'none is left'}). Give the process more, "
+            "or audit less at once, with a smaller --memory or --limit-per-class."
+        )
+        return _BAD_INPUT
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            return _defect()
+        place = error.filename or "A temporary file"
+        complain(f"{place} cannot be used: {error.strerror}. Change that, or name another place.")
+        return _BAD_INPUT
+    except Exception:
+        return _defect()
+
+
+def _defect() -> int:
+    """Show what is being raised, for those who can fix it."""
+    click.echo(printable(traceback.format_exc(), keep="\n"), err=True, nl=False)
+    click.echo(
+        "This is a defect of onnx-gap, not of your input. Please report it with the lines "
+        "above and what `onnx-gap doctor` prints.",
+        err=True,
+    )
+    return _DEFECT

@@ -1,0 +1,114 @@
+"""The formats of labeled data that there are, and what opens data of any of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analyzer.data.formats.arrays import NPZ, from_arrays
+from analyzer.data.formats.format import Format, Wanted
+from analyzer.data.formats.image_files import FOLDER, MANIFEST
+from analyzer.data.formats.mnist_cifar import CIFAR, IDX
+from analyzer.data.formats.parquet import PARQUET
+from analyzer.data.formats.webdataset import WEBDATASET
+from analyzer.data.labels import ClassList, read_classes
+from analyzer.data.source import Source, reason_of
+from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+
+__all__ = ["FORMATS", "open_data"]
+
+FORMATS: tuple[Format, ...] = (NPZ, MANIFEST, CIFAR, IDX, WEBDATASET, PARQUET, FOLDER)
+"""The first that recognizes a path opens it, so the one that takes any folder comes last."""
+
+
+def open_data(
+    data: str | Path | tuple[Any, Any],
+    *,
+    keys: Sequence[str] | None = None,
+    classes: str | Path | None = None,
+    budgets: Budgets = DEFAULT_BUDGETS,
+) -> Source:
+    """Open labeled samples.
+
+    Args:
+        data: a path, whose format is recognized; "PATH#test" names a split of data that have
+            splits ("train" is the default). Or (images, labels), two arrays as
+            :func:`analyzer.data.from_arrays` takes them, identified by their values.
+        keys: the names of the images and the labels, where these can be named.
+        classes: path of the network's class list (:func:`analyzer.data.read_classes`).
+        budgets: what the files may ask for.
+
+    Raises:
+        DataError: nothing there, not a known format, damaged, or over a budget.
+    """
+    if keys is not None and (isinstance(keys, str) or len(keys) != 2):
+        raise DataError(
+            f"{parameter('keys')} is {keys!r}; give two names, that of the images and that of the "
+            "labels."
+        )
+    class_list = None if classes is None else read_classes(classes, budgets)
+    if isinstance(data, str | Path):
+        named = None if keys is None else (keys[0], keys[1])
+        source = _open_path(data, Wanted(None, named, class_list, budgets))
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        if keys is not None:
+            raise DataError(f"{parameter('keys')} names arrays in a file; leave it out for arrays.")
+        source = from_arrays(*data, source="memory")
+    else:
+        raise DataError(
+            f"Data of type {type(data).__name__} are unknown; give a path, or two arrays as "
+            "(images, labels)."
+        )
+    if excess := budgets.excess("samples", len(source)):
+        raise DataError(f"{source.source} holds {len(source):,} samples, {excess}.")
+    source = replace(source, budgets=budgets)
+    return source if class_list is None else _named(source, class_list)
+
+
+def _open_path(data: str | Path, wanted: Wanted) -> Source:
+    try:
+        path, split = _path_and_split(data)
+        for known in FORMATS:
+            if known.recognizes(path):
+                return known.open(path, replace(wanted, split=split))
+    except OSError as error:
+        raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error
+    except AnalyzerError:
+        raise
+    except Exception as error:
+        # What a stranger wrote makes the libraries below raise anything, MemoryError included.
+        raise DataError(
+            f"{data} cannot be read ({reason_of(error)}). It is damaged, or larger than this "
+            "machine can hold; fetch it again."
+        ) from error
+    raise DataError(f"{path} is not a known kind of data. Wanted: {_descriptions()}.")
+
+
+def _path_and_split(data: str | Path) -> tuple[Path, str | None]:
+    """Path and split; a "#" that belongs to the path itself stays there."""
+    path = Path(data)
+    text, hash_sign, split = str(data).rpartition("#")
+    if hash_sign and not path.exists():
+        path = Path(text)
+    else:
+        split = ""
+    if not path.exists():
+        raise DataError(f"There is no data at {path}. Wanted: {_descriptions()}.")
+    return path, split or None
+
+
+def _descriptions() -> str:
+    *others, last = (known.description for known in FORMATS)
+    return f"{', '.join(others)}, or {last}"
+
+
+def _named(source: Source, classes: ClassList) -> Source:
+    """The source with the list's names; its labels must lie within the list."""
+    highest = int(source.labels.max())
+    if highest >= len(classes.names):
+        raise DataError(
+            f"{source.source} has label {highest} but the class list {classes.path} names only "
+            f"{len(classes.names)} classes."
+        )
+    return replace(source, class_names=classes.names)

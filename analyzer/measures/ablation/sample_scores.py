@@ -1,0 +1,237 @@
+"""What the ablation says of each sample: how often it is right, and what the scores say of it.
+
+A score per sample is a field of :class:`SampleScores`. It is computed from what is kept of the
+network's scores, written to ``samples.npz``, read and checked here.
+
+A network's scores may be logits or, after a softmax, probabilities already; which of the two only
+all samples together show. So what either reading needs is kept first, and read at the end.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyzer.audit_record import ClassRecord
+from analyzer.errors import AuditFolderError, ModelError
+from analyzer.files import check_names, integers, read_arrays, write_arrays
+from analyzer.measures.measure import Check, check
+
+__all__ = [
+    "SAMPLES",
+    "BaselineScores",
+    "SampleCounts",
+    "SampleScores",
+    "class_accuracies",
+    "keep_scores",
+    "read_samples",
+    "sample_scores",
+    "score_checks",
+    "write_samples",
+]
+
+SAMPLES = "samples.npz"
+_COUNTS = {"label": np.int64, "correct": np.bool_, "descending": np.int32, "ascending": np.int32}
+_SCORES = {"log_probability": np.float32, "margin": np.float32, "other": np.int32}
+_KINDS: Mapping[str, type] = {**_COUNTS, **_SCORES, "index": np.int64}
+"""What the arrays of ``samples.npz`` are of, by the fields that they hold; each has S entries."""
+
+_NEAR = 1e-4  # of the largest margin
+_SUM = 0.01  # by which the scores of a softmax may miss 1, for float16's sake
+_LEAST = np.finfo(np.float32).tiny  # of probabilities, where a softmax has run out of numbers
+_FAR = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleScores:
+    """Per sample, what the network's scores say with nothing removed."""
+
+    log_probability: np.ndarray  # float32 (S,): of the label, at most 0
+    margin: np.ndarray  # float32 (S,): the label's score less the best other one
+    other: np.ndarray  # int32 (S,): the class with that other score
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """Per sample, at how many of the M + 1 values of n it is classified as its label."""
+
+    label: np.ndarray  # int64 (S,)
+    correct: np.ndarray  # bool (S,): with nothing removed
+    descending: np.ndarray  # int32 (S,)
+    ascending: np.ndarray  # int32 (S,)
+    index: np.ndarray  # int64 (S,): place in the data
+    scores: SampleScores
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64 (S,): the class named with nothing removed."""
+        return np.where(self.correct, self.label, self.scores.other)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineScores:
+    """What is kept of the scores (C, K) of C samples with nothing removed."""
+
+    own: np.ndarray  # float32 (C,): of the label
+    best: np.ndarray  # float32 (C,): the highest other one
+    other: np.ndarray  # int32 (C,): its class
+    log_softmax: np.ndarray  # float32 (C,): of the label's score among all
+    adds_up: np.ndarray  # bool (C,): the scores are not negative and add up to 1
+
+
+def keep_scores(scores: np.ndarray, labels: np.ndarray) -> BaselineScores:
+    """What is kept of scores (C, K), for samples with labels int64 (C,).
+
+    Infinity counts as the largest number there is.
+
+    Raises:
+        ModelError: a score is not a number, so that the network names no class.
+    """
+    if np.isnan(scores).any():
+        raise ModelError(
+            f"The score of class {np.argwhere(np.isnan(scores))[0, 1]} is not a number for an "
+            "image of which nothing was removed. The network has weights that are no numbers, or "
+            "overflows on these images: check its training, and the preprocessing."
+        )
+    scores = np.nan_to_num(scores.astype(np.float64), neginf=-_FAR, posinf=_FAR)
+    everyone = np.arange(len(scores))
+    own, others = scores[everyone, labels], scores.copy()
+    others[everyone, labels] = -np.inf
+    best = others.max(axis=1)
+    top = np.maximum(own, best)
+    log_softmax = own - top - np.log(np.exp(scores - top[:, None]).sum(axis=1))
+    return BaselineScores(
+        own=own.astype(np.float32),
+        best=best.astype(np.float32),
+        other=others.argmax(axis=1).astype(np.int32),
+        log_softmax=log_softmax.clip(-_FAR, 0).astype(np.float32),
+        adds_up=(scores >= 0).all(axis=1) & (np.abs(scores.sum(axis=1) - 1) < _SUM),
+    )
+
+
+def sample_scores(kept: BaselineScores, labels: np.ndarray, kind: str) -> SampleScores:
+    """Log-probability and margin of the labels of all samples; all numbers are finite.
+
+    The log-probability is the log softmax of the label's score, or the logarithm of that score
+    where the scores of every sample are not negative and add up to 1.
+
+    Args:
+        kept: of all S samples.
+        labels: int64 (S,).
+        kind: how the network tells the class, see :class:`analyzer.common_types.Answer`.
+    """
+    log_probability = kept.log_softmax
+    if kind == "probability":  # of class 1, held against ½
+        log_probability = _log(np.where(labels == 1, kept.own, 1 - kept.best))
+    elif kind != "logit" and kept.adds_up.all():
+        log_probability = _log(kept.own)
+    margin = (kept.own.astype(np.float64) - kept.best).clip(-_FAR, _FAR)
+    return SampleScores(log_probability, margin.astype(np.float32), kept.other)
+
+
+def _log(probability: np.ndarray) -> np.ndarray:
+    return np.log(probability.clip(_LEAST, 1)).astype(np.float32)
+
+
+def write_samples(folder: str | Path, samples: SampleCounts, channels: int) -> None:
+    """Write ``samples.npz``, with the score (ascending − descending) / (M + 1) of each sample."""
+    difference = samples.ascending.astype(np.float64) - samples.descending
+    write_arrays(
+        Path(folder) / SAMPLES,
+        {
+            **{name: getattr(samples, name).astype(kind) for name, kind in _COUNTS.items()},
+            "score": (difference / (channels + 1)).astype(np.float32),
+            "index": samples.index.astype(np.int64),
+            **{name: getattr(samples.scores, name).astype(kind) for name, kind in _SCORES.items()},
+        },
+    )
+
+
+def read_samples(folder: str | Path) -> SampleCounts:
+    """The counts and scores of the samples in an audit folder, in the order of the data.
+
+    Raises:
+        AuditFolderError: ``samples.npz`` is missing, damaged or contradicts itself.
+    """
+    path = Path(folder) / SAMPLES
+    arrays = read_arrays(path)
+    check_names(path, tuple(_KINDS), tuple(arrays))
+    count = integers(path, arrays, "label", 1).shape
+    for name, kind in _KINDS.items():
+        if not np.issubdtype(kind, np.floating):
+            integers(path, arrays, name, 1)
+        if arrays[name].shape != count:
+            raise AuditFolderError(
+                f"{path}: '{name}' has shape {arrays[name].shape} where 'label' has {count}."
+            )
+    found: dict[str, np.ndarray] = {
+        name: arrays[name].astype(kind) for name, kind in _KINDS.items()
+    }
+    scores = SampleScores(**{name: found.pop(name) for name in _SCORES})
+    return SampleCounts(scores=scores, **found)
+
+
+def class_accuracies(
+    samples: SampleCounts, class_name: Callable[[int], str]
+) -> tuple[ClassRecord, ...]:
+    """The records of the classes where nothing was removed, by index."""
+    return tuple(
+        ClassRecord(
+            index=int(index),
+            name=class_name(int(index)),
+            samples=int((samples.label == index).sum()),
+            accuracy=float(samples.correct[samples.label == index].mean()),
+            n0=None,
+            n0_r=None,
+            zeta=None,
+            kappa=None,
+            chance_reached=False,
+        )
+        for index in np.unique(samples.label)
+    )
+
+
+def score_checks(folder: Path, samples: SampleCounts, channels: int) -> Iterator[Check]:
+    """Whether the scores in ``samples.npz`` can be, and go with the counts beside them.
+
+    Args:
+        folder: of the audit.
+        samples: read from there.
+        channels: M of the site; 0 without one.
+
+    Raises:
+        AuditFolderError: the file is damaged.
+    """
+    score = read_arrays(folder / SAMPLES, ("score",))["score"]
+    yield _score(samples, score, channels)
+    yield from _scores(samples)
+
+
+def _score(samples: SampleCounts, score: np.ndarray, channels: int) -> Check:
+    wanted = (samples.ascending.astype(np.float64) - samples.descending) / (channels + 1)
+    agrees = score.shape == wanted.shape and np.allclose(score, wanted, rtol=0, atol=1e-6)
+    return check(
+        "score",
+        [] if agrees else [f"'score' in {SAMPLES} is not (ascending − descending) / (M + 1)."],
+        "The scores follow from the sample counts.",
+    )
+
+
+def _scores(samples: SampleCounts) -> Iterator[Check]:
+    scores = samples.scores
+    wrong = []
+    for name, bad in (
+        ("log_probability", ~(scores.log_probability <= 0)),
+        ("margin", ~np.isfinite(scores.margin)),
+        ("other", (scores.other == samples.label) | (scores.other < 0)),
+        ("index", np.diff(samples.index, prepend=-1) <= 0),
+    ):
+        if bad.any():
+            wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
+    # Margins near zero may change sides by rounding alone.
+    clear = np.abs(scores.margin) > _NEAR * np.abs(scores.margin).max(initial=0)
+    against = clear & ((scores.margin > 0) != samples.correct)
+    if against.any():
+        wrong.append(f"'margin' of sample {np.argmax(against)} in {SAMPLES} denies 'correct'.")
+    yield check("scores", wrong, "Log-probabilities and margins go with what is correct.")
