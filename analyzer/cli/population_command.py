@@ -56,7 +56,7 @@ _PATIENCE = 1e8
 @click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Audit on the workers of this Dask scheduler, which see the same files.",
+    help="Audit on the workers of this Dask scheduler, which must see the same files.",
 )
 @click.option(
     "--gap-model",
@@ -67,7 +67,7 @@ _PATIENCE = 1e8
 @click.option(
     "--skip-failed",
     is_flag=True,
-    help="Go on after a network that cannot be audited; failed.csv names them.",
+    help="Go on after a network that cannot be audited; failed.csv names those that failed.",
 )
 @click.option("--html", "page", is_flag=True, help="Also write the table as a page for people.")
 @resume_option

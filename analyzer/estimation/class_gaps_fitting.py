@@ -171,7 +171,7 @@ def _fit(
     if len(points) < least:
         raise GapModelError(
             f"An interval of coverage {coverage:g} for classes needs the classes of {least} "
-            f"populations, there are those of {len(points)}: add tables, or ask for less coverage."
+            f"populations; there are those of {len(points)}. Add tables, or ask for less coverage."
         )
     line = ClassLine(
         slope=_slope(points.values()),
