@@ -41,6 +41,7 @@ from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.estimation.population_table import BOUNDS
 from analyzer.files import read_text
 from analyzer.input_budgets import DEFAULT_BUDGETS
+from analyzer.json_codec import repeated
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 
@@ -83,7 +84,10 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
-    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+    columns = reader.fieldnames or ()
+    if (twice := repeated(columns)) is not None:
+        raise DataError(f"The manifest {path} has two columns named {twice!r}; keep one of them.")
+    missing = [name for name in _REQUIRED if name not in columns]
     if missing:
         raise DataError(
             f"The manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}."
