@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import io
 import math
 import os
@@ -230,12 +229,10 @@ def _outcomes(
 
     # No more workers than networks, but two: alone it would run in this process, and take it along.
     workers = min(jobs, max(len(tasks), 2))
-    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **_ending_with_us())
     left = dict(tasks)
     try:
-        for name, found in run(
-            joblib.delayed(_work_for)(os.getpid(), _measured, *task) for task in tasks.values()
-        ):
+        for name, found in run(joblib.delayed(_measured)(*task) for task in tasks.values()):
             del left[name]
             yield name, found
     except _lost_worker() as error:
@@ -379,13 +376,6 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
-def _work_for(parent: int, work: Callable[..., Any], *task: Any) -> Any:
-    """``work(*task)`` in a worker of the process ``parent``, which ends with it."""
-    if os.getppid() == parent:  # not on Dask, whose workers belong to somebody else
-        _end_with(parent)
-    return work(*task)
-
-
 def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwork | AnalyzerError]:
     """Audits one network, in a worker; bad input comes back as its error."""
     try:
@@ -410,7 +400,19 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
     return member.name, AuditedNetwork.of(result, {**feature_values(result), **values})
 
 
-@functools.cache
+def _ending_with_us() -> dict[str, Any]:
+    """Options by which joblib's own workers end when this process does, before a task or in one.
+
+    Those of Dask belong to somebody else.
+    """
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend()
+    if type(backend).__name__ != "LokyBackend":
+        return {}
+    return {"initializer": _end_with, "initargs": (os.getpid(),)}
+
+
 def _end_with(parent: int) -> None:
     """End this process soon after ``parent`` has, which may be killed and tell nobody."""
 
