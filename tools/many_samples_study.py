@@ -28,7 +28,11 @@ import numpy as np
 import onnxruntime
 
 import analyzer
-from analyzer.audit.suspect_ranking import doubt_labels, most_suspicious
+from analyzer.audit.suspect_ranking import (
+    doubt_labels,
+    most_suspicious,
+    place_without_neighbors,
+)
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_json, write_arrays, write_json
 from analyzer.measures.ablation.sample_scores import read_samples
@@ -44,7 +48,7 @@ __all__ = ["cost_table", "noisy_samples", "quality_table"]
 
 NETWORK = "fashion-clean-n10000-03"
 SIZES = (20_000, 60_000)
-_MOST = 20_000  # samples whose neighbors are looked for by default
+_MANY = 20_000  # samples; of fewer all are searched by default
 
 PARTS = ("all", "trained", "others", "searched")
 """Whose wrong labels are looked for: all, those that the network was trained on, the others, and
@@ -120,7 +124,7 @@ def measure(trained: Path, table: Path, work: Path, network: str, sizes: Sequenc
     done = [(row["samples"], row["asked"]) for row in read_rows(table)]
     cells = [(size, asked) for size in sizes for asked in ("default", "all")]
     for samples, neighbors in cells:
-        same = neighbors == "all" and samples <= _MOST
+        same = neighbors == "all" and samples < _MANY
         if same or (str(samples), neighbors) in done:
             continue
         folder = work / f"{samples}-{neighbors}"
@@ -219,7 +223,7 @@ def _quality(folder: Path, drawn: Mapping[str, np.ndarray]) -> dict[str, Any]:
     true, trained = (drawn[name][samples.index] for name in ("true", "trained"))
     wrong = samples.label != true
     doubt = doubt_labels(samples.label, read_answers(folder).hold, votes.agreement, votes.majority)
-    order = most_suspicious(samples, len(wrong), doubt)
+    order = most_suspicious(samples, len(wrong), place_without_neighbors(doubt, samples))
     scores = {
         "suspects": -np.argsort(order).astype(np.float64),
         "log_probability": -samples.scores.log_probability.astype(np.float64),

@@ -23,6 +23,7 @@ from analyzer.audit.suspect_ranking import (
     ablation_suspicion,
     doubt_labels,
     most_suspicious,
+    place_without_neighbors,
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, parameter
@@ -181,6 +182,7 @@ def _evidence(
         conflicts = find_conflicts(votes, samples.label)
         if hold is not None:
             doubt = doubt_labels(samples.label, hold, agreement, votes.majority)
+            doubt = place_without_neighbors(doubt, samples)
     return Evidence(samples, channels, hold, votes, doubt, conflicts)
 
 

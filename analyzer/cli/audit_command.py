@@ -121,7 +121,7 @@ def command(
     """Audit the network MODEL (an ONNX file, or zoo:NAME) on its training data.
 
     Removes the channels of the last convolution's activation one after the other, most active
-    first and least active first, and counts what is still classified right, class by class.
+    first and least active first, and counts what is still classified correctly, class by class.
     Then mixes samples with others of their label, and looks for samples that the network sees as
     alike. Leaves audit.json, report.html and the files beside them in the folder --out.
     Interrupted, the same command resumes where it was. A bundled network brings its training data.

@@ -19,7 +19,8 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Answer, ExtraInput, Progress, Site
-from analyzer.errors import DataError
+from analyzer.errors import DataError, ModelError
+from analyzer.runtime import OutOfMemory
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
@@ -284,6 +285,19 @@ class Measure(ABC, Generic[Result]):
             found = self.measure(job)
             wrong = self.differences(self.read(folder, record), found)
             yield check(f"{self.name} measured again", wrong, f"{self.measured_again} agree.")
+        elif self.optional and self.name in record.unmeasured:
+            yield self._unmeasured_again(record.unmeasured[self.name], job)
+
+    def _unmeasured_again(self, reason: str, job: Job) -> Check:
+        """Whether it cannot be measured, for the reason that the record tells."""
+        try:
+            self.measure(job)
+        except (ModelError, OutOfMemory) as error:
+            told = (str(error), error.for_command_line())
+            wrong = [] if reason in told else [f"audit.json tells another reason than: {told[1]}"]
+        else:
+            wrong = [f"audit.json says that {self.name} could not be measured; here they can."]
+        return check(f"{self.name} measured again", wrong, f"Not possible. {reason}")
 
     measured_again: ClassVar[str] = ""
     """What :meth:`differences` compares, in words."""
