@@ -236,7 +236,9 @@ class _Ablation:
         """Keep what the scores say with nothing removed: one run a sample, not counted as such."""
         nothing_removed = np.ones(found.active.shape, dtype=np.float32)
         scores = self.network.scores(found, nothing_removed)
-        self.state.add_scores(places, keep_scores(scores, self.labels[places]))
+        self.state.add_scores(
+            places, keep_scores(scores, self.labels[places], self.network.precision)
+        )
 
     def _together(self, known: list[_Known]) -> Iterator[tuple[np.ndarray, Features]]:
         """Places and features, of all batches in one unless they lie on a device."""
