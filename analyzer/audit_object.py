@@ -1,18 +1,20 @@
 """An audit as a user of the library holds it: numbers by name, and a view for notebooks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, GapRecord
 
 __all__ = ["Audit", "open_audit"]
+
+_Read = TypeVar("_Read")
 
 _DOWN, _UP, _AREA, _INK = "#c2470a", "#0a67a8", "#e9eef6", "#5b6675"
 
@@ -61,7 +63,7 @@ class Audit:
     @property
     def features(self) -> dict[str, float]:
         """Every feature that a gap model can take, by name."""
-        from analyzer.measures import feature_values
+        from analyzer.measures.registry import feature_values
 
         return feature_values(self.record)
 
@@ -86,6 +88,17 @@ class Audit:
 
         return self._arrays(CURVES)
 
+    @cached_property
+    def suspects(self) -> list[dict[str, Any]]:
+        """A plain record a training sample whose label looks wrong, the most suspicious first.
+
+        Its fields are the columns of ``suspects.csv``: rank, name, index, label, label_name,
+        likely_name, wrong_probability, …; None where something was not measured.
+        """
+        from analyzer.audit.suspects import read_suspects
+
+        return [asdict(suspect) for suspect in self._unchanged(lambda: read_suspects(self.folder))]
+
     def to_dict(self) -> dict[str, Any]:
         """The content of ``audit.json``."""
         from analyzer.audit import to_dict
@@ -93,22 +106,27 @@ class Audit:
         return to_dict(self.record)
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a file, of this audit and no other.
+        """The arrays of a file."""
+        from analyzer.files import read_arrays
+
+        return self._unchanged(lambda: read_arrays(self.folder / name))
+
+    def _unchanged(self, read: Callable[[], _Read]) -> _Read:
+        """What ``read`` finds in the folder, of this audit and no other.
 
         Raises:
             AuditFolderError: the folder no longer holds the audit as it was opened.
         """
         from analyzer.audit import finished_audit, to_dict
         from analyzer.errors import AuditFolderError
-        from analyzer.files import read_arrays
 
         with finished_audit(self.folder) as record:
-            arrays = read_arrays(self.folder / name)
+            found = read()
         if _text(to_dict(record)) != _text(self.to_dict()):
             raise AuditFolderError(
                 f"{self.folder} holds another audit than when it was opened; open it again."
             )
-        return arrays
+        return found
 
     def __repr__(self) -> str:
         return (

@@ -1,5 +1,6 @@
 """The public surface, and the examples of its page."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
             if not left_out:
                 exec(compile(code, str(PAGE), "exec"), names)
     assert names["audit"].folder == Path("audit-c40")
-    assert len(names["doubtful"]) == 10
+    assert len(names["unsure"]) == 10
+    assert names["wrong"]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,11 @@ def test_a_result_gives_plain_records_and_arrays(audit):
     assert audit.features["interpolation_hold_mean"] == written["interpolation"]["hold_mean"]
     assert audit.features["neighbors_error_last"] == written["neighbors"]["layers"][-1]["error"]
     assert audit.gap.estimate == written["gap"]["estimate"]
+    with open(audit.folder / "suspects.csv", encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [entry["name"] for entry in audit.suspects] == [row["name"] for row in listed]
+    assert [entry["rank"] for entry in audit.suspects] == [*range(1, written["suspects"] + 1)]
+    assert {row.keys() == entry.keys() for row, entry in zip(listed, audit.suspects, strict=True)}
 
 
 def test_arrays_give_what_a_file_gives(tmp_path, audit):

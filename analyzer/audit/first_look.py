@@ -121,9 +121,9 @@ def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress:
             f"{describe_order(order.named_as, names, by_name=subject.source.indexing != 'labels')}"
         )
     elif is_at_chance(accuracy, chance, len(found.label)):
-        why = at_chance(accuracy, chance, len(found.label)) + seen.suspicion(
-            subject.network.info.inputs[0].dtype.startswith("float")
-        )
+        floating = subject.network.info.inputs[0].dtype.startswith("float")
+        why = at_chance(accuracy, chance, len(found.label))
+        why += seen.suspicion(floating) or _undeclared(subject.preprocessing)
     else:
         _check_accuracy(request, look, whole=len(samples.indices) == len(subject.indices))
         return
@@ -132,6 +132,17 @@ def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress:
         for name, limit in limits_of(request.settings()).items()
     )
     raise _stopped(request, why, NOT_JUDGEABLE, limits, look)
+
+
+def _undeclared(done: data.Preprocessing) -> str:
+    """What was done to the pixels without being asked for, after a blank; "" if nothing was."""
+    if done.origin is not None or done.scale == 1:
+        return ""
+    return (
+        " No preprocessing was declared, so pixels of 0 to 255 were scaled by "
+        f"1/{1 / done.scale:g}: a network that scales them itself takes "
+        f"{parameter('preprocess', 'none')}."
+    )
 
 
 def _part(subject: Subject, request: AuditRequest) -> data.Samples:

@@ -17,7 +17,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, SiteError, parameter
-from analyzer.measures.ablation import chance_fraction
+from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.option_mechanism import identity_of, options_of, parse_part
 
@@ -120,7 +120,7 @@ def open_network(
     """
     network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
-    return surgery.bind_inputs(network, given)
+    return surgery.bind_inputs(surgery.one_image_at_a_time(network), given)
 
 
 def _check_options(request: AuditRequest) -> None:

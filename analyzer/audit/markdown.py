@@ -109,7 +109,7 @@ def write_model_card(path: Path, ending: Ending) -> None:
 
 
 def summary_of(ending: Ending, beside: Path | None = None) -> str:
-    """The page for a CI run: verdict, expected accuracy, limits, weakest classes, suspects.
+    """The page for a CI run: verdict, expected accuracy, limits, worst classes, suspects.
 
     Args:
         ending: of the audit.
@@ -127,7 +127,7 @@ def summary_of(ending: Ending, beside: Path | None = None) -> str:
     if verdict and verdict.limits:
         blocks += ["### Limits", _limits(ending, verdict.limits)]
     if record:
-        blocks += ["### Weakest classes, by accuracy and then by ζ", _classes(record)]
+        blocks += _classes(ending, record)
         if ending.suspects:
             blocks += ["### Samples to look at", *_suspects(ending)]
         if record.warnings:
@@ -232,6 +232,10 @@ def _figures(ending: Ending) -> str:
     rows.append(("Accuracy on the training data", f"{ending.accuracy:.1%}{samples}"))
     if record:
         rows.append(("Chance", f"{record.chance:.1%}"))
+        test = record.sections.get("test")
+        if test is not None:
+            measured = f"{test.accuracy:.1%} of {test.samples:,} samples: a gap of {test.gap:z.3f}"
+            rows.append(("Accuracy on the test data, as measured", measured))
     if gap:
         rows.append(
             (
@@ -263,7 +267,23 @@ def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
     return _table(("limit", "asked for", "found", "outcome"), rows) if rows else ""
 
 
-def _classes(record: AuditRecord) -> str:
+def _classes(ending: Ending, record: AuditRecord) -> Iterator[str]:
+    """A heading, and the classes that are worst by what is known of them."""
+    worst = [one for one in record.worst_first if one.gap is not None][:_CLASSES]
+    if worst and not ending.doubt:
+        yield "### Classes with the largest estimated gaps"
+        gaps = [
+            (
+                _name(one.name),
+                f"{one.samples:,}",
+                f"{one.accuracy:.1%}",
+                f"{one.gap:z.3f} ({one.gap_low:z.3f} to {one.gap_high:z.3f})",
+            )
+            for one in worst
+        ]
+        yield _table(("class", "samples", "accuracy", "estimated gap"), gaps)
+        return
+    yield "### Weakest classes, by accuracy and then by ζ"
     weakest = sorted(record.classes, key=lambda one: (one.accuracy, -(one.zeta or 0)))[:_CLASSES]
     rows = [
         (
@@ -274,7 +294,7 @@ def _classes(record: AuditRecord) -> str:
         )
         for one in weakest
     ]
-    return _table(("class", "samples", "accuracy", "ζ"), rows)
+    yield _table(("class", "samples", "accuracy", "ζ"), rows)
 
 
 def _suspects(ending: Ending) -> Iterator[str]:

@@ -104,7 +104,8 @@ def recorded_names(folder: Path) -> tuple[str, str]:
     if is_stopped(folder):
         return _read(folder).model.path, ""
     record = read_record(folder)
-    return record.model.path, record.gap.gap_model_name if record.gap else ""
+    asked = record.settings.get("gap_model") or ""
+    return record.model.path, record.gap.gap_model_name if record.gap else str(asked)
 
 
 def read_stopped(folder: Path, *, besides: Collection[str] = ()) -> StoppedRecord:
@@ -167,7 +168,7 @@ def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
         wrong.append(f"The confusions are of {samples} samples, not of {record.data.samples}.")
     if not same(record.accuracy, right / samples):
         wrong.append(f"The accuracy is {record.accuracy}, the confusions give {right / samples}.")
-    yield check("accuracy", wrong, f"{right} of {samples} samples are named as labeled.")
+    yield check("accuracy", wrong, f"{right:,} of {samples:,} samples are named as labeled.")
     yield _verdict(record)
     made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
     if made == now:

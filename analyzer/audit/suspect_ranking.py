@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analyzer.measures.ablation.sample_scores import SampleCounts
-from analyzer.measures.neighbors import LAYERS
+from analyzer.measures.neighbors.votes import LAYERS
 
 __all__ = [
     "DEPTHS",

@@ -36,15 +36,11 @@ from analyzer.files import (
     write_text,
 )
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
-from analyzer.measures.interpolation import read_answers
+from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, check
-from analyzer.measures.neighbors import (
-    ConflictPair,
-    Conflicts,
-    NeighborVotes,
-    find_conflicts,
-    read_votes,
-)
+from analyzer.measures.neighbors.measure import read_votes
+from analyzer.measures.neighbors.twins import ConflictPair, Conflicts, find_conflicts
+from analyzer.measures.neighbors.votes import NeighborVotes
 
 if TYPE_CHECKING:
     from analyzer.data import Source
@@ -469,4 +465,4 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
     if others := sorted(read_thumbnails(folder).keys() - pictured):
         wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is not shown.")
     if listed or wrong:
-        yield check("suspects", wrong, f"{len(listed)} suspects follow from the sample counts.")
+        yield check("suspects", wrong, f"{len(listed):,} suspects follow from the sample counts.")

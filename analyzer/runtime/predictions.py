@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Predictions",
     "WholeNetwork",
+    "check_independence",
     "check_rows",
     "highest",
     "name_classes",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
+_ALONE = 8  # images of the first batch that are run again without the others
+_ROUNDING = 0.01  # of the range of scores, that float16 and 8 bits may move them by
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ def predict(
     Raises:
         DataError: not one of the samples could be read, or one has a label outside the classes.
         OutOfMemory: not even one image fits.
-        DeviceError, ModelError: see :func:`analyzer.runtime.open_session`.
+        DeviceError, ModelError: see :func:`analyzer.runtime.open_session`; or the answer for an
+            image depends on the others of its batch.
     """
     session = open_session(
         network.path, device, threads=threads, custom_ops=network.custom_ops, tf32=tf32
@@ -110,6 +114,8 @@ def predict(
         if len(batch.indices):
             labels = np.array([label_of[index] for index in batch.indices.tolist()], np.int64)
             scores = _scores(network, session, batch.images)
+            if not parts:
+                check_independence(network, session, batch.images, scores)
             classes = max(classes, _classes(scores, labels, kind))
             look(batch.images, scores)
             if labels.max() >= classes:
@@ -174,6 +180,38 @@ def highest(scores: np.ndarray) -> np.ndarray:
     if len(bad):
         named[bad] = np.where(np.isnan(scores[bad]), -np.inf, scores[bad]).argmax(axis=1)
     return named
+
+
+def check_independence(
+    network: WholeNetwork, session: Session, images: np.ndarray, scores: np.ndarray
+) -> None:
+    """Hold some rows of scores against those of the same images in batches of their own.
+
+    Args:
+        session: that runs the network.
+        images: (B, …).
+        scores: (B, K) or labels (B, 1), of the images in one batch.
+
+    Raises:
+        ModelError: they differ by more than rounding could make them.
+    """
+    if len(images) < 2 or network.image.fixed_batch == 1:
+        return
+    places = np.unique(np.linspace(0, len(images) - 1, _ALONE).astype(int))
+    alone = np.concatenate([_scores(network, session, images[[place]]) for place in places])
+    together = scores[places]
+    if network.answer.kind == "labels":
+        differs = alone != together
+    else:
+        finite = np.isfinite(together)
+        spread = np.ptp(together[finite]) if finite.any() else 0.0
+        differs = ~np.isclose(alone, together, rtol=0, atol=_ROUNDING * spread, equal_nan=True)
+    if differs.any():
+        raise ModelError(
+            f"The network's output {network.answer.output} for an image depends on the other "
+            "images of its batch, so there is no one answer to count. Export the network so that "
+            "nothing is averaged, normalized or compared across the batch."
+        )
 
 
 def check_rows(answers: object, images: int, output: str) -> None:

@@ -1,16 +1,21 @@
+from .activation_graph import write_activation_outputs
 from .cut import cut_network
-from .cut_plan import Outline, ShapeProbe, outline_network, write_shape_probe
+from .cut_plan import Outline, outline_network, write_shape_probe
 from .inputs_and_outputs import bind_inputs, find_answer
-from .layers import write_activation_outputs
 from .margin_graph import write_margin_graph
 from .mask import write_masked
-from .network import Network, load_network, rewrite_network, runnable_file
+from .network import (
+    Network,
+    load_network,
+    one_image_at_a_time,
+    rewrite_network,
+    runnable_file,
+)
 from .sites import candidates, default_site, find_site, named_site
 
 __all__ = [
     "Network",
     "Outline",
-    "ShapeProbe",
     "bind_inputs",
     "candidates",
     "cut_network",
@@ -19,6 +24,7 @@ __all__ = [
     "find_site",
     "load_network",
     "named_site",
+    "one_image_at_a_time",
     "outline_network",
     "rewrite_network",
     "runnable_file",

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from analyzer.common_types import NetworkInfo, TensorInfo
 from analyzer.errors import ModelError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
-from analyzer.surgery.graph import dimensions, is_op, name_of, operand
-from analyzer.surgery.graph_budget import check_made_tensors, check_structure
+from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
 from analyzer.surgery.layout import Flow, trace
+from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
@@ -44,6 +44,8 @@ __all__ = [
     "Network",
     "hash_files",
     "load_network",
+    "one_image_at_a_time",
+    "quantizes_dynamically",
     "read_model_proto",
     "rewrite_network",
     "runnable_file",
@@ -189,6 +191,48 @@ def runnable_file(network: Network, folder: Path) -> Path:
     return folder / "original.onnx"
 
 
+def one_image_at_a_time(network: Network) -> Network:
+    """The network in batches of one, if it rounds activations by their range in a whole batch.
+
+    Otherwise it is returned as it is. ``DynamicQuantizeLinear`` makes the scores of an image depend
+    on the others of its batch, so that counts would depend on the size of the batches.
+
+    Raises:
+        ModelError: It does, and is fixed to larger batches.
+    """
+    if not quantizes_dynamically(network.model.graph):
+        return network
+    model = network.model.clone()
+    for value in model.graph.inputs:
+        shape = dimensions(value)
+        if value.is_initializer() or not shape or len(shape) < 2:
+            continue
+        if isinstance(shape[0], int) and shape[0] > 1:
+            raise ModelError(
+                f"{network.path} is fixed to batches of {shape[0]} images and quantizes by the "
+                "range of a whole batch (DynamicQuantizeLinear), so its answers depend on what "
+                "else is in a batch. Export it with batches of one or of any size, or quantize it "
+                "statically."
+            )
+        value.shape = ir.Shape([1, *shape[1:]])
+    for node in model.graph:
+        for output in node.outputs:
+            output.shape = None
+    model = infer_shapes(model)
+    inputs = (value for value in model.graph.inputs if not value.is_initializer())
+    info = replace(
+        network.info,
+        inputs=tuple(map(_tensor_info, inputs)),
+        outputs=tuple(map(_tensor_info, model.graph.outputs)),
+    )
+    return replace(network, info=info, model=model)
+
+
+def quantizes_dynamically(graph: ir.Graph) -> bool:
+    """Whether activations are rounded by their range in a whole batch."""
+    return any(is_op(node, "DynamicQuantizeLinear") for node in graph)
+
+
 @reports_invalid_file
 def rewrite_network(
     network: Network, folder: Path, tool: Callable[[Path], onnx.ModelProto]
@@ -263,7 +307,8 @@ def _gather_constants(model: ir.Model) -> bool:
     """
     changed = False
     _lift_tensors(model.graph)
-    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    if any(is_op(node, "Constant") for graph in with_subgraphs(model.graph) for node in graph):
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in tuple(model.graph):
         if is_op(node, "Identity") and (source := operand(node)).is_initializer():
             if node.outputs[0].is_graph_output() or source.is_graph_input():

@@ -17,6 +17,7 @@ from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import LimitRecord
 from analyzer.control_characters import printable
 from analyzer.errors import AuditStopped, OutputError
+from analyzer.measures.test_data.measure import TestRecord
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
 HOSTILE = (
@@ -97,6 +98,34 @@ def test_the_weakest_classes_and_the_first_suspects(ending):
         row[0] for row in rows if row[0].startswith("images/")
     ]
     assert ["images/0.png", "3", "5", "–"] in rows
+
+
+def test_classes_come_by_their_estimated_gaps_where_there_are_some(ending):
+    classes = tuple(
+        dataclasses.replace(one, gap=one.index / 20, gap_low=0.0, gap_high=0.5)
+        for one in ending.record.classes
+    )
+    record = dataclasses.replace(ending.record, classes=classes)
+    rows = cells_of(summary_of(dataclasses.replace(ending, record=record)))
+    place = rows.index(["class", "samples", "accuracy", "estimated gap"])
+    assert [row[0] for row in rows[place + 1 : place + 6]] == [
+        f"class {number}" for number in (9, 8, 7, 6, 5)
+    ]
+    assert rows[place + 1][3] == "0.450 (0.000 to 0.500)"
+    # An estimate that cannot be relied on says nothing of its classes either.
+    doubtful = dataclasses.replace(record, gap=dataclasses.replace(record.gap, inside_range=False))
+    page = summary_of(dataclasses.replace(ending, record=doubtful))
+    assert ["class", "samples", "accuracy", "ζ"] in cells_of(page)
+
+
+def test_the_measured_accuracy_stands_with_the_expected_one(ending):
+    test = TestRecord("test", 2000, "", accuracy=0.82, top5=None, gap=0.166, in_training=0)
+    sections = {**ending.record.sections, "test": test}
+    record = dataclasses.replace(ending.record, sections=sections)
+    for page in (summary_of, model_card_of):
+        rows = cells_of(page(dataclasses.replace(ending, record=record)))
+        said = "82.0% of 2,000 samples: a gap of 0.166"
+        assert ["Accuracy on the test data, as measured", said] in rows
 
 
 @pytest.mark.parametrize(

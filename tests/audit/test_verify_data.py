@@ -387,3 +387,18 @@ def test_a_network_without_a_site(tmp_path, data):
     found = verify_audit(folder, data=(255 - images, labels))
     failed = [one.name for one in found.checks if not one.passed]
     assert failed == ["data read again", "samples run again"]
+
+
+def test_a_measure_that_was_left_out_for_no_reason_is_found(tmp_path, data, network):
+    folder = audited(tmp_path / "audit", data, network, preprocess="none", interpolation_samples=0)
+    record = read_record(folder)
+    settings = {**record.settings, "interpolation_samples": None}
+    excuse = {"interpolation": "It has no gradients."}
+    warned = "Interpolation could not be measured. It has no gradients."
+    forged = dataclasses.replace(
+        record, settings=settings, unmeasured=excuse, warnings=(*record.warnings, warned)
+    )
+    rewrite_record(folder, forged)
+    assert verify_audit(folder).passed  # without the data, nothing is to be seen
+    said = failed(folder, data)["interpolation measured again"]
+    assert said == "audit.json says that interpolation could not be measured; here they can."

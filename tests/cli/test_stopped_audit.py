@@ -141,3 +141,32 @@ def test_its_page_is_written_again_from_its_record(onnx_gap, network, renumbered
     assert shown.code == 2
     assert "it was changed after the audit" in shown.err
     assert page.read_bytes() == before
+
+
+def test_a_scaling_that_nobody_declared_is_named_and_the_advice_helps(onnx_gap, save, tmp_path):
+    """A network that takes pixels of 0 to 255, and sees nothing in what is darker than 100."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 1, 2, 2] image) => (float[N, 4] logits)
+        <float[1, 1, 1, 1] one = {1}, float[1] dark = {100}> {
+            spread = Conv(image, one)
+            bright = Sub(spread, dark)
+            active = Relu(bright)
+            logits = Flatten(active)
+        }"""
+    )
+    onnx.save(model, tmp_path / "bytes.onnx")
+    labels = np.arange(40) % 4
+    images = np.eye(4, dtype=np.uint8)[labels].reshape(-1, 2, 2) * 255
+    command = ("audit", tmp_path / "bytes.onnx", "--data", save(images=images, labels=labels))
+    shown = onnx_gap(*command, "--out", "audit")
+    assert shown.code == 4
+    advice = "a network that scales them itself takes --preprocess none."
+    assert f"so pixels of 0 to 255 were scaled by 1/255: {advice}" in shown.err
+    page = Path("audit/report.html").read_text(encoding="utf-8")
+    assert "takes <code>--preprocess none</code>" in page
+    declared = onnx_gap(*command, "--scale", "1/255", "--out", "declared")
+    assert declared.code == 4
+    assert "No preprocessing was declared" not in declared.err
+    assert onnx_gap(*command, "--preprocess", "none", "--out", "audit").code == 0

@@ -55,6 +55,15 @@ def test_a_bar_shows_stage_amount_and_time_left(terminal):
     assert re.search(r"sweep .* 10/40 0:0\d elapsed, 0:0\d left", drawn)
 
 
+def test_a_bar_takes_one_line_of_a_narrow_terminal(terminal, monkeypatch):
+    shown = terminal()
+    monkeypatch.setenv("COLUMNS", "80")
+    with show_progress() as progress:
+        progress("interpolation", 1_250_000, 9_000_000)
+        drawn = until(shown, "1,250,000/9,000,000")
+    assert re.search(r"interpolation [━╸╺ ]+1,250,000/9,000,000 0:0\d elapsed, 0:0\d left", drawn)
+
+
 def test_a_finished_bar_does_not_stand_while_other_work_runs(terminal):
     shown = terminal()
     with show_progress() as progress:

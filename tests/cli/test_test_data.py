@@ -1,5 +1,6 @@
 """`onnx-gap audit --test-data`: the measured gap beside the estimate."""
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import onnxruntime
 import pytest
 
 import analyzer
+from analyzer.measures.test_data.measure import TestData
 
 
 @pytest.fixture
@@ -94,6 +96,7 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
     assert "30 of them are among the training samples, too" in shown.out
     text = Path("audit/report.html").read_text(encoding="utf-8")
     assert 'id="test"' in text
+    assert ("outside the interval" in shown.out) == ("interval that does not hold it" in text)
     assert "Measured on the <a" in text.split('id="caution"')[0]
     assert "30 of the test samples are training samples, too" in text
 
@@ -135,7 +138,13 @@ def test_from_python(network, train, save, test_samples, tmp_path):
             network, train, tmp_path / "audit", preprocess="none",
             test_data=save("test.npz", images=images, labels=labels),
         )  # fmt: skip
-    assert result.record.sections["test"].samples == 60
+    record = result.record
+    assert record.sections["test"].samples == 60
+    measured = record.sections["test"].gap
+    for low, high, outside in ((-1, 1, False), (measured + 0.01, 1, True)):
+        gap = dataclasses.replace(record.gap, low=low, high=high)
+        ((_, said), *_) = TestData().summary(dataclasses.replace(record, gap=gap))
+        assert said.endswith("outside the interval of the estimate") == outside
 
 
 def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkeypatch):

@@ -381,12 +381,13 @@ def _first_image(source: Source) -> np.ndarray:
 def _undeclared(result: Preprocessing) -> str:
     steps = []
     if result.crop is not None:
-        steps.append(f"brought to {result.size[0]}×{result.size[1]} where they are not")
+        steps.append(f"resized to {result.size[0]}×{result.size[1]} where they differ")
     if result.scale != 1:
         steps.append(f"scaled by 1/{1 / result.scale:g}, without mean and std")
     return (
         f"No preprocessing was declared: images are {' and '.join(steps) or 'fed as they are'}. "
-        "Declare what the network was trained with: a preset, a file, or single options."
+        "Declare what the network was trained with: a preset or a file (--preprocess), or single "
+        "options (--scale, --mean, --std)."
     )
 
 

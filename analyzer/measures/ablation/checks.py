@@ -94,9 +94,8 @@ def _classes(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
     total = sum(found.values())
     if total != record.data.samples:
         wrong.append(f"{CURVES} counts {total} samples, audit.json {record.data.samples}.")
-    return check(
-        "classes", wrong, f"{len(found)} classes, {total} samples and {channels} channels agree."
-    )
+    right = f"{len(found):,} classes, {total:,} samples and {channels:,} channels agree."
+    return check("classes", wrong, right)
 
 
 def _ends(curves: Sequence[ClassCurves]) -> Check:
@@ -201,5 +200,5 @@ def _rows(record: AuditRecord) -> Check:
     if rows.possible != possible:
         wrong.append(f"rows.possible is {rows.possible}, samples and channels give {possible}.")
     if not 0 <= rows.run <= rows.possible:
-        wrong.append(f"{rows.run} rows were run of {rows.possible} possible ones.")
-    return check("rows", wrong, f"{rows.run} of {rows.possible} rows were run.")
+        wrong.append(f"{rows.run:,} evaluations were run of {rows.possible:,} possible ones.")
+    return check("rows", wrong, f"{rows.run:,} of {rows.possible:,} evaluations were run.")

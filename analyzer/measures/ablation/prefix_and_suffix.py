@@ -23,7 +23,13 @@ from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded
-from analyzer.runtime.predictions import WholeNetwork, check_rows, highest, scores_of
+from analyzer.runtime.predictions import (
+    WholeNetwork,
+    check_independence,
+    check_rows,
+    highest,
+    scores_of,
+)
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
@@ -405,6 +411,7 @@ def check_surgery(
     whole = _opened(original, network)
     actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
     expected = _in_batches(whole, original, images)
+    check_independence(original, whole, images, expected)
     _compare(expected, actual, kind, "with nothing removed")
 
     with_mask = replace(original, path=masked, extra_inputs=())

@@ -208,7 +208,8 @@ class TestData(Measure[TestResult]):
             yield (
                 "test data",
                 f"accuracy {said.accuracy:.4f}{top} on {said.samples:,} samples of {said.source}: "
-                f"the measured gap is {said.gap:z.3f}",
+                f"the measured gap is {said.gap:z.3f}"
+                + (", outside the interval of the estimate" if _is_outside(record) else ""),
             )
             if said.in_training:
                 yield "", f"{said.in_training:,} of them are among the training samples, too"
@@ -243,6 +244,12 @@ def _open(request: "AuditRequest") -> "Source":
         classes=request.classes,
         budgets=request.budgets,
     )
+
+
+def _is_outside(record: AuditRecord) -> bool:
+    """Whether the measured gap lies outside the interval of the estimate, if there is one."""
+    gap, measured = record.gap, record.sections["test"].gap
+    return gap is not None and not gap.low <= measured <= gap.high
 
 
 def _among(digests: np.ndarray, trained: np.ndarray) -> int:
@@ -334,6 +341,7 @@ def report_section(
         template=Path(__file__).parent / "test_data.html.jinja",
         values={
             "test": record.sections["test"],
+            "outside": _is_outside(record),
             "names": [names.get(index, str(index)) for index in range(size if matrices else 0)],
             "matrices": matrices,
             "confusions": _most(train, (test["label"], test["named"]), names),
