@@ -25,11 +25,8 @@ import numpy as np
 from analyzer import runtime
 from analyzer.common_types import ActivationGraph, Progress
 from analyzer.errors import AuditFolderError
-from analyzer.measures.neighbors.twins import (
-    PICTURE,
-    find_twins,
-    gray_pictures,
-)
+from analyzer.measures.neighbors.pictures import PICTURE, gray_pictures
+from analyzer.measures.neighbors.twins import find_twins
 from analyzer.measures.neighbors.vector_search import (
     SKETCH,
     VectorSearch,
