@@ -23,7 +23,8 @@ from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays
-from analyzer.measures.ablation import Ablation, read_samples
+from analyzer.measures.ablation.measure import Ablation
+from analyzer.measures.ablation.sample_scores import read_samples
 from tools.forged_folders import rewrite_record, seal
 
 WRONG = (0, 70)  # places of wrong labels among the samples of the fixture
@@ -120,7 +121,7 @@ def test_wrong_labels_of_a_folder_come_first(request_, folders):
 def test_the_report_shows_their_pictures_without_the_data(request_):
     doubtful = run_audit(request_).doubtful_labels
     page = (request_.out / "report.html").read_text(encoding="utf-8")
-    assert f"Of all labels, {doubtful:.1%} are more likely wrong than right." in page
+    assert f"Of all labels, {doubtful:.1%} are more likely wrong than right. It is a list" in page
     # Ten suspects with three neighbors each, of which some are the same.
     assert page.count('src="data:image/png;base64,') == page.count("src=") == 40
     assert "Samples to look at" in page

@@ -17,7 +17,7 @@ from analyzer.estimation import (
     score_features,
     write_gap_model,
 )
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 WORDS = {"name": "m", "data": "digits", "architecture": "CNN"}
 
