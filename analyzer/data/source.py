@@ -78,8 +78,9 @@ class Source:
             )
         for name in self.class_names or ():
             if len(name) > LONGEST_NAME:
+                where = "The class list" if self.indexing == "classes" else self.source
                 raise DataError(
-                    f"{'The class list' if self.indexing == 'classes' else self.source} has a name of {len(name):,} characters: "
+                    f"{where} has a name of {len(name):,} characters: "
                     f"'{name[:20]}…'. Shorten it to {LONGEST_NAME:,}."
                 )
 
