@@ -135,6 +135,10 @@ def command(
     from analyzer import estimation
 
     refuse_to_replace({"out": out, "plot": plot}, [population])
+    if plot is not None:
+        from analyzer.audit import check_figure, write_population_figure
+
+        check_figure(plot)  # before minutes of cross-validation
     table = estimation.read_population(population)
     known = table.with_gap()
     gap_model = estimation.fit_population(
@@ -157,8 +161,6 @@ def command(
         )
     better = scores.clearly_better(features, known.gap)
     if plot is not None:
-        from analyzer.audit import write_population_figure
-
         write_population_figure(known, scores, plot, features=features)
     gap_model = estimation.write_gap_model(gap_model, out)
     for sentence in _warnings(table, gap_model, scores, population):
@@ -200,7 +202,7 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
 
     if gap_model.left_out is None:
         a, b = gap_model.coefficients
-        click.echo(
+        show(
             f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}"
         )
     else:

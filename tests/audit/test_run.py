@@ -287,7 +287,9 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
         run_audit(replace(request, rank="random", tolerance=0.1))
     images, labels = samples_for(request.model, 12, seed=1)
     np.savez(request.out.parent / "others.npz", images=images, labels=labels)
-    with pytest.raises(AuditFolderError, match="differs in the training data; pass fresh=True"):
+    with pytest.raises(
+        AuditFolderError, match="differs in the training data or their labels; pass fresh=True"
+    ):
         run_audit(replace(request, data=str(request.out.parent / "others.npz")))
     older = read_record(request.out)
     older = replace(older, key="", versions={**older.versions, "onnx": "1.0", "gone": "2.0"})
