@@ -24,8 +24,8 @@ from analyzer.errors import ModelError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
-from analyzer.surgery.graph_budget import check_made_tensors, check_structure
 from analyzer.surgery.layout import Flow, trace
+from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
