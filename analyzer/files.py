@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
     "RUN_AGAIN",
     "aside",
     "check_names",
+    "check_paths",
     "check_regular",
     "csv_text",
     "integers",
@@ -44,6 +45,7 @@ __all__ = [
 RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 
 
+_SHOWN = 100  # characters of a path that is refused
 _QUOTED = re.compile('[,"\r\n]')
 
 
@@ -249,6 +251,31 @@ def _unreadable(path: Path, error: OSError) -> AuditFolderError:
     if isinstance(error, FileNotFoundError):
         return AuditFolderError(f"{path} does not exist; name a folder that an audit has written.")
     return AuditFolderError(f"{path} cannot be read: {error.strerror or error}.")
+
+
+def check_paths(kind: type[AnalyzerError], **paths: object) -> None:
+    """Refuse paths that no file can have here, or that this process cannot look at.
+
+    Args:
+        kind: of the error.
+        paths: values by parameter; what is no path is left to whoever takes it.
+
+    Raises:
+        AnalyzerError: of the ``kind``; one of the paths is such a one.
+    """
+    for name, path in paths.items():
+        if not isinstance(path, str | os.PathLike):
+            continue
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # ValueError: a NUL in it
+            reason = getattr(error, "strerror", None) or error
+            shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}[…]"
+            raise kind(
+                f"{parameter(name)} cannot be {shown!r} ({reason}). Name another path."
+            ) from error
 
 
 def check_regular(path: Path) -> None:
