@@ -184,5 +184,5 @@ def test_an_option_of_another_type_is_refused_by_its_name(tmp_path, option, wron
 
 def test_images_of_different_shapes_are_bad_input(tmp_path):
     images = [np.zeros((8, 8)), np.zeros((8, 7))]
-    with pytest.raises(analyzer.DataError, match="^data is no pair of arrays"):
+    with pytest.raises(analyzer.DataError, match=r"^data is no pair of arrays"):
         analyzer.audit_network("zoo:digits-c0", (images, [0, 1]), tmp_path / "out")
