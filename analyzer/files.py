@@ -30,6 +30,7 @@ __all__ = [
     "csv_text",
     "integers",
     "make_parents",
+    "nature_of",
     "prepare_folder",
     "read_arrays",
     "read_json",
@@ -278,6 +279,24 @@ def check_paths(kind: type[AnalyzerError], **paths: object) -> None:
             ) from error
 
 
+_NATURES = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def nature_of(path: str | Path) -> str:
+    """What lies at a path, or where a link there leads: "a file", "a folder", "a pipe", …
+
+    Raises:
+        OSError: nothing, or it cannot be told.
+    """
+    mode = os.stat(path).st_mode
+    return next((nature for is_one, nature in _NATURES if is_one(mode)), "a device")
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is no regular file: a pipe or a device would never end.
 
@@ -285,8 +304,8 @@ def check_regular(path: Path) -> None:
         DataError: it is not; the message wants the file's name before it.
         OSError: there is no such file.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError("is not a regular file")
+    if (nature := nature_of(path)) != "a file":
+        raise DataError(f"is {nature}, not a regular file")
 
 
 def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:

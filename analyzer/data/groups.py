@@ -52,8 +52,9 @@ def read_groups(
         return _in_order(path, source, budgets)
     manifest = Path(source.source.partition("#")[0])
     if source.kind != "manifest":
+        what = f"{text} is {nature_of(path)}" if path.exists() else f"There is no file {text}"
         raise DataError(
-            f"There is no file {text}, and {source.source} is no manifest that could have such a "
+            f"{what}, and {source.source} is no manifest that could have such a "
             f"column. Name a file of groups with {parameter('groups')}."
         )
     groups = _table(manifest, keys and keys[0], text, budgets)
