@@ -65,7 +65,7 @@ class Audit:
     @property
     def features(self) -> dict[str, float]:
         """Every feature that a gap model can take, by name."""
-        from analyzer.measures import feature_values
+        from analyzer.measures.registry import feature_values
 
         return feature_values(self.record)
 

@@ -91,7 +91,7 @@ class SiteOptions:
     axis: int | None = option(None, "Channel axis, with a tensor as --site.", metavar="N")
     output: str | None = option(
         None,
-        "Output with the scores, if there are several.",
+        "Output with the logits, if there are several.",
         metavar="NAME",
         identity=True,
     )
@@ -130,14 +130,14 @@ class DataOptions:
     )
     limit_per_class: int | None = option(
         None,
-        "Use at most so many samples of each class, drawn at random.",
+        "Use at most N samples of each class, drawn at random.",
         metavar="N",
         least=1,
         identity=True,
     )
     seed: int = option(
         0,
-        "Of that draw, of --rank random, and of the parts and partners of interpolation.",
+        "Seed of that draw, of --rank random, and of the parts and partners of interpolation.",
         metavar="N",
         least=0,
         show_default=True,
@@ -153,15 +153,15 @@ class RunOptions:
 
     device: str = option(
         "auto",
-        "Where the network runs. Several GPUs, as cuda:0,cuda:1, share out the classes.",
+        "Where the network runs. Several GPUs, as cuda:0,cuda:1, each get some of the classes.",
         metavar="auto|cpu|cuda[:N],…",
         show_default=True,
         identity=True,
     )
     precision: str = option(
         "float32",
-        "What the network runs in. tf32 (GPUs alone) and fp16 are faster on a GPU and decide near "
-        "ties otherwise.",
+        "Number format that the network runs in. tf32 (GPUs alone) and fp16 are faster on a GPU "
+        "and may decide near ties differently.",
         metavar="|".join(PRECISIONS),
         choices=PRECISIONS,
         show_default=True,
@@ -169,7 +169,7 @@ class RunOptions:
     )
     memory: int = option(
         2 << 30,
-        "What features may take; more data is processed class by class.  [default: 2G]",
+        "Memory for activations; larger data are processed class by class.  [default: 2G]",
         metavar="SIZE",
         parse=parse_size,
     )
@@ -210,7 +210,7 @@ class MeasureOptions:
     margins: bool = option(
         False,
         "Also measure how far samples are from another class, at the images and three layers: the "
-        "features of the margin-based estimate. Takes some more forward passes.",
+        "features of the margin-based estimate. Takes a forward and a backward pass more.",
     )
     interpolation_samples: int | Literal["all"] | None = option(
         None,

@@ -197,5 +197,5 @@ class GapEstimate:
     low: float
     high: float
     coverage: float  # nominal coverage of [low, high], e.g. 0.9
-    inside_range: bool  # features and circumstances are like those the gap model was fitted on
+    inside_range: bool  # features and conditions are like those the gap model was fitted on
     warnings: tuple[str, ...] = ()

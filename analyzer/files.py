@@ -20,6 +20,7 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.json_codec import parse_json
 
 __all__ = [
     "RUN_AGAIN",
@@ -176,7 +177,7 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(read_whole(path), parse_constant=_refuse_constant)
+        return parse_json(read_whole(path), parse_constant=_refuse_constant)
     except DataError as error:
         raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:

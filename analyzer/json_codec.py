@@ -5,6 +5,7 @@ A record is a JSON object with a member for each field, called as the field is, 
 missing, and members of other names are ignored.
 """
 
+import json
 import math
 import types
 import typing
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["JSON_NAME", "JsonSource", "decode", "encode"]
+__all__ = ["JSON_NAME", "JsonSource", "decode", "encode", "parse_json", "repeated"]
 
 JSON_NAME = "json_name"
 """The key, in a field's metadata, of what JSON calls it."""
@@ -41,6 +42,35 @@ class JsonSource:
         """The error where ``field`` holds ``value``; "" is the whole."""
         where = f"{self.name}: the field '{field}'" if field else self.name
         return self.error(f"{where} must be {wanted}, not {_shown(value)}. {self.way_out}")
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """As :func:`json.loads`, but a member that an object has twice is an error.
+
+    Readers would differ on which of the two holds.
+
+    Args:
+        text: of the file.
+        options: further ones of :func:`json.loads`.
+
+    Raises:
+        ValueError: it is not JSON, or an object repeats a member.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=_members, **options)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = repeated([name for name, _ in pairs])
+        raise ValueError(f"an object has two members named {twice!r}")
+    return found
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first of ``names`` that is there more than once; None if all differ."""
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
 def encode(value: Any, where: str) -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "option",
     "options_of",
     "parse_assignment",
+    "parse_factor",
     "parse_image_size",
     "parse_names",
     "parse_numbers",
@@ -177,6 +178,22 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
     except ValueError:
         raise ValueError(f"{text!r} is not a list of numbers like 0.485,0.456,0.406.") from None
+
+
+def parse_factor(text: str) -> float:
+    """A factor above 0, from "0.5" or "1/255".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    number, slash, divisor = text.partition("/")
+    try:
+        factor = float(number) / (float(divisor) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        factor = math.nan
+    if not 0 < factor < math.inf:
+        raise ValueError(f"{text!r} is not a factor above 0; write a number, or 1/255.")
+    return factor
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

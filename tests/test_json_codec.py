@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import GapModelError
-from analyzer.json_codec import JSON_NAME, JsonSource, decode, encode
+from analyzer.json_codec import JSON_NAME, JsonSource, decode, encode, parse_json, repeated
 
 SOURCE = JsonSource("The file x.json", GapModelError, "Make it again.", largest=1e100)
 
@@ -98,3 +98,14 @@ def test_a_long_or_deep_value_is_shown_short():
         with pytest.raises(GapModelError) as caught:
             decode(Outer, encode(WHOLE, "outer") | {"count": value}, SOURCE)
         assert len(str(caught.value)) < 150
+
+
+def test_a_member_that_is_there_twice_is_no_json():
+    assert parse_json('{"a": {"b": 1}, "c": [{"b": 2}]}') == {"a": {"b": 1}, "c": [{"b": 2}]}
+    with pytest.raises(ValueError, match="two members named 'b'"):
+        parse_json('{"a": {"c": 0, "b": 1, "b": 1}}')
+
+
+def test_the_first_name_that_is_there_twice():
+    assert repeated(["b", "c", "a", "c", "b"]) == "c"
+    assert repeated(["a", "b"]) is None

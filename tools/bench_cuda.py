@@ -38,7 +38,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analyzer import runtime, surgery
 from analyzer.common_types import Cut
-from analyzer.measures import ablation
+from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
+from analyzer.measures.ablation.ranking_and_evaluations import order_units
+from analyzer.measures.ablation.sweep import SweepOptions, split_into_shards, sweep_shards
+from analyzer.measures.ablation.sweep_state import SweepState
 from tools.bench.vgg16 import Shape, images_of, write_vgg16
 from tools.bench.ways import Counts, by_reference, in_memory
 
@@ -88,38 +91,34 @@ class Job:
     operations: tuple[int, int]  # of a sample before the cut, of a row behind it
     classes: int
 
-    def networks(self) -> list[ablation.CutNetwork]:
+    def networks(self) -> list[CutNetwork]:
         # Resident on the processor too, so that what runs there is what runs on a GPU.
         return [
-            ablation.open_network(
-                self.cut, "images", device, resident=True, precision=self.precision
-            )
+            open_network(self.cut, "images", device, resident=True, precision=self.precision)
             for device in self.devices
         ]
 
     def count(
-        self, networks: Sequence[ablation.CutNetwork], chosen: np.ndarray | slice
-    ) -> tuple[ablation.SweepState, float]:
+        self, networks: Sequence[CutNetwork], chosen: np.ndarray | slice
+    ) -> tuple[SweepState, float]:
         """The counts of some of the samples, and the seconds it took."""
         samples = in_memory(self.images[chosen], self.labels[chosen])
-        shards = ablation.split_into_shards(samples, len(networks))
+        shards = split_into_shards(samples, len(networks))
         units = self.cut.site.channels
-        states = [
-            ablation.SweepState.start(len(shard.labels), self.classes, units) for shard in shards
-        ]
+        states = [SweepState.start(len(shard.labels), self.classes, units) for shard in shards]
         began = time.perf_counter()
-        ablation.sweep_shards(
+        sweep_shards(
             networks[: len(shards)],
             shards,
             states,
-            ablation.SweepOptions(memory=MEMORY),
+            SweepOptions(memory=MEMORY),
             save=lambda arrays: None,
             progress=lambda stage, done, total: None,
         )
-        return ablation.SweepState.joined(states), time.perf_counter() - began
+        return SweepState.joined(states), time.perf_counter() - began
 
 
-def measure(job: Job, plain: ablation.CutNetwork, folder: Path) -> list[Row]:
+def measure(job: Job, plain: CutNetwork, folder: Path) -> list[Row]:
     """The rows of one precision."""
     networks = job.networks()
     top = peak(networks[0].prefix.device, job.precision, folder) * len(networks)
@@ -130,8 +129,8 @@ def measure(job: Job, plain: ablation.CutNetwork, folder: Path) -> list[Row]:
 
 def measured(
     job: Job,
-    networks: Sequence[ablation.CutNetwork],
-    plain: ablation.CutNetwork,
+    networks: Sequence[CutNetwork],
+    plain: CutNetwork,
     references: dict[bytes, Counts],
     top: float,
 ) -> Row:
@@ -175,9 +174,9 @@ def measured(
     )
 
 
-def unit_order_of(network: ablation.CutNetwork, images: np.ndarray) -> np.ndarray:
+def unit_order_of(network: CutNetwork, images: np.ndarray) -> np.ndarray:
     """The order of the units for images of one class."""
-    return ablation.order_units(network.features(images).activity.mean(axis=0, dtype=np.float64))
+    return order_units(network.features(images).activity.mean(axis=0, dtype=np.float64))
 
 
 def peak(device: str, precision: str, folder: Path) -> float:
@@ -246,7 +245,7 @@ def main() -> int:
         cut = surgery.cut_network(loaded, site, folder)
         sizes = surgery.outline_network(loaded, site)
         operations = (sizes.prefix_operations, sizes.suffix_operations)
-        plain = ablation.open_network(cut, "images", "cpu")
+        plain = open_network(cut, "images", "cpu")
         for precision in chosen:
             mine = cut
             if precision == "fp16":

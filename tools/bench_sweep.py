@@ -35,7 +35,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analyzer import surgery
-from analyzer.measures import ablation
+from analyzer.measures.ablation.curve_features import class_quantities, network_quantities
+from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
+from analyzer.measures.ablation.sweep_state import SweepState
+from analyzer.measures.ablation.tolerance import Tolerance
 from tools.bench import networks, whole
 from tools.bench.tables import (
     Asked,
@@ -114,7 +117,7 @@ def measure(case: Case) -> Row:
         passes, audits = [], []
         for _ in range(case.pairs):
             passes.append(one_pass(folder / "network.onnx", arrays))
-            opened = ablation.open_network(cut, "images", "cpu")
+            opened = open_network(cut, "images", "cpu")
             state = ours(opened, arrays, labels)
             audits.append((state.prefix_seconds, state.sweep_seconds))
         chosen = labels < (case.referenced or case.with_samples)
@@ -148,13 +151,13 @@ def measure(case: Case) -> Row:
 
 def estimate(
     case: Case,
-    network: ablation.CutNetwork,
+    network: CutNetwork,
     images: np.ndarray,
     labels: np.ndarray,
-    exact: ablation.SweepState,
+    exact: SweepState,
 ) -> Estimated:
     """The sweep once more, with the case's tolerance."""
-    tolerance = ablation.Tolerance(
+    tolerance = Tolerance(
         asked=case.tolerance,
         chance=Fraction(1, case.classes),
         seed=0,
@@ -167,8 +170,8 @@ def estimate(
         classes=case.with_samples, off=state.off, cost=state.cost, guessed=state.guessed
     )
     found, wanted = (
-        ablation.network_quantities(
-            ablation.class_quantities(curve, tolerance.chance) for curve in counts.class_curves()
+        network_quantities(
+            class_quantities(curve, tolerance.chance) for curve in counts.class_curves()
         )
         for counts in (state, exact)
     )

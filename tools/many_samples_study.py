@@ -28,12 +28,17 @@ import numpy as np
 import onnxruntime
 
 import analyzer
-from analyzer.audit.suspect_ranking import doubt_labels, most_suspicious
+from analyzer.audit.suspect_ranking import (
+    doubt_labels,
+    most_suspicious,
+    place_without_neighbors,
+)
 from analyzer.errors import AnalyzerError
 from analyzer.files import read_json, write_arrays, write_json
-from analyzer.measures.ablation import read_samples
-from analyzer.measures.interpolation import read_answers
-from analyzer.measures.neighbors import find_conflicts, read_votes
+from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.measures.interpolation.measure import read_answers
+from analyzer.measures.neighbors.measure import read_votes
+from analyzer.measures.neighbors.twins import find_conflicts
 from model_zoo.datasets import DATA_SETS, corrupt
 from model_zoo.population_training import TRAIN_DATA, read_result
 from tools.evidence.single_samples import measured
@@ -43,7 +48,7 @@ __all__ = ["cost_table", "noisy_samples", "quality_table"]
 
 NETWORK = "fashion-clean-n10000-03"
 SIZES = (20_000, 60_000)
-_MOST = 20_000  # samples whose neighbors are looked for by default
+_MANY = 20_000  # samples; of fewer all are searched by default
 
 PARTS = ("all", "trained", "others", "searched")
 """Whose wrong labels are looked for: all, those that the network was trained on, the others, and
@@ -119,7 +124,7 @@ def measure(trained: Path, table: Path, work: Path, network: str, sizes: Sequenc
     done = [(row["samples"], row["asked"]) for row in read_rows(table)]
     cells = [(size, asked) for size in sizes for asked in ("default", "all")]
     for samples, neighbors in cells:
-        same = neighbors == "all" and samples <= _MOST
+        same = neighbors == "all" and samples < _MANY
         if same or (str(samples), neighbors) in done:
             continue
         folder = work / f"{samples}-{neighbors}"
@@ -218,7 +223,7 @@ def _quality(folder: Path, drawn: Mapping[str, np.ndarray]) -> dict[str, Any]:
     true, trained = (drawn[name][samples.index] for name in ("true", "trained"))
     wrong = samples.label != true
     doubt = doubt_labels(samples.label, read_answers(folder).hold, votes.agreement, votes.majority)
-    order = most_suspicious(samples, len(wrong), doubt)
+    order = most_suspicious(samples, len(wrong), place_without_neighbors(doubt, samples))
     scores = {
         "suspects": -np.argsort(order).astype(np.float64),
         "log_probability": -samples.scores.log_probability.astype(np.float64),

@@ -22,8 +22,8 @@ from analyzer.estimation import (
     write_population_classes,
 )
 from analyzer.files import read_arrays
-from analyzer.measures.ablation import read_samples
-from analyzer.measures.neighbors import LAYERS
+from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.measures.neighbors.votes import LAYERS
 from model_zoo.network_training import as_input
 from model_zoo.population_training import find_population, population_data
 

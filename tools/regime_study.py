@@ -151,8 +151,8 @@ def _measure(cell: Cell, data: Path, folder: Path) -> dict[str, Any]:
     from analyzer.audit_options import AuditRequest
     from analyzer.errors import ModelError
     from analyzer.estimation import conditions_of
-    from analyzer.measures import feature_values
-    from analyzer.measures.margins import MARGIN_FEATURES, margin_column
+    from analyzer.measures.margins.distances import MARGIN_FEATURES, margin_column
+    from analyzer.measures.registry import feature_values
     from model_zoo import network_training, onnx_export
 
     name = "-".join(str(value) for value in asdict(cell).values())

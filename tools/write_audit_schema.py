@@ -17,7 +17,7 @@ from typing import Any
 
 from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.json_codec import JSON_NAME
-from analyzer.measures import MEASURES
+from analyzer.measures.registry import MEASURES
 
 TARGET = Path(__file__).parents[1] / "analyzer" / "audit" / "audit.schema.json"
 

@@ -6,19 +6,16 @@ from .markdown import step_summary, write_model_card, write_summary
 from .network_cost import outline_with_cost
 from .plots import write_population_figure
 from .population import Member, audit_population, read_manifest
-from .population_result import AuditedPopulation
 from .provenance import installed_versions
-from .report import Ending, ending_of, ending_of_stop, render_report
+from .report import ending_of, ending_of_stop, render_report
 from .run import run_audit
 from .stopped_audit import recorded_names, stopped_dict
 from .verify import Verification, verify_audit
 from .verify_against_data import Remeasuring
 
 __all__ = [
-    "AuditedPopulation",
     "ClassChange",
     "Comparison",
-    "Ending",
     "Member",
     "Remeasuring",
     "Verification",

@@ -29,11 +29,11 @@ from analyzer.audit_record import (
 )
 from analyzer.errors import AuditStopped, GapModelError, parameter
 from analyzer.estimation.class_gaps import LEAST, TENTHS
-from analyzer.measures.ablation import AblationResult
 from analyzer.measures.ablation.class_curves import CURVES
+from analyzer.measures.ablation.measure import AblationResult
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts
 from analyzer.measures.measure import Subject, same
-from analyzer.measures.neighbors import LAYERS, NeighborVotes
+from analyzer.measures.neighbors.votes import LAYERS, NeighborVotes
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.measures.test_data.measure import count_pairs
 

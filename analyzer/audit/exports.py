@@ -3,6 +3,7 @@
 In JUnit an audit is a test suite and a limit a test case. MLflow is an extra (``mlflow``).
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -165,31 +166,44 @@ def log_to_mlflow(folder: str | Path, tracking_uri: str = "auto") -> str:
         raise OutputError(
             f"{parameter('mlflow')} needs MLflow: pip install 'onnx-gap[mlflow]'."
         ) from None
-    before, variable = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     try:
-        if tracking_uri != "auto":
-            mlflow.set_tracking_uri(tracking_uri)
-        with mlflow.start_run(run_name=printable(record.model.path)) as run:
-            mlflow.log_params(dict(_params(record)))
-            figures = _metrics(ending, record)
-            mlflow.log_metrics({name: one for name, one in figures if math.isfinite(one)})
-            mlflow.set_tags(dict(_tags(ending, record)))
-            with finished_audit(ending.folder or folder):
-                for name in (*RESULT_FILES, MANIFEST):
-                    if (Path(folder) / name).is_file():
-                        mlflow.log_artifact(str(Path(folder) / name), "audit")
-        return str(run.info.run_id)
+        with _tracking(mlflow, tracking_uri):
+            with mlflow.start_run(run_name=printable(record.model.path)) as run:
+                mlflow.log_params(dict(_params(record)))
+                figures = _metrics(ending, record)
+                mlflow.log_metrics({name: one for name, one in figures if math.isfinite(one)})
+                mlflow.set_tags(dict(_tags(ending, record)))
+                _log_files(mlflow, ending.folder or Path(folder))
+            return str(run.info.run_id)
     except (MlflowException, OSError) as error:
         said = printable(" ".join(str(error).split())).rstrip(".")
         raise OutputError(
             f"MLflow did not take the audit: {said}. Name another tracking URI with "
             f"{parameter('mlflow', 'URI')}."
         ) from error
+
+
+@contextlib.contextmanager
+def _tracking(mlflow: Any, uri: str) -> Iterator[None]:
+    """MLflow at a tracking URI, unless it is "auto"; as it was before, once the block ends."""
+    if uri == "auto":
+        yield
+        return
+    before, variable = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        mlflow.set_tracking_uri(uri)
+        yield
     finally:
-        if tracking_uri != "auto":
-            mlflow.set_tracking_uri(before)
-            if variable is None:
-                os.environ.pop("MLFLOW_TRACKING_URI", None)
+        mlflow.set_tracking_uri(before)
+        if variable is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def _log_files(mlflow: Any, folder: Path) -> None:
+    with finished_audit(folder):
+        for name in (*RESULT_FILES, MANIFEST):
+            if (folder / name).is_file():
+                mlflow.log_artifact(str(folder / name), "audit")
 
 
 def _params(record: AuditRecord) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, SiteError, parameter
-from analyzer.measures.ablation import chance_fraction
+from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.option_mechanism import identity_of, options_of, parse_part
 

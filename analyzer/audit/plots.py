@@ -74,6 +74,7 @@ def new_figure(
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise AnalyzerError(
             "Figures need matplotlib, which is not installed: pip install 'onnx-gap[plot]'."
@@ -81,7 +82,7 @@ def new_figure(
     with rc_context(_SETTINGS):
         figure = Figure(
             figsize=(size[0] * columns, size[1] * rows),
-            layout="constrained",
+            layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1),  # inches
             facecolor=LIGHT["card"],
         )
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -182,6 +183,7 @@ def draw_population(axes: "Axes", zeta: np.ndarray, kappa: np.ndarray, gap: np.n
         zeta, kappa, c=gap, cmap="viridis_r", s=38, edgecolors=LIGHT["card"], linewidths=0.6
     )
     axes.set(xlabel="ζ", ylabel="κ")
+    axes.locator_params(axis="x", nbins=5)
     bar = axes.figure.colorbar(points, ax=axes, label="generalization gap")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=LIGHT["muted"])
@@ -202,6 +204,7 @@ def draw_gap_against(axes: "Axes", values: np.ndarray, gap: np.ndarray, *, symbo
     axes.plot(ends, slope * ends + height, color=LIGHT["muted"], linestyle="--", linewidth=1.2)
     axes.set_title(f"r = {_signed(np.corrcoef(values, gap)[0, 1])}", **_TITLE)
     axes.set(xlabel=symbol, ylabel="generalization gap")
+    axes.locator_params(axis="x", nbins=5)
 
 
 def draw_estimates(
@@ -279,6 +282,7 @@ def draw_ssr(axes: "Axes", ssr: np.ndarray, *, reference: float | None = None) -
         )
     axes.set(xlabel="SSR of the held-out networks", ylabel="splits")
     axes.set_xlim(left=0)
+    axes.locator_params(axis="y", integer=True)
     axes.grid(axis="x", visible=False)
     axes.legend(**_LEGEND)
 
@@ -339,11 +343,11 @@ def write_population_figure(
     shown = scores[features]
     estimated, tested = _first_split(population, scores.seed, features)
     draw_estimates(axes[1, 0], estimated, gap, tested=tested)
-    axes[1, 0].set_title("the first of the random splits", fontsize=10)
+    axes[1, 0].set_title("the first of the random splits", **_TITLE)
     draw_estimates(
         axes[1, 1], np.array(shown.out_of_fold), gap, tested=np.ones(len(gap), dtype=bool)
     )
-    axes[1, 1].set_title(f"out of fold, r = {shown.out_of_fold_r:.3f}", fontsize=10)
+    axes[1, 1].set_title(f"out of fold: r = {_signed(shown.out_of_fold_r)}", **_TITLE)
     draw_ssr(axes[1, 2], np.array(shown.split_ssr))
     return save_figure(figure, path)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import io
 import math
 import os
@@ -41,6 +40,7 @@ from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.estimation.population_table import BOUNDS
 from analyzer.files import read_text
 from analyzer.input_budgets import DEFAULT_BUDGETS
+from analyzer.json_codec import repeated
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 
@@ -83,7 +83,10 @@ def read_manifest(path: Path) -> tuple[Member, ...]:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
-    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+    columns = reader.fieldnames or ()
+    if (twice := repeated(columns)) is not None:
+        raise DataError(f"The manifest {path} has two columns named {twice!r}; keep one of them.")
+    missing = [name for name in _REQUIRED if name not in columns]
     if missing:
         raise DataError(
             f"The manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}."
@@ -116,7 +119,7 @@ def audit_population(
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> AuditedPopulation:
-    """Audits every network into ``out/audits/NAME`` and writes ``out/population.csv``.
+    """Audit every network into ``out/audits/NAME`` and write ``out/population.csv``.
 
     What is finished is not run again, also by a run with ``template.fresh`` that goes on where
     one was interrupted. Networks whose worker process is lost are audited again; one that takes
@@ -226,12 +229,10 @@ def _outcomes(
 
     # No more workers than networks, but two: alone it would run in this process, and take it along.
     workers = min(jobs, max(len(tasks), 2))
-    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **_ending_with_us())
     left = dict(tasks)
     try:
-        for name, found in run(
-            joblib.delayed(_work_for)(os.getpid(), _measured, *task) for task in tasks.values()
-        ):
+        for name, found in run(joblib.delayed(_measured)(*task) for task in tasks.values()):
             del left[name]
             yield name, found
     except _lost_worker() as error:
@@ -375,15 +376,8 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
-def _work_for(parent: int, work: Callable[..., Any], *task: Any) -> Any:
-    """``work(*task)`` in a worker of the process ``parent``, which ends with it."""
-    if os.getppid() == parent:  # not on Dask, whose workers belong to somebody else
-        _end_with(parent)
-    return work(*task)
-
-
 def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwork | AnalyzerError]:
-    """Audits one network, in a worker; bad input comes back as its error."""
+    """Audit one network, in a worker; bad input comes back as its error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, in a process of its own
@@ -393,7 +387,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
         if test is None and member.test_data is not None:
             test = _test_accuracy(member, member.test_data, request)
     except AnalyzerError as error:
-        return member.name, AnalyzerError(error.message)  # as plain as it is sent
+        return member.name, AnalyzerError(error.message)  # some subclasses cannot be pickled
     gap = member.gap
     if gap is None and test is not None:
         gap = train - test
@@ -406,7 +400,19 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
     return member.name, AuditedNetwork.of(result, {**feature_values(result), **values})
 
 
-@functools.cache
+def _ending_with_us() -> dict[str, Any]:
+    """Options by which joblib's own workers end when this process does, before a task or in one.
+
+    Those of Dask belong to somebody else.
+    """
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend()
+    if type(backend).__name__ != "LokyBackend":
+        return {}
+    return {"initializer": _end_with, "initargs": (os.getpid(),)}
+
+
 def _end_with(parent: int) -> None:
     """End this process soon after ``parent`` has, which may be killed and tell nobody."""
 

@@ -44,7 +44,7 @@ class AuditedNetwork:
     """What the audit of one network says, as much of it as a population keeps in memory."""
 
     values: Mapping[str, float]  # ζ, κ, features, accuracies and gap; NaN where not known
-    circumstances: estimation.AuditConditions
+    conditions: estimation.AuditConditions
     estimate: GapRecord | None  # None without a gap model
     warnings: tuple[str, ...]
 
@@ -111,7 +111,7 @@ def table_of(
         return np.array([one.values.get(name, np.nan) for one in networks.values()])
 
     texts = {name: tuple(row.get(name, "") for row in cells) for name in further}
-    audited = [one.circumstances.to_cells() for one in networks.values()]
+    audited = [one.conditions.to_cells() for one in networks.values()]
     # Last, because a table of another run may be the manifest.
     texts |= {estimation.RANK: (rank,) * len(networks)}
     texts |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}

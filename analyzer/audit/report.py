@@ -42,7 +42,7 @@ from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRe
 from analyzer.errors import AuditFolderError, AuditStopped
 from analyzer.files import RUN_AGAIN, csv_text, write_text
 from analyzer.measures.measure import Check, ReportSection, check
-from analyzer.measures.neighbors import ConflictPair
+from analyzer.measures.neighbors.twins import ConflictPair
 from analyzer.measures.registry import MEASURES
 
 __all__ = [

@@ -104,7 +104,8 @@ def recorded_names(folder: Path) -> tuple[str, str]:
     if is_stopped(folder):
         return _read(folder).model.path, ""
     record = read_record(folder)
-    return record.model.path, record.gap.gap_model_name if record.gap else ""
+    asked = record.settings.get("gap_model") or ""
+    return record.model.path, record.gap.gap_model_name if record.gap else str(asked)
 
 
 def read_stopped(folder: Path, *, besides: Collection[str] = ()) -> StoppedRecord:

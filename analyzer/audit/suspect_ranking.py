@@ -12,12 +12,12 @@ labels and not yet memorized the wrong ones, the first tells more; where it has 
 second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analyzer.measures.ablation.sample_scores import SampleCounts
-from analyzer.measures.neighbors import LAYERS
+from analyzer.measures.neighbors.votes import LAYERS
 
 __all__ = [
     "DEPTHS",
@@ -29,6 +29,7 @@ __all__ = [
     "doubt_terms",
     "likely_labels",
     "most_suspicious",
+    "place_without_neighbors",
     "ranks_within",
 ]
 
@@ -37,6 +38,7 @@ DEPTHS = LAYERS[:-1]
 
 _SOFT = 0.1  # added to shares before their logarithm
 _UNKNOWN = 0.5  # stands for a share that was not measured
+_PULL = 0.8  # from the middle, how far the odds go of samples without neighbors
 _DIGITS = 9  # of the odds, so that what is equal ties
 
 
@@ -92,6 +94,24 @@ def doubt_labels(
         likely=likely,
         depths=depths,
     )
+
+
+def place_without_neighbors(doubt: LabelDoubt, samples: SampleCounts) -> LabelDoubt:
+    """The same, samples that have no neighbors among those that have some.
+
+    Those without neighbors keep the order in which ablation and log-probability suspect them
+    (:func:`ablation_suspicion`). Where a share of them is more suspicious than a sample, it stands
+    where as large a share is of those with neighbors, but a fifth nearer to their middle, since
+    less is known of it.
+    """
+    known = ~np.isnan(doubt.probability)
+    if known.all() or not known.any():
+        return doubt
+    among = doubt.log_odds[known]
+    share = ranks_within(np.zeros((~known).sum(), np.int64), ablation_suspicion(samples)[~known])
+    middle, log_odds = np.median(among), doubt.log_odds.copy()
+    log_odds[~known] = middle + _PULL * (np.quantile(among, share) - middle)
+    return replace(doubt, log_odds=np.round(log_odds, _DIGITS))
 
 
 def doubt_terms(

@@ -23,6 +23,7 @@ from analyzer.audit.suspect_ranking import (
     ablation_suspicion,
     doubt_labels,
     most_suspicious,
+    place_without_neighbors,
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, parameter
@@ -35,15 +36,11 @@ from analyzer.files import (
     write_text,
 )
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
-from analyzer.measures.interpolation import read_answers
+from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, check
-from analyzer.measures.neighbors import (
-    ConflictPair,
-    Conflicts,
-    NeighborVotes,
-    find_conflicts,
-    read_votes,
-)
+from analyzer.measures.neighbors.measure import read_votes
+from analyzer.measures.neighbors.twins import ConflictPair, Conflicts, find_conflicts
+from analyzer.measures.neighbors.votes import NeighborVotes
 
 if TYPE_CHECKING:
     from analyzer.data import Source
@@ -185,6 +182,7 @@ def _evidence(
         conflicts = find_conflicts(votes, samples.label)
         if hold is not None:
             doubt = doubt_labels(samples.label, hold, agreement, votes.majority)
+            doubt = place_without_neighbors(doubt, samples)
     return Evidence(samples, channels, hold, votes, doubt, conflicts)
 
 

@@ -26,15 +26,15 @@ from analyzer.audit.verdict import judge
 from analyzer.audit.verify_against_data import Drawn, Remeasured, Remeasuring
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress, Site
-from analyzer.errors import AnalyzerError, AuditFolderError, SiteError, parameter
-from analyzer.estimation import conditions_of, read_gap_model
+from analyzer.errors import AnalyzerError, AuditFolderError, GapModelError, SiteError, parameter
+from analyzer.estimation import GapModel, conditions_of, read_gap_model
 from analyzer.files import RUN_AGAIN
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
-from analyzer.measures.interpolation import read_answers
+from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, check, same
-from analyzer.measures.neighbors import read_votes
+from analyzer.measures.neighbors.measure import read_votes
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.runtime.providers import lacks_tf32
 
@@ -376,14 +376,19 @@ def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) ->
 
 
 def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
-    if record.gap is None:
-        return f"There is no estimated gap to check. {record.no_gap}".rstrip()
-    path = Path(record.gap.gap_model_name if gap_model is None else gap_model)
+    recorded = record.gap.gap_model_name if record.gap else record.settings.get("gap_model")
+    if recorded is None and not record.no_gap:
+        return "No gap model was asked for, so there is no estimated gap to check."
+    if recorded is None:
+        return Check("gap", False, "'no_gap' tells why, but no gap model was asked for.")
+    path = Path(str(recorded) if gap_model is None else gap_model)
     if gap_model is None and not path.is_file():
         return (
             f"The estimated gap was not checked: {path} does not exist; name the gap model "
             "with --gap-model."
         )
+    if record.gap is None:
+        return _no_gap(record, read_gap_model(path))
     line = read_gap_model(path)
     wrong = []
     if line.sha256 != record.gap.gap_model:
@@ -405,3 +410,17 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(f"The gap model was fitted on {line.fitted_on}, audit.json says otherwise.")
     wrong += class_gap_faults(record, line)
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
+
+
+def _no_gap(record: AuditRecord, line: GapModel) -> Check:
+    """Whether the gap model gives no estimate, and for the reason that the record tells."""
+    try:
+        found = line.estimate(
+            feature_values(record), rank=record.rank, conditions=conditions_of(record)
+        )
+    except GapModelError as error:
+        told = (str(error), error.for_command_line())
+        wrong = [] if record.no_gap in told else [f"'no_gap' is not why there is none: {told[1]}"]
+        return check("gap", wrong, f"There is no estimated gap. {record.no_gap}")
+    wrong = [f"audit.json has no estimated gap, the gap model gives {found.estimate:.6g}."]
+    return check("gap", wrong, "")

@@ -30,7 +30,7 @@ from analyzer.cli.click_options import (
 )
 from analyzer.cli.terminal import (
     complain,
-    going_on_later,
+    interruptible,
     print_facts,
     print_json,
     say,
@@ -121,7 +121,7 @@ def command(
     """Audit the network MODEL (an ONNX file, or zoo:NAME) on its training data.
 
     Removes the channels of the last convolution's activation one after the other, most active
-    first and least active first, and counts what is still classified right, class by class.
+    first and least active first, and counts what is still classified correctly, class by class.
     Then mixes samples with others of their label, and looks for samples that the network sees as
     alike. Leaves audit.json, report.html and the files beside them in the folder --out.
     Interrupted, the same command resumes where it was. A bundled network brings its training data.
@@ -158,7 +158,7 @@ def command(
     if (confusion := installation_warning()) is not None:
         warn(confusion)
     try:
-        with going_on_later(), show_progress(shown) as progress:
+        with interruptible(), show_progress(shown) as progress:
             result = run_audit(request, progress=progress, say=say)
     except AuditStopped as stopped:
         _hand_on(ending_of_stop(model, data or model, stopped), junit, markdown, not_judgeable)
@@ -213,7 +213,7 @@ def _show_stop(stopped: AuditStopped, as_json: bool, not_judgeable: str | None) 
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
-    from analyzer.measures import MEASURES
+    from analyzer.measures.registry import MEASURES
 
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
     if result.verdict:

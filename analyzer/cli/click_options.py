@@ -49,7 +49,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class _Path(click.Path):
-    """A path that is one."""
+    """A path without the character NUL."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if "\0" in str(value):
@@ -92,7 +92,7 @@ class Number(click.FloatRange):
 
 
 class Parsed(click.ParamType):
-    """A value that the library reads from a text."""
+    """A value that a function of the library reads from a text."""
 
     name = "value"
 
@@ -128,7 +128,7 @@ class _Named(_Path):
 
 
 class ResultFile(click.Path):
-    """A file that is written when all else is done; that it cannot be is said at once.
+    """A file to write when all else is done; whether it can be written is checked at once.
 
     Args:
         auto: whether the word "auto" may stand in its place.

@@ -52,16 +52,21 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
     default=2000,
     show_default=True,
     metavar="N",
-    help="Drawings of the samples, for the noise of the differences.",
+    help="Bootstrap resamples, for the noise of the differences.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of these."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the resamples.",
 )
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also write a page with the curves over each other and the classes that moved.",
+    help="Also write a page with the curves of both and the classes that moved.",
 )
 @progress_option
 @json_option

@@ -21,7 +21,7 @@ _EXTRAS = {
 
 @click.command(
     "doctor",
-    short_help="Say what this installation can do.",
+    short_help="Show what this installation can do.",
     epilog=exit_codes({1: "the audit that it tries does not work"}),
 )
 @json_option
@@ -45,7 +45,7 @@ def command(as_json: bool) -> int:
         complain(error.for_command_line())
         return 1
     except ImportError as error:
-        complain(f"{error}; reinstall onnx-gap: pip install --force-reinstall onnx-gap")
+        complain(f"{error}. Install onnx-gap again, with what it needs.")
         return 1
     if confusion is not None:
         warn(confusion)

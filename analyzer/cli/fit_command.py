@@ -28,8 +28,8 @@ class _FeatureSetOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         from analyzer.estimation import FEATURE_SETS
 
-        *first, last = [declared.description for declared in FEATURE_SETS.values()]
-        self.help = f"What estimates the gap: {', '.join(first)}, or {last}."
+        sets = "; ".join(f"{name}, {one.description}" for name, one in FEATURE_SETS.items())
+        self.help = f"What estimates the gap: {sets}."
         return super().get_help_record(ctx)
 
 
@@ -65,14 +65,19 @@ class _FeatureSetName(click.Choice):
     metavar="TEXT",
     help="The data of the population, for people who read results.",
 )
-@click.option("--architecture", default="architecture not named", metavar="TEXT", help="Likewise.")
+@click.option(
+    "--architecture",
+    default="architecture not named",
+    metavar="TEXT",
+    help="Its architecture, likewise.",
+)
 @click.option(
     "--coverage",
     type=Number(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
     metavar="X",
-    help="Of the prediction interval.",
+    help="Nominal coverage of the prediction interval.",
 )
 @click.option(
     "--splits",
@@ -83,13 +88,18 @@ class _FeatureSetName(click.Choice):
     help="Random splits that the fit is scored on.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of these."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the splits.",
 )
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also draw the population there, as .svg, .png or .pdf.",
+    help="Also draw the population, as .svg, .png or .pdf (extra plot).",
 )
 @progress_option
 @json_option
@@ -111,8 +121,8 @@ def command(
 
     Prints its coefficients, the correlation on the population itself, the sums of squared
     residuals (SSR) over random splits (90 % to fit, 10 % to test), and the scores out of fold.
-    Every other set of features that the table has is scored beside ζ and κ, and the last line says
-    if one is clearly better out of fold; --features takes it.
+    Every other set of features that the table has is scored beside ζ and κ. Where one is clearly
+    better out of fold, the last line says so; --features chooses it.
 
     \b
     Examples:

@@ -25,9 +25,11 @@ from analyzer.cli.click_options import (
     site_options,
     wait_option,
 )
-from analyzer.cli.terminal import complain, going_on_later, print_json, show, show_progress, warn
+from analyzer.cli.terminal import complain, interruptible, print_json, show, show_progress, warn
 
 _WATCH_SECONDS = 5.0
+_PATIENCE = 1e8
+"""Seconds that a run waits for a worker of a Dask cluster, which may start it hours later."""
 
 
 @click.command(
@@ -54,7 +56,7 @@ _WATCH_SECONDS = 5.0
 @click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Audit on the workers of this Dask scheduler, which see the same files.",
+    help="Audit on the workers of this Dask scheduler, which must see the same files.",
 )
 @click.option(
     "--gap-model",
@@ -65,7 +67,7 @@ _WATCH_SECONDS = 5.0
 @click.option(
     "--skip-failed",
     is_flag=True,
-    help="Go on after a network that cannot be audited; failed.csv names them.",
+    help="Go on after a network that cannot be audited; failed.csv names those that failed.",
 )
 @click.option("--html", "page", is_flag=True, help="Also write the table as a page for people.")
 @resume_option
@@ -118,7 +120,7 @@ def command(
         fresh=not resume,
         **request_options(options),
     )
-    with _workers(dask), going_on_later(), show_progress(shown) as progress:
+    with _workers(dask), interruptible(), show_progress(shown) as progress:
         found = audit_population(
             members,
             template,
@@ -162,13 +164,14 @@ def _workers(dask: str | None) -> Iterator[None]:
         client = Client(dask, timeout=10)
     except (OSError, ValueError) as error:
         raise click.UsageError(f"There is no Dask scheduler at {dask}: {error}") from error
-    with client, _watching(client, dask), joblib.parallel_config(backend="dask"):
+    config = joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE)
+    with client, _watching(client, dask), config:
         yield
 
 
 @contextlib.contextmanager
 def _watching(client: Any, address: str) -> Iterator[None]:
-    """Says so when no Dask worker is left, since the run then waits for one to join."""
+    """Say so when no Dask worker is left, since the run then waits for one to join."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -26,7 +26,7 @@ __all__ = [
     "LINE_SECONDS",
     "PROGRESS",
     "complain",
-    "going_on_later",
+    "interruptible",
     "print_facts",
     "print_json",
     "print_table",
@@ -51,31 +51,31 @@ _console: "Console | None" = None  # that a bar stands on, while one does
 
 
 def say(sentence: str) -> None:
-    """A sentence for the person waiting; unsaid where standard error is not a terminal."""
+    """Print a sentence for the person waiting, if standard error is a terminal."""
     if sys.stderr.isatty():
         _to_standard_error(printable(sentence))
 
 
 def show(text: str, mark: str = "", color: str | None = None) -> None:
-    """A line of the result, on standard output, with a colored mark before it."""
+    """Print a line of the result on standard output, with a colored mark before it."""
     indent = len(mark) + 1 if mark else 0
     wrapped = _wrapped(printable(text), sys.stdout, indent=indent)
     click.echo(f"{click.style(mark, fg=color)} {wrapped}" if mark else wrapped)
 
 
 def warn(sentence: str) -> None:
-    """A sentence that must not be overlooked, wherever standard error goes."""
+    """Print a warning on standard error, wherever that goes."""
     _to_standard_error(printable(sentence), click.style("Warning:", fg="yellow", bold=True))
 
 
 def complain(sentence: str, word: str = "Error") -> None:
-    """Why the command does not end with 0."""
+    """Print why the command does not end with 0."""
     text = shortened(printable(sentence))
     _to_standard_error(text, click.style(f"{word}:", fg="red", bold=True))
 
 
 def shortened(text: str) -> str:
-    """``text`` without its middle where it is longer than anybody reads: a stranger's name can be.
+    """``text``, without its middle if it is longer than anybody reads, as names can be.
 
     The beginning says what is wrong, the end what to do.
     """
@@ -85,12 +85,12 @@ def shortened(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output: UTF-8, whatever the encoding of text there."""
+    """Print JSON on standard output, in UTF-8 whatever the encoding of text there."""
     click.echo(json_printable(json.dumps(value, indent=2, ensure_ascii=False)).encode())
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Names and values below each other on standard output; a value may continue below."""
+    """Print names and values on standard output, one below the other; long values are wrapped."""
     width = max(len(name) for name, _ in facts) + 2
     for name, value in facts:
         text = _wrapped(printable(value), sys.stdout, indent=width)
@@ -98,7 +98,7 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output, as wide as its cells, that pipes well; numbers to the right."""
+    """Print a table on standard output, as wide as its cells; numbers are aligned to the right."""
     header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     right = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
@@ -119,8 +119,8 @@ def _is_number(cell: str) -> bool:
 
 
 @contextmanager
-def going_on_later() -> Iterator[None]:
-    """Says, when the work inside is interrupted, that it is not lost."""
+def interruptible() -> Iterator[None]:
+    """Say, when the work inside is interrupted, that it is not lost."""
     try:
         yield
     except KeyboardInterrupt:
@@ -128,7 +128,7 @@ def going_on_later() -> Iterator[None]:
 
 
 def _to_standard_error(sentence: str, word: str = "") -> None:
-    """A sentence above whatever shows progress there; ``word`` comes before it."""
+    """Print a sentence, ``word`` before it, above whatever shows progress there."""
     wrapped = _wrapped(f"{click.unstyle(word)} {sentence}".lstrip(), sys.stderr)
     text = word + wrapped[len(click.unstyle(word)) :]
     if not _write_above(text):
@@ -152,7 +152,7 @@ def _wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
 
 @contextmanager
 def show_progress(how: str = "auto") -> "Iterator[Progress]":
-    """What a library call reports its progress to, for as long as the block lasts.
+    """A function that a library call reports its progress to, while the block lasts.
 
     Args:
         how: one of PROGRESS.
@@ -193,7 +193,7 @@ class _Clock:
 
     @property
     def left(self) -> str:
-        """Time until it ends, if it goes on like that; "" before anything can be said."""
+        """Time until it ends, at the same pace; "" before anything can be said."""
         if not self.done:
             return ""
         gone = time.monotonic() - self._began
@@ -202,7 +202,7 @@ class _Clock:
 
 @contextmanager
 def _lines() -> "Iterator[Progress]":
-    """A line every LINE_SECONDS with what is being done, also where nothing is reported."""
+    """Print a line every LINE_SECONDS with what is being done, even if nothing is reported."""
     clock, ended = _Clock(""), threading.Event()
 
     def report(stage: str, done: int, total: int) -> None:
@@ -236,14 +236,14 @@ def _line(clock: _Clock) -> str:
 
 @contextmanager
 def _bar() -> "Iterator[Progress]":
-    """A bar of the stage that is being worked on; a finished one becomes a line above."""
+    """Show a bar of the stage in progress; a finished one becomes a line above it."""
     global _console
     from rich import progress
     from rich.console import Console
     from rich.table import Column
 
     class Amount(progress.ProgressColumn):
-        """How much is done and how long it takes, as far as that is known."""
+        """How much is done and how long that took, as far as it is known."""
 
         def render(self, task: Any) -> Any:
             clock: _Clock = task.fields["clock"]

@@ -21,7 +21,7 @@ from analyzer.option_mechanism import parse_part
 
 @click.command(
     "verify",
-    short_help="Check that an audit folder is whole and true.",
+    short_help="Check that an audit folder is complete and correct.",
     epilog=exit_codes({0: "done, and every check passed", 1: "a check failed"}),
 )
 @click.argument("folder", type=PATH)
@@ -41,7 +41,9 @@ from analyzer.option_mechanism import parse_part
 @click.option(
     "--allowed-signers", type=PATH, metavar="FILE", help="Who may sign, as ssh-keygen reads it."
 )
-@click.option("--signer", metavar="IDENTITY", help="Who must have signed.  [default: any who may]")
+@click.option(
+    "--signer", metavar="IDENTITY", help="Who must have signed.  [default: any of those who may]"
+)
 @click.option(
     "--data",
     type=FILE_OR_ZOO,
@@ -60,7 +62,7 @@ from analyzer.option_mechanism import parse_part
     "--seed",
     type=click.IntRange(0),
     metavar="N",
-    help="Of the draw.  [default: one that nobody can foresee]",
+    help="Seed of the draw.  [default: one that nobody can foresee]",
 )
 @remeasuring_options
 @budget_options

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.click_options import PATH, exit_codes, out_folder, progress_option
-from analyzer.cli.terminal import going_on_later, print_table, show, show_progress
+from analyzer.cli.terminal import interruptible, print_table, show, show_progress
 
 if TYPE_CHECKING:
     from model_zoo import ZooEntry
@@ -109,7 +109,7 @@ def train(
     """
     import model_zoo
 
-    with going_on_later(), show_progress(shown) as progress:
+    with interruptible(), show_progress(shown) as progress:
         model_zoo.train_population(
             name,
             out,

@@ -1,27 +1,23 @@
-from .batches import Batch, FirstReading, Load, Samples, Skipped, read_batches
+from .batches import Batch, FirstReading, Samples, read_batches
 from .decode_images import same_picture, thumbnail
 from .formats.arrays import from_arrays, read_value
 from .formats.registry import open_data
 from .groups import read_groups
-from .labels import ClassList, check_classes, limit_per_class, read_classes
+from .labels import check_classes, limit_per_class, read_classes
 from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
 from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
 from .preprocessing.spec import INTERPOLATIONS, PRESETS
 from .preprocessing.steps import Preprocessing
-from .source import Sample, Source, combine_digests
+from .source import Source, combine_digests
 
 __all__ = [
     "INTERPOLATIONS",
     "PRESETS",
     "Batch",
-    "ClassList",
     "FirstReading",
-    "Load",
     "PreprocessOptions",
     "Preprocessing",
-    "Sample",
     "Samples",
-    "Skipped",
     "Source",
     "check_classes",
     "combine_digests",

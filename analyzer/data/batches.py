@@ -23,6 +23,7 @@ __all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "read_batches"
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
 _NOT_FINITE = "it holds values that are not finite numbers"
 _AHEAD = 2  # batches prepared beyond the one in use
+_UNKNOWN, _READ, _SKIPPED = 0, 1, 2  # states of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +217,6 @@ def _usable_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
-
-
-_UNKNOWN, _READ, _SKIPPED = 0, 1, 2
 
 
 class FirstReading:

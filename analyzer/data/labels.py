@@ -1,7 +1,6 @@
 """Labels: class indices of samples, read or made from names by a class list, checked, drawn."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from analyzer.data.source import Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_text
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.json_codec import parse_json
 
 __all__ = [
     "ClassList",
@@ -241,7 +241,7 @@ def _too_high(label: int, where: str) -> DataError:
 
 def _from_json(text: str, path: Path) -> list[str]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"The class list {path} is not JSON ({error}).") from error
     if isinstance(content, dict):

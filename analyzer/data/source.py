@@ -39,7 +39,7 @@ class Store(Protocol):
         """The sample as it is stored: the bytes of an image file, or an array."""
 
     def fingerprint(self) -> str:
-        """Changes when the samples do; cheap, so by sizes and times where there are files."""
+        """What changes when the samples do; cheap, so made of sizes and times of files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from .applicability_domain import (
     AuditConditions,
     conditions_of,
 )
-from .class_gaps import ClassEstimates, ClassLine, ClassProfiles, class_profiles
+from .class_gaps import ClassLine, ClassProfiles, class_profiles
 from .class_gaps_fitting import (
     ClassesOfNetwork,
     LeftOutClasses,
@@ -21,8 +21,8 @@ from .cross_validation import (
     out_of_fold_estimates,
     score_features,
 )
-from .feature_sets import FEATURE_SETS, SCORED_SETS, FeatureSet
-from .gap_model import FittedOn, GapModel
+from .feature_sets import FEATURE_SETS, SCORED_SETS
+from .gap_model import GapModel
 from .gap_model_file import read_gap_model, write_gap_model
 from .gap_model_fitting import (
     LeftOutEstimates,
@@ -39,7 +39,6 @@ from .population_table import (
 )
 from .regression import (
     LinearFit,
-    MeasuredCoverage,
     jackknife_plus,
     least_squares,
     measure_coverage,
@@ -54,19 +53,15 @@ __all__ = [
     "SCORED_SETS",
     "ApplicabilityDomain",
     "AuditConditions",
-    "ClassEstimates",
     "ClassLine",
     "ClassProfiles",
     "ClassesOfNetwork",
     "FeatureScores",
-    "FeatureSet",
     "FitScores",
-    "FittedOn",
     "GapModel",
     "LeftOutClasses",
     "LeftOutEstimates",
     "LinearFit",
-    "MeasuredCoverage",
     "PopulationTable",
     "class_profiles",
     "conditions_of",

@@ -239,16 +239,16 @@ class ApplicabilityDomain:
         if not given_alike:
             yield (
                 f"The training data have {network.given_per_class:.4g} samples per class, whereas "
-                f"those of {fitted} have {_said(self.given_per_class)}: another gap goes with the "
-                "same values where there are fewer samples or more, and the estimate is an "
+                f"those of {fitted} have {_said(self.given_per_class)}: the same values mean "
+                "another gap where there are fewer or more samples, and the estimate is an "
                 "extrapolation."
             )
         all_audited = network.samples == network.given
         if not audited_alike and (given_alike or not all_audited):
             yield (
                 f"The audit is of {network.samples_per_class:.4g} samples per class, whereas "
-                f"{fitted} have {_said(self.samples_per_class)}: {features} are not alike where "
-                "fewer samples or more are counted, and the estimate is an extrapolation."
+                f"{fitted} have {_said(self.samples_per_class)}: {features} differ where "
+                "fewer or more samples are counted, and the estimate is an extrapolation."
             )
         share = self.share if given_alike and audited_alike else None
         if share is not None and network.share * SAMPLES_FACTOR < share[0]:

@@ -27,6 +27,7 @@ from analyzer.estimation.gap_model_fitting import LeftOutEstimates, estimate_lef
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.estimation.regression import covers, fewest_points, weighted_quantile
 from analyzer.files import csv_text, read_whole, write_text
+from analyzer.json_codec import repeated
 
 __all__ = [
     "ClassesOfNetwork",
@@ -171,7 +172,7 @@ def _fit(
     if len(points) < least:
         raise GapModelError(
             f"An interval of coverage {coverage:g} for classes needs the classes of {least} "
-            f"populations, there are those of {len(points)}: add tables, or ask for less coverage."
+            f"populations; there are those of {len(points)}. Add tables, or ask for less coverage."
         )
     line = ClassLine(
         slope=_slope(points.values()),
@@ -249,7 +250,10 @@ def read_population_classes(path: str | Path) -> list[ClassesOfNetwork]:
             f"{getattr(error, 'strerror', None) or error}."
         ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+    columns = reader.fieldnames or ()
+    if (twice := repeated(columns)) is not None:
+        raise GapModelError(f"The table of classes {path} has two columns named {twice!r}.")
+    missing = [name for name in _COLUMNS if name not in columns]
     if missing:
         raise GapModelError(f"The table of classes {path} has no column {', '.join(missing)}.")
     rows: dict[str, list[tuple[list[int], list[int]]]] = {}

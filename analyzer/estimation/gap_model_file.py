@@ -24,7 +24,7 @@ from analyzer.estimation.regression import (
     fewest_points,
 )
 from analyzer.files import read_whole, write_bytes
-from analyzer.json_codec import JsonSource, decode, encode
+from analyzer.json_codec import JsonSource, decode, encode, parse_json
 from analyzer.measures.registry import FEATURES
 
 __all__ = ["read_gap_model", "write_gap_model"]
@@ -75,7 +75,7 @@ def read_gap_model(path: str | Path) -> GapModel:
             "`onnx-gap fit` wrote, or one from the zoo (zoo:NAME)."
         ) from error
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except (ValueError, RecursionError) as error:
         raise GapModelError(
             f"The gap model {path} is not valid JSON ({error}): name a file that `onnx-gap fit` "

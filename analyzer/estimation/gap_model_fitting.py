@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analyzer.errors import GapModelError
+from analyzer.errors import GapModelError, parameter
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.feature_sets import checked_columns, checked_features, feature_set
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
@@ -161,8 +161,8 @@ def _check_networks(networks: int, coverage: float) -> None:
     if networks < fewest_points(coverage):
         raise GapModelError(
             f"A gap model by ridge with an interval of coverage {coverage:g} needs "
-            f"{fewest_points(coverage)} networks with a known gap, there are {networks}: "
-            "add networks, or ask for less coverage."
+            f"{fewest_points(coverage)} networks with a known gap; there are {networks}. "
+            f"Add networks, or ask for less coverage: {parameter('coverage')}."
         )
 
 
@@ -320,8 +320,9 @@ def _fit(
     least = fewest_points(coverage)
     if len(tables) < least:
         raise GapModelError(
-            f"An interval of coverage {coverage:g} over populations needs {least} of them, there "
-            f"are {len(tables)}: add populations, or ask for less coverage."
+            f"An interval of coverage {coverage:g} over populations needs {least} of them; there "
+            f"are {len(tables)}. Add populations, or ask for less coverage: "
+            f"{parameter('coverage')}."
         )
     names = feature_set(features).needed
     networks = _Networks.of((_usable(table, key, names) for key, table in tables.items()), names)

@@ -2,9 +2,9 @@
 
 A CSV file, a row a network: ``name, zeta, kappa, train_accuracy, test_accuracy, gap`` in any order;
 accuracies and gap are fractions and may be left empty where they are not known. Columns named
-as features of a measure are numbers too, empty where not measured.
-Any further column is kept as text; all but those that say which files were audited, ``unit_rank``,
-what their units were ranked by, and the conditions of the audit are hyperparameters.
+as features of a measure are numbers too, empty where not measured. Any further column is kept as
+text. Some of these say which files were audited, what units were ranked by (``unit_rank``) and
+under which conditions; all others are hyperparameters.
 """
 
 import csv
@@ -186,7 +186,7 @@ def write_population(population: PopulationTable, path: str | Path) -> None:
     """Write the table, whole or not at all; :func:`read_population` gives the same back.
 
     Raises:
-        GapModelError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     columns = {name: getattr(population, name) for name in BOUNDS} | dict(population.features)
     rows: list[list[str]] = [["name", *population.further, *columns]]

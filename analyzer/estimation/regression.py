@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.errors import GapModelError
+from analyzer.errors import GapModelError, parameter
 
 __all__ = [
     "PENALTIES",
@@ -420,7 +420,7 @@ def _rank(points: int, coverage: float) -> int:
         raise GapModelError(
             f"A jackknife+ interval of coverage {coverage:g} is finite from "
             f"{fewest_points(coverage)} networks on; there are {points}. "
-            "Add networks, or ask for less coverage."
+            f"Add networks, or ask for less coverage: {parameter('coverage')}."
         )
     return rank
 

@@ -3,7 +3,8 @@
 A measure lives in a folder of its own under :mod:`analyzer.measures` and owns what it needs, what
 it computes per sample and per network, the features it gives a gap model, the state from which it
 resumes, its file in the audit folder, its checks in ``verify`` and its section of the report. The
-audit goes through the list :data:`analyzer.measures.MEASURES` and knows nothing of their insides.
+audit goes through the list :data:`analyzer.measures.registry.MEASURES` and knows nothing of their
+insides.
 """
 
 import functools
@@ -18,7 +19,8 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Answer, ExtraInput, Progress, Site
-from analyzer.errors import DataError
+from analyzer.errors import DataError, ModelError
+from analyzer.runtime import OutOfMemory
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
@@ -91,7 +93,7 @@ class Subject:
     def opened_images(
         self, *, skip_bad: bool, memory: int, progress: Progress
     ) -> "Callable[[], SampleImages]":
-        """Gives the images of the samples, which are read when they are first asked for."""
+        """A function that gives the images of the samples, and reads them when first called."""
         from analyzer.measures.training_images import SampleImages
 
         @functools.cache
@@ -260,7 +262,7 @@ class Measure(ABC, Generic[Result]):
         """Its lines of what the command line prints: names and values."""
 
     def warnings(self, record: AuditRecord) -> Iterator[str]:
-        """What a reader of the result must know of it, in sentences without a full stop."""
+        """What a reader of the result must know of it, in full sentences."""
         yield from ()
 
     @abstractmethod
@@ -283,6 +285,19 @@ class Measure(ABC, Generic[Result]):
             found = self.measure(job)
             wrong = self.differences(self.read(folder, record), found)
             yield check(f"{self.name} measured again", wrong, f"{self.measured_again} agree.")
+        elif self.optional and self.name in record.unmeasured:
+            yield self._unmeasured_again(record.unmeasured[self.name], job)
+
+    def _unmeasured_again(self, reason: str, job: Job) -> Check:
+        """Whether it cannot be measured, for the reason that the record tells."""
+        try:
+            self.measure(job)
+        except (ModelError, OutOfMemory) as error:
+            told = (str(error), error.for_command_line())
+            wrong = [] if reason in told else [f"audit.json tells another reason than: {told[1]}"]
+        else:
+            wrong = [f"audit.json says that {self.name} could not be measured; here they can."]
+        return check(f"{self.name} measured again", wrong, f"Not possible. {reason}")
 
     measured_again: ClassVar[str] = ""
     """What :meth:`differences` compares, in words."""

@@ -3,11 +3,10 @@ from .installed_onnxruntime import installation_warning, running_onnxruntime
 from .precision import PRECISIONS, in_float16
 from .predictions import Predictions, WholeNetwork, name_classes, predict
 from .providers import lacks_tf32, list_devices, named_devices
-from .sessions import DeviceArray, Session, open_session
+from .sessions import Session, open_session
 
 __all__ = [
     "PRECISIONS",
-    "DeviceArray",
     "OutOfMemory",
     "Predictions",
     "Session",

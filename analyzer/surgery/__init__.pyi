@@ -1,7 +1,7 @@
+from .activation_graph import write_activation_outputs
 from .cut import cut_network
-from .cut_plan import Outline, ShapeProbe, outline_network, write_shape_probe
+from .cut_plan import Outline, outline_network, write_shape_probe
 from .inputs_and_outputs import bind_inputs, find_answer
-from .layers import write_activation_outputs
 from .margin_graph import write_margin_graph
 from .mask import write_masked
 from .network import (
@@ -16,7 +16,6 @@ from .sites import candidates, default_site, find_site, named_site
 __all__ = [
     "Network",
     "Outline",
-    "ShapeProbe",
     "bind_inputs",
     "candidates",
     "cut_network",

@@ -10,6 +10,7 @@ the samples named and makes their masks from ranks.
 """
 
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -33,7 +34,9 @@ from analyzer.surgery.graph import (
     is_op,
     like,
     name_of,
+    names_of,
     operand,
+    reads,
     redirect,
     replace_with_input,
     set_type,
@@ -81,10 +84,9 @@ def cut_network(
     model, plan, batch = plan_cut(network, site, output=output)
     prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
     save_part(_make_prefix(model, plan), prefix_path)
-    suffix = _part_below(model, plan)
-    head = _write_linear_head(suffix, plan, folder)
-    _reduce_to_suffix(suffix, plan, removed_value(get_value(model.graph, plan.tensor)))
-    save_part(suffix, suffix_path)
+    head = _write_linear_head(model, plan, folder)
+    removed = removed_value(get_value(model.graph, plan.tensor))
+    save_part(_make_suffix(model, plan, removed), suffix_path)
     return Cut(
         prefix=prefix_path,
         suffix=suffix_path,
@@ -144,50 +146,101 @@ def _stand_in(value: ir.Value) -> ir.Value:
     return ir.Value(name=value.name, type=value.type, shape=value.shape)
 
 
-def _part_below(model: ir.Model, plan: Plan) -> ir.Model:
-    """A new model of what makes class scores of the cut tensor and of what bypasses it.
+def _make_suffix(model: ir.Model, plan: Plan, removed: np.ndarray) -> ir.Model:
+    """What makes class scores of features, skip inputs and the mask.
 
-    Where a shape above the cut is read, the tensor is an input too.
-    """
-    graph = model.graph
-    values = values_of(graph)
-    skipped = [skip.tensor for skip in plan.skip_inputs]
-    bounds = [values[name] for name in (plan.tensor, *skipped, *plan.shaped)]
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    return extract_model(model, [*bounds, *inputs], graph.outputs)
-
-
-def _reduce_to_suffix(model: ir.Model, plan: Plan, removed: np.ndarray) -> None:
-    """Leave, in place, what makes class scores of features, skip inputs and the mask.
+    A view of the model's own nodes, with copies in place of those that read what is replaced at
+    the cut. Where copies and new nodes meet the model's own, values of the same names stand in.
 
     Args:
-        model: what :func:`_part_below` gave.
+        model: which is cut.
         plan: where it is cut.
         removed: what a removed channel holds.
     """
     graph = model.graph
     values = values_of(graph)
-    features = replace_with_input(graph, values[plan.tensor], plan.features)
+    cut = values[plan.tensor]
+    skipped = {skip: values[skip.tensor] for skip in plan.skip_inputs}
+    rebuilt = [values[name] for name in plan.shapes]
+    passed = [value for skip, value in skipped.items() if not skip.shape_only]
+    replaced = dict.fromkeys([cut, *passed, *rebuilt])
+    given = [cut, *skipped.values(), *(values[name] for name in plan.shaped)]
+    given += [value for value in graph.inputs if not value.is_initializer()]
+    part = view_part(graph, given, graph.outputs)
+
+    edge, copies = _copies(part, replaced)
+    at_edge = {name_of(value): value for value in edge.inputs}
+    features = replace_with_input(edge, at_edge[plan.tensor], plan.features)
     inputs = [features]
     shapes: dict[str, ir.Value] = {}
-    for skip in plan.skip_inputs:
-        value = values[skip.tensor]
+    for skip, value in skipped.items():
         if skip.shape_only:
             shape = ir.val(skip.name, dtype=ir.DataType.INT64, shape=[len(shape_of(value))])
             shapes[skip.tensor] = shape
             inputs.append(shape)
         else:
-            inputs.append(replace_with_input(graph, value, skip.name))
-    new = GraphBuilder(graph, plan.features)
-    for name in plan.shapes:
-        _rebuild_shape(new, values[name], features, plan.batch, shapes)
+            inputs.append(replace_with_input(edge, at_edge[skip.tensor], skip.name))
+    new = GraphBuilder(edge, plan.features, plan.taken.union(names_of(edge)))
+    for value in rebuilt:
+        shape = _rebuild_shape(new, value, features, plan.batch, shapes)
+        at_edge[name_of(value)].replace_all_uses_with(shape)
     mask = mask_input(plan.mask, plan.site.channels)
-    apply_mask(graph, features, mask, plan.layout, plan.site.channels, removed)
+    apply_mask(edge, features, mask, plan.layout, plan.site.channels, removed, taken=plan.taken)
+
+    known = set(copies.values())
+    nodes = [node for node in edge if node not in known]
+    nodes += [copies.get(node, node) for node in part]
+    (scores,) = edge.outputs or graph.outputs
     if plan.flatten:
-        flatten_scores(graph, plan.scores)
-    passes.RemoveUnusedNodesPass()(model)
-    graph.inputs.clear()
-    graph.inputs.extend([*inputs, mask])
+        last = ir.Graph([], [_stand_in(scores)], nodes=[], opset_imports=graph.opset_imports)
+        flatten_scores(last, plan.scores)
+        nodes += list(last)
+        (scores,) = last.outputs
+    kept, names = _needed(nodes, scores)
+    weights = (*part.initializers.values(), *edge.initializers.values())
+    whole = ir.GraphView(
+        [*inputs, mask],
+        [scores],
+        nodes=kept,
+        initializers=[value for value in weights if value.name in names],
+        opset_imports=part.opset_imports,
+        name=part.name,
+    )
+    return like(model, whole)
+
+
+def _copies(
+    part: ir.GraphView, values: Collection[ir.Value]
+) -> tuple[ir.Graph, dict[ir.Node, ir.Node]]:
+    """Copies of the nodes of ``part`` that read any of ``values``.
+
+    Returns:
+        A graph of the copies, and the copy of each node. The inputs of the graph stand for all that
+        the nodes read and for ``values``; its outputs, for those of ``part`` among ``values``.
+    """
+    wanted = set(values)
+    nodes = [node for node in part if not wanted.isdisjoint(reads(node))]
+    made = {value for node in nodes for value in node.outputs}
+    read = [value for node in nodes for value in reads(node) if value not in made]
+    view = ir.GraphView(
+        list(dict.fromkeys([*values, *read])),
+        [value for value in part.outputs if value in wanted],
+        nodes=nodes,
+        opset_imports=part.opset_imports,
+        name=part.name,
+    )
+    edge = view.clone()
+    return edge, dict(zip(nodes, edge, strict=True))
+
+
+def _needed(nodes: Sequence[ir.Node], output: ir.Value) -> tuple[list[ir.Node], set[str | None]]:
+    """Those of ``nodes`` that make ``output``, and the names of all that they read."""
+    kept, names = [], {output.name}
+    for node in reversed(nodes):
+        if any(value.name in names for value in node.outputs):
+            kept.append(node)
+            names.update([value.name for value in reads(node)])
+    return kept[::-1], names
 
 
 def _exported(new: GraphBuilder, value: ir.Value, name: str) -> ir.Value:
@@ -261,15 +314,15 @@ def _rebuild_shape(
     features: ir.Value,
     batch: int | str | None,
     shapes: dict[str, ir.Value],
-) -> None:
-    """Make the output of a ``Shape`` or ``Size`` above the cut from what the suffix has.
+) -> ir.Value:
+    """What the output of a ``Shape`` or ``Size`` above the cut is, made from what the suffix has.
 
     The batch size is that of the features, other sizes are constants where they are known,
     and taken from the shape that the prefix saw where they are not.
     """
     node = value.producer()
     if node is None:
-        return
+        raise ValueError(f"the shape {value.name!r} is made by nothing")
     tensor = operand(node)
     sizes = list(enumerate(shape_of(tensor)))
     if is_op(node, "Shape"):
@@ -289,8 +342,8 @@ def _rebuild_shape(
         rebuilt = new.op("ReduceProd", new.op("Concat", *pieces, axis=0), keepdims=0)
     else:
         rebuilt = new.op("Concat", *pieces, axis=0)
-    value.replace_all_uses_with(rebuilt)
     new.insert_first()
+    return rebuilt
 
 
 def _warnings(network: Network, found: Answer, batch: int | None) -> tuple[str, ...]:
@@ -341,7 +394,7 @@ def _write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead 
     """Write the weights and the tail of a suffix that begins with a linear operator.
 
     Args:
-        model: What :func:`_part_below` gave.
+        model: Which is cut; it stays as it is.
         plan: Where it is cut.
         folder: Takes ``weights.npy``, ``bias.npy`` and ``tail.onnx``.
 
@@ -375,6 +428,8 @@ def _write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead 
 
 def _product(graph: ir.Graph, value: ir.Value, layout: Layout) -> _Product | None:
     """The matrix product that alone reads ``value``, with the bias added behind it."""
+    if not any(is_op(node, "Conv", "Gemm", "MatMul") for node in consumers(value)):
+        return None
     node = _only_consumer(graph, value)
     if node is None or value.dtype != ir.DataType.FLOAT or node.inputs[0] is not value:
         return None
@@ -438,8 +493,10 @@ def _checked(
 
 def _only_consumer(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
     """The one node on the way to the scores that reads ``value``."""
-    alive = ancestors(graph, graph.outputs)
-    nodes = [node for node in consumers(value) if any(v in alive for v in node.outputs)]
+    nodes = consumers(value)
+    if len(nodes) > 1 or value.is_graph_output():
+        alive = ancestors(graph, graph.outputs)
+        nodes = [node for node in nodes if not alive.isdisjoint(node.outputs)]
     return nodes[0] if len(nodes) == 1 else None
 
 

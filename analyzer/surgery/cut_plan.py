@@ -137,13 +137,14 @@ def _make_plan(
     """
     (scores,) = graph.outputs
     value = find_value(graph, site.tensor)
-    if value is None or scores not in descendants(graph, [value]):
+    alive = ancestors(graph, [scores])
+    if value is None or value not in alive:
         return None
     sunk = sink(
         value,
         Layout(site.axis),
         site.channels,
-        alive=ancestors(graph, [scores]),
+        alive=alive,
         activations=activations,
     )
     symbol: int | str | None = batch
@@ -192,7 +193,8 @@ def _frontier(
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     below = descendants(graph, [sunk.value], data=False)
     varying = descendants(graph, inputs, data=False)
-    data = descendants(graph, inputs)
+    shaping = any(is_op(node, "Shape", "Size") for node in graph)
+    data = descendants(graph, inputs) if shaping else varying
     values: dict[ir.Value, None] = {}
     shapes: dict[ir.Value, ir.Value] = {}  # each with the tensor whose shape it is
     seen = {sunk.value}

@@ -9,7 +9,7 @@ promise one raise ``ValueError`` then, see :func:`analyzer.surgery.validation.re
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any, TypeGuard
 
@@ -49,6 +49,7 @@ __all__ = [
     "subgraphs",
     "values_of",
     "view_part",
+    "with_subgraphs",
 ]
 
 
@@ -185,6 +186,8 @@ def get_value(graph: ir.Graph, name: str) -> ir.Value:
 def reads(node: ir.Node) -> list[ir.Value]:
     """Every value of its graph that ``node`` reads, those that its subgraphs capture included."""
     found = [v for v in node.inputs if v is not None]
+    if not node.attributes.data:
+        return found
     for body in subgraphs(node):
         made = set(body.inputs) | set(body.initializers.values())
         for inner in body:
@@ -197,14 +200,23 @@ def reads(node: ir.Node) -> list[ir.Value]:
 def subgraphs(node: ir.Node) -> list[ir.Graph]:
     """The graphs among a node's attributes, in their order."""
     found: list[ir.Graph] = []
-    if node.op_type in _SIMPLE and node.domain in ("", "ai.onnx"):
+    attributes = node.attributes.data  # without the layers of a mapping, for this is asked often
+    if not attributes or (node.op_type in _SIMPLE and node.domain in ("", "ai.onnx")):
         return found
-    for attr in node.attributes.values():
+    for attr in attributes.values():
         if attr.type == ir.AttributeType.GRAPH and not attr.is_ref():
             found.append(attr.as_graph())
         elif attr.type == ir.AttributeType.GRAPHS and not attr.is_ref():
             found += attr.as_graphs()
     return found
+
+
+def with_subgraphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """``graph``, and all graphs that its nodes hold, at any depth."""
+    yield graph
+    for node in graph:
+        for body in subgraphs(node):
+            yield from with_subgraphs(body)
 
 
 def consumers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
@@ -222,10 +234,9 @@ def descendants(
     """
     reached = set(sources)
     for node in graph:
-        if data and is_op(node, *_SHAPE_READERS):
+        if reached.isdisjoint(reads(node)) or (data and is_op(node, *_SHAPE_READERS)):
             continue
-        if any(v in reached for v in reads(node)):
-            reached.update(node.outputs)
+        reached.update(node.outputs)
     return reached
 
 
@@ -233,7 +244,7 @@ def ancestors(graph: ir.Graph, targets: Iterable[ir.Value]) -> set[ir.Value]:
     """``targets`` and every value of ``graph`` that they depend on through data."""
     needed = set(targets)
     for node in reversed(graph):
-        if not is_op(node, *_SHAPE_READERS) and any(v in needed for v in node.outputs):
+        if not (needed.isdisjoint(node.outputs) or is_op(node, *_SHAPE_READERS)):
             needed.update(reads(node))
     return needed
 
@@ -248,16 +259,17 @@ def dominators(graph: ir.Graph, sources: Iterable[ir.Value], output: ir.Value) -
     sources = tuple(sources)
     alive = descendants(graph, sources) & ancestors(graph, [output])
     last_read: dict[ir.Value, int] = dict.fromkeys(alive, -1)
+    made_by: list[tuple[int, list[ir.Value]]] = []  # place of a node, and what is alive of it
     for index, node in enumerate(graph):
-        if any(v in alive for v in node.outputs):
-            for value in reads(node):
-                if value in alive and not is_op(node, *_SHAPE_READERS):
-                    last_read[value] = index
+        if alive.isdisjoint(node.outputs):
+            continue
+        made_by.append((index, [v for v in node.outputs if v in alive]))
+        if not is_op(node, *_SHAPE_READERS):
+            last_read.update(dict.fromkeys(alive.intersection(reads(node)), index))
     last_read[output] = len(graph)
     found = []
     furthest = max((last_read[v] for v in sources if v in alive), default=-1)
-    for index, node in enumerate(graph):
-        made = [v for v in node.outputs if v in alive]
+    for index, made in made_by:
         if furthest <= index and len(made) == 1:
             found.extend(made)
         furthest = max([furthest, *(last_read[v] for v in made)])
@@ -283,7 +295,7 @@ def view_part(
     needed = {v for v in wanted if v not in given}
     nodes = []
     for node in reversed(graph):
-        if any(v in needed for v in node.outputs):
+        if not needed.isdisjoint(node.outputs):
             nodes.append(node)
             needed.update([v for v in reads(node) if v not in given])
     return ir.GraphView(
@@ -308,13 +320,14 @@ def like(model: ir.Model, graph: ir.Graph | ir.GraphView) -> ir.Model:
 
 def names_of(graph: ir.Graph) -> set[str]:
     """The names of all values of ``graph`` and its subgraphs; takes a while in a large one."""
-    names = {v.name for v in (*graph.inputs, *graph.initializers.values(), *graph.outputs)}
+    values: set[ir.Value | None] = {*graph.inputs, *graph.initializers.values(), *graph.outputs}
+    names: set[str] = set()
     for node in graph:
-        names.update([v.name for v in node.inputs if v is not None])
-        names.update([v.name for v in node.outputs])
+        values.update(node.inputs)
+        values.update(node.outputs)
         for body in subgraphs(node):
             names |= names_of(body)
-    return {name for name in names if name}
+    return names.union([v.name for v in values if v is not None and v.name])
 
 
 class UniqueNames:

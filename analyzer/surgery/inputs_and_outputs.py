@@ -25,8 +25,8 @@ from analyzer.surgery.graph import (
     set_type,
     shape_of,
 )
-from analyzer.surgery.graph_budget import check_fixed_batch
 from analyzer.surgery.network import Network
+from analyzer.surgery.network_size import check_fixed_batch
 from analyzer.surgery.shapes import free_batch, infer_shapes
 from analyzer.surgery.validation import reports_invalid_file
 

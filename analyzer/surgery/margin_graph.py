@@ -29,6 +29,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import MarginGraph, MarginLayer
 from analyzer.errors import ModelError, parameter
+from analyzer.surgery.activation_graph import spread_layers
 from analyzer.surgery.graph import (
     GraphBuilder,
     UniqueNames,
@@ -49,7 +50,6 @@ from analyzer.surgery.graph import (
     size_of,
 )
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
-from analyzer.surgery.layers import spread_layers
 from analyzer.surgery.network import Network
 from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import fix_sizes, infer_shapes

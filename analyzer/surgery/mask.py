@@ -11,7 +11,7 @@ of :mod:`analyzer.surgery.activations`, for all others here.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,8 @@ def apply_mask(
     layout: Layout,
     channels: int,
     removed: np.ndarray,
+    *,
+    taken: Iterable[str] = (),
 ) -> ir.Value:
     """Let every consumer of ``value`` see it with the masked channels removed.
 
@@ -130,6 +132,7 @@ def apply_mask(
         layout: Where ``value`` keeps its channels.
         channels: M.
         removed: What a removed channel holds, a scalar of the tensor's type.
+        taken: Names that new values must not have, besides those of the graph.
 
     Returns:
         The masked value. When ``value`` is an output of the graph, the masked value takes its
@@ -137,7 +140,7 @@ def apply_mask(
     """
     uses = value.uses()
     shape = shape_of(value)
-    new = GraphBuilder(graph, name_of(value))
+    new = GraphBuilder(graph, name_of(value), names_of(graph).union(taken))
     keep = new.op("Cast", mask, to=ir.DataType.BOOL.value)  # (1 or N, M)
     keep = _spread(new, keep, layout, channels, len(shape))
     zero = new.constant(removed)

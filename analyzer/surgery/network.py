@@ -24,9 +24,9 @@ from analyzer.errors import ModelError
 from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
-from analyzer.surgery.graph import dimensions, is_op, name_of, operand
-from analyzer.surgery.graph_budget import check_made_tensors, check_structure
+from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
 from analyzer.surgery.layout import Flow, trace
+from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import save_model
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
@@ -309,7 +309,8 @@ def _gather_constants(model: ir.Model) -> bool:
     """
     changed = False
     _lift_tensors(model.graph)
-    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    if any(is_op(node, "Constant") for graph in with_subgraphs(model.graph) for node in graph):
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in tuple(model.graph):
         if is_op(node, "Identity") and (source := operand(node)).is_initializer():
             if node.outputs[0].is_graph_output() or source.is_graph_input():

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import OutputError
-from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs
+from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
 from analyzer.surgery.validation import nodes_of
 
 __all__ = ["save_model", "save_part"]
@@ -54,7 +54,7 @@ def _save(model: ir.Model, path: Path, *, bare: bool) -> None:
             with _weights(model.graph, aside, f"{path.name}.data"):
                 proto = _bare_proto(model) if bare else ir.to_proto(model)
             _name_nodes_apart(proto.graph)
-            onnx.save(proto, aside / path.name, format="protobuf")
+            (aside / path.name).write_bytes(proto.SerializeToString())
             for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):
                 os.replace(file, path.parent / file.name)  # the network last
         finally:
@@ -74,7 +74,7 @@ def _weights(graph: ir.Graph, folder: Path, name: str) -> Iterator[None]:
     """
     found = {
         value: value.const_value
-        for one in _with_subgraphs(graph)
+        for one in with_subgraphs(graph)
         for value in one.initializers.values()
         if value.const_value is not None
     }
@@ -99,13 +99,6 @@ def _weights(graph: ir.Graph, folder: Path, name: str) -> Iterator[None]:
 def _place(values: Iterable[ir.Value], tensors: Iterable[ir.TensorProtocol]) -> None:
     for value, tensor in zip(values, tensors, strict=True):
         value.const_value = tensor
-
-
-def _with_subgraphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    yield graph
-    for node in graph:
-        for body in subgraphs(node):
-            yield from _with_subgraphs(body)
 
 
 def _bytes(tensor: ir.TensorProtocol) -> int:

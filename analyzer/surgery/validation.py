@@ -22,7 +22,7 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import AnalyzerError, ModelError, parameter
-from analyzer.surgery.graph import ancestors, attribute, constant, is_op
+from analyzer.surgery.graph import ancestors, attribute, constant, is_op, with_subgraphs
 
 __all__ = [
     "bytes_of",
@@ -100,6 +100,9 @@ def _without_collector() -> Iterator[None]:
     try:
         yield
     finally:
+        if enabled and not gc.get_freeze_count():  # what is new counts as old: not looked at first
+            gc.freeze()
+            gc.unfreeze()
         if enabled:
             gc.enable()
 
@@ -218,7 +221,7 @@ def refuse_fatal_divisions(path: Path, model: ir.Model) -> None:
     Raises:
         ModelError: a node does.
     """
-    for graph in model.graphs():
+    for graph in with_subgraphs(model.graph):
         for node in graph:
             if not is_op(node, "Div", "Mod") or len(node.inputs) != 2:
                 continue
@@ -268,7 +271,7 @@ def refuse_training(path: Path, model: ir.Model) -> None:
                 f"{path} draws random numbers ({node.op_type}), so its answers differ from run to "
                 "run. Export it without."
             )
-    for graph in model.graphs():
+    for graph in with_subgraphs(model.graph):
         for node in graph:
             if _trains(node):
                 name = f" {node.name!r}" if node.name else ""

@@ -21,8 +21,8 @@ from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError, DataError
 from analyzer.files import sha256
-from analyzer.measures.ablation import Ablation
-from analyzer.measures.interpolation import Interpolation
+from analyzer.measures.ablation.measure import Ablation
+from analyzer.measures.interpolation.measure import Interpolation
 from tools.forged_folders import seal
 
 

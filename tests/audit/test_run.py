@@ -16,8 +16,9 @@ from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.audit.folder import write_record
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
-from analyzer.measures.ablation import Ablation, read_curves, read_samples
-from analyzer.measures.ablation.sample_scores import SampleCounts
+from analyzer.measures.ablation.class_curves import read_curves
+from analyzer.measures.ablation.measure import Ablation
+from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

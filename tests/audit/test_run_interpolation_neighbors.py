@@ -18,10 +18,13 @@ from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import read_arrays, read_json, write_arrays, write_json
-from analyzer.measures import feature_values
-from analyzer.measures.ablation import Ablation, read_samples
-from analyzer.measures.interpolation import INTERPOLATION_FEATURES, Interpolation
-from analyzer.measures.neighbors import LAYERS, NEIGHBORS_FEATURES, Neighbors
+from analyzer.measures.ablation.measure import Ablation
+from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.measures.interpolation.measure import Interpolation
+from analyzer.measures.interpolation.mixing import INTERPOLATION_FEATURES
+from analyzer.measures.neighbors.measure import Neighbors
+from analyzer.measures.neighbors.votes import LAYERS, NEIGHBORS_FEATURES
+from analyzer.measures.registry import feature_values
 from tools.forged_folders import seal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

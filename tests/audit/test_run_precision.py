@@ -21,8 +21,8 @@ from analyzer.audit import (
 from analyzer.audit.provenance import provenance_of
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError, ModelError
-from analyzer.measures import ablation
-from analyzer.measures.ablation import read_curves
+from analyzer.measures.ablation.class_curves import read_curves
+from analyzer.measures.ablation.prefix_and_suffix import open_network
 from tools.forged_folders import seal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -58,7 +58,7 @@ def near_ties(request: AuditRequest, folder: Path) -> np.ndarray:
     folder.mkdir()
     loaded = surgery.load_network(request.model)
     cut = surgery.cut_network(loaded, surgery.default_site(loaded), folder)
-    network = ablation.open_network(cut, loaded.info.inputs[0].name, "cpu")
+    network = open_network(cut, loaded.info.inputs[0].name, "cpu")
     arrays = np.load(request.data)
     order = {curve.class_index: curve.order for curve in read_curves(request.out)}
     units = cut.site.channels

@@ -10,7 +10,7 @@ import pytest
 from analyzer.audit import compare_audits, read_record, run_audit, verify_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError
-from analyzer.measures.ablation import read_curves
+from analyzer.measures.ablation.class_curves import read_curves
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"

@@ -13,7 +13,7 @@ from analyzer.audit import compare_audits, run_audit, verify_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, SiteError
 from analyzer.files import read_arrays, read_json, write_json
-from analyzer.measures import feature_values
+from analyzer.measures.registry import feature_values
 from model_zoo.bundled import find
 from tools.forged_folders import seal
 

@@ -10,6 +10,7 @@ from analyzer.audit.suspect_ranking import (
     doubt_labels,
     likely_labels,
     most_suspicious,
+    place_without_neighbors,
     ranks_within,
 )
 from analyzer.measures.ablation.sample_scores import SampleCounts, SampleScores
@@ -144,3 +145,26 @@ def test_what_the_neighbors_outvote_goes_first_whatever_the_network_says():
     given_ = samples([0] * 20, [9] * 20, [-0.001 if i == 7 else -1 for i in range(20)])
     assert most_suspicious(given_, 1, doubt).tolist() == [7]
     assert most_suspicious(given_, 1).tolist() != [7]
+
+
+def test_samples_without_neighbors_stand_among_those_with_some():
+    """In their own order, each where as many of them are more suspicious, but nearer the middle."""
+    labels, count = np.zeros(60, np.int64), 60
+    near = np.arange(count) % 3 > 0
+    agreement = np.where(near, np.linspace(0, 1, count), np.nan)[None].repeat(5, axis=0)
+    majority = np.where(near, np.where(agreement < 0.5, 1, 0), -1)
+    hold = np.ones(count)
+    said = doubt_labels(labels, hold, agreement, majority)
+    some = samples(labels, np.arange(count), -np.arange(count, 0, -1.0))
+    found = place_without_neighbors(said, some)
+    np.testing.assert_array_equal(found.log_odds[near], said.log_odds[near])
+    np.testing.assert_array_equal(found.probability, said.probability)
+    own = found.log_odds[~near]
+    assert (np.diff(own) <= 0).all()  # as ablation and log-probability have it
+    middle = np.median(said.log_odds[near])
+    assert middle == pytest.approx(np.median(own), abs=0.5)
+    lowest, highest = np.sort(said.log_odds[near])[[0, -1]]
+    assert middle + 0.8 * (lowest - middle) <= own.min()
+    assert middle < own.max() <= middle + 0.8 * (highest - middle)
+    everyone = doubt_labels(labels, hold, np.nan_to_num(agreement), np.maximum(majority, 0))
+    assert place_without_neighbors(everyone, some) is everyone

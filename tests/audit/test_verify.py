@@ -13,6 +13,7 @@ from analyzer.estimation import conditions_of, fit_gap_model, write_gap_model
 from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import CURVES
 from analyzer.measures.ablation.sample_scores import SAMPLES
+from analyzer.measures.registry import feature_values
 from tools.forged_folders import rewrite_arrays, rewrite_record
 
 
@@ -186,6 +187,36 @@ def test_a_changed_gap_is_found(make_audit, gap_model, changed, said):
     folder = make_audit()
     estimated(folder, line, **changed)
     assert said in failed(verify_audit(folder, gap_model=path))["gap"]
+
+
+@pytest.mark.parametrize("told", ["", "Nothing to worry about."])
+def test_a_removed_estimate_is_found(make_audit, gap_model, told):
+    line, path = gap_model
+    folder = make_audit()
+    estimated(folder, line)
+    record = read_record(folder)
+    settings = {**record.settings, "gap_model": str(path)}
+    rewrite_record(folder, dataclasses.replace(record, gap=None, no_gap=told, settings=settings))
+    for named in ({}, {"gap_model": path}):
+        found = failed(verify_audit(folder, **named))["gap"]
+        assert found.startswith("audit.json has no estimated gap, the gap model gives 0.")
+
+
+def test_why_there_is_no_estimate_is_worked_out_again(make_audit, tmp_path):
+    lacking = fit_gap_model(
+        {"interpolation_same_50": np.linspace(0, 1, 30)}, np.linspace(0, 0.5, 30),
+        name="made up", data="nothing", architecture="none",
+    )  # fmt: skip
+    write_gap_model(lacking, tmp_path / "lacking.json")
+    folder = make_audit()
+    record = read_record(folder)
+    with pytest.raises(AnalyzerError) as why:
+        lacking.estimate(feature_values(record), rank=record.rank)
+    settings = {**record.settings, "gap_model": str(tmp_path / "lacking.json")}
+    for told, passed in ((str(why.value), True), ("The weather was bad.", False)):
+        rewrite_record(folder, dataclasses.replace(record, no_gap=told, settings=settings))
+        checks = {one.name: one.passed for one in verify_audit(folder).checks}
+        assert checks["gap"] == passed
 
 
 def test_a_gap_model_that_is_none_is_refused(audit, tmp_path):

@@ -308,6 +308,21 @@ def test_every_measure_is_measured_again(everything, data, tmp_path):
     }
 
 
+def test_as_many_samples_are_measured_again_as_are_recorded(tmp_path, data, network, monkeypatch):
+    """Versions and machines differ in how many samples they look at by default."""
+    with monkeypatch.context() as another_version:
+        another_version.setattr(
+            "analyzer.measures.neighbors.measure.affordable_samples", lambda graph, total: 11
+        )
+        audited(tmp_path, data, network, preprocess="none", neighbor_samples=None)
+    record = read_record(tmp_path)
+    assert record.settings["neighbor_samples"] is None
+    assert record.sections["neighbors"].samples == 11
+    found = verify_audit(tmp_path, data=data, cells=2)
+    assert [check for check in found.checks if not check.passed] == []
+    assert "neighbors measured again" in {check.name for check in found.checks}
+
+
 def test_what_measures_say_of_how_they_measured_is_checked(everything, data, tmp_path):
     folder = shutil.copytree(everything, tmp_path / "audit")
     record = read_record(folder)
@@ -372,3 +387,18 @@ def test_a_network_without_a_site(tmp_path, data):
     found = verify_audit(folder, data=(255 - images, labels))
     failed = [one.name for one in found.checks if not one.passed]
     assert failed == ["data read again", "samples run again"]
+
+
+def test_a_measure_that_was_left_out_for_no_reason_is_found(tmp_path, data, network):
+    folder = audited(tmp_path / "audit", data, network, preprocess="none", interpolation_samples=0)
+    record = read_record(folder)
+    settings = {**record.settings, "interpolation_samples": None}
+    excuse = {"interpolation": "It has no gradients."}
+    warned = "Interpolation could not be measured. It has no gradients."
+    forged = dataclasses.replace(
+        record, settings=settings, unmeasured=excuse, warnings=(*record.warnings, warned)
+    )
+    rewrite_record(folder, forged)
+    assert verify_audit(folder).passed  # without the data, nothing is to be seen
+    said = failed(folder, data)["interpolation measured again"]
+    assert said == "audit.json says that interpolation could not be measured; here they can."

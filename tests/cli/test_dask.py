@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from joblib._dask import DaskDistributedBackend
 
 import model_zoo
 from analyzer.cli import population_command
@@ -42,6 +43,9 @@ def test_a_run_without_workers_says_so_and_goes_on_with_the_next_one(
         f'name,model,train_data,keys\na,{entry.model},{entry.data},"images,labels_c0"\n'
     )
     monkeypatch.setattr(population_command, "_WATCH_SECONDS", 0.2)
+    defaults = DaskDistributedBackend.__init__.__defaults__
+    assert defaults[-1] == 10  # seconds that joblib would wait
+    monkeypatch.setattr(DaskDistributedBackend.__init__, "__defaults__", (*defaults[:-1], 0.5))
     options = ("--mean", 0, "--std", 1, "--limit-per-class", 5, "--out", "out")
     with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as c:
         joined = threading.Timer(2, c.scale, [1])

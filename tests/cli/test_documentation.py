@@ -12,7 +12,7 @@ from cli_commands import ROOT, commands
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, ToleranceRecord
 from analyzer.cli.click_options import request_options
 from analyzer.data.preprocessing.preprocess_options import make_spec
-from analyzer.measures import MEASURES
+from analyzer.measures.registry import MEASURES
 
 ALL = commands()
 COMMANDS = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from cli_commands import BUNDLED
 
 from analyzer.estimation import read_population, write_population
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 TABLE = BUNDLED / "population.csv"
 

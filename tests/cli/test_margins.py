@@ -9,9 +9,9 @@ import pytest
 from cli_commands import BUNDLED
 
 from analyzer.estimation import read_population, write_population
-from analyzer.measures.interpolation import INTERPOLATION_FEATURES
-from analyzer.measures.margins import MARGIN_FEATURES, margin_column
-from analyzer.measures.neighbors import NEIGHBORS_FEATURES
+from analyzer.measures.interpolation.mixing import INTERPOLATION_FEATURES
+from analyzer.measures.margins.distances import MARGIN_FEATURES, margin_column
+from analyzer.measures.neighbors.votes import NEIGHBORS_FEATURES
 
 TABLE = BUNDLED / "population.csv"
 COLUMNS = [margin_column(layer, feature) for layer in range(4) for feature in MARGIN_FEATURES]

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ import pytest
 from analyzer.audit import folder, population
 from analyzer.audit.folder import read_record
 from analyzer.estimation import conditions_of, read_population
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 
 @pytest.fixture
@@ -290,6 +291,7 @@ def test_names_of_strangers_cannot_leave_their_place_in_the_page(onnx_gap, manif
         ("name,model,train_data,gap\na,n.onnx,t.npz,1e308\n", "not a number from -1 to 1"),
         ("name,model,train_data\na,n.onnx,t.npz\na,n.onnx,t.npz\n", "names 'a' twice"),
         ("name,model,train_data\na,n.onnx,t.npz,more\n", "more cells than the header"),
+        ("name,model,train_data,gap,gap\na,n.onnx,t.npz,0,1\n", "two columns named 'gap'"),
         ("name,model,train_data,keys\na,n.onnx,t.npz,x\n", "as images,labels"),
     ],
 )
@@ -360,11 +362,38 @@ def test_workers_end_soon_after_a_killed_command(spawn, manifest, tmp_path):
     numbers = [json.loads(lock.read_bytes())["pid"] for lock in workers]
     assert process.pid not in numbers
     process.kill()
+    assert_that_they_end(process, numbers)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_workers_that_have_no_network_yet_end_with_a_killed_command(spawn, manifest, tmp_path):
+    process = spawn("population", manifest, "-j", 2, "--out", tmp_path / "out")
+    while not (numbers := workers_of(process.pid)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.terminate()
+    assert_that_they_end(process, numbers)
+
+
+def assert_that_they_end(process, numbers):
     process.wait()
     began = time.monotonic()
     while any(map(is_running, numbers)):
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         time.sleep(0.05)
+
+
+def workers_of(parent):
+    """Numbers of the worker processes that a process has started."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            mother = (place / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(mother) == parent and b"LokyProcess" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
 
 
 def is_running(number):

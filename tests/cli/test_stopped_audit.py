@@ -166,7 +166,7 @@ def test_a_scaling_that_nobody_declared_is_named_and_the_advice_helps(onnx_gap, 
     assert f"so pixels of 0 to 255 were scaled by 1/255: {advice}" in shown.err
     page = Path("audit/report.html").read_text(encoding="utf-8")
     assert "takes <code>--preprocess none</code>" in page
-    declared = onnx_gap(*command, "--scale", 1 / 255, "--out", "declared")
+    declared = onnx_gap(*command, "--scale", "1/255", "--out", "declared")
     assert declared.code == 4
     assert "No preprocessing was declared" not in declared.err
     assert onnx_gap(*command, "--preprocess", "none", "--out", "audit").code == 0

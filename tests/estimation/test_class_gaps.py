@@ -233,7 +233,7 @@ def _numbers(tables, classes):
 
 def test_too_few_populations_are_refused(populations):
     tables, classes = populations
-    with pytest.raises(GapModelError, match="the classes of 9 populations, there are those of 1"):
+    with pytest.raises(GapModelError, match="the classes of 9 populations; there are those of 1"):
         fit_class_line(
             {f"q{i}": tables["p0"] for i in range(10)}, {"q0": classes["p0"]}, coverage=0.9
         )

@@ -17,7 +17,7 @@ from analyzer.estimation import (
     score_features,
     write_gap_model,
 )
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 WORDS = {"name": "m", "data": "digits", "architecture": "CNN"}
 
@@ -199,7 +199,7 @@ def test_gap_model_of_the_area_is_a_line_through_it(population):
 @pytest.mark.parametrize(
     ("networks", "options", "message"),
     [
-        (8, {}, "needs 9 networks with a known gap, there are 8"),
+        (8, {}, "needs 9 networks with a known gap; there are 8"),
         (20, {"coverage": 0.99}, "needs 99 networks"),
         (20, {"coverage": 1.5}, "between 0 and 1"),
         (20, {"features": "all"}, "'all': give paper, area, extended"),

@@ -235,7 +235,7 @@ def test_the_file_gives_the_same_estimates(tmp_path):
 
 
 def test_too_few_populations_are_refused():
-    with pytest.raises(GapModelError, match="needs 9 of them, there are 3"):
+    with pytest.raises(GapModelError, match="needs 9 of them; there are 3"):
         fit(populations(3))
 
 

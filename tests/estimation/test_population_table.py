@@ -4,8 +4,8 @@ import pytest
 from analyzer.errors import GapModelError, OutputError
 from analyzer.estimation import FEATURE_SETS, read_population, write_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
-from analyzer.measures.interpolation import INTERPOLATION_FEATURES
-from analyzer.measures.neighbors import NEIGHBORS_FEATURES
+from analyzer.measures.interpolation.mixing import INTERPOLATION_FEATURES
+from analyzer.measures.neighbors.votes import NEIGHBORS_FEATURES
 
 TABLE = """\
 name,model,train_data,batch_norm,optimizer,zeta,kappa,train_accuracy,test_accuracy,gap

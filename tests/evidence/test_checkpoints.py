@@ -10,7 +10,7 @@ import pytest
 
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import FEATURE_SETS, read_population
-from analyzer.measures.ablation import AREA, CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
 from model_zoo import POPULATIONS
 from tools.evidence import checkpoints
 from tools.evidence.checkpoints import (

@@ -12,7 +12,7 @@ from analyzer.audit import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
-from analyzer.measures.ablation import AREA
+from analyzer.measures.ablation.curve_features import AREA
 from tools.evidence import sensitivity
 from tools.evidence.sensitivity import VARIATIONS, main, sensitivities, study
 from tools.evidence.tables import EVIDENCE, read_table, table_path, write_table

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyzer.estimation import CONDITION_COLUMNS, AuditConditions, PopulationTable, fit_population
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 from tools.evidence.tables import EVIDENCE, read_table
 from tools.evidence.variations import (
     NOT_REACHED,

@@ -13,7 +13,7 @@ from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError
-from analyzer.measures.ablation import read_curves
+from analyzer.measures.ablation.class_curves import read_curves
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "interop"
 FILES = sorted(FOLDER.glob("*.onnx"))

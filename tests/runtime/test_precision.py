@@ -11,7 +11,8 @@ from onnx import TensorProto, numpy_helper
 
 from analyzer import runtime, surgery
 from analyzer.errors import ModelError
-from analyzer.measures import ablation
+from analyzer.measures.ablation.prefix_and_suffix import check_precision, open_network
+from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 IMAGES = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
@@ -60,7 +61,7 @@ def test_a_file_that_cannot_be_converted(tmp_path):
 def network(tmp_path):
     loaded = surgery.load_network(FIXTURES / "vgg16-dynamo-free.onnx")
     cut = surgery.cut_network(loaded, surgery.default_site(loaded), tmp_path)
-    return ablation.open_network(cut, "input", "cpu")
+    return open_network(cut, "input", "cpu")
 
 
 def moved_by(network, change):
@@ -76,19 +77,19 @@ def moved_by(network, change):
 
 
 def test_a_network_does_not_move_from_itself(network):
-    assert ablation.check_precision(network, network, IMAGES, seed=0) == 0
+    assert check_precision(network, network, IMAGES, seed=0) == 0
 
 
 def test_how_far_scores_move(network):
     near = moved_by(network, lambda scores: scores * np.float32(1.01))
-    assert ablation.check_precision(near, network, IMAGES, seed=0) == pytest.approx(0.01, rel=1e-3)
+    assert check_precision(near, network, IMAGES, seed=0) == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize("factor", [1.2, np.nan, np.inf])
 def test_another_network_is_refused(network, factor):
     far = moved_by(network, lambda scores: scores * np.float32(factor))
     with pytest.raises(ModelError, match=r"In fp16 a score moves by .*precision=float32"):
-        ablation.check_precision(far, network, IMAGES, seed=0)
+        check_precision(far, network, IMAGES, seed=0)
 
 
 def test_scores_that_float16_cannot_hold_are_refused(network):
@@ -96,7 +97,7 @@ def test_scores_that_float16_cannot_hold_are_refused(network):
     found = rounded.features(IMAGES)
     rank = np.tile(np.arange(network.cut.site.channels), (len(IMAGES), 1))
     first = np.zeros(1, dtype=np.int64)
-    evaluations = ablation.Evaluations.asked(first, first, first + 1)
+    evaluations = Evaluations.asked(first, first, first + 1)
     assert rounded.classes(found, rank, evaluations).shape == (1,)
     found.values[network.cut.features][:] = np.inf
     with pytest.raises(ModelError, match="not finite in float16"):

@@ -232,11 +232,34 @@ def test_missing_folder_is_refused(write, tmp_path):
         surgery.cut_network(network, surgery.default_site(network), tmp_path / "nowhere")
 
 
-def test_network_is_not_changed(write, cut_and_compare):
-    network = surgery.load_network(write(PLAIN))
-    before = str(network.model)
-    cut_and_compare(network, surgery.default_site(network), {"x": image(2, 1, 8, 8)})
-    assert str(network.model) == before
+@pytest.mark.parametrize(
+    ("text", "site", "shape"), [(PLAIN, None, (2, 1, 8, 8)), (RESIDUAL, "r2", (2, 4, 6, 6))]
+)
+def test_network_is_not_changed(write, cut_and_compare, text, site, shape):
+    def said():
+        graph = network.model.graph
+        uses = {v.name: len(v.uses()) for node in graph for v in (*node.inputs, *node.outputs) if v}
+        return str(network.model), uses
+
+    network = surgery.load_network(write(text))
+    before = said()
+    cut_and_compare(network, surgery.find_site(network, site), {"x": image(*shape)})
+    assert said() == before
+
+
+def test_subgraphs_read_the_masked_tensor_and_what_bypasses_it(write, cut_and_compare):
+    network = surgery.load_network(
+        write("""
+        net (float[N,4,6,6] x) => (float[N,5] y) <float[4,4,1,1] w1, float[4,4,1,1] w2,
+        float[4,5] v, bool yes = {1}>
+        { c1 = Conv(x, w1) r1 = Relu(c1) c2 = Conv(r1, w2) r2 = Relu(c2)
+          z = If(yes) <then_branch = g1 () => (float[N,4,6,6] t) { n = Neg(r2) t = Sub(n, r1) },
+                       else_branch = g2 () => (float[N,4,6,6] e) { e = Add(r1, r2) }>
+          p = GlobalAveragePool(z) f = Flatten(p) y = MatMul(f, v) }""")
+    )
+    site = surgery.named_site(network, "r2")
+    cut = cut_and_compare(network, site, {"x": image(3, 4, 6, 6)})
+    assert (cut.tensor, cut.skip_inputs) == ("r2", ("r1",))
 
 
 def test_no_half_written_file_is_left(write, tmp_path):

@@ -15,7 +15,7 @@ from analyzer import surgery
 from analyzer.audit import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AnalyzerError, ModelError
-from analyzer.measures.ablation import read_curves
+from analyzer.measures.ablation.class_curves import read_curves
 
 SAMPLES = 16
 HEADS = """

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer import data, runtime
-from analyzer.measures import ablation
+from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, Features
+from analyzer.measures.ablation.sweep import SweepOptions, ablate
+from analyzer.measures.ablation.sweep_state import SweepState
+from analyzer.measures.ablation.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -51,28 +54,28 @@ def one_pass(model: Path, images: np.ndarray) -> float:
 
 
 def ours(
-    network: ablation.CutNetwork,
+    network: CutNetwork,
     images: np.ndarray,
     labels: np.ndarray,
-    tolerance: ablation.Tolerance | None = None,
-) -> ablation.SweepState:
+    tolerance: Tolerance | None = None,
+) -> SweepState:
     """An ablation by the package."""
     samples = in_memory(images, labels)
     classes = network.features(images[:1])
     classes = network.scores(classes, np.ones((1, network.cut.site.channels), np.float32)).shape[1]
-    state = ablation.SweepState.start(len(labels), classes, network.cut.site.channels)
-    ablation.ablate(
+    state = SweepState.start(len(labels), classes, network.cut.site.channels)
+    ablate(
         network,
         samples,
         state,
-        ablation.SweepOptions(memory=2 << 30, tolerance=tolerance),
+        SweepOptions(memory=2 << 30, tolerance=tolerance),
         save=lambda state: None,
         progress=lambda stage, done, total: None,
     )
     return state
 
 
-def active_share(network: ablation.CutNetwork, images: np.ndarray) -> float:
+def active_share(network: CutNetwork, images: np.ndarray) -> float:
     """The share of pairs of sample and unit that are active, of the first images."""
     starts = range(0, min(len(images), 256), 64)
     some = [network.features(images[start : start + 64]).active for start in starts]
@@ -92,7 +95,7 @@ def in_memory(images: np.ndarray, labels: np.ndarray) -> data.Samples:
 
 
 def by_reference(
-    network: ablation.CutNetwork, images: np.ndarray, labels: np.ndarray, order: np.ndarray
+    network: CutNetwork, images: np.ndarray, labels: np.ndarray, order: np.ndarray
 ) -> Counts:
     """The suffix once per n, order and class, all samples of the class in one batch."""
     units = network.cut.site.channels
@@ -103,7 +106,7 @@ def by_reference(
     for label in present:
         mine = images[labels == label]
         parts = [network.features(mine[i : i + _BATCH]) for i in range(0, len(mine), _BATCH)]
-        found = ablation.Features.joined(parts)
+        found = Features.joined(parts)
         began = time.perf_counter()
         for number, removal in enumerate((order[label], order[label][::-1])):
             mask = np.ones((1, units), dtype=np.float32)

@@ -19,7 +19,7 @@ import numpy as np
 
 import model_zoo
 from analyzer import data, surgery
-from analyzer.measures import ablation
+from analyzer.measures.ablation.prefix_and_suffix import open_network
 from tools.bench.ways import Counts, by_reference
 
 __all__ = ["NETWORK", "Whole", "measure_whole"]
@@ -126,5 +126,5 @@ def _by_reference(folder: Path, order: np.ndarray) -> Counts:
     everything = data.read_batches(source, preprocessing, np.arange(len(source)), len(source))
     images = np.concatenate([batch.images for batch in everything])
     cut = surgery.cut_network(network, surgery.default_site(network), folder)
-    opened = ablation.open_network(cut, network.info.inputs[0].name, "cpu")
+    opened = open_network(cut, network.info.inputs[0].name, "cpu")
     return by_reference(opened, images, source.labels, order)

@@ -22,8 +22,9 @@ from analyzer.audit import read_record
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
-from analyzer.measures.ablation import compute_curve_features, read_curves, read_samples
-from analyzer.measures.ablation.class_curves import ClassCurves
+from analyzer.measures.ablation.class_curves import ClassCurves, read_curves
+from analyzer.measures.ablation.curve_features import compute_curve_features
+from analyzer.measures.ablation.sample_scores import read_samples
 from model_zoo import POPULATIONS
 from model_zoo.datasets import Split
 from model_zoo.population_training import TRAIN_DATA, Result, read_result

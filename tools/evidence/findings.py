@@ -21,9 +21,8 @@ from analyzer.estimation import (
     ridge,
     score_features,
 )
-from analyzer.measures.ablation import AREA, CURVE_FEATURES
-from analyzer.measures.margins import MARGIN_PREFIX
-from analyzer.measures.margins.distances import margin_obstacle
+from analyzer.measures.ablation.curve_features import AREA, CURVE_FEATURES
+from analyzer.measures.margins.distances import MARGIN_PREFIX, margin_obstacle
 from tools.evidence.analysis import (
     Agreement,
     ConditionalInformation,

@@ -17,8 +17,8 @@ import numpy as np
 from analyzer.audit import plots
 from analyzer.audit.html_pages import LIGHT
 from analyzer.estimation import FeatureScores
-from analyzer.measures.ablation import class_quantities
 from analyzer.measures.ablation.class_curves import ClassCurves
+from analyzer.measures.ablation.curve_features import class_quantities
 from tools.evidence.findings import BOTH, Findings
 from tools.evidence.notation import LEVELS, MARKERS, level_legend, level_name
 from tools.evidence.tables import Table

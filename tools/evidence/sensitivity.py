@@ -43,8 +43,8 @@ from analyzer.common_types import Progress
 from analyzer.data import PreprocessOptions
 from analyzer.errors import DataError, GapModelError
 from analyzer.estimation import draw_splits, score_features
-from analyzer.measures import feature_values
-from analyzer.measures.ablation import AREA
+from analyzer.measures.ablation.curve_features import AREA
+from analyzer.measures.registry import feature_values
 from tools.evidence.analysis import FEWEST, agreement, agreement_within_levels
 from tools.evidence.commands import ending_in_a_sentence
 from tools.evidence.tables import EVIDENCE, Table, read_table, table_path, write_table

@@ -53,8 +53,7 @@ from analyzer.common_types import Progress
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.files import sha256
-from analyzer.measures.ablation import read_samples
-from analyzer.measures.ablation.sample_scores import SampleCounts
+from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
 from model_zoo.population_training import MANIFEST, TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.commands import ending_in_a_sentence

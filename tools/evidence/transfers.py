@@ -12,7 +12,7 @@ import numpy as np
 from analyzer.audit import plots
 from analyzer.audit.html_pages import LIGHT
 from analyzer.estimation import PopulationTable, fit_population
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 from tools.evidence.analysis import Transfer, transfer
 from tools.evidence.findings import BOTH, UNDER, Findings
 

@@ -16,7 +16,7 @@ from analyzer.audit import plots
 from analyzer.audit.html_pages import LIGHT
 from analyzer.common_types import GapEstimate
 from analyzer.estimation import AuditConditions, GapModel
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 from model_zoo import POPULATIONS
 from tools.evidence.analysis import Agreement, agreement
 from tools.evidence.notation import LEVELS, MARKERS, level_name

@@ -18,7 +18,7 @@ from analyzer.audit_record import SiteRecord
 from analyzer.common_types import Site
 from analyzer.errors import AnalyzerError
 from analyzer.input_budgets import DEFAULT_BUDGETS
-from analyzer.measures.ablation import read_curves
+from analyzer.measures.ablation.class_curves import read_curves
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from plain_way import masked, plain_curves, session
@@ -101,19 +101,11 @@ def _audited(place: Path, cell: Cell) -> Row:
         )
     site = surgery.find_site(network, name, at=cell.at, axis=cell.axis)
     plan = surgery.outline_network(network, site)
-    expected = cell.expected
     chosen = "default" if name is None else "--site"
-    own = read_own(place)
-    if own is not None:
-        found = _against(out, own, "the framework's hooks", _activity(network, site, place))
-    elif cell.every > 1:
-        found = _against_some(out, network, place, cell.every)
-    else:
-        found = _against(out, _plain(out, network, place), "the plain way")
-    passed, exact, result = found
-    if name is None and expected and site.operator.lower() != expected.lower():
+    passed, exact, result = _compared(out, network, site, place, cell)
+    if name is None and cell.expected and site.operator.lower() != cell.expected.lower():
         passed = exact = False
-        result = f"FAIL: default site is {site.operator} instead of {expected}; {result}"
+        result = f"FAIL: default site is {site.operator} instead of {cell.expected}; {result}"
     shape = "×".join(str(d) for d in site.shape[1:])
     return Row(
         cell=cell,
@@ -126,6 +118,18 @@ def _audited(place: Path, cell: Cell) -> Row:
         passed=passed and not missing,
         exact=exact,
     )
+
+
+def _compared(
+    out: Path, network: surgery.Network, site: Site, place: Path, cell: Cell
+) -> tuple[bool, bool, str]:
+    """Whether the counts in ``out`` are right, whether to the last one, and what that says."""
+    own = read_own(place)
+    if own is not None:
+        return _against(out, own, "the framework's hooks", _activity(network, site, place))
+    if cell.every > 1:
+        return _against_some(out, network, place, cell.every)
+    return _against(out, _plain(out, network, place), "the plain way")
 
 
 def _plain(out: Path, network: surgery.Network, place: Path) -> Own:

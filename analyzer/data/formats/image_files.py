@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
 from analyzer.input_budgets import Budgets
+from analyzer.json_codec import parse_json, repeated
 
 __all__ = [
     "FOLDER",
@@ -236,13 +236,17 @@ def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             if path.suffix.lower() in (".csv", ".tsv"):
                 delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
                 reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+                if (twice := repeated(reader.fieldnames or ())) is not None:
+                    raise DataError(
+                        f"The manifest {path} has two columns named {twice!r}; keep one of them."
+                    )
                 for row in reader:
                     yield reader.line_num, row
                 return
             for line, text in enumerate(lines, start=1):
                 if not text.strip():
                     continue
-                row = json.loads(text)
+                row = parse_json(text)
                 if not isinstance(row, dict):
                     raise DataError(f"Line {line} of {path} is no JSON object.")
                 yield line, row

@@ -3,7 +3,6 @@
 pyarrow is an extra of this distribution, so it is imported where it is used.
 """
 
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -28,6 +27,7 @@ from analyzer.data.source import (
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
 from analyzer.input_budgets import Budgets
+from analyzer.json_codec import parse_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -292,7 +292,7 @@ def _files(path: Path) -> dict[Path, str | None]:
 def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
     """What Hugging Face wrote of the columns: {"_type": "ClassLabel", "names": […]} and such."""
     try:
-        content = json.loads((schema.metadata or {})[b"huggingface"])
+        content = parse_json((schema.metadata or {})[b"huggingface"])
         features = content["info"]["features"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return {}

@@ -1,6 +1,5 @@
 """WebDataset: tar archives in which files of one name but different endings make a sample."""
 
-import json
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from analyzer.data.source import CompactNames, Source, file_state, natural_key, 
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
 from analyzer.input_budgets import Budgets
+from analyzer.json_codec import parse_json
 
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 
@@ -181,7 +181,7 @@ def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:
         text = data.decode("utf-8").strip()
         if not ending.endswith("json"):
             return text
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} in {path} cannot be read as a label ({error}).") from error
     label = content.get("label", content.get("cls")) if isinstance(content, dict) else content

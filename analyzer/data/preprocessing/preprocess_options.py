@@ -22,7 +22,13 @@ from analyzer.data.preprocessing.spec import (
     read_spec,
 )
 from analyzer.errors import DataError, parameter
-from analyzer.option_mechanism import option, parse_image_size, parse_numbers, parse_resize
+from analyzer.option_mechanism import (
+    option,
+    parse_factor,
+    parse_image_size,
+    parse_numbers,
+    parse_resize,
+)
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
 
@@ -34,7 +40,7 @@ class PreprocessOptions:
     preset: str | Path | None = option(
         None,
         "timm's config.json, Hugging Face's preprocessor_config.json, or one of "
-        f"{', '.join(PRESETS)}. The options below go over it.",
+        f"{', '.join(PRESETS)}. The options below override it.",
         metavar="FILE|PRESET",
         flag="--preprocess",
     )
@@ -65,8 +71,8 @@ class PreprocessOptions:
     )
     pad: str | int | None = option(
         None,
-        "First put a border of N pixels on every side, or make it a square, with pixels of VALUE "
-        "(0, or one a color).",
+        "First add a border of N pixels on every side, or make the image a square, with pixels of "
+        "VALUE (0, or one value a color).",
         metavar="N|square[,VALUE]",
     )
     invert: bool = option(False, "First turn black into white, and white into black.")
@@ -82,7 +88,12 @@ class PreprocessOptions:
         "TensorFlow do (bilinear alone).",
     )
     scale: float | None = option(
-        None, "Factor on pixels of 0 to 255.", metavar="X", least=0, open_least=True
+        None,
+        "Factor on pixels of 0 to 255, such as 1/255.",
+        metavar="X",
+        parse=parse_factor,
+        least=0,
+        open_least=True,
     )
     mean: tuple[float, ...] | None = option(  # in the order of the channels fed
         None, "Subtracted after that, one per channel.", metavar="X,…", parse=parse_numbers

@@ -4,7 +4,6 @@ Files are timm's ``config.json`` and Hugging Face's ``preprocessor_config.json``
 resizing and cropping come out as timm, torchvision and Hugging Face compute them.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Literal
 
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS
+from analyzer.json_codec import parse_json
 
 __all__ = [
     "CHANNELS",
@@ -223,7 +223,7 @@ def read_spec(path: Path) -> PreprocessingSpec:
 
     text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"The preprocessing file {path} cannot be read ({error}).") from error
     try:

@@ -23,8 +23,7 @@ class Preprocessing:
     """Resolved preprocessing: complete, checked against the network's input, plain data.
 
     The steps, in order: gray or RGB, invert, pad, resize, crop, scale, offset, mean, std, layout,
-    type.
-    Arithmetic is float32 (float64 for float64 inputs) in the order of trainers' pipelines, so
+    type. Arithmetic is float32 (float64 for float64 inputs) in the order of trainers' pipelines, so
     that images of the right size give the same bits as torchvision's ToTensor and Normalize.
     """
 

@@ -1,8 +1,1 @@
-"""Cumulative unit ablation: unit order, the evaluations that have to be run, the sweep, ζ and κ.
-
-Names are imported when they are first asked for: reading an audit needs no onnxruntime.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+"""Cumulative unit ablation: unit order, the evaluations that have to be run, the sweep, ζ and κ."""

@@ -82,8 +82,10 @@ class Ablation(Measure[AblationResult]):
         Where there is no site, the network is run with nothing removed, and that is all.
         """
         from analyzer import data
-        from analyzer.measures import ablation
         from analyzer.measures.ablation.prefix_and_suffix import open_checked
+        from analyzer.measures.ablation.ranking_and_evaluations import Ranking
+        from analyzer.measures.ablation.sweep import SweepOptions, split_into_shards, sweep_shards
+        from analyzer.measures.ablation.sweep_state import SweepState
 
         request, subject = job.request, job.subject
         site = subject.site
@@ -104,21 +106,19 @@ class Ablation(Measure[AblationResult]):
         )
         classes, channels = checked.classes, site.channels
         data.check_classes(subject.source, classes)
-        shards = ablation.split_into_shards(samples, len(checked.on_devices))
+        shards = split_into_shards(samples, len(checked.on_devices))
         networks = checked.on_devices[: len(shards)]
         states = _states(job, shards, classes, channels)
         tolerance = _tolerance(request, samples.labels, classes, channels)
-        ablation.sweep_shards(
+        sweep_shards(
             networks,
             shards,
             states,
-            ablation.SweepOptions(
-                request.memory, tolerance, ablation.Ranking(request.rank, request.seed)
-            ),
+            SweepOptions(request.memory, tolerance, Ranking(request.rank, request.seed)),
             save=job.save,
             progress=job.progress,
         )
-        state = ablation.SweepState.joined(states)
+        state = SweepState.joined(states)
         counts, digests = _samples_read(subject, samples, state)
         return AblationResult(
             curves=state.class_curves(),
@@ -256,12 +256,13 @@ def _states(
     job: Job, shards: "Sequence[Samples]", classes: int, channels: int
 ) -> "list[SweepState]":
     """The state that the sweep of each shard begins with: empty, or what was saved of it."""
-    from analyzer.measures import ablation
+    from analyzer.measures.ablation.sweep import resumed_shards
+    from analyzer.measures.ablation.sweep_state import SweepState
 
-    states = [ablation.SweepState.start(len(shard.labels), classes, channels) for shard in shards]
+    states = [SweepState.start(len(shard.labels), classes, channels) for shard in shards]
     saved = job.saved()
     if saved is not None:
-        states = ablation.resumed_shards(states, saved)
+        states = resumed_shards(states, saved)
         swept = sum(state.swept for state in states)
         job.say(f"Resuming after {swept} of {sum(len(one.labels) for one in shards)} samples.")
     return states
@@ -352,7 +353,7 @@ def _tolerance(
     options: "AuditRequest", labels: np.ndarray, classes: int, channels: int
 ) -> "Tolerance | None":
     """How far ζ and κ may be off; None where all is counted."""
-    from analyzer.measures.ablation import Tolerance
+    from analyzer.measures.ablation.tolerance import Tolerance
 
     if not options.tolerance:
         return None
@@ -367,7 +368,7 @@ def _tolerance(
 
 
 def _bounds(tolerance: "Tolerance", state: "SweepState") -> ToleranceRecord:
-    from analyzer.measures.ablation import CONFIDENCE
+    from analyzer.measures.ablation.tolerance import CONFIDENCE
 
     zeta, kappa = tolerance.bounds(
         classes=int(np.count_nonzero(state.samples)),

@@ -51,7 +51,7 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
     """Hold what the audit folder says of the ablation against network and data.
 
     Args:
-        folder, record, job, draw: as of :meth:`analyzer.measures.Measure.recount`.
+        folder, record, job, draw: as of :meth:`analyzer.measures.measure.Measure.recount`.
 
     Raises:
         AnalyzerError: the network cannot be run, or the data cannot be read.

@@ -30,6 +30,9 @@ __all__ = [
 
 _STEPS = (0.02, 0.05, 0.1, 0.2)  # of the ticks of an axis within 0 and 1
 _LEAST_SPAN = 0.1  # below it an axis would magnify noise
+_FEW = 12  # classes up to which all of them are drawn
+_PANEL = Frame(width=240, height=142, left=36, right=8, top=8, bottom=22)
+_WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +174,6 @@ def _round_values(values: np.ndarray) -> np.ndarray:
     step = next(step for step in _STEPS if (high - low) / step <= 6)
     first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
     return np.arange(first, last + 1) * step
-
-
-_FEW = 12  # classes up to which all of them are drawn
-_PANEL = Frame(width=240, height=142, left=36, right=8, top=8, bottom=22)
-_WIDE = Frame(width=480, height=310, left=48, right=14, top=14, bottom=44)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,1 @@
-"""Same-label interpolation: how far a network's answer carries from a sample towards others.
-
-Names are imported when they are first asked for: reading an audit needs no onnxruntime.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+"""Same-label interpolation: how far a network's answer carries from a sample towards others."""

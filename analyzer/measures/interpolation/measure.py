@@ -272,7 +272,7 @@ def _taken(answers: MixedAnswers, places: np.ndarray) -> MixedAnswers:
 
 
 def _digest(plan: MixingPlan) -> str:
-    """Identifies what is to be run, as hex: samples, partners and their order."""
+    """The identity of what is to be run, as hex: samples, partners and their order."""
     found = hashlib.sha256()
     for array in (plan.content_of, plan.place, plan.label, plan.partner, plan.weight):
         found.update(np.ascontiguousarray(array).tobytes())

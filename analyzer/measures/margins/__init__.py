@@ -1,8 +1,1 @@
-"""The margin-based estimate (Jiang et al. 2019), the paper's comparison.
-
-Names are imported when they are first asked for: reading an audit needs no onnxruntime.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+"""The margin-based estimate (Jiang et al. 2019), the paper's comparison."""

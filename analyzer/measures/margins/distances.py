@@ -46,6 +46,8 @@ LAYERS = 4  # at most: the images, and three by depth
 
 _FLOOR = 1e-6
 _FENCE = 1.5  # interquartile ranges
+_CHECKPOINT_SECONDS = 5.0
+_TOO_MANY_TO_OPTIMIZE = 10_000  # nodes of the graph; it would take longer than it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,6 @@ def margin_obstacle(columns: Mapping[str, np.ndarray], networks: int) -> str:
             f"than the {networks} networks that are fitted on in a split. Add networks."
         )
     return ""
-
-
-_CHECKPOINT_SECONDS = 5.0
-_TOO_MANY_TO_OPTIMIZE = 10_000  # nodes of the graph; it would take longer than it saves
 
 
 @dataclass(slots=True)
@@ -261,7 +259,7 @@ def measure_margins(
 
 
 def _check(state: MarginState, places: np.ndarray, graph: MarginGraph) -> None:
-    """Raises ModelError where something is no number."""
+    """Raise a ModelError where something is not a number."""
     if not np.isfinite(state.margin[places]).all():
         raise ModelError(
             "Two logits of an image are not finite numbers, so there is no margin between them. "

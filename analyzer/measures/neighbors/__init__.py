@@ -1,8 +1,1 @@
-"""Neighbors: whether the samples that a network sees alike have the same label.
-
-Names are imported when they are first asked for: reading an audit needs no onnxruntime.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+"""Neighbors: whether the samples that a network sees alike have the same label."""

@@ -464,7 +464,7 @@ def neighbors_features(
     Args:
         found: of S samples.
         labels: int64 (S,).
-        hold: float (S,), see :class:`analyzer.measures.interpolation.MixedAnswers`; NaN where a
+        hold: float (S,), see :attr:`MixedAnswers.hold`; NaN where a
             sample has none, which is not trusted.
     """
     has_neighbors = found.majority >= 0

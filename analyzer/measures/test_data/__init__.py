@@ -1,8 +1,1 @@
-"""Test data, where there are some: the measured gap, and what is confused with what.
-
-Names are imported when they are first asked for: reading an audit needs no onnxruntime.
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+"""Test data, where there are some: the measured gap, and what is confused with what."""

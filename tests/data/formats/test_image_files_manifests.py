@@ -81,7 +81,9 @@ def test_absolute_paths(folder):
         ("a.csv", "path,label\na.png,-1\n", "class indices start at 0"),
         ("a.csv", 'path,label\n"a.png,1\n', "cannot be read"),
         ("a.jsonl", '{"path": "a.png", "label": 0.5}', "label 0.5"),
+        ("a.csv", "path,label,label\na.png,1,2\n", "two columns named 'label'"),
         ("a.jsonl", '{"path"', "cannot be read"),
+        ("a.jsonl", '{"path": "a.png", "label": 0, "label": 1}', "two members named 'label'"),
         ("a.jsonl", "[1]", "no JSON object"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from analyzer.data import INTERPOLATIONS, PRESETS, PreprocessOptions, preprocess_options
 from analyzer.data.preprocessing.preprocess_options import make_spec
 from analyzer.errors import DataError
-from analyzer.option_mechanism import options_of
+from analyzer.option_mechanism import options_of, parse_factor
 
 
 def test_nothing_declared():
@@ -120,3 +120,11 @@ def test_every_option_is_declared_with_its_choices():
     assert all(option.help.endswith(".") for option in declared.values())
     assert declared["interpolation"].choices == INTERPOLATIONS
     assert all(name in declared["preset"].help for name in PRESETS)
+
+
+def test_a_factor_is_a_number_or_a_fraction():
+    for text, factor in (("1/255", 1 / 255), ("2/255", 2 / 255), ("0.5", 0.5), ("1", 1.0)):
+        assert parse_factor(text) == factor
+    for text in ("1/0", "0/255", "-1/255", "1/x", "1/2/3", "inf", "nan", ""):
+        with pytest.raises(ValueError, match="write a number, or 1/255"):
+            parse_factor(text)

@@ -3,7 +3,7 @@ import pytest
 
 from analyzer.errors import GapModelError
 from analyzer.estimation import PopulationTable, fit_population
-from analyzer.measures.ablation import CURVE_FEATURES
+from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 from tools.evidence.analysis import transfer, transfer_matrix
 from tools.evidence.analysis.transfer import Flags
 

@@ -6,15 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.errors import DataError
-from analyzer.measures.ablation import class_quantities, network_quantities
 from analyzer.measures.ablation.class_curves import ClassCurves
 from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
     ascending_turning_point,
     chance_fraction,
+    class_quantities,
     compute_curve_features,
     descending_turning_point,
     kappa,
+    network_quantities,
     zeta,
 )
 from analyzer.measures.ablation.sample_scores import SampleCounts, SampleScores

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from onnx import parser
 
 from analyzer.common_types import Cut, LinearHead, Site
-from analyzer.measures.ablation import Features, necessary_evaluations
 from analyzer.measures.ablation.linear_head import Head, open_head
+from analyzer.measures.ablation.prefix_and_suffix import Features
+from analyzer.measures.ablation.ranking_and_evaluations import necessary_evaluations
 from analyzer.runtime.sessions import open_session
 
 

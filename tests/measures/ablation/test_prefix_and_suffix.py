@@ -12,10 +12,12 @@ import pytest
 
 from analyzer import data, surgery
 from analyzer.errors import ModelError
-from analyzer.measures import ablation
 from analyzer.measures.ablation import prefix_and_suffix as network_module
-from analyzer.measures.ablation.prefix_and_suffix import _compare
+from analyzer.measures.ablation.prefix_and_suffix import _compare, open_network
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
+from analyzer.measures.ablation.sweep import SweepOptions, ablate
+from analyzer.measures.ablation.sweep_state import SweepState
+from analyzer.measures.ablation.tolerance import Tolerance
 from analyzer.runtime import OutOfMemory
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -28,7 +30,7 @@ def opened(name: str, folder: Path, *, site: str | None = None, resident: bool):
     loaded = surgery.load_network(FIXTURES / f"{name}-dynamo-free.onnx")
     found = surgery.find_site(loaded, site, at="conv")
     cut = surgery.cut_network(loaded, found, folder)
-    return ablation.open_network(cut, "input", "cpu", resident=resident)
+    return open_network(cut, "input", "cpu", resident=resident)
 
 
 def inner_convolution() -> str:
@@ -81,12 +83,12 @@ def counted(network, labels, memory, tolerance=None):
             part = indices[start : start + size]
             yield Batch(part, IMAGES[part], digests[part], ())
 
-    state = ablation.SweepState.start(len(labels), 10, network.cut.site.channels)
-    ablation.ablate(
+    state = SweepState.start(len(labels), 10, network.cut.site.channels)
+    ablate(
         network,
         data.Samples(np.arange(len(labels)), labels, load),
         state,
-        ablation.SweepOptions(memory, tolerance),
+        SweepOptions(memory, tolerance),
         save=lambda state: None,
         progress=lambda stage, done, total: None,
     )
@@ -116,7 +118,7 @@ def test_estimates_are_the_same_wherever_features_lie(name, tmp_path, monkeypatc
     units = here.cut.site.channels
     labels = np.zeros(len(IMAGES), np.int64)
     labels[20:] = 7
-    tolerance = ablation.Tolerance(0.2, Fraction(1, 10), 0, 2, len(labels), units)
+    tolerance = Tolerance(0.2, Fraction(1, 10), 0, 2, len(labels), units)
     one = counted(here, labels, 1 << 30, tolerance)
     there = opened(name, tmp_path, site=site, resident=True)
     other = counted(there, labels, 1 << 30, tolerance)

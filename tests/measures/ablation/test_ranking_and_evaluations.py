@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.errors import DataError, ModelError
-from analyzer.measures.ablation import SweepState, necessary_evaluations
 from analyzer.measures.ablation.ranking_and_evaluations import (
     Ranking,
     class_selectivity,
+    necessary_evaluations,
     order_units,
 )
+from analyzer.measures.ablation.sweep_state import SweepState
 
 
 def kept(order: str, n: int, units: int) -> np.ndarray:

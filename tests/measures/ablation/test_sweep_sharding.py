@@ -11,7 +11,16 @@ import pytest
 
 from analyzer import data, surgery
 from analyzer.errors import AnalyzerError, DataError, DeviceError
-from analyzer.measures import ablation
+from analyzer.measures.ablation.prefix_and_suffix import open_network
+from analyzer.measures.ablation.ranking_and_evaluations import Ranking
+from analyzer.measures.ablation.sweep import (
+    SweepOptions,
+    resumed_shards,
+    split_into_shards,
+    sweep_shards,
+)
+from analyzer.measures.ablation.sweep_state import SweepState
+from analyzer.measures.ablation.tolerance import Tolerance
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 Batch = namedtuple("Batch", "indices images digests skipped")
@@ -53,7 +62,7 @@ def network(request, tmp_path):
         FIXTURES / f"{getattr(request, 'param', 'vgg16')}-dynamo-free.onnx"
     )
     cut = surgery.cut_network(loaded, surgery.default_site(loaded), tmp_path)
-    return ablation.open_network(cut, "input", "cpu")
+    return open_network(cut, "input", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -67,20 +76,20 @@ def counted(
     network, shards, *, samples=SAMPLES, arrays=None, save=None, progress=None, memory=1 << 30,
     **options,
 ):  # fmt: skip
-    parts = ablation.split_into_shards(samples, shards)
+    parts = split_into_shards(samples, shards)
     units = network.cut.site.channels
-    states = [ablation.SweepState.start(len(shard.labels), 10, units) for shard in parts]
+    states = [SweepState.start(len(shard.labels), 10, units) for shard in parts]
     if arrays is not None:
-        states = ablation.resumed_shards(states, arrays)
-    ablation.sweep_shards(
+        states = resumed_shards(states, arrays)
+    sweep_shards(
         [network] * len(parts),
         parts,
         states,
-        ablation.SweepOptions(memory, **options),
+        SweepOptions(memory, **options),
         save=save or (lambda arrays: None),
         progress=progress or (lambda stage, done, total: None),
     )
-    return ablation.SweepState.joined(states)
+    return SweepState.joined(states)
 
 
 def assert_same(one, other, *, but=()):
@@ -92,7 +101,7 @@ def assert_same(one, other, *, but=()):
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 9])
 def test_classes_stay_whole_and_in_their_order(shards):
-    parts = ablation.split_into_shards(SAMPLES, shards)
+    parts = split_into_shards(SAMPLES, shards)
     assert len(parts) <= min(shards, 5)
     sequence = [shard.indices[shard.sequence()] for shard in parts]
     np.testing.assert_array_equal(np.concatenate(sequence), SAMPLES.sequence())
@@ -102,7 +111,7 @@ def test_classes_stay_whole_and_in_their_order(shards):
 
 def test_shards_are_about_as_large_as_each_other():
     labels = np.repeat(np.arange(100), RANDOM.integers(40, 60, 100))
-    parts = ablation.split_into_shards(data.Samples(np.arange(len(labels)), labels, load), 4)
+    parts = split_into_shards(data.Samples(np.arange(len(labels)), labels, load), 4)
     sizes = [len(shard.labels) for shard in parts]
     assert len(sizes) == 4
     assert max(sizes) - min(sizes) <= 60
@@ -126,15 +135,13 @@ def test_samples_that_cannot_be_read_are_named_even_where_a_shard_has_no_others(
     torn = np.isin(LABELS, [7, 8]) | (np.arange(len(LABELS)) == BAD)
     assert len(one.skipped) == torn.sum()
     assert one.samples[[7, 8]].tolist() == [0, 0]
-    assert set(ablation.split_into_shards(samples, 5)[-1].labels) <= {7, 8}
+    assert set(split_into_shards(samples, 5)[-1].labels) <= {7, 8}
     assert_same(counted(network, 5, samples=samples, memory=memory), one)
 
 
 def test_estimates_keep_what_they_promise(network):
     exact = counted(network, 1)
-    tolerance = ablation.Tolerance(
-        0.2, Fraction(1, 10), 0, 5, len(LABELS), network.cut.site.channels
-    )
+    tolerance = Tolerance(0.2, Fraction(1, 10), 0, 5, len(LABELS), network.cut.site.channels)
     found = counted(network, 2, tolerance=tolerance)
     assert found.guessed > 0
     _, kappa = tolerance.bounds(classes=5, off=found.off, cost=found.cost, guessed=found.guessed)
@@ -144,7 +151,7 @@ def test_estimates_keep_what_they_promise(network):
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
 def test_what_all_shares_are_allowed_is_what_one_is(shards):
-    tolerance = ablation.Tolerance(0.05, Fraction(1, 10), 0, 8, 400, 64)
+    tolerance = Tolerance(0.05, Fraction(1, 10), 0, 8, 400, 64)
     parts = replace(tolerance, shards=shards)
     whole = tolerance.allowance(8, 0.0)
     assert shards * parts.allowance(8 // shards, 0.0) == pytest.approx(whole)
@@ -186,7 +193,7 @@ def test_interrupted_shards_resume_to_the_same_counts(network, after):
 def test_what_one_shard_keeps_is_what_one_device_keeps(network):
     kept = []
     counted(network, 1, save=kept.append)
-    assert kept[-1].keys() == ablation.SweepState.start(1, 1, 1).arrays().keys()
+    assert kept[-1].keys() == SweepState.start(1, 1, 1).arrays().keys()
 
 
 def test_a_shard_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
@@ -208,4 +215,4 @@ def test_a_shard_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
 
 def test_a_ranking_that_compares_classes_wants_one_device(network):
     with pytest.raises(DeviceError, match="rank=selectivity compares all classes"):
-        counted(network, 2, ranking=ablation.Ranking("selectivity"))
+        counted(network, 2, ranking=Ranking("selectivity"))

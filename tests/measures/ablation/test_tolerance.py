@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from made_up_margins import KINDS, MadeUp
 
-from analyzer.measures.ablation import necessary_evaluations
 from analyzer.measures.ablation.curve_features import (
     ascending_turning_point,
     descending_turning_point,
     kappa,
     zeta,
 )
+from analyzer.measures.ablation.ranking_and_evaluations import necessary_evaluations
 from analyzer.measures.ablation.tolerance import (
     InterpolatedCurves,
     Tolerance,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from analyzer.measures.interpolation import MIXING_WEIGHTS, InterpolationRecord
-from analyzer.measures.interpolation.measure import report_section
+from analyzer.measures.interpolation.measure import InterpolationRecord, report_section
+from analyzer.measures.interpolation.mixing import MIXING_WEIGHTS
 
 RECORD = InterpolationRecord(
     lambdas=MIXING_WEIGHTS,

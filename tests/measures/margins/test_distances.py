@@ -11,16 +11,16 @@ from analyzer.common_types import MarginGraph, MarginLayer
 from analyzer.data import Samples
 from analyzer.errors import ModelError
 from analyzer.estimation import draw_splits, fit_scores, score_features
-from analyzer.measures.margins import (
+from analyzer.measures.margins import distances as margins
+from analyzer.measures.margins.distances import (
     MARGIN_FEATURES,
     MarginState,
     compute_margin_features,
     margin_column,
+    margin_obstacle,
     measure_margins,
     normalized_margins,
 )
-from analyzer.measures.margins import distances as margins
-from analyzer.measures.margins.distances import margin_obstacle
 
 
 def test_distances_by_hand():

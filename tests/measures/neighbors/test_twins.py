@@ -8,7 +8,6 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from analyzer.measures.neighbors import NeighborVotes
 from analyzer.measures.neighbors.twins import (
     conflicts_record,
     find_conflicts,
@@ -18,6 +17,7 @@ from analyzer.measures.neighbors.twins import (
     turned_pictures,
 )
 from analyzer.measures.neighbors.vector_search import nearest_neighbors, unit_vectors
+from analyzer.measures.neighbors.votes import NeighborVotes
 
 DIGITS = np.rint(load_digits().images[:400] * (255 / 16)).astype(np.uint8)
 

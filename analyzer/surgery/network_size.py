@@ -113,7 +113,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
     varying = set(inputs)
     made = 0
     for node in model.graph:
-        depends = any(value in varying for value in reads(node))
+        depends = not varying.isdisjoint(reads(node))
         if depends:
             varying.update(node.outputs)
         for value, size in _sizes(node, sizes, batches):
@@ -200,7 +200,10 @@ def _count_functions(path: Path, proto: onnx.ModelProto) -> dict[_FunctionKey, i
 
 def _turns(node: ir.Node, sizes: "_Constants") -> float:
     """The turns of all loops in a node, as far as they are known; infinite for one without end."""
-    inside = sum(_turns(inner, sizes) for body in subgraphs(node) for inner in body)
+    bodies = subgraphs(node)
+    if not bodies:
+        return 0
+    inside = sum(_turns(inner, sizes) for body in bodies for inner in body)
     if is_op(node, "Loop"):
         most = node.inputs[0] if node.inputs else None
         if most is None:
@@ -234,6 +237,7 @@ def _sizes(node: ir.Node, sizes: "_Constants", batches: set[int]) -> Iterator[tu
             yield from _sizes(inner, sizes, batches)
 
 
+_MAKE_SIZES = ("ConstantOfShape", "Expand", "Range", "Tile")  # of elements of their inputs
 _SMALL = 256  # elements of a constant that is followed
 _DEEP = 32  # operators that are followed
 
@@ -308,6 +312,8 @@ class _Constants:
 
     def made_by(self, node: ir.Node) -> int:
         """The elements of what a node makes of constants, where its shape was not inferred."""
+        if node.op_type not in _MAKE_SIZES:
+            return 0
         if is_op(node, "ConstantOfShape"):
             shape = self.find(node.inputs[0])
             return 0 if shape is None else _whole(np.prod(shape))

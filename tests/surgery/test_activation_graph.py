@@ -87,6 +87,18 @@ def test_activations_are_those_of_the_whole_network(name, activations_of, tmp_pa
         np.testing.assert_allclose(made[layer.output], whole[layer.tensor], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["resnet34-older-free", "mobilenetv3-older-fixed"])
+def test_sizes_and_operations_are_those_of_an_image(name, activations_of):
+    path, images = FIXTURES / f"{name}.onnx", normal(2, 3, 32, 32)
+    graph, made = activations_of(path, images)
+    sizes = {output: values[0].size for output, values in made.items()}
+    sizes[None] = images[0].size
+    assert [layer.size for layer in graph.layers] == [sizes[one.output] for one in graph.layers]
+    network = surgery.load_network(path)
+    outline = surgery.outline_network(network, surgery.default_site(network))
+    assert graph.operations == outline.prefix_operations + outline.suffix_operations
+
+
 def test_what_leads_to_no_activation_is_left_out(write, activations_of, operators, tmp_path):
     activations_of(write(chain(4)), normal(1, 4, 5, 5))
     assert operators(tmp_path / "activations.onnx") == ["Conv", "Relu"] * 4
