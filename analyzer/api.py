@@ -23,7 +23,7 @@ from analyzer.errors import (
     OutputError,
     parameter,
 )
-from analyzer.files import check_paths
+from analyzer.files import check_paths, check_place
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,
@@ -288,6 +288,7 @@ def write_masked(
 
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     check_paths(OutputError, out=out)
+    check_place(out)
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
@@ -411,6 +412,8 @@ def fit_gap_model(
 
     check_paths(GapModelError, population=population)
     check_paths(OutputError, out=out)
+    if out is not None:
+        check_place(out)
     table = population
     if isinstance(table, str | Path):
         table = estimation.read_population(table)
@@ -459,6 +462,8 @@ def compare_audits(
 
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
+    if page is not None:
+        check_place(page)
     folders = _folder(before), _folder(after)
     found = compare(
         *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress

@@ -4,7 +4,7 @@ from .exports import log_to_mlflow, write_junit
 from .folder import finished_audit, read_record, to_dict
 from .markdown import step_summary, write_model_card, write_summary
 from .network_cost import outline_with_cost
-from .plots import write_population_figure
+from .plots import figure_format, write_population_figure
 from .population import Member, audit_population, read_manifest
 from .provenance import installed_versions
 from .report import ending_of, ending_of_stop, render_report
@@ -23,6 +23,7 @@ __all__ = [
     "compare_audits",
     "ending_of",
     "ending_of_stop",
+    "figure_format",
     "finished_audit",
     "installed_versions",
     "log_to_mlflow",

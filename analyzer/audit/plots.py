@@ -30,6 +30,7 @@ __all__ = [
     "draw_mean_curves",
     "draw_population",
     "draw_ssr",
+    "figure_format",
     "new_figure",
     "save_figure",
     "write_population_figure",
@@ -89,6 +90,21 @@ def new_figure(
     return figure, axes
 
 
+def figure_format(path: str | Path) -> str:
+    """The format that the ending of a figure's name asks for, one of ``FORMATS``.
+
+    Raises:
+        AuditFolderError: it is another one.
+    """
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise AuditFolderError(
+            f"{path}: a figure cannot be written as '{kind}'; end the name in "
+            f".{', .'.join(FORMATS)}."
+        )
+    return kind
+
+
 def save_figure(figure: "Figure", path: str | Path) -> Path:
     """Write ``figure`` in the format that the ending of ``path`` names, whole or not at all.
 
@@ -96,12 +112,7 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
         AuditFolderError: the ending is not one of ``FORMATS``, or the file cannot be written.
     """
     path = Path(path)
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise AuditFolderError(
-            f"{path}: a figure cannot be written as '{kind}'; end the name in "
-            f".{', .'.join(FORMATS)}."
-        )
+    kind = figure_format(path)
     from matplotlib import rc_context
 
     # Without a date the same figure gives the same bytes.

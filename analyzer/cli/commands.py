@@ -105,13 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # or collecting garbage among imports takes a tenth of the start
     code = exit_code_of(arguments)
-<<<<<<< HEAD
     leave_streams()
-    gc.freeze()  # and a fifth of the time, once all was done, into looking through them again
-=======
-    _flush_standard_error()
     gc.freeze()  # or the last collection looks through all of them, for a fifth of the time
->>>>>>> main
     sys.exit(code)
 
 

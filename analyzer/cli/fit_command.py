@@ -10,6 +10,7 @@ import click
 from analyzer.cli.click_options import (
     PATH,
     Number,
+    ResultFile,
     exit_codes,
     json_option,
     out_file,
@@ -97,7 +98,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     metavar="FILE",
     help="Also draw the population, as .svg, .png or .pdf (extra plot).",
 )
@@ -133,8 +134,11 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
+    from analyzer.audit import figure_format, write_population_figure
 
     refuse_to_replace({"out": out, "plot": plot}, [population])
+    if plot is not None:
+        figure_format(plot)  # there must be one before the fit
     table = estimation.read_population(population)
     known = table.with_gap()
     gap_model = estimation.fit_population(
@@ -157,8 +161,6 @@ def command(
         )
     better = scores.clearly_better(features, known.gap)
     if plot is not None:
-        from analyzer.audit import write_population_figure
-
         write_population_figure(known, scores, plot, features=features)
     gap_model = estimation.write_gap_model(gap_model, out)
     for sentence in _warnings(table, gap_model, scores, population):

@@ -14,6 +14,7 @@ from analyzer.data.formats.image_files import (
 )
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
+from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["read_groups"]

@@ -129,11 +129,12 @@ def load_network(
     expanded = check_structure(path, proto, budgets)
     refuse_endless_equations(path, proto)
     data_files = external_files(path, proto)
-    if custom_ops is None:
+    library = None if custom_ops is None else Path(custom_ops)
+    if library is None:
         refuse_unknown_operators(path, proto)
-    elif not (library := Path(custom_ops)).is_file():
+    elif not library.is_file():
         what = f"is {nature_of(library)}, not a file" if library.exists() else "does not exist"
-        raise ModelError(f"The library of custom operators {custom_ops} {what}.")
+        raise ModelError(f"The library of custom operators {library} {what}.")
     check_file(path)
     check_sizes(path, proto)
     opset = _opset(proto)
@@ -160,7 +161,6 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    library = None if custom_ops is None else Path(custom_ops)
     as_read = ((path, began), *((file, _identity(file)) for file in data_files))
     network = Network(path, info, model, library, budgets, as_read)
     if _identity(path) != began:
