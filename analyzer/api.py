@@ -14,7 +14,16 @@ import numpy as np
 
 from analyzer.audit_object import Audit
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
+from analyzer.errors import (
+    AnalyzerError,
+    AuditFolderError,
+    DataError,
+    GapModelError,
+    ModelError,
+    OutputError,
+    parameter,
+)
+from analyzer.files import check_paths, check_place
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,
@@ -130,6 +139,9 @@ def audit_request(
     from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
 
+    check_paths(ModelError, model=model)
+    check_paths(DataError, data=data)
+    _check_request(out, preprocess, gap_model, options)
     network = zoo_entry(model)
     named = data if isinstance(data, str | Path) else None
     samples = zoo_entry(named or model) if data is None or named is not None else None
@@ -173,6 +185,17 @@ def audit_request(
         preprocess=declared,
         **_coerced(options),
     )
+
+
+def _check_request(
+    out: object, preprocess: object, gap_model: object, options: Mapping[str, Any]
+) -> None:
+    """Refuse paths of an audit, or of a population's, that no file can have."""
+    check_paths(AuditFolderError, out=out)
+    check_paths(GapModelError, gap_model=gap_model)
+    check_paths(ModelError, custom_ops=options.get("custom_ops"))
+    names = ("classes", "groups", "test_data")
+    check_paths(DataError, preprocess=preprocess, **{name: options.get(name) for name in names})
 
 
 def _gap_model_in_use(out: str | Path) -> str:
@@ -229,6 +252,7 @@ def inspect_network(
     from analyzer import surgery
     from analyzer.audit import outline_with_cost
 
+    check_paths(ModelError, model=model, custom_ops=custom_ops)
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
@@ -262,6 +286,9 @@ def write_masked(
     """
     from analyzer import surgery
 
+    check_paths(ModelError, model=model, custom_ops=custom_ops)
+    check_paths(OutputError, out=out)
+    check_place(out)
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
@@ -305,6 +332,7 @@ def audit_population(
     from analyzer.audit import audit_population as audit_all
     from analyzer.audit import read_manifest
 
+    check_paths(DataError, manifest=manifest)
     members = read_manifest(Path(manifest))
     template = population_request(
         members, out, preprocess=preprocess, gap_model=gap_model, **options
@@ -343,6 +371,7 @@ def population_request(
     from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
 
+    _check_request(out, preprocess, gap_model, options)
     return AuditRequest(
         model=members[0].model,
         data=members[0].train_data,
@@ -381,9 +410,18 @@ def fit_gap_model(
     """
     from analyzer import estimation
 
+    check_paths(GapModelError, population=population)
+    check_paths(OutputError, out=out)
+    if out is not None:
+        check_place(out)
     table = population
     if isinstance(table, str | Path):
         table = estimation.read_population(table)
+    if not isinstance(table, estimation.PopulationTable):
+        raise TypeError(
+            f"population is of type {type(table).__name__}: give the path of a table, or one that "
+            "audit_population returned."
+        )
     fitted = estimation.fit_population(
         table,
         name=name or (Path(out).stem if out is not None else "gap model"),
@@ -422,6 +460,10 @@ def compare_audits(
     from analyzer.audit import compare_audits as compare
     from analyzer.audit import write_comparison
 
+    check_paths(AuditFolderError, before=before, after=after)
+    check_paths(OutputError, page=page)
+    if page is not None:
+        check_place(page)
     folders = _folder(before), _folder(after)
     found = compare(
         *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
@@ -472,6 +514,12 @@ def verify_audit(
     from analyzer.audit import recorded_names
     from analyzer.audit import verify_audit as verify
 
+    check_paths(
+        AuditFolderError, folder=folder, signature=signature, allowed_signers=allowed_signers
+    )
+    check_paths(ModelError, model=model, custom_ops=remeasuring.get("custom_ops"))
+    check_paths(GapModelError, gap_model=gap_model)
+    check_paths(DataError, data=data, classes=remeasuring.get("classes"))
     place = _folder(folder)
     model_name, gap_model_name = recorded_names(place)
     return verify(
@@ -548,7 +596,13 @@ def _given(data: Any) -> Any:
     if isinstance(data, str | Path):
         return str(data)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return (np.asarray(data[0]), np.asarray(data[1]))
+        try:
+            return (np.asarray(data[0]), np.asarray(data[1]))
+        except ValueError as error:  # lists of different lengths
+            raise DataError(
+                f"{parameter('data')} is no pair of arrays ({error}). Give (images, labels) with "
+                "images that are all of one shape."
+            ) from error
     raise DataError(
         f"{parameter('data')} is of type {type(data).__name__}: give a path or (images, labels)."
     )

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, GapRecord
+from analyzer.errors import AuditFolderError
+from analyzer.files import check_paths
 
 __all__ = ["Audit", "open_audit"]
 
@@ -118,7 +120,6 @@ class Audit:
             AuditFolderError: the folder no longer holds the audit as it was opened.
         """
         from analyzer.audit import finished_audit, to_dict
-        from analyzer.errors import AuditFolderError
 
         with finished_audit(self.folder) as record:
             found = read()
@@ -214,6 +215,7 @@ def open_audit(folder: str | Path) -> Audit:
     """
     from analyzer.audit import finished_audit
 
+    check_paths(AuditFolderError, folder=folder)
     with finished_audit(folder) as record:
         return Audit(Path(folder), record)
 

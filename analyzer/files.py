@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import parse_json
 
@@ -26,10 +26,13 @@ __all__ = [
     "RUN_AGAIN",
     "aside",
     "check_names",
+    "check_paths",
+    "check_place",
     "check_regular",
     "csv_text",
     "integers",
     "make_parents",
+    "nature_of",
     "prepare_folder",
     "read_arrays",
     "read_json",
@@ -45,6 +48,8 @@ __all__ = [
 RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 
 
+_LONGEST = 400  # characters of a path that is shown whole
+_HIDDEN = 50  # characters of a file's name that are in that of its temporary one
 _QUOTED = re.compile('[,"\r\n]')
 
 
@@ -55,10 +60,11 @@ def aside(path: str | Path) -> Iterator[Path]:
     Readers see the old file or the whole new one, never a part; on an error nothing is left.
 
     Raises:
-        OutputError: the folder is missing, read-only or full.
+        OutputError: the folder is missing, read-only or full, or ``path`` is no place for a file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    _refuse_special(path)
+    temporary = _hidden(path)
     try:
         try:
             yield temporary
@@ -67,10 +73,61 @@ def aside(path: str | Path) -> Iterator[Path]:
             with suppress(OSError):  # it was never made, or has become ``path``
                 temporary.unlink()
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
-            "exists, can be written and has room."
-        ) from error
+        raise _unwritable(path, error.strerror or error) from error
+
+
+def check_place(path: str | Path, *, parents: bool = False) -> None:
+    """Refuse a place where no file can be written, before the work of which the file is to tell.
+
+    Args:
+        path: of the file.
+        parents: whether its folder is made if needed, as by :func:`make_parents`.
+
+    Raises:
+        OutputError: the folder is missing or cannot be written, the name is too long, or something
+            else than a file is there.
+    """
+    path = Path(path)
+    _refuse_special(path)
+    try:
+        if path.is_dir():
+            raise _unwritable(path, "it is a folder")
+        folder = path.absolute().parent
+        while parents and not os.path.lexists(folder):
+            for part in (folder.name, path.name):  # too long a name is told only where it would be
+                with suppress(FileNotFoundError):
+                    os.lstat(folder.parent / part)
+            folder = folder.parent
+        temporary = folder / _hidden(path).name
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unwritable(path, getattr(error, "strerror", None) or error) from error
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_HIDDEN]}.{secrets.token_hex(4)}.part")
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse to put a file in the place of a device, a pipe or a socket."""
+    with suppress(OSError, ValueError):  # nothing is there, or what is there cannot be told
+        nature = nature_of(path)
+        if nature not in ("a file", "a folder"):
+            raise _unwritable(path, f"it is {nature}")
+
+
+def _unwritable(path: Path, why: object) -> OutputError:
+    return OutputError(
+        f"{_shown(path)} cannot be written: {why}. Name a file in a folder that exists, can be "
+        "written and has room."
+    )
+
+
+def _shown(path: object) -> str:
+    """A path for a message, without its middle where it is longer than any path of use."""
+    text = str(path)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 4]}[…]{text[-_LONGEST // 4 :]}"
 
 
 def make_parents(path: str | Path) -> None:
@@ -252,6 +309,48 @@ def _unreadable(path: Path, error: OSError) -> AuditFolderError:
     return AuditFolderError(f"{path} cannot be read: {error.strerror or error}.")
 
 
+def check_paths(kind: type[AnalyzerError], **paths: object) -> None:
+    """Refuse paths that no file can have here, or that this process cannot look at.
+
+    Args:
+        kind: of the error.
+        paths: values by parameter; what is no path is left to whoever takes it.
+
+    Raises:
+        AnalyzerError: of the ``kind``; one of the paths is such a one.
+    """
+    for name, path in paths.items():
+        if not isinstance(path, str | os.PathLike):
+            continue
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # ValueError: a NUL in it
+            reason = getattr(error, "strerror", None) or error
+            raise kind(
+                f"{parameter(name)} cannot be {_shown(path)!r} ({reason}). Name another path."
+            ) from error
+
+
+_NATURES = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def nature_of(path: str | Path) -> str:
+    """What lies at a path, or where a link there leads: "a file", "a folder", "a pipe", …
+
+    Raises:
+        OSError: nothing, or it cannot be told.
+    """
+    mode = os.stat(path).st_mode
+    return next((nature for is_one, nature in _NATURES if is_one(mode)), "a device")
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is no regular file: a pipe or a device would never end.
 
@@ -259,8 +358,8 @@ def check_regular(path: Path) -> None:
         DataError: it is not; the message wants the file's name before it.
         OSError: there is no such file.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError("is not a regular file")
+    if (nature := nature_of(path)) != "a file":
+        raise DataError(f"is {nature}, not a regular file")
 
 
 def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:

@@ -7,11 +7,15 @@ A field made with :func:`option` is all that a new option takes: the command lin
 import dataclasses
 import difflib
 import math
+import numbers
 import re
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from analyzer.errors import parameter
 
 __all__ = [
     "Option",
@@ -74,8 +78,9 @@ def coerced(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as the options of a dataclass hold them: texts read, paths made of texts.
 
     Raises:
-        TypeError: ``kind`` has no option of a name; those that are near are named.
-        ValueError: a text cannot be read.
+        TypeError: ``kind`` has no option of a name; those that are near are named. Or a value is of
+            another type than the option.
+        ValueError: a text cannot be read, or a number is not finite.
     """
     hints, declared = get_type_hints(kind), options_of(kind)
     for name in values:
@@ -83,9 +88,12 @@ def coerced(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
             near = difflib.get_close_matches(name, hints)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise TypeError(f"There is no option {name!r}{hint}")
-    return {
+    found = {
         name: _coerced(value, declared.get(name), hints[name]) for name, value in values.items()
     }
+    for name, value in found.items():
+        _check_type(name, value, hints[name])
+    return found
 
 
 def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
@@ -101,6 +109,31 @@ def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
         parsed = declared.parse(value)
         return (parsed,) if declared.repeated else parsed
     return Path(value) if Path in (hint, *get_args(hint)) and str not in get_args(hint) else value
+
+
+_TAKEN: Mapping[Any, tuple[type, ...]] = {
+    int: (numbers.Integral,),
+    float: (numbers.Real,),
+    str: (str, Path),
+    Path: (str, Path),
+    bool: (object,),  # anything is true or false
+}
+"""What stands for a type, where more than the type itself does."""
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """Refuse a value of another type than ``hint`` allows, or a number that is not finite."""
+    is_union = get_origin(hint) in (Union, types.UnionType)
+    allowed = get_args(hint) if is_union else (hint,)
+    words = [one for part in allowed if get_origin(part) is Literal for one in get_args(part)]
+    if isinstance(value, str) and value in words:
+        return
+    kinds = [get_origin(part) or part for part in allowed if get_origin(part) is not Literal]
+    if not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds):
+        wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} is of type {type(value).__name__}; it takes {wanted}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{parameter(name)} is {value}, which is not a finite number.")
 
 
 def settings_of(options: Any) -> dict[str, Any]:

@@ -121,3 +121,68 @@ def test_wrong_options_are_named_by_their_parameter(tmp_path, options, error, sa
 def test_data_of_another_kind_are_refused(tmp_path):
     with pytest.raises(analyzer.DataError, match="data is of type int"):
         analyzer.audit_network("zoo:digits-c0", 3, tmp_path / "audit")
+
+
+@pytest.mark.parametrize("path", ["\0", "x" * 5000, "a\ud800"])
+def test_a_path_that_no_file_can_have_is_bad_input(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    network, table = "zoo:digits-c0", "missing.csv"
+    calls = {
+        "folder": lambda: analyzer.open_audit(path),
+        "model": lambda: analyzer.inspect_network(path),
+        "custom_ops": lambda: analyzer.inspect_network(network, custom_ops=path),
+        "out": lambda: analyzer.write_masked(network, path),
+        "after": lambda: analyzer.compare_audits("missing", Path(path)),
+        "page": lambda: analyzer.compare_audits("missing", "missing", page=path),
+        "population": lambda: analyzer.fit_gap_model(path),
+        "out ": lambda: analyzer.fit_gap_model(table, path),
+        "manifest": lambda: analyzer.audit_population(path, "out"),
+        "gap_model": lambda: analyzer.verify_audit("missing", gap_model=path),
+        "signature": lambda: analyzer.verify_audit("missing", signature=path),
+        "data": lambda: analyzer.audit_network(network, path),
+        "out  ": lambda: analyzer.audit_network(network, out=path),
+        "classes": lambda: analyzer.audit_network(network, classes=path),
+        "groups": lambda: analyzer.audit_network(network, groups=path),
+        "test_data": lambda: analyzer.audit_network(network, test_data=path),
+        "preprocess": lambda: analyzer.audit_network(network, preprocess=path),
+        "gap_model ": lambda: analyzer.audit_network(network, gap_model=path),
+    }
+    for name, call in calls.items():
+        with pytest.raises(analyzer.AnalyzerError, match=f"^{name.strip()} cannot be ") as found:
+            call()
+        assert len(str(found.value)) < 300
+        assert str(found.value).isprintable()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_no_path_is_a_type_error():
+    for call in (analyzer.open_audit, analyzer.inspect_network, analyzer.fit_gap_model):
+        for wrong in (None, 0, b"x", []):
+            with pytest.raises(TypeError):
+                call(wrong)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "error"),
+    [
+        ("limit_per_class", "3", TypeError),
+        ("limit_per_class", float("nan"), TypeError),
+        ("device", 0, TypeError),
+        ("site", 1.5, TypeError),
+        ("keys", 3, TypeError),
+        ("max_gap", object(), TypeError),
+        ("max_gap", float("nan"), analyzer.DataError),
+        ("tolerance", float("inf"), analyzer.DataError),
+    ],
+)
+def test_an_option_of_another_type_is_refused_by_its_name(tmp_path, option, wrong, error):
+    with pytest.raises(error, match=f"^{option} is ") as found:
+        analyzer.audit_network("zoo:digits-c0", out=tmp_path / "out", **{option: wrong})
+    assert str(found.value).endswith(".")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_different_shapes_are_bad_input(tmp_path):
+    images = [np.zeros((8, 8)), np.zeros((8, 7))]
+    with pytest.raises(analyzer.DataError, match=r"^data is no pair of arrays"):
+        analyzer.audit_network("zoo:digits-c0", (images, [0, 1]), tmp_path / "out")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 import zipfile
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from analyzer.errors import AuditFolderError, OutputError
 from analyzer.files import (
     aside,
+    check_place,
     csv_text,
     prepare_folder,
     read_arrays,
@@ -50,6 +52,38 @@ def test_an_unwritable_place_is_named_and_nothing_left(place, tmp_path):
     with pytest.raises(OutputError, match=f"{place} cannot be written"):
         write_bytes(tmp_path / place, b"content")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("place", ["none/m.json", "file/m.json", "folder", "x" * 300, "\0"])
+def test_a_place_that_cannot_be_written_is_told_before_there_is_something_to_write(place, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=f"{place} cannot be written"):
+        check_place(tmp_path / place)
+    check_place(tmp_path / "folder" / ("x" * 250))
+    write_bytes(tmp_path / "folder" / ("x" * 250), b"content")
+    assert os.listdir(tmp_path / "folder") == ["x" * 250]
+
+
+def test_a_folder_that_can_be_made_is_a_place_where_it_is_made(tmp_path):
+    check_place(tmp_path / "new" / "newer" / "m.json", parents=True)
+    for place in ("new/" + "x" * 300, "x" * 300 + "/m.json", "file/m.json"):
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError, match=f"{place} cannot be written"):
+            check_place(tmp_path / place, parents=True)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes by name")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OutputError, match=f"{name} cannot be written: it is a pipe"):
+            write_bytes(tmp_path / name, b"content")
+        with pytest.raises(OutputError, match=f"{name} cannot be written: it is a pipe"):
+            check_place(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_json_without_a_number_is_refused_and_nothing_left(tmp_path):

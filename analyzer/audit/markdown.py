@@ -51,8 +51,8 @@ def step_summary() -> Path:
     """The file whose content GitHub shows on the page of a run.
 
     Raises:
-        OutputError: this is no step of a GitHub workflow, or its file is a pipe, on which writing
-            can wait forever.
+        OutputError: this is no step of a GitHub workflow, its file cannot be written, or is a pipe,
+            on which writing can wait forever.
     """
     named = os.environ.get(_STEP_SUMMARY)
     if not named:
@@ -66,7 +66,26 @@ def step_summary() -> Path:
             f"${_STEP_SUMMARY} names {path}, which is a pipe. Name a file: "
             f"{parameter('markdown', 'FILE')}."
         )
+    _add_to(path, b"")
     return path
+
+
+def _add_to(path: Path, text: bytes) -> None:
+    """Add to the summary of a step, in one write: others add to it, too.
+
+    It is not written aside, since GitHub may have mounted the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(
+            f"${_STEP_SUMMARY} names {path}, which cannot be written: {error.strerror or error}. "
+            f"Name a file: {parameter('markdown', 'FILE')}."
+        ) from error
 
 
 def write_summary(where: Path | str, ending: Ending) -> None:
@@ -81,16 +100,7 @@ def write_summary(where: Path | str, ending: Ending) -> None:
         write_text(path, summary_of(ending, beside=path.parent))
         return
     path = step_summary()
-    page = summary_of(ending).encode(errors="backslashreplace")
-    try:
-        # In one write, and not aside: GitHub may have mounted the file, and others add to it.
-        with path.open("ab") as file:
-            file.write(page + b"\n")
-    except OSError as error:
-        raise OutputError(
-            f"${_STEP_SUMMARY} names {path}, which cannot be written: {error.strerror or error}. "
-            f"Name a file: {parameter('markdown', 'FILE')}."
-        ) from error
+    _add_to(path, summary_of(ending).encode(errors="backslashreplace") + b"\n")
 
 
 def write_model_card(path: Path, ending: Ending) -> None:

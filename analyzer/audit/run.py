@@ -116,7 +116,11 @@ def run_audit(
         work = _Work(request, inputs, finished, unfinished, progress, say)
         try:
             results, fields = work.measure(needed)
+        except ModelError:
+            inputs.subject.network.refuse_if_changed()  # of two networks nothing fits together
+            raise
         except AuditStopped as stopped:
+            inputs.subject.network.refuse_if_changed()
             stopped.record = make_stopped_record(request, inputs.subject, stopped)
             stopped.report = keep_stopped(stopped.record, request.out, unfinished)
             raise

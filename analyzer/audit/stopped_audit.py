@@ -17,7 +17,7 @@ from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
 from analyzer.audit.result_manifest import check_files, unchanged
 from analyzer.audit.unfinished_audit import UnfinishedAudit
-from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance
+from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, is_too_few
 from analyzer.audit_record import SCHEMA, StoppedRecord
 from analyzer.errors import AuditFolderError
 from analyzer.files import RUN_AGAIN, read_json, write_json, write_text
@@ -61,6 +61,7 @@ class StoppedPage:
     title: str
     created: str  # for people; "" when not recorded
     at_chance: bool
+    too_few: bool  # samples, to tell whether it is
     cells: list[list[ConfusionCell]]  # of a matrix; empty where it would be too large
     confusions: tuple[Confusion, ...]  # the most frequent, where there is no matrix
     moved: tuple[tuple[str, str], ...]  # labels and what they are named, where an order was found
@@ -205,6 +206,7 @@ def _page(record: StoppedRecord) -> StoppedPage:
         title=re.split(r"[\\/]", record.model.path)[-1],
         created=moment(record.created),
         at_chance=is_at_chance(record.accuracy, record.chance, record.data.samples),
+        too_few=record.accuracy > record.chance and is_too_few(record.chance, record.data.samples),
         cells=confusion_cells(_counts(record)) if readable else [],
         confusions=() if readable else tuple(_most_confused(record)),
         moved=moved,

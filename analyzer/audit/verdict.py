@@ -18,6 +18,7 @@ __all__ = [
     "classes_at_chance",
     "doubt_of",
     "is_at_chance",
+    "is_too_few",
     "judge",
     "limits_of",
     "verdict_of",
@@ -66,17 +67,32 @@ def limits_of(settings: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(limit) for name, limit in found if limit is not None}
 
 
+_UNCERTAIN = " as far as these tell"  # above it, within three standard errors
+
+
 def is_at_chance(accuracy: float, chance: float, samples: int) -> bool:
     """Whether an accuracy is within three standard errors of guessing's, or below."""
     return accuracy <= chance + 3 * math.sqrt(chance * (1 - chance) / samples)
 
 
+def is_too_few(chance: float, samples: int) -> bool:
+    """Whether so few samples, all of them right, would not tell a network from guessing."""
+    return is_at_chance(1.0, chance, samples)
+
+
 def at_chance(accuracy: float, chance: float, samples: int) -> str:
     """The sentence about a network that :func:`is_at_chance`."""
+    are = "sample is" if samples == 1 else "samples are"
+    named = f"{accuracy:.1%} of {samples:,} training {are} named as labeled"
+    if accuracy > chance and is_too_few(chance, samples):
+        return (
+            f"{named}, and chance is {chance:.1%}: so few samples cannot tell the network from "
+            "guessing. Audit it on more of its training data."
+        )
     return (
-        f"{accuracy:.1%} of {samples:,} training samples are named as labeled, no better than "
-        f"chance ({chance:.1%}): the preprocessing or the order of the classes is probably wrong, "
-        "or the network has learned nothing."
+        f"{named}, no better than chance ({chance:.1%}){_UNCERTAIN if accuracy > chance else ''}: "
+        "the preprocessing or the order of the classes is probably wrong, or the network has "
+        "learned nothing."
     )
 
 

@@ -17,7 +17,7 @@ from analyzer.audit_options import (
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, ModelError
 from analyzer.files import RUN_AGAIN
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
@@ -116,21 +116,26 @@ class Remeasured:
             images = subject.opened_images(
                 skip_bad=request.skip_bad, memory=request.memory // 2, progress=progress
             )
-            for measure in MEASURES:
-                place = Path(scratch) / measure.name
-                place.mkdir()
-                job = Job(
-                    request=request,
-                    subject=subject,
-                    scratch=place,
-                    saved=lambda: None,
-                    save=lambda arrays: None,
-                    progress=progress,
-                    say=lambda sentence: None,
-                    images=images,
-                    found={},
-                )
-                yield from measure.recount(self._folder, record, job, self.draw)
+            try:
+                for measure in MEASURES:
+                    place = Path(scratch) / measure.name
+                    place.mkdir()
+                    job = Job(
+                        request=request,
+                        subject=subject,
+                        scratch=place,
+                        saved=lambda: None,
+                        save=lambda arrays: None,
+                        progress=progress,
+                        say=lambda sentence: None,
+                        images=images,
+                        found={},
+                    )
+                    yield from measure.recount(self._folder, record, job, self.draw)
+            except ModelError:
+                subject.network.refuse_if_changed()  # of two networks nothing fits together
+                raise
+        subject.network.refuse_if_changed()
 
     def _names(self, source: Any) -> Check:
         """What the data call samples and classes."""

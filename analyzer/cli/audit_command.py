@@ -87,13 +87,13 @@ _WORST = 3  # classes that are named
 @click.option("--auditor", default="", metavar="TEXT", help="Who makes this audit, for the record.")
 @click.option(
     "--junit",
-    type=ResultFile(),
+    type=ResultFile(parents=True),
     metavar="FILE",
     help="Also write the limits as JUnit XML, for CI servers.",
 )
 @click.option(
     "--markdown",
-    type=ResultFile(auto=True),
+    type=ResultFile(parents=True, auto=True),
     metavar="FILE|auto",
     help="Also write a page in Markdown; auto adds it to the summary of a GitHub step.",
 )

@@ -125,7 +125,7 @@ class _Named(_Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "":
-            self.fail(f"It is empty; name a {'folder' if self.dir_okay else 'file'}.", param, ctx)
+            self.fail("It is empty; name a folder.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -133,24 +133,28 @@ class ResultFile(click.Path):
     """A file to write when all else is done; whether it can be written is checked at once.
 
     Args:
+        parents: whether its folder is made if needed.
         auto: whether the word "auto" may stand in its place.
     """
 
     name = "file"
 
-    def __init__(self, auto: bool = False):
+    def __init__(self, *, parents: bool = False, auto: bool = False):
         super().__init__(path_type=Path, dir_okay=False)
-        self._auto = auto
+        self._parents, self._auto = parents, auto
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if self._auto and value == "auto":
             return value
         if value == "":
             self.fail("It is empty; name a file.", param, ctx)
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        there = next((one for one in path.absolute().parents if os.path.lexists(one)), path)
-        if not (there.is_dir() and os.access(there, os.W_OK)):
-            self.fail(f"{there} is not a folder that can be written.", param, ctx)
+        from analyzer.files import check_place  # numpy, which no help pays for
+
+        path = Path(os.fsdecode(value))
+        try:
+            check_place(path, parents=self._parents)
+        except OutputError as error:
+            self.fail(error.for_command_line(), param, ctx)
         return path
 
 
@@ -218,7 +222,7 @@ def out_file(what: str) -> Decorator:
     return click.option(
         "-o",
         "--out",
-        type=_Named(path_type=Path, dir_okay=False),
+        type=ResultFile(),
         required=True,
         metavar="FILE",
         help=what,

@@ -9,7 +9,6 @@ import errno
 import gc
 import importlib
 import io
-import os
 import sys
 import traceback
 import warnings
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from analyzer.cli.streams import leave_streams, prepare_streams
 from analyzer.cli.terminal import complain, shortened
 from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError
@@ -100,32 +100,14 @@ def onnx_gap() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started the process
-            setattr(sys, name, _nowhere())
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
+    prepare_streams()
     if not sys.warnoptions:  # what libraries warn of, numpy and Pillow above all, is ours to say
         warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # or collecting garbage among imports takes a tenth of the start
     code = exit_code_of(arguments)
-    _flush_standard_error()
+    leave_streams()
     gc.freeze()  # or the last collection looks through all of them, for a fifth of the time
     sys.exit(code)
-
-
-def _flush_standard_error() -> None:
-    """Write what is left for those who may no longer read it: the exit code says what happened."""
-    try:
-        sys.stderr.flush()
-    except OSError:
-        sys.stderr = _nowhere()
-
-
-def _nowhere() -> io.TextIOWrapper:
-    """A stream that takes everything and keeps nothing."""
-    return io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
 
 
 def _flags() -> dict[str, str]:

@@ -9,6 +9,7 @@ import click
 from analyzer.cli.click_options import (
     PATH,
     Number,
+    ResultFile,
     exit_codes,
     json_option,
     progress_option,
@@ -64,7 +65,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     metavar="FILE",
     help="Also write a page with the curves of both and the classes that moved.",
 )

@@ -10,6 +10,7 @@ import click
 from analyzer.cli.click_options import (
     PATH,
     Number,
+    ResultFile,
     exit_codes,
     json_option,
     out_file,
@@ -97,7 +98,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     metavar="FILE",
     help="Also draw the population, as .svg, .png or .pdf (extra plot).",
 )
@@ -133,11 +134,10 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
+    from analyzer.audit import check_figure, write_population_figure
 
     refuse_to_replace({"out": out, "plot": plot}, [population])
     if plot is not None:
-        from analyzer.audit import check_figure, write_population_figure
-
         check_figure(plot)  # before minutes of cross-validation
     table = estimation.read_population(population)
     known = table.with_gap()

@@ -16,7 +16,7 @@ from analyzer.cli.terminal import show
 @click.argument("folder", type=PATH)
 @click.option(
     "--model-card",
-    type=ResultFile(),
+    type=ResultFile(parents=True),
     metavar="FILE",
     help="Write a model card instead, with Hugging Face's model-index.",
 )

@@ -161,23 +161,33 @@ def _fill_from_array(
 ) -> list[Skipped]:
     """Make a whole batch from rows of the source's array at once: nothing is resized."""
     rows = np.ascontiguousarray(array[batch.indices])
+    with np.errstate(over="ignore"):  # what becomes infinite is found below
+        preprocessing.finish(rows, batch.images)
     skipped = []
-    for slot in np.flatnonzero(~_finite(rows)).tolist():
+    for slot in np.flatnonzero(~_finite(rows, batch.images)).tolist():
         index = int(batch.indices[slot])
+        reason = _NOT_FINITE if not np.isfinite(rows[slot]).all() else _overflow(preprocessing)
         if not skip_bad:
-            raise DataError(source.unreadable(index, _NOT_FINITE))
-        skipped.append(Skipped(index, source.names[index], _NOT_FINITE))
-    preprocessing.finish(rows, batch.images)
+            raise DataError(source.unreadable(index, reason))
+        skipped.append(Skipped(index, source.names[index], reason))
     for slot, row in enumerate(rows):
         batch.digests[slot] = np.frombuffer(digest(row), np.uint8)
     return skipped
 
 
-def _finite(samples: np.ndarray) -> np.ndarray:
-    """Whether all values of each sample are finite numbers, bool (B,)."""
-    if samples.dtype.kind in "biu":
-        return np.ones(len(samples), bool)
-    return np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
+def _finite(stored: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Whether all values of each sample are finite numbers, as stored and as fed, bool (B,)."""
+    found = np.ones(len(stored), bool)
+    if stored.dtype == np.uint8:
+        return found
+    for values in (stored, images):
+        if values.dtype.kind not in "biu":
+            found &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    return found
+
+
+def _overflow(preprocessing: Preprocessing) -> str:
+    return f"it holds values that are infinite as {preprocessing.dtype}, which the network takes"
 
 
 def _fill(

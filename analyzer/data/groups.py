@@ -14,6 +14,7 @@ from analyzer.data.formats.image_files import (
 )
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
+from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["read_groups"]
@@ -52,8 +53,9 @@ def read_groups(
         return _in_order(path, source, budgets)
     manifest = Path(source.source.partition("#")[0])
     if source.kind != "manifest":
+        what = f"{text} is {nature_of(path)}" if path.exists() else f"There is no file {text}"
         raise DataError(
-            f"There is no file {text}, and {source.source} is no manifest that could have such a "
+            f"{what}, and {source.source} is no manifest that could have such a "
             f"column. Name a file of groups with {parameter('groups')}."
         )
     groups = _table(manifest, keys and keys[0], text, budgets)

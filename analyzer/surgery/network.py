@@ -21,6 +21,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import NetworkInfo, TensorInfo
 from analyzer.errors import ModelError
+from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
@@ -128,10 +129,12 @@ def load_network(
     expanded = check_structure(path, proto, budgets)
     refuse_endless_equations(path, proto)
     data_files = external_files(path, proto)
-    if custom_ops is None:
+    library = None if custom_ops is None else Path(custom_ops)
+    if library is None:
         refuse_unknown_operators(path, proto)
-    elif not Path(custom_ops).is_file():
-        raise ModelError(f"The library of custom operators {custom_ops} does not exist.")
+    elif not library.is_file():
+        what = f"is {nature_of(library)}, not a file" if library.exists() else "does not exist"
+        raise ModelError(f"The library of custom operators {library} {what}.")
     check_file(path)
     check_sizes(path, proto)
     opset = _opset(proto)
@@ -158,7 +161,6 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    library = None if custom_ops is None else Path(custom_ops)
     as_read = ((path, began), *((file, _identity(file)) for file in data_files))
     network = Network(path, info, model, library, budgets, as_read)
     if _identity(path) != began:
@@ -365,7 +367,7 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
         ModelError: it is missing, empty, truncated or no ONNX.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = f"is {nature_of(path)}" if path.exists() else "does not exist"
         raise ModelError(f"{path} {what}. Give the path of an ONNX file.")
     size = path.stat().st_size
     if size == 0:

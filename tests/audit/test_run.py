@@ -369,8 +369,11 @@ def test_audit_json_is_what_was_returned(request_for):
     assert threading.active_count() <= before
 
 
-def test_a_network_that_is_replaced_meanwhile_gives_no_result_and_no_counts(request_for, tmp_path):
-    """The sweep has run on one network, what follows would on the other."""
+@pytest.mark.parametrize("at", ["first look", "sweep"])
+def test_a_network_that_is_replaced_meanwhile_gives_no_result_and_no_counts(
+    request_for, tmp_path, at
+):
+    """What was done until then ran on one network, what follows would on the other."""
     model = tmp_path / "network.onnx"
     original = (FIXTURES / "vgg16-dynamo-free.onnx").read_bytes()
     model.write_bytes(original)
@@ -380,12 +383,12 @@ def test_a_network_that_is_replaced_meanwhile_gives_no_result_and_no_counts(requ
     weights.raw_data = (-np.frombuffer(weights.raw_data, np.float32)).tobytes()
 
     def replacing(stage, done, total):
-        if stage == "sweep" and done == total:
+        if stage == at and done == total:
             onnx.save(other, tmp_path / "other")
             (tmp_path / "other").replace(model)
 
     with pytest.raises(ModelError, match="was changed while it was read or run"):
-        run_audit(request, progress=replacing)
+        run_audit(replace(request, anyway=at != "first look"), progress=replacing)
     assert not (request.out / "manifest.json").exists()
     model.write_bytes(original)
     run_audit(request)

@@ -5,7 +5,15 @@ import dataclasses
 import pytest
 
 from analyzer.audit import read_record
-from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS, doubt_of, is_at_chance, judge
+from analyzer.audit.verdict import (
+    FAIL,
+    NOT_JUDGEABLE,
+    PASS,
+    at_chance,
+    doubt_of,
+    is_at_chance,
+    judge,
+)
 
 
 @pytest.fixture
@@ -85,3 +93,32 @@ def test_what_means_nothing_never_passes(record, change, said):
 def test_chance_has_three_standard_errors():
     assert is_at_chance(0.19, 0.1, 100)  # 0.1 + 3 * 0.03
     assert not is_at_chance(0.191, 0.1, 100)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chance", "samples", "said"),
+    [
+        (
+            1.0,
+            0.1,
+            1,
+            "of 1 training sample is named as labeled, and chance is 10.0%: so few samples",
+        ),
+        (1.0, 0.5, 9, "100.0% of 9 training samples are named as labeled, and chance is 50"),
+        (
+            0.0,
+            0.1,
+            1,
+            "0.0% of 1 training sample is named as labeled, no better than chance",
+        ),
+        (0.19, 0.1, 100, "no better than chance (10.0%) as far as these tell: the preprocessing"),
+        (0.05, 0.1, 100, "no better than chance (10.0%): the preprocessing"),
+    ],
+)
+def test_what_is_said_at_chance_is_true(accuracy, chance, samples, said):
+    assert is_at_chance(accuracy, chance, samples)
+    assert said in at_chance(accuracy, chance, samples)
+
+
+def test_ten_samples_of_two_classes_are_enough_to_know_them_all():
+    assert not is_at_chance(1.0, 0.5, 10)

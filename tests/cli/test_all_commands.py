@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import click
 import pytest
@@ -131,6 +132,8 @@ def test_ctrl_c_exits_with_130(onnx_gap, failing):
 
 
 def test_main_ends_the_process_with_the_code(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
     with pytest.raises(SystemExit) as ended:
         main(["verify", "nowhere"])
     assert ended.value.code == 2
@@ -176,4 +179,23 @@ def test_a_process_without_memory_is_no_defect(onnx_gap, failing):
 
 def test_closed_streams_are_no_defect(tmp_path):
     command = f"exec {sys.executable} -m analyzer verify nowhere >&- 2>&- <&-"
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_named(tmp_path, monkeypatch, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)  # an error of writing, or of flushing
+    for ending in ("--version", "zoo list", "inspect zoo:digits-c0 --json"):
+        command = f"exec {sys.executable} -m analyzer {ending} > /dev/full"
+        found = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert found.returncode == 2
+        assert found.stderr.startswith("Error: Standard output cannot be written: No space left")
+        assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no full device")
+def test_a_full_standard_error_does_not_change_the_exit_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")
+    command = f"exec {sys.executable} -m analyzer verify nowhere 2> /dev/full"
     assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 2

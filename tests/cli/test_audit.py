@@ -306,9 +306,11 @@ def test_places_that_cannot_be_written_are_named_before_anything_is_counted(
             ("--markdown", "auto"),
             "--markdown auto adds to the file that $GITHUB_STEP_SUMMARY names",
         ),
-        (("--markdown", network / "page.md"), "is not a folder that can be written"),
+        (("--markdown", network / "page.md"), "page.md cannot be written: Not a directory."),
         (("--junit", ""), "It is empty; name a file."),
-        (("--junit", train.parent), "is a directory"),
+        (("--junit", train.parent), "cannot be written: it is a folder."),
+        (("--junit", "new/" + "x" * 5000), "cannot be written: File name too long."),
+        (("--junit", "/dev/urandom"), "/dev/urandom cannot be written: it is a device."),
     ):
         shown = onnx_gap(*arguments, *places)
         assert shown.code == 2

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -182,7 +183,26 @@ def test_the_table_is_not_overwritten_by_a_folder(onnx_gap, tmp_path):
     shutil.copy(TABLE, tmp_path / "population.csv")
     shown = onnx_gap("fit", tmp_path / "population.csv", "-o", tmp_path)
     assert shown.code == 2
-    assert "is a directory" in shown.err
+    assert "cannot be written: it is a folder." in shown.err
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (("-o", "x" * 5000), "cannot be written: File name too long."),
+        (("-o", "nowhere/gap.json"), "gap.json cannot be written: No such file or directory."),
+        (("-o", "gap.json", "--plot", "nowhere/gap.svg"), "gap.svg cannot be written"),
+        (("-o", "gap.json", "--plot", "gap.bmp"), "a figure cannot be written as 'bmp'"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_fit(
+    onnx_gap, monkeypatch, places, said
+):
+    monkeypatch.setattr("analyzer.estimation.fit_population", None)
+    shown = onnx_gap("fit", TABLE, *places)
+    assert shown.code == 2
+    assert said in shown.err
+    assert not os.listdir()
 
 
 def test_interpolation_and_neighbors_make_a_gap_model_that_an_audit_measures_them_for(

@@ -35,7 +35,7 @@ def test_a_place_for_a_card_that_cannot_be_written(audit, onnx_gap, tmp_path):
     folder = audit()
     shown = onnx_gap("report", folder, "--model-card", folder / "audit.json" / "card.md")
     assert shown.code == 2
-    assert "is not a folder that can be written" in shown.err
+    assert "card.md cannot be written: Not a directory." in shown.err
     shown = onnx_gap("report", folder, "--model-card", folder / "audit.json")
     assert shown.code == 2
     assert "was not written by onnx-gap" in shown.err

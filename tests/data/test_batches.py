@@ -189,6 +189,26 @@ def test_numbers_that_are_not_finite_belong_to_a_sample(network_input, dtype, wr
     assert (bad.index, bad.name) == (3, "3")
 
 
+@pytest.mark.parametrize(
+    ("stored", "fed", "wrong"), [("float64", "float32", 1e300), ("float32", "float16", 7e4)]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_number_that_the_network_cannot_take_belongs_to_a_sample(
+    network_input, stored, fed, wrong
+):
+    values = np.ones((5, 3, 6, 6), stored)
+    values[3, 1, 2, 4] = wrong
+    source = arrays(values)
+    preprocessing = resolve_preprocessing(
+        source, network_input("N", 3, 6, 6, dtype=fed), PreprocessOptions()
+    )
+    with pytest.raises(DataError, match=rf"^3 in data .*infinite as {fed}.*skip_bad=True"):
+        list(read_batches(source, preprocessing, range(5), 2))
+    made = list(read_batches(source, preprocessing, range(5), 2, skip_bad=True))
+    assert [batch.indices.tolist() for batch in made] == [[0, 1], [2], [4]]
+    assert all(np.isfinite(batch.images).all() for batch in made)
+
+
 def test_images_of_differing_sizes_name_the_option(
     folder_and_preprocessing, picture, encoded, network_input
 ):

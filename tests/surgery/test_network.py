@@ -1,6 +1,8 @@
 """Networks as they are read, refused, and left by another tool."""
 
 import hashlib
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,16 @@ def test_missing_file_and_folder_are_refused(tmp_path):
         surgery.load_network(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="is a folder"):
         surgery.load_network(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes by name")
+def test_what_is_no_file_is_called_what_it_is(write, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place, what in ((tmp_path / "pipe", "a pipe"), ("/dev/urandom", "a device")):
+        with pytest.raises(ModelError, match=f"{place} is {what}. Give the path of an ONNX file."):
+            surgery.load_network(place)
+        with pytest.raises(ModelError, match=f"operators {place} is {what}, not a file"):
+            surgery.load_network(write(TEXT), custom_ops=place)
 
 
 def test_invalid_graph_is_refused(write):

@@ -14,6 +14,7 @@ from analyzer.data.formats.webdataset import WEBDATASET
 from analyzer.data.labels import ClassList, read_classes
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["FORMATS", "open_data"]
@@ -82,7 +83,8 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
             f"{data} cannot be read ({reason_of(error)}). It is damaged, or larger than this "
             "machine can hold; fetch it again."
         ) from error
-    raise DataError(f"{path} is not a known kind of data. Wanted: {_descriptions()}.")
+    nature = "" if path.is_file() or path.is_dir() else f"{nature_of(path)} and "
+    raise DataError(f"{path} is {nature}not a known kind of data. Wanted: {_descriptions()}.")
 
 
 def _path_and_split(data: str | Path) -> tuple[Path, str | None]:

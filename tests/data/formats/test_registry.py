@@ -1,3 +1,6 @@
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,6 +22,13 @@ def test_unknown_kinds(name, tmp_path):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match=f"{name} is not a known kind of data"):
         open_data(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes by name")
+def test_a_pipe_is_called_one(tmp_path):
+    os.mkfifo(tmp_path / "train.npz")
+    with pytest.raises(DataError, match=r"train\.npz is a pipe and not a known kind of data"):
+        open_data(tmp_path / "train.npz")
 
 
 def test_two_keys_are_wanted(tmp_path):
