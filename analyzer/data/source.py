@@ -208,7 +208,7 @@ class CompactNames(Sequence[str]):
         """Put further names after those that are there.
 
         Raises:
-            DataError: one is longer than a path can be.
+            DataError: one is no text, or longer than a path can be.
         """
         for name in names:
             if len(name) > LONGEST_NAME:
@@ -216,7 +216,12 @@ class CompactNames(Sequence[str]):
                     f"A sample has a name of {len(name):,} characters: '{name[:20]}…'. "
                     f"Shorten it to {LONGEST_NAME:,}."
                 )
-            self._block += os.fsencode(name)
+            try:
+                self._block += os.fsencode(name)
+            except UnicodeEncodeError:
+                raise DataError(
+                    f"A sample has the name {name!r}, which no file can have."
+                ) from None
             self._ends.append(len(self._block))
 
     def __len__(self) -> int:
