@@ -32,7 +32,6 @@ __all__ = [
     "draw_mean_curves",
     "draw_population",
     "draw_ssr",
-    "figure_format",
     "new_figure",
     "save_figure",
     "write_population_figure",
