@@ -52,7 +52,7 @@ class Recipe:
 @dataclass(frozen=True, slots=True)
 class PopulationSpec:
     """A population to be trained, not one that was: which networks on which data. (Networks whose
-    features and gaps are known are an ``analyzer.estimation.Population``.)
+    features and gaps are known are an ``analyzer.estimation.PopulationTable``.)
 
     Recipes are drawn at random around one architecture, or, in a designed population, listed in
     ``designed``.

@@ -195,7 +195,7 @@ def test_options_are_words_and_no_script(runner):
         }
     )
     assert code == 2, said
-    assert "is not a valid float" in said
+    assert "is not a valid number" in said
     _, said, code = runner.act({"model": "zoo:digits-c0", "out": "an out", "options": hostile})
     assert code == 0, said
     record = json.loads((runner.folder / "an out" / "audit.json").read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ _STAGES: Mapping[str, tuple[str, str]] = {
     "interpolation": ("interpolation/measure.py", "measure"),
     "neighbors": ("neighbors/measure.py", "measure"),
     "vectors": ("neighbors/vector_search.py", "unit_vectors"),
-    "search": ("neighbors/vector_search.py", "nearest_neighbors"),
+    "search": ("neighbors/vector_search.py", "compare"),
     "twins": ("neighbors/twins.py", "find_twins"),
 }
 """Functions whose time, with what they call, is a stage; the last three are of ``neighbors``."""

@@ -4,7 +4,7 @@ from .exports import log_to_mlflow, write_junit
 from .folder import finished_audit, read_record, to_dict
 from .markdown import step_summary, write_model_card, write_summary
 from .network_cost import outline_with_cost
-from .plots import figure_format, write_population_figure
+from .plots import check_figure, write_population_figure
 from .population import Member, audit_population, read_manifest
 from .provenance import installed_versions
 from .report import ending_of, ending_of_stop, render_report
@@ -20,10 +20,10 @@ __all__ = [
     "Remeasuring",
     "Verification",
     "audit_population",
+    "check_figure",
     "compare_audits",
     "ending_of",
     "ending_of_stop",
-    "figure_format",
     "finished_audit",
     "installed_versions",
     "log_to_mlflow",

@@ -17,6 +17,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, SiteError, parameter
+from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.option_mechanism import identity_of, options_of, parse_part
@@ -119,6 +120,9 @@ def open_network(
             :func:`analyzer.surgery.bind_inputs`.
     """
     network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
+    twice = repeated([name for name, _ in options.inputs])
+    if twice is not None:
+        raise DataError(f"The input {twice} is given two values with {parameter('inputs')}.")
     given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(surgery.one_image_at_a_time(network), given)
 

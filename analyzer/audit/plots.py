@@ -5,6 +5,7 @@ report draws its own figures, does not pay for it. No pyplot: nothing global, no
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "check_figure",
     "draw_class_curves",
     "draw_class_scatter",
     "draw_estimates",
@@ -30,7 +32,6 @@ __all__ = [
     "draw_mean_curves",
     "draw_population",
     "draw_ssr",
-    "figure_format",
     "new_figure",
     "save_figure",
     "write_population_figure",
@@ -61,6 +62,26 @@ _LEGEND: Any = {"frameon": False, "fontsize": 9}
 _TITLE: Any = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
 
 
+def check_figure(path: str | Path) -> str:
+    """The format that the ending of ``path`` names, if a figure can be written in it here.
+
+    Raises:
+        AuditFolderError: the ending is not one of ``FORMATS``.
+        AnalyzerError: matplotlib is not installed.
+    """
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise AuditFolderError(
+            f"{path}: a figure cannot be written as '{kind}'; end the name in "
+            f".{', .'.join(FORMATS)}."
+        )
+    if find_spec("matplotlib") is None:
+        raise AnalyzerError(
+            "Figures need matplotlib, which is not installed: pip install 'onnx-gap[plot]'."
+        )
+    return kind
+
+
 def new_figure(
     rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (4.8, 3.4)
 ) -> tuple["Figure", np.ndarray]:
@@ -68,18 +89,11 @@ def new_figure(
 
     Returns:
         (figure, axes), axes an object ndarray of shape (rows, columns).
-
-    Raises:
-        AnalyzerError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError:
-        raise AnalyzerError(
-            "Figures need matplotlib, which is not installed: pip install 'onnx-gap[plot]'."
-        ) from None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     with rc_context(_SETTINGS):
         figure = Figure(
             figsize=(size[0] * columns, size[1] * rows),
@@ -90,29 +104,13 @@ def new_figure(
     return figure, axes
 
 
-def figure_format(path: str | Path) -> str:
-    """The format that the ending of a figure's name asks for, one of ``FORMATS``.
-
-    Raises:
-        AuditFolderError: it is another one.
-    """
-    kind = Path(path).suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise AuditFolderError(
-            f"{path}: a figure cannot be written as '{kind}'; end the name in "
-            f".{', .'.join(FORMATS)}."
-        )
-    return kind
-
-
 def save_figure(figure: "Figure", path: str | Path) -> Path:
     """Write ``figure`` in the format that the ending of ``path`` names, whole or not at all.
 
     Raises:
         AuditFolderError: the ending is not one of ``FORMATS``, or the file cannot be written.
     """
-    path = Path(path)
-    kind = figure_format(path)
+    path, kind = Path(path), check_figure(path)
     from matplotlib import rc_context
 
     # Without a date the same figure gives the same bytes.

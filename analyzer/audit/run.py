@@ -367,7 +367,10 @@ def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) ->
     packages.pop("onnx-ad", None)  # makes margins, no counts
     for package in packages:
         differs[f"the version of {package}"] = found.versions.get(package) != now.get(package)
-    return ", ".join(name for name, other in differs.items() if other) or "the training data"
+    return (
+        ", ".join(name for name, other in differs.items() if other)
+        or "the training data or their labels"
+    )
 
 
 def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:

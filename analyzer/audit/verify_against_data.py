@@ -155,7 +155,7 @@ class Remeasured:
             there = str(source.names[index]) if 0 <= index < len(source) else ""
             if name not in (there, there.encode(errors="backslashreplace").decode()):
                 wrong.append(f"Sample {index} is called {name!r}, and {there!r} in the data.")
-        return check("names", wrong, "Classes and suspects are called as in the data.")
+        return check("names", wrong, "Classes and suspects have the names that the data give them.")
 
     def _pictures(self, source: Any) -> Check:
         """Whether the pictures of suspects are those of the samples."""

@@ -84,6 +84,8 @@ FILE_OR_ZOO = _FileOrZoo()
 class Number(click.FloatRange):
     """A finite number within bounds; click alone lets "nan" pass any of them."""
 
+    name = "number"  # in "'20%' is not a valid number."
+
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):

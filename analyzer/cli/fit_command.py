@@ -134,11 +134,11 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
-    from analyzer.audit import figure_format, write_population_figure
+    from analyzer.audit import check_figure, write_population_figure
 
     refuse_to_replace({"out": out, "plot": plot}, [population])
     if plot is not None:
-        figure_format(plot)  # there must be one before the fit
+        check_figure(plot)  # before minutes of cross-validation
     table = estimation.read_population(population)
     known = table.with_gap()
     gap_model = estimation.fit_population(
@@ -202,7 +202,7 @@ def _show(gap_model: "GapModel", scores: "FitScores") -> None:
 
     if gap_model.left_out is None:
         a, b = gap_model.coefficients
-        click.echo(
+        show(
             f"ĝ = {a:+.4f}·ζ {b:+.4f}·κ {gap_model.intercept:+.4f}, fitted on {gap_model.fitted_on}"
         )
     else:

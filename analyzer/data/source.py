@@ -16,6 +16,7 @@ from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
+    "LONGEST_NAME",
     "CompactNames",
     "NumberedNames",
     "Sample",
@@ -27,6 +28,9 @@ __all__ = [
     "natural_key",
     "reason_of",
 ]
+
+LONGEST_NAME = 4096
+"""Characters of a sample's or a class's name, at most: those of a path."""
 
 _DIGITS = re.compile(r"(\d+)")
 _LONGEST = 1000  # digits of a number; Python reads none of more than 4,300
@@ -72,6 +76,13 @@ class Source:
             raise DataError(
                 f"{self.source} holds {len(self.names)} samples but {len(self.labels)} labels."
             )
+        for name in self.class_names or ():
+            if len(name) > LONGEST_NAME:
+                where = "The class list" if self.indexing == "classes" else self.source
+                raise DataError(
+                    f"{where} has a name of {len(name):,} characters: "
+                    f"'{name[:20]}…'. Shorten it to {LONGEST_NAME:,}."
+                )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -194,9 +205,23 @@ class CompactNames(Sequence[str]):
         self.extend(names)
 
     def extend(self, names: Iterable[str]) -> None:
-        """Put further names after those that are there."""
+        """Put further names after those that are there.
+
+        Raises:
+            DataError: one is no text, or longer than a path can be.
+        """
         for name in names:
-            self._block += os.fsencode(name)
+            if len(name) > LONGEST_NAME:
+                raise DataError(
+                    f"A sample has a name of {len(name):,} characters: '{name[:20]}…'. "
+                    f"Shorten it to {LONGEST_NAME:,}."
+                )
+            try:
+                self._block += os.fsencode(name)
+            except UnicodeEncodeError:
+                raise DataError(
+                    f"A sample has the name {name!r}, which no file can have."
+                ) from None
             self._ends.append(len(self._block))
 
     def __len__(self) -> int:

@@ -143,7 +143,7 @@ class GapModel:
 
         Args:
             values: of the network, at least those in ``features``: "zeta" and "kappa" (Eq. 6),
-                or what :func:`analyzer.measures.ablation.compute_curve_features` gives.
+                or what ``compute_curve_features`` of the ablation gives.
             rank: what the units were ranked by for them.
             conditions: of the network's audit; None where they are not known. They are held
                 against the population's where the gap model says those.

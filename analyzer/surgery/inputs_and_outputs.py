@@ -347,7 +347,7 @@ def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> ExtraInpu
     if per_image:
         shape[0] = 1
     free = [not isinstance(d, int) for d in info.shape]
-    array = value.astype(info.dtype)
+    array = _exactly(info, value)
     if array.ndim == 0:
         array = np.full(shape, array)
     if array.ndim == len(shape) - 1 and per_image:
@@ -363,6 +363,31 @@ def _fitted(info: TensorInfo, value: np.ndarray, image: TensorInfo) -> ExtraInpu
             f"input takes {list(info.shape)}."
         )
     return ExtraInput(info.name, array, per_image)
+
+
+def _exactly(info: TensorInfo, value: np.ndarray) -> np.ndarray:
+    """The value in the input's type, floating-point numbers rounded to it."""
+    try:
+        dtype = np.dtype(info.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind in "OSUc" or info.dtype == "unknown":
+        raise ModelError(
+            f"The input {info.name} takes no numbers, so it cannot be given a value. Export the "
+            "network without it."
+        )
+    with np.errstate(all="ignore"):
+        array = value.astype(dtype)
+    if dtype.kind in "biu":
+        held = np.array_equal(array, value)
+    else:
+        held = bool((np.isfinite(array.astype(np.float64)) | ~np.isfinite(value)).all())
+    if not held:
+        raise ModelError(
+            f"The input {info.name} is {info.dtype}, which cannot hold the value given with "
+            f"{parameter('inputs', info.name)}."
+        )
+    return array
 
 
 def _bind(graph: ir.Graph, extra: ExtraInput, image: TensorInfo) -> None:

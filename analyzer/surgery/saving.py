@@ -102,7 +102,9 @@ def _place(values: Iterable[ir.Value], tensors: Iterable[ir.TensorProtocol]) -> 
 
 
 def _bytes(tensor: ir.TensorProtocol) -> int:
-    """The bytes of a tensor, or a few more."""
+    """The bytes of a tensor, or a few more; 0 of one of texts, which cannot lie elsewhere."""
+    if tensor.dtype == ir.DataType.STRING:
+        return 0
     is_proto = isinstance(tensor, ir.serde.TensorProtoTensor)
     return tensor.raw.ByteSize() if is_proto else tensor.nbytes
 

@@ -184,7 +184,7 @@ def _infer(model: ir.Model) -> None:
             value.shape = ir.Shape(d for d in tensor.shape if isinstance(d, int))
         if value.dtype is None:
             value.dtype = tensor.dtype
-        if tensor.nbytes > _LARGE:
+        if tensor.dtype != ir.DataType.STRING and tensor.nbytes > _LARGE:
             value.const_value = None
             del graph.initializers[name_of(value)]
     graph.inputs.extend(value for value in initializers if value not in listed)

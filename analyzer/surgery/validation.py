@@ -294,6 +294,9 @@ def _trains(node: ir.Node) -> bool:
     return False
 
 
+_EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}  # what onnxruntime knows
+
+
 def external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
     """The files that hold the network's weights outside ``path``, sorted by name.
 
@@ -343,6 +346,12 @@ def _file(path: Path, name: str, location: str) -> Path:
 
 def _check_place(path: Path, tensor: onnx.TensorProto, said: dict[str, str], file: Path) -> None:
     """Hold where a tensor lies in its file against its shape and the file's size."""
+    unknown = sorted(said.keys() - _EXTERNAL_KEYS)
+    if unknown:
+        raise ModelError(
+            f"{path} says {unknown[0]!r} of the weights {tensor.name} in {file}, which onnxruntime "
+            "does not know. Export it again."
+        )
     numbers = {}
     for key in ("offset", "length"):
         text = said.get(key)

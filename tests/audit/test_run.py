@@ -243,7 +243,7 @@ class Stopped(BaseException):
 def test_an_interrupted_audit_goes_on_to_the_same_bits(
     rank, stage, after, request_for, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40, rank=rank)
@@ -287,7 +287,9 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
         run_audit(replace(request, rank="random", tolerance=0.1))
     images, labels = samples_for(request.model, 12, seed=1)
     np.savez(request.out.parent / "others.npz", images=images, labels=labels)
-    with pytest.raises(AuditFolderError, match="differs in the training data; pass fresh=True"):
+    with pytest.raises(
+        AuditFolderError, match="differs in the training data or their labels; pass fresh=True"
+    ):
         run_audit(replace(request, data=str(request.out.parent / "others.npz")))
     older = read_record(request.out)
     older = replace(older, key="", versions={**older.versions, "onnx": "1.0", "gone": "2.0"})

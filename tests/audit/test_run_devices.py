@@ -78,7 +78,7 @@ class Stopped(BaseException):
 def test_an_interrupted_audit_goes_on_on_all_devices(
     stage, request_for, tmp_path, monkeypatch, processors
 ):
-    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     request = request_for(device="cuda:0,cuda:1", memory=1)

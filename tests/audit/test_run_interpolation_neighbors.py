@@ -240,8 +240,7 @@ def small_steps(monkeypatch):
     """Many checkpoints, each kept."""
     monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 32)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 16)
-    for name in BOTH:
-        monkeypatch.setattr(f"analyzer.measures.{name}.measure._CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", -1)
 
 
 def test_every_checkpoint_is_resumed_to_the_byte(asked, tmp_path, monkeypatch, small_steps):

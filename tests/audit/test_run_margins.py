@@ -15,7 +15,6 @@ from analyzer.errors import DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import write_arrays
 from analyzer.measures.ablation.measure import Ablation
-from analyzer.measures.margins import distances
 from analyzer.measures.margins.distances import MARGIN_FEATURES, compute_margin_features
 from analyzer.measures.margins.measure import Margins
 
@@ -114,7 +113,7 @@ def test_a_gap_model_that_takes_margins_has_them_measured(asked, tmp_path):
 
 def test_interrupted_margins_go_on_where_they_were(asked, tmp_path, monkeypatch):
     run_audit(replace(asked, out=tmp_path / "at once"))
-    monkeypatch.setattr(distances, "_CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", -1)
     write = surgery.write_margin_graph
     monkeypatch.setattr(
         surgery, "write_margin_graph", lambda *a, **o: write(*a, **{**o, "most": 8})

@@ -130,7 +130,7 @@ def test_precisions_are_never_mixed(request_for):
 
 
 def test_an_interrupted_audit_is_not_gone_on_with_in_another_precision(request_for, monkeypatch):
-    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
     monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 8)
     request = request_for(VGG16)

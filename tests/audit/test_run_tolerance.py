@@ -60,7 +60,7 @@ def test_estimates_lie_as_near_the_exact_ones_as_they_say(asked, rank, request_f
 
 
 def test_an_interrupted_estimate_goes_on_to_the_same_bits(request_for, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
     request = request_for(VGG16, tolerance=0.2)
     whole = run_audit(replace(request, out=tmp_path / "whole"))
 

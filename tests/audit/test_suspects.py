@@ -119,8 +119,9 @@ def test_wrong_labels_of_a_folder_come_first(request_, folders):
 
 
 def test_the_report_shows_their_pictures_without_the_data(request_):
-    run_audit(request_)
+    doubtful = run_audit(request_).doubtful_labels
     page = (request_.out / "report.html").read_text(encoding="utf-8")
+    assert f"Of all labels, {doubtful:.1%} are more likely wrong than right. It is a list" in page
     # Ten suspects with three neighbors each, of which some are the same.
     assert page.count('src="data:image/png;base64,') == page.count("src=") == 40
     assert "Samples to look at" in page

@@ -48,6 +48,21 @@ def extended(tmp_path):
     return path
 
 
+@pytest.mark.parametrize(
+    ("plot", "said"),
+    [("p.jpg", "cannot be written as 'jpg'"), ("p.svg", "Figures need matplotlib")],
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_fitted(
+    onnx_gap, monkeypatch, plot, said
+):
+    monkeypatch.setattr("analyzer.audit.plots.find_spec", lambda name: None)
+    monkeypatch.setattr("analyzer.estimation.fit_population", None)
+    shown = onnx_gap("fit", TABLE, "--plot", plot, "-o", "gap.json")
+    assert shown.code == 2
+    assert said in shown.err
+    assert not any(Path().iterdir())
+
+
 def test_extended_features_are_fitted_scored_and_applied(onnx_gap, extended, tmp_path):
     out, plot = tmp_path / "gap.json", tmp_path / "population.svg"
     shown = onnx_gap(

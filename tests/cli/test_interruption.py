@@ -14,6 +14,7 @@ FILES = [
 # The same command, except that it stops for a while after each of its many checkpoints.
 SLOW = """
 import sys, time
+from analyzer.measures import checkpoint
 from analyzer.measures.ablation import sweep as cumulative
 from analyzer.audit.unfinished_audit import UnfinishedAudit as Checkpoint
 from analyzer.cli import main
@@ -24,9 +25,9 @@ def write_and_wait(self, *arguments):
     write(self, *arguments)
     time.sleep(0.3)
 
-for name, value in {"_CHECKPOINT_SECONDS": 0, "_CHUNK_CELLS": 1}.items():
-    assert hasattr(cumulative, name)
-    setattr(cumulative, name, value)
+for module, name, value in ((checkpoint, "SECONDS", 0), (cumulative, "_CHUNK_CELLS", 1)):
+    assert hasattr(module, name)
+    setattr(module, name, value)
 Checkpoint.write = write_and_wait
 main(sys.argv[1:])
 """

@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.data import combine_digests, from_arrays, open_data
-from analyzer.data.source import CompactNames, NumberedNames, natural_key
+from analyzer.data.source import LONGEST_NAME, CompactNames, NumberedNames, natural_key
 from analyzer.errors import DataError
 
 
@@ -130,3 +131,14 @@ def test_numbered_names():
     assert list(NumberedNames(3, "row ")) == ["row 0", "row 1", "row 2"]
     assert NumberedNames(3)[1:] == ["1", "2"]
     assert NumberedNames(3)[-1] == "2"
+
+
+def test_names_longer_than_a_path_are_refused():
+    images, labels = np.zeros((2, 4, 4), np.uint8), np.arange(2)
+    named = from_arrays(images, labels, source="here", class_names=["a" * LONGEST_NAME, "b"])
+    with pytest.raises(DataError, match="here has a name of 4,097 characters: 'bbbbb"):
+        replace(named, class_names=("a", "b" * (LONGEST_NAME + 1)))
+    with pytest.raises(DataError, match="The class list has a name of 4,097 characters"):
+        replace(named, class_names=("b" * (LONGEST_NAME + 1),), indexing="classes")
+    with pytest.raises(DataError, match="sample has a name of 4,097 characters: 'ccccc"):
+        CompactNames(["a", "c" * (LONGEST_NAME + 1)])

@@ -68,6 +68,37 @@ def test_value_that_does_not_fit_is_refused(network):
         surgery.bind_inputs(network, {"info": INFO[:3], "scale": np.asarray(2.0)})
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value", "held"),
+    [
+        ("int64", 0.9, None), ("int64", 2.0, 2), ("int64", 1e30, None), ("int64", np.nan, None),
+        ("int64", 2**62 + 1, 2**62 + 1), ("int8", 300, None), ("uint8", -1, None),
+        ("bool", 2, None), ("bool", 1, True), ("float16", 1e9, None), ("float16", 0.1, 0.1),
+        ("float", np.inf, np.inf), ("string", 1, None),
+    ],
+)  # fmt: skip
+def test_a_value_is_what_the_input_can_hold(write, dtype, value, held):
+    further = (
+        "cast = Cast<to=1>(e) y = Add(pooled, cast)"
+        if dtype != "string"
+        else ("same = Equal(e, e) cast = Cast<to=1>(same) y = Add(pooled, cast)")
+    )
+    network = surgery.load_network(
+        write(
+            f"net (float[N,3,8,8] x, {dtype} e) => (float[N,4] y) <float[4,3,3,3] w> {{ "
+            f"c = Conv(x, w) r = Relu(c) p = GlobalAveragePool(r) pooled = Flatten(p) {further} }}"
+        )
+    )
+    given = {"e": np.asarray(value)}
+    if held is None:
+        with pytest.raises(ModelError, match="The input e "):
+            surgery.bind_inputs(network, given)
+    else:
+        _, (extra,) = surgery.bind_inputs(network, given)
+        np.testing.assert_allclose(extra.value, held, rtol=1e-3)
+        assert dtype.startswith("float") or extra.value == held
+
+
 @pytest.mark.parametrize("name", ["x", "inf"])
 def test_only_further_inputs_take_values(network, name):
     with pytest.raises(ModelError, match=f"no extra input called '{name}'"):

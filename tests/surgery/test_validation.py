@@ -178,6 +178,7 @@ def test_weights_that_are_there_are_read(with_weights_beside, said):
         ({"offset": "-4"}, "offset '-4', which is no number of bytes"),
         ({"length": "-432"}, "length '-432', which is no number"),
         ({"offset": "abc"}, "offset 'abc'"),
+        ({"basepath": "x"}, "says 'basepath' of the weights kernel"),
         ({"offset": ""}, "offset ''"),
         ({"length": "1e3"}, "length '1e3'"),
         ({"offset": "9" * 40}, "which is no number of bytes"),

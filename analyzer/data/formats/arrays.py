@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,10 +167,9 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     Raises:
         DataError: it is neither.
     """
-    try:
-        return np.asarray(float(text))
-    except ValueError:
-        pass
+    for kind in (np.int64, np.float64):
+        with suppress(ValueError, OverflowError):
+            return np.asarray(kind(text))
     try:
         content = read_whole(Path(text), budgets)
     except DataError as error:

@@ -230,18 +230,22 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
 
 def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Line numbers and rows of a manifest."""
+    line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = _lines(file, path)
             if path.suffix.lower() in (".csv", ".tsv"):
                 delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
                 reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+                line = 1
                 if (twice := repeated(reader.fieldnames or ())) is not None:
                     raise DataError(
                         f"The manifest {path} has two columns named {twice!r}; keep one of them."
                     )
+                line = 2
                 for row in reader:
                     yield reader.line_num, row
+                    line = reader.line_num + 1
                 return
             for line, text in enumerate(lines, start=1):
                 if not text.strip():
@@ -251,7 +255,10 @@ def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     raise DataError(f"Line {line} of {path} is no JSON object.")
                 yield line, row
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise DataError(f"The manifest {path} cannot be read ({error}).") from error
+        where = f"in line {line} ({error})" if line else f"({error})"
+        raise DataError(
+            f"The manifest {path} cannot be read {where}. Correct it, or save it again as UTF-8."
+        ) from error
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:

@@ -239,7 +239,8 @@ def _load_arrays(path: Path) -> Mapping[bytes, object]:
         raise DataError(f"{path} {error}") from error
     except Exception as error:
         # A damaged pickle makes the unpickler raise anything from EOFError to TypeError.
-        raise DataError(f"{path} is a damaged pickle ({error}). Fetch it again.") from error
+        why = str(error) or type(error).__name__
+        raise DataError(f"{path} is a damaged pickle ({why}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no dictionary. Fetch it again.")
     return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}

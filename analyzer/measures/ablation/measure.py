@@ -318,7 +318,9 @@ def _nothing_removed(job: Job) -> AblationResult:
             descending=correct.astype(np.int32),
             ascending=correct.astype(np.int32),
             index=found.index,
-            scores=sample_scores(keep_scores(scores, found.label), found.label, kind),
+            scores=sample_scores(
+                keep_scores(scores, found.label, request.precision), found.label, kind
+            ),
         ),
         classes=found.classes,
         cut="",

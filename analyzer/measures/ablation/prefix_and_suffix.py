@@ -53,6 +53,8 @@ _MASKS = 3
 _TOLERANCE = 1e-3
 # Two scores nearer than this, of their scale, may change places by rounding alone.
 _NEAR_TIE = 1e-4
+# Units in the last place of a 16-bit type: so far apart may scores be in a network of such numbers.
+_LAST_PLACES = 16
 # Of the scores' scale: where they move by more, it is another network.
 _MOST_ROUNDING = 0.1
 
@@ -412,7 +414,8 @@ def check_surgery(
     actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
     expected = _in_batches(whole, original, images)
     check_independence(original, whole, images, expected)
-    _compare(expected, actual, kind, "with nothing removed")
+    rounding = _LAST_PLACES * max(map(_epsilon, found.values.values()), default=0.0)
+    _compare(expected, actual, kind, "with nothing removed", rounding)
 
     with_mask = replace(original, path=masked, extra_inputs=())
     whole = _opened(with_mask, network)
@@ -421,7 +424,7 @@ def check_surgery(
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
         expected = _in_batches(whole, with_mask, images, {network.cut.mask: mask})
         actual = network.scores(found, mask)
-        _compare(expected, actual, kind, f"under random mask {number}")
+        _compare(expected, actual, kind, f"under random mask {number}", rounding)
     return actual.shape[1]
 
 
@@ -493,10 +496,27 @@ def _in_batches(
     return scores_of(np.concatenate(parts)[:count], whole.answer.kind)
 
 
-def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> None:
+def _epsilon(values: np.ndarray | DeviceArray) -> float:
+    """What numbers of that type are rounded to, as a part of them; 0 for integers."""
+    dtype = (values if isinstance(values, np.ndarray) else values.numpy()).dtype
+    if dtype.name == "bfloat16":  # which numpy does not count among its own
+        return 2.0**-7
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+
+
+def _compare(
+    expected: np.ndarray, actual: np.ndarray, kind: str, case: str, rounding: float = 0.0
+) -> None:
+    """Refuse scores that differ by more than rounding explains.
+
+    Args:
+        rounding: of the type that the network computes in, as a part of a score.
+    """
     if kind == "labels":
-        _compare_labels(expected[:, 0], actual, case)
+        _compare_labels(expected[:, 0], actual, case, rounding)
         return
+    if not expected.size:
+        raise ModelError("The network's output has no classes. Export it with its classifier.")
     if expected.shape != actual.shape:
         raise ModelError(
             f"The cut network gives scores of shape {actual.shape} where the original gives "
@@ -510,10 +530,10 @@ def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> 
         difference = np.where(same, 0, np.nan_to_num(np.abs(expected - actual), nan=np.inf))
     error = difference.max(axis=1) / scale
     top = np.sort(expected, axis=1)[:, -2:]
-    clear = (top[:, -1] - top[:, 0]) / scale > _NEAR_TIE
+    clear = (top[:, -1] - top[:, 0]) / scale > max(_NEAR_TIE, rounding)
     moved = clear & (expected.argmax(axis=1) != actual.argmax(axis=1))
     worst = int(np.argmax(np.where(moved, np.inf, error)))
-    if error[worst] > _TOLERANCE or moved.any():
+    if error[worst] > max(_TOLERANCE, rounding) or moved.any():
         where = int(np.argmax(difference[worst]))
         raise ModelError(
             f"The cut network does not repeat the original ({case}): class {where} scores "
@@ -522,10 +542,11 @@ def _compare(expected: np.ndarray, actual: np.ndarray, kind: str, case: str) -> 
         )
 
 
-def _compare_labels(expected: np.ndarray, actual: np.ndarray, case: str) -> None:
+def _compare_labels(expected: np.ndarray, actual: np.ndarray, case: str, rounding: float) -> None:
     """As for scores; labels say nothing of near ties, so the cut network's own scores must."""
     top = np.sort(actual, axis=1)
-    clear = top[:, -1] - top[:, -2] > _NEAR_TIE * np.abs(actual).max(axis=1)
+    near = max(_NEAR_TIE, rounding)
+    clear = top[:, -1] - top[:, -2] > near * np.abs(actual).max(axis=1)
     moved = np.flatnonzero(clear & (expected != actual.argmax(axis=1)))
     if len(moved):
         raise ModelError(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit_record import ClassRecord
-from analyzer.errors import AuditFolderError, ModelError
+from analyzer.errors import AuditFolderError, ModelError, parameter
 from analyzer.files import check_names, integers, read_arrays, write_arrays
 from analyzer.measures.measure import Check, check
 
@@ -80,19 +80,25 @@ class BaselineScores:
     adds_up: np.ndarray  # bool (C,): the scores are not negative and add up to 1
 
 
-def keep_scores(scores: np.ndarray, labels: np.ndarray) -> BaselineScores:
-    """What is kept of scores (C, K), for samples with labels int64 (C,).
+def keep_scores(
+    scores: np.ndarray, labels: np.ndarray, precision: str = "float32"
+) -> BaselineScores:
+    """What is kept of the scores of samples; infinity counts as the largest number there is.
 
-    Infinity counts as the largest number there is.
+    Args:
+        scores: float (C, K).
+        labels: int64 (C,).
+        precision: that the network ran in, one of :data:`analyzer.runtime.PRECISIONS`.
 
     Raises:
         ModelError: a score is not a number, so that the network names no class.
     """
     if np.isnan(scores).any():
+        wider = f", or use {parameter('precision', 'float32')}" if precision == "fp16" else ""
         raise ModelError(
             f"The score of class {np.argwhere(np.isnan(scores))[0, 1]} is not a number for an "
             "image of which nothing was removed. The network has weights that are no numbers, or "
-            "overflows on these images: check its training, and the preprocessing."
+            f"overflows on these images: check its training, and the preprocessing{wider}."
         )
     scores = np.nan_to_num(scores.astype(np.float64), neginf=-_FAR, posinf=_FAR)
     everyone = np.arange(len(scores))

@@ -38,6 +38,7 @@ from analyzer.measures.ablation.ranking_and_evaluations import (
 )
 from analyzer.measures.ablation.sample_scores import keep_scores
 from analyzer.measures.ablation.sweep_state import SweepState
+from analyzer.measures.checkpoint import Checkpoint
 from analyzer.runtime.batch_size import images_at_once
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ __all__ = [
 
 _CHUNK_CELLS = 1 << 18  # samples × units in one chunk of the sweep
 _CHUNK_PART = 8  # of the memory, at most one in so many parts
-_CHECKPOINT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,12 @@ class _Ablation:
     ):
         self.network, self.state, self.load = network, state, samples.load
         self.memory, self.ranking = options.memory, options.ranking
-        self.save, self.progress = save, progress
+        self.checkpoint, self.progress = Checkpoint(save), progress
         # Whole curves cost a matrix product: there is nothing to gain from fewer evaluations.
         linear = network.head is not None and network.head.tail is None
         self.tolerance = None if linear else options.tolerance
         sequence = samples.sequence()
         self.indices, self.labels = samples.indices[sequence], samples.labels[sequence]
-        self.saved = time.monotonic()
         self.batch, self.bytes_per_sample = self._measured()
         chunk = min(
             _CHUNK_CELLS // state.order.shape[1],
@@ -138,7 +137,7 @@ class _Ablation:
         chunk = stop - start if estimate else self.chunk
         for at in range(max(start, self.state.swept), stop, chunk):
             self._sweep(at, min(at + chunk, stop), kept, estimate=estimate)
-            self._save_now_and_then()
+            self.checkpoint(self.state)
 
     def _measured(self) -> tuple[int, int]:
         """Images in one run of the prefix, and bytes of features that a sample takes."""
@@ -237,7 +236,9 @@ class _Ablation:
         """Keep what the scores say with nothing removed: one run a sample, not counted as such."""
         nothing_removed = np.ones(found.active.shape, dtype=np.float32)
         scores = self.network.scores(found, nothing_removed)
-        self.state.add_scores(places, keep_scores(scores, self.labels[places]))
+        self.state.add_scores(
+            places, keep_scores(scores, self.labels[places], self.network.precision)
+        )
 
     def _together(self, known: list[_Known]) -> Iterator[tuple[np.ndarray, Features]]:
         """Places and features, of all batches in one unless they lie on a device."""
@@ -324,11 +325,6 @@ class _Ablation:
             share_empty=self._share_empty,
         )
         state.add_estimate(places, label, estimate)
-
-    def _save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
-            self.save(self.state)
-            self.saved = time.monotonic()
 
 
 def _ranks(order: np.ndarray) -> np.ndarray:

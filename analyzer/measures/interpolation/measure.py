@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 INTERPOLATION = "interpolation.npz"
-_CHECKPOINT_SECONDS = 5.0
 _COUNTS = ("same", "same_asked", "other", "third", "other_asked")
 _FRAME = Frame(width=480, height=300, left=48, right=14, top=14, bottom=44)
 
@@ -132,7 +131,6 @@ class Interpolation(Measure[InterpolationResult]):
             batch=network.image.fixed_batch or runtime.images_at_once(image.nbytes, session.device),
             memory=request.memory // 2,
             save=lambda state: job.save({"plan": np.array(plan_digest), **state.arrays()}),
-            save_every=_CHECKPOINT_SECONDS,
             progress=job.progress,
         )
         answers = _taken(read_interpolation(plan, state), images.read)

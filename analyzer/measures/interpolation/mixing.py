@@ -24,6 +24,7 @@ import numpy as np
 
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError
+from analyzer.measures.checkpoint import Checkpoint
 from analyzer.measures.training_images import (
     PartSize,
     SampleImages,
@@ -333,7 +334,6 @@ def measure_interpolation(
     batch: int,
     memory: int = 1 << 30,
     save: Callable[[InterpolationState], None] = lambda state: None,
-    save_every: float = 5.0,
     progress: Progress = lambda stage, done, total: None,
 ) -> None:
     """Run what is left of the plan, changing ``state`` in place.
@@ -342,14 +342,13 @@ def measure_interpolation(
         predict: the classes, int (B,), of up to ``batch`` images (B, …).
         batch: images in one run of the network.
         memory: bytes for the images that are read ahead, where they are not held already.
-        save: called with the state every ``save_every`` seconds and at the end; a later call can
-            resume from it.
+        save: called with the state now and then, and at the end; a later call can resume from it.
         progress: called with the stage "interpolation", in images run.
     """
     rows = plan.rows
     columns = plan.partner.shape[1]
     partner, named = plan.partner.ravel(), state.named.reshape(-1)
-    saved = time.monotonic()
+    checkpoint = Checkpoint(save)
     while state.at < len(rows):
         stop = _block(plan, rows, state.at, images, memory)
         needed = np.unique(
@@ -368,9 +367,7 @@ def measure_interpolation(
             state.at += len(part)
             state.seconds += time.perf_counter() - began
             progress("interpolation", state.at, len(rows))
-            if time.monotonic() - saved > save_every:
-                save(state)
-                saved = time.monotonic()
+            checkpoint(state)
     save(state)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from analyzer import runtime
 from analyzer.common_types import MarginGraph, Progress
 from analyzer.errors import AuditFolderError, ModelError, parameter
+from analyzer.measures.checkpoint import Checkpoint
 from analyzer.runtime.batch_size import padded
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ LAYERS = 4  # at most: the images, and three by depth
 
 _FLOOR = 1e-6
 _FENCE = 1.5  # interquartile ranges
-_CHECKPOINT_SECONDS = 5.0
 _TOO_MANY_TO_OPTIMIZE = 10_000  # nodes of the graph; it would take longer than it saves
 
 
@@ -209,7 +209,7 @@ def measure_margins(
     """Measure, from ``state`` on, until every sample is done.
 
     Args:
-        save: called now and then with the state, from which a later call can resume.
+        save: called with the state now and then, and at the end; a later call can resume from it.
         progress: called with the stage "margins", in samples.
 
     Returns:
@@ -226,7 +226,7 @@ def measure_margins(
         custom_ops=graph.custom_ops,
         optimized=graph.nodes < _TOO_MANY_TO_OPTIMIZE,
     )
-    saved = time.monotonic()
+    checkpoint = Checkpoint(save)
     for batch in samples.load(samples.indices[state.at :], graph.batch):
         began = time.perf_counter()
         chunk = slice(state.at, state.at + graph.batch)
@@ -251,9 +251,7 @@ def measure_margins(
         state.at = min(chunk.stop, len(samples.indices))
         state.seconds += time.perf_counter() - began
         progress("margins", state.at, len(samples.indices))
-        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            save(state)
-            saved = time.monotonic()
+        checkpoint(state)
     save(state)
     return session.device
 

@@ -59,7 +59,6 @@ __all__ = [
 ]
 
 NEIGHBORS_FILE = "neighbors.npz"
-_CHECKPOINT_SECONDS = 5.0
 _MANY_TWINS = 0.05  # of the samples, from which a warning says so
 _CLOSE = 1e-3  # similarities are sorted as rounded to a millionth, which is that of a distance
 _KEPT = {"nearest": "two_thirds", "nearest_images": "images"}  # arrays by layer
@@ -180,7 +179,6 @@ class Neighbors(Measure[NeighborsResult]):
             device=device,
             threads=request.threads,
             save=lambda state: job.save({"part": np.array(part_digest), **state.arrays()}),
-            save_every=_CHECKPOINT_SECONDS,
             progress=job.progress,
         )
         return NeighborsResult(

@@ -4,7 +4,14 @@ import numpy as np
 
 from analyzer.errors import ModelError
 
-__all__ = ["SKETCH", "count_sketch", "nearest_neighbors", "unit_vectors"]
+__all__ = [
+    "SKETCH",
+    "VectorSearch",
+    "count_sketch",
+    "nearest_neighbors",
+    "no_neighbors",
+    "unit_vectors",
+]
 
 SKETCH = 1024
 """Numbers that a vector has at most."""
@@ -74,60 +81,173 @@ def nearest_neighbors(
         contents: int64 (N,); rows of the same number never are neighbors.
         ranks: int64 (N,), all different.
         count: k.
-        asked: int64 (B,), rows to find the neighbors of. All rows in their order take half the
-            time, since similarity is symmetric.
+        asked: int64 (B,), rows to find the neighbors of.
 
     Returns:
         Numbers of rows, nearest first; −1 where there are no others left.
     """
-    everyone = np.array_equal(asked, np.arange(len(vectors)))
-    near = (vectors if everyone else vectors[asked]) @ vectors.T  # (B, N)
-    _, kinds, sizes = np.unique(contents, return_inverse=True, return_counts=True)
-    repeated = sizes[kinds] > 1
-    found = np.full((len(asked), count), -1, np.int32)
-    for start in range(0, len(asked), _ROWS):  # within the processor's caches
-        rows, some = asked[start : start + _ROWS], near[start : start + _ROWS]
-        some[np.arange(len(rows)), rows] = _APART
-        for place in np.flatnonzero(repeated[rows]):
-            some[place, contents == contents[rows[place]]] = _APART
-        found[start : start + _ROWS] = _nearest(vectors, ranks, some, rows, count)
+    search = VectorSearch(vectors, contents, ranks)
+    found, similar = no_neighbors(len(asked), count)
+    near = vectors[asked] @ vectors.T  # (B, N)
+    search.choose(near, asked, slice(0, len(vectors)), found, similar)
     return found
 
 
-def _nearest(
-    vectors: np.ndarray, ranks: np.ndarray, near: np.ndarray, rows: np.ndarray, count: int
-) -> np.ndarray:
-    """As :func:`nearest_neighbors`, for rows with these float32 similarities (B, N)."""
-    flat = np.flatnonzero(near >= (_at_most_kth(near, count) - _SLACK)[:, None])
-    row, place = np.divmod(flat, len(vectors))
-    number = np.bincount(row, minlength=len(rows))
-    crowded = number > _CROWD
-    kept = ~crowded[row]
-    flat, row, place = flat[kept], row[kept], place[kept]
-    number[crowded] = 0
-    # The candidates of each row in a row of their own.
-    column = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
-    shape = (len(rows), max(int(number.max(initial=0)), count))
-    similar, candidates = np.full(shape, _APART, np.float32), np.zeros(shape, np.int64)
-    similar[row, column], candidates[row, column] = near.ravel()[flat], place
-    order = np.argsort(-similar, axis=1, kind="stable")
-    similar = np.take_along_axis(similar, order, axis=1)
-    candidates = np.take_along_axis(candidates, order, axis=1)
-    there = similar >= np.maximum(similar[:, count - 1] - _SLACK, _APART / 2)[:, None]
-    close = (similar[:, :-1] - similar[:, 1:] <= _SLACK) & there[:, 1:]
-    unsure = np.zeros(shape, bool)
-    unsure[:, :-1] |= close
-    unsure[:, 1:] |= close
-    rounded = _rounded(similar)
-    row, column = np.nonzero(unsure)
-    rounded[row, column] = _similarities(vectors, rows[row], candidates[row, column])
-    best = np.lexsort((ranks[candidates], -rounded, ~there), axis=1)[:, :count]
-    found = np.take_along_axis(candidates, best, axis=1)
-    found[~np.take_along_axis(there, best, axis=1)] = -1
-    if crowded.any():
-        same = near[crowded] == _APART
-        found[crowded] = _among_all(vectors, rows[crowded], same, ranks, count)
-    return found
+def no_neighbors(rows: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What :meth:`VectorSearch.compare` begins with: nothing found yet.
+
+    Returns:
+        (found, similar): numbers of rows, int32 (R, k), −1 for none; and how similar they are,
+        float32 (R, k).
+    """
+    return np.full((rows, count), -1, np.int32), np.full((rows, count), _APART)
+
+
+class VectorSearch:
+    """The nearest among N vectors that are compared block by block, each pair once.
+
+    As :func:`nearest_neighbors` says.
+    """
+
+    def __init__(self, vectors: np.ndarray, contents: np.ndarray, ranks: np.ndarray):
+        self._vectors, self._contents, self._ranks = vectors, contents, ranks
+        _, kinds, sizes = np.unique(contents, return_inverse=True, return_counts=True)
+        self._repeated = sizes[kinds] > 1
+
+    def compare(self, rows: slice, found: np.ndarray, similar: np.ndarray, at_once: int) -> None:
+        """Compare rows with those before them and with each other, changing what is found.
+
+        Where all rows up to ``rows.stop`` have been compared, ``found`` is what
+        :func:`nearest_neighbors` says of them among themselves.
+
+        Args:
+            rows: that have not been compared with any others; all before them have.
+            found: int32 (N, k), see :func:`no_neighbors`.
+            similar: float32 (N, k).
+            at_once: rows that are compared with as many others.
+        """
+        some = self._vectors[rows]
+        for start in range(0, rows.start, at_once):
+            earlier = slice(start, min(start + at_once, rows.start))
+            near = some @ self._vectors[earlier].T
+            for one, other, seen in ((rows, earlier, near), (earlier, rows, near.T)):
+                numbers = np.arange(one.start, one.stop)
+                self.choose(seen, numbers, other, found[one], similar[one])
+        numbers = np.arange(rows.start, rows.stop)
+        # Of a matrix with itself half the products are computed.
+        self.choose(some @ some.T, numbers, rows, found[rows], similar[rows])
+
+    def choose(
+        self,
+        near: np.ndarray,
+        rows: np.ndarray,
+        columns: slice,
+        found: np.ndarray,
+        similar: np.ndarray,
+    ) -> None:
+        """Let rows have the nearest of what they have and of the columns, in place.
+
+        Args:
+            near: float32 (B, C), similarities of rows and columns; those of no neighbors change.
+            rows: int64 (B,).
+            columns: of C rows.
+            found: int32 (B, k), of the rows.
+            similar: float32 (B, k), of the rows.
+        """
+        for start in range(0, len(rows), _ROWS):  # within the processor's caches
+            part = slice(start, start + _ROWS)
+            some, own = np.ascontiguousarray(near[part]), rows[part]
+            here = (own >= columns.start) & (own < columns.stop)
+            some[here, own[here] - columns.start] = _APART
+            for place in np.flatnonzero(self._repeated[own]):
+                some[place, self._contents[columns] == self._contents[own[place]]] = _APART
+            found[part], similar[part] = self._nearest(
+                some, own, columns, found[part], similar[part]
+            )
+
+    def _nearest(
+        self,
+        near: np.ndarray,
+        rows: np.ndarray,
+        columns: slice,
+        found: np.ndarray,
+        similar: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`choose`, with −2 for the similarity of those that are no neighbors."""
+        count = found.shape[1]
+        least = np.maximum(_at_most_kth(near, count), similar[:, -1]) - _SLACK
+        flat = np.flatnonzero(near >= least[:, None])
+        row, place = np.divmod(flat, near.shape[1])
+        number = np.bincount(row, minlength=len(rows))
+        crowded = np.flatnonzero(number > _CROWD)
+        kept = number[row] <= _CROWD
+        flat, row, place = flat[kept], row[kept], place[kept]
+        number[crowded] = 0
+        # The candidates of each row in a row of their own, beside what was found already.
+        before = count if (found >= 0).any() else 0
+        width = before + max(int(number.max(initial=0)), count)
+        likeness = np.full((len(rows), width), _APART, np.float32)
+        candidates = np.zeros((len(rows), width), np.int64)
+        likeness[:, :before], candidates[:, :before] = similar[:, :before], found[:, :before]
+        column = before + np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
+        likeness[row, column] = near.ravel()[flat]
+        candidates[row, column] = columns.start + place
+        if len(crowded):
+            beside = slice(before, before + count)
+            candidates[crowded, beside], likeness[crowded, beside] = self._among_all(
+                rows[crowded], columns, near[crowded] == _APART, count
+            )
+        order = np.argsort(-likeness, axis=1, kind="stable")
+        likeness = np.take_along_axis(likeness, order, axis=1)
+        candidates = np.take_along_axis(candidates, order, axis=1)
+        there = likeness >= np.maximum(likeness[:, count - 1] - _SLACK, _APART / 2)[:, None]
+        close = (likeness[:, :-1] - likeness[:, 1:] <= _SLACK) & there[:, 1:]
+        unsure = np.zeros(likeness.shape, bool)
+        unsure[:, :-1] |= close
+        unsure[:, 1:] |= close
+        rounded = _rounded(likeness)
+        row, column = np.nonzero(unsure)
+        rounded[row, column] = _similarities(self._vectors, rows[row], candidates[row, column])
+        best = np.lexsort((self._ranks[candidates], -rounded, ~there), axis=1)[:, :count]
+        chosen, rounded, there = (
+            np.take_along_axis(one, best, axis=1) for one in (candidates, rounded, there)
+        )
+        return np.where(there, chosen, -1), np.where(there, rounded / _GRID, _APART)
+
+    def _among_all(
+        self, rows: np.ndarray, columns: slice, apart: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest of the columns, all similarities in float64.
+
+        Args:
+            rows: int64 (B,).
+            columns: of C rows.
+            apart: bool (B, C), where they are no neighbors.
+            count: k, at most C.
+
+        Returns:
+            (numbers of rows, int64 (B, k), and how similar they are, float64 (B, k)), −2 for none.
+        """
+        own = self._vectors[rows].astype(np.float64)
+        near = np.concatenate(
+            [
+                _rounded(own @ self._vectors[columns][start : start + _COLUMNS].T.astype(float))
+                for start in range(0, columns.stop - columns.start, _COLUMNS)
+            ],
+            axis=1,
+        )
+        near[apart] = _NEVER
+        by_rank = np.argsort(self._ranks[columns])
+        near = near[:, by_rank]
+        kth = np.partition(near, -count, axis=1)[:, -count]
+        found = np.empty((len(rows), count), np.int64)
+        similar = np.empty((len(rows), count))
+        for row, (values, least) in enumerate(zip(near, kth, strict=True)):
+            tied = np.flatnonzero(values >= least)
+            best = tied[np.argsort(-values[tied].astype(np.int64), kind="stable")[:count]]
+            found[row] = columns.start + by_rank[best]
+            similar[row] = np.where(values[best] == _NEVER, _APART, values[best] / _GRID)
+        return found, similar
 
 
 def _at_most_kth(near: np.ndarray, count: int) -> np.ndarray:
@@ -155,30 +275,6 @@ def _similarities(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np
         some = slice(start, start + _PAIRS)
         left, right = (vectors[side[some]].astype(np.float64) for side in (one, other))
         found[some] = _rounded(np.einsum("pd,pd->p", left, right))
-    return found
-
-
-def _among_all(
-    vectors: np.ndarray, asked: np.ndarray, same: np.ndarray, ranks: np.ndarray, count: int
-) -> np.ndarray:
-    """As :func:`nearest_neighbors`, all similarities in float64; ``same`` is bool (B, N)."""
-    own = vectors[asked].astype(np.float64)
-    near = np.concatenate(
-        [
-            _rounded(own @ vectors[start : start + _COLUMNS].T.astype(np.float64))
-            for start in range(0, len(vectors), _COLUMNS)
-        ],
-        axis=1,
-    )
-    near[same] = _NEVER
-    by_rank = np.argsort(ranks)
-    near = near[:, by_rank]
-    kth = np.partition(near, -count, axis=1)[:, -count]
-    found = np.empty((len(asked), count), np.int64)
-    for row, (values, least) in enumerate(zip(near, kth, strict=True)):
-        tied = np.flatnonzero(values >= least)
-        best = tied[np.argsort(-values[tied].astype(np.int64), kind="stable")[:count]]
-        found[row] = np.where(values[best] == _NEVER, -1, by_rank[best])
     return found
 
 

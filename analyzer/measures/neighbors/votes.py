@@ -25,12 +25,16 @@ import numpy as np
 from analyzer import runtime
 from analyzer.common_types import ActivationGraph, Progress
 from analyzer.errors import AuditFolderError
-from analyzer.measures.neighbors.twins import (
-    PICTURE,
-    find_twins,
-    gray_pictures,
+from analyzer.measures.checkpoint import Checkpoint
+from analyzer.measures.neighbors.pictures import PICTURE, gray_pictures
+from analyzer.measures.neighbors.twins import find_twins
+from analyzer.measures.neighbors.vector_search import (
+    SKETCH,
+    VectorSearch,
+    nearest_neighbors,
+    no_neighbors,
+    unit_vectors,
 )
-from analyzer.measures.neighbors.vector_search import SKETCH, nearest_neighbors, unit_vectors
 from analyzer.measures.training_images import (
     PartSize,
     SampleImages,
@@ -75,11 +79,12 @@ _KEPT = ("images", "two_thirds")  # layers whose neighbors are named
 _MANY = 20_000  # samples; from here on the search takes no longer than one pass,
 _FEWEST = 5_000  # samples at least,
 _MOST = 20_000  # and at most, unless told otherwise
-_LATER = ("found", "twins", "twin_distance", "chosen")  # of a state, once they are known
+_LATER = ("found", "similar", "twins", "twin_distance", "chosen")  # of a state, once known
 _REACH = 32  # of the search: neighbors beyond k stand in for twins
-_BLOCK = 1024  # rows of the similarity matrix at once, where it is not held as a whole
+_BLOCK = 1024  # rows that are compared with as many others at once, at least,
+_MOST_ROWS = 8192  # and at most
+_HELD = 8  # the part of the memory that their similarities may take, of one
 _AT_ONCE = 128  # rows whose distances are found at once
-_HELD = 4  # the part of the memory that it may take as a whole, of one
 _EACH = 4 * (SKETCH * len(LAYERS) + PICTURE**2)  # bytes of a sample's vectors and picture
 
 
@@ -92,7 +97,8 @@ class NeighborState:
     at: int = 0  # samples that have their vectors
     pictures: np.ndarray | None = None  # float32 (N, h, w), see :func:`gray_pictures`
     found: np.ndarray | None = None  # int32 (L, N, 32): the nearest, in order; −1 for none
-    searched: int = 0  # rows of ``found`` that are done, layer after layer
+    similar: np.ndarray | None = None  # float32 (N, 32): how, at the layer that is searched
+    searched: int = 0  # rows that were compared with each other, layer after layer
     twins: np.ndarray | None = None  # int64 (P, 2): pairs of rows
     twin_distance: np.ndarray | None = None  # float64 (P,)
     chosen: np.ndarray | None = None  # int32 (L, N, k): neighbors, without twins; −1 for none
@@ -129,13 +135,16 @@ class NeighborState:
         if (shown := arrays.get("pictures")) is not None:
             pictures = np.zeros((samples, *shown.shape[1:]), np.float32)
             pictures[:at] = shown
-        found = arrays.get("found")
+        found, similar = arrays.get("found"), arrays.get("similar")
+        if similar is None and samples:  # nothing is known of a layer that was not finished
+            searched -= searched % samples
         return NeighborState(
             samples=samples,
             vectors=vectors,
             at=at,
             pictures=pictures,
             found=None if found is None else found.copy(),
+            similar=None if similar is None else similar.copy(),
             searched=searched,
             twins=arrays.get("twins"),
             twin_distance=arrays.get("twin_distance"),
@@ -245,7 +254,6 @@ def measure_neighbors(
     threads: int = 0,
     batch: int | None = None,
     save: Callable[[NeighborState], None] = lambda state: None,
-    save_every: float = 5.0,
     progress: Progress = lambda stage, done, total: None,
 ) -> str:
     """Gather the vectors of the samples and search them, or what is left, changing ``state``.
@@ -257,11 +265,10 @@ def measure_neighbors(
         neighbors: k.
         keep_twins: let twins be neighbors.
         size: height and width of images that the network takes as rows of numbers.
-        memory: bytes, for vectors and similarities; of the latter 1,024 rows are held anyway.
+        memory: bytes, for vectors and similarities; 1,024 × 1,024 of these are held anyway.
         device, threads: as for :func:`analyzer.runtime.open_session`.
         batch: images in one run of the network; by default what suits the device.
-        save: called with the state every ``save_every`` seconds (less often where that takes
-            long); a later call can resume from it.
+        save: called with the state now and then; a later call can resume from it.
         progress: called with the stage "neighbors", in samples: each is read once and searched
             for at each layer.
 
@@ -273,7 +280,7 @@ def measure_neighbors(
         OutOfMemory: not even one image fits.
     """
     session = runtime.open_session(graph.path, device, threads=threads, custom_ops=graph.custom_ops)
-    checkpoint = _Checkpoint(save, save_every)
+    checkpoint = Checkpoint(save)
     tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
     total = len(part) * (1 + len(tensors))
     if len(part):
@@ -295,27 +302,25 @@ def measure_neighbors(
             state.seconds += time.perf_counter() - began
             progress("neighbors", state.at, total)
             checkpoint(state)
+    reach = max(neighbors, _REACH)
     if state.found is None:
-        reach = max(neighbors, _REACH)
         state.found = np.full((len(tensors), len(part), reach), -1, np.int32)
     things, ranks = images.things()[part], content_ranks(images.digests[part], images.labels[part])
-    whole = 4 * len(part) ** 2 <= (memory - _EACH * len(part)) // _HELD
-    at_once = len(part) if whole else _BLOCK
+    square = max(memory - _EACH * len(part), 0) // (4 * _HELD)
+    at_once = min(max(math.isqrt(square), _BLOCK), _MOST_ROWS)
     while state.searched < len(part) * len(tensors):
         began = time.perf_counter()
         number, start = divmod(state.searched, len(part))
+        search = VectorSearch(state.vectors[number], things, ranks)
+        if not start or state.similar is None:
+            state.found[number], state.similar = no_neighbors(len(part), reach)
         rows = slice(start, min(start + at_once, len(part)))
-        state.found[number, rows] = nearest_neighbors(
-            state.vectors[number],
-            things,
-            ranks,
-            state.found.shape[2],
-            np.arange(rows.start, rows.stop),
-        )
+        search.compare(rows, state.found[number], state.similar, at_once)
         state.searched += rows.stop - start
         state.seconds += time.perf_counter() - began
         progress("neighbors", len(part) + state.searched, total)
         checkpoint(state)
+    state.similar = None
     if state.chosen is None:
         began = time.perf_counter()
         if state.pictures is None:
@@ -347,21 +352,6 @@ def _without_twins(
             some = rows[start : start + _BLOCK]
             chosen[number, some] = nearest_neighbors(vectors[number], things, ranks, count, some)
     return chosen
-
-
-class _Checkpoint:
-    """Saves now and then; ten times as rarely as saving takes, at most."""
-
-    def __init__(self, save: Callable[[NeighborState], None], every: float):
-        self._save, self._every = save, every
-        self._due = time.monotonic() + every
-
-    def __call__(self, state: NeighborState) -> None:
-        began = time.monotonic()
-        if began > self._due:
-            self._save(state)
-            now = time.monotonic()
-            self._due = now + max(self._every, 10 * (now - began) if self._every > 0 else 0)
 
 
 def _batch_size(images: SampleImages, part: np.ndarray, device: str) -> int:

@@ -13,7 +13,12 @@ import pytest
 from analyzer import data, surgery
 from analyzer.errors import ModelError
 from analyzer.measures.ablation import prefix_and_suffix as network_module
-from analyzer.measures.ablation.prefix_and_suffix import _compare, open_network
+from analyzer.measures.ablation.prefix_and_suffix import (
+    _LAST_PLACES,
+    _compare,
+    _epsilon,
+    open_network,
+)
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.measures.ablation.sweep import SweepOptions, ablate
 from analyzer.measures.ablation.sweep_state import SweepState
@@ -210,3 +215,18 @@ def test_infinite_scores_may_be_repeated():
 def test_another_shape_is_a_defect():
     with pytest.raises(ModelError, match="shape"):
         _compare(SCORES, SCORES[:, :2], "scores", "case")
+
+
+def test_sixteen_bits_round_more():
+    rounded = SCORES * (1 + np.array([[2, -5, 3], [-4, 5, 1]]) * np.finfo(np.float16).eps)
+    with pytest.raises(ModelError, match="does not repeat"):
+        _compare(SCORES, rounded, "scores", "case")
+    _compare(SCORES, rounded, "scores", "case", _LAST_PLACES * _epsilon(np.zeros(1, np.float16)))
+    with pytest.raises(ModelError, match="does not repeat"):
+        _compare(SCORES, SCORES[:, ::-1], "scores", "case", 0.1)
+    assert _epsilon(np.zeros(1, np.uint8)) == 0
+
+
+def test_an_output_without_classes_is_refused():
+    with pytest.raises(ModelError, match="has no classes"):
+        _compare(SCORES[:, :0], SCORES[:, :0], "scores", "case")

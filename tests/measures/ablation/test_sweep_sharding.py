@@ -69,7 +69,7 @@ def network(request, tmp_path):
 def small_steps(monkeypatch):
     monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
     monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
-    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
 
 
 def counted(

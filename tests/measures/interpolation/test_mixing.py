@@ -266,7 +266,8 @@ def _append(done, *at):
     done.append(at)
 
 
-def test_a_run_resumes_from_every_checkpoint_to_the_byte():
+def test_a_run_resumes_from_every_checkpoint_to_the_byte(monkeypatch):
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", -1)
     images, labels = made_up(60)
     samples = opened(images, labels, memory=1)
     plan = plan_mixing(samples)
@@ -275,7 +276,7 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte():
     def keep(state):
         states.append({name: array.copy() for name, array in state.arrays().items()})
 
-    options = {"batch": 32, "memory": 20 * images[0].nbytes, "save_every": -1}
+    options = {"batch": 32, "memory": 20 * images[0].nbytes}
     state = InterpolationState.start(plan)
     measure_interpolation(plan, samples, state, named, save=keep, **options)
     assert len(states) > 20

@@ -11,7 +11,6 @@ from analyzer.common_types import MarginGraph, MarginLayer
 from analyzer.data import Samples
 from analyzer.errors import ModelError
 from analyzer.estimation import draw_splits, fit_scores, score_features
-from analyzer.measures.margins import distances as margins
 from analyzer.measures.margins.distances import (
     MARGIN_FEATURES,
     MarginState,
@@ -159,7 +158,7 @@ def test_samples_that_cannot_be_read_leave_no_trace(graph_of, images, labels):
 
 
 def test_an_interrupted_pass_goes_on_to_the_same_bits(graph_of, images, labels, monkeypatch):
-    monkeypatch.setattr(margins, "_CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", -1)
     graph, samples = graph_of(2), samples_of(images, labels)
     whole = measured(graph, samples)
     states = []

@@ -15,8 +15,10 @@ from analyzer.data import Samples
 from analyzer.errors import AuditFolderError, ModelError
 from analyzer.measures.neighbors.vector_search import (
     SKETCH,
+    VectorSearch,
     count_sketch,
     nearest_neighbors,
+    no_neighbors,
     unit_vectors,
 )
 from analyzer.measures.neighbors.votes import (
@@ -95,6 +97,16 @@ def search(vectors, count=10, contents=None, ranks=None, block=256):
     return np.concatenate(parts)
 
 
+def compared(vectors, count, contents, ranks, block):
+    """Each pair of rows once, block by block."""
+    found, similar = no_neighbors(len(vectors), count)
+    whole = VectorSearch(vectors, contents, ranks)
+    for start in range(0, len(vectors), block):
+        rows = slice(start, min(start + block, len(vectors)))
+        whole.compare(rows, found, similar, block)
+    return found
+
+
 def plainly(vectors, count, contents, ranks):
     """One pair after another, in float64, rounded alike."""
     found = np.full((len(vectors), count), -1)
@@ -153,6 +165,8 @@ def test_neighbors_are_exact_however_close_samples_lie(kind):
     wanted = plainly(vectors, 10, contents, ranks)
     for block in (1, 32, 256):
         np.testing.assert_array_equal(search(vectors, 10, contents, ranks, block), wanted)
+    for block in (40, 90):
+        np.testing.assert_array_equal(compared(vectors, 10, contents, ranks, block), wanted)
 
 
 def test_float32_may_be_off_and_nothing_changes(monkeypatch):
@@ -171,7 +185,7 @@ def test_float32_may_be_off_and_nothing_changes(monkeypatch):
     np.testing.assert_array_equal(search(vectors), wanted)
 
 
-def test_neighbors_among_many_are_exact_one_block_or_all_rows_at_once():
+def test_neighbors_among_many_are_exact():
     """Groups of columns, similarities in float64 where close, more equals than are sorted."""
     random = np.random.default_rng(6)
     values = random.normal(size=(30, 12))[np.sort(random.integers(0, 30, 1700))]
@@ -184,8 +198,9 @@ def test_neighbors_among_many_are_exact_one_block_or_all_rows_at_once():
     exact = np.rint(vectors.astype(np.float64) @ vectors.astype(np.float64).T * 2**20)
     exact[contents[:, None] == contents] = -np.inf
     wanted = np.stack([np.lexsort((ranks, -row))[:32] for row in exact])
-    for block in (1700, 500):
-        np.testing.assert_array_equal(search(vectors, 32, contents, ranks, block), wanted)
+    np.testing.assert_array_equal(search(vectors, 32, contents, ranks, 500), wanted)
+    for block in (1700, 900):
+        np.testing.assert_array_equal(compared(vectors, 32, contents, ranks, block), wanted)
 
 
 def test_a_sketch_adds_each_position_to_one_place_with_a_sign():
@@ -455,7 +470,8 @@ def test_a_run_resumes_from_every_checkpoint_to_the_byte(graph, monkeypatch):
 
     state = NeighborState(50)
     monkeypatch.setattr("analyzer.measures.neighbors.votes._BLOCK", 8)
-    options = {"batch": 4, "save_every": -1, "memory": 0}
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", -1)
+    options = {"batch": 4, "memory": 0}
     wanted = measured(graph, samples, part, state, save=keep, **options)
     assert len(states) > 20
     for kept in states:
