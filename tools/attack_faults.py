@@ -197,7 +197,7 @@ def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[
             started = Run(command, said)
             if started.killed_after(chance.uniform(0, kind.seconds)):
                 faults.append(kind.wrong(out))
-            else:  # the machine has less to do than when it was timed
+            elif not faults:  # the machine has less to do than when it was timed
                 kind.seconds = time.monotonic() - started.began
         run(command, said)
         if in_the_end := kind.wrong_in_the_end(out):
