@@ -197,8 +197,10 @@ def attack_by_kills(count: int, chance: random.Random, place: Path) -> Iterator[
             started = Run(command, said)
             if started.killed_after(chance.uniform(0, kind.seconds)):
                 faults.append(kind.wrong(out))
-            elif not faults:  # the machine has less to do than when it was timed
+                continue
+            if not faults:  # the machine has less to do than when it was timed
                 kind.seconds = time.monotonic() - started.began
+            break
         run(command, said)
         if in_the_end := kind.wrong_in_the_end(out):
             faults[-1:] = [in_the_end]
