@@ -65,6 +65,8 @@ def aside(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     _refuse_special(path)
+    if not path.name:  # of "", "." and "/"
+        raise _unwritable(path, "it is a folder")
     temporary = _hidden(path)
     try:
         try:

@@ -55,6 +55,13 @@ def test_an_unwritable_place_is_named_and_nothing_left(place, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("place", ["", ".", "/"])
+def test_a_place_without_a_name_is_a_folder(place):
+    for write in (check_place, lambda path: write_bytes(path, b"content")):
+        with pytest.raises(OutputError, match="cannot be written: it is a folder"):
+            write(place)
+
+
 @pytest.mark.parametrize("place", ["none/m.json", "file/m.json", "folder", "x" * 300, "\0"])
 def test_a_place_that_cannot_be_written_is_told_before_there_is_something_to_write(place, tmp_path):
     (tmp_path / "file").touch()

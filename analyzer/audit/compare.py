@@ -115,7 +115,7 @@ def compare_audits(
 
     Raises:
         AuditFolderError: one of the folders holds no whole audit.
-        DataError: ``resamples`` is too low.
+        DataError: ``resamples`` is too low or too high.
     """
     with finished_audit(before) as a, finished_audit(after) as b:
         for folder, record in ((before, a), (after, b)):

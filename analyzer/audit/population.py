@@ -11,7 +11,7 @@ import threading
 import time
 import unicodedata
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from analyzer.audit.population_result import (
     AuditedNetwork,
     AuditedPopulation,
     ReplacedNetworks,
+    audited_before,
     table_of,
     write_failures,
 )
@@ -131,6 +132,8 @@ def audit_population(
             another backend than processes on this machine.
         skip_failed: go on after a network that cannot be audited, rather than stop there. Either
             way the table has the networks that are done, and ``out/failed.csv`` those that failed.
+            A run that stops keeps what the table of an earlier run says of networks that it has
+            not come to, and of the one that failed; one that has audited none leaves that table.
         page: also write ``out/population.html``.
         progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
@@ -147,10 +150,14 @@ def audit_population(
         )
         write_failures(failures, out)
         if not networks:
-            raise _none_left(failures, out, len(members))
+            raise _none_done(failures, out, len(members))
+        if failures and not skip_failed:
+            others = [member.name for member in members if member.name not in networks]
+            tabled = audited_before(others, out) | networks
+            networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
         done = [member for member in members if member.name in networks]
         found = AuditedPopulation(
-            table=table_of(networks, [member.cells for member in done], template.rank),
+            table=table_of(networks, [member.cells for member in done]),
             networks=networks,
             failures=failures,
         )
@@ -162,7 +169,7 @@ def audit_population(
         for whose, sentence in found.shared_warnings():
             say(f"{whose}: {sentence}")
         if failures and not skip_failed:
-            raise _stopped(failures, out, len(networks), len(members))
+            raise _stopped(failures, out, networks, len(members))
         ReplacedNetworks(out).forget()
     return found
 
@@ -282,30 +289,32 @@ def _lost_scheduler() -> tuple[type[BaseException], ...]:
 
 
 def _stopped(
-    failures: Mapping[str, AnalyzerError], out: Path, done: int, members: int
+    failures: Mapping[str, AnalyzerError], out: Path, tabled: Collection[str], members: int
 ) -> AnalyzerError:
     """Why the run ends at the first network that could not be audited."""
     ((name, why),) = failures.items()
+    before = f", and {name!r} as it was audited before" if name in tabled else ""
     return AnalyzerError(
         f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds the "
-        f"{done} of {members} networks that are done. Correct or remove its row and run the same "
-        f"command again, or pass {parameter('skip_failed', True)} to go on with the others."
+        f"{len(set(tabled) - {name})} of {members} networks that are done{before}. Correct or "
+        "remove its row and run the same command again, or pass "
+        f"{parameter('skip_failed', True)} to go on with the others."
     )
 
 
-def _none_left(failures: Mapping[str, AnalyzerError], out: Path, members: int) -> AnalyzerError:
-    """Why there is no table at all; one of an earlier run is removed."""
-    for name in (TABLE, PAGE):
-        (out / name).unlink(missing_ok=True)
+def _none_done(failures: Mapping[str, AnalyzerError], out: Path, members: int) -> AnalyzerError:
+    """Why the run has no table to write; one of an earlier run stays."""
     name, why = next(iter(failures.items()))
+    stays = f" {out / TABLE} stays as it was." if (out / TABLE).exists() else ""
     if len(failures) == members > 1:
         return AnalyzerError(
             f"None of the {members} networks could be audited, {name!r} because: {why.message} "
-            f"{out / FAILED} says why of each."
+            f"{out / FAILED} says why of each.{stays}"
         )
     return AnalyzerError(
-        f"The network {name!r} could not be audited: {why.message} None of the {members} networks "
-        "is done. Correct or remove its row and run the same command again."
+        f"The network {name!r} could not be audited: {why.message}"
+        f"{stays or f' There is no {out / TABLE} yet.'} Correct or remove its row and run the same "
+        "command again."
     )
 
 

@@ -10,7 +10,7 @@
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ import numpy as np
 
 from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
+from analyzer.audit.folder import read_record
 from analyzer.audit_record import AuditRecord, GapRecord
-from analyzer.errors import AnalyzerError
+from analyzer.control_characters import printable
+from analyzer.errors import AnalyzerError, AuditFolderError, GapModelError
 from analyzer.files import csv_text, write_text
+from analyzer.measures.registry import feature_values
 
 __all__ = [
     "AUDITS",
@@ -31,6 +34,7 @@ __all__ = [
     "AuditedNetwork",
     "AuditedPopulation",
     "ReplacedNetworks",
+    "audited_before",
     "table_of",
     "write_failures",
 ]
@@ -45,13 +49,15 @@ class AuditedNetwork:
 
     values: Mapping[str, float]  # ζ, κ, features, accuracies and gap; NaN where not known
     conditions: estimation.AuditConditions
+    rank: str  # what its units were ranked by
     estimate: GapRecord | None  # None without a gap model
     warnings: tuple[str, ...]
 
     @staticmethod
     def of(record: AuditRecord, values: Mapping[str, float]) -> "AuditedNetwork":
         """Of the record of an audit; ``values`` are what its row of the table says."""
-        return AuditedNetwork(values, estimation.conditions_of(record), record.gap, record.warnings)
+        conditions = estimation.conditions_of(record)
+        return AuditedNetwork(values, conditions, record.rank, record.gap, record.warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +99,13 @@ class AuditedPopulation:
 
 
 def table_of(
-    networks: Mapping[str, AuditedNetwork], cells: Sequence[Mapping[str, str]], rank: str
+    networks: Mapping[str, AuditedNetwork], cells: Sequence[Mapping[str, str]]
 ) -> estimation.PopulationTable:
     """The table of networks that were audited.
 
     Args:
         networks: by name; at least one.
         cells: of the manifest, a row a network of ``networks``.
-        rank: what units were ranked by.
     """
     found = dict.fromkeys(name for one in networks.values() for name in one.values)
     features = [name for name in found if name not in _MEASURED]
@@ -113,7 +118,7 @@ def table_of(
     texts = {name: tuple(row.get(name, "") for row in cells) for name in further}
     audited = [one.conditions.to_cells() for one in networks.values()]
     # Last, because a table of another run may be the manifest.
-    texts |= {estimation.RANK: (rank,) * len(networks)}
+    texts |= {estimation.RANK: tuple(one.rank for one in networks.values())}
     texts |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
     return estimation.PopulationTable(
         name=tuple(networks),
@@ -126,13 +131,40 @@ def table_of(
 def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:
     """Write ``failed.csv``; where nothing failed, remove that of an earlier run.
 
+    It is read on terminals, so what could steer one is spelled out.
+
     Raises:
         OutputError: it cannot be written.
     """
     if not failures:
         (out / FAILED).unlink(missing_ok=True)
         return
-    write_text(out / FAILED, csv_text([("name", "error"), *failures.items()]))
+    rows = [(printable(name), printable(str(why))) for name, why in failures.items()]
+    write_text(out / FAILED, csv_text([("name", "error"), *rows]))
+
+
+def audited_before(names: Iterable[str], out: Path) -> dict[str, AuditedNetwork]:
+    """The networks of ``names`` that the table of an earlier run has, and whose audits still stand.
+
+    Accuracies on test data and gaps are those of that table, all else is what the audits say.
+    """
+    try:
+        table = estimation.read_population(out / TABLE)
+    except GapModelError:  # there is none, or it is no table any more
+        return {}
+    rows = {name: row for row, name in enumerate(table.name)}
+    found = {}
+    for name in names:
+        if name not in rows:
+            continue
+        with contextlib.suppress(AuditFolderError):
+            record = read_record(out / AUDITS / name)
+            known = {
+                key: float(getattr(table, key)[rows[name]])
+                for key in ("train_accuracy", "test_accuracy", "gap")
+            }
+            found[name] = AuditedNetwork.of(record, {**feature_values(record), **known})
+    return found
 
 
 class ReplacedNetworks:

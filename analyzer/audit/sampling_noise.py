@@ -37,6 +37,7 @@ NOISY = ("accuracy", "kappa", "area_descending", "area_ascending")
 
 _FEWEST = 10  # samples of a class that is judged: fewer say too little of how they vary
 _FEWEST_RESAMPLES = 100
+_MOST_RESAMPLES = 100_000  # the quantities of every class are kept of each
 _CROSSED = 0.05  # share of κ up to which the area between the curves stands for it
 _CELLS = 1 << 22  # of a matrix of weights
 
@@ -108,12 +109,17 @@ def measure_sampling_noise(
         progress: called with "drawing samples", classes done and in all.
 
     Raises:
-        DataError: ``resamples`` is too low.
+        DataError: ``resamples`` is too low or too high.
     """
     if resamples < _FEWEST_RESAMPLES:
         raise DataError(
             f"{parameter('resamples', resamples)} are too few for an interval; "
             f"give {_FEWEST_RESAMPLES} or more."
+        )
+    if resamples > _MOST_RESAMPLES:
+        raise DataError(
+            f"{parameter('resamples', resamples)} are too many to be kept in memory; "
+            f"give {_MOST_RESAMPLES:,} at most."
         )
     unpaired = _unpaired(*before, *after)
     if unpaired:

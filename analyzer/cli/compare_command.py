@@ -49,7 +49,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 )
 @click.option(
     "--resamples",
-    type=click.IntRange(100),
+    type=click.IntRange(100, 100_000),
     default=2000,
     show_default=True,
     metavar="N",

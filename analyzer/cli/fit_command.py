@@ -82,7 +82,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--splits",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
     metavar="N",

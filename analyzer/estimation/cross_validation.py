@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.common_types import Progress
+from analyzer.errors import GapModelError, parameter
 from analyzer.estimation.feature_sets import (
     FEATURE_SETS,
     SCORED_SETS,
@@ -41,6 +42,7 @@ __all__ = [
 FOLDS = 10
 REPETITIONS = 10
 TEST_SHARE = 0.1
+_MOST_SPLITS = 10_000  # all are drawn before the first is fitted
 _CLEARLY = 0.9  # of the squared errors, that a clearly better feature set may have left
 
 Split = tuple[np.ndarray, np.ndarray]  # indices to fit on, indices to test on
@@ -169,7 +171,8 @@ def fit_scores(
         progress: called with "cross-validation", fits done and in all.
 
     Raises:
-        GapModelError: as :func:`analyzer.estimation.fit_gap_model`.
+        GapModelError: as :func:`analyzer.estimation.fit_gap_model`, or ``splits`` is below 1 or
+            above 10,000.
     """
     asked = feature_set(features)
     points, target = checked_features({name: columns[name] for name in ("zeta", "kappa")}, gap)
@@ -210,7 +213,14 @@ def draw_splits(networks: int, *, splits: int = 100, seed: int = 0) -> Splits:
     """Draw the random splits and the folds for ``networks`` networks, at least 2.
 
     A tenth is held out, rounded up; with fewer than ten networks a fold is one network.
+
+    Raises:
+        GapModelError: ``splits`` is below 1 or above 10,000.
     """
+    if not 1 <= splits <= _MOST_SPLITS:
+        raise GapModelError(
+            f"{parameter('splits', splits)} is not a number of splits from 1 to {_MOST_SPLITS:,}."
+        )
     from sklearn.model_selection import KFold, ShuffleSplit  # takes a second to import
 
     random_seed, *fold_seeds = np.random.SeedSequence(seed).generate_state(1 + REPETITIONS)

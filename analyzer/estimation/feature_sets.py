@@ -19,8 +19,10 @@ from analyzer.measures.registry import SYMBOLS
 __all__ = [
     "FEATURE_SETS",
     "LARGEST",
+    "MOST_RIDGE_NETWORKS",
     "SCORED_SETS",
     "FeatureSet",
+    "check_not_too_many",
     "checked_columns",
     "checked_features",
     "feature_set",
@@ -30,6 +32,8 @@ LARGEST = 1e100
 """No number is further from 0: what is squared and summed of such is finite."""
 
 MIN_NETWORKS = 4  # three coefficients, and one network to tell how well they fit
+MOST_NETWORKS = 5000  # intervals are held against every pair of networks
+MOST_RIDGE_NETWORKS = 1000  # a ridge is fitted again without each pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,19 @@ def checked_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def check_not_too_many(networks: int, most: int, what: str = "a gap model") -> None:
+    """Refuse a population whose fit would take hours, or more memory than there is.
+
+    Raises:
+        GapModelError: there are more networks than ``most``, for ``what``.
+    """
+    if networks > most:
+        raise GapModelError(
+            f"The population has {networks:,} networks with a known gap, {what} is fitted on "
+            f"{most:,} at most: keep so many rows of the table, drawn at random."
+        )
+
+
 def checked_features(
     columns: Mapping[str, np.ndarray], gap: np.ndarray, *, fit: Fit = least_squares
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -184,8 +201,8 @@ def checked_features(
         fit: what they are for; a feature that is the same for all networks is no harm to a ridge.
 
     Raises:
-        GapModelError: shapes that differ, fewer than four networks, values that are not finite,
-            or a column that is the same for all networks.
+        GapModelError: shapes that differ, fewer than four networks or more than 5,000, values that
+            are not finite, or a column that is the same for all networks.
     """
     arrays = checked_columns({**columns, "gap": gap})
     networks = len(arrays["gap"])
@@ -194,6 +211,7 @@ def checked_features(
             f"A gap model needs at least {MIN_NETWORKS} networks with a known gap, "
             f"there are {networks}: add networks, or test data for those that have none."
         )
+    check_not_too_many(networks, MOST_NETWORKS)
     for key in arrays if fit is least_squares else ("gap",):
         values = arrays[key]
         if np.ptp(values) <= 1e-12:

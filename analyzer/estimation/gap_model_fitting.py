@@ -13,7 +13,13 @@ import numpy as np
 
 from analyzer.errors import GapModelError, parameter
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
-from analyzer.estimation.feature_sets import checked_columns, checked_features, feature_set
+from analyzer.estimation.feature_sets import (
+    MOST_RIDGE_NETWORKS,
+    check_not_too_many,
+    checked_columns,
+    checked_features,
+    feature_set,
+)
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.estimation.regression import (
@@ -79,7 +85,8 @@ def fit_gap_model(
             network best from all the others.
 
     Raises:
-        GapModelError: too few networks for the features or for an interval of this coverage, values
+        GapModelError: too few networks for the features or for an interval of this coverage, more
+            than 5,000, or than 1,000 for a ridge, values
             that are not finite, a quantity that is the same for all networks, features that cannot
             be told apart, or a coverage outside (0, 1).
     """
@@ -88,6 +95,7 @@ def fit_gap_model(
     plain = fit is least_squares
     if not plain:
         _check_networks(len(target), coverage)
+        check_not_too_many(len(target), MOST_RIDGE_NETWORKS, "a ridge")
     line = fit(features, target)
     if plain:
         _check_rank(columns, line.rank, line.degrees)

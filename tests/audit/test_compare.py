@@ -292,9 +292,10 @@ def test_other_rankings_leave_the_accuracy_alone(pair):
     assert list(noise.quantities) == ["accuracy"]
 
 
-def test_too_few_resamples_are_refused(pair):
-    with pytest.raises(DataError, match="resamples=5 are too few"):
-        measure_sampling_noise(*pair(1), resamples=5, seed=0)
+@pytest.mark.parametrize(("resamples", "how"), [(5, "few"), (100_001, "many")])
+def test_too_few_or_too_many_resamples_are_refused(pair, resamples, how):
+    with pytest.raises(DataError, match=f"resamples={resamples} are too {how}"):
+        measure_sampling_noise(*pair(1), resamples=resamples, seed=0)
 
 
 def test_the_made_up_curves_are_those_of_the_audits(make_audit, made_up_samples):

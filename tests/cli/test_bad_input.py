@@ -444,6 +444,19 @@ def test_pipes_are_not_waited_for(onnx_gap, audit, network, train, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "a", "b", "--resamples", 10**23], "not in the range 100<=x<=100000"),
+        (["compare", "a", "b", "--html", ""], "'--html': It is empty; name a file."),
+        (["fit", "t.csv", "-o", "g.json", "--splits", 10**23], "not in the range 1<=x<=10000"),
+    ],
+)
+def test_a_count_that_no_memory_holds_and_a_file_without_a_name(onnx_gap, arguments, said):
+    shown = onnx_gap(*arguments)
+    assert (shown.code, said in shown.err) == (2, True)
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["fit", "table.csv", "-o", "table.csv"], "--out table.csv"),

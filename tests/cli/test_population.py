@@ -16,9 +16,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cli_commands import BUNDLED
 
 from analyzer.audit import folder, population
 from analyzer.audit.folder import read_record
+from analyzer.audit.population_result import write_failures
+from analyzer.errors import AnalyzerError
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
@@ -175,6 +178,44 @@ def test_where_nothing_could_be_audited_there_is_no_table(onnx_gap, tmp_path):
     assert shown.code == 2
     assert "None of the 2 networks could be audited" in shown.err
     assert sorted(path.name for path in out.iterdir()) == ["failed.csv"]
+
+
+def test_a_refused_option_or_network_leaves_the_table_of_what_is_done(onnx_gap, manifest, tmp_path):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, *QUICK, "--html", "--out", out)
+    assert onnx_gap(*arguments).code == 0
+    table = out / "population.csv"
+    finished = table.read_bytes(), (out / "population.html").read_bytes()
+    for skip in ((), ("--skip-failed",)):
+        shown = onnx_gap(*arguments, "--rank", "selectivity", *skip)
+        assert shown.code == 2
+        assert f"{table} stays as it was." in shown.err
+        assert (table.read_bytes(), (out / "population.html").read_bytes()) == finished
+
+    shutil.copy(BUNDLED / "digits-c40.onnx", tmp_path / "b.onnx")
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert f"{table} holds the 1 of 2 networks that are done, and 'b' as it was" in shown.err
+    assert table.read_bytes() == finished[0]
+    assert [row["name"] for row in rows_of(out / "failed.csv")] == ["b"]
+
+
+def test_a_run_that_stops_keeps_the_rows_that_it_has_not_come_to(onnx_gap, three, tmp_path):
+    out = tmp_path / "population"
+    onnx_gap("population", three, *QUICK, "--skip-failed", "--out", out)
+    table = (out / "population.csv").read_bytes()
+    shown = onnx_gap("population", three, *QUICK, "--out", out)
+    assert "holds the 2 of 3 networks that are done. Correct" in shown.err
+    assert (out / "population.csv").read_bytes() == table
+    shutil.rmtree(out / "audits" / "c")
+    assert onnx_gap("population", three, *QUICK, "--out", out).code == 2
+    assert [row["name"] for row in rows_of(out / "population.csv")] == ["a"]
+
+
+def test_failures_hold_nothing_that_steers_a_terminal(tmp_path):
+    write_failures({"a": AnalyzerError("There is no data at missing\x1b[2J.npz.")}, tmp_path)
+    (row,) = rows_of(tmp_path / "failed.csv")
+    assert row == {"name": "a", "error": "There is no data at missing\\x1b[2J.npz."}
 
 
 def test_fresh_audits_again_and_goes_on_where_it_was_interrupted(

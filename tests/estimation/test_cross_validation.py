@@ -81,6 +81,12 @@ def test_splits_hold_out_a_tenth_and_folds_cover_every_network():
         assert all(not set(train) & set(test) for train, test in folds)
 
 
+@pytest.mark.parametrize("splits", [0, 10_001])
+def test_splits_that_no_memory_holds_are_refused(splits):
+    with pytest.raises(GapModelError, match=f"splits={splits} is not a number of splits from 1"):
+        draw_splits(10, splits=splits)
+
+
 def test_further_features_meet_the_same_splits():
     columns, gap = make_population(40)
     splits = draw_splits(40)

@@ -14,6 +14,7 @@ from analyzer.estimation import (
     read_gap_model,
     write_gap_model,
 )
+from analyzer.estimation.regression import least_squares, ridge
 
 ZETA = np.array([0.1, 0.2, 0.4, 0.5, 0.7, 0.8])
 KAPPA = np.array([0.9, 0.7, 0.8, 0.6, 0.6, 0.3])
@@ -65,6 +66,21 @@ def test_population_is_fitted_where_its_gap_is_known():
     assert gap_model.feature_ranges[0] == (0.1, 0.8)
     assert gap_model.fitted_on.recipe == {"momentum": [0.0, 0.9]}
     assert gap_model == fit_gap_model(PAPER, GAP, recipe={"momentum": [0.0, 0.9]}, **WORDS)
+
+
+@pytest.mark.parametrize(("fit", "most"), [(least_squares, 5000), (ridge, 1000)])
+def test_a_population_whose_pairs_are_too_many_is_refused_before_a_fit(monkeypatch, fit, most):
+    values = np.random.default_rng(0).uniform(0, 1, (3, most + 1))
+    monkeypatch.setattr("analyzer.estimation.gap_model_fitting.measure_coverage", None)
+    with pytest.raises(GapModelError, match=f"{most + 1:,} networks .* {most:,} at most"):
+        fit_gap_model(
+            dict(zip(("zeta", "kappa"), values, strict=False)),
+            values[2],
+            name="",
+            data="",
+            architecture="",
+            fit=fit,
+        )
 
 
 @pytest.mark.parametrize(
