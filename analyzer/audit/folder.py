@@ -187,8 +187,8 @@ def refuse_foreign_files(folder: Path) -> None:
     for name in (*RESULT_FILES, MANIFEST):
         if os.path.lexists(folder / name):
             raise AuditFolderError(
-                f"{folder} holds no audit, but a file {name}, which a result would replace. Move it "
-                f"elsewhere, or name another {parameter('out')}."
+                f"{folder} holds no audit, but a file {name}, which a result would replace. Move "
+                f"it elsewhere, or name another {parameter('out')}."
             )
 
 
