@@ -412,7 +412,7 @@ def test_fresh_replaces_a_finished_audit(onnx_gap, audit, network, train):
 def test_files_that_no_audit_wrote_are_kept(option, refused, network, train, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "report.html").write_text("mine")
-    sentence = refused(network, "--data", train, "--out", "mine", option)
+    sentence = refused(network, "--data", train, "--out", tmp_path / "mine", option)
     assert "mine holds no audit, but a file report.html" in sentence
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["report.html"]
     assert (tmp_path / "mine" / "report.html").read_text() == "mine"
@@ -468,7 +468,6 @@ def test_a_result_does_not_replace_what_the_command_reads_or_writes(
     onnx_gap, arguments, named, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "b").mkdir()
     for name in ("table.csv", "d.npz", "m.onnx"):
         (tmp_path / name).write_text("kept")
     for name in ("a", "b"):
