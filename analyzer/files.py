@@ -30,6 +30,7 @@ __all__ = [
     "check_place",
     "check_regular",
     "csv_text",
+    "holds",
     "integers",
     "make_parents",
     "nature_of",
@@ -310,7 +311,7 @@ def _unreadable(path: Path, error: OSError) -> AuditFolderError:
 
 
 def check_paths(kind: type[AnalyzerError], **paths: object) -> None:
-    """Refuse paths that no file can have here, or that this process cannot look at.
+    """Refuse paths that are empty, that no file can have here, or that this process cannot look at.
 
     Args:
         kind: of the error.
@@ -322,6 +323,8 @@ def check_paths(kind: type[AnalyzerError], **paths: object) -> None:
     for name, path in paths.items():
         if not isinstance(path, str | os.PathLike):
             continue
+        if path == "":
+            raise kind(f"{parameter(name)} is empty, which names nothing. Name a path.")
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -375,6 +378,15 @@ def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:
         raise DataError(f"is {size:,} bytes large, {excess}")
     with path.open("rb") as file:
         return file.read(size)
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether ``path`` is a regular file with exactly this content."""
+    try:
+        check_regular(path)
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except (OSError, DataError):
+        return False
 
 
 def read_text(path: Path, budgets: Budgets, what: str) -> str:

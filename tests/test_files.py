@@ -15,6 +15,7 @@ from analyzer.files import (
     aside,
     check_place,
     csv_text,
+    holds,
     prepare_folder,
     read_arrays,
     read_json,
@@ -197,3 +198,11 @@ def test_csv_reads_back_with_whatever_cells_hold():
     )
     rows = [[a, b] for a in awkward for b in awkward]
     assert list(csv.reader(io.StringIO(csv_text(rows), newline=""), strict=True)) == rows
+
+
+def test_only_a_regular_file_holds_something(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    os.mkfifo(tmp_path / "pipe")
+    assert holds(tmp_path / "file", b"content")
+    others = ("file", b"contents"), ("pipe", b""), (".", b""), ("none", b"")
+    assert not any(holds(tmp_path / name, content) for name, content in others)

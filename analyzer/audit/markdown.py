@@ -17,7 +17,7 @@ from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
 from analyzer.audit_record import AuditRecord, LimitRecord
 from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
-from analyzer.files import make_parents, write_text
+from analyzer.files import check_place, make_parents, write_text
 
 __all__ = [
     "markdown_text",
@@ -109,6 +109,7 @@ def write_model_card(path: Path, ending: Ending) -> None:
     Raises:
         OutputError: it is, or it cannot be written.
     """
+    check_place(path, parents=True)
     if path.exists() and _SIGNED.encode() not in path.read_bytes():
         raise OutputError(
             f"{path} exists and was not written by onnx-gap; name another file, and copy "

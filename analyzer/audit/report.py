@@ -40,7 +40,7 @@ from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRecord
 from analyzer.errors import AuditFolderError, AuditStopped
-from analyzer.files import RUN_AGAIN, csv_text, write_text
+from analyzer.files import RUN_AGAIN, csv_text, holds, write_text
 from analyzer.measures.measure import Check, ReportSection, check
 from analyzer.measures.neighbors.twins import ConflictPair
 from analyzer.measures.registry import MEASURES
@@ -226,16 +226,12 @@ def class_table_check(folder: Path, record: AuditRecord) -> Check:
     """Whether ``classes.csv`` says what ``audit.json`` does.
 
     Raises:
-        AuditFolderError: it is missing or cannot be read.
+        AuditFolderError: it is missing.
     """
     path = folder / CLASSES
-    try:
-        written = path.read_bytes()
-    except OSError as error:
-        raise AuditFolderError(
-            f"{path} cannot be read: {error.strerror or error}. {RUN_AGAIN}"
-        ) from error
-    agrees = written == _class_table(record).encode(errors="backslashreplace")
+    if not path.exists():
+        raise AuditFolderError(f"{path} does not exist. {RUN_AGAIN}")
+    agrees = holds(path, _class_table(record).encode(errors="backslashreplace"))
     wrong = [] if agrees else [f"{CLASSES} does not say of the classes what audit.json does."]
     right = f"{len(record.classes)} classes are listed as audit.json has them."
     return check("class table", wrong, right)

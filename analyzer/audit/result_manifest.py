@@ -233,8 +233,8 @@ def check_signature(
         if not path.is_file():
             raise AuditFolderError(f"{parameter(name, path)} is not a file; name one that exists.")
     try:
-        manifest = (folder / MANIFEST).read_bytes()
-    except OSError:
+        manifest = read_whole(folder / MANIFEST)
+    except (OSError, DataError):
         return Check("signature", False, f"There is no {MANIFEST} in {folder} to be signed.")
     files = ("-s", str(signature.resolve()), "-f", str(allowed_signers.resolve()))
     identity = signer

@@ -20,7 +20,7 @@ from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, is_too_few
 from analyzer.audit_record import SCHEMA, StoppedRecord
 from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, read_json, write_json, write_text
+from analyzer.files import RUN_AGAIN, holds, read_json, write_json, write_text
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.test_data.measure import (
@@ -173,7 +173,7 @@ def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
     yield _verdict(record)
     made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
     if made == now:
-        agrees = (folder / REPORT).read_bytes() == html_of_stopped(record).encode()
+        agrees = holds(folder / REPORT, html_of_stopped(record).encode())
         wrong = [] if agrees else [f"{REPORT} is not what {STOPPED} gives: it was edited."]
         yield check("report", wrong, f"{REPORT} shows what {STOPPED} says.")
 

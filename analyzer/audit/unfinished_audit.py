@@ -17,7 +17,7 @@ import numpy as np
 from analyzer.audit.folder import RESULT_FILES
 from analyzer.audit.result_manifest import MANIFEST, entries_of, move_result, write_entries
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.files import prepare_folder, read_arrays, write_arrays, write_text
+from analyzer.files import holds, prepare_folder, read_arrays, write_arrays, write_text
 from analyzer.measures.registry import MEASURES
 
 __all__ = ["UnfinishedAudit", "key_of"]
@@ -142,4 +142,4 @@ class UnfinishedAudit:
         return (self._result / MANIFEST).is_file()
 
     def _is_replacing(self, key: str) -> bool:
-        return self._replaces.is_file() and self._replaces.read_bytes() == key.encode()
+        return holds(self._replaces, key.encode())

@@ -28,7 +28,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress, Site
 from analyzer.errors import AnalyzerError, AuditFolderError, GapModelError, SiteError, parameter
 from analyzer.estimation import GapModel, conditions_of, read_gap_model
-from analyzer.files import RUN_AGAIN
+from analyzer.files import RUN_AGAIN, holds
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
@@ -277,14 +277,9 @@ def _report(folder: Path, record: AuditRecord, *, sound: bool) -> Check | str:
             f"{REPORT} was not rendered again: onnx-gap {made} made it, this is {now}. "
             f"{MANIFEST} speaks for it."
         )
-    try:
-        same_text = (folder / REPORT).read_bytes() == html_of(page_of(folder)).encode()
-    except OSError as error:
-        same_text = False
-        wrong = f"{REPORT} cannot be read: {error.strerror or error}."
-    else:
-        wrong = f"{REPORT} is not what the other files give: it was edited, or is of another audit."
-    return check("report", [] if same_text else [wrong], f"{REPORT} shows what the files say.")
+    agrees = holds(folder / REPORT, html_of(page_of(folder)).encode())
+    wrong = f"{REPORT} is not what the other files give: it was edited, or is of another audit."
+    return check("report", [] if agrees else [wrong], f"{REPORT} shows what the files say.")
 
 
 def _precision(record: AuditRecord) -> Check:

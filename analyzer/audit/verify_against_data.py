@@ -165,7 +165,7 @@ class Remeasured:
         wrong = [
             f"The picture of sample {index} in {THUMBNAILS} is not that of the data."
             for index, png in pictures.items()
-            if not same_picture(png, thumbnail(source, index), _PICTURE_OFF)
+            if index >= len(source) or not same_picture(png, thumbnail(source, index), _PICTURE_OFF)
         ]
         return check("pictures", wrong, f"{len(pictures)} pictures are those of the samples.")
 

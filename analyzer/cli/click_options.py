@@ -49,9 +49,11 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class _Path(click.Path):
-    """A path without the character NUL."""
+    """A path without the character NUL that is not empty, which would mean the current folder."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("It is empty; name a file or folder.", param, ctx)
         if "\0" in str(value):
             self.fail("A path cannot hold the character NUL.", param, ctx)
         return super().convert(value, param, ctx)
@@ -64,6 +66,11 @@ class _FileOrZoo(click.ParamType):
     """A file, or a name of the zoo: text that shells complete as either."""
 
     name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("It is empty; name a file or folder.", param, ctx)
+        return super().convert(value, param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -118,15 +125,6 @@ def declared_options(kind: type, *only: str) -> Decorator:
     return _together(
         *(_click_option(name, one, hints[name], defaults[name]) for name, one in declared.items())
     )
-
-
-class _Named(_Path):
-    """A path that is not empty, which would mean the current folder."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value == "":
-            self.fail("It is empty; name a folder.", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 class ResultFile(click.Path):
@@ -192,8 +190,7 @@ def refuse_to_replace(
 
 def out_folder(what: str) -> Decorator:
     """``--out DIR``, required."""
-    kind = _Named(path_type=Path)
-    return click.option("--out", type=kind, required=True, metavar="DIR", help=what)
+    return click.option("--out", type=PATH, required=True, metavar="DIR", help=what)
 
 
 resume_option = click.option(

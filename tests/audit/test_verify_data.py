@@ -402,3 +402,11 @@ def test_a_measure_that_was_left_out_for_no_reason_is_found(tmp_path, data, netw
     assert verify_audit(folder).passed  # without the data, nothing is to be seen
     said = failed(folder, data)["interpolation measured again"]
     assert said == "audit.json says that interpolation could not be measured; here they can."
+
+
+def test_fewer_data_are_other_data(tmp_path, data, network):
+    images, labels = data
+    folder = audited(tmp_path / "audit", data, network, preprocess="none", suspects=3)
+    wrong = failed(folder, (images[::6], labels[::6]))
+    assert "in the data" in wrong["names"] or "data read again" in wrong
+    assert "is not that of the data" in wrong["pictures"]

@@ -13,6 +13,9 @@ import onnx
 import pytest
 from PIL import Image
 
+import analyzer
+from analyzer.errors import DataError
+
 PLAIN = ("--preprocess", "none", "--json")
 
 
@@ -470,9 +473,29 @@ def test_a_result_does_not_replace_what_the_command_reads_or_writes(
     monkeypatch.chdir(tmp_path)
     for name in ("table.csv", "d.npz", "m.onnx"):
         (tmp_path / name).write_text("kept")
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
     shown = onnx_gap(*arguments)
     assert shown.code == 2
     assert f"{named} would replace a file" in shown.err
     assert (tmp_path / "table.csv").read_text() == (tmp_path / "d.npz").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "", "--data", "t.npz", "--out", "a"),
+        ("audit", "n.onnx", "--data", "", "--out", "a"),
+        ("audit", "n.onnx", "--data", "t.npz", "--out", "a", "--classes", ""),
+        ("compare", "a", "b", "--html", ""),
+        ("verify", ""),
+        ("fit", "", "-o", "g.json"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(onnx_gap, arguments):
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert "It is empty; name a file" in shown.err
+
+
+def test_an_empty_path_from_python_is_not_the_current_folder(network, tmp_path):
+    with pytest.raises(DataError, match="data is empty"):
+        analyzer.audit_network(network, "", tmp_path / "audit")
