@@ -471,6 +471,7 @@ def test_a_result_does_not_replace_what_the_command_reads_or_writes(
     onnx_gap, arguments, named, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
     for name in ("table.csv", "d.npz", "m.onnx"):
         (tmp_path / name).write_text("kept")
     shown = onnx_gap(*arguments)
