@@ -62,6 +62,7 @@ __all__ = [
     "from_dict",
     "locked",
     "read_record",
+    "refuse_foreign_files",
     "to_dict",
     "write_record",
 ]
@@ -171,6 +172,38 @@ def read_record(folder: str | Path) -> AuditRecord:
             f"why. Correct that and run it again, or pass {parameter('anyway', True)}."
         )
     return from_dict(read_json(path), file=path)
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Refuse a folder that is no audit and has a file with a name of a result's.
+
+    An audit is known by its record, or by a manifest of such files alone; neither need be whole.
+
+    Raises:
+        AuditFolderError: the sentence names the file.
+    """
+    if any(_is_ours(folder, name) for name in (MANIFEST, AUDIT, STOPPED)):
+        return
+    for name in (*RESULT_FILES, MANIFEST):
+        if os.path.lexists(folder / name):
+            raise AuditFolderError(
+                f"{folder} holds no audit, but a file {name}, which a result would replace. Move "
+                f"it elsewhere, or name another {parameter('out')}."
+            )
+
+
+def _is_ours(folder: Path, name: str) -> bool:
+    """Whether a record or a manifest looks as if an audit had written it."""
+    try:
+        value = read_json(folder / name)
+    except AuditFolderError:
+        return False
+    if not isinstance(value, Mapping) or "schema" not in value:
+        return False
+    if name != MANIFEST:
+        return {"model", "data", "settings"} <= value.keys()
+    files = value.get("files")
+    return isinstance(files, Mapping) and files.keys() <= set(RESULT_FILES)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from analyzer.audit.folder import (
     RESULT_FILES,
     locked,
     read_record,
+    refuse_foreign_files,
     write_record,
 )
 from analyzer.audit.inputs import AuditInputs, find_inputs
@@ -303,6 +304,8 @@ def _folder(
 @contextlib.contextmanager
 def _unfinished(request: AuditRequest, key: str) -> Iterator[UnfinishedAudit]:
     unfinished = UnfinishedAudit(request.out)
+    if not unfinished.folder.is_dir():
+        refuse_foreign_files(request.out)
     if request.fresh:
         unfinished.start_replacing(key)
     resuming = bool(unfinished)

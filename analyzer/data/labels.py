@@ -26,6 +26,7 @@ __all__ = [
 
 
 _HIGHEST = 2**63 - 1  # label that int64 holds
+_SHOWN = 40  # characters of a label in an error
 _DIGITS = 100  # Python reads no number of more than 4,300, and no label has as many
 
 
@@ -147,12 +148,16 @@ def integer_labels(values: object, where: str) -> np.ndarray:
 
 
 def labels_of_values(
-    values: Sequence[int | str | None], classes: ClassList | None, where: str
+    values: Sequence[int | str | None],
+    samples: Sequence[str],
+    classes: ClassList | None,
+    where: str,
 ) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
     """Labels of samples whose classes are given as numbers, or as names of classes.
 
     Args:
         values: S numbers, or texts; texts that are all numbers count as numbers.
+        samples: what the S samples are called.
         classes: the network's class list, if given.
         where: what to call the data in errors.
 
@@ -161,11 +166,12 @@ def labels_of_values(
         came about, as :attr:`Source.indexing` says.
 
     Raises:
-        DataError: a value is missing, or a name is not in the class list.
+        DataError: a value is missing, a name is not in the class list, or without a list some
+            values are numbers and others are not.
     """
     missing = [i for i, value in enumerate(values) if value is None or value == ""]
     if missing:
-        raise DataError(f"Sample {missing[0]} in {where} has no label.")
+        raise DataError(f"Sample {samples[missing[0]]} of {where} has no label.")
     distinct = {value: str(value).strip() for value in set(values)}
     if all(_is_number(text) for text in distinct.values()):
         numbers = {value: int(text) for value, text in distinct.items()}
@@ -174,6 +180,8 @@ def labels_of_values(
                 raise _too_high(number, where)
         labels = np.fromiter((numbers[value] for value in values), np.int64, len(values))
         return integer_labels(labels, where), None, "labels"
+    if classes is None:
+        _refuse_mixed([_is_number(distinct[value]) for value in values], values, samples, where)
     names = sorted(set(distinct.values()), key=natural_key)
     indices, class_names, indexing = index_names(names, classes, where)
     index_of = dict(zip(names, indices, strict=True))
@@ -182,13 +190,25 @@ def labels_of_values(
     return labels, class_names, indexing
 
 
-def check_classes(source: Source, classes: int) -> None:
+def check_classes(source: Source, classes: int, *, exact: bool = True) -> None:
     """Check the labels against the number of classes that the network names.
 
+    Args:
+        source: of the labels.
+        classes: how many the network has.
+        exact: False where it may have more.
+
     Raises:
-        DataError: a label outside the network's classes, or class indices made from the order
-            of names although their number is not the network's.
+        DataError: a label outside the network's classes, a class list of another length, or class
+            indices made from the order of names although their number is not the network's.
     """
+    names = source.class_names or ()
+    if source.class_list is not None and exact and len(names) != classes:
+        raise DataError(
+            f"The class list {source.class_list} names {len(names):,} classes but the network has "
+            f"{classes:,}. Pass a list with a name for each of the network's classes, in its "
+            f"order, with {parameter('classes', 'FILE')}."
+        )
     if source.indexing == "order" and source.class_names and len(source.class_names) != classes:
         raise DataError(
             f"{source.source} has {len(source.class_names)} classes but the network has "
@@ -225,6 +245,31 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
             members = generator.choice(members, limit, replace=False)
         chosen.append(members)
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _refuse_mixed(
+    is_number: Sequence[bool],
+    values: Sequence[int | str | None],
+    samples: Sequence[str],
+    where: str,
+) -> None:
+    """Refuse labels of which some are numbers and others names; the rarer kind is the stray one.
+
+    As names, all of them would be indexed by their order, and a number would not be its own index.
+    """
+    numbers = sum(is_number)
+    if not 0 < numbers < len(values):
+        return
+    most_are_numbers = 2 * numbers >= len(values)
+    stray = is_number.index(not most_are_numbers)
+    text = str(values[stray])
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    most, kind = (numbers, "numbers") if most_are_numbers else (len(values) - numbers, "names")
+    raise DataError(
+        f"Sample {samples[stray]} of {where} has the label {shown!r}, but {most:,} of the "
+        f"{len(values):,} labels are {kind}. Correct it; or, if all are names of classes, pass the "
+        f"network's class list with {parameter('classes', 'FILE')}."
+    )
 
 
 def _is_number(text: str) -> bool:

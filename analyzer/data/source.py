@@ -64,6 +64,7 @@ class Source:
     names: Sequence[str]  # S names: path inside the source, or number
     store: Store
     class_names: tuple[str, ...] | None = None  # by class index
+    class_list: str | None = None  # path of the network's class list, where the names are its
     indexing: str = "labels"  # class index from: stored "labels", a "classes" list, name "order"
     exif: bool = False  # rotate by the EXIF tag unless the preprocessing says otherwise
     warnings: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import time
 import pytest
 from cli_commands import ROOT
 
-from analyzer.audit.folder import LOCK, locked
+from analyzer.audit.folder import LOCK, locked, refuse_foreign_files
 from analyzer.errors import AuditFolderError
 
 HOLD = """
@@ -94,3 +94,27 @@ def test_many_at_once_are_one_after_the_other(tmp_path):
     waits.undo()
     assert (most, entered) == (1, 80)
     assert not (tmp_path / "audit" / LOCK).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("report.html", "mine"),
+        ("suspects.csv", "mine"),
+        ("audit.json", '{"schema": 1}'),
+        ("manifest.json", '{"name": "a web page"}'),
+        ("manifest.json", '{"schema": 1, "files": {"mine.txt": {}}}'),
+    ],
+)
+def test_a_folder_with_files_that_a_result_would_replace_is_refused(name, text, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    refuse_foreign_files(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AuditFolderError, match=f"holds no audit, but a file {name}.* another out"):
+        refuse_foreign_files(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["manifest.json", "audit.json"])
+def test_an_audit_that_lacks_a_file_is_still_known(missing, audit):
+    (audit / missing).unlink()
+    refuse_foreign_files(audit)

@@ -411,6 +411,16 @@ def test_fresh_replaces_a_finished_audit(onnx_gap, audit, network, train):
     assert shown.json["data"]["samples"] == 20
 
 
+@pytest.mark.parametrize("option", ["--resume", "--fresh"])
+def test_files_that_no_audit_wrote_are_kept(option, refused, network, train, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("mine")
+    sentence = refused(network, "--data", train, "--out", tmp_path / "mine", option)
+    assert "mine holds no audit, but a file report.html" in sentence
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["report.html"]
+    assert (tmp_path / "mine" / "report.html").read_text() == "mine"
+
+
 def test_a_damaged_result_names_fresh_as_the_way_out(refused, onnx_gap, audit, network, train):
     folder = audit()
     (folder / "audit.json").write_text("{")

@@ -35,18 +35,47 @@ def test_other_labels_are_refused(values, says):
 
 
 def test_texts_that_are_numbers_are_numbers():
-    labels, names, indexing = labels_of_values(["10", "2", 3], None, "data")
+    labels, names, indexing = labels_of_values(["10", "2", 3], "abc", None, "data")
     assert (labels.tolist(), names, indexing) == ([10, 2, 3], None, "labels")
 
 
 def test_names_are_indexed_in_natural_order():
-    labels, names, indexing = labels_of_values(["c10", "c2", "c10"], None, "data")
+    labels, names, indexing = labels_of_values(["c10", "c2", "c10"], "abc", None, "data")
     assert (labels.tolist(), names, indexing) == ([1, 0, 1], ("c2", "c10"), "order")
 
 
 def test_a_missing_value_is_named():
-    with pytest.raises(DataError, match="Sample 1 in data has no label"):
-        labels_of_values(["a", None], None, "data")
+    with pytest.raises(DataError, match="Sample y of data has no label"):
+        labels_of_values(["a", None], "xy", None, "data")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["0", 2, "x", "y", "2"], r"Sample c of data has the label 'x', but 3 of the 5 .* numbers"),
+        (["cat", "7", "owl"], r"Sample b of data has the label '7', but 2 of the 3 .* names"),
+        (["0", "1.5", "2"], r"Sample b .*label '1\.5'.* with classes=FILE"),
+        (["0", "x" * 5000], r"Sample b .*label 'x{40}…'"),
+    ],
+)
+def test_numbers_among_names_are_refused_without_a_list(values, says, tmp_path):
+    with pytest.raises(DataError, match=says):
+        labels_of_values(values, "abcde", None, "data")
+    classes = class_list(tmp_path, *dict.fromkeys(map(str, values)), "none of these")
+    labels, names, indexing = labels_of_values(values, "abcde", classes, "data")
+    assert ([names[label] for label in labels], indexing) == (list(map(str, values)), "classes")
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_a_list_of_another_length_than_the_networks_is_refused(count, tmp_path):
+    names = [f"c{index}" for index in range(count)]
+    class_list(tmp_path, *names)
+    labeled = np.zeros((2, 2, 2), np.uint8), [0, 1]
+    source = open_data(labeled, classes=tmp_path / "classes.txt")
+    check_classes(source, count)
+    check_classes(source, 3, exact=False)
+    with pytest.raises(DataError, match=rf"classes\.txt names {count} classes .* network has 3\."):
+        check_classes(source, 3)
 
 
 def arrays(labels, **options):

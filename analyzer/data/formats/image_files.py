@@ -215,7 +215,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         paths = [paths[index] for index in chosen]
         values = [values[index] for index in chosen]
         where = f"{path}#{split}"
-    labels, class_names, indexing = labels_of_values(values, wanted.classes, where)
+    labels, class_names, indexing = labels_of_values(values, paths, wanted.classes, where)
     names = CompactNames(paths)
     return Source(
         source=where,
@@ -244,6 +244,11 @@ def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     )
                 line = 2
                 for row in reader:
+                    if None in row:  # where DictReader puts what has no name
+                        raise DataError(
+                            f"Line {reader.line_num} of {path} has more fields than the header "
+                            f"names. Put quotation marks around a field that holds {delimiter!r}."
+                        )
                     yield reader.line_num, row
                     line = reader.line_num + 1
                 return

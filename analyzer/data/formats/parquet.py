@@ -156,12 +156,13 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     except Exception as error:  # Arrow raises anything, from OSError to AttributeError
         raise DataError(f"{path} is not readable Parquet ({reason_of(error)}).") from error
     named = _class_names(found.features, found.label, where)
-    labels, class_names, indexing = _labels(found, named, wanted, where)
+    names = found.names or NumberedNames(len(found.labels), "row ")
+    labels, class_names, indexing = _labels(found, names, named, wanted, where)
     return Source(
         source=where,
         kind="parquet",
         labels=labels,
-        names=NumberedNames(len(labels), "row ") if found.names is None else found.names,
+        names=names,
         store=found.store,
         class_names=None if class_names is None else tuple(class_names),
         indexing=indexing,
@@ -216,12 +217,17 @@ def _read(paths: tuple[Path, ...], path: Path, where: str, wanted: Wanted) -> _C
 
 
 def _labels(
-    found: _Contents, class_names: Sequence[str] | None, wanted: Wanted, where: str
+    found: _Contents,
+    samples: Sequence[str],
+    class_names: Sequence[str] | None,
+    wanted: Wanted,
+    where: str,
 ) -> tuple[np.ndarray, Sequence[str] | None, str]:
     """The labels, int64 (S,), the names of their classes, and what says which class has which.
 
     Args:
         found: the contents of the files.
+        samples: what the rows are called.
         class_names: that the files give.
         wanted: with the network's own classes, if they are known.
         where: names the data in messages.
@@ -236,7 +242,7 @@ def _labels(
     if missing:
         raise DataError(f"{missing} rows of {where} have no {found.label!r}.")
     if isinstance(labels, list):
-        return labels_of_values(labels, wanted.classes, where)
+        return labels_of_values(labels, samples, wanted.classes, where)
     if pa.types.is_integer(labels.type):
         return integer_labels(labels.to_numpy(), where), class_names, "labels"
     raise DataError(

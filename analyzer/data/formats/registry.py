@@ -113,4 +113,4 @@ def _named(source: Source, classes: ClassList) -> Source:
             f"{source.source} has label {highest} but the class list {classes.path} names only "
             f"{len(classes.names)} classes."
         )
-    return replace(source, class_names=classes.names)
+    return replace(source, class_names=classes.names, class_list=classes.path)

@@ -91,7 +91,9 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         _index_archive(file, number, wanted, index)
     if not index.names:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
-    labels, class_names, indexing = labels_of_values(index.labels, wanted.classes, where)
+    labels, class_names, indexing = labels_of_values(
+        index.labels, index.names, wanted.classes, where
+    )
     places = np.array(index.places, np.int64)
     left_out = f"Samples without an image were left out of {where}: {index.without_image}."
     return Source(
