@@ -226,7 +226,7 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     if gap is None:
         yield "gap", f"not estimated: {result.no_gap or 'no gap model (--gap-model)'}"
     else:
-        doubt = "" if gap.inside_range else "; not dependable, see the warnings"
+        doubt = "" if gap.inside_range else "; not dependable, see below"
         yield (
             "gap",
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
