@@ -7,7 +7,8 @@ shape, the channels can be followed through it, and nothing ties it to the rest 
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import onnx_ir as ir
 from google.protobuf.message import Message
 from onnx_ir.passes import common as passes
 
+from analyzer.errors import ModelError
 from analyzer.surgery.activations import MICROSOFT_ACTIVATIONS
 from analyzer.surgery.graph import (
     GraphBuilder,
@@ -130,6 +132,49 @@ def _copy_fields(source: Message, target: Message, leave_out: Sequence[str]) -> 
             getattr(target, field.name).MergeFrom(value)
 
 
+_LENGTHENING = frozenset(  # operators that may make much of little, or hold such operators
+    (
+        "ConstantOfShape", "Expand", "If", "Loop", "NonZero", "OneHot", "Pad", "Range", "Resize",
+        "Scan", "Tile", "Upsample",
+    )
+)  # fmt: skip
+_LONG = 1 << 20  # numbers of a vector
+_MEMORY = 3 << 29  # bytes, for the inference of a network that may make long vectors
+
+
+@contextlib.contextmanager
+def _within_memory(proto: onnx.ModelProto) -> Iterator[None]:
+    """Let the inference of a network that may make long vectors take so much memory, no more.
+
+    onnx follows each number of a vector, at 70 bytes, and a file of a few bytes can ask for 10⁹ of
+    them. The limit is one of the process, so it is set only where it may be needed; where the
+    system has none, nothing is limited.
+
+    Raises:
+        MemoryError: within the block, where it wants more.
+    """
+    given = (value.type.tensor_type.shape.dim for value in proto.graph.input)
+    long = any(len(sizes) == 1 and sizes[0].dim_value > _LONG for sizes in given)
+    status = Path("/proc/self/statm")
+    lengthening = any(node.op_type in _LENGTHENING for node in proto.graph.node)
+    if not (long or lengthening) or not status.exists():
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(status.read_text().split()[0]) * resource.getpagesize()
+    limit = now + _MEMORY + 10 * proto.ByteSize()
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     """The same with the types and shapes that onnx infers; None where it cannot.
 
@@ -143,10 +188,18 @@ def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
             del node.input[1:]
             del node.attribute[:]
     found = None
-    with contextlib.suppress(Exception):  # whatever onnx raises on what it does not understand
-        found = onnx.shape_inference.infer_shapes(
-            proto, check_type=False, strict_mode=False, data_prop=True
-        )
+    try:
+        with _within_memory(proto):
+            found = onnx.shape_inference.infer_shapes(
+                proto, check_type=False, strict_mode=False, data_prop=True
+            )
+    except MemoryError:
+        raise ModelError(
+            "The network makes a list of so many numbers that its shapes cannot be worked out: "
+            "onnx follows each of them. Export the network without it."
+        ) from None
+    except Exception:
+        pass
     for place, node in unknown.items():
         for one in (proto, found):
             if one is not None:

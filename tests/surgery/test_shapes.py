@@ -1,10 +1,14 @@
 """Computed targets that are settled, and batch axes that are freed."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 
 from analyzer import surgery
+from analyzer.errors import ModelError
 from analyzer.surgery.graph import constant, dimensions, find_value
 from analyzer.surgery.shapes import free_batch
 
@@ -144,3 +148,20 @@ def test_activations_of_microsoft_have_the_shape_of_their_input(write, tmp_path,
     surgery.cut_network(network, site, tmp_path)
     prefix = onnx.load(tmp_path / "prefix.onnx").graph.node
     assert [node.op_type for node in prefix][:2] == ["Conv", operator]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no memory to read off")
+def test_a_list_of_very_many_numbers_is_refused_before_memory_is_gone(write):
+    path = write(
+        """
+        net (float[N,3,8,8] x) => (float[N,4] y)
+        <float[4,3,3,3] w, int64 a = {0}, int64 b = {1000000000}, int64 s = {1}> {
+            numbers = Range(a, b, s) many = Size(numbers) c = Conv(x, w) r = Relu(c)
+            p = GlobalAveragePool(r) f = Flatten(p) k = Cast<to=1>(many) y = Add(f, k)
+        }
+        """
+    )
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(ModelError, match="list of so many numbers"):
+        surgery.load_network(path)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
