@@ -385,7 +385,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     if record.gap is None:
         return _no_gap(record, read_gap_model(path))
     line = read_gap_model(path)
-    wrong = []
+    wrong = ["'no_gap' tells why there is no estimate, and there is one."] if record.no_gap else []
     if line.sha256 != record.gap.gap_model:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."

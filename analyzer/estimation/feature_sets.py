@@ -201,8 +201,8 @@ def checked_features(
         fit: what they are for; a feature that is the same for all networks is no harm to a ridge.
 
     Raises:
-        GapModelError: shapes that differ, fewer than four networks or more than 5,000, values that
-            are not finite, or a column that is the same for all networks.
+        GapModelError: shapes that differ, fewer than four networks, values that are not finite, or
+            a column that is the same for all networks.
     """
     arrays = checked_columns({**columns, "gap": gap})
     networks = len(arrays["gap"])
@@ -211,7 +211,6 @@ def checked_features(
             f"A gap model needs at least {MIN_NETWORKS} networks with a known gap, "
             f"there are {networks}: add networks, or test data for those that have none."
         )
-    check_not_too_many(networks, MOST_NETWORKS)
     for key in arrays if fit is least_squares else ("gap",):
         values = arrays[key]
         if np.ptp(values) <= 1e-12:

@@ -14,6 +14,7 @@ import numpy as np
 from analyzer.errors import GapModelError, parameter
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.feature_sets import (
+    MOST_NETWORKS,
     MOST_RIDGE_NETWORKS,
     check_not_too_many,
     checked_columns,
@@ -92,6 +93,7 @@ def fit_gap_model(
     """
     check_coverage(coverage)
     features, target = checked_features(columns, gap, fit=fit)
+    check_not_too_many(len(target), MOST_NETWORKS)
     plain = fit is least_squares
     if not plain:
         _check_networks(len(target), coverage)

@@ -179,6 +179,11 @@ def test_verification_tells_numbers_that_do_not_follow(asked):
     found = {check.name: check for check in verify_audit(asked.out).checks}
     assert not found["margins"].passed
     assert "'q2' at '/features/features.18/Relu_output_0'" in found["margins"].sentence
+    record["margins"]["layers"][2]["q2"] -= 1e-3
+    record["margins"]["layers"][2]["total_variation"] *= 1.0001
+    (asked.out / "audit.json").write_text(json.dumps(record))
+    found = {check.name: check for check in verify_audit(asked.out).checks}
+    assert "'total_variation' in audit.json is not" in found["margins"].sentence
     with np.load(asked.out / "margins.npz") as kept:
         arrays = {**kept, "distance": kept["distance"][1:]}
     write_arrays(asked.out / "margins.npz", arrays)

@@ -66,7 +66,7 @@ def test_a_changed_table_of_classes_is_found(audit):
     assert {"files", "class table"} <= failed(verify_audit(audit)).keys()
     table.unlink()
     write_entries(audit, entries_of(audit, RESULT_FILES))
-    with pytest.raises(AnalyzerError, match=r"classes\.csv cannot be read"):
+    with pytest.raises(AnalyzerError, match=r"classes\.csv does not exist"):
         verify_audit(audit)
 
 
@@ -187,6 +187,14 @@ def test_a_changed_gap_is_found(make_audit, gap_model, changed, said):
     folder = make_audit()
     estimated(folder, line, **changed)
     assert said in failed(verify_audit(folder, gap_model=path))["gap"]
+
+
+def test_an_excuse_beside_an_estimate_is_found(make_audit, gap_model):
+    line, path = gap_model
+    folder = make_audit()
+    estimated(folder, line)
+    rewrite_record(folder, dataclasses.replace(read_record(folder), no_gap="The estimate is void."))
+    assert "and there is one" in failed(verify_audit(folder, gap_model=path))["gap"]
 
 
 @pytest.mark.parametrize("told", ["", "Nothing to worry about."])

@@ -166,6 +166,10 @@ class Margins(Measure[MarginsResult]):
             said: MarginsRecord = record.sections[self.name]
             right = f"The five numbers of {len(said.layers)} layers follow from {MARGINS}."
             faults = _faults(said, _read_distances(folder), record.data.samples)
+            written = read_arrays(folder / MARGINS, ("total_variation",))["total_variation"]
+            stated = [layer.total_variation for layer in said.layers]
+            if written.shape != (len(stated),) or not all(map(same, stated, written.tolist())):
+                faults.append(f"'total_variation' in audit.json is not that of {MARGINS}.")
             yield check(self.name, faults, right)
 
     measured_again = "Layers, distances and total variations"
