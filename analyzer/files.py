@@ -114,7 +114,7 @@ def _hidden(path: Path) -> Path:
 
 def _refuse_special(path: Path) -> None:
     """Refuse to put a file in the place of a device, a pipe or a socket."""
-    with suppress(OSError, ValueError):  # nothing is there, or what is there cannot be told
+    with suppress(OSError, ValueError):  # nothing is there, or nobody may look
         nature = nature_of(path)
         if nature not in ("a file", "a folder"):
             raise _unwritable(path, f"it is {nature}")
@@ -350,7 +350,7 @@ def nature_of(path: str | Path) -> str:
     """What lies at a path, or where a link there leads: "a file", "a folder", "a pipe", …
 
     Raises:
-        OSError: nothing, or it cannot be told.
+        OSError: nothing, or this process may not look.
     """
     mode = os.stat(path).st_mode
     return next((nature for is_one, nature in _NATURES if is_one(mode)), "a device")

@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -68,9 +68,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def repeated(names: Sequence[str]) -> str | None:
-    """The first of ``names`` that is there more than once; None if all differ."""
-    return next((name for place, name in enumerate(names) if name in names[:place]), None)
+def repeated(names: Iterable[str]) -> str | None:
+    """The first of ``names`` that is there for the second time; None if all differ."""
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def encode(value: Any, where: str) -> Any:

@@ -109,3 +109,4 @@ def test_a_member_that_is_there_twice_is_no_json():
 def test_the_first_name_that_is_there_twice():
     assert repeated(["b", "c", "a", "c", "b"]) == "c"
     assert repeated(["a", "b"]) is None
+    assert repeated([*map(str, range(300_000)), "7"]) == "7"  # in proportion to their number

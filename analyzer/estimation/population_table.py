@@ -23,6 +23,7 @@ from analyzer.estimation.applicability_domain import (
     number_or_none,
 )
 from analyzer.files import csv_text, read_whole, write_bytes
+from analyzer.json_codec import repeated
 from analyzer.measures.registry import is_feature
 
 __all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
@@ -211,10 +212,11 @@ def _check_header(header: list[str], path: Path) -> None:
             f"The population {path} has no column {', '.join(missing)}; its columns are "
             f"{', '.join(header) or 'none'}. Separate columns by commas."
         )
-    for position, column in enumerate(header, start=1):
-        if not column or header.index(column) != position - 1:
-            what = f"two columns named {column!r}" if column else f"no name for column {position}"
-            raise GapModelError(f"The population {path} has {what}: give each its own name.")
+    what = f"no name for column {header.index('') + 1}" if "" in header else None
+    if what is None and (twice := repeated(header)) is not None:
+        what = f"two columns named {twice!r}"
+    if what is not None:
+        raise GapModelError(f"The population {path} has {what}: give each its own name.")
 
 
 def _from_rows(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> PopulationTable:
