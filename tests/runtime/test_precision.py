@@ -11,7 +11,8 @@ from onnx import TensorProto, numpy_helper
 
 from analyzer import runtime, surgery
 from analyzer.errors import ModelError
-from analyzer.measures.ablation.prefix_and_suffix import check_precision, open_network
+from analyzer.measures.ablation.compare_with_whole import check_precision
+from analyzer.measures.ablation.prefix_and_suffix import open_network
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -82,7 +82,7 @@ class Ablation(Measure[AblationResult]):
         Where there is no site, the network is run with nothing removed, and that is all.
         """
         from analyzer import data
-        from analyzer.measures.ablation.prefix_and_suffix import open_checked
+        from analyzer.measures.ablation.compare_with_whole import open_checked
         from analyzer.measures.ablation.ranking_and_evaluations import Ranking
         from analyzer.measures.ablation.sweep import SweepOptions, split_into_shards, sweep_shards
         from analyzer.measures.ablation.sweep_state import SweepState

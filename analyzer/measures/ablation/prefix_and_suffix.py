@@ -1,45 +1,28 @@
 """A cut network as onnxruntime runs it: prefix, suffix, and what the one hands to the other.
 
 Batches shrink until they fit. On a device of its own, features stay where the prefix made them.
-
-Before a sweep is built on it, the surgery checks itself on real images, on every device and in the
-precision asked for: the cut network must give what the whole one gives, with nothing removed and
-under random masks.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from analyzer import runtime, surgery
-from analyzer.audit_options import RunOptions
-from analyzer.common_types import Cut, Site
+from analyzer.common_types import Cut
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.linear_head import Head, Judge, open_head
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
-from analyzer.measures.measure import Job, Subject
-from analyzer.measures.unmasked_predictions import in_precision
 from analyzer.runtime.batch_size import in_pieces, padded
 from analyzer.runtime.predictions import (
-    WholeNetwork,
-    check_independence,
-    check_rows,
     highest,
-    scores_of,
 )
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = [
-    "CheckedNetwork",
     "CutNetwork",
     "Features",
-    "check_precision",
-    "check_surgery",
-    "open_checked",
     "open_network",
 ]
 
@@ -48,15 +31,6 @@ __all__ = [
 _RUN_BYTES = 32 << 20
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 16, 4096
 _RESIDENT_BYTES = 64 << 20  # the same on a device of its own
-_MASKS = 3
-# Of the scores' scale: prefix and suffix may be compiled into other kernels than the whole.
-_TOLERANCE = 1e-3
-# Two scores nearer than this, of their scale, may change places by rounding alone.
-_NEAR_TIE = 1e-4
-# Units in the last place of a 16-bit type: so far apart may scores be in a network of such numbers.
-_LAST_PLACES = 16
-# Of the scores' scale: where they move by more, it is another network.
-_MOST_ROUNDING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,283 +248,3 @@ def open_network(
         return CutNetwork(cut, prefix, suffix, image, head, precision=precision)
     gathering = opened(write_gathering_suffix(cut), prefix.device)
     return CutNetwork(cut, prefix, suffix, image, resident=gathering, precision=precision)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedNetwork:
-    """A cut network, ready for the sweep."""
-
-    on_devices: tuple[CutNetwork, ...]  # one a device
-    classes: int  # K
-    warnings: tuple[str, ...]
-
-    @property
-    def cut(self) -> Cut:
-        """As it is on every device."""
-        return self.on_devices[0].cut
-
-
-def open_checked(
-    job: Job,
-    site: Site,
-    images: np.ndarray,
-    run: RunOptions,
-    *,
-    seed: int,
-    resident: bool | None,
-) -> CheckedNetwork:
-    """Cut the network, open it on every device, and check there that it is still the same.
-
-    The surgery is checked in float32. Another precision is then held against that.
-
-    Args:
-        job: its scratch folder takes the files.
-        site: of the network.
-        images: (B, …), on which the network is checked.
-        run: where, and in which precision.
-        seed: of the masks under which it is checked.
-        resident: as for :func:`open_network`.
-
-    Raises:
-        DeviceError: a device is unavailable, or lacks the precision.
-        ModelError: the network cannot be cut, run, or converted; or a check fails.
-    """
-    subject = job.subject
-    in_float32 = _InFloat32(subject, site, images, job.scratch)
-    cut, rounded = in_float32.cut, run.precision != "float32"
-    if run.precision == "fp16":
-        converted = in_precision(subject.network, run.precision, job.scratch)
-        cut = surgery.cut_network(converted, site, converted.path.parent, output=subject.output)
-    image = subject.network.info.inputs[0].name
-    opened = partial(_open, image=image, threads=run.threads, resident=resident)
-    networks, notes, moved = [], [], 0.0
-    for device in runtime.named_devices(run.device):
-        network = opened(cut, device, precision=run.precision)
-        if network.prefix.note:
-            job.say(network.prefix.note)
-            notes.append(network.prefix.note)
-        exact = network
-        if rounded:
-            exact = opened(in_float32.cut, network.prefix.device, precision="float32")
-        classes = in_float32.check(exact, seed=seed)
-        if rounded:
-            off = check_precision(network, exact, images, seed=seed)
-            moved = max(moved, off)
-        networks.append(network)
-    if rounded:
-        notes.append(
-            f"Counted in {run.precision}: on {len(images)} images scores moved by up to "
-            f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
-            "less can be others."
-        )
-    return CheckedNetwork(tuple(networks), classes, (*cut.warnings, *notes))
-
-
-class _InFloat32:
-    """The network in float32, cut and whole, and the images to compare the two on."""
-
-    def __init__(self, subject: Subject, site: Site, images: np.ndarray, folder: Path):
-        network = subject.network
-        self.cut = surgery.cut_network(network, site, folder, output=subject.output)
-        self._images, self._masked = images, folder / "masked.onnx"
-        surgery.write_masked(network, site, self._masked)
-        self._original = runtime.WholeNetwork(
-            surgery.runnable_file(network, folder),
-            network.info.inputs[0],
-            subject.answer,
-            extra_inputs=subject.extra_inputs,
-            custom_ops=network.custom_ops,
-        )
-
-    def check(self, network: CutNetwork, *, seed: int) -> int:
-        """K, the number of classes, if the cut network gives what the whole one gives."""
-        return check_surgery(network, self._original, self._masked, self._images, seed=seed)
-
-
-def _open(
-    cut: Cut, device: str, *, image: str, threads: int, resident: bool | None, precision: str
-) -> CutNetwork:
-    try:
-        return open_network(
-            cut, image, device, threads=threads, resident=resident, precision=precision
-        )
-    except ModelError as error:
-        if precision == "float32":
-            raise
-        raise ModelError(
-            f"In {precision}: {error.message} Or use {parameter('precision', 'float32')}."
-        ) from error
-
-
-def check_surgery(
-    network: CutNetwork,
-    original: WholeNetwork,
-    masked: Path,
-    images: np.ndarray,
-    *,
-    seed: int,
-) -> int:
-    """Compare the cut network with the whole one on a few images.
-
-    With nothing removed, prefix and suffix must give the original's scores; under random masks
-    those of the masked original.
-
-    Args:
-        original: the network as it was given.
-        masked: the same with its mask in place, and nothing further to feed.
-        images: (B, …).
-        seed: of the masks.
-
-    Returns:
-        K, the number of classes.
-
-    Raises:
-        ModelError: they differ, or the output is not one score per class.
-    """
-    channels, kind = network.cut.site.channels, original.answer.kind
-    found = network.features(images)
-
-    whole = _opened(original, network)
-    actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
-    expected = _in_batches(whole, original, images)
-    check_independence(original, whole, images, expected)
-    rounding = _LAST_PLACES * max(map(_epsilon, found.values.values()), default=0.0)
-    _compare(expected, actual, kind, "with nothing removed", rounding)
-
-    with_mask = replace(original, path=masked, extra_inputs=())
-    whole = _opened(with_mask, network)
-    random = np.random.default_rng(seed)
-    for number in range(1, _MASKS + 1):
-        mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
-        expected = _in_batches(whole, with_mask, images, {network.cut.mask: mask})
-        actual = network.scores(found, mask)
-        _compare(expected, actual, kind, f"under random mask {number}", rounding)
-    return actual.shape[1]
-
-
-def check_precision(
-    network: CutNetwork, exact: CutNetwork, images: np.ndarray, *, seed: int
-) -> float:
-    """Compare a cut network that rounds more than float32 with the one in float32.
-
-    Args:
-        images: (B, …).
-        seed: of the masks; one of them removes nothing.
-
-    Returns:
-        By how much a score moves at most, as a part of the image's largest.
-
-    Raises:
-        ModelError: that is too much to speak of the same network.
-    """
-    channels = network.cut.site.channels
-    random = np.random.default_rng(seed)
-    masks = (random.random((1 + _MASKS, len(images), channels)) < 0.5).astype(np.float32)
-    masks[0] = 1
-    found, wanted = network.features(images), exact.features(images)
-    moved = 0.0
-    for mask in masks:
-        rounded, scores = network.scores(found, mask), exact.scores(wanted, mask)
-        with np.errstate(invalid="ignore"):
-            distance = np.nan_to_num(np.abs(rounded - scores), nan=np.inf)
-        distance = np.where(np.isfinite(scores), distance, 0)
-        scale = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1)
-        with np.errstate(over="ignore"):
-            part = distance.max(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)
-        moved = max(moved, float(part.max()))
-    if moved > _MOST_ROUNDING:
-        raise ModelError(
-            f"In {network.precision} a score moves by {moved:.2g} of its scale from what it is in "
-            "float32, so this would be another network. Use "
-            f"{parameter('precision', 'float32')}."
-        )
-    return moved
-
-
-def _opened(whole: WholeNetwork, network: CutNetwork) -> Session:
-    """A whole network on the device of a cut one."""
-    return open_session(whole.path, network.prefix.device, custom_ops=whole.custom_ops)
-
-
-def _in_batches(
-    session: Session,
-    whole: WholeNetwork,
-    images: np.ndarray,
-    others: Mapping[str, np.ndarray] | None = None,
-) -> np.ndarray:
-    """Scores (B, K) or labels (B, 1) of a whole network, in batches of the size it takes.
-
-    Args:
-        others: what else it is fed, by name, (B, …).
-    """
-    count, fixed = len(images), whole.image.fixed_batch
-    size = fixed or count
-    parts = []
-    for start in range(0, count, size):
-        piece = slice(start, start + size)
-        feeds = whole.feeds(images[piece])
-        feeds |= {name: padded(value[piece], fixed) for name, value in (others or {}).items()}
-        found = session.run(feeds, [whole.answer.output])[0]
-        check_rows(found, fixed or min(size, count - start), whole.answer.output)
-        parts.append(found)
-    return scores_of(np.concatenate(parts)[:count], whole.answer.kind)
-
-
-def _epsilon(values: np.ndarray | DeviceArray) -> float:
-    """What numbers of that type are rounded to, as a part of them; 0 for integers."""
-    dtype = (values if isinstance(values, np.ndarray) else values.numpy()).dtype
-    if dtype.name == "bfloat16":  # which numpy does not count among its own
-        return 2.0**-7
-    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
-
-
-def _compare(
-    expected: np.ndarray, actual: np.ndarray, kind: str, case: str, rounding: float = 0.0
-) -> None:
-    """Refuse scores that differ by more than rounding explains.
-
-    Args:
-        rounding: of the type that the network computes in, as a part of a score.
-    """
-    if kind == "labels":
-        _compare_labels(expected[:, 0], actual, case, rounding)
-        return
-    if not expected.size:
-        raise ModelError("The network's output has no classes. Export it with its classifier.")
-    if expected.shape != actual.shape:
-        raise ModelError(
-            f"The cut network gives scores of shape {actual.shape} where the original gives "
-            f"{expected.shape} ({case}). This is a defect of the surgery: please report it."
-        )
-    expected, actual = expected.astype(np.float64), actual.astype(np.float64)
-    finite = np.where(np.isfinite(expected), np.abs(expected), 0)
-    scale = finite.max(axis=1, initial=np.finfo(np.float32).tiny)
-    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
-    with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0, np.nan_to_num(np.abs(expected - actual), nan=np.inf))
-    error = difference.max(axis=1) / scale
-    top = np.sort(expected, axis=1)[:, -2:]
-    clear = (top[:, -1] - top[:, 0]) / scale > max(_NEAR_TIE, rounding)
-    moved = clear & (expected.argmax(axis=1) != actual.argmax(axis=1))
-    worst = int(np.argmax(np.where(moved, np.inf, error)))
-    if error[worst] > max(_TOLERANCE, rounding) or moved.any():
-        where = int(np.argmax(difference[worst]))
-        raise ModelError(
-            f"The cut network does not repeat the original ({case}): class {where} scores "
-            f"{actual[worst, where]:.6g} instead of {expected[worst, where]:.6g}. "
-            f"Try another {parameter('site')}, and please report this network."
-        )
-
-
-def _compare_labels(expected: np.ndarray, actual: np.ndarray, case: str, rounding: float) -> None:
-    """As for scores; labels say nothing of near ties, so the cut network's own scores must."""
-    top = np.sort(actual, axis=1)
-    near = max(_NEAR_TIE, rounding)
-    clear = top[:, -1] - top[:, -2] > near * np.abs(actual).max(axis=1)
-    moved = np.flatnonzero(clear & (expected != actual.argmax(axis=1)))
-    if len(moved):
-        raise ModelError(
-            f"The cut network does not repeat the original ({case}): an image is of class "
-            f"{actual[moved[0]].argmax()} instead of {expected[moved[0]]}. "
-            f"Try another {parameter('site')}, and please report this network."
-        )
