@@ -141,11 +141,17 @@ def fit_population(
         features: the name of one of :data:`analyzer.estimation.FEATURE_SETS`.
 
     Raises:
-        GapModelError: as :func:`fit_gap_model`, features of another name, features that the table
-            lacks, the networks were ranked differently, or a condition is not one.
+        GapModelError: as :func:`fit_gap_model`, no gap is known, features of another name,
+            features that the table lacks, the networks were ranked differently, or a condition is
+            not one.
     """
     chosen = feature_set(features)
     known = population.with_gap()
+    if not len(known):
+        raise GapModelError(
+            "No network of the population has a known gap: give the test accuracy of each, or its "
+            "gap, or test data to measure it on."
+        )
     return fit_gap_model(
         chosen.columns(known),
         known.gap,

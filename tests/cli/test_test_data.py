@@ -151,3 +151,20 @@ def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkey
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "tempdir", "nowhere")
         assert onnx_gap(*arguments).code == 0
+
+
+def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, digits):
+    from PIL import Image
+
+    for data, last in (("trained", "nine"), ("same", "nine"), ("other", "naught")):
+        names = [*"abcdefghi", last]
+        for image, label in zip(digits["images"], digits["labels"], strict=True):
+            folder = tmp_path / data / names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{len(list(folder.iterdir()))}.png")
+    quick = ("--limit-per-class", 2, "--interpolation-samples", 0, "--neighbor-samples", 0)
+    run = (*arguments[:3], tmp_path / "trained", *arguments[4:7], "fresh", *quick)
+    shown = onnx_gap(*run, "--test-data", tmp_path / "other")
+    assert shown.code == 2
+    assert "Class 9 is 'naught' in" in shown.err
+    assert onnx_gap(*run, "--test-data", tmp_path / "same").code == 0
