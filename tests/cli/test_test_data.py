@@ -78,10 +78,19 @@ def test_a_later_run_keeps_it_and_other_test_data_are_run(onnx_gap, arguments, s
 def test_a_limit_can_be_held_against_it(onnx_gap, arguments):
     measured = onnx_gap(*arguments, "--json").json["test"]["gap"]
     limit = (*arguments, "--gate", "measured", "--max-gap")
-    assert onnx_gap(*limit, measured + 0.001).code == 0
+    assert onnx_gap(*limit, 2 * measured + 0.001).code == 0
+    shown = onnx_gap(*limit, 2 * measured - 0.001)  # half of them are training samples
+    assert shown.code == 4
+    assert "30 of the 60 test samples are training samples, too" in shown.out
     shown = onnx_gap(*limit, measured - 0.001, "--json")
     assert shown.code == 1
     assert shown.json["verdict"]["limits"][0]["figure"] == pytest.approx(measured)
+
+
+def test_training_samples_measure_no_gap(onnx_gap, arguments, train):
+    shown = onnx_gap(*arguments[:-1], train, "--gate", "measured", "--max-gap", 0.9)
+    assert shown.code == 4
+    assert "All test samples are training samples" in shown.out
 
 
 def test_without_test_data_it_cannot_be_judged(onnx_gap, arguments):
