@@ -57,6 +57,7 @@ __all__ = [
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _MANY_INLINED = 500  # nodes
+_MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 
@@ -232,7 +233,11 @@ def one_image_at_a_time(network: Network) -> Network:
 
 def quantizes_dynamically(graph: ir.Graph) -> bool:
     """Whether activations are rounded by their range in a whole batch."""
-    return any(is_op(node, "DynamicQuantizeLinear") for node in graph)
+    return any(
+        is_op(node, "DynamicQuantizeLinear") or node.op_type in _MICROSOFT_DYNAMIC
+        for one in with_subgraphs(graph)
+        for node in one
+    )
 
 
 @reports_invalid_file
