@@ -31,6 +31,7 @@ from analyzer.surgery.graph import (
     dimensions,
     extract_model,
     get_value,
+    is_captured,
     is_op,
     like,
     name_of,
@@ -493,6 +494,8 @@ def _checked(
 
 def _only_consumer(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
     """The one node on the way to the scores that reads ``value``."""
+    if is_captured(value):
+        return None
     nodes = consumers(value)
     if len(nodes) > 1 or value.is_graph_output():
         alive = ancestors(graph, graph.outputs)
