@@ -174,7 +174,8 @@ def _make_suffix(model: ir.Model, plan: Plan, removed: np.ndarray) -> ir.Model:
         shape = _rebuild_shape(new, value, features, plan.batch, shapes)
         at_edge[name_of(value)].replace_all_uses_with(shape)
     mask = mask_input(plan.mask, plan.site.channels)
-    apply_mask(edge, features, mask, plan.layout, plan.site.channels, removed, taken=plan.taken)
+    taken = plan.taken.union(names_of(edge))
+    apply_mask(edge, features, mask, plan.layout, plan.site.channels, removed, taken=taken)
 
     known = set(copies.values())
     nodes = [node for node in edge if node not in known]

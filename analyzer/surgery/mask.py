@@ -42,7 +42,7 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.layout import Layout, move
 from analyzer.surgery.network import Network
-from analyzer.surgery.saving import save_model
+from analyzer.surgery.saving import save_model, save_part
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [
@@ -73,11 +73,19 @@ _KEEPING = (
 
 
 @reports_invalid_file
-def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> None:
+def write_masked(
+    network: Network, site: Site, path: str | os.PathLike[str], *, to_run: bool = False
+) -> None:
     """Write the network with an optional input ``channel_mask`` that removes channels.
 
     The mask is float32 of shape [1 or N, M], 1 keep, 0 remove; left out, it is all ones, so
     the file is a drop-in for the original.
+
+    Args:
+        network: The network.
+        site: Where it is masked.
+        path: Of the file; its folder must exist.
+        to_run: Leave out what is said of the network but not needed to run it.
 
     Raises:
         ModelError: ``path`` is the network's own file, its folder does not exist, or the
@@ -91,7 +99,8 @@ def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> 
         raise ModelError(f"{path} is the network itself. Write the masked one somewhere else.")
     model = network.model.clone()
     graph = model.graph
-    if MASK in names_of(graph):
+    taken = names_of(graph)
+    if MASK in taken:
         raise ModelError(
             f"{network.path} already has a tensor called {MASK}: it seems to be masked. Give "
             "the original network."
@@ -101,11 +110,12 @@ def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> 
         model.ir_version = _FIRST_IR_WITH_DEFAULTS
     mask = mask_input(MASK, site.channels)
     value = get_value(graph, site.tensor)
-    apply_mask(graph, value, mask, Layout(site.axis), site.channels, removed_value(value))
+    layout, removed = Layout(site.axis), removed_value(value)
+    apply_mask(graph, value, mask, layout, site.channels, removed, taken=taken)
     mask.const_value = ir.tensor(np.ones((1, site.channels), np.float32), name=MASK)
     graph.inputs.append(mask)
     graph.register_initializer(mask)
-    save_model(model, path)
+    (save_part if to_run else save_model)(model, path)
 
 
 def mask_input(name: str, channels: int) -> ir.Value:
@@ -121,7 +131,7 @@ def apply_mask(
     channels: int,
     removed: np.ndarray,
     *,
-    taken: Iterable[str] = (),
+    taken: Iterable[str],
 ) -> ir.Value:
     """Let every consumer of ``value`` see it with the masked channels removed.
 
@@ -132,7 +142,7 @@ def apply_mask(
         layout: Where ``value`` keeps its channels.
         channels: M.
         removed: What a removed channel holds, a scalar of the tensor's type.
-        taken: Names that new values must not have, besides those of the graph.
+        taken: Names that new values must not have: those of the graph, and perhaps others.
 
     Returns:
         The masked value. When ``value`` is an output of the graph, the masked value takes its
@@ -140,7 +150,7 @@ def apply_mask(
     """
     uses = value.uses()
     shape = shape_of(value)
-    new = GraphBuilder(graph, name_of(value), names_of(graph).union(taken))
+    new = GraphBuilder(graph, name_of(value), taken)
     keep = new.op("Cast", mask, to=ir.DataType.BOOL.value)  # (1 or N, M)
     keep = _spread(new, keep, layout, channels, len(shape))
     zero = new.constant(removed)
