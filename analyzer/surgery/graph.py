@@ -310,9 +310,7 @@ def view_part(
     )
 
 
-def extend_view(
-    part: ir.GraphView, added: ir.Graph, outputs: Iterable[ir.Value]
-) -> ir.GraphView:
+def extend_view(part: ir.GraphView, added: ir.Graph, outputs: Iterable[ir.Value]) -> ir.GraphView:
     """``part`` with the nodes of ``added`` behind its own; those read stand-ins."""
     return ir.GraphView(
         part.inputs,
