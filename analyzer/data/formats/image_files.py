@@ -255,7 +255,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     if not paths:
         raise DataError(f"The manifest {path} has no rows.")
     where = str(path)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if wanted.split is not None or any(splits):
         chosen, split = choose_split(dict(enumerate(splits)), wanted.split, path)
         warnings = of_no_split("Rows", splits, path)

@@ -175,13 +175,13 @@ def _check_end(archive: tarfile.TarFile, path: Path) -> None:
     """
     file = archive.fileobj
     assert file is not None
-    file.seek(archive.offset)  # type: ignore[attr-defined]
+    file.seek(archive.offset)
     size, zeros = 0, True
     while (chunk := file.read(tarfile.RECORDSIZE)) and zeros and size <= _MOST_PADDING:
         zeros = not any(chunk)
         size += len(chunk)
     if not size or not zeros or size > _MOST_PADDING:
-        where = archive.offset  # type: ignore[attr-defined]
+        where = archive.offset
         raise DataError(
             f"{path} is no whole tar archive: its end is missing, or something follows it, at byte "
             f"{where:,}. Fetch it again, or put its files into a new one."
