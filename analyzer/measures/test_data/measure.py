@@ -258,12 +258,12 @@ def _open_checked(job: Job) -> "Source":
     from analyzer import data
 
     source, trained = _open(job.request), job.subject.source
-    data.check_class_names(source, dict(enumerate(trained.class_names or ())), trained.source)
     if source.class_list is not None and source.class_names != trained.class_names:
         raise DataError(
             f"The class list {source.class_list} has changed since the training data were opened. "
             "Leave it alone until the audit is done, and start it again."
         )
+    data.check_class_names(source, dict(enumerate(trained.class_names or ())), trained.source)
     return source
 
 
