@@ -128,9 +128,9 @@ def conditions_of(record: AuditRecord) -> AuditConditions:
 
 def _image_conditions(shape: Any) -> dict[str, int]:
     """Pixels and colors of images of a shape, with the channels first or last."""
-    if not isinstance(shape, list | tuple) or len(shape) != 3:
+    if not isinstance(shape, list | tuple) or [type(size) for size in shape] != [int] * 3:
         return {}
-    sizes = [int(size) for size in shape]
+    sizes = list(shape)
     if sizes[0] not in _COLORS:
         sizes = [sizes[2], *sizes[:2]]
     if sizes[0] not in _COLORS:
