@@ -295,9 +295,12 @@ def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
 
 
 def number_or_none(text: str) -> float | None:
-    """The finite number that a cell holds; None where it holds none."""
+    """The finite number that a cell holds; None where it holds none.
+
+    Python reads 0_5 as 5, which nobody means who writes a table.
+    """
     try:
-        value = float(text)
+        value = float("" if "_" in text else text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

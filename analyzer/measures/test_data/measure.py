@@ -110,6 +110,9 @@ class TestData(Measure[TestResult]):
         from analyzer import data
 
         source = _open(job.request)
+        trained = job.subject.source
+        names = dict(enumerate(trained.class_names or ()))
+        data.check_class_names(source, names, trained.source)
         network = job.subject.network
         data.resolve_preprocessing(source, network.info.inputs[0], job.request.preprocess)
 
