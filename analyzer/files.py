@@ -20,7 +20,7 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
-from analyzer.json_codec import parse_json
+from analyzer.json_codec import parse_json, repeated
 
 __all__ = [
     "RUN_AGAIN",
@@ -235,7 +235,7 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return parse_json(read_whole(path), parse_constant=_refuse_constant)
+        return parse_json(read_whole(path).decode(), parse_constant=_refuse_constant)
     except DataError as error:
         raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:
@@ -257,7 +257,10 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
             names = archive.files if names is None else names
             check_names(path, names, archive.files)
             _check_sizes(path)
-            return {name: archive[name] for name in names}
+            found = {name: archive[name] for name in names}
+            if repeated(archive.files) or any(isinstance(one, bytes) for one in found.values()):
+                raise ValueError("a member is there twice, or no array")
+            return found
     except DataError as error:
         raise AuditFolderError(f"{path} {error.message}.") from error
     except OSError as error:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -213,3 +214,17 @@ def test_only_a_regular_file_holds_something(tmp_path):
     assert holds(tmp_path / "file", b"content")
     others = ("file", b"contents"), ("pipe", b""), (".", b""), ("none", b"")
     assert not any(holds(tmp_path / name, content) for name, content in others)
+
+
+def test_what_another_program_has_put_beside_the_arrays_is_refused(tmp_path):
+    for name, content in (("a.npy", b"x"), ("b.npy", b"no array")):
+        path = tmp_path / "arrays.npz"
+        write_arrays(path, {"a": np.arange(3)})
+        with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the name that is there already
+            archive.writestr(name, content)
+        with pytest.raises(AuditFolderError, match="damaged or not an"):
+            read_arrays(path)
+    path.write_bytes("{}".encode("utf-16"))
+    with pytest.raises(AuditFolderError, match="is not valid JSON"):
+        read_json(path)
