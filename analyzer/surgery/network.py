@@ -57,7 +57,7 @@ __all__ = [
 # Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
-_MANY_INLINED = 500  # nodes
+_MANY_INLINED = 500  # nodes, or functions
 _MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
@@ -288,10 +288,10 @@ def _inline_functions(
     """Put the body of each local function where it is called.
 
     onnx-ir's names are what sites were always called by, but it takes time in proportion to the
-    square of the calls; onnx's own inliner gives other names.
+    square of the calls and of the functions; onnx's own inliner gives other names.
     """
     try:
-        if expanded > _MANY_INLINED:
+        if max(expanded, len(proto.functions)) > _MANY_INLINED:
             return onnx.inliner.inline_local_functions(proto)
         return passes.InlinePass()(ir.from_proto(proto)).model
     except (ValueError, RuntimeError, ir.passes.PassError) as error:

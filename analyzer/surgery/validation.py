@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 
+_NO_OPSET = 2**31 - 1  # onnx takes no greater number
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 _TERM = rb"[A-Za-z ]*(?:\.\.\.[A-Za-z ]*)?"
@@ -247,6 +248,13 @@ def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
         ModelError: There is one.
     """
     own = {(one.domain, one.name, one.overload) for one in proto.functions}
+    opsets = {one.domain: min(one.version, _NO_OPSET) for one in proto.opset_import}
+    for domain, name, _ in own:
+        if onnx.defs.has(name, opsets.get(domain, _NO_OPSET), domain):
+            raise ModelError(
+                f"{path} has a function with the name of ONNX's operator {name}, which runtimes "
+                "take for the operator. Export it with another name."
+            )
     for node, _ in nodes_of(proto.graph.node):
         if node.domain in _KNOWN_DOMAINS or (node.domain, node.op_type, node.overload) in own:
             continue
