@@ -32,6 +32,7 @@ __all__ = [
     "dimensions",
     "dominators",
     "dtype_of",
+    "extend_view",
     "extract_model",
     "find_value",
     "get_value",
@@ -47,6 +48,7 @@ __all__ = [
     "set_type",
     "shape_of",
     "size_of",
+    "stand_in",
     "subgraphs",
     "values_of",
     "view_part",
@@ -313,6 +315,23 @@ def view_part(
         opset_imports=dict(graph.opset_imports),
         name=graph.name,
     )
+
+
+def extend_view(part: ir.GraphView, added: ir.Graph, outputs: Iterable[ir.Value]) -> ir.GraphView:
+    """``part`` with the nodes of ``added`` behind its own; those read stand-ins."""
+    return ir.GraphView(
+        part.inputs,
+        list(outputs),
+        nodes=[*part, *added],
+        initializers=[*part.initializers.values(), *added.initializers.values()],
+        opset_imports=part.opset_imports,
+        name=part.name,
+    )
+
+
+def stand_in(value: ir.Value) -> ir.Value:
+    """A value that is read as ``value`` is, without ``value`` knowing."""
+    return ir.Value(name=value.name, type=value.type, shape=value.shape)
 
 
 def like(model: ir.Model, graph: ir.Graph | ir.GraphView) -> ir.Model:
