@@ -37,6 +37,7 @@ from analyzer.surgery.validation import (
     first_line,
     refuse_endless_equations,
     refuse_fatal_divisions,
+    refuse_fatal_operators,
     refuse_training,
     refuse_unknown_operators,
     reports_invalid_file,
@@ -150,6 +151,7 @@ def load_network(
         proto = _raise_opset(path, proto, opset)
     model = _read(path, proto, expanded, external=bool(data_files))
     refuse_fatal_divisions(path, model)
+    refuse_fatal_operators(path, model)
     check_made_tensors(path, model, budgets)
     guarded = add_guards(model, budgets)
     graph = model.graph

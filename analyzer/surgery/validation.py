@@ -26,7 +26,9 @@ from analyzer.surgery.graph import (
     ancestors,
     attribute,
     constant,
+    dimensions,
     is_op,
+    size_of,
     subgraphs,
     with_subgraphs,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "refuse_damaged_names",
     "refuse_endless_equations",
     "refuse_fatal_divisions",
+    "refuse_fatal_operators",
     "refuse_training",
     "refuse_unknown_operators",
     "reports_invalid_file",
@@ -239,6 +242,71 @@ def refuse_fatal_divisions(path: Path, model: ir.Model) -> None:
                     f"{path} divides integers by 0 or by -1 in its {node.op_type} {node.name!r}, "
                     "which can stop the process that runs it. Export it without."
                 )
+
+
+def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
+    """Refuse what some operators do not check, so that onnxruntime stops the process or never ends.
+
+    Found by calling every operator that onnxruntime has with inputs and attributes at random.
+
+    Args:
+        path: of the network.
+        model: shapes inferred.
+
+    Raises:
+        ModelError: a node asks for it.
+    """
+    for graph in with_subgraphs(model.graph):
+        for node in graph:
+            rule = _FATAL.get(node.op_type)
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            if rule is None or domain != rule[0] or rule[1](node):
+                continue
+            raise ModelError(
+                f"{path} has a node {node.name!r} of the operator {node.op_type} in a form that "
+                "can stop the process that runs it. Export it without."
+            )
+
+
+def _scalars(node: ir.Node) -> bool:
+    """Whether all inputs but the first are known to be of one number."""
+    return all(value is None or size_of(value) == 1 for value in node.inputs[1:])
+
+
+def _ranks(node: ir.Node, *wanted: int) -> bool:
+    """Whether the first inputs have so many axes, as far as that is known."""
+    shapes = map(dimensions, node.inputs[: len(wanted)])
+    return all(
+        shape is None or len(shape) == rank for shape, rank in zip(shapes, wanted, strict=False)
+    )
+
+
+def _square(node: ir.Node) -> bool:
+    shape = dimensions(node.inputs[0]) or ()
+    return len(shape) > 1 and isinstance(shape[-1], int) and shape[-1] == shape[-2]
+
+
+def _window_fits(node: ir.Node) -> bool:
+    """Whether the window of an ``STFT`` is known, and as long as a frame where both are given."""
+    inputs = [*node.inputs, None, None]
+    window, length = inputs[2], inputs[3]
+    if window is None:
+        return True
+    size, frame = size_of(window), constant(length)
+    return size is not None and size > 1 and (length is None or frame is None or size == frame)
+
+
+# The operators with their domains, and which forms of them are safe.
+_FATAL: dict[str, tuple[str, Callable[[ir.Node], bool]]] = {
+    "AttnLSTM": ("com.microsoft", lambda node: False),
+    "Attention": ("com.microsoft", lambda node: _ranks(node, 3, 2)),
+    "GatherND": ("", lambda node: attribute(node, "batch_dims", 0) >= 0),
+    "Inverse": ("com.microsoft", _square),
+    "QLinearLeakyRelu": ("com.microsoft", _scalars),
+    "QLinearSigmoid": ("com.microsoft", _scalars),
+    "STFT": ("", _window_fits),
+    "TfIdfVectorizer": ("", lambda node: False),
+}
 
 
 def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
