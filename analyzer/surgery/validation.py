@@ -175,8 +175,13 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
     """Hold the bytes of every initializer against its shape, which onnx.checker does not.
 
     Raises:
-        ModelError: one has more or fewer.
+        ModelError: one has more or fewer, or is sparse.
     """
+    for sparse in proto.graph.sparse_initializer:
+        raise ModelError(
+            f"{path} keeps the weights {sparse.values.name} as a sparse tensor, which the "
+            "surgery cannot read. Export them as a dense one."
+        )
     for tensor in proto.graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING or not tensor.HasField("raw_data"):
             continue

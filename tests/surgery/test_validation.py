@@ -267,6 +267,12 @@ def test_a_valid_network_that_onnx_ir_cannot_read_is_refused(tmp_path):
     (tmp_path / "sparse.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"sparse\.onnx holds something that onnx-ir cannot read"):
         surgery.load_network(tmp_path / "sparse.onnx")
+    del model.graph.node[0]
+    sparse.values.name = "shift"
+    model.graph.sparse_initializer.append(sparse)
+    (tmp_path / "sparse.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="keeps the weights shift as a sparse tensor"):
+        surgery.load_network(tmp_path / "sparse.onnx")
 
 
 def test_a_file_that_no_onnx_file_can_be_as_large_as_is_not_read(tmp_path):
