@@ -109,10 +109,7 @@ class TestData(Measure[TestResult]):
         """Refuse test data that cannot be read, or not by this network, before anything long."""
         from analyzer import data
 
-        source = _open(job.request)
-        trained = job.subject.source
-        names = dict(enumerate(trained.class_names or ()))
-        data.check_class_names(source, names, trained.source)
+        source = _open_checked(job)
         network = job.subject.network
         data.resolve_preprocessing(
             source, network.info.inputs[0], job.request.preprocess, job.subject.spec
@@ -124,12 +121,7 @@ class TestData(Measure[TestResult]):
         from analyzer.measures.unmasked_predictions import predict_test_data
 
         request, subject = job.request, job.subject
-        source = _open(request)
-        if source.class_list is not None and source.class_names != subject.source.class_names:
-            raise DataError(
-                f"The class list {source.class_list} has changed since the training data were "
-                "opened by it. Leave it alone until the audit is done, and start it again."
-            )
+        source = _open_checked(job)
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
@@ -255,6 +247,24 @@ def _open(request: "AuditRequest") -> "Source":
         classes=request.classes,
         budgets=request.budgets,
     )
+
+
+def _open_checked(job: Job) -> "Source":
+    """The test data, with the classes of the training data.
+
+    Raises:
+        DataError: they cannot be read, or their classes are others.
+    """
+    from analyzer import data
+
+    source, trained = _open(job.request), job.subject.source
+    data.check_class_names(source, dict(enumerate(trained.class_names or ())), trained.source)
+    if source.class_list is not None and source.class_names != trained.class_names:
+        raise DataError(
+            f"The class list {source.class_list} has changed since the training data were opened. "
+            "Leave it alone until the audit is done, and start it again."
+        )
+    return source
 
 
 def _is_outside(record: AuditRecord) -> bool:
