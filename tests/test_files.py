@@ -19,6 +19,7 @@ from analyzer.files import (
     prepare_folder,
     read_arrays,
     read_json,
+    remove_parts,
     write_arrays,
     write_bytes,
     write_json,
@@ -92,6 +93,17 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
         with pytest.raises(OutputError, match=f"{name} cannot be written: it is a pipe"):
             check_place(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_only_parts_of_the_named_files_are_removed(tmp_path):
+    parts = [".audit.json.0123abcd.part", f".{'n' * 50}.0123abcd.part"]
+    others = [".mine.0123abcd.part", ".audit.json.part", "audit.json.0123abcd.part", ".audit.json"]
+    for name in parts + others:
+        (tmp_path / name).touch()
+    (tmp_path / ".audit.json.01234567.part").mkdir()
+    remove_parts(tmp_path, ["audit.json", "n" * 80])
+    assert set(os.listdir(tmp_path)) == {*others, ".audit.json.01234567.part"}
+    remove_parts(tmp_path / "missing", ["audit.json"])
 
 
 def test_json_without_a_number_is_refused_and_nothing_left(tmp_path):

@@ -39,7 +39,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.estimation.population_table import BOUNDS
-from analyzer.files import read_text
+from analyzer.files import read_text, remove_parts
 from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.json_codec import repeated
 from analyzer.measures.registry import feature_values
@@ -143,11 +143,13 @@ def audit_population(
             could be.
         AuditFolderError: another run writes ``out``, and ``template`` is not to wait.
     """
-    with locked(out, wait=template.wait, say=say):
-        replaced = ReplacedNetworks(out) if template.fresh else None
+    with locked(out, wait=template.wait, say=say) as check_lock:
+        replaced = ReplacedNetworks(out)
+        remove_parts(out, (TABLE, FAILED, PAGE))
         networks, failures = _audit_all(
             members, template, out, jobs, skip_failed, replaced, progress, say
         )
+        check_lock()
         write_failures(failures, out)
         if not networks:
             raise _none_done(failures, out, len(members))
@@ -170,7 +172,7 @@ def audit_population(
             say(f"{whose}: {sentence}")
         if failures and not skip_failed:
             raise _stopped(failures, out, networks, len(members))
-        ReplacedNetworks(out).forget()
+        replaced.forget()
     return found
 
 
@@ -180,7 +182,7 @@ def _audit_all(
     out: Path,
     jobs: int,
     skip_failed: bool,
-    replaced: ReplacedNetworks | None,
+    replaced: ReplacedNetworks,
     progress: Progress,
     say: Callable[[str], None],
 ) -> tuple[dict[str, AuditedNetwork], dict[str, AnalyzerError]]:
@@ -189,7 +191,7 @@ def _audit_all(
     tasks = {}
     for member in members:
         request = _request(member, template, out)
-        if replaced is not None and keys[member.name] in replaced:
+        if keys[member.name] in replaced:
             request = replace(request, fresh=False)
         tasks[member.name] = (member, request)
     networks: dict[str, AuditedNetwork] = {}
@@ -199,7 +201,7 @@ def _audit_all(
         for number, (name, found) in enumerate(outcomes, 1):
             if isinstance(found, AuditedNetwork):
                 networks[name] = found
-                if replaced is not None:
+                if template.fresh:
                     replaced.add(keys[name])
             else:
                 failures[name] = found

@@ -20,8 +20,8 @@ from cli_commands import BUNDLED
 
 from analyzer.audit import folder, population
 from analyzer.audit.folder import read_record
-from analyzer.audit.population_result import write_failures
-from analyzer.errors import AnalyzerError
+from analyzer.audit.population_result import ReplacedNetworks, write_failures
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
@@ -216,6 +216,19 @@ def test_failures_hold_nothing_that_steers_a_terminal(tmp_path):
     write_failures({"a": AnalyzerError("There is no data at missing\x1b[2J.npz.")}, tmp_path)
     (row,) = rows_of(tmp_path / "failed.csv")
     assert row == {"name": "a", "error": "There is no data at missing\\x1b[2J.npz."}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are those of POSIX")
+def test_the_note_of_what_was_replaced_is_no_link_and_no_pipe(tmp_path):
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / ".replaced").symlink_to("mine")
+    with pytest.raises(AuditFolderError, match="replaced is a link"):
+        ReplacedNetworks(tmp_path)
+    (tmp_path / ".replaced").unlink()
+    os.mkfifo(tmp_path / ".replaced")
+    with pytest.raises(AuditFolderError, match="replaced is a pipe"):
+        ReplacedNetworks(tmp_path)
+    assert (tmp_path / "mine").read_text() == "mine\n"
 
 
 def test_fresh_audits_again_and_goes_on_where_it_was_interrupted(
