@@ -42,6 +42,7 @@ __all__ = [
     "read_whole",
     "remove_parts",
     "sha256",
+    "write_array",
     "write_arrays",
     "write_bytes",
     "write_json",
@@ -217,6 +218,12 @@ def write_arrays(
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write a ``.npy``."""
+    with aside(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
 def sha256(path: str | Path) -> str:
     """The file's sha256 as hex."""
     with open(path, "rb") as file:
@@ -235,8 +242,9 @@ def prepare_folder(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except FileExistsError:
+        found = "a file" if folder.exists() else "a link that leads to nothing"
         raise AuditFolderError(
-            f"{folder} is a file, not a folder; name another place for the audit."
+            f"{folder} is {found}, not a folder; name another place for the audit."
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
@@ -257,7 +265,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return parse_json(read_whole(path), parse_constant=_refuse_constant)
     except DataError as error:
-        raise AuditFolderError(f"{path} {error.message}.") from error
+        raise AuditFolderError(f"{path} {error.message}. {RUN_AGAIN}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
@@ -279,7 +287,7 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
             _check_sizes(path)
             return {name: archive[name] for name in names}
     except DataError as error:
-        raise AuditFolderError(f"{path} {error.message}.") from error
+        raise AuditFolderError(f"{path} {error.message}. {RUN_AGAIN}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except AuditFolderError:

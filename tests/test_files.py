@@ -20,6 +20,7 @@ from analyzer.files import (
     read_arrays,
     read_json,
     remove_parts,
+    write_array,
     write_arrays,
     write_bytes,
     write_json,
@@ -124,6 +125,19 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, compressed):
         np.testing.assert_array_equal(found["a"], arrays["a"])
 
 
+def test_an_array_without_room_is_told_with_its_place(tmp_path, monkeypatch):
+    write_array(tmp_path / "a.npy", np.arange(3))
+    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+
+    def full(file, array, **options):  # what numpy raises has no number
+        raise OSError("98304 requested and 3040 written")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match=r"b\.npy cannot be written: 98304 requested"):
+        write_array(tmp_path / "b.npy", np.arange(3))
+    assert os.listdir(tmp_path) == ["a.npy"]
+
+
 def test_arrays_that_no_audit_writes_are_not_decompressed(tmp_path):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -147,6 +161,9 @@ def test_prepare_folder_refuses_a_file(tmp_path):
         prepare_folder(tmp_path / "out")
     with pytest.raises(AuditFolderError, match="cannot be written: Not a directory"):
         prepare_folder(tmp_path / "out" / "deeper")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(AuditFolderError, match="is a link that leads to nothing, not a folder"):
+        prepare_folder(tmp_path / "link")
 
 
 def test_json_is_strict(tmp_path):

@@ -150,7 +150,8 @@ def audit_population(
             members, template, out, jobs, skip_failed, replaced, progress, say
         )
         check_lock()
-        write_failures(failures, out)
+        if failures:  # before the table that lacks them
+            write_failures(failures, out)
         if not networks:
             raise _none_done(failures, out, len(members))
         if failures and not skip_failed:
@@ -163,11 +164,12 @@ def audit_population(
             networks=networks,
             failures=failures,
         )
+        (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         estimation.write_population(found.table, out / TABLE)
+        if not failures:  # after the table that lacked some
+            write_failures({}, out)
         if page:
             write_page(found, out)
-        else:
-            (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         for whose, sentence in found.shared_warnings():
             say(f"{whose}: {sentence}")
         if failures and not skip_failed:

@@ -212,6 +212,32 @@ def test_a_run_that_stops_keeps_the_rows_that_it_has_not_come_to(onnx_gap, three
     assert [row["name"] for row in rows_of(out / "population.csv")] == ["a"]
 
 
+def test_failures_stay_beside_the_table_that_lacks_them_until_there_is_a_whole_one(
+    onnx_gap, three, tmp_path, network, monkeypatch
+):
+    out = tmp_path / "population"
+    arguments = ("population", three, *QUICK, "--skip-failed", "--html", "--out", out)
+    assert onnx_gap(*arguments).code == 1
+    table = (out / "population.csv").read_bytes()
+    shutil.copy(network, tmp_path / "b.onnx")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing:
+        killing.setattr("analyzer.estimation.write_population", killed)
+        assert onnx_gap(*arguments).code == 130
+    assert (out / "population.csv").read_bytes() == table
+    assert (out / "failed.csv").exists()
+    assert not (out / "population.html").exists()
+    assert onnx_gap(*arguments).code == 0
+    assert {path.name for path in out.iterdir()} == {
+        "audits",
+        "population.csv",
+        "population.html",
+    }
+
+
 def test_failures_hold_nothing_that_steers_a_terminal(tmp_path):
     write_failures({"a": AnalyzerError("There is no data at missing\x1b[2J.npz.")}, tmp_path)
     (row,) = rows_of(tmp_path / "failed.csv")
