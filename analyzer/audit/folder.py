@@ -86,6 +86,7 @@ RESULT_FILES = (
 
 LOCK = ".lock"
 _POLL_SECONDS = 0.2  # between two tries to lock
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 _SECTIONS = {measure.name: measure.section for measure in MEASURES if measure.section}
 
 
@@ -227,8 +228,8 @@ def locked(
 ) -> Iterator[Callable[[], None]]:
     """``folder``, made if needed, with nobody else writing in it until the block ends.
 
-    Gives a function that raises an AuditFolderError where the lock is lost because its file was
-    removed or replaced: then another run may write in the folder, and nothing must be put there.
+    Gives a function that raises an AuditFolderError where the file of the lock was removed or
+    replaced: then another run may write in the folder, and nothing must be put there.
 
     The lock is on the file ``.lock``, which says who holds it and is removed in the end. A killed
     process leaves the file behind, but not the lock, so that it stops no other run.
@@ -260,8 +261,7 @@ def locked(
         if not _is_at(path, held):
             raise AuditFolderError(
                 f"{path} was removed or replaced while this run held it, so another run may be "
-                "writing there, and nothing was changed. Run the same command again once no other "
-                "does."
+                "writing there. Run the same command again once no other does."
             )
 
     try:
@@ -276,7 +276,7 @@ def _try_to_lock(path: Path) -> int | None:
         prepare_folder(path.parent)
         check_own_place(path, "a file")
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         except FileNotFoundError:  # a run that failed has just removed its empty folder
             continue
         except OSError as error:

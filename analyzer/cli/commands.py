@@ -36,12 +36,13 @@ _DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
 # What shells give a command that Ctrl-C ended, or that wrote to a pipe nobody reads.
 _INTERRUPTED, _UNREAD = 130, 141
 
-# What the machine refuses wherever the library asks it: room for scratch files, names, rights;
+# What the machine refuses wherever the library asks it: room for scratch files, names, rights,
+# and folders in the place of files.
 _REFUSED = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP),
 )
-# and what a process has too much of.
+# What a process has no more of.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_THREAD = "can't start new thread"  # what Python raises as a RuntimeError
 

@@ -214,6 +214,13 @@ def test_an_exhausted_process_is_no_defect(onnx_gap, failing, error, said):
     assert said in shown.err
 
 
+def test_a_folder_in_the_place_of_a_file_is_no_defect(onnx_gap, failing):
+    failing(IsADirectoryError(errno.EISDIR, "Is a directory", "out/population.html"))
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 2
+    assert "out/population.html cannot be used: Is a directory." in shown.err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
 def test_a_current_folder_that_is_gone_is_no_defect(onnx_gap, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
