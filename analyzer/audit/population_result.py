@@ -22,7 +22,7 @@ from analyzer.audit.assemble_record import some_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError
-from analyzer.files import csv_text, write_text
+from analyzer.files import check_own_place, csv_text, write_text
 from analyzer.measures.registry import is_feature
 
 __all__ = [
@@ -178,10 +178,14 @@ class ReplacedNetworks:
     """Which networks an interrupted run with ``fresh`` has replaced, so that the next one resumes.
 
     The keys of networks and settings, a line each, in a hidden file that the end of a run removes.
+
+    Raises:
+        AuditFolderError: something else has the name of that file.
     """
 
     def __init__(self, out: Path):
         self._path = out / ".replaced"
+        check_own_place(self._path, "a file")
         with contextlib.suppress(OSError, UnicodeDecodeError):
             self._keys = set(self._path.read_text("ascii").split())
             return
