@@ -24,6 +24,7 @@ from analyzer.json_codec import parse_json
 
 __all__ = [
     "RUN_AGAIN",
+    "array_of",
     "aside",
     "check_names",
     "check_paths",
@@ -31,7 +32,6 @@ __all__ = [
     "check_regular",
     "csv_text",
     "holds",
-    "integers",
     "make_parents",
     "nature_of",
     "prepare_folder",
@@ -287,17 +287,27 @@ def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> Non
         )
 
 
-def integers(path: Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:
-    """The array ``name`` of a file, of whole numbers with ``rank`` dimensions.
+def array_of(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    kind: type,
+    shape: tuple[int | None, ...],
+) -> np.ndarray:
+    """The array ``name`` of a file, of the numpy type ``kind`` and a shape; None: of any length.
 
     Raises:
         AuditFolderError: it is something else.
     """
     array = arrays[name]
-    if array.dtype.kind not in "iub" or array.ndim != rank:
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) for have, want in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != kind or not fits:
+        wanted = str(shape).replace("None", "?")
         raise AuditFolderError(
-            f"{path}: '{name}' is {array.dtype} of shape {array.shape}; "
-            f"integers with {rank} dimension(s) were expected."
+            f"{path}: '{name}' is {array.dtype} of shape {array.shape}; {np.dtype(kind)} of shape "
+            f"{wanted} was expected. {RUN_AGAIN}"
         )
     return array
 

@@ -1,5 +1,6 @@
 """An audit measured again from the network and the data, in parts that are drawn at random."""
 
+import math
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -179,7 +180,7 @@ def _request_of(
 ) -> AuditRequest:
     """What the audit was asked for, as far as that decides what is measured."""
     hints, said = get_type_hints(AuditRequest), record.settings
-    source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN)
+    source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN, largest_integer=math.inf)
     settings = {
         name: decode(hints[name], said[name], source, f"settings.{name}")
         for name in _settings()

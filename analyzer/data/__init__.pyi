@@ -3,7 +3,7 @@ from .decode_images import same_picture, thumbnail
 from .formats.arrays import from_arrays, read_value
 from .formats.registry import open_data
 from .groups import read_groups
-from .labels import check_classes, limit_per_class, read_classes
+from .labels import check_class_names, check_classes, limit_per_class, read_classes
 from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
 from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
 from .preprocessing.spec import INTERPOLATIONS, PRESETS
@@ -19,6 +19,7 @@ __all__ = [
     "Preprocessing",
     "Samples",
     "Source",
+    "check_class_names",
     "check_classes",
     "combine_digests",
     "from_arrays",

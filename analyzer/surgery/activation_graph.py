@@ -11,6 +11,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import ActivationGraph, ActivationLayer
 from analyzer.surgery.graph import (
+    Dimensions,
     GraphBuilder,
     constant,
     dimensions,
@@ -81,7 +82,7 @@ def layers_by_depth(
 
     The activations that every path from the images to the scores passes, in topological order,
     without the scores themselves; where those are fewer than three, any tensors that every path
-    passes, but for what only rearranges another one.
+    passes, but for what only rearranges another one. Of tensors whose first axis is the batch.
 
     Args:
         network: the network.
@@ -99,6 +100,8 @@ def layers_by_depth(
         passed.remove(scores)
         scores = operand(node)
     passed.remove(scores)
+    images = dimensions(get_value(graph, image)) or (None,)
+    passed = [value for value in passed if _row_per_image(value, images)]
     candidates = [v for v in passed if v in survey.activated]
     if len(candidates) < _HIDDEN:
         candidates = [v for v in passed if not is_op(v.producer(), *_REARRANGING)]
@@ -110,6 +113,23 @@ def layers_by_depth(
         elif node is not None:
             operators[value] = node.op_type
     return operators
+
+
+def _row_per_image(value: ir.Value, images: Dimensions) -> bool:
+    """Whether a tensor has the batch first, as far as its shape tells.
+
+    Args:
+        images: the shape of the input that takes the images.
+    """
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return False  # a sequence
+    shape = dimensions(value)
+    if shape is None or value.dtype == ir.DataType.STRING:
+        return shape is None
+    first = shape[0] if shape else 0
+    if isinstance(first, int):
+        return first == images[0]
+    return first is None or first == images[0] or first not in images
 
 
 def _spread(candidates: list[ir.Value]) -> list[ir.Value]:

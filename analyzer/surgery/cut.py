@@ -32,6 +32,7 @@ from analyzer.surgery.graph import (
     extend_view,
     extract_model,
     get_value,
+    is_captured,
     is_op,
     like,
     name_of,
@@ -483,6 +484,8 @@ def _checked(
 
 def _only_consumer(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
     """The one node on the way to the scores that reads ``value``."""
+    if is_captured(value):
+        return None
     nodes = consumers(value)
     if len(nodes) > 1 or value.is_graph_output():
         alive = ancestors(graph, graph.outputs)

@@ -36,6 +36,7 @@ __all__ = [
     "extract_model",
     "find_value",
     "get_value",
+    "is_captured",
     "is_op",
     "like",
     "name_of",
@@ -225,6 +226,12 @@ def consumers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
     """The nodes that read ``value``, each once; with ``data`` those that read only its shape
     are left out."""
     return [n for n in value.consumers() if not (data and is_op(n, *_SHAPE_READERS))]
+
+
+def is_captured(value: ir.Value) -> bool:
+    """Whether nodes in a subgraph read ``value``, which a node made."""
+    node = value.producer()
+    return node is not None and any(n.graph is not node.graph for n in value.consumers())
 
 
 def descendants(

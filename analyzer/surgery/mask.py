@@ -30,6 +30,7 @@ from analyzer.surgery.graph import (
     dimensions,
     dtype_of,
     get_value,
+    is_captured,
     is_op,
     name_of,
     names_of,
@@ -338,7 +339,7 @@ def _steps(
     """Every tensor below ``value`` that a mask may sink to, one after the other."""
     by_input = {a.input: a for a in activations.values() if len(a.nodes) > 1}
     zero = zero_point(value)
-    while True:
+    while not is_captured(value):
         nodes = [n for n in consumers(value) if any(v in alive for v in n.outputs)]
         activation = by_input.get(value)
         if activation is not None and activation.keeps_zero and set(nodes) <= set(activation.nodes):

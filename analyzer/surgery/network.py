@@ -25,6 +25,7 @@ from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
+from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import save_model
@@ -57,6 +58,7 @@ __all__ = [
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _MANY_INLINED = 500  # nodes
+_MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 
@@ -75,6 +77,7 @@ class Network:
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
     budgets: Budgets = DEFAULT_BUDGETS
     as_read: tuple[tuple[Path, "_Identity"], ...] = ()  # its files, as they were when it was read
+    guarded: bool = False  # the model has guards that the file lacks
 
     def refuse_if_changed(self) -> None:
         """Hold the files against those that were read: onnxruntime reads them again.
@@ -143,6 +146,7 @@ def load_network(
     model = _read(path, proto, expanded, external=bool(data_files))
     refuse_fatal_divisions(path, model)
     check_made_tensors(path, model, budgets)
+    guarded = add_guards(model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     if not inputs or not graph.outputs:
@@ -162,7 +166,7 @@ def load_network(
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
     as_read = ((path, began), *((file, _identity(file)) for file in data_files))
-    network = Network(path, info, model, library, budgets, as_read)
+    network = Network(path, info, model, library, budgets, as_read, guarded)
     if _identity(path) != began:
         network.refuse_if_changed()
     return network
@@ -182,8 +186,12 @@ def _identity(path: Path) -> _Identity:
 def runnable_file(network: Network, folder: Path) -> Path:
     """The network's file, or where onnxruntime would refuse it a copy in ``folder``.
 
-    ONNX lets nodes share a name, onnxruntime does not; the copy differs in nothing else.
+    ONNX lets nodes share a name, onnxruntime does not; the copy differs in nothing else. Where
+    the network is guarded, it is the guarded network.
     """
+    if network.guarded:
+        save_model(network.model, folder / "original.onnx")
+        return folder / "original.onnx"
     names = [node.name for node in network.model.graph if node.name]
     if len(set(names)) == len(names):
         return network.path
@@ -232,7 +240,11 @@ def one_image_at_a_time(network: Network) -> Network:
 
 def quantizes_dynamically(graph: ir.Graph) -> bool:
     """Whether activations are rounded by their range in a whole batch."""
-    return any(is_op(node, "DynamicQuantizeLinear") for node in graph)
+    return any(
+        is_op(node, "DynamicQuantizeLinear") or node.op_type in _MICROSOFT_DYNAMIC
+        for one in with_subgraphs(graph)
+        for node in one
+    )
 
 
 @reports_invalid_file

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from google.protobuf.message import Message
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import DIVISION_GUARD
 from analyzer.errors import ModelError
 from analyzer.surgery.activations import MICROSOFT_ACTIVATIONS
 from analyzer.surgery.graph import (
@@ -179,11 +180,12 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[None]:
 def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     """The same with the types and shapes that onnx infers; None where it cannot.
 
-    Activations of com.microsoft, which it does not know, are copies meanwhile.
+    Activations of com.microsoft, which it does not know, and guards are copies meanwhile.
     """
     unknown = {}
     for place, node in enumerate(proto.graph.node):
-        if node.domain == "com.microsoft" and node.op_type in MICROSOFT_ACTIVATIONS:
+        known = node.domain != "com.microsoft" or node.op_type not in MICROSOFT_ACTIVATIONS
+        if not known or (node.op_type == "Reshape" and node.name.startswith(DIVISION_GUARD)):
             unknown[place] = node.SerializeToString()
             node.domain, node.op_type = "", "Identity"
             del node.input[1:]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.files import array_of, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
@@ -255,11 +254,7 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
         "hold": (np.float32, samples),
     }
     for name, (dtype, shape) in wanted.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
-            raise AuditFolderError(
-                f"{path}: '{name}' is {arrays[name].dtype} of shape {arrays[name].shape}; "
-                f"{np.dtype(dtype)} of shape {shape} was expected. {RUN_AGAIN}"
-            )
+        array_of(path, arrays, name, dtype, shape)
     return arrays
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
 from analyzer.measures.measure import (
@@ -382,11 +382,7 @@ def read_votes(folder: Path) -> NeighborVotes:
         "twin_distance": (np.float32, arrays["twins"].shape[:1]),
     }
     for name, (dtype, shape) in wanted.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
-            raise AuditFolderError(
-                f"{path}: '{name}' is {arrays[name].dtype} of shape {arrays[name].shape}; "
-                f"{np.dtype(dtype)} of shape {shape} was expected. {RUN_AGAIN}"
-            )
+        array_of(path, arrays, name, dtype, shape)
     return NeighborVotes(
         measured=arrays["measured"],
         agreement=arrays["agreement"].astype(np.float64),
