@@ -31,6 +31,7 @@ __all__ = [
     "check_place",
     "check_regular",
     "csv_text",
+    "file_identity",
     "holds",
     "make_parents",
     "nature_of",
@@ -390,6 +391,18 @@ def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:
         raise DataError(f"is {size:,} bytes large, {excess}")
     with path.open("rb") as file:
         return file.read(size)
+
+
+def file_identity(path: str | Path) -> tuple[int, ...]:
+    """What tells one content of a file from another without reading it; () if there is no file.
+
+    Size and time of change first, by which a copy of the file can still be known.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
 def holds(path: Path, content: bytes) -> bool:

@@ -50,8 +50,10 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
     image = network.info.inputs[0]
+    spec = None
     if recorded is None:
-        preprocessing = data.resolve_preprocessing(source, image, request.preprocess)
+        spec = data.make_spec(request.preprocess)
+        preprocessing = data.resolve_preprocessing(source, image, request.preprocess, spec)
     else:
         preprocessing = data.recorded_preprocessing(recorded, source, image, AUDIT)
     indices = np.arange(len(source))
@@ -75,7 +77,6 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
             "versions": installed_versions(),
         }
     )
-    first = data.FirstReading(len(source))
     subject = Subject(
         network=network,
         extra_inputs=extra_inputs,
@@ -85,7 +86,8 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         preprocessing=preprocessing,
         indices=indices,
         key=key,
-        first_reading=first,
+        first_reading=data.FirstReading(source),
+        spec=spec,
         no_site=no_site,
         groups=groups,
     )

@@ -284,7 +284,8 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, in a process of its own
             result = run_audit(request)
-        test, warned = member.test_accuracy, []
+        test = member.test_accuracy
+        warned: list[str] = []
         if member.test_data is not None:
             if test is None:
                 test, warned = _test_accuracy(member, member.test_data, request, result)

@@ -40,7 +40,7 @@ from analyzer.files import (
 )
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.interpolation.measure import read_answers
-from analyzer.measures.measure import Check, check
+from analyzer.measures.measure import Check, Subject, check
 from analyzer.measures.neighbors.measure import read_votes
 from analyzer.measures.neighbors.twins import ConflictPair, Conflicts, find_conflicts
 from analyzer.measures.neighbors.votes import NeighborVotes
@@ -412,18 +412,23 @@ def listed_conflicts(record: AuditRecord) -> Sequence[ConflictPair]:
 
 
 def pictures_of(
-    suspects: Sequence[Suspect], evidence: Evidence, record: AuditRecord, source: "Source"
+    suspects: Sequence[Suspect], evidence: Evidence, record: AuditRecord, subject: Subject
 ) -> Mapping[int, bytes]:
     """PNG files by index of the sample; none where they are not images.
 
     Of the first suspects, of their nearest neighbors, and of images under two labels.
 
     Raises:
-        DataError: one of the samples cannot be read.
+        DataError: one of the samples cannot be read, or has changed since it was first read.
     """
     from analyzer.data import thumbnail
 
-    found = {index: thumbnail(source, index) for index in _pictured(suspects, evidence, record)}
+    found = {}
+    for index in _pictured(suspects, evidence, record):
+        sample = subject.source.read(index)
+        digest = np.frombuffer(sample.digest, np.uint8)
+        subject.first_reading.check(np.array([index]), digest[None])
+        found[index] = thumbnail(sample)
     return {index: png for index, png in found.items() if png is not None}
 
 

@@ -137,6 +137,7 @@ class Remeasured:
                 subject.network.refuse_if_changed()  # of two networks nothing fits together
                 raise
         subject.network.refuse_if_changed()
+        subject.first_reading.confirm()
 
     def _names(self, source: Any) -> Check:
         """What the data call samples and classes."""
@@ -166,7 +167,8 @@ class Remeasured:
         wrong = [
             f"The picture of sample {index} in {THUMBNAILS} is not that of the data."
             for index, png in pictures.items()
-            if index >= len(source) or not same_picture(png, thumbnail(source, index), _PICTURE_OFF)
+            if index >= len(source)
+            or not same_picture(png, thumbnail(source.read(index)), _PICTURE_OFF)
         ]
         return check("pictures", wrong, f"{len(pictures)} pictures are those of the samples.")
 

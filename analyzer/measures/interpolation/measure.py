@@ -28,7 +28,7 @@ from analyzer.measures.interpolation.mixing import (
 )
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.svg import Frame, path_through
-from analyzer.measures.training_images import class_weights
+from analyzer.measures.training_images import SampleImages, class_weights
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
@@ -118,7 +118,7 @@ class Interpolation(Measure[InterpolationResult]):
             network.path, device, threads=request.threads, custom_ops=network.custom_ops
         )
         image = images.take(np.flatnonzero(images.read)[:1])
-        state, plan_digest = InterpolationState.start(plan), _digest(plan)
+        state, plan_digest = InterpolationState.start(plan), _digest(plan, images)
         saved = job.saved()
         if saved is not None and str(saved.get("plan")) == plan_digest:
             state = state.resumed(saved)
@@ -264,9 +264,9 @@ def _taken(answers: MixedAnswers, places: np.ndarray) -> MixedAnswers:
     return MixedAnswers(**taken)
 
 
-def _digest(plan: MixingPlan) -> str:
+def _digest(plan: MixingPlan, images: SampleImages) -> str:
     """The identity of what is to be run, as hex: samples, partners and their order."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(images.digests.tobytes())
     for array in (plan.content_of, plan.place, plan.label, plan.partner, plan.weight):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()

@@ -101,6 +101,8 @@ class Margins(Measure[MarginsResult]):
         saved = job.saved()
         if saved is not None:
             state = state.resumed(saved)
+            read = ~np.isnan(state.margin)
+            job.subject.first_reading.take_over(samples.indices[read], state.digests[read])
         device, *_ = runtime.named_devices(request.device)
         while state.at < len(samples.labels):
             try:

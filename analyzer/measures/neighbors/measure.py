@@ -163,7 +163,7 @@ class Neighbors(Measure[NeighborsResult]):
             memory=memory,
             seed=request.seed,
         )
-        state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
+        state, part_digest = NeighborState(len(part)), _digest(part, images)
         saved = job.saved()
         if saved is not None and str(saved.get("part")) == part_digest:
             state = state.resumed(saved)
@@ -409,6 +409,11 @@ def _twins_record(votes: NeighborVotes, kept: bool) -> TwinsRecord:
         things=len(np.unique(votes.things()[have_one])),
         grouped=int((votes.group >= 0).sum()),
     )
+
+
+def _digest(part: np.ndarray, images: SampleImages) -> str:
+    """The identity of the samples of the part, bool (S,), as hex."""
+    return hashlib.sha256(images.digests.tobytes() + part.tobytes()).hexdigest()
 
 
 def _taken(votes: NeighborVotes, images: SampleImages) -> NeighborVotes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
+from analyzer.errors import DataError
 from analyzer.files import array_of, check_names, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
@@ -113,7 +114,9 @@ class TestData(Measure[TestResult]):
         names = dict(enumerate(trained.class_names or ()))
         data.check_class_names(source, names, trained.source)
         network = job.subject.network
-        data.resolve_preprocessing(source, network.info.inputs[0], job.request.preprocess)
+        data.resolve_preprocessing(
+            source, network.info.inputs[0], job.request.preprocess, job.subject.spec
+        )
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once."""
@@ -122,6 +125,11 @@ class TestData(Measure[TestResult]):
 
         request, subject = job.request, job.subject
         source = _open(request)
+        if source.class_list is not None and source.class_names != subject.source.class_names:
+            raise DataError(
+                f"The class list {source.class_list} has changed since the training data were "
+                "opened by it. Leave it alone until the audit is done, and start it again."
+            )
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
@@ -129,6 +137,7 @@ class TestData(Measure[TestResult]):
             reading=request,
             run=request,
             output=subject.output,
+            spec=subject.spec,
             scratch=job.scratch,
             progress=job.progress,
         )
