@@ -33,6 +33,9 @@ from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 __all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
 
 
+_HOLDING = frozenset(("If", "Loop", "Scan"))  # nodes that hold subgraphs
+
+
 def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int:
     """Hold what a file lists against the budgets, before anything works through it.
 
@@ -44,7 +47,7 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
             not text.
     """
     counted = _count_functions(path, proto)
-    nodes = calls = expanded = links = deepest = most = 0
+    nodes = calls = expanded = links = deepest = most = holding = in_functions = 0
     widest, names = "", set[str | bytes]()
     bodies = [proto.graph.node, *(function.node for function in proto.functions)]
     for number, body in enumerate(bodies):
@@ -57,6 +60,9 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
                     expanded += called - 1
             read, made = list(node.input), list(node.output)
             links += len(read)
+            if node.op_type in _HOLDING:
+                holding += 1
+                in_functions += number > 0
             if depth > deepest:
                 deepest = depth
             if len(read) > most or len(made) > most:
@@ -77,6 +83,10 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
     hold("inputs", len(graph.output), "has", "outputs")
     hold("initializers", len(graph.initializer), "has", "initializers")
     hold("levels", deepest, "nests subgraphs", "deep")
+    # onnx, and onnxruntime, list for each subgraph all that it could read.
+    holding += expanded if in_functions else 0
+    seen = holding * (nodes + expanded + len(graph.initializer))
+    hold("scopes", seen, "has", "tensors in sight of its subgraphs, added up")
     total = sum(map(bytes_of, graph.initializer))
     hold("weight_bytes", total, "has", "bytes of weights")
     return max(calls, expanded)

@@ -130,6 +130,7 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             "elements",
         ),
         ([node("Sum", ["r"] * 3000)], {}, "a node with 3,000 inputs", "inputs"),
+        (nested(1) * 5000, YES, "has .* tensors in sight of its subgraphs", "scopes"),
     ],
 )
 def test_what_takes_too_much_is_refused(network, nodes, weights, said, budget):
