@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -105,23 +106,44 @@ def calls_of(work):
     return count
 
 
+def prepare(path, image):
+    """All that is made of a network before it runs."""
+    network = surgery.load_network(path)
+    site = surgery.find_site(network)
+    surgery.outline_network(network, site)
+    surgery.cut_network(network, site, path.parent)
+    surgery.write_masked(network, site, path.with_name("masked.onnx"))
+    surgery.write_activation_outputs(network, path.with_name("layers.onnx"), image)
+
+
 @pytest.mark.parametrize("kind", [*BLOCKS, wide, densely_joined, choosing, calling])
 def test_preparation_takes_calls_in_proportion_to_the_nodes(kind, tmp_path):
     path = tmp_path / "network.onnx"
     image = (CHANNELS, 4, 4) if callable(kind) else (3, 8, 8)
 
-    def prepare():
-        network = surgery.load_network(path)
-        site = surgery.find_site(network)
-        surgery.outline_network(network, site)
-        surgery.cut_network(network, site, tmp_path)
-        surgery.write_masked(network, site, tmp_path / "masked.onnx")
-        surgery.write_activation_outputs(network, tmp_path / "layers.onnx", image)
-
     taken = []
     for nodes in (50, 50, 100, 200):  # once more at first, for what is made only once
         (write_own if callable(kind) else write_network)(path, kind, nodes)
-        taken.append(calls_of(prepare))
+        taken.append(calls_of(lambda: prepare(path, image)))
     _, first, second, third = taken
     # 2 where calls grow as the nodes do, 4 where as their square.
     assert (third - second) / (second - first) < 2.3, taken
+
+
+def test_shapes_are_inferred_once_and_nothing_is_copied_whole(tmp_path, monkeypatch):
+    inferred, cloned = [], []
+    infer, clone = onnx.shape_inference.infer_shapes, ir.Model.clone
+
+    def counted_inference(proto, **options):
+        inferred.append(len(proto.graph.node))
+        return infer(proto, **options)
+
+    def counted_clone(model, *arguments, **options):
+        cloned.append(len(model.graph))
+        return clone(model, *arguments, **options)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", counted_inference)
+    monkeypatch.setattr(ir.Model, "clone", counted_clone)
+    nodes = write_network(tmp_path / "network.onnx", "residual", 60)
+    prepare(tmp_path / "network.onnx", (3, 8, 8))
+    assert (inferred, cloned) == ([nodes], [])

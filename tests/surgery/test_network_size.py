@@ -222,7 +222,7 @@ def test_names_in_braces_are_shown_as_they_are(network):
         surgery.load_network(path)
 
 
-@pytest.mark.parametrize("kind", ["Relu", "Identity", "Sigmoid"])
+@pytest.mark.parametrize("kind", ["Identity", "Sigmoid"])
 def test_time_is_in_proportion_to_the_nodes(network, kind):
     seconds = []
     for count in (1000, 8000):
