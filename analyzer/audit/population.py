@@ -30,6 +30,7 @@ from analyzer.audit.population_result import (
     AuditedPopulation,
     ReplacedNetworks,
     audited_before,
+    refuse_foreign_files,
     table_of,
     write_failures,
 )
@@ -141,8 +142,10 @@ def audit_population(
     Raises:
         AnalyzerError: what is wrong with the network that could not be audited, or that none
             could be.
-        AuditFolderError: another run writes ``out``, and ``template`` is not to wait.
+        AuditFolderError: another run writes ``out``, and ``template`` is not to wait; or ``out``
+            holds a file of somebody else's with a name of a population's.
     """
+    refuse_foreign_files(out)  # before a folder is made or locked
     with locked(out, wait=template.wait, say=say):
         replaced = ReplacedNetworks(out) if template.fresh else None
         networks, failures = _audit_all(

@@ -11,6 +11,7 @@ import click
 
 from analyzer.cli.click_options import (
     FILE_OR_ZOO,
+    Command,
     ResultFile,
     budget_options,
     data_options,
@@ -50,6 +51,7 @@ _WORST = 3  # classes that are named
 
 @click.command(
     "audit",
+    cls=Command,
     short_help="Audit a network on its training data.",
     epilog=exit_codes(
         {

@@ -8,8 +8,10 @@ import click
 
 from analyzer.cli.click_options import (
     PATH,
+    Command,
     Number,
     ResultFile,
+    WholeNumber,
     exit_codes,
     json_option,
     progress_option,
@@ -29,6 +31,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 
 @click.command(
     "compare",
+    cls=Command,
     short_help="Compare audits.",
     epilog=exit_codes(
         {
@@ -49,7 +52,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 )
 @click.option(
     "--resamples",
-    type=click.IntRange(100, 100_000),
+    type=WholeNumber(100, 100_000),
     default=2000,
     show_default=True,
     metavar="N",
@@ -57,7 +60,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     show_default=True,
     metavar="N",

@@ -9,8 +9,10 @@ import click
 
 from analyzer.cli.click_options import (
     PATH,
+    Command,
     Number,
     ResultFile,
+    WholeNumber,
     exit_codes,
     json_option,
     out_file,
@@ -47,7 +49,9 @@ class _FeatureSetName(click.Choice):
         return tuple(FEATURE_SETS)
 
 
-@click.command("fit", short_help="Fit a gap model on an audited population.", epilog=exit_codes())
+@click.command(
+    "fit", cls=Command, short_help="Fit a gap model on an audited population.", epilog=exit_codes()
+)
 @click.argument("population", type=PATH)
 @out_file("The gap model to write, as JSON.")
 @click.option(
@@ -82,7 +86,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--splits",
-    type=click.IntRange(1, 10_000),
+    type=WholeNumber(1, 10_000),
     default=100,
     show_default=True,
     metavar="N",
@@ -90,7 +94,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -98,7 +102,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--plot",
-    type=ResultFile(),
+    type=ResultFile(text=False),
     metavar="FILE",
     help="Also draw the population, as .svg, .png or .pdf (extra plot).",
 )

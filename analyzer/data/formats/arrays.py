@@ -129,7 +129,11 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     try:
         archive = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a readable .npz file ({error}).") from error
+        # numpy takes what is no archive for a pickle, and says how to load it all the same.
+        why = "" if "allow_pickle" in str(error) else f" ({reason_of(error)})"
+        raise DataError(
+            f"{path} is not a readable .npz file{why}. Save images and labels with numpy.savez."
+        ) from error
     with archive, zipfile.ZipFile(path) as sizes:
         images_key, labels_key, split = _choose_keys(archive.files, path, wanted)
         _check_sizes(path, sizes, (images_key, labels_key), wanted.budgets)
@@ -193,6 +197,11 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
         missing = [key for key in wanted.keys if key not in present]
         if missing:
             raise DataError(f"{there}, not {missing[0]!r}. {name_them}")
+        if wanted.split is not None:
+            raise DataError(
+                f"{path}#{wanted.split} names the arrays of a split, and {parameter('keys')} names "
+                "others. Leave one of them out."
+            )
         return *wanted.keys, None
     splits = (wanted.split,) if wanted.split else (None, "train")
     for split in splits:
