@@ -421,11 +421,13 @@ def fit_gap_model(
         OutputError: the file cannot be written.
     """
     from analyzer import estimation
+    from analyzer.audit import refuse_to_replace
 
     check_paths(GapModelError, population=population)
     check_paths(OutputError, out=out)
     if out is not None:
         check_place(out)
+        refuse_to_replace({"out": out}, [population])
     table = population
     if isinstance(table, str | Path):
         table = estimation.read_population(table)
@@ -470,13 +472,14 @@ def compare_audits(
         OutputError: ``page`` cannot be written.
     """
     from analyzer.audit import compare_audits as compare
-    from analyzer.audit import write_comparison
+    from analyzer.audit import refuse_to_replace, write_comparison
 
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
+    folders = _folder(before), _folder(after)
     if page is not None:
         check_place(page)
-    folders = _folder(before), _folder(after)
+        refuse_to_replace({"page": page}, [], folders)
     found = compare(
         *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
     )

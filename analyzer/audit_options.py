@@ -175,6 +175,7 @@ class RunOptions:
         "Memory for activations; larger data are processed class by class.  [default: 2G]",
         metavar="SIZE",
         parse=parse_size,
+        least=1,
     )
     threads: int = 0  # of one operator; 0: all cores
 

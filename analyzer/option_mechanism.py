@@ -133,7 +133,13 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     if isinstance(value, str) and value in words:
         return
     kinds = [get_origin(part) or part for part in allowed if get_origin(part) is not Literal]
-    if not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds):
+    no_number = isinstance(value, bool) and bool not in kinds
+    no_truth = isinstance(value, str) and bool in kinds  # "no" would be true
+    if (
+        no_number
+        or no_truth
+        or not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds)
+    ):
         wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in kinds)
         raise TypeError(f"{name} is of type {type(value).__name__}; it takes {wanted}.")
     if isinstance(value, float) and not math.isfinite(value):

@@ -222,6 +222,8 @@ def _check_options(request: AuditRequest) -> None:
             raise DataError(
                 f"{parameter(name)} cannot be {value}; the least is {declared.least:g}."
             )
+        if isinstance(value, int | float) and value > declared.most:
+            raise DataError(f"{parameter(name)} cannot be {value}; the most is {declared.most:g}.")
         if declared.parse is parse_part and isinstance(value, str) and value != "all":
             raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
     for place in (request.model, request.out):

@@ -145,6 +145,8 @@ def audit_population(
         AuditFolderError: another run writes ``out``, and ``template`` is not to wait; or ``out``
             holds a file of somebody else's with a name of a population's.
     """
+    if not isinstance(jobs, int) or jobs < 1:
+        raise DataError(f"{parameter('jobs')} cannot be {jobs!r}; give a whole number from 1 on.")
     refuse_foreign_files(out)  # before a folder is made or locked
     with locked(out, wait=template.wait, say=say):
         replaced = ReplacedNetworks(out) if template.fresh else None

@@ -21,7 +21,6 @@ from analyzer.cli.click_options import (
     measure_options,
     out_folder,
     progress_option,
-    refuse_to_replace,
     request_options,
     resume_option,
     run_options,
@@ -141,7 +140,13 @@ def command(
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
     from analyzer.api import audit_request
-    from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary
+    from analyzer.audit import (
+        ending_of,
+        ending_of_stop,
+        refuse_to_replace,
+        run_audit,
+        step_summary,
+    )
     from analyzer.runtime import installation_warning
 
     if markdown == "auto":

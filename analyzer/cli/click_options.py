@@ -5,7 +5,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.terminal import PROGRESS
-from analyzer.errors import OutputError, parameter
+from analyzer.errors import OutputError
 from analyzer.option_mechanism import Option, options_of, parse_number
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ __all__ = [
     "out_file",
     "out_folder",
     "progress_option",
-    "refuse_to_replace",
     "remeasuring_options",
     "request_options",
     "resume_option",
@@ -213,44 +212,6 @@ class ResultFile(click.Path):
                     f"{path} is no text, so it is not replaced. Name another file.", param, ctx
                 )
         return path
-
-
-def refuse_to_replace(
-    results: Mapping[str, Path | str | None], inputs: Iterable[Any], audits: Iterable[Path] = ()
-) -> None:
-    """Refuse a result that would replace what the same command reads, or another of its results.
-
-    Args:
-        results: files to write, by parameter; None or "auto" for none.
-        inputs: values of options, of which any may name a file.
-        audits: audit folders whose own files must stay, and where no file can be in their place
-            or above them.
-
-    Raises:
-        OutputError: one of the results would.
-    """
-    from analyzer.audit.folder import LOCK, RESULT_FILES
-    from analyzer.audit.result_manifest import MANIFEST
-
-    names = (*RESULT_FILES, MANIFEST, LOCK, ".unfinished")
-    kept = {value for value in inputs if isinstance(value, (str, Path)) and value}
-    taken = {os.path.realpath(value) for value in kept if "\0" not in str(value)}
-    own = {os.path.realpath(folder / name) for folder in audits for name in names}
-    folders = [os.path.realpath(folder) + os.sep for folder in audits]
-    for name, path in results.items():
-        if path is None or path == "auto":
-            continue
-        place = os.path.realpath(path)
-        if (
-            place in taken
-            or own & {place, *map(str, Path(place).parents)}
-            or any(folder.startswith(place + os.sep) for folder in folders)
-        ):
-            raise OutputError(
-                f"{parameter(name, path)} would replace a file that this command reads or writes "
-                "itself. Name another file."
-            )
-        taken.add(place)
 
 
 def out_folder(what: str) -> Decorator:

@@ -15,7 +15,6 @@ from analyzer.cli.click_options import (
     exit_codes,
     json_option,
     progress_option,
-    refuse_to_replace,
 )
 from analyzer.cli.terminal import complain, print_json, print_table, show, show_progress, warn
 
@@ -95,7 +94,7 @@ def command(
       onnx-gap compare audit-v1 audit-v2 --tolerance 0.02 --json
       onnx-gap compare audit-v1 audit-v2 audit-v3 --html comparison.html
     """
-    from analyzer.audit import compare_audits, write_comparison
+    from analyzer.audit import compare_audits, refuse_to_replace, write_comparison
 
     refuse_to_replace({"html": html}, [], [before, *after])
     with show_progress(shown) as progress:

@@ -17,7 +17,6 @@ from analyzer.cli.click_options import (
     json_option,
     out_file,
     progress_option,
-    refuse_to_replace,
 )
 from analyzer.cli.terminal import print_json, print_table, show, show_progress, warn
 
@@ -138,7 +137,7 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
-    from analyzer.audit import check_figure, write_population_figure
+    from analyzer.audit import check_figure, refuse_to_replace, write_population_figure
 
     refuse_to_replace({"out": out, "plot": plot}, [population])
     if plot is not None:

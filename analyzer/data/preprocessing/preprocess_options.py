@@ -153,6 +153,9 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
     Raises:
         DataError: an unknown preset, an unusable file, or an option out of its range.
     """
+    for name in ("invert", "antialias", "exif"):
+        if isinstance(value := getattr(options, name), str):  # "no" would be true
+            raise DataError(f"{parameter(name)} cannot be {value!r}; give True or False.")
     base = PreprocessingSpec() if options.preset is None else _from_preset(options.preset)
     changes: dict[str, Any] = {}
     if options.img_size is not None:
