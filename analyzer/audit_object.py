@@ -76,9 +76,9 @@ class Audit:
         ``label``, ``correct``, ``descending``, ``ascending``, ``score``, ``index``,
         ``log_probability``, ``margin`` and ``other``, as ``samples.npz`` has them.
         """
-        from analyzer.measures.ablation.sample_scores import SAMPLES
+        from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 
-        return self._arrays(SAMPLES)
+        return self._arrays(SAMPLES, read_samples)
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
@@ -86,9 +86,9 @@ class Audit:
 
         ``samples`` (K,), ``order`` (K, M) and ``class_index`` (K,), as ``curves.npz`` has them.
         """
-        from analyzer.measures.ablation.class_curves import CURVES
+        from analyzer.measures.ablation.class_curves import CURVES, read_curves
 
-        return self._arrays(CURVES)
+        return self._arrays(CURVES, read_curves)
 
     @cached_property
     def suspects(self) -> list[dict[str, Any]]:
@@ -107,11 +107,15 @@ class Audit:
 
         return to_dict(self.record)
 
-    def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a file."""
+    def _arrays(self, name: str, read: Callable[[Path], Any]) -> dict[str, np.ndarray]:
+        """The arrays of a file, which ``read`` refuses where no audit writes them."""
         from analyzer.files import read_arrays
 
-        return self._unchanged(lambda: read_arrays(self.folder / name))
+        def found() -> dict[str, np.ndarray]:
+            read(self.folder)
+            return read_arrays(self.folder / name)
+
+        return self._unchanged(found)
 
     def _unchanged(self, read: Callable[[], _Read]) -> _Read:
         """What ``read`` finds in the folder, of this audit and no other.

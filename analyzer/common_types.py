@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzer.errors import parameter
+
 __all__ = [
+    "DIVISION_GUARD",
+    "GUARDS",
+    "TURNS_GUARD",
     "ActivationGraph",
     "ActivationLayer",
     "Answer",
@@ -27,6 +32,19 @@ __all__ = [
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) as long work proceeds; ``total`` is fixed within a stage."""
+
+DIVISION_GUARD, TURNS_GUARD = "division_guard", "turns_guard"
+GUARDS = {
+    DIVISION_GUARD: (
+        "divides integers by 0, or the least integer by -1, which has no result and can stop the "
+        "process. Export it without"
+    ),
+    TURNS_GUARD: (
+        "takes more turns in a loop than the budget allows. If you trust where it comes from, pass "
+        f"{parameter('budget', 'turns=none')}"
+    ),
+}
+"""What a network did whose node of such a name failed: the end of a sentence without its stop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,15 @@ from analyzer.json_codec import parse_json
 
 __all__ = [
     "RUN_AGAIN",
+    "array_of",
     "aside",
     "check_names",
     "check_paths",
     "check_place",
     "check_regular",
     "csv_text",
+    "file_identity",
     "holds",
-    "integers",
     "make_parents",
     "nature_of",
     "prepare_folder",
@@ -287,17 +288,27 @@ def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> Non
         )
 
 
-def integers(path: Path, arrays: dict[str, np.ndarray], name: str, rank: int) -> np.ndarray:
-    """The array ``name`` of a file, of whole numbers with ``rank`` dimensions.
+def array_of(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    kind: type,
+    shape: tuple[int | None, ...],
+) -> np.ndarray:
+    """The array ``name`` of a file, of the numpy type ``kind`` and a shape; None: of any length.
 
     Raises:
         AuditFolderError: it is something else.
     """
     array = arrays[name]
-    if array.dtype.kind not in "iub" or array.ndim != rank:
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) for have, want in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != kind or not fits:
+        wanted = str(shape).replace("None", "?")
         raise AuditFolderError(
-            f"{path}: '{name}' is {array.dtype} of shape {array.shape}; "
-            f"integers with {rank} dimension(s) were expected."
+            f"{path}: '{name}' is {array.dtype} of shape {array.shape}; {np.dtype(kind)} of shape "
+            f"{wanted} was expected. {RUN_AGAIN}"
         )
     return array
 
@@ -380,6 +391,18 @@ def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:
         raise DataError(f"is {size:,} bytes large, {excess}")
     with path.open("rb") as file:
         return file.read(size)
+
+
+def file_identity(path: str | Path) -> tuple[int, ...]:
+    """What tells one content of a file from another without reading it; () if there is no file.
+
+    Size and time of change first, by which a copy of the file can still be known.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
 def holds(path: Path, content: bytes) -> bool:

@@ -33,6 +33,7 @@ class JsonSource:
     error: type[AnalyzerError]
     way_out: str  # a sentence: what to do
     largest: float = math.inf  # numbers further from 0 are refused
+    largest_integer: float = 2**63 - 1  # likewise; counts go into arrays of 64 bits
 
     def missing(self, field: str) -> AnalyzerError:
         """The error where ``field`` is not there."""
@@ -149,6 +150,8 @@ def decode(kind: Any, value: Any, source: JsonSource, where: str = "") -> Any:
         return _decode_number(value, source, where)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise source.wrong(where, _KINDS[kind], value)
+    if kind is int and abs(value) > source.largest_integer:
+        raise source.wrong(where, "an integer of 64 bits", value)
     return value
 
 

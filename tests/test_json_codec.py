@@ -63,6 +63,7 @@ def test_what_json_does_not_have_is_not_encoded(number):
     ("field", "value", "said"),
     [
         ("count", 1.0, "the field 'count' must be an integer, not 1.0"),
+        ("count", 2**63, "'count' must be an integer of 64 bits, not 9223372036854775808"),
         ("count", True, "'count' must be an integer, not True"),
         ("share", "1", "'share' must be a number, not '1'"),
         ("share", math.nan, "'share' must be a finite number, not nan"),

@@ -53,6 +53,10 @@ class Builder:
         array = self.random.normal(size=shape) / np.sqrt(np.prod(shape[1:], initial=1))
         return self.weight(array.astype(np.float32))
 
+    def zeros(self, *shape: int) -> str:
+        """Weights of what is added to a bypass, so that values stay finite at any depth."""
+        return self.weight(np.zeros(shape, np.float32))
+
     def ones(self) -> str:
         """A vector of ones, one for each channel."""
         return self.weight(np.ones(CHANNELS, np.float32))
@@ -62,7 +66,8 @@ def residual(new: Builder, x: str) -> str:
     """Two convolutions with batch norm, and what bypasses them."""
     y = x
     for last in (False, True):
-        y = new.op("Conv", y, new.normal(CHANNELS, CHANNELS, 3, 3), pads=[1, 1, 1, 1])
+        weight = (new.zeros if last else new.normal)(CHANNELS, CHANNELS, 3, 3)
+        y = new.op("Conv", y, weight, pads=[1, 1, 1, 1])
         y = new.op("BatchNormalization", y, *(new.ones() for _ in range(4)))
         y = new.op("Add", y, x) if last else y
         y = new.op("Relu", y)
@@ -71,7 +76,7 @@ def residual(new: Builder, x: str) -> str:
 
 def gated(new: Builder, x: str) -> str:
     """A convolution with SiLU as two operators, and squeeze-and-excitation."""
-    y = new.op("Conv", x, new.normal(CHANNELS, 1, 3, 3), pads=[1, 1, 1, 1], group=CHANNELS)
+    y = new.op("Conv", x, new.zeros(CHANNELS, 1, 3, 3), pads=[1, 1, 1, 1], group=CHANNELS)
     y = new.op("Mul", y, new.op("Sigmoid", y))
     gate = new.op("Conv", new.op("GlobalAveragePool", y), new.normal(CHANNELS, CHANNELS, 1, 1))
     return new.op("Add", x, new.op("Mul", y, new.op("Sigmoid", gate)))

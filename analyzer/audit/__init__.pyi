@@ -5,7 +5,8 @@ from .folder import finished_audit, read_record, refuse_to_replace, to_dict
 from .markdown import step_summary, write_model_card, write_summary
 from .network_cost import outline_with_cost
 from .plots import check_figure, write_population_figure
-from .population import Member, audit_population, read_manifest
+from .population import audit_population
+from .population_manifest import Member, read_manifest
 from .provenance import installed_versions
 from .report import ending_of, ending_of_stop, render_report
 from .run import run_audit

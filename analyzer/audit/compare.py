@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analyzer.audit.folder import finished_audit
 from analyzer.audit.sampling_noise import ClassNoise, SamplingNoise, measure_sampling_noise
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, DataError, parameter
-from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.files import RUN_AGAIN
+from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 
 __all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
 
@@ -128,8 +131,8 @@ def compare_audits(
                     f"Audit it again with a {parameter('site')}."
                 )
         noise = measure_sampling_noise(
-            (a, read_samples(before)),
-            (b, read_samples(after)),
+            (a, _samples_of(before, a)),
+            (b, _samples_of(after, b)),
             resamples=resamples,
             seed=seed,
             progress=progress,
@@ -156,6 +159,23 @@ def compare_audits(
     )
 
 
+def _samples_of(folder: str | Path, record: AuditRecord) -> SampleCounts:
+    """The samples of an audit, which must be of its classes.
+
+    Raises:
+        AuditFolderError: they are not, or the file is damaged.
+    """
+    samples = read_samples(folder)
+    found = dict(
+        zip(*map(np.ndarray.tolist, np.unique(samples.label, return_counts=True)), strict=True)
+    )
+    if found != {one.index: one.samples for one in record.classes}:
+        raise AuditFolderError(
+            f"The classes in audit.json of {folder} are not those of its {SAMPLES}. {RUN_AGAIN}"
+        )
+    return samples
+
+
 def _class_changes(
     before: Sequence[ClassRecord],
     after: Sequence[ClassRecord],
@@ -167,7 +187,7 @@ def _class_changes(
             old = matching[entry.index]
             yield ClassChange(
                 index=entry.index,
-                name=entry.name,
+                name=entry.name if entry.name == old.name else f"{old.name} → {entry.name}",
                 accuracy=Change(old.accuracy, entry.accuracy),
                 zeta=Change(quantity(old.zeta), quantity(entry.zeta)),
                 kappa=Change(quantity(old.kappa), quantity(entry.kappa)),
@@ -231,15 +251,12 @@ def _warnings(a: AuditRecord, b: AuditRecord) -> Iterator[str]:
             f"{len(one ^ other)} classes have samples in one audit only; "
             f"the averages are over {len(one)} and {len(other)} classes."
         )
-    renamed = [
-        entry.index
-        for entry, same in zip(a.classes, b.classes, strict=False)
-        if entry.index == same.index and entry.name != same.name
-    ]
+    names, others = a.class_names, b.class_names
+    renamed = [index for index in names if others.get(index, names[index]) != names[index]]
     if renamed:
         yield (
             f"{len(renamed)} classes have another name in each audit, the first of them class "
-            f"{renamed[0]}; they are compared by index."
+            f"{min(renamed)}; they are compared by index."
         )
     if bool(a.gap) != bool(b.gap):
         yield "Only one audit has an estimated gap, so the gaps are not compared."

@@ -252,7 +252,11 @@ class _Row:
 
 def _rows(audits: Sequence[_Audit], comparisons: Sequence[Comparison]) -> list[_Row]:
     by_audit = [{entry.index: entry for entry in audit.record.classes} for audit in audits]
-    names = {index: entry.name for of in reversed(by_audit) for index, entry in of.items()}
+    called: dict[int, dict[str, None]] = {}
+    for of in by_audit:
+        for index, entry in of.items():
+            called.setdefault(index, {})[entry.name] = None
+    names = {index: " → ".join(different) for index, different in called.items()}
     moved: dict[int, list[tuple[str, str]]] = {index: [] for index in names}
     for audit, found in zip(audits[1:], comparisons, strict=True):
         for item in found.classes:

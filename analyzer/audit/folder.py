@@ -43,6 +43,7 @@ from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError, OutputError, parameter
 from analyzer.files import (
+    RUN_AGAIN,
     prepare_folder,
     read_json,
     write_json,
@@ -132,7 +133,20 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
             decode(hints[name], record.settings[name], source, f"settings.{name}")
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
+    _check_classes(record, file)
     return record
+
+
+def _check_classes(record: AuditRecord, file: str | Path) -> None:
+    """Refuse classes that are listed twice, or in another order than by index."""
+    for name in ("classes", "empty_classes"):
+        listed = [one.index for one in getattr(record, name)]
+        if listed != sorted(set(listed)) or min(listed, default=0) < 0:
+            raise AuditFolderError(f"{file}: {name!r} is not ascending by index. {RUN_AGAIN}")
+    if len(record.class_names) < len(record.classes) + len(record.empty_classes):
+        raise AuditFolderError(
+            f"{file}: a class is listed with samples and without any. {RUN_AGAIN}"
+        )
 
 
 def write_record(folder: str | Path, record: AuditRecord) -> None:

@@ -57,8 +57,10 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         _check_places(request, source)
         _refuse_idle(request, source, no_site)
     image = network.info.inputs[0]
+    spec = None
     if recorded is None:
-        preprocessing = data.resolve_preprocessing(source, image, request.preprocess)
+        spec = data.make_spec(request.preprocess)
+        preprocessing = data.resolve_preprocessing(source, image, request.preprocess, spec)
     else:
         preprocessing = data.recorded_preprocessing(recorded, source, image, AUDIT)
     indices = np.arange(len(source))
@@ -82,7 +84,6 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
             "versions": installed_versions(),
         }
     )
-    first = data.FirstReading(len(source))
     subject = Subject(
         network=network,
         extra_inputs=extra_inputs,
@@ -92,7 +93,8 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         preprocessing=preprocessing,
         indices=indices,
         key=key,
-        first_reading=first,
+        first_reading=data.FirstReading(source),
+        spec=spec,
         no_site=no_site,
         groups=groups,
     )

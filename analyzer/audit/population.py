@@ -1,25 +1,22 @@
 """Audits of a population of networks, and the table that a gap model is fitted on."""
 
 import contextlib
-import csv
-import io
 import math
 import os
-import re
 import sys
 import threading
 import time
-import unicodedata
 import warnings
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analyzer import data, estimation
-from analyzer.audit.folder import locked
+from analyzer.audit.folder import locked, read_record
 from analyzer.audit.inputs import open_network
+from analyzer.audit.population_manifest import Member
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (
     AUDITS,
@@ -29,7 +26,6 @@ from analyzer.audit.population_result import (
     AuditedNetwork,
     AuditedPopulation,
     ReplacedNetworks,
-    audited_before,
     refuse_foreign_files,
     table_of,
     write_failures,
@@ -37,77 +33,24 @@ from analyzer.audit.population_result import (
 from analyzer.audit.run import run_audit
 from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
+from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, DataError, parameter
-from analyzer.estimation.population_table import BOUNDS
-from analyzer.files import read_text
-from analyzer.input_budgets import DEFAULT_BUDGETS
-from analyzer.json_codec import repeated
+from analyzer.errors import AnalyzerError, GapModelError, parameter
+from analyzer.estimation.population_table import FILES, gap_contradiction
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
+from analyzer.option_mechanism import identity_of
 
-__all__ = ["Member", "audit_population", "read_manifest"]
+__all__ = ["audit_population"]
 
-_REQUIRED = ("name", "model", "train_data")
-_SAFE_NAME = re.compile(r"\w[\w.-]{0,99}")  # no hidden folder, no way out of this one
 _WATCH_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A network of a population, as the manifest describes it."""
-
-    name: str
-    model: Path
-    train_data: str
-    keys: tuple[str, str] | None  # of the training data
-    test_data: str | None
-    test_keys: tuple[str, str] | None
-    train_accuracy: float | None
-    test_accuracy: float | None
-    gap: float | None
-    cells: Mapping[str, str]  # the row as written
-
-
-def read_manifest(path: Path) -> tuple[Member, ...]:
-    """The networks of a manifest: a CSV file, a row a network; paths are relative to it.
-
-    Columns: ``name, model, train_data``, then what is known of ``test_data``,
-    ``train_accuracy``, ``test_accuracy`` and ``gap``; ``keys`` and ``test_keys`` name the arrays
-    of an .npz file as "images,labels". Any further column is a hyperparameter.
-
-    Raises:
-        DataError: it cannot be read, or a row is not what it should be; the sentence names it.
-    """
-    text = read_text(path, DEFAULT_BUDGETS, "The manifest")
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise DataError(f"The manifest {path} is not a CSV file: {error}.") from error
-    columns = reader.fieldnames or ()
-    if (twice := repeated(columns)) is not None:
-        raise DataError(f"The manifest {path} has two columns named {twice!r}; keep one of them.")
-    missing = [name for name in _REQUIRED if name not in columns]
-    if missing:
-        raise DataError(
-            f"The manifest {path} has no column {missing[0]!r}; it needs {', '.join(_REQUIRED)}."
-        )
-    if not rows:
-        raise DataError(f"The manifest {path} names no network; add a row for each.")
-    base = path.resolve().parent
-    members = tuple(_member(row, f"{path}, line {line}", base) for line, row in rows)
-    seen: dict[str, str] = {}
-    for member in members:
-        # Folders whose names differ in case alone, or in how ü is written, are one on some systems.
-        alike = unicodedata.normalize("NFKC", member.name).casefold()
-        if alike in seen:
-            also = f" and {member.name!r}" if member.name != seen[alike] else ""
-            raise DataError(
-                f"The manifest {path} names {seen[alike]!r}{also} twice; names are folders."
-            )
-        seen[alike] = member.name
-    return members
+_OTHER_ACCURACY = 0.05  # that training accuracies may differ by: networks are also trained with
+# dropout, or on images that are changed at random
+_TEST_DATA_NOT_RUN = (
+    "The test data are not run, because the manifest gives the test accuracy; leave that empty to "
+    "have it measured."
+)
+_TESTED_ON_TRAINING = "The test data are the training data: the gap that they give is none."
 
 
 def audit_population(
@@ -157,8 +100,8 @@ def audit_population(
         if not networks:
             raise _none_done(failures, out, len(members))
         if failures and not skip_failed:
-            others = [member.name for member in members if member.name not in networks]
-            tabled = audited_before(others, out) | networks
+            others = [member for member in members if member.name not in networks]
+            tabled = _audited_before(others, template, out) | networks
             networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
         done = [member for member in members if member.name in networks]
         found = AuditedPopulation(
@@ -173,6 +116,8 @@ def audit_population(
             (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         for whose, sentence in found.shared_warnings():
             say(f"{whose}: {sentence}")
+        for sentence in found.same_networks():
+            say(sentence)
         if failures and not skip_failed:
             raise _stopped(failures, out, networks, len(members))
         ReplacedNetworks(out).forget()
@@ -323,58 +268,6 @@ def _none_done(failures: Mapping[str, AnalyzerError], out: Path, members: int) -
     )
 
 
-def _member(row: Mapping[str, str | None], where: str, base: Path) -> Member:
-    cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
-    if None in row:
-        raise DataError(f"{where} has more cells than the header; quote cells that hold commas.")
-    for name in _REQUIRED:
-        if not cells[name]:
-            raise DataError(f"{where}: the column {name!r} is empty.")
-    if not _SAFE_NAME.fullmatch(cells["name"]):
-        raise DataError(
-            f"{where}: the name {cells['name']!r} becomes a folder; use up to 100 letters, digits, "
-            "'.', '_' and '-', a letter, digit or '_' first."
-        )
-    return Member(
-        name=cells["name"],
-        model=base / cells["model"],
-        train_data=str(base / cells["train_data"]),
-        keys=_keys(cells.get("keys", ""), where),
-        test_data=str(base / cells["test_data"]) if cells.get("test_data") else None,
-        test_keys=_keys(cells.get("test_keys", ""), where),
-        train_accuracy=_number(cells, "train_accuracy", where),
-        test_accuracy=_number(cells, "test_accuracy", where),
-        gap=_number(cells, "gap", where),
-        cells=cells,
-    )
-
-
-def _keys(text: str, where: str) -> tuple[str, str] | None:
-    if not text:
-        return None
-    parts = tuple(part.strip() for part in text.split(","))
-    if len(parts) != 2:
-        raise DataError(f"{where}: the keys {text!r} must be two names, as images,labels.")
-    return parts
-
-
-def _number(cells: Mapping[str, str], name: str, where: str) -> float | None:
-    if not cells.get(name):
-        return None
-    try:
-        number = float(cells[name])
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{where}: {name} is {cells[name]!r}, not a number.")
-    low, high = BOUNDS[name]
-    if not low <= number <= high:
-        raise DataError(
-            f"{where}: {name} is {cells[name]!r}, not a number from {low:g} to {high:g}."
-        )
-    return number
-
-
 def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     return replace(
         template,
@@ -396,22 +289,51 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries, in a process of its own
             result = run_audit(request)
-        train = result.accuracy if member.train_accuracy is None else member.train_accuracy
         test = member.test_accuracy
-        if test is None and member.test_data is not None:
-            test = _test_accuracy(member, member.test_data, request)
+        warned: list[str] = []
+        if member.test_data is not None:
+            if test is None:
+                test, warned = _test_accuracy(member, member.test_data, request, result)
+            else:
+                warned = [_TEST_DATA_NOT_RUN]
+        values = _values(member, result, test)
     except AnalyzerError as error:
         return member.name, AnalyzerError(error.message)  # some subclasses cannot be pickled
-    gap = member.gap
-    if gap is None and test is not None:
-        gap = train - test
+    return member.name, AuditedNetwork.of(
+        result, values, [*_other_accuracy(member, result), *warned]
+    )
+
+
+def _values(member: Member, audited: AuditRecord, test: float | None) -> dict[str, float]:
+    """What the table says of a network: its features, accuracies and gap; NaN where not known.
+
+    Raises:
+        AnalyzerError: the gap that the manifest gives is not the difference of the accuracies.
+    """
+    train = audited.accuracy if member.train_accuracy is None else member.train_accuracy
+    if contradiction := gap_contradiction(train, test, member.gap):
+        raise AnalyzerError(f"In the manifest, {contradiction}")
     unknown = float("nan")
-    values = {
+    gap = unknown if test is None else train - test
+    return {
+        **feature_values(audited),
         "train_accuracy": train,
         "test_accuracy": unknown if test is None else test,
-        "gap": unknown if gap is None else gap,
+        "gap": gap if member.gap is None else member.gap,
     }
-    return member.name, AuditedNetwork.of(result, {**feature_values(result), **values})
+
+
+def _other_accuracy(member: Member, audited: AuditRecord) -> Iterator[str]:
+    """That the training accuracy of the manifest is not that of the audit."""
+    declared, measured = member.train_accuracy, audited.accuracy
+    if declared is None:
+        return
+    error = math.sqrt(measured * (1 - measured) / audited.data.samples)
+    if abs(declared - measured) > _OTHER_ACCURACY + 3 * error:
+        yield (
+            f"The manifest gives a training accuracy of {declared:.4g}, and the audit found "
+            f"{measured:.4g}: the table has the first. Correct it, or look at the preprocessing."
+        )
 
 
 def _ending_with_us() -> dict[str, Any]:
@@ -438,15 +360,59 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _test_accuracy(member: Member, test_data: str, request: AuditRequest) -> float:
+def _audited_before(
+    members: Iterable[Member], template: AuditRequest, out: Path
+) -> dict[str, AuditedNetwork]:
+    """The networks that the table of an earlier run has, whose audits still stand, by name.
+
+    Accuracies that were measured on test data are those of that table, all else is what the audits
+    and the manifest say. Where the manifest now names other files, or the options measure something
+    else, a network is not among them.
+    """
+    try:
+        table = estimation.read_population(out / TABLE)
+    except GapModelError:  # there is none, or it is no table any more
+        return {}
+    rows = {name: row for row, name in enumerate(table.name)}
+    found = {}
+    for member in members:
+        row = rows.get(member.name)
+        files = [name for name in FILES if name in table.further or member.cells.get(name)]
+        if row is None or any(
+            table.further.get(name, [""] * len(table))[row] != member.cells.get(name, "")
+            for name in files
+        ):
+            continue
+        with contextlib.suppress(AnalyzerError):
+            record = read_record(out / AUDITS / member.name)
+            request = _request(member, template, out)
+            settings = request.settings()
+            if any(record.settings.get(name) != settings[name] for name in identity_of(request)):
+                continue
+            test = member.test_accuracy
+            if test is None and member.test_data is not None:
+                measured = float(table.test_accuracy[row])
+                test = None if math.isnan(measured) else measured
+            found[member.name] = AuditedNetwork.of(record, _values(member, record, test))
+    return found
+
+
+def _test_accuracy(
+    member: Member, test_data: str, request: AuditRequest, audited: AuditRecord
+) -> tuple[float, list[str]]:
+    """The accuracy on test data, and what is to be said about them."""
     network, extra_inputs = open_network(member.model, request)
+    test_keys = member.test_keys or request.keys
     source = data.open_data(
         test_data,
-        keys=member.test_keys or request.keys,
+        keys=test_keys,
         classes=request.classes,
         budgets=request.budgets,
     )
+    data.check_class_names(source, audited.class_names, audited.data.source)
     found = predict_test_data(
         network, extra_inputs, source, reading=request, run=request, output=request.output
     )
-    return found.accuracy
+    same = data.combine_digests(found.digests, found.label) == audited.data.sha256
+    same = same or (test_data, test_keys) == (member.train_data, request.keys)
+    return found.accuracy, [_TESTED_ON_TRAINING] if same else []

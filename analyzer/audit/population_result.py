@@ -11,7 +11,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,11 @@ import numpy as np
 
 from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
-from analyzer.audit.folder import read_record
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
-from analyzer.errors import (
-    AnalyzerError,
-    AuditFolderError,
-    DataError,
-    GapModelError,
-    parameter,
-)
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
 from analyzer.files import csv_text, read_whole, write_text
-from analyzer.measures.registry import feature_values
+from analyzer.measures.registry import is_feature
 
 __all__ = [
     "AUDITS",
@@ -41,7 +34,6 @@ __all__ = [
     "AuditedNetwork",
     "AuditedPopulation",
     "ReplacedNetworks",
-    "audited_before",
     "refuse_foreign_files",
     "table_of",
     "write_failures",
@@ -60,12 +52,27 @@ class AuditedNetwork:
     rank: str  # what its units were ranked by
     estimate: GapRecord | None  # None without a gap model
     warnings: tuple[str, ...]
+    sha256: tuple[str, str]  # of the network, and of the data that it was audited on
 
     @staticmethod
-    def of(record: AuditRecord, values: Mapping[str, float]) -> "AuditedNetwork":
-        """Of the record of an audit; ``values`` are what its row of the table says."""
-        conditions = estimation.conditions_of(record)
-        return AuditedNetwork(values, conditions, record.rank, record.gap, record.warnings)
+    def of(
+        record: AuditRecord, values: Mapping[str, float], warnings: Sequence[str] = ()
+    ) -> "AuditedNetwork":
+        """Of the record of an audit.
+
+        Args:
+            record: of the audit.
+            values: what its row of the table says.
+            warnings: about them, besides those of the audit.
+        """
+        return AuditedNetwork(
+            values,
+            estimation.conditions_of(record),
+            record.rank,
+            record.gap,
+            (*record.warnings, *warnings),
+            (record.model.sha256, record.data.sha256),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,18 @@ class AuditedPopulation:
             for sentence, names in found.items()
         ]
 
+    def same_networks(self) -> Iterator[str]:
+        """A sentence for each network that the population has under several names."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, one in self.networks.items():
+            found.setdefault(one.sha256, []).append(name)
+        for names in found.values():
+            if len(names) > 1:
+                yield (
+                    f"{some_of(names)} are the same network: a gap model would count it "
+                    f"{len(names)} times, and its interval would be too narrow. Keep one of them."
+                )
+
 
 def table_of(
     networks: Mapping[str, AuditedNetwork], cells: Sequence[Mapping[str, str]]
@@ -118,7 +137,8 @@ def table_of(
     found = dict.fromkeys(name for one in networks.values() for name in one.values)
     features = [name for name in found if name not in _MEASURED]
     known = ("name", "keys", "test_keys", *_MEASURED, *features)
-    further = [name for name in cells[0] if name not in known]
+    # A feature that was not measured here is that of another run, whose table is the manifest.
+    further = [name for name in cells[0] if name not in known and not is_feature(name)]
 
     def column(name: str) -> np.ndarray:
         return np.array([one.values.get(name, np.nan) for one in networks.values()])
@@ -174,30 +194,6 @@ def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:
         return
     rows = [(printable(name), printable(str(why))) for name, why in failures.items()]
     write_text(out / FAILED, csv_text([("name", "error"), *rows]))
-
-
-def audited_before(names: Iterable[str], out: Path) -> dict[str, AuditedNetwork]:
-    """The networks of ``names`` that the table of an earlier run has, and whose audits still stand.
-
-    Accuracies on test data and gaps are those of that table, all else is what the audits say.
-    """
-    try:
-        table = estimation.read_population(out / TABLE)
-    except GapModelError:  # there is none, or it is no table any more
-        return {}
-    rows = {name: row for row, name in enumerate(table.name)}
-    found = {}
-    for name in names:
-        if name not in rows:
-            continue
-        with contextlib.suppress(AuditFolderError):
-            record = read_record(out / AUDITS / name)
-            known = {
-                key: float(getattr(table, key)[rows[name]])
-                for key in ("train_accuracy", "test_accuracy", "gap")
-            }
-            found[name] = AuditedNetwork.of(record, {**feature_values(record), **known})
-    return found
 
 
 class ReplacedNetworks:

@@ -45,6 +45,7 @@ NAMESPACE = "onnx-gap"
 
 _SCHEMA = 1
 _SIGNATURE_SECONDS = 60  # that ssh-keygen may take
+_LARGEST_SIGNATURE = 1 << 20  # bytes; of RSA with 16,384 bits it has 6,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,8 @@ def check_signature(
         manifest = read_whole(folder / MANIFEST)
     except (OSError, DataError):
         return Check("signature", False, f"There is no {MANIFEST} in {folder} to be signed.")
+    if signature.stat().st_size > _LARGEST_SIGNATURE:
+        return _failed(signature, "it is too large to be one")
     files = ("-s", str(signature.resolve()), "-f", str(allowed_signers.resolve()))
     identity = signer
     if identity is None:

@@ -123,6 +123,7 @@ def run_audit(
             raise
         except AuditStopped as stopped:
             inputs.subject.network.refuse_if_changed()
+            inputs.subject.first_reading.confirm()
             stopped.record = make_stopped_record(request, inputs.subject, stopped)
             stopped.report = keep_stopped(stopped.record, request.out, unfinished)
             raise
@@ -136,6 +137,7 @@ def run_audit(
         )
         with unfinished.result() as folder:
             _write(folder, result, results, evidence, inputs.subject)
+            inputs.subject.first_reading.confirm()
     return result
 
 
@@ -263,7 +265,7 @@ def _write(
     """Write every file of the audit into an empty folder."""
     suspects = find_suspects(evidence, result.suspects, subject.source)
     write_class_table(folder, result)
-    write_suspects(folder, suspects, pictures_of(suspects, evidence, result, subject.source))
+    write_suspects(folder, suspects, pictures_of(suspects, evidence, result, subject))
     for measure in MEASURES:
         if measure.name in results:
             measure.write(folder, results[measure.name])

@@ -8,7 +8,9 @@ suspects, of some of their neighbors and of images under two labels lie beside t
 import csv
 import io
 import math
+import re
 import types
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import (
     RUN_AGAIN,
+    array_of,
     csv_text,
     read_arrays,
     read_whole,
@@ -37,7 +40,7 @@ from analyzer.files import (
 )
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.interpolation.measure import read_answers
-from analyzer.measures.measure import Check, check
+from analyzer.measures.measure import Check, Subject, check
 from analyzer.measures.neighbors.measure import read_votes
 from analyzer.measures.neighbors.twins import ConflictPair, Conflicts, find_conflicts
 from analyzer.measures.neighbors.votes import NeighborVotes
@@ -73,6 +76,8 @@ SHOWN_NEIGHBORS = 3
 _SHARE, _FEWEST, _LARGEST_SHARE = 0.01, 20, 0.05  # of the samples are listed unless told otherwise
 _PICTURED = 24
 _PICTURED_PAIRS = 12
+_PNG = b"\x89PNG\r\n\x1a\n"
+_INDEX = re.compile("0|[1-9][0-9]{0,18}")
 _MEASURES = {"interpolation": "was", "neighbors": "were"}
 
 
@@ -250,7 +255,12 @@ def read_thumbnails(folder: str | Path) -> Mapping[int, bytes]:
     path = Path(folder) / THUMBNAILS
     if not path.exists():
         return {}
-    return {int(index): array.tobytes() for index, array in read_arrays(path).items()}
+    found = {}
+    for name, array in read_arrays(path).items():
+        if not _INDEX.fullmatch(name):
+            raise AuditFolderError(f"{path}: {name!r} is no index of a sample. {RUN_AGAIN}")
+        found[int(name)] = array_of(path, {name: array}, name, np.uint8, (None,)).tobytes()
+    return found
 
 
 def _cell(value: int | float | str | None) -> str:
@@ -402,18 +412,23 @@ def listed_conflicts(record: AuditRecord) -> Sequence[ConflictPair]:
 
 
 def pictures_of(
-    suspects: Sequence[Suspect], evidence: Evidence, record: AuditRecord, source: "Source"
+    suspects: Sequence[Suspect], evidence: Evidence, record: AuditRecord, subject: Subject
 ) -> Mapping[int, bytes]:
     """PNG files by index of the sample; none where they are not images.
 
     Of the first suspects, of their nearest neighbors, and of images under two labels.
 
     Raises:
-        DataError: one of the samples cannot be read.
+        DataError: one of the samples cannot be read, or has changed since it was first read.
     """
     from analyzer.data import thumbnail
 
-    found = {index: thumbnail(source, index) for index in _pictured(suspects, evidence, record)}
+    found = {}
+    for index in _pictured(suspects, evidence, record):
+        sample = subject.source.read(index)
+        digest = np.frombuffer(sample.digest, np.uint8)
+        subject.first_reading.check(np.array([index]), digest[None])
+        found[index] = thumbnail(sample)
     return {index: png for index, png in found.items() if png is not None}
 
 
@@ -425,6 +440,25 @@ def _pictured(
     near = [index for one in first for index, _ in neighbors_of(evidence, one)]
     pairs = [i for pair in listed_conflicts(record) for i in (pair.index, pair.other_index)]
     return list(dict.fromkeys([*first, *near, *pairs]))
+
+
+def _is_whole_png(file: bytes) -> bool:
+    """Whether a PNG file has the chunks that a picture needs, undamaged, and nothing else."""
+    at, names = len(_PNG), []
+    while file[:at].startswith(_PNG) and at + 12 <= len(file):
+        end = at + 12 + int.from_bytes(file[at : at + 4])
+        if end > len(file) or zlib.crc32(file[at + 4 : end - 4]) != int.from_bytes(
+            file[end - 4 : end]
+        ):
+            return False
+        names.append(file[at + 4 : at + 8])
+        at = end
+    return (
+        at == len(file)
+        and names[:1] == [b"IHDR"]
+        and names[-1:] == [b"IEND"]
+        and set(names[1:-1]) in ({b"IDAT"}, {b"PLTE", b"IDAT"})
+    )
 
 
 def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
@@ -461,8 +495,13 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
             if name not in _FROM_THE_DATA
             and _cell(getattr(said, name)) != _cell(getattr(counted, name))
         ]
-    pictured = set(_pictured(found, evidence, record))
-    if others := sorted(read_thumbnails(folder).keys() - pictured):
+    pictured, pictures = set(_pictured(found, evidence, record)), read_thumbnails(folder)
+    if others := sorted(pictures.keys() - pictured):
         wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is not shown.")
+    wrong += [
+        f"The picture of sample {index} in {THUMBNAILS} is no whole PNG file."
+        for index, png in pictures.items()
+        if not _is_whole_png(png)
+    ]
     if listed or wrong:
         yield check("suspects", wrong, f"{len(listed):,} suspects follow from the sample counts.")

@@ -148,7 +148,7 @@ def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
     gap, test = record.gap, record.sections.get("test")
     if gate == "measured":
         figure = None if test is None else test.gap
-        doubt = _meaningless(record) or ("" if test else "No test data measured the gap.")
+        doubt = _meaningless(record) or _unmeasured(test, limit)
     else:
         figure = None if gap is None else gap.high if gate == "upper" else gap.estimate
         doubt = doubt_of(record)
@@ -163,6 +163,27 @@ def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
     where = "within" if kept else "over"
     sentence = f"{what}, {where} the limit {limit:g}."
     return LimitRecord("max_gap", limit, figure, PASS if kept else FAIL, sentence)
+
+
+def _unmeasured(test: Any, limit: float) -> str:
+    """Why test data do not tell whether the gap keeps the limit; "" where they do.
+
+    Of samples that are training samples, too, the network says what it says of these: the gap is
+    that of the others.
+    """
+    if test is None:
+        return "No test data measured the gap."
+    others = test.samples - (test.in_training or 0)
+    if others == 0:
+        return "All test samples are training samples, too, so that no gap was measured."
+    gap = test.gap * test.samples / others
+    if test.gap > limit or gap <= limit:
+        return ""
+    return (
+        f"The measured gap is {test.gap:z.4f}, but {test.in_training:,} of the {test.samples:,} "
+        f"test samples are training samples, too: without them it is about {gap:z.4f}, over the "
+        f"limit {limit:g}. Take them out of the test data."
+    )
 
 
 def doubt_of(record: AuditRecord) -> str:

@@ -6,7 +6,7 @@ from other files, such as the counts themselves, a forger of the manifest can re
 network and the data, they are measured again, in parts that are drawn at random.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from analyzer.audit.assemble_record import class_gap_faults, warnings_of, with_s
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
-from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults
+from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults, unchanged
 from analyzer.audit.stopped_audit import is_stopped, stopped_checks
 from analyzer.audit.suspects import (
     how_many,
@@ -98,9 +98,23 @@ def verify_audit(
         GapModelError: ``gap_model`` was given and is not one.
     """
     folder = Path(folder)
-    checks = _signatures(folder, signature, allowed_signers, signer)
-    if is_stopped(folder):
-        return _verify_stopped(folder, checks, model, DEFAULT_BUDGETS.raised(budget))
+    with unchanged(folder):  # what is signed and what is looked at are one result
+        signed = _signatures(folder, signature, allowed_signers, signer)
+        if is_stopped(folder):
+            budgets = DEFAULT_BUDGETS.raised(budget)
+            return _verify_stopped(folder, signed, model, gap_model, budgets, remeasuring)
+        return _verify_finished(folder, signed, model, gap_model, budget, remeasuring, progress)
+
+
+def _verify_finished(
+    folder: Path,
+    checks: list[Check],
+    model: str | Path | None,
+    gap_model: str | Path | None,
+    budget: tuple[tuple[str, int | None], ...],
+    remeasuring: Remeasuring | None,
+    progress: Progress,
+) -> Verification:
     record = read_record(folder)
     files = _files(folder)
     checks.append(files)
@@ -150,22 +164,36 @@ def _signatures(
 
 
 def _verify_stopped(
-    folder: Path, signed: Sequence[Check], model: str | Path | None, budgets: Budgets
+    folder: Path,
+    signed: Sequence[Check],
+    model: str | Path | None,
+    gap_model: str | Path | None,
+    budgets: Budgets,
+    remeasuring: Remeasuring | None,
 ) -> Verification:
     """Hold what an audit that was stopped has left against each other."""
     files = _files(folder)
     record, found = stopped_checks(folder)
     checks = [*signed, files, *found]
+    not_checked = []
+    if not any(one.name == "report" for one in found):
+        not_checked.append(_of_another_version(record.versions))
+    if gap_model is not None:
+        not_checked.append("A first look stopped the audit, so there is no estimated gap to check.")
+    if remeasuring is not None:
+        not_checked.append(
+            "A first look stopped the audit, so nothing was counted that the data could show."
+        )
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
-        return Verification(tuple(checks), (_unseen(path),))
+        return Verification(tuple(checks), (*not_checked, _unseen(path)))
     from analyzer.surgery import load_network
 
     info = load_network(path, budgets=budgets).info
     names = ("sha256", "bytes", "producer", "opset")
     wrong = _differences(record.model, info, names, "model")
     checks.append(check("model", wrong, f"{path} is the network that was looked at."))
-    return Verification(tuple(checks), ())
+    return Verification(tuple(checks), tuple(not_checked))
 
 
 def _unseen(path: Path) -> str:
@@ -271,15 +299,19 @@ def _report(folder: Path, record: AuditRecord, *, sound: bool) -> Check | str:
     """Whether the report is what the files give, which must be ``sound`` to be shown at all."""
     if not sound:
         return f"{REPORT} was not rendered again: what it would be rendered from is wrong."
-    made, now = (one.get("onnx-gap") for one in (record.versions, installed_versions()))
-    if made != now:
-        return (
-            f"{REPORT} was not rendered again: onnx-gap {made} made it, this is {now}. "
-            f"{MANIFEST} speaks for it."
-        )
+    if record.versions.get("onnx-gap") != installed_versions().get("onnx-gap"):
+        return _of_another_version(record.versions)
     agrees = holds(folder / REPORT, html_of(page_of(folder)).encode())
     wrong = f"{REPORT} is not what the other files give: it was edited, or is of another audit."
     return check("report", [] if agrees else [wrong], f"{REPORT} shows what the files say.")
+
+
+def _of_another_version(versions: Mapping[str, str]) -> str:
+    made, now = (one.get("onnx-gap") for one in (versions, installed_versions()))
+    return (
+        f"{REPORT} was not rendered again: onnx-gap {made} made it, this is {now}. {MANIFEST} "
+        "speaks for it."
+    )
 
 
 def _precision(record: AuditRecord) -> Check:

@@ -1,5 +1,6 @@
 """An audit measured again from the network and the data, in parts that are drawn at random."""
 
+import math
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -136,6 +137,7 @@ class Remeasured:
                 subject.network.refuse_if_changed()  # of two networks nothing fits together
                 raise
         subject.network.refuse_if_changed()
+        subject.first_reading.confirm()
 
     def _names(self, source: Any) -> Check:
         """What the data call samples and classes."""
@@ -165,7 +167,8 @@ class Remeasured:
         wrong = [
             f"The picture of sample {index} in {THUMBNAILS} is not that of the data."
             for index, png in pictures.items()
-            if index >= len(source) or not same_picture(png, thumbnail(source, index), _PICTURE_OFF)
+            if index >= len(source)
+            or not same_picture(png, thumbnail(source.read(index)), _PICTURE_OFF)
         ]
         return check("pictures", wrong, f"{len(pictures)} pictures are those of the samples.")
 
@@ -179,7 +182,7 @@ def _request_of(
 ) -> AuditRequest:
     """What the audit was asked for, as far as that decides what is measured."""
     hints, said = get_type_hints(AuditRequest), record.settings
-    source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN)
+    source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN, largest_integer=math.inf)
     settings = {
         name: decode(hints[name], said[name], source, f"settings.{name}")
         for name in _settings()

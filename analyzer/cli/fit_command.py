@@ -186,11 +186,17 @@ def _warnings(
     table: "PopulationTable", gap_model: "GapModel", scores: "FitScores", file: Path
 ) -> Iterator[str]:
     """What the table in ``file`` lacks."""
+    from analyzer.audit.assemble_record import some_of
     from analyzer.estimation import CONDITION_COLUMNS
 
     left_out = len(table) - scores.networks
     if left_out:
         yield f"{left_out} of {len(table)} networks have no known gap and were left out."
+    for names in table.with_gap().alike():
+        yield (
+            f"{some_of(names)} have the same numbers in all columns: if they are one network, it "
+            f"counts {len(names)} times, and the interval is too narrow. Keep one of them."
+        )
     if gap_model.fitted_on.domain is None:
         yield (
             f"{file} does not say of all networks under which circumstances they were "

@@ -3,10 +3,10 @@ from .decode_images import same_picture, thumbnail
 from .formats.arrays import from_arrays, read_value
 from .formats.registry import open_data
 from .groups import read_groups
-from .labels import check_classes, limit_per_class, read_classes
-from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
+from .labels import check_class_names, check_classes, limit_per_class, read_classes
+from .preprocessing.preprocess_options import PreprocessOptions, make_spec, preprocess_options
 from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
-from .preprocessing.spec import INTERPOLATIONS, PRESETS
+from .preprocessing.spec import INTERPOLATIONS, PRESETS, PreprocessingSpec
 from .preprocessing.steps import Preprocessing
 from .source import Source, combine_digests
 
@@ -17,12 +17,15 @@ __all__ = [
     "FirstReading",
     "PreprocessOptions",
     "Preprocessing",
+    "PreprocessingSpec",
     "Samples",
     "Source",
+    "check_class_names",
     "check_classes",
     "combine_digests",
     "from_arrays",
     "limit_per_class",
+    "make_spec",
     "open_data",
     "preprocess_options",
     "read_batches",

@@ -15,15 +15,16 @@ from PIL import Image
 
 from analyzer.data import decode_images
 from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
-from analyzer.data.source import Source, digest, reason_of
-from analyzer.errors import DataError
+from analyzer.data.source import LEAVE_ALONE, Source, digest, reason_of
+from analyzer.errors import DataError, parameter
 
 __all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "read_batches"]
 
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
 _NOT_FINITE = "it holds values that are not finite numbers"
 _AHEAD = 2  # batches prepared beyond the one in use
-_UNKNOWN, _READ, _SKIPPED = 0, 1, 2  # states of a sample
+_UNKNOWN, _READ, _SKIPPED, _EARLIER = range(4)  # states of a sample; the last: in an earlier run
+_KNOWN = (_READ, _EARLIER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +233,11 @@ def _usable_cores() -> int:
 class FirstReading:
     """What samples were when they were first read; every later reading is held against it."""
 
-    def __init__(self, samples: int):
-        """Nothing read yet of ``samples`` samples."""
-        self._digests = np.zeros((samples, 32), np.uint8)
-        self._state = np.zeros(samples, np.uint8)
+    def __init__(self, source: Source):
+        """Nothing read yet of ``source``."""
+        self._source = source
+        self._digests = np.zeros((len(source), 32), np.uint8)
+        self._state = np.full(len(source), _UNKNOWN, np.uint8)
 
     def guarded(self, load: Load) -> Load:
         """``load``, except that it raises a DataError where a sample has changed."""
@@ -243,7 +245,7 @@ class FirstReading:
         def load_and_check(indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
             for batch in load(indices, batch_size):
                 self.check(batch.indices, batch.digests)
-                self._mark([bad.index for bad in batch.skipped], _SKIPPED)
+                self.skip(np.array([bad.index for bad in batch.skipped], np.int64))
                 yield batch
 
         return load_and_check
@@ -258,27 +260,95 @@ class FirstReading:
         Raises:
             DataError: a sample is not what it was.
         """
-        known = self._state[indices] == _READ
-        if not np.array_equal(self._digests[indices[known]], digests[known]):
-            raise _changed()
+        self._hold(indices, digests)
         self._mark(indices, _READ)
-        self._digests[indices[~known]] = digests[~known]
+
+    def skip(self, indices: np.ndarray) -> None:
+        """Keep that samples cannot be read.
+
+        Args:
+            indices: int64 (B,), of the samples.
+
+        Raises:
+            DataError: one could be read.
+        """
+        self._mark(indices, _SKIPPED)
+
+    def take_over(self, indices: np.ndarray, digests: np.ndarray) -> None:
+        """Keep what an interrupted run read; :meth:`confirm` reads it again.
+
+        Raises:
+            DataError: a sample is not what it was.
+        """
+        self._hold(indices, digests)
+        self._mark(indices[self._state[indices] != _READ], _EARLIER)
 
     def digests(self, indices: np.ndarray) -> np.ndarray | None:
         """uint8 (B, 32), of samples that were all read; None unless they were."""
-        if (self._state[indices] != _READ).any():
+        if not np.isin(self._state[indices], _KNOWN).all():
             return None
         return self._digests[indices]
 
-    def _mark(self, indices: np.ndarray | list[int], state: int) -> None:
+    def confirm(self) -> None:
+        """Hold the data as they are now against all that was read of them, in the end.
+
+        What was read once can be of two data sets: some samples of one, some of the next. Samples
+        are read again only where files have changed, or where an interrupted run had read them.
+
+        Raises:
+            DataError: a sample, its label or its name is not what it was.
+        """
+        source, now = self._source, self._source
+        doubtful = self._state == _EARLIER
+        if not source.store.is_as_opened():
+            now, doubtful = self._reopened(), self._state != _UNKNOWN
+        for index in np.flatnonzero(doubtful).tolist():
+            state = self._state[index]
+            try:
+                found = now.read(index).digest if state == _SKIPPED else digest(now.stored(index))
+            except (OSError, DataError):
+                found = None
+            if found != (None if state == _SKIPPED else self._digests[index].tobytes()):
+                raise self._changed(index, earlier=state == _EARLIER)
+        if not now.store.is_as_opened():
+            raise DataError(f"{source.source} has changed since it was read. {LEAVE_ALONE}")
+
+    def _reopened(self) -> Source:
+        """The data as they are now, with the same samples by name and label."""
+        source = self._source
+        try:
+            now = source if source.reopen is None else source.reopen()
+        except DataError:
+            now = None
+        if (
+            now is None
+            or not np.array_equal(now.labels, source.labels)
+            or now.class_names != source.class_names
+            or any(one != other for one, other in zip(now.names, source.names, strict=True))
+        ):
+            raise DataError(f"{source.source} has changed since it was opened. {LEAVE_ALONE}")
+        return now
+
+    def _hold(self, indices: np.ndarray, digests: np.ndarray) -> None:
+        known = np.isin(self._state[indices], _KNOWN)
+        differs = (self._digests[indices] != digests).any(axis=1) & known
+        if differs.any():
+            index = int(indices[differs][0])
+            raise self._changed(index, earlier=self._state[index] == _EARLIER)
+        self._digests[indices[~known]] = digests[~known]
+
+    def _mark(self, indices: np.ndarray, state: int) -> None:
         before = self._state[indices]
-        if ((before != _UNKNOWN) & (before != state)).any():
-            raise _changed()
+        readable = np.isin(before, _KNOWN) if state == _SKIPPED else before == _SKIPPED
+        if readable.any():
+            raise self._changed(int(indices[readable][0]))
         self._state[indices] = state
 
-
-def _changed() -> DataError:
-    return DataError(
-        "A sample has changed since it was first read. Leave the data alone until the audit is "
-        "done, and start it again."
-    )
+    def _changed(self, index: int, *, earlier: bool = False) -> DataError:
+        name = f"{self._source.names[index]} in {self._source.source} has changed since"
+        if earlier:
+            return DataError(
+                f"{name} an interrupted run of this audit read it. Pass {parameter('fresh', True)} "
+                "to begin anew."
+            )
+        return DataError(f"{name} it was first read. {LEAVE_ALONE}")

@@ -19,7 +19,7 @@ from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 if TYPE_CHECKING:
-    from analyzer.data.source import Source
+    from analyzer.data.source import Sample
 
 __all__ = ["EXTENSIONS", "decode", "same_picture", "thumbnail"]
 
@@ -88,13 +88,9 @@ def _open(data: bytes, budgets: Budgets) -> Image.Image:
         raise DataError(f"it has {pixels:,} pixels, {excess}") from error
 
 
-def thumbnail(source: "Source", index: int) -> bytes | None:
-    """A sample as a small PNG file; None where it is not an image but floats of unknown range.
-
-    Raises:
-        DataError: the sample cannot be read; the message names it.
-    """
-    pixels = source.read(index).image
+def thumbnail(sample: "Sample") -> bytes | None:
+    """A sample as a small PNG file; None where it is not an image but floats of unknown range."""
+    pixels = sample.image
     if pixels.dtype != np.uint8:
         return None
     image = Image.fromarray(np.ascontiguousarray(pixels))

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,24 +13,28 @@ import numpy as np
 
 from analyzer.data import decode_images
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.files import file_identity
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
+    "LEAVE_ALONE",
     "LONGEST_NAME",
     "CompactNames",
+    "FileStates",
     "NumberedNames",
     "Sample",
     "Source",
     "Store",
     "combine_digests",
     "digest",
-    "file_state",
     "natural_key",
     "reason_of",
 ]
 
 LONGEST_NAME = 4096
 """Characters of a sample's or a class's name, at most: those of a path."""
+
+LEAVE_ALONE = "Leave the data alone until the audit is done, and start it again."
 
 _DIGITS = re.compile(r"(\d+)")
 _LONGEST = 1000  # digits of a number; Python reads none of more than 4,300
@@ -43,7 +47,42 @@ class Store(Protocol):
         """The sample as it is stored: the bytes of an image file, or an array."""
 
     def fingerprint(self) -> str:
-        """What changes when the samples do; cheap, so made of sizes and times of files."""
+        """What changes when the samples do; cheap, so made of sizes and times of files.
+
+        Of the files as they were before anything of them was read.
+        """
+
+    def is_as_opened(self) -> bool:
+        """Whether later readings are of the same files, as far as the file system tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStates:
+    """Files as they were before anything of them was read."""
+
+    states: tuple[tuple[Path, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, *paths: Path) -> "FileStates":
+        """The files as they are now."""
+        return cls(tuple((path, file_identity(path)) for path in paths))
+
+    def fingerprint(self) -> str:
+        """Name, size and time of change of each."""
+        return "\n".join(f"{path.name} {state[:2]}" for path, state in self.states)
+
+    def changed(self) -> Path | None:
+        """A file that is another by now, or gone; None if there is none."""
+        return next((path for path, state in self.states if file_identity(path) != state), None)
+
+    def refuse_if_changed(self) -> None:
+        """Refuse what was read of the files if one of them has changed meanwhile.
+
+        Raises:
+            DataError: names it.
+        """
+        if (path := self.changed()) is not None:
+            raise DataError(f"{path} was changed while it was read. {LEAVE_ALONE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +108,7 @@ class Source:
     exif: bool = False  # rotate by the EXIF tag unless the preprocessing says otherwise
     warnings: tuple[str, ...] = ()
     budgets: Budgets = DEFAULT_BUDGETS  # what a sample may ask for
+    reopen: "Callable[[], Source] | None" = None  # opens the same data as they are by then
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -170,12 +210,6 @@ def combine_digests(digests: np.ndarray, labels: np.ndarray) -> str:
     pairs[:, :32] = digests
     pairs[:, 32:] = np.asarray(labels).astype("<i8").reshape(-1, 1).view(np.uint8)
     return hashlib.sha256(pairs.data).hexdigest()
-
-
-def file_state(path: Path) -> str:
-    """Name, size and time of change of a file: the part it has in a fingerprint."""
-    stat = path.stat()
-    return f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

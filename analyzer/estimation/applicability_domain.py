@@ -128,9 +128,9 @@ def conditions_of(record: AuditRecord) -> AuditConditions:
 
 def _image_conditions(shape: Any) -> dict[str, int]:
     """Pixels and colors of images of a shape, with the channels first or last."""
-    if not isinstance(shape, list | tuple) or len(shape) != 3:
+    if not isinstance(shape, list | tuple) or [type(size) for size in shape] != [int] * 3:
         return {}
-    sizes = [int(size) for size in shape]
+    sizes = list(shape)
     if sizes[0] not in _COLORS:
         sizes = [sizes[2], *sizes[:2]]
     if sizes[0] not in _COLORS:
@@ -295,9 +295,12 @@ def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
 
 
 def number_or_none(text: str) -> float | None:
-    """The finite number that a cell holds; None where it holds none."""
+    """The finite number that a cell holds; None where it holds none.
+
+    Python reads 0_5 as 5, which nobody means who writes a table.
+    """
     try:
-        value = float(text)
+        value = float("" if "_" in text else text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

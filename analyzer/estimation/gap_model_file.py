@@ -19,6 +19,7 @@ from analyzer.estimation.applicability_domain import Range
 from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.feature_sets import LARGEST
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
+from analyzer.estimation.gap_model_consistency import contradictions
 from analyzer.estimation.regression import (
     MeasuredCoverage,
     fewest_points,
@@ -87,7 +88,10 @@ def read_gap_model(path: str | Path) -> GapModel:
         raise source.wrong("schema", f"{SCHEMA}, the version that this onnx-gap reads", schema)
     file = decode(_File, _with_given_per_class(value), source)
     _check(file, source)
-    return _from_file(file, hashlib.sha256(content).hexdigest())
+    gap_model = _from_file(file, hashlib.sha256(content).hexdigest())
+    for name, wanted, value in contradictions(gap_model):
+        raise source.wrong(name, wanted, value)
+    return gap_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +213,16 @@ def _check(file: _File, source: JsonSource) -> None:
         for name in (*file.features, "gap") if field_name == "ranges" else file.features:
             if name not in values:
                 raise source.missing(f"{field_name}.{name}")
+        for name in values:
+            if name not in file.features and (field_name, name) != ("ranges", "gap"):
+                raise source.wrong(f"{field_name}.{name}", "of a feature in 'features'", name)
     for field_name, value, least, most in _bounded(file):
         if value is None or not least <= value <= most:
             wanted = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
             raise source.wrong(field_name, f"a number {wanted}", value)
+    coverage = file.interval.coverage
+    if not 0 < coverage < 1:
+        raise source.wrong("interval.coverage", "a number above 0 and below 1", coverage)
     for field_name, (low, high) in _ranges(file):
         if low > high:
             raise source.wrong(field_name, "[least, greatest]", (low, high))
@@ -223,6 +233,9 @@ def _check(file: _File, source: JsonSource) -> None:
     if not np.allclose(matrix, matrix.T) or not np.linalg.eigvalsh(matrix).min() > 0:
         raise source.wrong("inverse_scatter", "symmetric and positive", file.inverse_scatter)
     if file.interval.left_out is not None:
+        if file.interval.t_quantile is not None:
+            wanted = "null beside 'left_out'"
+            raise source.wrong("interval.t_quantile", wanted, file.interval.t_quantile)
         _check_left_out(file, file.interval.left_out, source)
 
 
@@ -243,11 +256,15 @@ def _bounded(file: _File) -> Iterator[tuple[str, float | None, float, float]]:
     yield "max_leverage", file.max_leverage, 0, math.inf
     yield "residual_variance", file.residual_variance, 0, math.inf
     yield "correlation", file.correlation, -1, 1
-    yield "interval.coverage", interval.coverage, 0, 1
     for name in ("measured_student_t", "measured_jackknife_plus"):
         share = getattr(interval, name)
         if share is not None:
             yield f"interval.{name}", share, 0, 1
+    domain = file.fitted_on.domain
+    for name, ends in domain.ranges().items() if domain is not None else ():
+        most = 1 if name in ("accuracy", "share") else math.inf
+        for place, end in enumerate(ends):
+            yield f"fitted_on.circumstances.{name}[{place}]", end, 0, most
     if interval.left_out is None:
         yield "interval.t_quantile", interval.t_quantile, 0, math.inf
     for name, scale in file.scales.items():
@@ -283,7 +300,7 @@ def _check_fitted_on(fitted_on: FittedOn, source: JsonSource) -> None:
 
 def _check_left_out(file: _File, left_out: LeftOut, source: JsonSource) -> None:
     networks, coverage = file.fitted_on.networks, file.interval.coverage
-    if not coverage < 1 or networks < fewest_points(coverage):
+    if networks < fewest_points(coverage):
         wanted = f"what {networks} networks can give"
         raise source.wrong("interval.coverage", wanted, coverage)
     where = "interval.left_out"

@@ -24,6 +24,7 @@ from analyzer.estimation.feature_sets import (
 from analyzer.estimation.gap_model import FittedOn, GapModel, LeftOut
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.estimation.regression import (
+    LEAST_COVERAGE,
     Fit,
     MeasuredCoverage,
     check_coverage,
@@ -141,11 +142,17 @@ def fit_population(
         features: the name of one of :data:`analyzer.estimation.FEATURE_SETS`.
 
     Raises:
-        GapModelError: as :func:`fit_gap_model`, features of another name, features that the table
-            lacks, the networks were ranked differently, or a condition is not one.
+        GapModelError: as :func:`fit_gap_model`, no gap is known, features of another name,
+            features that the table lacks, the networks were ranked differently, or a condition is
+            not one.
     """
     chosen = feature_set(features)
     known = population.with_gap()
+    if not len(known):
+        raise GapModelError(
+            "No network of the population has a known gap: give the test accuracy of each, or its "
+            "gap, or test data to measure it on."
+        )
     return fit_gap_model(
         chosen.columns(known),
         known.gap,
@@ -167,7 +174,17 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
+def _check_jackknife_plus(coverage: float) -> None:
+    """Refuse a coverage that is none of a jackknife+ interval."""
+    if coverage < LEAST_COVERAGE:
+        raise GapModelError(
+            f"{parameter('coverage', coverage)} is too little for an interval by jackknife+, which "
+            f"a ridge has: give {LEAST_COVERAGE:g} or more."
+        )
+
+
 def _check_networks(networks: int, coverage: float) -> None:
+    _check_jackknife_plus(coverage)
     if networks < fewest_points(coverage):
         raise GapModelError(
             f"A gap model by ridge with an interval of coverage {coverage:g} needs "
@@ -327,6 +344,7 @@ def _fit(
 ) -> GapModel:
     """The gap model of all tables, without how often its intervals hold."""
     check_coverage(coverage)
+    _check_jackknife_plus(coverage)
     least = fewest_points(coverage)
     if len(tables) < least:
         raise GapModelError(

@@ -26,7 +26,7 @@ from analyzer.files import csv_text, read_whole, write_bytes
 from analyzer.json_codec import repeated
 from analyzer.measures.registry import is_feature
 
-__all__ = ["RANK", "PopulationTable", "read_population", "write_population"]
+__all__ = ["RANK", "PopulationTable", "gap_contradiction", "read_population", "write_population"]
 
 BOUNDS = {
     "zeta": (0.0, 1.0),
@@ -132,6 +132,14 @@ class PopulationTable:
     def with_gap(self) -> "PopulationTable":
         """The networks whose gap is known: those that a gap model can be fitted on."""
         return self.take(np.flatnonzero(np.isfinite(self.gap)))
+
+    def alike(self) -> list[list[str]]:
+        """Names of networks that have all numbers in common, which are probably one network."""
+        columns = [getattr(self, name) for name in BOUNDS] + list(self.features.values())
+        found: dict[bytes, list[str]] = {}
+        for name, numbers in zip(self.name, np.column_stack(columns), strict=True):
+            found.setdefault(numbers.tobytes(), []).append(name)
+        return [names for names in found.values() if len(names) > 1]
 
     def recipe(self) -> dict[str, list[float] | list[str]]:
         """Per hyperparameter the range [least, greatest] of numbers, or else the texts in use."""
@@ -274,12 +282,24 @@ def _cell(row: dict[str, str], column: str, where: str) -> float:
 
 
 def _gap(values: dict[str, float], where: str) -> float:
-    gap, between = values["gap"], values["train_accuracy"] - values["test_accuracy"]
-    if math.isnan(gap):
-        return between
-    if abs(gap - between) > GAP_TOLERANCE:
-        raise GapModelError(
-            f"{where}, column 'gap': {gap:g} is not train_accuracy − test_accuracy = "
-            f"{between:.4g}; correct it or leave it empty."
-        )
-    return gap
+    train, test, gap = (
+        None if math.isnan(values[name]) else values[name]
+        for name in ("train_accuracy", "test_accuracy", "gap")
+    )
+    if contradiction := gap_contradiction(train, test, gap):
+        raise GapModelError(f"{where}, {contradiction}")
+    return values["train_accuracy"] - values["test_accuracy"] if gap is None else gap
+
+
+def gap_contradiction(train: float | None, test: float | None, gap: float | None) -> str:
+    """What is wrong where a gap is not the difference of two accuracies; "" where it is.
+
+    Args:
+        train, test, gap: of one network; None where not known.
+    """
+    if train is None or test is None or gap is None or abs(gap - train + test) <= GAP_TOLERANCE:
+        return ""
+    return (
+        f"column 'gap': {gap:g} is not train_accuracy − test_accuracy = {train - test:.4g}; "
+        "correct it or leave it empty."
+    )

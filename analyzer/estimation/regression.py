@@ -24,6 +24,7 @@ import numpy as np
 from analyzer.errors import GapModelError, parameter
 
 __all__ = [
+    "LEAST_COVERAGE",
     "PENALTIES",
     "Ends",
     "Fit",
@@ -47,6 +48,9 @@ __all__ = [
 ]
 
 RANK_TOLERANCE = 1e-8
+LEAST_COVERAGE = 0.5
+"""That a jackknife+ interval can have: below, its ends may change places."""
+
 PENALTIES = tuple(10.0 ** (k / 4) for k in range(-20, 9))  # 1e-5 … 100
 CERTAIN = 1 - 1e-10  # leverage from which a point alone decides a direction of the fit
 

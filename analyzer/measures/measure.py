@@ -24,7 +24,7 @@ from analyzer.runtime import OutOfMemory
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import FirstReading, Preprocessing, Samples, Source
+    from analyzer.data import FirstReading, Preprocessing, PreprocessingSpec, Samples, Source
     from analyzer.measures.training_images import SampleImages
     from analyzer.surgery import Network
 
@@ -61,6 +61,7 @@ class Subject:
     indices: np.ndarray  # int64 (S,), in the order of the data
     key: str  # identifies what is measured
     first_reading: "FirstReading"  # of the samples of ``source``
+    spec: "PreprocessingSpec | None" = None  # what was declared; None where a record says it
     no_site: str = ""  # why there is none, a sentence
     groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 

@@ -86,6 +86,7 @@ def predict_test_data(
     reading: DataOptions,
     run: RunOptions,
     output: str | None,
+    spec: data.PreprocessingSpec | None = None,
     scratch: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> runtime.Predictions:
@@ -93,17 +94,23 @@ def predict_test_data(
 
     Args:
         output, scratch: as of :func:`predict_whole`.
+        spec: as of :func:`analyzer.data.resolve_preprocessing`.
 
     Raises:
-        DataError: they do not fit the network, or not one can be read.
+        DataError: they do not fit the network, not one can be read, or they change meanwhile.
         DeviceError, ModelError: the network cannot be run there.
     """
-    preprocessing = data.resolve_preprocessing(source, network.info.inputs[0], reading.preprocess)
+    preprocessing = data.resolve_preprocessing(
+        source, network.info.inputs[0], reading.preprocess, spec
+    )
+    first_reading = data.FirstReading(source)
     samples = data.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
-        load=lambda indices, batch_size: data.read_batches(
-            source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad
+        load=first_reading.guarded(
+            lambda indices, batch_size: data.read_batches(
+                source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad
+            )
         ),
     )
 
@@ -111,7 +118,7 @@ def predict_test_data(
         if scores.shape[1] > 1:  # else the network gives labels
             data.check_classes(source, scores.shape[1])
 
-    return predict_whole(
+    found = predict_whole(
         network,
         extra_inputs,
         samples,
@@ -121,3 +128,5 @@ def predict_test_data(
         progress=progress,
         look=check_classes,
     )
+    first_reading.confirm()
+    return found

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.common_types import GUARDS
 from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.runtime.batch_size import OutOfMemory
 from analyzer.runtime.installed_onnxruntime import explain_broken_module
@@ -136,6 +137,9 @@ class Session:
         except Exception as error:  # onnxruntime raises a family without a useful base
             if _MEMORY_WORDS.search(str(error)):
                 raise OutOfMemory(f"Out of memory in {self.path.name}: {_line(error)}.") from error
+            for guard, does in GUARDS.items():
+                if f"Name:'{guard}" in str(error):
+                    raise ModelError(f"For an image the network {does}.") from error
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in feeds.items())
             raise ModelError(
                 f"The network refused its input ({shapes}): {_line(error)}. Check "

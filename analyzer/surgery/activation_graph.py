@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,35 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import ActivationGraph, ActivationLayer
 from analyzer.surgery.graph import (
+    Dimensions,
     GraphBuilder,
     constant,
+    dimensions,
     dominators,
+    extend_view,
     get_value,
     is_op,
+    like,
     name_of,
+    names_of,
     operand,
     size_of,
+    stand_in,
+    values_of,
+    view_part,
 )
-from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
+from analyzer.surgery.inputs_and_outputs import (
+    before_squashing,
+    find_answer,
+    make_logits,
+    with_scores_alone,
+)
 from analyzer.surgery.mask import zero_point
 from analyzer.surgery.network import Network
 from analyzer.surgery.operations import multiply_adds
-from analyzer.surgery.saving import save_model
-from analyzer.surgery.shapes import fix_sizes, infer_shapes
-from analyzer.surgery.sites import survey_graph
+from analyzer.surgery.saving import save_part
+from analyzer.surgery.shapes import fix_sizes, infer_shapes, knows_sizes
+from analyzer.surgery.sites import survey_graph, survey_network
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = ["layers_by_depth", "spread_layers", "write_activation_outputs"]
@@ -52,7 +66,8 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
         The operator (or decomposed activation) that makes each tensor, by the tensor's name, by
         depth; "input" for the images.
     """
-    operators = layers_by_depth(network, graph, image)
+    (scores,) = graph.outputs
+    operators = layers_by_depth(network, graph, image, scores)
     candidates = list(operators)
     chosen = {image: "input"}
     for value in candidates if len(candidates) <= _HIDDEN else _spread(candidates):
@@ -60,26 +75,33 @@ def spread_layers(network: Network, graph: ir.Graph, image: str) -> dict[str, st
     return chosen
 
 
-def layers_by_depth(network: Network, graph: ir.Graph, image: str) -> dict[ir.Value, str]:
+def layers_by_depth(
+    network: Network, graph: ir.Graph, image: str, scores: ir.Value
+) -> dict[ir.Value, str]:
     """The tensors that a network's view of an image can be read from, by depth.
 
     The activations that every path from the images to the scores passes, in topological order,
     without the scores themselves; where those are fewer than three, any tensors that every path
-    passes, but for what only rearranges another one.
+    passes, but for what only rearranges another one. Of tensors whose first axis is the batch.
 
     Args:
-        network, graph, image: as for :func:`spread_layers`.
+        network: the network.
+        graph: its graph, or another that was made from it.
+        image: name of the input that takes the images.
+        scores: of the classes, in ``graph``.
 
     Returns:
         The operator (or decomposed activation) that makes each tensor.
     """
-    survey = survey_graph(network, graph)
-    (scores,) = graph.outputs
+    own = graph is network.model.graph
+    survey = survey_network(network) if own else survey_graph(network, graph)
     passed = dominators(graph, [get_value(graph, image)], scores)
     while is_op(node := scores.producer(), *_REARRANGING):
         passed.remove(scores)
         scores = operand(node)
     passed.remove(scores)
+    images = dimensions(get_value(graph, image)) or (None,)
+    passed = [value for value in passed if _row_per_image(value, images)]
     candidates = [v for v in passed if v in survey.activated]
     if len(candidates) < _HIDDEN:
         candidates = [v for v in passed if not is_op(v.producer(), *_REARRANGING)]
@@ -91,6 +113,23 @@ def layers_by_depth(network: Network, graph: ir.Graph, image: str) -> dict[ir.Va
         elif node is not None:
             operators[value] = node.op_type
     return operators
+
+
+def _row_per_image(value: ir.Value, images: Dimensions) -> bool:
+    """Whether a tensor has the batch first, as far as its shape tells.
+
+    Args:
+        images: the shape of the input that takes the images.
+    """
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return False  # a sequence
+    shape = dimensions(value)
+    if shape is None or value.dtype == ir.DataType.STRING:
+        return shape is None
+    first = shape[0] if shape else 0
+    if isinstance(first, int):
+        return first == images[0]
+    return first is None or first == images[0] or first not in images
 
 
 def _spread(candidates: list[ir.Value]) -> list[ir.Value]:
@@ -132,26 +171,43 @@ def write_activation_outputs(
         ModelError: The class scores cannot be identified among the outputs.
     """
     path = Path(path)
-    model, (image, *_), batch = reduce_to_scores(network, output)
+    model, (image, *_), batch = with_scores_alone(network, output)
     shape = (batch or 1, *image_shape)
-    sized = _sized(model, image, shape, find_answer(network, output).kind)
-    tensors = _tensors(network, sized, image, shape)
-    graph = model.graph
+    kind = find_answer(network, output).kind
+    if kind == "scores" and knows_sizes(model.graph, image, image_shape):
+        sized, logits = model, before_squashing(model.graph.outputs[0])
+    else:
+        sized = _sized(model, image, shape, kind)
+        (logits,) = sized.graph.outputs
+    tensors = _tensors(layers_by_depth(network, sized.graph, image, logits), logits, shape)
+    values, known = values_of(model.graph), values_of(sized.graph)
     layers = [ActivationLayer("images", image, "input", None, math.prod(image_shape))]
+    added = ir.Graph([], [], nodes=[], opset_imports=dict(model.graph.opset_imports))
+    new = GraphBuilder(added, image, names_of(model.graph))
     outputs: dict[str, ir.Value] = {}
     for name, (tensor, operator) in _at_depths(tensors, image).items():
         if tensor != image and tensor not in outputs:
-            outputs[tensor] = _as_float(graph, get_value(graph, tensor))
+            outputs[tensor] = _as_float(new, values[tensor])
         output_name = outputs[tensor].name if tensor in outputs else None
-        size = size_of(get_value(sized.graph, tensor), first_axis=1)
+        size = size_of(known[tensor], first_axis=1)
         layers.append(ActivationLayer(name, tensor, operator, output_name, size))
-    if outputs:
-        graph.outputs.clear()
-        graph.outputs.extend(outputs.values())
-    passes.RemoveUnusedNodesPass()(model)
-    save_model(model, path)
+    new.insert_last()
+    save_part(_giving(model, [values[tensor] for tensor in outputs], outputs.values(), added), path)
     operations = multiply_adds(sized.graph)
     return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops, operations)
+
+
+def _giving(
+    model: ir.Model, tensors: list[ir.Value], outputs: Iterable[ir.Value], added: ir.Graph
+) -> ir.Model:
+    """What makes ``outputs`` of ``tensors`` by ``added``, behind a view of what makes those.
+
+    The outputs of ``model`` where there are none.
+    """
+    graph = model.graph
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    part = view_part(graph, inputs, tensors or graph.outputs)
+    return like(model, extend_view(part, added, list(outputs) or graph.outputs))
 
 
 def _sized(model: ir.Model, image: str, shape: tuple[int, ...], kind: str) -> ir.Model:
@@ -163,21 +219,26 @@ def _sized(model: ir.Model, image: str, shape: tuple[int, ...], kind: str) -> ir
 
 
 def _tensors(
-    network: Network, sized: ir.Model, image: str, shape: tuple[int, ...]
+    found: dict[ir.Value, str], logits: ir.Value, shape: tuple[int, ...]
 ) -> list[tuple[str, str]]:
     """Name and operator of each layer, by depth, before the logits."""
-    logits = _up_to_logits(sized.graph)
-    found = layers_by_depth(network, sized.graph, image)
+    same = _up_to(logits)
     return [
         (name_of(value), operator)
         for value, operator in found.items()
-        if value not in logits and (size_of(value) or shape[0] + 1) > shape[0]
+        if value not in same and (_for_batch(value, shape[0]) or shape[0] + 1) > shape[0]
     ]
 
 
-def _up_to_logits(graph: ir.Graph) -> set[ir.Value]:
+def _for_batch(value: ir.Value, batch: int) -> int | None:
+    """How many elements a tensor has for so many images, where its shape may leave those open."""
+    first, *_ = dimensions(value) or (None,)
+    per_image = size_of(value, first_axis=1)
+    return size_of(value) if per_image is None or isinstance(first, int) else batch * per_image
+
+
+def _up_to(value: ir.Value) -> set[ir.Value]:
     """The logits, and what they are but for a bias, a scale or another arrangement."""
-    (value,) = graph.outputs
     found = {value}
     while (node := value.producer()) is not None:
         varying = [v for v in node.inputs if v is not None and constant(v) is None]
@@ -198,14 +259,13 @@ def _at_depths(tensors: list[tuple[str, str]], image: str) -> dict[str, tuple[st
     return {name: tensors[places[k] - 1] for name, k in _DEPTHS.items()}
 
 
-def _as_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
+def _as_float(new: GraphBuilder, value: ir.Value) -> ir.Value:
     """The value in float32; of a quantized tensor the distance to what stands for zero."""
     if value.dtype == ir.DataType.FLOAT:
         return value
-    new = GraphBuilder(graph, f"{value.name}_activation")
-    found = new.op("Cast", value, to=ir.DataType.FLOAT.value)
+    new.stem = f"{value.name}_activation"
+    found = new.op("Cast", stand_in(value), to=ir.DataType.FLOAT.value)
     if zero := zero_point(value):
         found = new.op("Sub", found, new.constant(np.array(zero, np.float32)))
     found.dtype, found.shape = ir.DataType.FLOAT, value.shape
-    new.insert_after(value)
     return found

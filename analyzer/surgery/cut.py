@@ -29,8 +29,10 @@ from analyzer.surgery.graph import (
     constant,
     consumers,
     dimensions,
+    extend_view,
     extract_model,
     get_value,
+    is_captured,
     is_op,
     like,
     name_of,
@@ -41,6 +43,7 @@ from analyzer.surgery.graph import (
     replace_with_input,
     set_type,
     shape_of,
+    stand_in,
     values_of,
     view_part,
 )
@@ -123,27 +126,14 @@ def _make_prefix(model: ir.Model, plan: Plan) -> ir.Model:
     outputs = [_exported(new, at_cut, plan.features)]
     for skip, value in skipped.items():
         if skip.shape_only:
-            shape = new.op("Shape", _stand_in(value), name=skip.name)
+            shape = new.op("Shape", stand_in(value), name=skip.name)
             set_type(shape, ir.DataType.INT64, ir.Shape([len(shape_of(value))]))
             outputs.append(shape)
         else:
             outputs.append(_exported(new, value, skip.name))
     outputs += [_unit_activity(added, new, at_site, plan), _active_units(added, new, at_cut, plan)]
     new.insert_last()
-    whole = ir.GraphView(
-        part.inputs,
-        outputs,
-        nodes=[*part, *added],
-        initializers=[*part.initializers.values(), *added.initializers.values()],
-        opset_imports=part.opset_imports,
-        name=part.name,
-    )
-    return like(model, whole)
-
-
-def _stand_in(value: ir.Value) -> ir.Value:
-    """A value that is read as ``value`` is, without ``value`` knowing."""
-    return ir.Value(name=value.name, type=value.type, shape=value.shape)
+    return like(model, extend_view(part, added, outputs))
 
 
 def _make_suffix(model: ir.Model, plan: Plan, removed: np.ndarray) -> ir.Model:
@@ -185,14 +175,15 @@ def _make_suffix(model: ir.Model, plan: Plan, removed: np.ndarray) -> ir.Model:
         shape = _rebuild_shape(new, value, features, plan.batch, shapes)
         at_edge[name_of(value)].replace_all_uses_with(shape)
     mask = mask_input(plan.mask, plan.site.channels)
-    apply_mask(edge, features, mask, plan.layout, plan.site.channels, removed, taken=plan.taken)
+    taken = plan.taken.union(names_of(edge))
+    apply_mask(edge, features, mask, plan.layout, plan.site.channels, removed, taken=taken)
 
     known = set(copies.values())
     nodes = [node for node in edge if node not in known]
     nodes += [copies.get(node, node) for node in part]
     (scores,) = edge.outputs or graph.outputs
     if plan.flatten:
-        last = ir.Graph([], [_stand_in(scores)], nodes=[], opset_imports=graph.opset_imports)
+        last = ir.Graph([], [stand_in(scores)], nodes=[], opset_imports=graph.opset_imports)
         flatten_scores(last, plan.scores)
         nodes += list(last)
         (scores,) = last.outputs
@@ -247,7 +238,7 @@ def _exported(new: GraphBuilder, value: ir.Value, name: str) -> ir.Value:
     """The value to be made an output under ``name``; a copy where that is not its own name."""
     if value.name == name:
         return value
-    copy = new.op("Identity", _stand_in(value), name=name)
+    copy = new.op("Identity", stand_in(value), name=name)
     set_type(copy, value.dtype, value.shape)
     return copy
 
@@ -258,7 +249,7 @@ def _unit_activity(graph: ir.Graph, new: GraphBuilder, value: ir.Value, plan: Pl
     Quantized maps are measured in steps from their zero point.
     """
     new.stem = plan.activity
-    size = _stand_in(value)
+    size = stand_in(value)
     if value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         size = new.op("Cast", size, to=ir.DataType.FLOAT.value)
     if zero := removed_value(value):
@@ -276,7 +267,7 @@ def _active_units(graph: ir.Graph, new: GraphBuilder, value: ir.Value, plan: Pla
     new.stem = plan.active
     # Cast to bool is true for everything but 0, NaN included; then count.
     zero = removed_value(value)
-    count = _stand_in(value)
+    count = stand_in(value)
     if zero:
         count = new.op("Cast", count, to=ir.DataType.FLOAT.value)
         count = new.op("Sub", count, new.constant(np.float32(zero)))
@@ -493,6 +484,8 @@ def _checked(
 
 def _only_consumer(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
     """The one node on the way to the scores that reads ``value``."""
+    if is_captured(value):
+        return None
     nodes = consumers(value)
     if len(nodes) > 1 or value.is_graph_output():
         alive = ancestors(graph, graph.outputs)

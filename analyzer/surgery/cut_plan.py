@@ -32,7 +32,7 @@ from analyzer.surgery.graph import (
     shape_of,
     size_of,
 )
-from analyzer.surgery.inputs_and_outputs import is_reduced, make_scores, reduce_to_scores
+from analyzer.surgery.inputs_and_outputs import make_scores, with_scores_alone
 from analyzer.surgery.layout import Layout, trace
 from analyzer.surgery.mask import MASK, Sunk, sink
 from analyzer.surgery.network import Network
@@ -95,14 +95,11 @@ def plan_cut(
     Raises:
         ModelError, SiteError: as :func:`analyzer.surgery.cut.cut_network`.
     """
-    if is_reduced(network, output):
-        model, batch = network.model, None
-        images = tuple(map(name_of, network.flow.images))
+    model, images, batch = with_scores_alone(network, output)
+    name = model.graph.outputs[0].name
+    if model is network.model:
         activations = network.activations
-        name = model.graph.outputs[0].name
     else:
-        model, images, batch = reduce_to_scores(network, output)
-        name = model.graph.outputs[0].name
         make_scores(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         activations = find_activations(model.graph)

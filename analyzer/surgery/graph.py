@@ -32,9 +32,11 @@ __all__ = [
     "dimensions",
     "dominators",
     "dtype_of",
+    "extend_view",
     "extract_model",
     "find_value",
     "get_value",
+    "is_captured",
     "is_op",
     "like",
     "name_of",
@@ -46,6 +48,7 @@ __all__ = [
     "set_type",
     "shape_of",
     "size_of",
+    "stand_in",
     "subgraphs",
     "values_of",
     "view_part",
@@ -225,6 +228,12 @@ def consumers(value: ir.Value, *, data: bool = True) -> list[ir.Node]:
     return [n for n in value.consumers() if not (data and is_op(n, *_SHAPE_READERS))]
 
 
+def is_captured(value: ir.Value) -> bool:
+    """Whether nodes in a subgraph read ``value``, which a node made."""
+    node = value.producer()
+    return node is not None and any(n.graph is not node.graph for n in value.consumers())
+
+
 def descendants(
     graph: ir.Graph, sources: Iterable[ir.Value], *, data: bool = True
 ) -> set[ir.Value]:
@@ -306,6 +315,23 @@ def view_part(
         opset_imports=dict(graph.opset_imports),
         name=graph.name,
     )
+
+
+def extend_view(part: ir.GraphView, added: ir.Graph, outputs: Iterable[ir.Value]) -> ir.GraphView:
+    """``part`` with the nodes of ``added`` behind its own; those read stand-ins."""
+    return ir.GraphView(
+        part.inputs,
+        list(outputs),
+        nodes=[*part, *added],
+        initializers=[*part.initializers.values(), *added.initializers.values()],
+        opset_imports=part.opset_imports,
+        name=part.name,
+    )
+
+
+def stand_in(value: ir.Value) -> ir.Value:
+    """A value that is read as ``value`` is, without ``value`` knowing."""
+    return ir.Value(name=value.name, type=value.type, shape=value.shape)
 
 
 def like(model: ir.Model, graph: ir.Graph | ir.GraphView) -> ir.Model:

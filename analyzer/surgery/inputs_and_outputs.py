@@ -31,15 +31,16 @@ from analyzer.surgery.shapes import free_batch, infer_shapes
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [
+    "before_squashing",
     "bind_inputs",
     "find_answer",
     "flatten_scores",
     "format_shape",
-    "is_reduced",
     "make_logits",
     "make_scores",
     "reduce_to_scores",
     "score_output",
+    "with_scores_alone",
 ]
 
 
@@ -113,7 +114,7 @@ def make_logits(graph: ir.Graph, kind: str) -> int | None:
     if kind == "labels":
         make_scores(graph)
     (value,) = graph.outputs
-    _set_output(graph, _before_squashing(value))
+    _set_output(graph, before_squashing(value))
     make_scores(graph)
     (scores,) = graph.outputs
     _, classes, *rest = dimensions(scores) or (None, None)
@@ -157,7 +158,19 @@ def reduce_to_scores(
     return model, images, batch
 
 
-def is_reduced(network: Network, output: str | None) -> bool:
+def with_scores_alone(
+    network: Network, output: str | None
+) -> tuple[ir.Model, tuple[str, ...], int | None]:
+    """As :func:`reduce_to_scores`, but where nothing is to be reduced, the network's own model.
+
+    That is never to be changed.
+    """
+    if _is_reduced(network, output):
+        return network.model, tuple(map(name_of, network.flow.images)), None
+    return reduce_to_scores(network, output)
+
+
+def _is_reduced(network: Network, output: str | None) -> bool:
     """Whether :func:`reduce_to_scores` and :func:`make_scores` would leave a network as it is.
 
     But for what no output depends on in part, as metadata and outputs of nodes that nobody reads.
@@ -248,7 +261,7 @@ def _before_argmax(value: ir.Value) -> ir.Value | None:
     return scores if shape and len(shape) == 2 and attribute(node, "axis", 0) % 2 == 1 else None
 
 
-def _before_squashing(value: ir.Value) -> ir.Value:
+def before_squashing(value: ir.Value) -> ir.Value:
     """What the last softmax or sigmoid between the scores and ``value`` is given."""
     classes = _classes(value)
     found = value

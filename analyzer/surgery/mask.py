@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
 from analyzer.common_types import Site
 from analyzer.errors import ModelError, SiteError, parameter
@@ -31,10 +30,12 @@ from analyzer.surgery.graph import (
     dimensions,
     dtype_of,
     get_value,
+    is_captured,
     is_op,
     name_of,
     names_of,
     operand,
+    reads,
     redirect,
     set_type,
     shape_of,
@@ -42,7 +43,7 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.layout import Layout, move
 from analyzer.surgery.network import Network
-from analyzer.surgery.saving import save_model
+from analyzer.surgery.saving import save_model, save_part
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [
@@ -73,11 +74,19 @@ _KEEPING = (
 
 
 @reports_invalid_file
-def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> None:
+def write_masked(
+    network: Network, site: Site, path: str | os.PathLike[str], *, to_run: bool = False
+) -> None:
     """Write the network with an optional input ``channel_mask`` that removes channels.
 
     The mask is float32 of shape [1 or N, M], 1 keep, 0 remove; left out, it is all ones, so
     the file is a drop-in for the original.
+
+    Args:
+        network: The network.
+        site: Where it is masked.
+        path: Of the file; its folder must exist.
+        to_run: Leave out what is said of the network but not needed to run it.
 
     Raises:
         ModelError: ``path`` is the network's own file, its folder does not exist, or the
@@ -89,23 +98,68 @@ def write_masked(network: Network, site: Site, path: str | os.PathLike[str]) -> 
         raise ModelError(f"The folder {path.parent} does not exist. Create it first.")
     if path.exists() and path.samefile(network.path):
         raise ModelError(f"{path} is the network itself. Write the masked one somewhere else.")
-    model = network.model.clone()
-    graph = model.graph
-    if MASK in names_of(graph):
+    taken = names_of(network.model.graph)
+    if MASK in taken:
         raise ModelError(
             f"{network.path} already has a tensor called {MASK}: it seems to be masked. Give "
             "the original network."
         )
-    if model.ir_version < _FIRST_IR_WITH_DEFAULTS:
-        passes.RemoveInitializersFromInputsPass()(model)
-        model.ir_version = _FIRST_IR_WITH_DEFAULTS
-    mask = mask_input(MASK, site.channels)
+    (save_part if to_run else save_model)(_masked(network.model, site, taken), path)
+
+
+def _masked(model: ir.Model, site: Site, taken: set[str]) -> ir.Model:
+    """The model with the mask: a view of its own nodes, with copies of those that are changed.
+
+    Those are what makes the site's tensor and what reads it.
+    """
+    graph = model.graph
     value = get_value(graph, site.tensor)
-    apply_mask(graph, value, mask, Layout(site.axis), site.channels, removed_value(value))
+    maker = value.producer()
+    nodes = [node for node in graph if node is maker or value in reads(node)]
+    made = {output for node in nodes for output in node.outputs}
+    read = [v for node in nodes for v in reads(node) if v not in made]
+    near = ir.GraphView(
+        list(dict.fromkeys(read if maker else [value, *read])),
+        [v for v in graph.outputs if v in made or v is value],
+        nodes=nodes,
+        opset_imports=graph.opset_imports,
+    )
+    edge = near.clone()
+    copies = dict(zip(nodes, edge, strict=True))
+    seen = get_value(edge, site.tensor)
+    mask, layout = mask_input(MASK, site.channels), Layout(site.axis)
+    apply_mask(edge, seen, mask, layout, site.channels, removed_value(value), taken=taken)
     mask.const_value = ir.tensor(np.ones((1, site.channels), np.float32), name=MASK)
-    graph.inputs.append(mask)
-    graph.register_initializer(mask)
-    save_model(model, path)
+    copied = set(copies.values())
+    new = [node for node in edge if node not in copied]
+    listed = [] if maker else new
+    for node in graph:
+        listed.append(copies.get(node, node))
+        if node is maker:
+            listed += new
+    old = model.ir_version < _FIRST_IR_WITH_DEFAULTS
+    inputs = [seen if v is value else v for v in graph.inputs if not (old and v.is_initializer())]
+    outputs = dict(zip(near.outputs, edge.outputs, strict=True))
+    view = ir.GraphView(
+        [*inputs, mask],
+        [outputs.get(v, v) for v in graph.outputs],
+        nodes=listed,
+        initializers=[*graph.initializers.values(), *edge.initializers.values(), mask],
+        doc_string=graph.doc_string,
+        opset_imports=graph.opset_imports,
+        name=graph.name,
+        metadata_props=graph.metadata_props,
+    )
+    return ir.Model(
+        view,  # type: ignore[arg-type]  # onnx-ir takes views, and says so in words
+        ir_version=max(model.ir_version, _FIRST_IR_WITH_DEFAULTS),
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+        domain=model.domain,
+        model_version=model.model_version,
+        doc_string=model.doc_string,
+        metadata_props=model.metadata_props,
+    )
 
 
 def mask_input(name: str, channels: int) -> ir.Value:
@@ -121,7 +175,7 @@ def apply_mask(
     channels: int,
     removed: np.ndarray,
     *,
-    taken: Iterable[str] = (),
+    taken: Iterable[str],
 ) -> ir.Value:
     """Let every consumer of ``value`` see it with the masked channels removed.
 
@@ -132,7 +186,7 @@ def apply_mask(
         layout: Where ``value`` keeps its channels.
         channels: M.
         removed: What a removed channel holds, a scalar of the tensor's type.
-        taken: Names that new values must not have, besides those of the graph.
+        taken: Names that new values must not have: those of the graph, and perhaps others.
 
     Returns:
         The masked value. When ``value`` is an output of the graph, the masked value takes its
@@ -140,7 +194,7 @@ def apply_mask(
     """
     uses = value.uses()
     shape = shape_of(value)
-    new = GraphBuilder(graph, name_of(value), names_of(graph).union(taken))
+    new = GraphBuilder(graph, name_of(value), taken)
     keep = new.op("Cast", mask, to=ir.DataType.BOOL.value)  # (1 or N, M)
     keep = _spread(new, keep, layout, channels, len(shape))
     zero = new.constant(removed)
@@ -285,7 +339,7 @@ def _steps(
     """Every tensor below ``value`` that a mask may sink to, one after the other."""
     by_input = {a.input: a for a in activations.values() if len(a.nodes) > 1}
     zero = zero_point(value)
-    while True:
+    while not is_captured(value):
         nodes = [n for n in consumers(value) if any(v in alive for v in n.outputs)]
         activation = by_input.get(value)
         if activation is not None and activation.keeps_zero and set(nodes) <= set(activation.nodes):

@@ -21,10 +21,11 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import NetworkInfo, TensorInfo
 from analyzer.errors import ModelError
-from analyzer.files import nature_of
+from analyzer.files import file_identity, nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
+from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import save_model
@@ -57,6 +58,7 @@ __all__ = [
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _MANY_INLINED = 500  # nodes
+_MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
 
@@ -74,7 +76,8 @@ class Network:
     model: ir.Model
     custom_ops: Path | None = None  # library of operators that onnxruntime needs for it
     budgets: Budgets = DEFAULT_BUDGETS
-    as_read: tuple[tuple[Path, "_Identity"], ...] = ()  # its files, as they were when it was read
+    as_read: tuple[tuple[Path, tuple[int, ...]], ...] = ()  # its files, before they were read
+    guarded: bool = False  # the model has guards that the file lacks
 
     def refuse_if_changed(self) -> None:
         """Hold the files against those that were read: onnxruntime reads them again.
@@ -82,12 +85,16 @@ class Network:
         Raises:
             ModelError: one is another by now, or gone.
         """
-        if all(_identity(path) == identity for path, identity in self.as_read):
+        if all(file_identity(path) == identity for path, identity in self.as_read):
             return
         with suppress(OSError):
             if hash_files([path for path, _ in self.as_read]) == self.info.sha256:
                 return
-        raise ModelError(
+        raise self.changed()
+
+    def changed(self) -> ModelError:
+        """What is wrong where the files did not stay what they were."""
+        return ModelError(
             f"{self.path} was changed while it was read or run: what was measured is of two "
             "networks. Leave the file as it is, and run the command again."
         )
@@ -124,11 +131,12 @@ def load_network(
             training mode, or larger than its budget.
     """
     path = Path(path)
-    began = _identity(path)
+    began = file_identity(path)
     proto = read_model_proto(path)
     expanded = check_structure(path, proto, budgets)
     refuse_endless_equations(path, proto)
     data_files = external_files(path, proto)
+    as_read = ((path, began), *((file, file_identity(file)) for file in data_files))
     library = None if custom_ops is None else Path(custom_ops)
     if library is None:
         refuse_unknown_operators(path, proto)
@@ -143,6 +151,7 @@ def load_network(
     model = _read(path, proto, expanded, external=bool(data_files))
     refuse_fatal_divisions(path, model)
     check_made_tensors(path, model, budgets)
+    guarded = add_guards(model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
     if not inputs or not graph.outputs:
@@ -161,29 +170,21 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    as_read = ((path, began), *((file, _identity(file)) for file in data_files))
-    network = Network(path, info, model, library, budgets, as_read)
-    if _identity(path) != began:
-        network.refuse_if_changed()
+    network = Network(path, info, model, library, budgets, as_read, guarded)
+    if any(file_identity(file) != identity for file, identity in as_read):
+        raise network.changed()
     return network
-
-
-_Identity = tuple[int, ...]  # of a file's content, as far as the file system tells
-
-
-def _identity(path: Path) -> _Identity:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def runnable_file(network: Network, folder: Path) -> Path:
     """The network's file, or where onnxruntime would refuse it a copy in ``folder``.
 
-    ONNX lets nodes share a name, onnxruntime does not; the copy differs in nothing else.
+    ONNX lets nodes share a name, onnxruntime does not; the copy differs in nothing else. Where
+    the network is guarded, it is the guarded network.
     """
+    if network.guarded:
+        save_model(network.model, folder / "original.onnx")
+        return folder / "original.onnx"
     names = [node.name for node in network.model.graph if node.name]
     if len(set(names)) == len(names):
         return network.path
@@ -232,7 +233,11 @@ def one_image_at_a_time(network: Network) -> Network:
 
 def quantizes_dynamically(graph: ir.Graph) -> bool:
     """Whether activations are rounded by their range in a whole batch."""
-    return any(is_op(node, "DynamicQuantizeLinear") for node in graph)
+    return any(
+        is_op(node, "DynamicQuantizeLinear") or node.op_type in _MICROSOFT_DYNAMIC
+        for one in with_subgraphs(graph)
+        for node in one
+    )
 
 
 @reports_invalid_file

@@ -3,8 +3,9 @@
 A file of a few kilobytes can ask for hours or terabytes: functions that call each other twice,
 loops, a ``Range`` up to 10¹². What can be told from the file is told before onnx and onnxruntime
 work on it, first from its structure, then from the shapes that were inferred. Not told, and so not
-bounded: loops whose number of turns is computed from the images, sizes that are, and arithmetic on
-constants other than :data:`_ARITHMETIC`.
+bounded: sizes that are computed from the images, and arithmetic on constants other than
+:data:`_ARITHMETIC`. Loops whose number of turns is computed get a guard
+(:mod:`analyzer.surgery.guards`).
 """
 
 import math

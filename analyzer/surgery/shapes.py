@@ -16,6 +16,7 @@ import onnx_ir as ir
 from google.protobuf.message import Message
 from onnx_ir.passes import common as passes
 
+from analyzer.common_types import DIVISION_GUARD
 from analyzer.errors import ModelError
 from analyzer.surgery.activations import MICROSOFT_ACTIVATIONS
 from analyzer.surgery.graph import (
@@ -41,6 +42,7 @@ __all__ = [
     "fix_sizes",
     "free_batch",
     "infer_shapes",
+    "knows_sizes",
     "read_with_shapes",
     "settle_reshapes",
 ]
@@ -178,11 +180,12 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[None]:
 def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     """The same with the types and shapes that onnx infers; None where it cannot.
 
-    Activations of com.microsoft, which it does not know, are copies meanwhile.
+    Activations of com.microsoft, which it does not know, and guards are copies meanwhile.
     """
     unknown = {}
     for place, node in enumerate(proto.graph.node):
-        if node.domain == "com.microsoft" and node.op_type in MICROSOFT_ACTIVATIONS:
+        known = node.domain != "com.microsoft" or node.op_type not in MICROSOFT_ACTIVATIONS
+        if not known or (node.op_type == "Reshape" and node.name.startswith(DIVISION_GUARD)):
             unknown[place] = node.SerializeToString()
             node.domain, node.op_type = "", "Identity"
             del node.input[1:]
@@ -462,6 +465,29 @@ def fix_sizes(model: ir.Model, image: str, shape: tuple[int, ...]) -> ir.Model:
     while _fold(model):
         model = infer_shapes(model)
     return model
+
+
+def knows_sizes(graph: ir.Graph, image: str, shape: tuple[int, ...]) -> bool:
+    """Whether :func:`fix_sizes` would change nothing but the first axis, of the batch.
+
+    Every node then depends on the images, and every size but that of the batch is a number.
+
+    Args:
+        graph: of a network without inputs but its images.
+        image: name of the input that takes them.
+        shape: of one image.
+    """
+    value = get_value(graph, image)
+    batch, *rest = dimensions(value) or (None,)
+    if not isinstance(batch, str) or tuple(rest) != shape:
+        return False
+    flowing = descendants(graph, [value])
+    made = [v for node in graph for v in node.outputs]
+    return flowing.issuperset(made) and all(
+        (dimensions(v) or (None,))[0] == batch and size_of(v, first_axis=1) is not None
+        for v in made
+        if v.uses() or v.is_graph_output()
+    )
 
 
 def _batch_first(value: ir.Value, size: int) -> bool:

@@ -22,7 +22,14 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import AnalyzerError, ModelError, parameter
-from analyzer.surgery.graph import ancestors, attribute, constant, is_op, with_subgraphs
+from analyzer.surgery.graph import (
+    ancestors,
+    attribute,
+    constant,
+    is_op,
+    subgraphs,
+    with_subgraphs,
+)
 
 __all__ = [
     "bytes_of",
@@ -263,12 +270,13 @@ def refuse_training(path: Path, model: ir.Model) -> None:
         ModelError: A ``Dropout`` or ``BatchNormalization`` was left in training mode, or an output
             depends on an operator that draws random numbers.
     """
-    drawing = [node for node in model.graph if is_op(node, *_DRAWING)]
-    needed = ancestors(model.graph, model.graph.outputs) if drawing else set()
-    for node in drawing:
+    graph = model.graph
+    drawing = {node: op for node in graph if (op := _draws(node)) is not None}
+    needed = ancestors(graph, graph.outputs) if drawing else set()
+    for node, operator in drawing.items():
         if any(value in needed for value in node.outputs):
             raise ModelError(
-                f"{path} draws random numbers ({node.op_type}), so its answers differ from run to "
+                f"{path} draws random numbers ({operator}), so its answers differ from run to "
                 "run. Export it without."
             )
     for graph in with_subgraphs(model.graph):
@@ -280,6 +288,14 @@ def refuse_training(path: Path, model: ir.Model) -> None:
                     "the answers differ from run to run. Export it in evaluation mode "
                     "(model.eval() in PyTorch, training=False in Keras)."
                 )
+
+
+def _draws(node: ir.Node) -> str | None:
+    """The operator that draws random numbers in a node or its subgraphs; None where none does."""
+    if is_op(node, *_DRAWING):
+        return node.op_type
+    inside = (_draws(inner) for body in subgraphs(node) for inner in body)
+    return next((operator for operator in inside if operator is not None), None)
 
 
 def _trains(node: ir.Node) -> bool:

@@ -10,11 +10,12 @@ from scipy import stats
 from analyzer.audit.compare import compare_audits
 from analyzer.audit.folder import read_record
 from analyzer.audit.sampling_noise import draw_class_means, measure_sampling_noise
-from analyzer.errors import DataError
+from analyzer.errors import AuditFolderError, DataError
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.curve_features import class_quantities, network_quantities
-from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
-from tools.forged_folders import rewrite_record
+from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
+from tools.forged_folders import rewrite_arrays, rewrite_record
 
 
 @pytest.fixture
@@ -84,6 +85,9 @@ def test_what_the_audits_do_not_share_is_said(change, audit):
         site=dataclasses.replace(record.site, tensor="other", channels=32),
         classes=(dataclasses.replace(record.classes[0], name="renamed"), *record.classes[1:9]),
     )
+    arrays = read_arrays(after / SAMPLES)
+    there = arrays["label"] != record.classes[9].index
+    rewrite_arrays(after / SAMPLES, {name: array[there] for name, array in arrays.items()})
     said = " ".join(compare_audits(before, after).warnings)
     for part in (
         "different samples",
@@ -96,6 +100,27 @@ def test_what_the_audits_do_not_share_is_said(change, audit):
         "Only one audit has an estimated gap",
     ):
         assert part in said
+
+
+def test_a_class_of_two_names_is_shown_with_both_wherever_it_stands(change, audit):
+    first, *others = read_record(audit).classes
+    renamed = [dataclasses.replace(one, name=f"new {one.index}") for one in others]
+    before, after = change(classes=tuple(renamed))
+    arrays = read_arrays(after / SAMPLES)
+    there = arrays["label"] != first.index
+    rewrite_arrays(after / SAMPLES, {name: array[there] for name, array in arrays.items()})
+    found = compare_audits(before, after)
+    assert [one.name for one in found.classes] == [
+        f"{one.name} → new {one.index}" for one in others
+    ]
+    assert any(one.startswith("9 classes have another name") for one in found.warnings)
+
+
+def test_classes_that_the_samples_deny_are_not_compared(change, audit):
+    first, *others = read_record(audit).classes
+    before, after = change(classes=(dataclasses.replace(first, samples=41), *others))
+    with pytest.raises(AuditFolderError, match=r"after are not those of its samples\.npz"):
+        compare_audits(before, after)
 
 
 def test_to_dict_is_strict_json(change):

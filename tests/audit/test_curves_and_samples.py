@@ -70,12 +70,12 @@ def spoil(folder: Path, file: str, **arrays: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda a: {"descending": a["descending"][:, :-1]}, "'descending' has shape"),
+        (lambda a: {"descending": a["descending"][:, :-1]}, "'descending' is int64 of shape"),
         (lambda a: {"samples": a["samples"] * 0}, "class 0 has no samples"),
         (lambda a: {"ascending": a["ascending"] + 100}, "'ascending' of class 0 is not between"),
         (lambda a: {"order": a["order"] * 0}, "'order' of class 0 does not name every channel"),
         (lambda a: {"class_index": a["class_index"] * 0}, "not ascending from 0"),
-        (lambda a: {"order": a["order"].astype(float)}, "integers with 2 dimension"),
+        (lambda a: {"order": a["order"].astype(float)}, "'order' is float64 of shape"),
         (lambda a: {name: value[:0] for name, value in a.items()}, "no class or no channel"),
     ],
 )
@@ -88,7 +88,18 @@ def test_curves_that_contradict_themselves_are_refused(audit, change, said):
 @pytest.mark.parametrize("name", ["correct", "index", "margin"])
 def test_samples_of_different_lengths_are_refused(audit, name):
     spoil(audit, SAMPLES, **{name: read_arrays(audit / SAMPLES)[name][:3]})
-    with pytest.raises(AuditFolderError, match=f"'{name}' has shape"):
+    with pytest.raises(AuditFolderError, match=rf"'{name}' is .* of shape \(3,\)"):
+        read_samples(audit)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("margin", "wide"), ("correct", 2), ("descending", 2**32 + 1), ("index", 0.5)],
+)
+def test_samples_of_another_type_are_refused(audit, name, value):
+    changed = read_arrays(audit / SAMPLES)
+    spoil(audit, SAMPLES, **{name: np.full(changed[name].shape, value)})
+    with pytest.raises(AuditFolderError, match=f"'{name}' is "):
         read_samples(audit)
 
 

@@ -310,6 +310,8 @@ def test_a_damaged_signature_does_not_count(folder, sign):
     signature, signers = sign("ann")
     signature.write_text(signature.read_text().replace("A", "B"))
     assert not check_signature(folder, signature, signers).passed
+    signature.write_bytes(bytes(2 << 20))
+    assert "too large to be one" in check_signature(folder, signature, signers).sentence
     signature.write_bytes(b"")
     assert not check_signature(folder, signature, signers, "ann").passed
 

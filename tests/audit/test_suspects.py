@@ -1,6 +1,7 @@
 """Which samples are listed as suspicious, the files that list them, and what the report shows."""
 
 import csv
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from analyzer.audit.suspects import (
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
-from analyzer.files import read_arrays
+from analyzer.files import read_arrays, write_arrays
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
 from tools.forged_folders import rewrite_record, seal
@@ -202,6 +203,16 @@ def test_what_was_there_goes_away(tmp_path):
     assert read_thumbnails(tmp_path) == {}
 
 
+@pytest.mark.parametrize("name", ["x", "07", "²", "9" * 5000])
+def test_pictures_of_no_sample_are_refused(tmp_path, name):
+    write_arrays(tmp_path / THUMBNAILS, {name: np.zeros(3, np.uint8)})
+    with pytest.raises(AuditFolderError, match="is no index of a sample"):
+        read_thumbnails(tmp_path)
+    write_arrays(tmp_path / THUMBNAILS, {"7": np.zeros(3)})
+    with pytest.raises(AuditFolderError, match="uint8 of shape"):
+        read_thumbnails(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "rank,name\n1,a\n", "not,a,list\n1,2,3\n"])
 def test_a_damaged_list_is_refused(tmp_path, text):
     write_suspects(tmp_path, [ONE], {})
@@ -280,4 +291,13 @@ def test_a_changed_list_is_found(request_):
         seal(request_.out)
         failed = [one.name for one in verify_audit(request_.out).checks if not one.passed]
         assert failed == ["suspects"]
+    index, png = next(iter(thumbnails.items()))
+    comment = b"tEXtComment\0hidden"
+    comment = len(comment[4:]).to_bytes(4) + comment + zlib.crc32(comment).to_bytes(4)
+    end = png[:-4] + bytes([png[-4] ^ 1]) + png[-3:]
+    for changed in (png[:-1], png + b"<script>", end, png[:33] + comment + png[33:], b""):
+        write_suspects(request_.out, found, {**thumbnails, index: changed})
+        seal(request_.out)
+        (said,) = [one.sentence for one in verify_audit(request_.out).checks if not one.passed]
+        assert said == f"The picture of sample {index} in thumbnails.npz is no whole PNG file."
     assert read_record(request_.out).suspects == 10

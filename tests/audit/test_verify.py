@@ -4,11 +4,12 @@ import json
 import numpy as np
 import pytest
 
+from analyzer.audit import verify
 from analyzer.audit.folder import RESULT_FILES, read_record
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit.verify import verify_audit
-from analyzer.audit_record import GapRecord
-from analyzer.errors import AnalyzerError
+from analyzer.audit_record import EmptyClass, GapRecord
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, fit_gap_model, write_gap_model
 from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import CURVES
@@ -241,3 +242,27 @@ def test_a_changed_score_of_a_sample_is_found(audit, name, value):
     arrays[name][place] = value
     rewrite_arrays(audit / SAMPLES, arrays)
     assert list(failed(verify_audit(audit))) == ["scores"]
+
+
+def test_classes_that_are_listed_twice_are_refused(audit):
+    record = read_record(audit)
+    for changed in (
+        {"classes": (*record.classes, record.classes[0])},
+        {"classes": record.classes[::-1]},
+        {"empty_classes": (EmptyClass(3, "class 3"),)},
+    ):
+        rewrite_record(audit, dataclasses.replace(record, **changed))
+        with pytest.raises(AuditFolderError, match=r"class|ascending by index"):
+            verify_audit(audit)
+
+
+def test_a_result_that_is_replaced_meanwhile_does_not_pass(audit, monkeypatch):
+    record = read_record(audit)
+
+    def replaced(folder):
+        rewrite_record(audit, dataclasses.replace(record, created="2026-01-01T00:00:00+00:00"))
+        return read_record(folder)
+
+    monkeypatch.setattr(verify, "read_record", replaced)
+    with pytest.raises(AuditFolderError, match="was replaced while it was being read"):
+        verify_audit(audit)

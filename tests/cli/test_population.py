@@ -15,10 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from cli_commands import BUNDLED
 
-from analyzer.audit import folder, population
+from analyzer.audit import folder, population, read_manifest
 from analyzer.audit.folder import read_record
 from analyzer.audit.population_result import write_failures
 from analyzer.errors import AnalyzerError
@@ -26,10 +27,17 @@ from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 
+def copy_with_name(network, path):
+    """The same network in a file of other bytes: a network of its own for a population."""
+    copy = onnx.load(network)
+    copy.doc_string = path.stem
+    onnx.save(copy, path)
+
+
 @pytest.fixture
 def manifest(tmp_path, network, train, save, digits):
     """A manifest of two networks, with test data for one and a known gap for the other."""
-    shutil.copy(network, tmp_path / "b.onnx")
+    copy_with_name(network, tmp_path / "b.onnx")
     save("test.npz", x=digits["images"], y=np.roll(digits["labels"], 3))
     path = tmp_path / "manifest.csv"
     path.write_text(
@@ -103,7 +111,7 @@ def test_audits_from_before_there_were_features_are_summed_up_once_more(
 def three(tmp_path, network, train):
     """A manifest of three networks, of which the second is none."""
     for name in "ac":
-        shutil.copy(network, tmp_path / f"{name}.onnx")
+        copy_with_name(network, tmp_path / f"{name}.onnx")
     (tmp_path / "b.onnx").write_text("no network")
     path = tmp_path / "three.csv"
     rows = "".join(f"{name},{name}.onnx,train.npz\n" for name in "abc")
@@ -210,6 +218,74 @@ def test_a_run_that_stops_keeps_the_rows_that_it_has_not_come_to(onnx_gap, three
     shutil.rmtree(out / "audits" / "c")
     assert onnx_gap("population", three, *QUICK, "--out", out).code == 2
     assert [row["name"] for row in rows_of(out / "population.csv")] == ["a"]
+
+
+def test_of_those_only_the_rows_that_the_manifest_and_the_options_still_mean(
+    onnx_gap, three, tmp_path
+):
+    out = tmp_path / "population"
+    onnx_gap("population", three, *QUICK, "--skip-failed", "--out", out)
+    text = three.read_text()
+    three.write_text(text.replace("c,c.onnx", "c,a.onnx"))
+    assert "holds the 1 of 3" in onnx_gap("population", three, *QUICK, "--out", out).err
+    assert [row["name"] for row in rows_of(out / "population.csv")] == ["a"]
+    three.write_text(text)
+    onnx_gap("population", three, *QUICK, "--skip-failed", "--out", out)
+    other = ("--preprocess", "none", "--limit-per-class", 3, "--fresh")
+    assert "holds the 1 of 3" in onnx_gap("population", three, *other, "--out", out).err
+    assert [row["audited_samples"] for row in rows_of(out / "population.csv")] == ["30"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name,model,train_data,Test Accuracy\na,a.onnx,t,0.5\n", "call it 'test_accuracy'"),
+        ("name,model,train_data,\na,a.onnx,t,\n", "no name for column 4"),
+        ("name,model,train_data,gap\na,a.onnx,t,0_1\n", "gap is '0_1'"),
+        ("name,model,train_data,test_accuracy\na,a.onnx,t,93.5\n", "are fractions"),
+        (
+            "name,model,train_data,train_accuracy,test_accuracy,gap\na,a.onnx,t,1,0.9,0.5\n",
+            "line 2, column 'gap': 0.5 is not train_accuracy − test_accuracy = 0.1",
+        ),
+    ],
+)
+def test_manifests_that_would_be_misread_are_refused(tmp_path, text, told):
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(AnalyzerError, match=re.escape(told)):
+        read_manifest(path)
+
+
+def test_blanks_in_the_header_and_blank_rows_change_nothing(tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text("name, model ,train_data, gap\n,,,\na,a.onnx,t,0.5\n")
+    (member,) = read_manifest(path)
+    assert (member.model, member.gap) == (tmp_path / "a.onnx", 0.5)
+
+
+def test_what_a_table_would_say_without_a_word_is_said(onnx_gap, tmp_path, network, train):
+    shutil.copy(network, tmp_path / "b.onnx")
+    path = tmp_path / "manifest.csv"
+    path.write_text(
+        "name,model,train_data,test_data,train_accuracy,test_accuracy,interpolation_same_50\n"
+        "a,network.onnx,train.npz,train.npz,,,0.5\n"
+        "b,b.onnx,train.npz,gone.npz,0.2,0.1,0.5\n"
+    )
+    none = ("--interpolation-samples", 0)
+    out = tmp_path / "population"
+    shown = onnx_gap("population", path, "--preprocess", "none", *none, "--out", out)
+    assert "Warning: a: The test data are the training data" in shown.err
+    assert "Warning: b: The test data are not run" in shown.err
+    assert "a training accuracy of 0.2, and the audit found 1" in shown.err
+    assert "Warning: a; b are the same network" in shown.err
+    assert "interpolation_same_50" not in rows_of(out / "population.csv")[0]
+
+
+def test_a_gap_that_the_measured_accuracies_deny_is_refused(onnx_gap, manifest, tmp_path):
+    manifest.write_text(manifest.read_text().replace('"x,y",,', '"x,y",0.01,'))
+    shown = onnx_gap("population", manifest, *QUICK, "--out", tmp_path / "population")
+    assert (shown.code, shown.out) == (2, "")
+    assert "'a' could not be audited: In the manifest, column 'gap': 0.01 is not" in shown.err
 
 
 def test_failures_hold_nothing_that_steers_a_terminal(tmp_path):

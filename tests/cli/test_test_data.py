@@ -78,10 +78,19 @@ def test_a_later_run_keeps_it_and_other_test_data_are_run(onnx_gap, arguments, s
 def test_a_limit_can_be_held_against_it(onnx_gap, arguments):
     measured = onnx_gap(*arguments, "--json").json["test"]["gap"]
     limit = (*arguments, "--gate", "measured", "--max-gap")
-    assert onnx_gap(*limit, measured + 0.001).code == 0
+    assert onnx_gap(*limit, 2 * measured + 0.001).code == 0
+    shown = onnx_gap(*limit, 2 * measured - 0.001)  # half of them are training samples
+    assert shown.code == 4
+    assert "30 of the 60 test samples are training samples, too" in shown.out
     shown = onnx_gap(*limit, measured - 0.001, "--json")
     assert shown.code == 1
     assert shown.json["verdict"]["limits"][0]["figure"] == pytest.approx(measured)
+
+
+def test_training_samples_measure_no_gap(onnx_gap, arguments, train):
+    shown = onnx_gap(*arguments[:-1], train, "--gate", "measured", "--max-gap", 0.9)
+    assert shown.code == 4
+    assert "All test samples are training samples" in shown.out
 
 
 def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap, arguments):
@@ -145,3 +154,20 @@ def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkey
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "tempdir", "nowhere")
         assert onnx_gap(*arguments).code == 0
+
+
+def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, digits):
+    from PIL import Image
+
+    for data, last in (("trained", "nine"), ("same", "nine"), ("other", "naught")):
+        names = [*"abcdefghi", last]
+        for image, label in zip(digits["images"], digits["labels"], strict=True):
+            folder = tmp_path / data / names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{len(list(folder.iterdir()))}.png")
+    quick = ("--limit-per-class", 2, "--interpolation-samples", 0, "--neighbor-samples", 0)
+    run = (*arguments[:3], tmp_path / "trained", *arguments[4:7], "fresh", *quick)
+    shown = onnx_gap(*run, "--test-data", tmp_path / "other")
+    assert shown.code == 2
+    assert "Class 9 is 'naught' in" in shown.err
+    assert onnx_gap(*run, "--test-data", tmp_path / "same").code == 0

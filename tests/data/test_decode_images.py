@@ -141,14 +141,14 @@ def source(images):
 @pytest.mark.parametrize("shape", [(8, 8), (30, 20), (8, 8, 3), (40, 30, 4)])
 def test_small_images_keep_their_pixels(shape):
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
-    found = np.asarray(opened(thumbnail(source(images), 1)))
+    found = np.asarray(opened(thumbnail(source(images).read(1))))
     np.testing.assert_array_equal(found, images[1] if len(shape) == 2 else images[1, ..., :3])
 
 
 @pytest.mark.parametrize("shape", [(300, 200, 3), (200, 300)])
 def test_large_images_become_small_files(shape):
     ramp = np.linspace(0, 255, np.prod(shape)).reshape(1, *shape).astype(np.uint8)
-    png = thumbnail(source(ramp), 0)
+    png = thumbnail(source(ramp).read(0))
     image = opened(png)
     assert max(image.size) == 96
     assert image.width / image.height == pytest.approx(shape[1] / shape[0], abs=0.02)
@@ -156,7 +156,7 @@ def test_large_images_become_small_files(shape):
 
 
 def test_floats_are_no_images():
-    assert thumbnail(source(np.zeros((1, 3, 8, 8), np.float32)), 0) is None
+    assert thumbnail(source(np.zeros((1, 3, 8, 8), np.float32)).read(0)) is None
 
 
 def test_a_sample_that_cannot_be_read_is_named(tmp_path):
@@ -167,4 +167,4 @@ def test_a_sample_that_cannot_be_read_is_named(tmp_path):
     found = open_data(tmp_path)
     (tmp_path / "class1" / "a.png").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"class1/a\.png"):
-        thumbnail(found, 1)
+        thumbnail(found.read(1))

@@ -198,7 +198,7 @@ def test_unknown_fields_are_ignored(written_gap_model, tmp_path):
         ("inverse_scatter", [[1, 2], [2, 1]], "'inverse_scatter' must be symmetric and positive"),
         ("residual_variance", -1e-9, "'residual_variance' must be a number of at least 0"),
         ("correlation", 1.1, "'correlation' must be a number from -1 to 1"),
-        ("interval.coverage", 90, "'interval.coverage' must be a number from 0 to 1"),
+        ("interval.coverage", 90, "'interval.coverage' must be a number above 0 and below 1"),
         ("interval.measured_student_t", "most", "'interval.measured_student_t' must be a number"),
         ("interval.measured_student_t", 1.5, "measured_student_t' must be a number from 0 to 1"),
         ("interval.t_quantile", None, "'interval.t_quantile' must be a number of at least 0"),

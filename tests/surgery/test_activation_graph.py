@@ -174,3 +174,15 @@ def test_the_network_is_not_changed(write, tmp_path):
     before = [v.name for v in network.model.graph.outputs], len(network.model.graph)
     surgery.write_activation_outputs(network, tmp_path / "a.onnx", (4, 5, 5))
     assert ([v.name for v in network.model.graph.outputs], len(network.model.graph)) == before
+
+
+@pytest.mark.parametrize(
+    "turned", ["t = Transpose<perm=[1,0,2,3]>(r3)\nu = Relu(t)\nr4 = Transpose<perm=[1,0,2,3]>(u)",
+               "s = SplitToSequence<axis=0>(r3, at)\nr4 = ConcatFromSequence<axis=0>(s)"],
+)  # fmt: skip
+def test_a_tensor_without_a_row_for_each_image_is_no_layer(turned, write, activations_of):
+    text = chain(3).replace("GlobalAveragePool(r3)", "GlobalAveragePool(r4)")
+    text = text.replace(" p = ", f"{turned}\n p = ").replace("float[3] bias", "int64 at = {1}")
+    graph, made = activations_of(write(text), normal(6, 4, 5, 5))
+    assert {layer.tensor for layer in graph.layers} == {"x", "r1", "r3"}
+    assert all(len(values) == 6 for values in made.values())

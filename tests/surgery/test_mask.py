@@ -94,8 +94,9 @@ def test_masking_twice_and_over_oneself_is_refused(masked, write):
 SINKING = """
 net (float[N,3,12,12] x) => (float[N,K] y)
 <float[4,3,3,3] w, float[4,2,3,3] grouped, float[4,1,3,3] depthwise, float[4] bias,
- float[1,4,1,1] scale, float two = {2.0}, float zero = {0.0}, float infinite = {inf},
- float six = {6.0}, float one = {1.0}, float[4] s, float[4] b, float[4] m, float[4] var,
+ float[1,4,1,1] scale, bool yes = {1}, float two = {2.0}, float zero = {0.0},
+ float infinite = {inf}, float six = {6.0}, float one = {1.0},
+ float[4] s, float[4] b, float[4] m, float[4] var,
  int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, int64[1] three = {3}, int64[3] runs = {0, 4, -1}>
 {
     c = Conv(x, w)
@@ -138,6 +139,8 @@ STOPPED = [
     "a = Mul(r, infinite)",
     "a = Div(two, r)",
     "a = Add(r, two)",
+    "e = Relu(r) a = If(yes) <then_branch = g1 () => (float[N,4,10,10] t) { t = Add(e, r) }, "
+    "else_branch = g2 () => (float[N,4,10,10] u) { u = Neg(e) }>",
     "a = Conv<group=4>(r, depthwise, bias)",
     "a = Conv<group=2>(r, grouped)",
     "a = ReduceMean<axes=[1]>(r)",

@@ -110,6 +110,13 @@ def test_networks_that_draw_random_numbers_are_refused(write):
     with pytest.raises(ModelError, match=r"draws random numbers \(RandomNormalLike\)"):
         surgery.load_network(write(text))
     surgery.load_network(write(text.replace("Add(r, n)", "Add(r, r)")))
+    inside = text.replace(
+        "n = RandomNormalLike(r)",
+        "n = If(yes)<then_branch = one () => (a) {a = RandomNormalLike(r)}, "
+        "else_branch = two () => (b) {b = Relu(r)}>",
+    ).replace("w>", "w, bool yes = {1}>")
+    with pytest.raises(ModelError, match=r"draws random numbers \(RandomNormalLike\)"):
+        surgery.load_network(write(inside))
 
 
 BYTES = 4 * 4 * 3 * 3 * 3

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.labels import integer_labels
-from analyzer.data.source import NumberedNames, Source, file_state, reason_of
+from analyzer.data.source import FileStates, NumberedNames, Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
@@ -45,6 +45,10 @@ class ArrayStore:
         values = np.ascontiguousarray(self.array)
         head = f"{values.dtype} {values.shape}".encode()
         return hashlib.sha256(head + hashlib.sha256(values.data).digest()).hexdigest()
+
+    def is_as_opened(self) -> bool:
+        """Always: the file is not read again."""
+        return True
 
 
 def from_arrays(
@@ -122,6 +126,7 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     Raises:
         DataError: not such a file, other keys, pickled objects, or unfit arrays.
     """
+    file_states = FileStates.of(path)
     with path.open("rb") as file:
         magic = np.lib.format.MAGIC_PREFIX
         if file.read(len(magic)) == magic:
@@ -146,12 +151,13 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
                 f"{images_key!r} and {labels_key!r} of {path} cannot be read ({reason}). Save "
                 "plain arrays of numbers."
             ) from error
+    file_states.refuse_if_changed()
     return from_arrays(
         images,
         labels,
         source=f"{path}#{split}" if split else str(path),
         kind="npz",
-        state=f"{file_state(path)} {images_key} {labels_key}",
+        state=f"{file_states.fingerprint()} {images_key} {labels_key}",
     )
 
 

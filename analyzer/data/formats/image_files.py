@@ -4,7 +4,6 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -13,9 +12,9 @@ import numpy as np
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_called, split_in
 from analyzer.data.labels import index_names, labels_of_values
-from analyzer.data.source import CompactNames, Source, natural_key
+from analyzer.data.source import CompactNames, FileStates, Source, natural_key
 from analyzer.errors import DataError, parameter
-from analyzer.files import read_whole
+from analyzer.files import file_identity, read_whole
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import parse_json, repeated
 
@@ -38,31 +37,42 @@ _SPLIT_KEYS = ("split", "half", "subset", "set")
 LONGEST_LINE = 1 << 20  # characters; no row is longer
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class FileStore:
     """Samples as image files below a root."""
 
-    root: Path
-    paths: CompactNames  # relative to the root
+    def __init__(self, root: Path, paths: CompactNames, manifest: FileStates | None = None):
+        """Files as they are now.
+
+        Args:
+            root: of the paths.
+            paths: relative to the root.
+            manifest: that lists them, as it was before it was read.
+        """
+        self._root, self._paths, self._manifest = root, paths, manifest
+        self._fingerprint, self._opened = self._states()
 
     def stored(self, index: int, budgets: Budgets) -> bytes:
         try:
-            return read_whole(Path(self.root, self.paths[index]), budgets)
+            return read_whole(Path(self._root, self._paths[index]), budgets)
         except DataError as error:
             raise DataError(f"it {error.message}") from error
 
     def fingerprint(self) -> str:
-        state = hashlib.sha256(self.paths.block())
-        sizes_times = np.empty((len(self.paths), 2), np.int64)
-        for index, path in enumerate(self.paths):
-            try:
-                status = os.stat(os.path.join(self.root, path))
-            except (OSError, ValueError):  # ValueError: NUL in a path
-                sizes_times[index] = -1
-            else:
-                sizes_times[index] = status.st_size, status.st_mtime_ns
-        state.update(sizes_times.data)
-        return state.hexdigest()
+        return self._fingerprint
+
+    def is_as_opened(self) -> bool:
+        return self._states()[1] == self._opened and (
+            self._manifest is None or self._manifest.changed() is None
+        )
+
+    def _states(self) -> tuple[str, str]:
+        """Hashes of the names with sizes and times, and of all that the file system tells."""
+        copied, whole = (hashlib.sha256(self._paths.block()) for _ in range(2))
+        for path in self._paths:
+            state = file_identity(os.path.join(self._root, path))
+            copied.update(repr(state[:2]).encode())
+            whole.update(repr(state).encode())
+        return copied.hexdigest(), whole.hexdigest()
 
 
 def open_folder(path: Path, wanted: Wanted) -> Source:
@@ -188,6 +198,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     Raises:
         DataError: not such a file, other columns, or a row without path or label.
     """
+    manifest = FileStates.of(path)
     paths: list[str] = []
     values: list[str | int] = []
     splits: list[str | None] = []
@@ -207,6 +218,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         paths.append(str(row[path_key]))
         values.append(label)
         splits.append(split_in(str(row[split_key])) if split_key else None)
+    manifest.refuse_if_changed()
     if not paths:
         raise DataError(f"The manifest {path} has no rows.")
     where = str(path)
@@ -222,7 +234,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         kind="manifest",
         labels=labels,
         names=names,
-        store=FileStore(path.parent, names),
+        store=FileStore(path.parent, names, manifest),
         class_names=class_names,
         indexing=indexing,
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two
-from analyzer.data.source import CompactNames, Source, file_state
+from analyzer.data.source import CompactNames, FileStates, Source
 from analyzer.errors import DataError
 from analyzer.files import check_regular, read_text
 from analyzer.input_budgets import Budgets
@@ -41,12 +41,16 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
     split = split_of_two(wanted.split, "an IDX folder", path)
     images_path = _find_idx(path, split, "images")
     labels_path = _find_idx(path, split, "labels")
+    file_states = FileStates.of(images_path, labels_path)
+    images = _read_idx(images_path, wanted.budgets, dimensions=3)
+    labels = _read_idx(labels_path, wanted.budgets, dimensions=1)
+    file_states.refuse_if_changed()
     return from_arrays(
-        _read_idx(images_path, wanted.budgets, dimensions=3),
-        _read_idx(labels_path, wanted.budgets, dimensions=1),
+        images,
+        labels,
         source=f"{path}#{split}",
         kind="idx",
-        state=f"{file_state(images_path)} {file_state(labels_path)}",
+        state=file_states.fingerprint(),
     )
 
 
@@ -166,16 +170,20 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
     total = sum(file.stat().st_size for file in files)
     if excess := wanted.budgets.excess("bytes", total):
         raise DataError(f"The files of {folder}#{split} are {total:,} bytes large, {excess}.")
+    names_path = folder / version.names
+    file_states = FileStates.of(*files, names_path)
     read = _read_binary if version.binary else _read_pickled
     images, labels, names = zip(*(read(file, version.kind) for file in files), strict=True)
+    class_names = _class_names(names_path, version, wanted.budgets)
+    file_states.refuse_if_changed()
     return from_arrays(
         np.concatenate(images).reshape(-1, 3, 32, 32),
         np.concatenate(labels),
         source=f"{folder}#{split}",
         kind=version.kind,
-        class_names=_class_names(folder / version.names, version, wanted.budgets),
+        class_names=class_names,
         names=CompactNames(name for part in names for name in part) if all(names) else None,
-        state=" ".join(map(file_state, files)),
+        state=file_states.fingerprint(),
     )
 
 

@@ -18,9 +18,9 @@ from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,
+    FileStates,
     NumberedNames,
     Source,
-    file_state,
     natural_key,
     reason_of,
 )
@@ -54,8 +54,10 @@ class ParquetStore:
         column: str,
         metadata: Sequence["pyarrow.parquet.FileMetaData"],
         budgets: Budgets,
+        file_states: FileStates,
     ):
         self._paths = paths
+        self._file_states = file_states
         self._column = column
         self._metadata = metadata
         rows = [
@@ -84,7 +86,10 @@ class ParquetStore:
         return data
 
     def fingerprint(self) -> str:
-        return "\n".join([self._column, *map(file_state, self._paths)])
+        return f"{self._column}\n{self._file_states.fingerprint()}"
+
+    def is_as_opened(self) -> bool:
+        return self._file_states.changed() is None
 
     def _read(self, group: int) -> "pyarrow.ChunkedArray":
         """The image bytes of a row group."""
@@ -197,6 +202,7 @@ def _read(paths: tuple[Path, ...], path: Path, where: str, wanted: Wanted) -> _C
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    file_states = FileStates.of(*paths)
     metadata = [pq.read_metadata(file) for file in paths]
     rows = sum(one.num_rows for one in metadata)
     if excess := wanted.budgets.excess("samples", rows):
@@ -212,7 +218,8 @@ def _read(paths: tuple[Path, ...], path: Path, where: str, wanted: Wanted) -> _C
         labels = pa.chunked_array([chunk for part in chunks for chunk in part], label_type)
     names = _names(paths, image, image_type, wanted.budgets)
     column = f"{image}.bytes" if pa.types.is_struct(image_type) else image
-    store = ParquetStore(paths, column, metadata, wanted.budgets)
+    file_states.refuse_if_changed()
+    store = ParquetStore(paths, column, metadata, wanted.budgets, file_states)
     return _Contents(store, names, features, label, labels)
 
 

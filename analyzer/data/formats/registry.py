@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def open_data(
     if isinstance(data, str | Path):
         named = None if keys is None else (keys[0], keys[1])
         source = _open_path(data, Wanted(None, named, class_list, budgets))
+        again = partial(open_data, data, keys=keys, classes=classes, budgets=budgets)
+        source = replace(source, reopen=again)
     elif isinstance(data, tuple | list) and len(data) == 2:
         if keys is not None:
             raise DataError(f"{parameter('keys')} names arrays in a file; leave it out for arrays.")

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
 from analyzer.data.labels import labels_of_values
-from analyzer.data.source import CompactNames, Source, file_state, natural_key, reason_of
+from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
 from analyzer.input_budgets import Budgets
@@ -29,6 +29,7 @@ class TarStore:
     archive: np.ndarray  # int32 (S,): which of them
     offset: np.ndarray  # int64 (S,)
     size: np.ndarray  # int64 (S,)
+    file_states: FileStates
 
     def stored(self, index: int, budgets: Budgets) -> bytes:
         path, size = self.paths[self.archive[index]], int(self.size[index])
@@ -42,7 +43,10 @@ class TarStore:
         return data
 
     def fingerprint(self) -> str:
-        return "\n".join(map(file_state, self.paths))
+        return self.file_states.fingerprint()
+
+    def is_as_opened(self) -> bool:
+        return self.file_states.changed() is None
 
 
 @dataclass(slots=True)
@@ -86,9 +90,11 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         chosen, split = choose_split(files, wanted.split, path)
         files = dict.fromkeys(chosen)
         where = f"{path}#{split}"
+    file_states = FileStates.of(*files)
     index = _Index()
     for number, file in enumerate(files):
         _index_archive(file, number, wanted, index)
+    file_states.refuse_if_changed()
     if not index.names:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
     labels, class_names, indexing = labels_of_values(
@@ -101,7 +107,13 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         kind="tar",
         labels=labels,
         names=CompactNames(index.names),
-        store=TarStore(tuple(files), np.array(index.archive, np.int32), places[:, 0], places[:, 1]),
+        store=TarStore(
+            tuple(files),
+            np.array(index.archive, np.int32),
+            places[:, 0],
+            places[:, 1],
+            file_states,
+        ),
         class_names=class_names,
         indexing=indexing,
         warnings=(left_out,) if index.without_image else (),

@@ -46,7 +46,10 @@ class _Plane:
 
 
 def resolve_preprocessing(
-    source: Source, input_info: TensorInfo, options: PreprocessOptions | None = None
+    source: Source,
+    input_info: TensorInfo,
+    options: PreprocessOptions | None = None,
+    spec: PreprocessingSpec | None = None,
 ) -> Preprocessing:
     """The preprocessing that brings samples of the source to the network's input.
 
@@ -54,11 +57,17 @@ def resolve_preprocessing(
     fixes, scaled by 1/255, with a warning. An image size comes from, in this order: the option
     ``img_size``, a file, the network, a preset, the first image.
 
+    Args:
+        source: the samples.
+        input_info: the network's input.
+        options: what the caller declares.
+        spec: what :func:`make_spec` made of the options, where their file was read before.
+
     Raises:
         DataError: an option is out of range, or does not fit the network or the samples.
     """
     options = options or PreprocessOptions()
-    spec = make_spec(options)
+    spec = spec or make_spec(options)
     array = source.array
     if array is not None and array.dtype != np.uint8:
         if spec.origin is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, integers, read_arrays, write_arrays
+from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
 
 __all__ = ["CURVES", "ClassCurves", "read_curves", "write_curves"]
 
@@ -48,7 +48,7 @@ def read_curves(folder: str | Path) -> tuple[ClassCurves, ...]:
     """
     path = Path(folder) / CURVES
     arrays = read_arrays(path, ("descending", "ascending", "samples", "order", "class_index"))
-    order = integers(path, arrays, "order", 2)
+    order = array_of(path, arrays, "order", np.int64, (None, None))
     classes, channels = order.shape
     wanted = {
         "descending": (classes, channels + 1),
@@ -57,11 +57,7 @@ def read_curves(folder: str | Path) -> tuple[ClassCurves, ...]:
         "class_index": (classes,),
     }
     for name, shape in wanted.items():
-        found = integers(path, arrays, name, len(shape)).shape
-        if found != shape:
-            raise AuditFolderError(
-                f"{path}: '{name}' has shape {found} where 'order' asks for {shape}."
-            )
+        array_of(path, arrays, name, np.int64, shape)
     if not classes or not channels:
         raise AuditFolderError(f"{path} holds no class or no channel. {RUN_AGAIN}")
     samples, index = arrays["samples"], arrays["class_index"]

@@ -117,7 +117,7 @@ class _InFloat32:
         network = subject.network
         self.cut = surgery.cut_network(network, site, folder, output=subject.output)
         self._images, self._masked = images, folder / "masked.onnx"
-        surgery.write_masked(network, site, self._masked)
+        surgery.write_masked(network, site, self._masked, to_run=True)
         self._original = runtime.WholeNetwork(
             surgery.runnable_file(network, folder),
             network.info.inputs[0],

@@ -280,7 +280,7 @@ def _samples_read(
     place[samples.sequence()] = np.arange(len(place))
     counts = state.sample_counts(samples.indices, samples.labels, place, subject.answer.kind)
     digests = state.digests[place[state.read[place]]]
-    subject.first_reading.check(counts.index, digests)  # of an interrupted run, too
+    subject.first_reading.take_over(counts.index, digests)  # what an interrupted run read, too
     return counts, digests
 
 

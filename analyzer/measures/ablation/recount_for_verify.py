@@ -94,7 +94,7 @@ class _Plain:
             extra_inputs = subject.extra_inputs if network is subject.network else ()
         else:
             file = scratch / "masked.onnx"
-            surgery.write_masked(network, subject.site, file)
+            surgery.write_masked(network, subject.site, file, to_run=True)
         self.whole = WholeNetwork(
             file,
             subject.network.info.inputs[0],

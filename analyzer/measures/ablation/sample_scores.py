@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.audit_record import ClassRecord
-from analyzer.errors import AuditFolderError, ModelError, parameter
-from analyzer.files import check_names, integers, read_arrays, write_arrays
+from analyzer.errors import ModelError, parameter
+from analyzer.files import array_of, check_names, read_arrays, write_arrays
 from analyzer.measures.measure import Check, check
 
 __all__ = [
@@ -163,17 +163,8 @@ def read_samples(folder: str | Path) -> SampleCounts:
     path = Path(folder) / SAMPLES
     arrays = read_arrays(path)
     check_names(path, tuple(_KINDS), tuple(arrays))
-    count = integers(path, arrays, "label", 1).shape
-    for name, kind in _KINDS.items():
-        if not np.issubdtype(kind, np.floating):
-            integers(path, arrays, name, 1)
-        if arrays[name].shape != count:
-            raise AuditFolderError(
-                f"{path}: '{name}' has shape {arrays[name].shape} where 'label' has {count}."
-            )
-    found: dict[str, np.ndarray] = {
-        name: arrays[name].astype(kind) for name, kind in _KINDS.items()
-    }
+    count = array_of(path, arrays, "label", np.int64, (None,)).shape
+    found = {name: array_of(path, arrays, name, kind, count) for name, kind in _KINDS.items()}
     scores = SampleScores(**{name: found.pop(name) for name in _SCORES})
     return SampleCounts(scores=scores, **found)
 
@@ -209,14 +200,15 @@ def score_checks(folder: Path, samples: SampleCounts, channels: int) -> Iterator
     Raises:
         AuditFolderError: the file is damaged.
     """
-    score = read_arrays(folder / SAMPLES, ("score",))["score"]
+    arrays = read_arrays(folder / SAMPLES, ("score",))
+    score = array_of(folder / SAMPLES, arrays, "score", np.float32, samples.label.shape)
     yield _score(samples, score, channels)
     yield from _scores(samples)
 
 
 def _score(samples: SampleCounts, score: np.ndarray, channels: int) -> Check:
     wanted = (samples.ascending.astype(np.float64) - samples.descending) / (channels + 1)
-    agrees = score.shape == wanted.shape and np.allclose(score, wanted, rtol=0, atol=1e-6)
+    agrees = np.allclose(score, wanted, rtol=0, atol=1e-6)
     return check(
         "score",
         [] if agrees else [f"'score' in {SAMPLES} is not (ascending − descending) / (M + 1)."],

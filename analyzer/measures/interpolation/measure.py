@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.files import array_of, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
@@ -29,7 +28,7 @@ from analyzer.measures.interpolation.mixing import (
 )
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.svg import Frame, path_through
-from analyzer.measures.training_images import class_weights
+from analyzer.measures.training_images import SampleImages, class_weights
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
@@ -119,7 +118,7 @@ class Interpolation(Measure[InterpolationResult]):
             network.path, device, threads=request.threads, custom_ops=network.custom_ops
         )
         image = images.take(np.flatnonzero(images.read)[:1])
-        state, plan_digest = InterpolationState.start(plan), _digest(plan)
+        state, plan_digest = InterpolationState.start(plan), _digest(plan, images)
         saved = job.saved()
         if saved is not None and str(saved.get("plan")) == plan_digest:
             state = state.resumed(saved)
@@ -255,11 +254,7 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
         "hold": (np.float32, samples),
     }
     for name, (dtype, shape) in wanted.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
-            raise AuditFolderError(
-                f"{path}: '{name}' is {arrays[name].dtype} of shape {arrays[name].shape}; "
-                f"{np.dtype(dtype)} of shape {shape} was expected. {RUN_AGAIN}"
-            )
+        array_of(path, arrays, name, dtype, shape)
     return arrays
 
 
@@ -269,9 +264,9 @@ def _taken(answers: MixedAnswers, places: np.ndarray) -> MixedAnswers:
     return MixedAnswers(**taken)
 
 
-def _digest(plan: MixingPlan) -> str:
+def _digest(plan: MixingPlan, images: SampleImages) -> str:
     """The identity of what is to be run, as hex: samples, partners and their order."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(images.digests.tobytes())
     for array in (plan.content_of, plan.place, plan.label, plan.partner, plan.weight):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()

@@ -45,6 +45,7 @@ __all__ = [
 MARGIN_PREFIX = "margin_"
 LAYERS = 4  # at most: the images, and three by depth
 
+_DIGEST = 32  # bytes of a sha256
 _FLOOR = 1e-6
 _FENCE = 1.5  # interquartile ranges
 _TOO_MANY_TO_OPTIMIZE = 10_000  # nodes of the graph; it would take longer than it saves
@@ -132,6 +133,7 @@ class MarginState:
     squares: np.ndarray  # float64 (S, L): ‖∇_{x^l}(f_i − f_j)‖²
     mean: list[np.ndarray]  # L of float64 (D_l,), over the samples read
     spread: np.ndarray  # float64 (L,): Σ_n ‖x^l_n − mean‖²
+    digests: np.ndarray  # uint8 (S, 32): sha256 of what was read
     read: int = 0  # samples
     at: int = 0  # samples before this place are done
     seconds: float = 0.0
@@ -144,6 +146,7 @@ class MarginState:
             squares=np.full((samples, len(graph.layers)), np.nan),
             mean=[np.zeros(layer.size) for layer in graph.layers],
             spread=np.zeros(len(graph.layers)),
+            digests=np.zeros((samples, _DIGEST), np.uint8),
         )
 
     @property
@@ -165,6 +168,7 @@ class MarginState:
             "margin": self.margin,
             "squares": self.squares,
             "spread": self.spread,
+            "digests": self.digests,
             "counts": np.array([self.read, self.at]),
             "seconds": np.array(self.seconds),
             **means,
@@ -190,6 +194,7 @@ class MarginState:
             squares=arrays["squares"].copy(),
             mean=[arrays[f"mean_{layer}"].copy() for layer in range(len(self.mean))],
             spread=arrays["spread"].copy(),
+            digests=arrays["digests"].copy(),
             read=read,
             at=at,
             seconds=float(arrays["seconds"]),
@@ -242,6 +247,7 @@ def measure_margins(
                 }
             )
             named = dict(zip(session.outputs, found, strict=True))
+            state.digests[places] = batch.digests
             state.margin[places] = named[graph.margin][:count]
             for number, layer in enumerate(graph.layers):
                 state.squares[places, number] = named[layer.squares][:count]

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import MarginGraph
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
-from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
 from analyzer.measures.margins.distances import (
     LAYERS,
     MARGIN_FEATURES,
@@ -101,6 +101,8 @@ class Margins(Measure[MarginsResult]):
         saved = job.saved()
         if saved is not None:
             state = state.resumed(saved)
+            read = ~np.isnan(state.margin)
+            job.subject.first_reading.take_over(samples.indices[read], state.digests[read])
         device, *_ = runtime.named_devices(request.device)
         while state.at < len(samples.labels):
             try:
@@ -126,11 +128,7 @@ class Margins(Measure[MarginsResult]):
 
     def read(self, folder: Path, record: AuditRecord) -> MarginsResult:
         """The section and ``margins.npz``."""
-        return MarginsResult(
-            record=record.sections[self.name],
-            distances=_read_distances(folder),
-            total_variation=read_arrays(folder / MARGINS, ("total_variation",))["total_variation"],
-        )
+        return MarginsResult(record.sections[self.name], *_read(folder))
 
     def write(self, folder: Path, result: MarginsResult) -> None:
         """Write ``margins.npz``: distances (S, L) and total variations (L,)."""
@@ -165,10 +163,10 @@ class Margins(Measure[MarginsResult]):
         if self.measured(record):
             said: MarginsRecord = record.sections[self.name]
             right = f"The five numbers of {len(said.layers)} layers follow from {MARGINS}."
-            faults = _faults(said, _read_distances(folder), record.data.samples)
-            written = read_arrays(folder / MARGINS, ("total_variation",))["total_variation"]
+            distances, written = _read(folder)
+            faults = _faults(said, distances, record.data.samples)
             stated = [layer.total_variation for layer in said.layers]
-            if written.shape != (len(stated),) or not all(map(same, stated, written.tolist())):
+            if len(written) != len(stated) or not all(map(same, stated, written.tolist())):
                 faults.append(f"'total_variation' in audit.json is not that of {MARGINS}.")
             yield check(self.name, faults, right)
 
@@ -255,17 +253,18 @@ def _described(graph: MarginGraph, state: "MarginState") -> MarginsResult:
     return MarginsResult(described, distances, variation)
 
 
-def _read_distances(folder: Path) -> np.ndarray:
-    """The distances of an audit folder, float64 (S, L), in the order of the data.
+def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The distances (S, L) of an audit folder, in the order of the data, and total variations (L,).
 
     Raises:
         AuditFolderError: ``margins.npz`` is missing, damaged or holds something else.
     """
     path = folder / MARGINS
-    distances = read_arrays(path, ("distance",))["distance"]
-    if distances.dtype != np.float64 or distances.ndim != 2 or not np.isfinite(distances).all():
+    arrays = read_arrays(path, ("distance", "total_variation"))
+    distances = array_of(path, arrays, "distance", np.float64, (None, None))
+    if not np.isfinite(distances).all():
         raise AuditFolderError(f"{path}: 'distance' is not a table of finite numbers. {RUN_AGAIN}")
-    return distances
+    return distances, array_of(path, arrays, "total_variation", np.float64, (None,))
 
 
 def _faults(said: MarginsRecord, distances: np.ndarray, samples: int) -> list[str]:

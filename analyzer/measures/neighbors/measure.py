@@ -11,7 +11,7 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, read_arrays, write_arrays
+from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.measure import Interpolation, read_answers
 from analyzer.measures.measure import (
@@ -163,7 +163,7 @@ class Neighbors(Measure[NeighborsResult]):
             memory=memory,
             seed=request.seed,
         )
-        state, part_digest = NeighborState(len(part)), hashlib.sha256(part.tobytes()).hexdigest()
+        state, part_digest = NeighborState(len(part)), _digest(part, images)
         saved = job.saved()
         if saved is not None and str(saved.get("part")) == part_digest:
             state = state.resumed(saved)
@@ -382,11 +382,7 @@ def read_votes(folder: Path) -> NeighborVotes:
         "twin_distance": (np.float32, arrays["twins"].shape[:1]),
     }
     for name, (dtype, shape) in wanted.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
-            raise AuditFolderError(
-                f"{path}: '{name}' is {arrays[name].dtype} of shape {arrays[name].shape}; "
-                f"{np.dtype(dtype)} of shape {shape} was expected. {RUN_AGAIN}"
-            )
+        array_of(path, arrays, name, dtype, shape)
     return NeighborVotes(
         measured=arrays["measured"],
         agreement=arrays["agreement"].astype(np.float64),
@@ -413,6 +409,11 @@ def _twins_record(votes: NeighborVotes, kept: bool) -> TwinsRecord:
         things=len(np.unique(votes.things()[have_one])),
         grouped=int((votes.group >= 0).sum()),
     )
+
+
+def _digest(part: np.ndarray, images: SampleImages) -> str:
+    """The identity of the samples of the part, bool (S,), as hex."""
+    return hashlib.sha256(images.digests.tobytes() + part.tobytes()).hexdigest()
 
 
 def _taken(votes: NeighborVotes, images: SampleImages) -> NeighborVotes:

@@ -24,7 +24,7 @@ import numpy as np
 
 from analyzer import runtime
 from analyzer.common_types import ActivationGraph, Progress
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AuditFolderError, ModelError, parameter
 from analyzer.measures.checkpoint import Checkpoint
 from analyzer.measures.neighbors.pictures import PICTURE, gray_pictures
 from analyzer.measures.neighbors.twins import find_twins
@@ -372,6 +372,12 @@ def _activations(
     def piece(rows: slice) -> list[np.ndarray]:
         some = images[rows]
         found = run({graph.image: padded(some, graph.batch)}, wanted)
+        for name, values in zip(wanted, found, strict=True):
+            if not isinstance(values, np.ndarray) or len(values) != (graph.batch or len(some)):
+                raise ModelError(
+                    f"The tensor {name!r} does not have a row for each image, so images cannot be "
+                    f"compared by it. Pass {parameter('neighbor_samples', 0)}."
+                )
         return [values[: len(some)] for values in found]
 
     pieces = list(in_pieces(len(images), graph.batch or len(images), piece))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, check_names, integers, read_arrays, write_arrays
+from analyzer.errors import DataError
+from analyzer.files import array_of, check_names, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
 
@@ -110,8 +110,13 @@ class TestData(Measure[TestResult]):
         from analyzer import data
 
         source = _open(job.request)
+        trained = job.subject.source
+        names = dict(enumerate(trained.class_names or ()))
+        data.check_class_names(source, names, trained.source)
         network = job.subject.network
-        data.resolve_preprocessing(source, network.info.inputs[0], job.request.preprocess)
+        data.resolve_preprocessing(
+            source, network.info.inputs[0], job.request.preprocess, job.subject.spec
+        )
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once."""
@@ -120,6 +125,11 @@ class TestData(Measure[TestResult]):
 
         request, subject = job.request, job.subject
         source = _open(request)
+        if source.class_list is not None and source.class_names != subject.source.class_names:
+            raise DataError(
+                f"The class list {source.class_list} has changed since the training data were "
+                "opened by it. Leave it alone until the audit is done, and start it again."
+            )
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
@@ -127,6 +137,7 @@ class TestData(Measure[TestResult]):
             reading=request,
             run=request,
             output=subject.output,
+            spec=subject.spec,
             scratch=job.scratch,
             progress=job.progress,
         )
@@ -267,11 +278,11 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     path = folder / TEST
     arrays = read_arrays(path)
     check_names(path, (*_COLUMNS, _TRAIN_RANK), tuple(arrays))
-    integers(path, arrays, _TRAIN_RANK, 1)
-    size = integers(path, arrays, "label", 1).shape
-    for name in _COLUMNS:
-        if integers(path, arrays, name, 1).shape != size:
-            raise AuditFolderError(f"{path}: '{name}' and 'label' differ in length. {RUN_AGAIN}")
+    size = array_of(path, arrays, "label", np.int64, (None,)).shape
+    kinds = {"named": np.int64, "rank": np.int32, "index": np.int64}
+    for name, kind in kinds.items():
+        array_of(path, arrays, name, kind, size)
+    array_of(path, arrays, _TRAIN_RANK, np.int32, (None,))
     return {name: arrays[name] for name in (*_COLUMNS, _TRAIN_RANK)}
 
 

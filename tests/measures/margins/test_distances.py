@@ -95,7 +95,12 @@ def samples_of(images, labels, unread=()):
     def load(asked, size):
         for start in range(0, len(asked), size):
             found = np.array([i for i in asked[start : start + size] if i not in unread], int)
-            yield SimpleNamespace(indices=found, images=images[found // 3], skipped=())
+            yield SimpleNamespace(
+                indices=found,
+                images=images[found // 3],
+                digests=np.zeros((len(found), 32), np.uint8),
+                skipped=(),
+            )
 
     return Samples(indices, labels, load)
 
