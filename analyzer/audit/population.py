@@ -35,7 +35,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, GapModelError, parameter
+from analyzer.errors import AnalyzerError, DataError, GapModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
