@@ -11,7 +11,7 @@ import secrets
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ import numpy as np
 
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
-from analyzer.json_codec import parse_json
+from analyzer.json_codec import parse_json, repeated
 
 __all__ = [
     "RUN_AGAIN",
     "array_of",
     "aside",
     "check_names",
+    "check_own_place",
     "check_paths",
     "check_place",
     "check_regular",
@@ -40,7 +41,9 @@ __all__ = [
     "read_json",
     "read_text",
     "read_whole",
+    "remove_parts",
     "sha256",
+    "write_array",
     "write_arrays",
     "write_bytes",
     "write_json",
@@ -53,6 +56,7 @@ RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 _LONGEST = 400  # characters of a path that is shown whole
 _HIDDEN = 50  # characters of a file's name that are in that of its temporary one
 _QUOTED = re.compile('[,"\r\n]')
+_RANDOM_BYTES = 4  # in the name of a temporary file
 
 
 @contextmanager
@@ -110,7 +114,25 @@ def check_place(path: str | Path, *, parents: bool = False) -> None:
 
 
 def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name[:_HIDDEN]}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{path.name[:_HIDDEN]}.{secrets.token_hex(_RANDOM_BYTES)}.part")
+
+
+def remove_parts(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left of the files ``names`` that they were writing.
+
+    Args:
+        folder: with the files; nobody else writes them now.
+        names: of files.
+    """
+    parts = re.compile(
+        f"\\.({'|'.join(re.escape(name[:_HIDDEN]) for name in names)})"
+        f"\\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\\.part"
+    )
+    with suppress(OSError):  # the folder is gone
+        for name in os.listdir(folder):
+            if parts.fullmatch(name):
+                with suppress(OSError):  # no file of ours
+                    os.unlink(folder / name)
 
 
 def _refuse_special(path: Path) -> None:
@@ -197,6 +219,12 @@ def write_arrays(
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write a ``.npy``."""
+    with aside(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
 def sha256(path: str | Path) -> str:
     """The file's sha256 as hex."""
     with open(path, "rb") as file:
@@ -215,8 +243,9 @@ def prepare_folder(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except FileExistsError:
+        found = "a file" if folder.exists() else "a link that leads to nothing"
         raise AuditFolderError(
-            f"{folder} is a file, not a folder; name another place for the audit."
+            f"{folder} is {found}, not a folder; name another place for the audit."
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
@@ -235,9 +264,9 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return parse_json(read_whole(path), parse_constant=_refuse_constant)
+        return parse_json(read_whole(path).decode(), parse_constant=_refuse_constant)
     except DataError as error:
-        raise AuditFolderError(f"{path} {error.message}.") from error
+        raise AuditFolderError(f"{path} {error.message}. {RUN_AGAIN}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
@@ -257,9 +286,12 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
             names = archive.files if names is None else names
             check_names(path, names, archive.files)
             _check_sizes(path)
-            return {name: archive[name] for name in names}
+            found = {name: archive[name] for name in names}
+            if repeated(archive.files) or any(isinstance(one, bytes) for one in found.values()):
+                raise ValueError("a member is there twice, or no array")
+            return found
     except DataError as error:
-        raise AuditFolderError(f"{path} {error.message}.") from error
+        raise AuditFolderError(f"{path} {error.message}. {RUN_AGAIN}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except AuditFolderError:
@@ -365,6 +397,31 @@ def nature_of(path: str | Path) -> str:
     """
     mode = os.stat(path).st_mode
     return next((nature for is_one, nature in _NATURES if is_one(mode)), "a device")
+
+
+def check_own_place(path: Path, nature: str) -> None:
+    """Refuse what is not ``nature`` where a run keeps something of its own in a result's folder.
+
+    A link is none: what is written or removed behind it would be somebody else's.
+
+    Args:
+        path: of the place, where there may be nothing.
+        nature: "a file" or "a folder".
+
+    Raises:
+        AuditFolderError: something else is there.
+    """
+    try:
+        found = "a link" if path.is_symlink() else nature_of(path)
+    except (
+        OSError
+    ):  # nothing, or a folder that nobody may look into, which is told where it is used
+        return
+    if found != nature:
+        raise AuditFolderError(
+            f"{path} is {found}, where onnx-gap keeps {nature} of its own while it works. Remove "
+            f"it, or name another {parameter('out')}."
+        )
 
 
 def check_regular(path: Path) -> None:

@@ -37,6 +37,7 @@ class Budgets:
     initializers: int = 1_000_000
     weight_bytes: int = 64 << 30  # as the shapes of the weights say
     levels: int = 16  # of subgraphs
+    scopes: int = 20_000_000  # tensors in sight of nodes with subgraphs, summed over these
     turns: int = 10_000  # of all loops, in one run
     elements: int = 1 << 26  # of a tensor, for one image, or for all that the network is fixed to
     constant_elements: int = 1 << 27  # of all tensors that depend on no input
@@ -96,6 +97,7 @@ _NOUNS = {
     "function_nodes": "nodes of functions",
     "weight_bytes": "bytes of weights",
     "levels": "levels of subgraphs",
+    "scopes": "tensors in sight of subgraphs",
     "turns": "turns of loops",
     "constant_elements": "elements that depend on no input",
     "batch": "images at a time",

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -19,6 +20,8 @@ from analyzer.files import (
     prepare_folder,
     read_arrays,
     read_json,
+    remove_parts,
+    write_array,
     write_arrays,
     write_bytes,
     write_json,
@@ -94,6 +97,17 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_only_parts_of_the_named_files_are_removed(tmp_path):
+    parts = [".audit.json.0123abcd.part", f".{'n' * 50}.0123abcd.part"]
+    others = [".mine.0123abcd.part", ".audit.json.part", "audit.json.0123abcd.part", ".audit.json"]
+    for name in parts + others:
+        (tmp_path / name).touch()
+    (tmp_path / ".audit.json.01234567.part").mkdir()
+    remove_parts(tmp_path, ["audit.json", "n" * 80])
+    assert set(os.listdir(tmp_path)) == {*others, ".audit.json.01234567.part"}
+    remove_parts(tmp_path / "missing", ["audit.json"])
+
+
 def test_json_without_a_number_is_refused_and_nothing_left(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"zeta": float("nan")})
@@ -110,6 +124,19 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, compressed):
     with np.load(tmp_path / "one.npz") as found:
         assert found.files == ["b", "a"]
         np.testing.assert_array_equal(found["a"], arrays["a"])
+
+
+def test_an_array_without_room_is_told_with_its_place(tmp_path, monkeypatch):
+    write_array(tmp_path / "a.npy", np.arange(3))
+    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+
+    def full(file, array, **options):  # what numpy raises has no number
+        raise OSError("98304 requested and 3040 written")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match=r"b\.npy cannot be written: 98304 requested"):
+        write_array(tmp_path / "b.npy", np.arange(3))
+    assert os.listdir(tmp_path) == ["a.npy"]
 
 
 def test_arrays_that_no_audit_writes_are_not_decompressed(tmp_path):
@@ -135,6 +162,9 @@ def test_prepare_folder_refuses_a_file(tmp_path):
         prepare_folder(tmp_path / "out")
     with pytest.raises(AuditFolderError, match="cannot be written: Not a directory"):
         prepare_folder(tmp_path / "out" / "deeper")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(AuditFolderError, match="is a link that leads to nothing, not a folder"):
+        prepare_folder(tmp_path / "link")
 
 
 def test_json_is_strict(tmp_path):
@@ -213,3 +243,17 @@ def test_only_a_regular_file_holds_something(tmp_path):
     assert holds(tmp_path / "file", b"content")
     others = ("file", b"contents"), ("pipe", b""), (".", b""), ("none", b"")
     assert not any(holds(tmp_path / name, content) for name, content in others)
+
+
+def test_what_another_program_has_put_beside_the_arrays_is_refused(tmp_path):
+    for name, content in (("a.npy", b"x"), ("b.npy", b"no array")):
+        path = tmp_path / "arrays.npz"
+        write_arrays(path, {"a": np.arange(3)})
+        with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the name that is there already
+            archive.writestr(name, content)
+        with pytest.raises(AuditFolderError, match="damaged or not an"):
+            read_arrays(path)
+    path.write_bytes("{}".encode("utf-16"))
+    with pytest.raises(AuditFolderError, match="is not valid JSON"):
+        read_json(path)

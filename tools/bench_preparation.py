@@ -1,16 +1,23 @@
 """Measures how long large networks take before anything runs: load, check, find the site, cut.
 
-    python tools/bench_preparation.py [--nodes N …] [--repeats R] [--json FILE]
+    python tools/bench_preparation.py [--nodes N …] [--repeats R] [--commands NAME …] [--json FILE]
 
-Each figure is processor time of a process of its own, the least of R. ``inspect`` is the whole
-command, with the imports; the steps are those of an audit. The networks are made here, in the kinds
-that exporters write: residual blocks, blocks with a squeezing gate, the sizes of a reshape computed
-at every layer, and transformer blocks behind a convolution.
+Each figure is processor time of a process of its own, the least of R. The steps are those of an
+audit. The floor is what nobody can do without: the file parsed, checked by onnx, its shapes
+inferred by onnx, and read by onnx-ir, once each. Commands are measured whole, with the imports, and
+also as a multiple of the floor; of ``audit``, on 20 images, and ``verify`` what onnxruntime takes
+to open and run networks is left out, and it opens them without optimizing, which would take it
+time in proportion to the square of the nodes. The networks are made here, in the kinds that
+exporters write: residual blocks, blocks with a squeezing gate, the sizes of a reshape computed at
+every layer, and transformer blocks behind a convolution.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +32,7 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 8
 STEPS = ("load", "site", "plan", "cut")
+COMMANDS = ("inspect", "mask", "audit", "verify")  # verify holds what audit leaves
 
 
 class Builder:
@@ -141,7 +149,9 @@ def write_network(path: Path, kind: str, nodes: int) -> int:
 
 
 def prepare(path: Path, folder: Path) -> dict[str, float]:
-    """Seconds of processor time that the steps of an audit take, by step."""
+    """Seconds of processor time that the floor and the steps of an audit take, by name."""
+    import onnx_ir
+
     from analyzer import surgery
 
     seconds = {}
@@ -152,6 +162,12 @@ def prepare(path: Path, folder: Path) -> dict[str, float]:
         seconds[step] = time.process_time() - began
         return found
 
+    def least() -> None:
+        proto = onnx.load(path)
+        onnx.checker.check_model(path)
+        onnx_ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+
+    timed("floor", least)
     network = timed("load", lambda: surgery.load_network(path))
     site = timed("site", lambda: surgery.find_site(network))
     timed("plan", lambda: surgery.outline_network(network, site))
@@ -159,33 +175,81 @@ def prepare(path: Path, folder: Path) -> dict[str, float]:
     return seconds
 
 
-def measure(path: Path, folder: Path) -> dict[str, float]:
-    """The steps, and all of ``inspect``, each in a process of its own."""
-    here = [sys.executable, __file__, "--prepare", str(path), str(folder)]
-    steps = json.loads(subprocess.run(here, check=True, capture_output=True, env=ENV).stdout)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "analyzer", "inspect", str(path)],
-        stdout=subprocess.DEVNULL,
-        env=ENV,
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"inspect of {path} ended with {process.returncode}.")
-    return {**steps, "inspect": used.ru_utime + used.ru_stime, "most_bytes": used.ru_maxrss << 10}
+def run_command(name: str, path: Path, folder: Path) -> dict[str, float]:
+    """Seconds of processor time of a command in this process, outside onnxruntime; and memory."""
+    data, out = folder / "images.npz", str(folder / "audit")
+    images = np.random.default_rng(0).normal(size=(20, 3, 8, 8)).astype(np.float32)
+    np.savez(data, x=images, y=np.repeat(np.arange(10), 2))
+    given = ["--data", str(data), "--keys", "x,y"]
+    arguments = {
+        "inspect": ["inspect", str(path)],
+        "mask": ["mask", str(path), "-o", str(folder / "masked.onnx")],
+        "audit": ["audit", str(path), *given, "--anyway", "--fresh", "--out", out],
+        "verify": ["verify", out, "--model", str(path), *given],
+    }
+    inside = time_onnxruntime() if name in ("audit", "verify") else [0.0]
+    from analyzer.cli.commands import main as run
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            run(arguments[name])
+        except SystemExit as end:
+            if end.code:
+                sys.exit(f"{name} of {path} ended with {end.code}: {said.getvalue()}")
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = used.ru_utime + used.ru_stime - sum(inside)
+    return {name: seconds, "most_bytes": used.ru_maxrss << 10}
+
+
+def time_onnxruntime() -> list[float]:
+    """A list that takes the seconds of each session that is opened or run from now on."""
+    from analyzer.runtime import sessions
+
+    seconds: list[float] = []
+
+    def timed(call: Callable[..., object]) -> Callable[..., object]:
+        def measured(*arguments: object, **options: object) -> object:
+            began = time.process_time()
+            found = call(*arguments, **options)
+            seconds.append(time.process_time() - began)
+            return found
+
+        return measured
+
+    def open_plainly(session: object, path: str, options: object, **others: object) -> None:
+        options.graph_optimization_level = sessions.ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        opened(session, path, options, **others)
+
+    kind = sessions.ort.InferenceSession
+    opened = kind.__init__
+    kind.__init__, kind.run = timed(open_plainly), timed(kind.run)
+    return seconds
+
+
+def measure(path: Path, folder: Path, commands: list[str]) -> dict[str, float]:
+    """The floor, the steps, and whole commands, each command in a process of its own."""
+    found: dict[str, float] = {}
+    for part in ("steps", *commands):
+        here = [sys.executable, __file__, "--here", part, str(path), str(folder)]
+        said = subprocess.run(here, check=True, stdout=subprocess.PIPE, env=ENV).stdout
+        one = json.loads(said)
+        most = max(found.get("most_bytes", 0), one.pop("most_bytes", 0))
+        found |= {**one, "most_bytes": most}
+    return found
 
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def rows(sizes: list[int], repeats: int) -> Iterator[dict[str, object]]:
+def rows(sizes: list[int], repeats: int, commands: list[str]) -> Iterator[dict[str, object]]:
     """A measured network after the other."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "network.onnx")
         for kind in BLOCKS:
             for size in sizes:
                 nodes = write_network(path, kind, size)
-                found = [measure(path, Path(name)) for _ in range(repeats)]
+                found = [measure(path, Path(name), commands) for _ in range(repeats)]
                 least = {key: min(one[key] for one in found) for key in found[0]}
                 yield {"kind": kind, "nodes": nodes, **least}
 
@@ -195,20 +259,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--commands", nargs="*", choices=COMMANDS, default=["inspect"])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--prepare", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.prepare:
-        print(json.dumps(prepare(*asked.prepare)))
+    if asked.here:
+        part, *places = asked.here
+        path, folder = map(Path, places)
+        steps = part == "steps"
+        print(json.dumps(prepare(path, folder) if steps else run_command(part, path, folder)))
         return
-    print(f"| network | nodes | {' | '.join(STEPS)} | together | `inspect` | memory |")
-    print("| --- | --- | " + "--- | " * (len(STEPS) + 3))
+    columns = ["floor", *STEPS, "load, site and cut", *(f"`{name}`" for name in asked.commands)]
+    print(f"| network | nodes | {' | '.join(columns)} | memory |")
+    print("| --- | --- | " + "--- | " * (len(columns) + 1))
     found = []
-    for row in rows(asked.nodes, asked.repeats):
+    for row in rows(asked.nodes, asked.repeats, asked.commands):
         found.append(row)
         steps = [row[step] for step in STEPS]
         together = sum(row[step] for step in STEPS if step != "plan")  # a part of the cut
-        shown = [f"{seconds:.1f} s" for seconds in (*steps, together, row["inspect"])]
+        shown = [f"{seconds:.1f} s" for seconds in (row["floor"], *steps, together)]
+        shown += [
+            f"{row[name]:.1f} s ({row[name] / row['floor']:.1f} ×)" for name in asked.commands
+        ]
         print(
             f"| {row['kind']} | {row['nodes']:,} | {' | '.join(shown)} | "
             f"{row['most_bytes'] / 1e6:,.0f} MB |",

@@ -200,7 +200,10 @@ def _gone(request: AuditRequest) -> str:
 
 def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditRecord) -> GapRecord:
     estimate = gap_model.estimate(
-        feature_values(found), rank=request.rank, conditions=estimation.conditions_of(found)
+        feature_values(found),
+        rank=request.rank,
+        conditions=estimation.conditions_of(found),
+        unusual=estimation.unusual_settings(found),
     )
     return GapRecord(
         estimate=estimate.estimate,

@@ -44,6 +44,7 @@ from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError, OutputError, parameter
 from analyzer.files import (
     RUN_AGAIN,
+    check_own_place,
     prepare_folder,
     read_json,
     write_json,
@@ -86,6 +87,7 @@ RESULT_FILES = (
 
 LOCK = ".lock"
 _POLL_SECONDS = 0.2  # between two tries to lock
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 _SECTIONS = {measure.name: measure.section for measure in MEASURES if measure.section}
 
 
@@ -259,8 +261,11 @@ def _is_ours(folder: Path, name: str) -> bool:
 @contextlib.contextmanager
 def locked(
     folder: Path, *, wait: bool = False, say: Callable[[str], None] = lambda sentence: None
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """``folder``, made if needed, with nobody else writing in it until the block ends.
+
+    Gives a function that raises an AuditFolderError where the file of the lock was removed or
+    replaced: then another run may write in the folder, and nothing must be put there.
 
     The lock is on the file ``.lock``, which says who holds it and is removed in the end. A killed
     process leaves the file behind, but not the lock, so that it stops no other run.
@@ -271,7 +276,8 @@ def locked(
         say: told whom the run waits for.
 
     Raises:
-        AuditFolderError: another run holds the lock, or the folder cannot be written.
+        AuditFolderError: another run holds the lock, or the folder cannot be written, or something
+            else than a lock has its name.
     """
     path = folder / LOCK
     told = False
@@ -286,8 +292,16 @@ def locked(
             say(f"Waiting for another run that writes {folder} ({holder}).")
             told = True
         time.sleep(_POLL_SECONDS)
+
+    def check() -> None:
+        if not _is_at(path, held):
+            raise AuditFolderError(
+                f"{path} was removed or replaced while this run held it, so another run may be "
+                "writing there. Run the same command again once no other does."
+            )
+
     try:
-        yield
+        yield check
     finally:
         _release(path, held)
 
@@ -296,8 +310,9 @@ def _try_to_lock(path: Path) -> int | None:
     """A descriptor that holds the lock; None while another process does."""
     while True:
         prepare_folder(path.parent)
+        check_own_place(path, "a file")
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         except FileNotFoundError:  # a run that failed has just removed its empty folder
             continue
         except OSError as error:
@@ -309,10 +324,15 @@ def _try_to_lock(path: Path) -> int | None:
             os.close(file)
             return None
         # Whoever held it before may have removed the file between the two calls.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), os.stat(path)):
-                break
+        if _is_at(path, file):
+            break
         os.close(file)
+    if os.fstat(file).st_size and not _about(path):
+        os.close(file)
+        raise AuditFolderError(
+            f"{path} is no lock of onnx-gap, which keeps one there while it works. Move it "
+            f"elsewhere, or name another {parameter('out')}."
+        )
     about = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -332,11 +352,23 @@ def _try_to_lock(path: Path) -> int | None:
 
 def _holder(path: Path) -> str:
     """Who holds the lock, in words."""
+    return _about(path) or "it has just begun"
+
+
+def _about(path: Path) -> str:
+    """What the file of a lock says of the run that wrote it; "" where it does not."""
     try:
         about = json.loads(path.read_bytes())
         return f"process {about['pid']} on {about['host']}, since {about['since']}"
     except (OSError, ValueError, KeyError, TypeError):  # it was written or removed just now
-        return "it has just begun"
+        return ""
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether the file of a descriptor is the one that is at ``path``."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(file), os.lstat(path))
+    return False
 
 
 if sys.platform == "win32":
@@ -375,5 +407,7 @@ else:
         return True
 
     def _release(path: Path, file: int) -> None:
-        path.unlink(missing_ok=True)  # while it is held: a later run makes a file of its own
+        if _is_at(path, file):  # else it is another run's
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is held: a later run makes a file of its own
         os.close(file)

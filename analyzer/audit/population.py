@@ -37,6 +37,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, GapModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
+from analyzer.files import remove_parts
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 from analyzer.option_mechanism import identity_of
@@ -91,12 +92,15 @@ def audit_population(
     if not isinstance(jobs, int) or jobs < 1:
         raise DataError(f"{parameter('jobs')} cannot be {jobs!r}; give a whole number from 1 on.")
     refuse_foreign_files(out)  # before a folder is made or locked
-    with locked(out, wait=template.wait, say=say):
-        replaced = ReplacedNetworks(out) if template.fresh else None
+    with locked(out, wait=template.wait, say=say) as check_lock:
+        replaced = ReplacedNetworks(out)
+        remove_parts(out, (TABLE, FAILED, PAGE))
         networks, failures = _audit_all(
             members, template, out, jobs, skip_failed, replaced, progress, say
         )
-        write_failures(failures, out)
+        check_lock()
+        if failures:  # before the table that lacks them
+            write_failures(failures, out)
         if not networks:
             raise _none_done(failures, out, len(members))
         if failures and not skip_failed:
@@ -109,18 +113,19 @@ def audit_population(
             networks=networks,
             failures=failures,
         )
+        (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         estimation.write_population(found.table, out / TABLE)
+        if not failures:  # after the table that lacked some
+            write_failures({}, out)
         if page:
             write_page(found, out)
-        else:
-            (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         for whose, sentence in found.shared_warnings():
             say(f"{whose}: {sentence}")
         for sentence in found.same_networks():
             say(sentence)
         if failures and not skip_failed:
             raise _stopped(failures, out, networks, len(members))
-        ReplacedNetworks(out).forget()
+        replaced.forget()
     return found
 
 
@@ -130,7 +135,7 @@ def _audit_all(
     out: Path,
     jobs: int,
     skip_failed: bool,
-    replaced: ReplacedNetworks | None,
+    replaced: ReplacedNetworks,
     progress: Progress,
     say: Callable[[str], None],
 ) -> tuple[dict[str, AuditedNetwork], dict[str, AnalyzerError]]:
@@ -139,7 +144,7 @@ def _audit_all(
     tasks = {}
     for member in members:
         request = _request(member, template, out)
-        if replaced is not None and keys[member.name] in replaced:
+        if keys[member.name] in replaced:
             request = replace(request, fresh=False)
         tasks[member.name] = (member, request)
     networks: dict[str, AuditedNetwork] = {}
@@ -149,7 +154,7 @@ def _audit_all(
         for number, (name, found) in enumerate(outcomes, 1):
             if isinstance(found, AuditedNetwork):
                 networks[name] = found
-                if replaced is not None:
+                if template.fresh:
                     replaced.add(keys[name])
             else:
                 failures[name] = found

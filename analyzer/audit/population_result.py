@@ -23,7 +23,7 @@ from analyzer.audit.assemble_record import some_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
-from analyzer.files import csv_text, read_whole, write_text
+from analyzer.files import check_own_place, csv_text, read_whole, write_text
 from analyzer.measures.registry import is_feature
 
 __all__ = [
@@ -53,6 +53,7 @@ class AuditedNetwork:
     estimate: GapRecord | None  # None without a gap model
     warnings: tuple[str, ...]
     sha256: tuple[str, str]  # of the network, and of the data that it was audited on
+    unusual: Mapping[str, float]  # options that change features, by name
 
     @staticmethod
     def of(
@@ -72,6 +73,7 @@ class AuditedNetwork:
             record.gap,
             (*record.warnings, *warnings),
             (record.model.sha256, record.data.sha256),
+            estimation.unusual_settings(record),
         )
 
 
@@ -136,7 +138,7 @@ def table_of(
     """
     found = dict.fromkeys(name for one in networks.values() for name in one.values)
     features = [name for name in found if name not in _MEASURED]
-    known = ("name", "keys", "test_keys", *_MEASURED, *features)
+    known = ("name", "keys", "test_keys", *_MEASURED, *features, *estimation.UNUSUAL)
     # A feature that was not measured here is that of another run, whose table is the manifest.
     further = [name for name in cells[0] if name not in known and not is_feature(name)]
 
@@ -147,6 +149,9 @@ def table_of(
     audited = [one.conditions.to_cells() for one in networks.values()]
     # Last, because a table of another run may be the manifest.
     texts |= {estimation.RANK: tuple(one.rank for one in networks.values())}
+    for name in dict.fromkeys(name for one in networks.values() for name in one.unusual):
+        asked = (one.unusual.get(name) for one in networks.values())
+        texts[name] = tuple("" if value is None else f"{value:g}" for value in asked)
     texts |= {name: tuple(row[name] for row in audited) for name in estimation.CONDITION_COLUMNS}
     return estimation.PopulationTable(
         name=tuple(networks),
@@ -200,10 +205,14 @@ class ReplacedNetworks:
     """Which networks an interrupted run with ``fresh`` has replaced, so that the next one resumes.
 
     The keys of networks and settings, a line each, in a hidden file that the end of a run removes.
+
+    Raises:
+        AuditFolderError: something else has the name of that file.
     """
 
     def __init__(self, out: Path):
         self._path = out / ".replaced"
+        check_own_place(self._path, "a file")
         with contextlib.suppress(OSError, UnicodeDecodeError):
             self._keys = set(self._path.read_text("ascii").split())
             return

@@ -124,8 +124,8 @@ def render_report(folder: str | Path) -> Path:
     folder = Path(folder)
     if not is_stopped(folder):
         read_record(folder)  # before anything is made there
-    with locked(folder):
-        unfinished = UnfinishedAudit(folder)
+    with locked(folder) as check_lock:
+        unfinished = UnfinishedAudit(folder, check_lock)
         unfinished.complete()
         html = _html_of_folder(folder)
         with unfinished.result(kept=set(RESULT_FILES) - {REPORT}) as staged:

@@ -165,9 +165,16 @@ def move_result(staged: Path, out: Path, known: Collection[str]) -> None:
 
     Raises:
         AuditFolderError: the manifest in ``staged`` is damaged.
-        OutputError: a file cannot be moved; what is left is moved by the next call.
+        OutputError: a folder is in the way, and nothing was moved; or a file cannot be moved, and
+            what is left is moved by the next call.
     """
     entries = read_entries(staged, known)
+    for name in (*known, MANIFEST):
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            raise OutputError(
+                f"{out / name} is a folder, where a file of the result belongs. Move it elsewhere, "
+                "then run the same command again; nothing is measured again."
+            )
     try:
         (out / MANIFEST).unlink(missing_ok=True)
         for name in known:

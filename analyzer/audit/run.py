@@ -318,7 +318,10 @@ def _folder(
     out = request.out
     made = [place for place in (out, *out.parents) if not os.path.lexists(place)]
     try:
-        with locked(out, wait=request.wait, say=say), _unfinished(request, key) as unfinished:
+        with (
+            locked(out, wait=request.wait, say=say) as check_lock,
+            _unfinished(request, key, check_lock) as unfinished,
+        ):
             yield unfinished, unfinished.complete()
     except BaseException:
         _remove_empty(made)
@@ -326,8 +329,10 @@ def _folder(
 
 
 @contextlib.contextmanager
-def _unfinished(request: AuditRequest, key: str) -> Iterator[UnfinishedAudit]:
-    unfinished = UnfinishedAudit(request.out)
+def _unfinished(
+    request: AuditRequest, key: str, check_lock: Callable[[], None]
+) -> Iterator[UnfinishedAudit]:
+    unfinished = UnfinishedAudit(request.out, check_lock)
     if not unfinished.folder.is_dir():
         refuse_foreign_files(request.out)
     if request.fresh:

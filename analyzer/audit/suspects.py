@@ -33,6 +33,7 @@ from analyzer.files import (
     RUN_AGAIN,
     array_of,
     csv_text,
+    holds,
     read_arrays,
     read_whole,
     write_arrays,
@@ -219,8 +220,12 @@ def write_suspects(
     if not suspects:
         (folder / SUSPECTS).unlink(missing_ok=True)
         return
+    write_text(folder / SUSPECTS, _text_of(suspects))
+
+
+def _text_of(suspects: Sequence[Suspect]) -> str:
     rows = ([_cell(getattr(suspect, name)) for name in _COLUMNS] for suspect in suspects)
-    write_text(folder / SUSPECTS, csv_text([_COLUMNS, *rows]))
+    return csv_text([_COLUMNS, *rows])
 
 
 def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
@@ -495,6 +500,8 @@ def suspect_checks(folder: Path, record: AuditRecord) -> Iterator[Check]:
             if name not in _FROM_THE_DATA
             and _cell(getattr(said, name)) != _cell(getattr(counted, name))
         ]
+    if listed and not wrong and not holds(folder / SUSPECTS, _text_of(listed).encode()):
+        wrong.append(f"{SUSPECTS} has columns or cells besides those of a list of suspects.")
     pictured, pictures = set(_pictured(found, evidence, record)), read_thumbnails(folder)
     if others := sorted(pictures.keys() - pictured):
         wrong.append(f"{THUMBNAILS} has a picture of sample {others[0]}, which is not shown.")

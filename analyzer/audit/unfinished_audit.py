@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ import numpy as np
 from analyzer.audit.folder import RESULT_FILES
 from analyzer.audit.result_manifest import MANIFEST, entries_of, move_result, write_entries
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.files import holds, prepare_folder, read_arrays, write_arrays, write_text
+from analyzer.files import (
+    check_own_place,
+    holds,
+    prepare_folder,
+    read_arrays,
+    remove_parts,
+    write_arrays,
+    write_text,
+)
 from analyzer.measures.registry import MEASURES
 
 __all__ = ["UnfinishedAudit", "key_of"]
@@ -35,13 +43,23 @@ class UnfinishedAudit:
     """The unfinished part of an audit folder: scratch files, the state of each measure, the result.
 
     A state carries the key of what is being audited; an audit with another key never resumes it.
+
+    Args:
+        out: the audit folder.
+        check_lock: of :func:`analyzer.audit.folder.locked`, which holds it.
+
+    Raises:
+        AuditFolderError: something else has a name of it.
     """
 
-    def __init__(self, out: Path):
+    def __init__(self, out: Path, check_lock: Callable[[], None]):
         self.folder = out / _UNFINISHED
+        self._check_lock = check_lock
         self._files = {measure.name: self.folder / f"{measure.name}.npz" for measure in MEASURES}
         self._replaces = self.folder / "replaces-what-is-there"
         self._result = self.folder / "result"
+        for folder in (self.folder, self._result):
+            check_own_place(folder, "a folder")
 
     def __bool__(self) -> bool:
         """Whether there is something to resume."""
@@ -55,7 +73,7 @@ class UnfinishedAudit:
         """
         prepare_folder(self.folder)
         for item in self.folder.iterdir():
-            if item.is_dir():
+            if item.is_dir() and not item.is_symlink():
                 shutil.rmtree(item)
             elif item not in (*self._files.values(), self._replaces):
                 item.unlink()
@@ -89,7 +107,12 @@ class UnfinishedAudit:
         return arrays
 
     def write(self, key: str, arrays: Mapping[str, np.ndarray], measure: str) -> None:
-        """Keep what was found so far, whole or not at all."""
+        """Keep what was found so far, whole or not at all.
+
+        Raises:
+            AuditFolderError: the lock is lost.
+        """
+        self._check_lock()
         write_arrays(self._files[measure], {"key": np.array(key), **arrays}, compressed=False)
 
     @contextlib.contextmanager
@@ -103,14 +126,16 @@ class UnfinishedAudit:
             kept: files of the old result that belong to the new one as they are.
 
         Raises:
-            AuditFolderError: the folder cannot be written.
+            AuditFolderError: the folder cannot be written, or its lock is lost.
             OutputError: the files cannot be moved.
         """
+        self._check_lock()
         shutil.rmtree(self._result, ignore_errors=True)
         prepare_folder(self._result)
         try:
             yield self._result
             old = entries_of(self.folder.parent, kept)
+            self._check_lock()
             write_entries(self._result, {**old, **entries_of(self._result, RESULT_FILES)})
         except BaseException:
             shutil.rmtree(self._result, ignore_errors=True)
@@ -134,9 +159,12 @@ class UnfinishedAudit:
 
     def drop(self) -> None:
         """Forget all of it; remove the folder, and what a run killed while writing left."""
+        try:
+            self._check_lock()
+        except AuditFolderError:  # what is there may be another run's
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
-        for part in self.folder.parent.glob(".*.part"):
-            part.unlink(missing_ok=True)
+        remove_parts(self.folder.parent, (*RESULT_FILES, MANIFEST))
 
     def _is_staged(self) -> bool:
         return (self._result / MANIFEST).is_file()

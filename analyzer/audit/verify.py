@@ -25,9 +25,9 @@ from analyzer.audit.suspects import (
 from analyzer.audit.verdict import judge
 from analyzer.audit.verify_against_data import Drawn, Remeasured, Remeasuring
 from analyzer.audit_record import AuditRecord
-from analyzer.common_types import Progress, Site
+from analyzer.common_types import GapEstimate, Progress, Site
 from analyzer.errors import AnalyzerError, AuditFolderError, GapModelError, SiteError, parameter
-from analyzer.estimation import GapModel, conditions_of, read_gap_model
+from analyzer.estimation import GapModel, conditions_of, read_gap_model, unusual_settings
 from analyzer.files import RUN_AGAIN, holds
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
@@ -422,9 +422,7 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
         wrong.append(
             f"{path} has SHA-256 {line.sha256}, the gap was estimated with {record.gap.gap_model}."
         )
-    again = line.estimate(
-        feature_values(record), rank=record.rank, conditions=conditions_of(record)
-    )
+    again = _estimate(record, line)
     wrong += [
         f"The gap's {name} is {getattr(record.gap, name)} in audit.json, "
         f"the gap model gives {getattr(again, name)}."
@@ -439,12 +437,19 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     return check("gap", wrong, f"The estimate {again.estimate:.6g} follows from the gap model.")
 
 
+def _estimate(record: AuditRecord, line: GapModel) -> GapEstimate:
+    return line.estimate(
+        feature_values(record),
+        rank=record.rank,
+        conditions=conditions_of(record),
+        unusual=unusual_settings(record),
+    )
+
+
 def _no_gap(record: AuditRecord, line: GapModel) -> Check:
     """Whether the gap model gives no estimate, and for the reason that the record tells."""
     try:
-        found = line.estimate(
-            feature_values(record), rank=record.rank, conditions=conditions_of(record)
-        )
+        found = _estimate(record, line)
     except GapModelError as error:
         told = (str(error), error.for_command_line())
         wrong = [] if record.no_gap in told else [f"'no_gap' is not why there is none: {told[1]}"]

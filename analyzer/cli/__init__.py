@@ -1,5 +1,17 @@
 """The command line: :mod:`.commands` lists the commands, which have a module each."""
 
-from analyzer.cli.commands import main
+import sys
 
 __all__ = ["main"]
+
+_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code; ``sys.argv`` by default."""
+    try:
+        from analyzer.cli import commands
+
+        commands.main(arguments)
+    except KeyboardInterrupt:  # while that was imported, or a second one
+        sys.exit(_INTERRUPTED)

@@ -5,10 +5,13 @@ Subcommands are imported when they are named, and what they need when they run, 
 pays for the others. Results go to standard output, everything else to standard error.
 """
 
+import contextlib
 import errno
 import gc
 import importlib
 import io
+import os
+import signal
 import sys
 import traceback
 import warnings
@@ -33,11 +36,15 @@ _DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
 # What shells give a command that Ctrl-C ended, or that wrote to a pipe nobody reads.
 _INTERRUPTED, _UNREAD = 130, 141
 
-# What the machine refuses wherever the library asks it: room for scratch files, names, rights.
+# What the machine refuses wherever the library asks it: room for scratch files, names, rights,
+# and folders in the place of files.
 _REFUSED = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP),
 )
+# What a process has no more of.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+_NO_THREAD = "can't start new thread"  # what Python raises as a RuntimeError
 
 
 class _Subcommands(Mapping[str, click.Command]):
@@ -105,9 +112,17 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # or collecting garbage among imports takes a tenth of the start
     code = exit_code_of(arguments)
+    _end_at_a_signal()
     leave_streams()
     gc.freeze()  # or the last collection looks through all of them, for a fifth of the time
     sys.exit(code)
+
+
+def _end_at_a_signal() -> None:
+    """Let Ctrl-C end the process from now on, without a traceback of Python's own end."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with contextlib.suppress(ValueError):  # not the main thread, which nobody interrupts
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _flags() -> dict[str, str]:
@@ -144,14 +159,41 @@ def exit_code_of(arguments: list[str] | None) -> int:
             "or audit less at once, with a smaller --memory or --limit-per-class."
         )
         return _BAD_INPUT
-    except OSError as error:
-        if error.errno not in _REFUSED:
+    except (OSError, RuntimeError) as error:
+        if (refusal := _refusal_of(error)) is None:
             return _defect()
-        place = error.filename or "A temporary file"
-        complain(f"{place} cannot be used: {error.strerror}. Change that, or name another place.")
+        complain(refusal)
         return _BAD_INPUT
     except Exception:
         return _defect()
+
+
+def _refusal_of(error: OSError | RuntimeError) -> str | None:
+    """What the machine refuses, as a sentence; None where the error is a defect."""
+    exhausted = isinstance(error, OSError) and error.errno in _EXHAUSTED
+    if exhausted or str(error) == _NO_THREAD:
+        return (
+            f"The machine gives this process no more ({getattr(error, 'strerror', error)}). Raise "
+            "its limits (ulimit -a shows them), or run less at once, with a smaller --jobs."
+        )
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _REFUSED:
+        place = error.filename or "A temporary file"
+        return f"{place} cannot be used: {error.strerror}. Change that, or name another place."
+    if not isinstance(error, FileNotFoundError):
+        return None
+    try:
+        os.getcwd()
+    except OSError:
+        return "The current folder does not exist any more. Change to one that does."
+    import tempfile  # for this alone
+
+    try:
+        tempfile.gettempdir()
+    except OSError as none:
+        return f"{none.strerror}. Let TMPDIR name a folder that can be written and has room."
+    return None
 
 
 def _defect() -> int:

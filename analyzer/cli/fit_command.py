@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from analyzer.estimation import FeatureScores, FitScores, GapModel, PopulationTable
 
 
+_SWAPPED = -0.02  # a mean gap below is probably a mistake in the table
+
+
 class _FeatureSetOption(click.Option):
     """An option whose choices and help are the library's, imported where they are needed."""
 
@@ -192,7 +195,14 @@ def _warnings(
     left_out = len(table) - scores.networks
     if left_out:
         yield f"{left_out} of {len(table)} networks have no known gap and were left out."
-    for names in table.with_gap().alike():
+    known = table.with_gap()
+    if (mean := float(known.gap.mean())) < _SWAPPED:
+        yield (
+            f"The mean gap is {mean:.2f}: the networks would do better on test data than on their "
+            f"training data. If the accuracies or the sign of the gap are swapped in {file}, "
+            "correct them."
+        )
+    for names in known.alike():
         yield (
             f"{some_of(names)} have the same numbers in all columns: if they are one network, it "
             f"counts {len(names)} times, and the interval is too narrow. Keep one of them."

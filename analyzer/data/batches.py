@@ -280,7 +280,7 @@ class FirstReading:
         Raises:
             DataError: a sample is not what it was.
         """
-        self._hold(indices, digests)
+        self._hold(indices, digests, earlier=True)
         self._mark(indices[self._state[indices] != _READ], _EARLIER)
 
     def digests(self, indices: np.ndarray) -> np.ndarray | None:
@@ -329,12 +329,12 @@ class FirstReading:
             raise DataError(f"{source.source} has changed since it was opened. {LEAVE_ALONE}")
         return now
 
-    def _hold(self, indices: np.ndarray, digests: np.ndarray) -> None:
+    def _hold(self, indices: np.ndarray, digests: np.ndarray, *, earlier: bool = False) -> None:
         known = np.isin(self._state[indices], _KNOWN)
         differs = (self._digests[indices] != digests).any(axis=1) & known
         if differs.any():
             index = int(indices[differs][0])
-            raise self._changed(index, earlier=self._state[index] == _EARLIER)
+            raise self._changed(index, earlier=earlier or self._state[index] == _EARLIER)
         self._digests[indices[~known]] = digests[~known]
 
     def _mark(self, indices: np.ndarray, state: int) -> None:

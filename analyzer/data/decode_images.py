@@ -34,6 +34,8 @@ EXTENSIONS = frozenset(
 )
 _LARGE = 1 << 24  # pixels; such images are decoded one at a time, or memory grows with the cores
 _one_large = threading.Lock()
+_WHITE = 0xFFFF  # of 16-bit images
+_LOW_BYTE = 0xFF
 _THUMBNAIL = 96  # pixels, at most, either way
 _THUMBNAIL_COLORS = 128
 _FEW_PIXELS = 48 * 48  # below, a palette saves nothing
@@ -127,7 +129,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode.startswith("I"):
         values = np.array(image)
-        values >>= 8
-        return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > _WHITE:
+            raise DataError("pixels are whole numbers of unknown range; store 8-bit images")
+        if 0 < high <= _LOW_BYTE:
+            raise DataError(
+                f"its 16-bit pixels are all from 0 to {high} of {_WHITE}, which is black; store "
+                "8-bit images, or use the whole range"
+            )
+        return Image.fromarray((values >> 8).astype(np.uint8))
     image.info.pop("transparency", None)  # or Pillow warns of what is meant: alpha is dropped
     return image.convert("RGB")

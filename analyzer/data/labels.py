@@ -1,6 +1,7 @@
 """Labels: class indices of samples, read or made from names by a class list, checked, drawn."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ __all__ = [
 
 _HIGHEST = 2**63 - 1  # label that int64 holds
 _SHOWN = 40  # characters of a label in an error
+_WHOLE = re.compile(r"(-?\d+)\.0*")
+_FRACTION = re.compile(r"-?\d*\.\d+")
 _DIGITS = 100  # Python reads no number of more than 4,300, and no label has as many
 
 
@@ -173,7 +176,7 @@ def labels_of_values(
     missing = [i for i, value in enumerate(values) if value is None or value == ""]
     if missing:
         raise DataError(f"Sample {samples[missing[0]]} of {where} has no label.")
-    distinct = {value: str(value).strip() for value in set(values)}
+    distinct = {value: _label_text(value, classes) for value in set(values)}
     if all(_is_number(text) for text in distinct.values()):
         numbers = {value: int(text) for value, text in distinct.items()}
         for number in numbers.values():
@@ -182,6 +185,7 @@ def labels_of_values(
         labels = np.fromiter((numbers[value] for value in values), np.int64, len(values))
         return integer_labels(labels, where), None, "labels"
     if classes is None:
+        _refuse_fractions([distinct[value] for value in values], samples, where)
         _refuse_mixed([_is_number(distinct[value]) for value in values], values, samples, where)
     names = sorted(set(distinct.values()), key=natural_key)
     indices, class_names, indexing = index_names(names, classes, where)
@@ -272,6 +276,24 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
             members = generator.choice(members, limit, replace=False)
         chosen.append(members)
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _label_text(value: int | str | None, classes: ClassList | None) -> str:
+    """A label as text; "2.0", as tables with empty cells are written, is 2."""
+    text = str(value).strip()
+    whole = _WHOLE.fullmatch(text)
+    return text if whole is None or (classes and text in classes.index) else whole[1]
+
+
+def _refuse_fractions(labels: Sequence[str], samples: Sequence[str], where: str) -> None:
+    """Refuse labels that are numbers, but no class indices: as names they would be indexed."""
+    for index, label in enumerate(labels):
+        if _FRACTION.fullmatch(label):
+            raise DataError(
+                f"Sample {samples[index]} of {where} has the label {label!r}, which is no class "
+                "index. Correct it; or, if it is the name of a class, pass the network's class "
+                f"list with {parameter('classes', 'FILE')}."
+            )
 
 
 def _refuse_mixed(

@@ -124,6 +124,13 @@ class Source:
                     f"{where} has a name of {len(name):,} characters: "
                     f"'{name[:20]}…'. Shorten it to {LONGEST_NAME:,}."
                 )
+        if self.class_names and int(self.labels.max()) >= len(self.class_names):
+            index = int(np.argmax(self.labels))
+            raise DataError(
+                f"Sample {self.names[index]} of {self.source} has label {self.labels[index]}, but "
+                f"the data name {len(self.class_names)} classes only. Correct the labels or the "
+                "names."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -4,6 +4,7 @@ from .applicability_domain import (
     AuditConditions,
     conditions_of,
 )
+from .changed_features import UNUSUAL, unusual_settings
 from .class_gaps import ClassLine, ClassProfiles, class_profiles
 from .class_gaps_fitting import (
     ClassesOfNetwork,
@@ -51,6 +52,7 @@ __all__ = [
     "FEATURE_SETS",
     "RANK",
     "SCORED_SETS",
+    "UNUSUAL",
     "ApplicabilityDomain",
     "AuditConditions",
     "ClassLine",
@@ -82,6 +84,7 @@ __all__ = [
     "read_population_classes",
     "ridge",
     "score_features",
+    "unusual_settings",
     "weighted_plane",
     "write_gap_model",
     "write_population",

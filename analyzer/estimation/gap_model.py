@@ -14,6 +14,7 @@ import numpy as np
 from analyzer.common_types import GapEstimate
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
+from analyzer.estimation.changed_features import outside_settings
 from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.regression import (
     MeasuredCoverage,
@@ -132,6 +133,7 @@ class GapModel:
         *,
         rank: str = "l1",
         conditions: AuditConditions | None = None,
+        unusual: Mapping[str, float] | None = None,
     ) -> GapEstimate:
         """The estimated generalization gap, with its prediction interval.
 
@@ -147,6 +149,8 @@ class GapModel:
             rank: what the units were ranked by for them.
             conditions: of the network's audit; None where they are not known. They are held
                 against the population's where the gap model says those.
+            unusual: options of that audit, as
+                :func:`analyzer.estimation.unusual_settings` gives them.
 
         Raises:
             GapModelError: a feature is missing, or not a finite number.
@@ -158,7 +162,12 @@ class GapModel:
         leverage = float(1 / self.fitted_on.networks + offset @ scatter @ offset)
         estimate = float(point @ np.array(self.coefficients) + self.intercept)
         domain = self.fitted_on.domain
-        outside = [*self._other(rank), *self._outside(point.tolist(), leverage)]
+        recipe = self.fitted_on.recipe
+        outside = [
+            *self._other(rank),
+            *outside_settings(unusual or {}, self.features, recipe, self.name),
+            *self._outside(point.tolist(), leverage),
+        ]
         if domain is not None and conditions is not None:
             outside = [*domain.outside(conditions, self.name), *outside]
         low, high = self._interval(point, estimate, leverage, conditions, inside=not outside)

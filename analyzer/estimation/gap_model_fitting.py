@@ -88,12 +88,18 @@ def fit_gap_model(
 
     Raises:
         GapModelError: too few networks for the features or for an interval of this coverage, more
-            than 5,000, or than 1,000 for a ridge, values
-            that are not finite, a quantity that is the same for all networks, features that cannot
-            be told apart, or a coverage outside (0, 1).
+            than 5,000, or than 1,000 for a ridge, values that are not finite, a gap outside -1 to
+            1, a quantity that is the same for all networks, features that cannot be told apart, or
+            a coverage outside (0, 1), or below 0.5 for a ridge.
     """
     check_coverage(coverage)
     features, target = checked_features(columns, gap, fit=fit)
+    if np.abs(target).max() > 1:
+        worst = int(np.abs(target).argmax())
+        raise GapModelError(
+            f"The gap of network {worst + 1} of {len(target)} is {target[worst]:g}: give gaps as "
+            "fractions, from -1 to 1."
+        )
     check_not_too_many(len(target), MOST_NETWORKS)
     plain = fit is least_squares
     if not plain:

@@ -7,10 +7,20 @@ what an uninstall left of it.
 
 import contextlib
 import importlib.metadata
+import re
 
 from analyzer.errors import DeviceError
 
-__all__ = ["explain_broken_module", "installation_warning", "running_onnxruntime"]
+__all__ = [
+    "OLDEST",
+    "explain_broken_module",
+    "installation_warning",
+    "refuse_old_module",
+    "running_onnxruntime",
+]
+
+OLDEST = (1, 25)
+"""The first version of onnxruntime that will do, as setup.cfg has it."""
 
 _VARIANTS = ("gpu", "directml", "openvino", "qnn", "rocm", "migraphx", "silicon")
 _WANTED = "onnxruntime-gpu"  # also runs on machines without a GPU
@@ -55,6 +65,21 @@ def explain_broken_module(error: Exception) -> DeviceError:
         f"{what}, although {listed} is installed: another distribution of it was put over its "
         f"files or removed with them. {_repair(found)}"
     )
+
+
+def refuse_old_module(version: str) -> None:
+    """Refuse a version that lacks what is used of it, which pip does not install.
+
+    Raises:
+        DeviceError: it is older than OLDEST; the sentence says how to get another.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and tuple(map(int, numbers.groups())) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise DeviceError(
+            f"onnxruntime {version} is too old: {wanted} or newer is needed. "
+            f"{_repair(_installed())}"
+        )
 
 
 def _repair(found: dict[str, str]) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from analyzer.common_types import GUARDS
 from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.runtime.batch_size import OutOfMemory
-from analyzer.runtime.installed_onnxruntime import explain_broken_module
+from analyzer.runtime.installed_onnxruntime import explain_broken_module, refuse_old_module
 from analyzer.runtime.providers import (
     AUTO,
     PROVIDERS,
@@ -41,7 +41,10 @@ try:
 
     ort.disable_telemetry_events()
     ort.set_default_logger_severity(_FATAL_ONLY)
-except (ImportError, AttributeError) as error:
+    refuse_old_module(ort.__version__)
+except DeviceError:
+    raise
+except Exception as error:  # of half a module, or of a library that it loads
     raise explain_broken_module(error) from error
 
 _MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.IGNORECASE)

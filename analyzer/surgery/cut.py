@@ -21,6 +21,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import Answer, Cut, LinearHead, Site
 from analyzer.errors import ModelError
+from analyzer.files import write_array
 from analyzer.surgery.cut_plan import Plan, plan_cut
 from analyzer.surgery.graph import (
     GraphBuilder,
@@ -401,8 +402,8 @@ def _write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead 
     units, layout = plan.site.channels, found.layout
     apart = found.weights.reshape(layout.outer, units, layout.inner, -1)
     weights = np.moveaxis(apart, 1, 0).reshape(units, layout.outer * layout.inner, -1)
-    np.save(folder / "weights.npy", np.ascontiguousarray(weights))
-    np.save(folder / "bias.npy", found.bias)
+    write_array(folder / "weights.npy", np.ascontiguousarray(weights))
+    write_array(folder / "bias.npy", found.bias)
     tail, name = None, ""
     if not _ranks_classes(found.value, graph.outputs[0]):
         tail, name = folder / "tail.onnx", f"{found.value.name}_running"

@@ -407,6 +407,8 @@ def _bind(graph: ir.Graph, extra: ExtraInput, image: TensorInfo) -> None:
     """Let a constant, repeated for every image, take the place of an input."""
     value = get_value(graph, extra.name)
     graph.inputs.remove(value)
+    if not value.uses() and not value.is_graph_output():
+        return
     value.name = f"{extra.name}_unbound"
     new = GraphBuilder(graph, extra.name)
     constant = new.constant(extra.value)

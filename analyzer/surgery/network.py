@@ -37,6 +37,7 @@ from analyzer.surgery.validation import (
     first_line,
     refuse_endless_equations,
     refuse_fatal_divisions,
+    refuse_fatal_operators,
     refuse_training,
     refuse_unknown_operators,
     reports_invalid_file,
@@ -57,7 +58,7 @@ __all__ = [
 # Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
-_MANY_INLINED = 500  # nodes
+_MANY_INLINED = 500  # nodes, or functions
 _MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
@@ -150,6 +151,7 @@ def load_network(
         proto = _raise_opset(path, proto, opset)
     model = _read(path, proto, expanded, external=bool(data_files))
     refuse_fatal_divisions(path, model)
+    refuse_fatal_operators(path, model)
     check_made_tensors(path, model, budgets)
     guarded = add_guards(model, budgets)
     graph = model.graph
@@ -281,10 +283,10 @@ def _inline_functions(
     """Put the body of each local function where it is called.
 
     onnx-ir's names are what sites were always called by, but it takes time in proportion to the
-    square of the calls; onnx's own inliner gives other names.
+    square of the calls and of the functions; onnx's own inliner gives other names.
     """
     try:
-        if expanded > _MANY_INLINED:
+        if max(expanded, len(proto.functions)) > _MANY_INLINED:
             return onnx.inliner.inline_local_functions(proto)
         return passes.InlinePass()(ir.from_proto(proto)).model
     except (ValueError, RuntimeError, ir.passes.PassError) as error:

@@ -33,27 +33,36 @@ from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 __all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
 
 
+_HOLDING = frozenset(("If", "Loop", "Scan"))  # nodes that hold subgraphs
+
+
 def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int:
     """Hold what a file lists against the budgets, before anything works through it.
 
     Returns:
-        The number of nodes that functions add where they are called.
+        The number of calls of functions, or of nodes that those add where that is more.
 
     Raises:
         ModelError: it has too much of something, functions that call themselves, or names that are
             not text.
     """
     counted = _count_functions(path, proto)
-    nodes = expanded = links = deepest = most = 0
+    nodes = calls = expanded = links = deepest = most = holding = in_functions = 0
     widest, names = "", set[str | bytes]()
     bodies = [proto.graph.node, *(function.node for function in proto.functions)]
     for number, body in enumerate(bodies):
         for node, depth in nodes_of(body):
             if number == 0:
                 nodes += 1
-                expanded += counted.get(_key(node), 1) - 1 if counted else 0
+                called = counted.get(_key(node)) if counted else None
+                if called is not None:
+                    calls += 1
+                    expanded += called - 1
             read, made = list(node.input), list(node.output)
             links += len(read)
+            if node.op_type in _HOLDING:
+                holding += 1
+                in_functions += number > 0
             if depth > deepest:
                 deepest = depth
             if len(read) > most or len(made) > most:
@@ -74,9 +83,13 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
     hold("inputs", len(graph.output), "has", "outputs")
     hold("initializers", len(graph.initializer), "has", "initializers")
     hold("levels", deepest, "nests subgraphs", "deep")
+    # onnx, and onnxruntime, list for each subgraph all that it could read.
+    holding += expanded if in_functions else 0
+    seen = holding * (nodes + expanded + len(graph.initializer))
+    hold("scopes", seen, "has", "tensors in sight of its subgraphs, added up")
     total = sum(map(bytes_of, graph.initializer))
     hold("weight_bytes", total, "has", "bytes of weights")
-    return expanded
+    return max(calls, expanded)
 
 
 def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:

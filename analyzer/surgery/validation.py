@@ -26,7 +26,9 @@ from analyzer.surgery.graph import (
     ancestors,
     attribute,
     constant,
+    dimensions,
     is_op,
+    size_of,
     subgraphs,
     with_subgraphs,
 )
@@ -41,12 +43,14 @@ __all__ = [
     "refuse_damaged_names",
     "refuse_endless_equations",
     "refuse_fatal_divisions",
+    "refuse_fatal_operators",
     "refuse_training",
     "refuse_unknown_operators",
     "reports_invalid_file",
 ]
 
 
+_NO_OPSET = 2**31 - 1  # onnx takes no greater number
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 _TERM = rb"[A-Za-z ]*(?:\.\.\.[A-Za-z ]*)?"
@@ -171,8 +175,13 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
     """Hold the bytes of every initializer against its shape, which onnx.checker does not.
 
     Raises:
-        ModelError: one has more or fewer.
+        ModelError: one has more or fewer, or is sparse.
     """
+    for sparse in proto.graph.sparse_initializer:
+        raise ModelError(
+            f"{path} keeps the weights {sparse.values.name} as a sparse tensor, which the "
+            "surgery cannot read. Export them as a dense one."
+        )
     for tensor in proto.graph.initializer:
         if tensor.data_type == onnx.TensorProto.STRING or not tensor.HasField("raw_data"):
             continue
@@ -240,6 +249,71 @@ def refuse_fatal_divisions(path: Path, model: ir.Model) -> None:
                 )
 
 
+def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
+    """Refuse what some operators do not check, so that onnxruntime stops the process or never ends.
+
+    Found by calling every operator that onnxruntime has with inputs and attributes at random.
+
+    Args:
+        path: of the network.
+        model: shapes inferred.
+
+    Raises:
+        ModelError: a node asks for it.
+    """
+    for graph in with_subgraphs(model.graph):
+        for node in graph:
+            rule = _FATAL.get(node.op_type)
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            if rule is None or domain != rule[0] or rule[1](node):
+                continue
+            raise ModelError(
+                f"{path} has a node {node.name!r} of the operator {node.op_type} in a form that "
+                "can stop the process that runs it. Export it without."
+            )
+
+
+def _scalars(node: ir.Node) -> bool:
+    """Whether all inputs but the first are known to be of one number."""
+    return all(value is None or size_of(value) == 1 for value in node.inputs[1:])
+
+
+def _ranks(node: ir.Node, *wanted: int) -> bool:
+    """Whether the first inputs have so many axes, as far as that is known."""
+    shapes = map(dimensions, node.inputs[: len(wanted)])
+    return all(
+        shape is None or len(shape) == rank for shape, rank in zip(shapes, wanted, strict=False)
+    )
+
+
+def _square(node: ir.Node) -> bool:
+    shape = dimensions(node.inputs[0]) or ()
+    return len(shape) > 1 and isinstance(shape[-1], int) and shape[-1] == shape[-2]
+
+
+def _window_fits(node: ir.Node) -> bool:
+    """Whether the window of an ``STFT`` is known, and as long as a frame where both are given."""
+    inputs = [*node.inputs, None, None]
+    window, length = inputs[2], inputs[3]
+    if window is None:
+        return True
+    size, frame = size_of(window), constant(length)
+    return size is not None and size > 1 and (length is None or frame is None or size == frame)
+
+
+# The operators with their domains, and which forms of them are safe.
+_FATAL: dict[str, tuple[str, Callable[[ir.Node], bool]]] = {
+    "AttnLSTM": ("com.microsoft", lambda node: False),
+    "Attention": ("com.microsoft", lambda node: _ranks(node, 3, 2)),
+    "GatherND": ("", lambda node: attribute(node, "batch_dims", 0) >= 0),
+    "Inverse": ("com.microsoft", _square),
+    "QLinearLeakyRelu": ("com.microsoft", _scalars),
+    "QLinearSigmoid": ("com.microsoft", _scalars),
+    "STFT": ("", _window_fits),
+    "TfIdfVectorizer": ("", lambda node: False),
+}
+
+
 def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
     """Refuse operators that neither ONNX nor the network itself defines.
 
@@ -247,6 +321,13 @@ def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
         ModelError: There is one.
     """
     own = {(one.domain, one.name, one.overload) for one in proto.functions}
+    opsets = {one.domain: min(one.version, _NO_OPSET) for one in proto.opset_import}
+    for domain, name, _ in own:
+        if onnx.defs.has(name, opsets.get(domain, _NO_OPSET), domain):
+            raise ModelError(
+                f"{path} has a function with the name of ONNX's operator {name}, which runtimes "
+                "take for the operator. Export it with another name."
+            )
     for node, _ in nodes_of(proto.graph.node):
         if node.domain in _KNOWN_DOMAINS or (node.domain, node.op_type, node.overload) in own:
             continue

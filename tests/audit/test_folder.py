@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from cli_commands import ROOT
@@ -94,6 +95,49 @@ def test_many_at_once_are_one_after_the_other(tmp_path):
     waits.undo()
     assert (most, entered) == (1, 80)
     assert not (tmp_path / "audit" / LOCK).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are those of POSIX")
+@pytest.mark.parametrize(
+    ("put", "found"),
+    [
+        (lambda path: path.symlink_to("mine"), "is a link"),
+        (lambda path: path.symlink_to("nowhere/mine"), "is a link"),
+        (os.mkfifo, "is a pipe"),
+        (Path.mkdir, "is a folder"),
+        (lambda path: path.write_text("mine"), "is no lock of onnx-gap"),
+    ],
+)
+def test_what_is_no_lock_is_neither_taken_for_one_nor_written(put, found, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    put(tmp_path / LOCK)
+    before = os.lstat(tmp_path / LOCK)
+    with pytest.raises(AuditFolderError, match=f"{LOCK} {found}.* another out"), locked(tmp_path):
+        pytest.fail("locked")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert os.lstat(tmp_path / LOCK) == before
+
+
+def test_an_empty_lock_that_a_kill_left_is_taken(tmp_path):
+    (tmp_path / LOCK).touch()
+    with locked(tmp_path) as check_lock:
+        check_lock()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_a_lock_that_was_removed_is_lost_and_another_ones_stays(tmp_path):
+    with locked(tmp_path) as check_first:
+        (tmp_path / LOCK).unlink()
+        with locked(tmp_path) as check_second:
+            check_second()
+            with pytest.raises(AuditFolderError, match="was removed"):
+                check_first()
+        with locked(tmp_path) as check_third:
+            (tmp_path / LOCK).unlink()
+            (tmp_path / LOCK).write_text("another's")
+            with pytest.raises(AuditFolderError, match="was removed or replaced"):
+                check_third()
+    assert (tmp_path / LOCK).read_text() == "another's"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from analyzer.audit.result_manifest import MANIFEST, check_signature, find_fault
 from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
-from analyzer.errors import AuditFolderError, DataError
+from analyzer.errors import AuditFolderError, DataError, OutputError
 from analyzer.files import sha256
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.interpolation.measure import Interpolation
@@ -195,11 +195,56 @@ def test_an_opened_audit_reads_no_other_ones_curves(asked, other):
 
 def test_a_state_that_a_kill_left_beside_a_finished_audit_goes_with_the_next_run(asked):
     run_audit(asked)
-    unfinished = UnfinishedAudit(asked.out)
+    unfinished = UnfinishedAudit(asked.out, lambda: None)
     unfinished.prepare()
     unfinished.write("any", {}, "ablation")
     run_audit(asked)
     assert not unfinished.folder.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("name", [".unfinished", ".unfinished/result"])
+def test_nothing_is_removed_or_written_behind_a_link(name, asked, tmp_path):
+    mine = tmp_path / "mine" / "folder" / "file"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    place = asked.out / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "mine")
+    for request in (asked, replace(asked, fresh=True)):
+        with pytest.raises(AuditFolderError, match=f"{name} is a link.* another out"):
+            run_audit(request)
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [mine]
+
+
+def test_a_folder_in_the_way_is_named_and_the_old_result_stays(asked, other):
+    run_audit(asked)
+    before = (asked.out / MANIFEST).read_bytes()
+    in_the_way = asked.out / "margins.npz"
+    in_the_way.mkdir()
+    for _ in range(2):
+        with pytest.raises(OutputError, match="is a folder, where a file"):
+            run_audit(other)
+        assert (asked.out / MANIFEST).read_bytes() == before
+    in_the_way.rmdir()
+    assert verify_audit(asked.out).passed
+    run_audit(other)
+    assert read_record(asked.out).model.path == str(other.model)
+
+
+def test_an_audit_whose_lock_is_lost_leaves_what_another_run_has_there(asked, monkeypatch):
+    unfinished = asked.out / ".unfinished"
+    measure = Interpolation.measure
+
+    def measure_and_lose(self, job):
+        (asked.out / ".lock").unlink()
+        return measure(self, job)
+
+    monkeypatch.setattr(Interpolation, "measure", measure_and_lose)
+    with pytest.raises(AuditFolderError, match="another run may be writing there"):
+        run_audit(asked)
+    assert os.listdir(asked.out) == [".unfinished"]
+    assert (unfinished / "ablation.npz").exists()
 
 
 def test_an_edited_report_is_found_although_the_manifest_fits(asked):

@@ -291,6 +291,13 @@ def test_a_changed_list_is_found(request_):
         seal(request_.out)
         failed = [one.name for one in verify_audit(request_.out).checks if not one.passed]
         assert failed == ["suspects"]
+    write_suspects(request_.out, found, thumbnails)
+    table = (request_.out / SUSPECTS).read_text(encoding="utf-8")
+    for text in (table + "\n", table.replace("\n", ",=1+1\n"), table[:-1] + ",x\n"):
+        (request_.out / SUSPECTS).write_text(text, encoding="utf-8")
+        seal(request_.out)
+        (said,) = [one.sentence for one in verify_audit(request_.out).checks if not one.passed]
+        assert "has columns or cells besides those of a list" in said
     index, png = next(iter(thumbnails.items()))
     comment = b"tEXtComment\0hidden"
     comment = len(comment[4:]).to_bytes(4) + comment + zlib.crc32(comment).to_bytes(4)

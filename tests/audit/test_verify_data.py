@@ -16,9 +16,10 @@ from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
 from analyzer.audit.verify_against_data import Drawn
 from analyzer.errors import AnalyzerError, DataError
+from analyzer.files import read_arrays, write_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.sample_scores import read_samples
-from tools.forged_folders import rewrite_counts, rewrite_record
+from tools.forged_folders import rewrite_arrays, rewrite_counts, rewrite_record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CHANNELS, CLASSES, PER_CLASS = 6, 3, 6
@@ -338,9 +339,33 @@ def test_what_measures_say_of_how_they_measured_is_checked(everything, data, tmp
     assert "settings.keep_twins" in failed(folder, data)["neighbors"]
 
 
-def test_another_picture_of_a_suspect_is_found(everything, data, tmp_path):
-    from analyzer.files import read_arrays, write_arrays
+def swapped(row):
+    """The nearest and the farthest neighbor of a sample have changed places."""
+    row[[0, -1]] = row[[-1, 0]]
 
+
+@pytest.mark.parametrize(
+    ("file", "name", "change"),
+    [
+        ("neighbors", "nearest", lambda a: swapped(a[5])),
+        ("neighbors", "nearest_images", lambda a: swapped(a[5])),
+        ("neighbors", "distance_images", lambda a: a[5, -1:].__iadd__(0.1)),
+        ("neighbors", "agreement", lambda a: a[4, 5:6].__imul__(0.5)),
+        ("margins", "distance", lambda a: a[np.argmax(a[:, 1]), 1:2].__imul__(2)),
+    ],
+)
+def test_one_value_that_rounding_does_not_explain_is_found(
+    everything, data, tmp_path, file, name, change
+):
+    folder = shutil.copytree(everything, tmp_path / "audit")
+    arrays = read_arrays(folder / f"{file}.npz")
+    change(arrays[name])
+    rewrite_arrays(folder / f"{file}.npz", arrays)
+    assert verify_audit(folder).passed
+    assert list(failed(folder, data)) == [f"{file} measured again"]
+
+
+def test_another_picture_of_a_suspect_is_found(everything, data, tmp_path):
     folder = shutil.copytree(everything, tmp_path / "audit")
     arrays = read_arrays(folder / "thumbnails.npz")
     first, second = list(arrays)[:2]

@@ -1,5 +1,7 @@
 """What all commands have in common: help, near matches, exit codes, what a start pays for."""
 
+import errno
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -131,11 +133,31 @@ def test_ctrl_c_exits_with_130(onnx_gap, failing):
     assert shown.err.strip() == "Interrupted."
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+@pytest.mark.parametrize("place", ["click", "analyzer.errors", "analyzer.cli.verify_command"])
+def test_ctrl_c_while_modules_are_imported_shows_none_of_them(spawn, place):
+    code = (
+        "import os, signal, sys\n"
+        "from analyzer.cli import main\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {place!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "main(['verify', 'nowhere'])"
+    )
+    process = spawn(python=("-c", code))
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said.replace("Interrupted.\n", "").strip()) == (130, "")
+
+
 def test_main_ends_the_process_with_the_code(monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, getattr(sys, name))
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as ended:
         main(["verify", "nowhere"])
+    signal.signal(signal.SIGINT, handler)
     assert ended.value.code == 2
 
 
@@ -175,6 +197,49 @@ def test_a_process_without_memory_is_no_defect(onnx_gap, failing):
     shown = onnx_gap("report", "folder")
     assert shown.code == 2
     assert "not enough memory (Unable to allocate 74.5 GiB)" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "no more (Too many open files). Raise its"),
+        (BlockingIOError(errno.EAGAIN, "Try again"), "no more (Try again). Raise its limits"),
+        (RuntimeError("can't start new thread"), "no more (can't start new thread). Raise its"),
+    ],
+)
+def test_an_exhausted_process_is_no_defect(onnx_gap, failing, error, said):
+    failing(error)
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 2
+    assert said in shown.err
+
+
+def test_a_folder_in_the_place_of_a_file_is_no_defect(onnx_gap, failing):
+    failing(IsADirectoryError(errno.EISDIR, "Is a directory", "out/population.html"))
+    shown = onnx_gap("report", "folder")
+    assert shown.code == 2
+    assert "out/population.html cannot be used: Is a directory." in shown.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_current_folder_that_is_gone_is_no_defect(onnx_gap, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    shown = onnx_gap("audit", "zoo:digits-c0", "--out", tmp_path / "audit")
+    assert shown.code == 2
+    assert shown.err == (
+        "Error: The current folder does not exist any more. Change to one that does.\n"
+    )
+
+
+def test_no_folder_for_temporary_files_is_no_defect(onnx_gap, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setattr("tempfile.tempdir", None)
+        without.setattr("tempfile._candidate_tempdir_list", lambda: ["nowhere"])
+        shown = onnx_gap("doctor")
+    assert shown.code == 2
+    assert "No usable temporary directory found in ['nowhere']. Let TMPDIR name" in shown.err
 
 
 def test_closed_streams_are_no_defect(tmp_path):

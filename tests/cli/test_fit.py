@@ -138,6 +138,29 @@ def test_networks_without_a_known_gap_are_left_out_with_a_warning(onnx_gap, tmp_
     assert "Warning: 1 of 60 networks have no known gap" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a,.1,.2,.5,.9\nb,.2,.1,.5,.8\nc,.3,.4,.5,.7\nd,.5,.3,.5,.8\n", "The mean gap is -0.30"),
+        ("a,.1,.2,1,.9\nb,.1,.2,1,.9\nc,.3,.4,1,.7\nd,.5,.3,1,.8\n", "a; b have the same numbers"),
+    ],
+)
+def test_what_is_probably_a_mistake_in_the_table_is_said(onnx_gap, tmp_path, rows, said):
+    path = tmp_path / "population.csv"
+    path.write_text("name,zeta,kappa,train_accuracy,test_accuracy\n" + rows)
+    shown = onnx_gap("fit", path, "-o", tmp_path / "gap.json", "--splits", 2)
+    assert shown.code == 0
+    assert said in shown.err
+
+
+def test_a_table_without_a_gap_is_refused(onnx_gap, tmp_path):
+    path = tmp_path / "population.csv"
+    path.write_text("name,zeta,kappa,gap\na,.1,.2,\n")
+    shown = onnx_gap("fit", path, "-o", tmp_path / "gap.json")
+    assert shown.code == 2
+    assert "No network of the population has a known gap" in shown.err
+
+
 def test_a_table_without_circumstances_is_fitted_with_a_warning(onnx_gap, tmp_path):
     population = read_population(TABLE)
     older, out = tmp_path / "older.csv", tmp_path / "gap.json"

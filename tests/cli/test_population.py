@@ -21,8 +21,8 @@ from cli_commands import BUNDLED
 
 from analyzer.audit import folder, population, read_manifest
 from analyzer.audit.folder import read_record
-from analyzer.audit.population_result import write_failures
-from analyzer.errors import AnalyzerError
+from analyzer.audit.population_result import ReplacedNetworks, write_failures
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
@@ -220,6 +220,32 @@ def test_a_run_that_stops_keeps_the_rows_that_it_has_not_come_to(onnx_gap, three
     assert [row["name"] for row in rows_of(out / "population.csv")] == ["a"]
 
 
+def test_failures_stay_beside_the_table_that_lacks_them_until_there_is_a_whole_one(
+    onnx_gap, three, tmp_path, network, monkeypatch
+):
+    out = tmp_path / "population"
+    arguments = ("population", three, *QUICK, "--skip-failed", "--html", "--out", out)
+    assert onnx_gap(*arguments).code == 1
+    table = (out / "population.csv").read_bytes()
+    shutil.copy(network, tmp_path / "b.onnx")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing:
+        killing.setattr("analyzer.estimation.write_population", killed)
+        assert onnx_gap(*arguments).code == 130
+    assert (out / "population.csv").read_bytes() == table
+    assert (out / "failed.csv").exists()
+    assert not (out / "population.html").exists()
+    assert onnx_gap(*arguments).code == 0
+    assert {path.name for path in out.iterdir()} == {
+        "audits",
+        "population.csv",
+        "population.html",
+    }
+
+
 def test_of_those_only_the_rows_that_the_manifest_and_the_options_still_mean(
     onnx_gap, three, tmp_path
 ):
@@ -292,6 +318,19 @@ def test_failures_hold_nothing_that_steers_a_terminal(tmp_path):
     write_failures({"a": AnalyzerError("There is no data at missing\x1b[2J.npz.")}, tmp_path)
     (row,) = rows_of(tmp_path / "failed.csv")
     assert row == {"name": "a", "error": "There is no data at missing\\x1b[2J.npz."}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are those of POSIX")
+def test_the_note_of_what_was_replaced_is_no_link_and_no_pipe(tmp_path):
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / ".replaced").symlink_to("mine")
+    with pytest.raises(AuditFolderError, match="replaced is a link"):
+        ReplacedNetworks(tmp_path)
+    (tmp_path / ".replaced").unlink()
+    os.mkfifo(tmp_path / ".replaced")
+    with pytest.raises(AuditFolderError, match="replaced is a pipe"):
+        ReplacedNetworks(tmp_path)
+    assert (tmp_path / "mine").read_text() == "mine\n"
 
 
 def test_fresh_audits_again_and_goes_on_where_it_was_interrupted(

@@ -171,3 +171,31 @@ def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, d
     assert shown.code == 2
     assert "Class 9 is 'naught' in" in shown.err
     assert onnx_gap(*run, "--test-data", tmp_path / "same").code == 0
+
+
+def test_preprocessing_files_and_class_lists_that_change_in_mid_run(
+    network, train, save, test_samples, tmp_path
+):
+    images, labels = test_samples
+    test = save("test.npz", images=images, labels=labels)
+    declared = {"do_resize": False, "do_rescale": False, "image_mean": [0.0], "image_std": [1.0]}
+    file, names = tmp_path / "preprocessor_config.json", tmp_path / "classes.txt"
+    names.write_text("".join(f"class {index}\n" for index in range(10)))
+
+    def audited(out, change=lambda: None):
+        def at(stage, done, total):
+            if stage == "sweep":
+                change()
+
+        file.write_text(json.dumps({**declared, "do_normalize": True}))
+        options = {"test_data": test, "interpolation_samples": 0, "neighbor_samples": 0}
+        options |= {"preprocess": file, "classes": names, "progress": at}
+        return analyzer.audit_network(network, train, tmp_path / out, **options).record.sections[
+            "test"
+        ]
+
+    undisturbed = audited("undisturbed")
+    other = json.dumps({**declared, "do_normalize": True, "image_mean": [200.0]})
+    assert audited("audit", lambda: file.write_text(other)).accuracy == undisturbed.accuracy
+    with pytest.raises(analyzer.DataError, match=r"classes\.txt has changed since the training"):
+        audited("other", lambda: names.write_text(names.read_text().replace("class", "Class")))

@@ -113,6 +113,9 @@ def test_data_that_are_gone_in_the_end_have_changed(read, tmp_path):
 
 def test_what_an_interrupted_run_read_is_read_again(read):
     digests = np.zeros((2, 32), np.uint8)
+    read(0)
+    with pytest.raises(DataError, match="an interrupted run of this audit read it"):
+        read.first.take_over(np.array([0, 2]), digests)
     read.first.take_over(np.array([2, 3]), digests)
     with pytest.raises(DataError, match="an interrupted run of this audit read it"):
         read.first.confirm()

@@ -168,3 +168,11 @@ def test_a_sample_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "class1" / "a.png").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"class1/a\.png"):
         thumbnail(found.read(1))
+
+
+def test_16_bit_images_that_would_be_black_are_refused(encoded):
+    with pytest.raises(DataError, match="16-bit pixels are all from 0 to 200 of 65535"):
+        decode(encoded(np.full((4, 4), 200, np.uint16)))
+    assert not np.asarray(decode(encoded(np.zeros((4, 4), np.uint16)))).any()
+    with pytest.raises(DataError, match="whole numbers of unknown range"):
+        decode(encoded(np.full((4, 4), 70_000, np.int32), "TIFF"))

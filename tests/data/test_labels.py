@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.data import check_classes, from_arrays, limit_per_class, open_data, read_classes
-from analyzer.data.labels import index_names, integer_labels, labels_of_values
+from analyzer.data.labels import ClassList, index_names, integer_labels, labels_of_values
 from analyzer.errors import DataError
 
 
@@ -217,3 +217,13 @@ def test_a_name_that_stands_twice_in_the_list_cannot_be_indexed(tmp_path):
     assert index_names(["dog"], classes, "data")[0] == [1]
     with pytest.raises(DataError, match="'crane' twice"):
         index_names(["crane"], classes, "data")
+
+
+def test_labels_that_are_fractions():
+    assert labels_of_values(["0.0", "2.", "1"], "abc", None, "data")[0].tolist() == [0, 2, 1]
+    with pytest.raises(
+        DataError, match=r"Sample b of data has the label '1\.5', which is no class"
+    ):
+        labels_of_values(["0.0", "1.5"], "ab", None, "data")
+    classes = ClassList("list", ("1.5", "2.0"), {"1.5": 0, "2.0": 1})
+    assert labels_of_values(["2.0", "1.5"], "ab", classes, "data")[0].tolist() == [1, 0]

@@ -142,3 +142,11 @@ def test_names_longer_than_a_path_are_refused():
         replace(named, class_names=("b" * (LONGEST_NAME + 1),), indexing="classes")
     with pytest.raises(DataError, match="sample has a name of 4,097 characters: 'ccccc"):
         CompactNames(["a", "c" * (LONGEST_NAME + 1)])
+
+
+def test_labels_beyond_the_names_of_classes_are_refused():
+    images = np.zeros((3, 4, 4), np.uint8)
+    with pytest.raises(
+        DataError, match="Sample 1 of here has label 2, but the data name 2 classes"
+    ):
+        from_arrays(images, [0, 2, 1], source="here", class_names=["a", "b"])

@@ -75,3 +75,12 @@ def test_an_interval_whose_ends_would_change_places_is_not_made():
         fit_gap_model(
             {"zeta": gap}, gap, name="n", data="d", architecture="a", coverage=0.3, fit=ridge
         )
+
+
+def test_gaps_are_fractions():
+    zeta, kappa, gap = np.random.default_rng(0).random((3, 8))
+    with pytest.raises(GapModelError, match=r"network 1 of 8 is .*: give gaps"):
+        fit_gap_model(
+            {"zeta": zeta, "kappa": kappa}, 100 * gap[[np.argmax(gap), *range(1, 8)]],
+            name="n", data="d", architecture="a",
+        )  # fmt: skip

@@ -1,6 +1,7 @@
 """One onnxruntime over another, or what an uninstall leaves: named, with the commands that help."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ import onnxruntime
 import pytest
 
 from analyzer.audit.provenance import installed_versions
+from analyzer.errors import DeviceError
 from analyzer.runtime import installation_warning, running_onnxruntime
+from analyzer.runtime.installed_onnxruntime import OLDEST, refuse_old_module
 
 ROOT = Path(__file__).parents[2]
 REPAIR = "pip uninstall -y onnxruntime onnxruntime-gpu"
@@ -56,6 +59,19 @@ def test_the_version_recorded_is_the_one_that_runs(pretend):
     assert installed_versions()[name] == version == onnxruntime.__version__
 
 
+def test_a_version_that_is_too_old_is_refused():
+    for version in ("1.25.0", "1.25.0.dev20260101", "2.0.0", "from source"):
+        refuse_old_module(version)
+    with pytest.raises(DeviceError, match=rf"onnxruntime 1\.9\.1 is too old: 1\.25 or .*{REPAIR}"):
+        refuse_old_module("1.9.1")
+
+
+def test_the_oldest_version_is_that_of_the_package():
+    packages = (ROOT / "setup.cfg").read_text()
+    wanted = {tuple(map(int, found)) for found in re.findall(r"runtime\S*>=(\d+)\.(\d+)", packages)}
+    assert wanted == {OLDEST}
+
+
 def test_another_distribution_is_not_recorded(pretend):
     pretend(other_distribution(), "1.2.3")
     assert other_distribution() not in installed_versions()
@@ -68,11 +84,14 @@ def test_another_distribution_is_not_recorded(pretend):
         (("audit", "zoo:digits-c0", "--limit-per-class", "1", "--out", "audit"), 2),
     ],
 )
-@pytest.mark.parametrize("left", ["an empty folder", "no extension"])
+@pytest.mark.parametrize(
+    "left",
+    ["", "from onnxruntime.capi import _pybind_state\n", "raise OSError('wrong ELF class')\n"],
+    ids=["an empty folder", "no extension", "a library that does not load"],
+)
 def test_what_an_uninstall_leaves_is_explained(arguments, code, left, tmp_path):
     (tmp_path / "onnxruntime").mkdir()
-    content = "" if left == "an empty folder" else "from onnxruntime.capi import _pybind_state\n"
-    (tmp_path / "onnxruntime" / "__init__.py").write_text(content)
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(left)
     found = subprocess.run(
         [sys.executable, "-m", "analyzer", *arguments],
         cwd=tmp_path,

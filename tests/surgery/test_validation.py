@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -119,6 +120,42 @@ def test_networks_that_draw_random_numbers_are_refused(write):
         surgery.load_network(write(inside))
 
 
+@pytest.mark.parametrize(
+    ("fatal", "safe"),
+    [
+        ("GatherND<batch_dims=-9223372036854775808>(r, at)", "GatherND(r, at)"),
+        ("com.microsoft.Inverse(c)", "com.microsoft.Inverse(even)"),
+        ('TfIdfVectorizer<mode="TF">(r)', "Relu(r)"),
+    ],
+)
+def test_forms_of_operators_that_stop_a_process_are_refused(fatal, safe, write):
+    text = """
+        net (float[N,3,9,8] x) => (float[N,4] y)
+        <float[4,3,3,3] w, float[2,2] even = {1, 0, 0, 1}, int64[1,1] at = {0}> {
+            c = Conv(x, w)
+            r = Relu(c)
+            unread = FATAL
+            p = GlobalAveragePool(r)
+            y = Flatten(p)
+        }"""
+    path = write(text.replace("FATAL", "Relu(r)"))
+    model = onnx.load(path)
+    opsets = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>'
+    for said, refused in ((fatal, True), (safe, False)):
+        node = onnx.parser.parse_model(opsets + text.replace("FATAL", said)).graph.node[2]
+        model.graph.node[2].CopyFrom(node)
+        del model.opset_import[1:]
+        model.opset_import.add(domain="com.microsoft", version=1)
+        onnx.save(model, path)
+        if refused:
+            with pytest.raises(
+                ModelError, match=r"in a form that can stop the process|not a valid"
+            ):
+                surgery.load_network(path)
+        else:
+            surgery.load_network(path)
+
+
 BYTES = 4 * 4 * 3 * 3 * 3
 
 
@@ -229,6 +266,12 @@ def test_a_valid_network_that_onnx_ir_cannot_read_is_refused(tmp_path):
     )
     (tmp_path / "sparse.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"sparse\.onnx holds something that onnx-ir cannot read"):
+        surgery.load_network(tmp_path / "sparse.onnx")
+    del model.graph.node[0]
+    sparse.values.name = "shift"
+    model.graph.sparse_initializer.append(sparse)
+    (tmp_path / "sparse.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="keeps the weights shift as a sparse tensor"):
         surgery.load_network(tmp_path / "sparse.onnx")
 
 

@@ -17,6 +17,7 @@ from analyzer.data.source import FileStates, NumberedNames, Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.json_codec import repeated
 
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
 
@@ -134,11 +135,9 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     try:
         archive = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # numpy takes what is no archive for a pickle, and says how to load it all the same.
-        why = "" if "allow_pickle" in str(error) else f" ({reason_of(error)})"
-        raise DataError(
-            f"{path} is not a readable .npz file{why}. Save images and labels with numpy.savez."
-        ) from error
+        # What is no archive, numpy takes for a pickle, and advises to load it.
+        reason = "it is no archive of arrays" if "pickle" in str(error) else error
+        raise DataError(f"{path} is not a readable .npz file ({reason}).") from error
     with archive, zipfile.ZipFile(path) as sizes:
         images_key, labels_key, split = _choose_keys(archive.files, path, wanted)
         _check_sizes(path, sizes, (images_key, labels_key), wanted.budgets)
@@ -164,11 +163,20 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
 def _check_sizes(
     path: Path, archive: zipfile.ZipFile, keys: Sequence[str], budgets: Budgets
 ) -> None:
-    """Refuse arrays that decompress to more than the budget; zipfile holds them to their sizes."""
-    sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
-    total = sum(sizes.get(key, 0) for key in keys)
+    """Refuse arrays that decompress to more than the budget, or are there twice.
+
+    zipfile holds them to their sizes.
+    """
+    names = [_key(info) for info in archive.infolist()]
+    if (twice := repeated([name for name in names if name in keys])) is not None:
+        raise DataError(f"{path} holds {twice!r} twice. Save it again with one of them.")
+    total = sum(info.file_size for info in archive.infolist() if _key(info) in keys)
     if excess := budgets.excess_of_file(path, total):
         raise DataError(f"The arrays in {path} decompress to {total:,} bytes, {excess}.")
+
+
+def _key(member: zipfile.ZipInfo) -> str:
+    return member.filename.removesuffix(".npy")
 
 
 def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:

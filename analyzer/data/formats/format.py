@@ -5,7 +5,7 @@ there are is listed in :mod:`analyzer.data.formats.registry`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,15 @@ from analyzer.data.source import Source
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
-__all__ = ["Format", "Wanted", "choose_split", "split_called", "split_in", "split_of_two"]
+__all__ = [
+    "Format",
+    "Wanted",
+    "choose_split",
+    "of_no_split",
+    "split_called",
+    "split_in",
+    "split_of_two",
+]
 
 _WORDS = {
     "train": "train",
@@ -71,6 +79,18 @@ def split_of_two(split: str | None, kind: str, where: Path) -> str:
     if split not in (None, "train", "test"):
         raise DataError(f"{where}#{split} does not exist: {kind} has the splits train and test.")
     return split or "train"
+
+
+def of_no_split(what: str, splits: Collection[str | None], where: Path) -> tuple[str, ...]:
+    """A warning of what is left out because it names no split where others do.
+
+    Args:
+        what: it is, as the warning begins: "Rows".
+        splits: of each; None: it does not say.
+        where: what to call the data.
+    """
+    count = sum(split is None for split in splits)
+    return (f"{what} that name no split were left out of {where}: {count}.",) if count else ()
 
 
 def choose_split(

@@ -10,7 +10,14 @@ from typing import TextIO
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
-from analyzer.data.formats.format import Format, Wanted, choose_split, split_called, split_in
+from analyzer.data.formats.format import (
+    Format,
+    Wanted,
+    choose_split,
+    of_no_split,
+    split_called,
+    split_in,
+)
 from analyzer.data.labels import index_names, labels_of_values
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key
 from analyzer.errors import DataError, parameter
@@ -34,6 +41,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
 _LABEL_KEYS = ("label", "class", "target", "class_index", "class_name", "label_name", "y")
 _SPLIT_KEYS = ("split", "half", "subset", "set")
+_OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of copies that macOS and Synology add
 LONGEST_LINE = 1 << 20  # characters; no row is longer
 
 
@@ -105,8 +113,12 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     counts = []
     others = 0
     # In the order of class indices: then samples of a class lie together whatever the list.
+    visited = {}
+    for place in (root, *root.absolute().parents):
+        status = os.stat(place)
+        visited[status.st_dev, status.st_ino] = str(place)
     for class_index, class_folder in sorted(zip(indices, folders, strict=True)):
-        found, skipped = _images_below(root, class_folder)
+        found, skipped = _images_below(root, class_folder, visited)
         total = len(names) + len(found) + others + skipped
         if excess := wanted.budgets.excess("samples", total):
             raise DataError(f"{name} holds more than {total - 1:,} files, {excess}.")
@@ -137,7 +149,11 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
 
 
 def _is_class(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+    return entry.is_dir() and _is_looked_into(entry.name)
+
+
+def _is_looked_into(folder: str) -> bool:
+    return not folder.startswith(".") and folder not in _OF_SYSTEMS
 
 
 def _is_image(name: str) -> bool:
@@ -161,19 +177,36 @@ def _split_folder(folder: Path, split: str | None) -> tuple[Path, str | None]:
     return chosen[0], split
 
 
-def _images_below(root: Path, class_folder: str) -> tuple[list[str], int]:
-    """Paths of the images of a class relative to the root, naturally sorted; other files' count."""
+def _images_below(
+    root: Path, class_folder: str, visited: dict[tuple[int, int], str]
+) -> tuple[list[str], int]:
+    """Paths of the images of a class relative to the root, naturally sorted; other files' count.
+
+    Args:
+        root: the folder of class folders.
+        class_folder: its name.
+        visited: folders by what the file system knows them by, with the class that they are of;
+            those that this one holds are put there.
+
+    Raises:
+        DataError: a link leads to a folder of another class.
+    """
     found, skipped = [], 0
-    seen = set()
     for place, folders, files in os.walk(
         os.path.join(root, class_folder), followlinks=True, onerror=_raise
     ):
         status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # a link back up
+        known = visited.setdefault((status.st_dev, status.st_ino), place)
+        if known is not place:  # a link; back up, or to what is counted already
+            other = os.path.relpath(known, root).split(os.sep)[0]
+            if other not in (class_folder, os.curdir, os.pardir):
+                raise DataError(
+                    f"{place} and {known} are one folder, by a link, in two classes. Remove the "
+                    "link, or give the classes in a .csv manifest."
+                )
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = filter(_is_looked_into, folders)
         relative = os.path.relpath(place, root)
         for file in files:
             if _is_image(file):
@@ -222,8 +255,10 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     if not paths:
         raise DataError(f"The manifest {path} has no rows.")
     where = str(path)
+    warnings: tuple[str, ...] = ()
     if wanted.split is not None or any(splits):
         chosen, split = choose_split(dict(enumerate(splits)), wanted.split, path)
+        warnings = of_no_split("Rows", splits, path)
         paths = [paths[index] for index in chosen]
         values = [values[index] for index in chosen]
         where = f"{path}#{split}"
@@ -237,6 +272,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         store=FileStore(path.parent, names, manifest),
         class_names=class_names,
         indexing=indexing,
+        warnings=warnings,
     )
 
 

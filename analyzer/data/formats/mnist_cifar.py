@@ -223,7 +223,10 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
 def _class_names(path: Path, version: _Version, budgets: Budgets) -> list[str]:
     if version.binary:
         text = read_text(path, budgets, "The file of class names")
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        names = [line.strip() for line in text.rstrip().splitlines()]
+        if "" in names or not names:
+            raise DataError(f"Line {names.index('') + 1 if names else 1} of {path} names no class.")
+        return names
     key = b"label_names" if version.kind == "cifar10" else b"fine_label_names"
     if excess := budgets.excess("bytes", path.stat().st_size):
         raise DataError(f"{path} is {path.stat().st_size:,} bytes large, {excess}.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
-from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
+from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, split_in
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,
@@ -27,7 +27,7 @@ from analyzer.data.source import (
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
 from analyzer.input_budgets import Budgets
-from analyzer.json_codec import parse_json
+from analyzer.json_codec import parse_json, repeated
 
 if TYPE_CHECKING:
     import pyarrow
@@ -151,7 +151,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         raise DataError(
             f'{path} is Parquet, which needs pyarrow: pip install "onnx-gap[parquet]".'
         ) from error
-    paths, where = _of_split(path, wanted.split)
+    paths, where, warnings = _of_split(path, wanted.split)
     try:
         for file in paths:
             check_regular(file)
@@ -172,6 +172,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         class_names=None if class_names is None else tuple(class_names),
         indexing=indexing,
         exif=True,  # as datasets does when it decodes
+        warnings=warnings,
     )
 
 
@@ -210,8 +211,10 @@ def _read(paths: tuple[Path, ...], path: Path, where: str, wanted: Wanted) -> _C
     schema = pq.read_schema(paths[0])
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, path)
+    _check_alike(paths, (image, label), features.get(label, {}).get("names"))
     image_type, label_type = schema.field(image).type, schema.field(label).type
-    if pa.types.is_string(label_type) or pa.types.is_large_string(label_type):
+    text_type = label_type.value_type if pa.types.is_dictionary(label_type) else label_type
+    if pa.types.is_string(text_type) or pa.types.is_large_string(text_type):
         labels = _texts(paths, label, wanted.budgets)
     else:
         chunks = (pq.read_table(file, columns=[label])[0].chunks for file in paths)
@@ -258,23 +261,52 @@ def _labels(
     )
 
 
-def _of_split(path: Path, split: str | None) -> tuple[tuple[Path, ...], str]:
-    """The files of one split, where there are several, and what messages call them.
+def _check_alike(paths: Sequence[Path], columns: Sequence[str], names: object) -> None:
+    """Refuse files that do not hold the same as the first.
+
+    Args:
+        paths: of the files.
+        columns: the names of the image and the label column.
+        names: of the classes, as the first file has them.
+
+    Raises:
+        DataError: one has other types of columns, or gives the classes other names.
+    """
+    import pyarrow.parquet as pq
+
+    types = None
+    for path in paths:
+        schema = pq.read_schema(path)
+        found = [schema.field(one).type if one in schema.names else None for one in columns]
+        types = types or found
+        if found != types:
+            what = f"have other types in the columns {columns[0]!r} and {columns[1]!r}"
+        elif _features(schema).get(columns[1], {}).get("names") != names:
+            what = "give the classes other names"
+        else:
+            continue
+        raise DataError(f"{paths[0]} and {path} {what}, so they are no parts of one data set.")
+
+
+def _of_split(path: Path, split: str | None) -> tuple[tuple[Path, ...], str, tuple[str, ...]]:
+    """The files of one split, where there are several, what messages call them, and warnings.
 
     Raises:
         DataError: there is no such split, or the folder holds several data sets.
     """
     files = _files(path)
     where = str(path)
+    warnings: tuple[str, ...] = ()
     if split is not None or any(files.values()):
         chosen, split = choose_split(files, split, path)
+        warnings = of_no_split("Files", files.values(), path)
         files = dict.fromkeys(chosen)
         where = f"{path}#{split}"
     folders = {file.parent for file in files}
     if len(folders) > 1:
         listed = ", ".join(sorted(str(folder.relative_to(path)) for folder in folders))
         raise DataError(f"{path} holds several data sets ({listed}). Name one of these folders.")
-    return tuple(files), where
+    return tuple(files), where, warnings
 
 
 def _class_names(features: Mapping[str, Mapping], label: str, where: str) -> Sequence[str] | None:
@@ -295,11 +327,16 @@ def _files(path: Path) -> dict[Path, str | None]:
     """The Parquet files at a path with the split each is in, as file or folder names say."""
     if path.is_file():
         return {path: None}
-    files = sorted(path.rglob("*.parquet"), key=lambda file: natural_key(str(file)))
+    found = (file for file in path.rglob("*.parquet") if not _is_hidden(file.relative_to(path)))
+    files = sorted(found, key=lambda file: natural_key(str(file)))
     return {
         file: split_in(file.name) or (split_in(file.parent.name) if file.parent != path else None)
         for file in files
     }
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
@@ -323,6 +360,8 @@ def _columns(
     """The names of the image and the label column."""
     import pyarrow as pa
 
+    if (twice := repeated(schema.names)) is not None:
+        raise DataError(f"{path} has two columns named {twice!r}. Rename or remove one of them.")
     there = f"{path} has the columns {', '.join(map(repr, schema.names))}"
     image, label = keys or (
         _choose(schema, features, "Image", _IMAGE_COLUMNS),
@@ -379,7 +418,8 @@ def _names(
     """The file names that the image column keeps, where every row has one."""
     import pyarrow as pa
 
-    if not pa.types.is_struct(image_type) or "path" not in [field.name for field in image_type]:
+    kinds = {f.name: f.type for f in image_type} if pa.types.is_struct(image_type) else {}
+    if "path" not in kinds or pa.types.is_null(kinds["path"]):
         return None
     found = _texts(paths, f"{image}.path", budgets)
     names = [name for name in found if name is not None]
@@ -393,8 +433,9 @@ def _is_parquet(path: Path) -> bool:
     """Whether it is a Parquet file, or a folder with some; looks no further than first images."""
     if path.is_file():
         return path.name.lower().endswith(".parquet")
-    for _, _, files in os.walk(path):
-        endings = {os.path.splitext(file)[1].lower() for file in files}
+    for _, folders, files in os.walk(path):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        endings = {os.path.splitext(file)[1].lower() for file in files if file[0] != "."}
         if ".parquet" in endings:
             return True
         if endings & EXTENSIONS:

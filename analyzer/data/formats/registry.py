@@ -6,13 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.formats.image_files import FOLDER, MANIFEST
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
-from analyzer.data.labels import ClassList, read_classes
+from analyzer.data.labels import ClassList, index_names, read_classes
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.files import nature_of
@@ -109,7 +111,19 @@ def _descriptions() -> str:
 
 
 def _named(source: Source, classes: ClassList) -> Source:
-    """The source with the list's names; its labels must lie within the list."""
+    """The source with the list's names; its labels must lie within the list.
+
+    Where the data name their labels themselves, and the list has these names at other places, the
+    labels become the list's.
+    """
+    own = source.class_names
+    if source.indexing == "labels" and own:
+        present = np.unique(source.labels).tolist()
+        places = [classes.index.get(own[label], label) for label in present]
+        if places != present:
+            indices, *_ = index_names([own[label] for label in present], classes, source.source)
+            labels = np.array(indices, np.int64)[np.searchsorted(present, source.labels)]
+            source = replace(source, labels=labels, class_names=None, indexing="classes")
     highest = int(source.labels.max())
     if highest >= len(classes.names):
         raise DataError(

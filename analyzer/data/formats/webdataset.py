@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
-from analyzer.data.formats.format import Format, Wanted, choose_split, split_in
+from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, split_in
 from analyzer.data.labels import labels_of_values
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
@@ -18,6 +18,7 @@ from analyzer.json_codec import parse_json
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_MOST_PADDING = 1 << 24  # bytes of zeros after the last file; writers fill up to 10,240
 _LABEL_BYTES = 1 << 20  # no label file is larger, nor what goes before a file as its header
 
 
@@ -83,11 +84,14 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         raise DataError(f"{path} is compressed, so that samples cannot be read singly. Unpack it.")
     files: dict[Path, str | None] = {path: None}
     if path.is_dir():
-        found = sorted(path.glob("*.tar"), key=lambda file: natural_key(file.name))
+        found = [file for file in path.glob("*.tar") if not file.name.startswith(".")]
+        found.sort(key=lambda file: natural_key(file.name))
         files = {file: split_in(file.name) for file in found}
     where = str(path)
+    warnings: tuple[str, ...] = ()
     if wanted.split is not None or any(files.values()):
         chosen, split = choose_split(files, wanted.split, path)
+        warnings = of_no_split("Archives", files.values(), path)
         files = dict.fromkeys(chosen)
         where = f"{path}#{split}"
     file_states = FileStates.of(*files)
@@ -101,7 +105,9 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         index.labels, index.names, wanted.classes, where
     )
     places = np.array(index.places, np.int64)
-    left_out = f"Samples without an image were left out of {where}: {index.without_image}."
+    if index.without_image:
+        left_out = f"Samples without an image were left out of {where}: {index.without_image}."
+        warnings = (*warnings, left_out)
     return Source(
         source=where,
         kind="tar",
@@ -116,7 +122,7 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         ),
         class_names=class_names,
         indexing=indexing,
-        warnings=(left_out,) if index.without_image else (),
+        warnings=warnings,
     )
 
 
@@ -143,6 +149,7 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
                 known = len(index.names) + len(entries)
                 if excess := wanted.budgets.excess("samples", known):
                     raise DataError(f"{path} holds more than {known - 1:,} samples, {excess}.")
+            _check_end(archive, path)
     except DataError:
         raise
     except Exception as error:  # offsets of 2⁸⁰, names of 4,300 digits: whatever others wrote
@@ -158,6 +165,27 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
         index.labels.append(entry.label)
         index.archive.append(number)
         index.places.append(entry.image)
+
+
+def _check_end(archive: tarfile.TarFile, path: Path) -> None:
+    """Refuse an archive with anything but zeros where tarfile stops: what follows is not read.
+
+    Raises:
+        DataError: it is cut off, damaged in its middle, or several archives in one file.
+    """
+    file = archive.fileobj
+    assert file is not None
+    file.seek(archive.offset)
+    size, zeros = 0, True
+    while (chunk := file.read(tarfile.RECORDSIZE)) and zeros and size <= _MOST_PADDING:
+        zeros = not any(chunk)
+        size += len(chunk)
+    if not size or not zeros or size > _MOST_PADDING:
+        where = archive.offset
+        raise DataError(
+            f"{path} is no whole tar archive: its end is missing, or something follows it, at byte "
+            f"{where:,}. Fetch it again, or put its files into a new one."
+        )
 
 
 def _add_member(
@@ -180,11 +208,15 @@ def _add_member(
                 f"labels with {parameter('keys', 'jpg,cls')}."
             )
         entry.image = member.offset_data, member.size
-    elif ending in ((keys[1],) if keys else ("cls", "json")) and entry.labeled_by != "cls":
+    elif ending in ((keys[1],) if keys else ("cls", "json")) and not (
+        ending == "json" and entry.labeled_by == "cls"
+    ):
         if member.size > _LABEL_BYTES:
             raise DataError(f"{member.name} in {path} is too large for a label.")
         content = archive.extractfile(member)
         label = None if content is None else _label(content.read(), ending, member.name, path)
+        if label is not None and entry.labeled_by == ending:
+            raise DataError(f"{member.name} in {path} is a second label. Keep one of them.")
         if label is not None:
             entry.label, entry.labeled_by = label, ending
 
@@ -210,7 +242,7 @@ def _is_packed(path: Path) -> bool:
 
 def _is_webdataset(path: Path) -> bool:
     if path.is_dir():
-        return next(path.glob("*.tar"), None) is not None
+        return any(not file.name.startswith(".") for file in path.glob("*.tar"))
     return path.name.lower().endswith(".tar") or _is_packed(path)
 
 

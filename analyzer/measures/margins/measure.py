@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsResult"]
 
 MARGINS = "margins.npz"
-_CLOSE = 1e-2  # gradients round more than what they are made of
+# Gradients round more than what they are made of; and of one sample, where a unit is all but off.
+_CLOSE = (0.02, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +184,19 @@ class Margins(Measure[MarginsResult]):
         wrong = []
         stated = np.array([layer.total_variation for layer in said.record.layers])
         for there, values in ((MARGINS, said.total_variation), ("audit.json", stated)):
-            if not np.allclose(values, found.total_variation, rtol=_CLOSE):
+            if not np.allclose(values, found.total_variation, rtol=_CLOSE[0], atol=0):
                 wrong.append(f"'total_variation' in {there} is not that of the network.")
-        near = np.isclose(said.distances, found.distances, rtol=_CLOSE, atol=_CLOSE)
-        return wrong + differing(~near.all(axis=1), f"'distance' in {MARGINS}")
+        stated, again = said.distances, found.distances
+        scale = np.median(np.abs(again), axis=0)
+        near, similar = (np.abs(stated - again) <= much * (scale + abs(again)) for much in _CLOSE)
+        wrong += differing(~near.all(axis=1), f"'distance' in {MARGINS}")
+        if not wrong and not similar.all():
+            place = np.argmin(similar.all(axis=1))
+            wrong.append(
+                f"'distance' of sample {place} in {MARGINS} is {stated[place].tolist()}, the "
+                f"network gives {again[place].tolist()}."
+            )
+        return wrong
 
     def report(self, folder: Path, record: AuditRecord) -> ReportSection | None:
         """A table of the layers."""

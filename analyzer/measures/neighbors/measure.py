@@ -33,12 +33,14 @@ from analyzer.measures.neighbors.twins import (
 from analyzer.measures.neighbors.votes import (
     LAYERS,
     NEIGHBORS_FEATURES,
+    FinishedSearch,
     NeighborState,
     NeighborVotes,
     affordable_samples,
     choose_part,
     count_of_part,
     count_votes,
+    finished_search,
     measure_neighbors,
     neighbors_features,
     read_neighbors,
@@ -61,6 +63,7 @@ __all__ = [
 NEIGHBORS_FILE = "neighbors.npz"
 _MANY_TWINS = 0.05  # of the samples, from which a warning says so
 _CLOSE = 1e-3  # similarities are sorted as rounded to a millionth, which is that of a distance
+_FAR = 0.02  # no distance of images differs by more, whatever rounds
 _KEPT = {"nearest": "two_thirds", "nearest_images": "images"}  # arrays by layer
 _WORDS = {
     "images": "the images",
@@ -145,6 +148,9 @@ class Neighbors(Measure[NeighborsResult]):
 
     def measure(self, job: Job) -> NeighborsResult:
         """Gather the activations and search them, or what is left of them."""
+        return self._searched(job)[0]
+
+    def _searched(self, job: Job) -> tuple[NeighborsResult, FinishedSearch]:
         from analyzer import runtime, surgery
 
         request, images = job.request, job.images()
@@ -181,11 +187,12 @@ class Neighbors(Measure[NeighborsResult]):
             save=lambda state: job.save({"part": np.array(part_digest), **state.arrays()}),
             progress=job.progress,
         )
-        return NeighborsResult(
+        result = NeighborsResult(
             votes=_taken(read_neighbors(graph, images, part, state), images),
             layers=tuple((layer.name, layer.tensor, layer.operator) for layer in graph.layers),
             seconds=state.seconds,
         )
+        return result, finished_search(graph, images, part, state, request.keep_twins)
 
     def measured(self, record: AuditRecord) -> bool:
         """Whether the record has the section."""
@@ -308,11 +315,16 @@ class Neighbors(Measure[NeighborsResult]):
 
     def recount(self, folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator[Check]:
         """As any measure, of as many samples as the record says, whatever the default is now."""
-        if self.measured(record) and job.request.neighbor_samples is None:
+        if not self.measured(record):
+            yield from super().recount(folder, record, job, draw)
+            return
+        if job.request.neighbor_samples is None:
             size = record.sections[self.name].samples
             count = count_of_part(job.images(), size, seed=job.request.seed)
             job = replace(job, request=replace(job.request, neighbor_samples=count))
-        return super().recount(folder, record, job, draw)
+        said, (found, search) = self.read(folder, record), self._searched(job)
+        wrong = self.differences(said, found) or _clear_differences(said.votes, found.votes, search)
+        yield check(f"{self.name} measured again", wrong, f"{self.measured_again} agree.")
 
     measured_again = "Layers, neighbors and their votes"
 
@@ -331,10 +343,9 @@ class Neighbors(Measure[NeighborsResult]):
         for name in ("nearest", "nearest_images"):
             sets = np.sort(getattr(one, name)), np.sort(getattr(other, name))
             wrong += differing((sets[0] != sets[1]).any(axis=1), f"'{name}' in {NEIGHBORS_FILE}")
-        has_twin = [np.isin(np.arange(len(v.measured)), v.twins) for v in (one, other)]
-        wrong += differing(has_twin[0] != has_twin[1], f"'twins' in {NEIGHBORS_FILE}")
-        near = np.isclose(one.agreement, other.agreement, atol=_CLOSE, equal_nan=True)
-        votes = ~near | (one.majority != other.majority)
+        apart = _twins_apart(one, other)
+        wrong += differing(apart, f"'twins' in {NEIGHBORS_FILE}")
+        votes = np.logical_or(*_votes_differ(one, other))
         wrong += differing(votes.any(axis=0), f"What {NEIGHBORS_FILE} says of the votes")
         near = np.isclose(one.distance_images, other.distance_images, atol=_CLOSE, equal_nan=True)
         wrong += differing(~near.all(axis=1), f"'distance_images' in {NEIGHBORS_FILE}")
@@ -437,6 +448,57 @@ def _taken(votes: NeighborVotes, images: SampleImages) -> NeighborVotes:
         twins=place[votes.twins],
         twin_distance=votes.twin_distance,
     )
+
+
+def _twins_apart(one: NeighborVotes, other: NeighborVotes) -> np.ndarray:
+    """Samples of a pair of twins that only one has, or at another distance, bool (S,)."""
+    pairs = [
+        dict(zip(map(tuple, votes.twins.tolist()), votes.twin_distance.tolist(), strict=True))
+        for votes in (one, other)
+    ]
+    apart = np.zeros(len(one.measured), bool)
+    for pair in pairs[0].keys() | pairs[1].keys():
+        distances = [found.get(pair, math.inf) for found in pairs]
+        apart[list(pair)] |= not abs(distances[0] - distances[1]) <= _CLOSE
+    return apart
+
+
+def _clear_differences(
+    said: NeighborVotes, found: NeighborVotes, search: FinishedSearch
+) -> list[str]:
+    """Votes and neighbors of single samples that rounding cannot have made others."""
+    if not np.array_equal(said.twins, found.twins):  # neighbors depend on them
+        return []
+    apart: dict[str, list[int]] = {}  # places of samples, by what is wrong
+    arrays = {layer_name: array for array, layer_name in _KEPT.items()}
+    for layer, name in enumerate(LAYERS):
+        if name in arrays:  # the votes follow from the neighbors
+            one, other = (getattr(votes, arrays[name]) for votes in (said, found))
+            places = np.flatnonzero((one != other).any(axis=1)).tolist()
+            apart[f"'{arrays[name]}'"] = [
+                place for place in places if not search.may_be_neighbors(layer, place, one[place])
+            ]
+        else:
+            shares, majorities = (differ[layer] for differ in _votes_differ(said, found))
+            apart[f"The votes at {name}"] = [
+                place
+                for place in np.flatnonzero(shares | majorities).tolist()
+                if not search.may_vote(layer, place, others=bool(shares[place]))
+            ]
+    distance = np.nan_to_num(np.abs(said.distance_images - found.distance_images))
+    apart["'distance_images'"] = np.flatnonzero((distance > _FAR).any(axis=1)).tolist()
+    return [
+        f"{what} of sample {place} in {NEIGHBORS_FILE}: the network gives something else, which no "
+        "rounding explains."
+        for what, places in apart.items()
+        for place in places
+    ]
+
+
+def _votes_differ(one: NeighborVotes, other: NeighborVotes) -> tuple[np.ndarray, np.ndarray]:
+    """Where agreement differs, and where majorities do, bool (5, S) each."""
+    near = np.isclose(one.agreement, other.agreement, atol=_CLOSE, equal_nan=True)
+    return ~near, np.asarray(one.majority != other.majority)
 
 
 def _near_each_other(nearest: np.ndarray, measured: np.ndarray, things: np.ndarray) -> np.ndarray:

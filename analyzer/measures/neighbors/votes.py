@@ -51,12 +51,14 @@ __all__ = [
     "LAYERS",
     "NEIGHBORS",
     "NEIGHBORS_FEATURES",
+    "FinishedSearch",
     "NeighborState",
     "NeighborVotes",
     "affordable_samples",
     "choose_part",
     "count_of_part",
     "count_votes",
+    "finished_search",
     "measure_neighbors",
     "neighbors_features",
     "read_neighbors",
@@ -84,6 +86,7 @@ _REACH = 32  # of the search: neighbors beyond k stand in for twins
 _BLOCK = 1024  # rows that are compared with as many others at once, at least,
 _MOST_ROWS = 8192  # and at most
 _HELD = 8  # the part of the memory that their similarities may take, of one
+_TIED = 1e-4  # similarities nearer than this may change places, on another machine
 _AT_ONCE = 128  # rows whose distances are found at once
 _EACH = 4 * (SKETCH * len(LAYERS) + PICTURE**2)  # bytes of a sample's vectors and picture
 
@@ -425,6 +428,71 @@ def read_neighbors(
         group=np.full(total, -1) if images.groups is None else images.groups,
         twins=part[state.twins],
         twin_distance=state.twin_distance.astype(np.float32).astype(np.float64),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedSearch:
+    """A search of N rows, to tell what rounding could have made of it."""
+
+    vectors: tuple[np.ndarray, ...]  # of the five layers: float32 (N, D), of unit length
+    found: tuple[np.ndarray, ...]  # likewise: int32 (N, R), the nearest and more; −1 for none
+    things: np.ndarray  # int64 (N,): of one number never are neighbors
+    row: np.ndarray  # int64 (S,): of samples that were read; −1 where not looked at
+    count: int  # k
+
+    def may_be_neighbors(self, layer: int, place: int, nearest: np.ndarray) -> bool:
+        """Whether places (k,) could be the neighbors of the sample at ``place``, in this order."""
+        row, rows = self.row[place], self.row[nearest[nearest >= 0]]
+        if row < 0 or (rows < 0).any() or len(np.unique(rows)) < len(rows):
+            return False
+        likeness = self._likeness(layer, row, rows)
+        best = self._best(layer, row)[: self.count]
+        return (
+            len(rows) == len(best)
+            and bool((np.diff(likeness) <= _TIED).all())
+            and bool((likeness >= best[-1:] - _TIED).all())
+        )
+
+    def may_vote(self, layer: int, place: int, *, others: bool) -> bool:
+        """Whether the sample could have ``others`` for neighbors, or the same in another order."""
+        row = self.row[place]
+        best = self._best(layer, row)[: self.count + 1] if row >= 0 else np.empty(0)
+        tied = np.diff(best) >= -_TIED
+        return bool(tied[self.count - 1 :].any() if others else tied.any())
+
+    def _best(self, layer: int, row: int) -> np.ndarray:
+        """Similarities of the nearest rows that may be neighbors, descending."""
+        found = np.unique(self.found[layer][row])
+        there = found[(found >= 0) & (self.things[found] != self.things[row])]
+        return -np.sort(-self._likeness(layer, row, there))
+
+    def _likeness(self, layer: int, row: int, rows: np.ndarray) -> np.ndarray:
+        vectors = self.vectors[layer]
+        return vectors[rows].astype(np.float64) @ vectors[row].astype(np.float64)
+
+
+def finished_search(
+    graph: ActivationGraph,
+    images: SampleImages,
+    part: np.ndarray,
+    state: NeighborState,
+    keep_twins: bool,
+) -> FinishedSearch:
+    """What a search that has been run to its end found, by layer."""
+    if state.found is None or state.chosen is None or state.twins is None:
+        raise ValueError("the search for neighbors has not been run to its end")
+    tensors = list(dict.fromkeys(layer.tensor for layer in graph.layers))
+    places = [tensors.index(layer.tensor) for layer in graph.layers]
+    things = images.things()[part]
+    row = np.full(len(images.labels), -1)
+    row[part] = np.arange(len(part))
+    return FinishedSearch(
+        vectors=tuple(state.vectors[place] for place in places if state.vectors),
+        found=tuple(np.concatenate([state.found[p], state.chosen[p]], axis=1) for p in places),
+        things=things if keep_twins else joined_numbers(things, state.twins),
+        row=row[images.read],
+        count=state.chosen.shape[2],
     )
 
 

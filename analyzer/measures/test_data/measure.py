@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import DataError
-from analyzer.files import array_of, check_names, read_arrays, write_arrays
+from analyzer.errors import AuditFolderError, DataError
+from analyzer.files import RUN_AGAIN, array_of, check_names, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
 
@@ -109,10 +109,7 @@ class TestData(Measure[TestResult]):
         """Refuse test data that cannot be read, or not by this network, before anything long."""
         from analyzer import data
 
-        source = _open(job.request)
-        trained = job.subject.source
-        names = dict(enumerate(trained.class_names or ()))
-        data.check_class_names(source, names, trained.source)
+        source = _open_checked(job)
         network = job.subject.network
         data.resolve_preprocessing(
             source, network.info.inputs[0], job.request.preprocess, job.subject.spec
@@ -124,12 +121,7 @@ class TestData(Measure[TestResult]):
         from analyzer.measures.unmasked_predictions import predict_test_data
 
         request, subject = job.request, job.subject
-        source = _open(request)
-        if source.class_list is not None and source.class_names != subject.source.class_names:
-            raise DataError(
-                f"The class list {source.class_list} has changed since the training data were "
-                "opened by it. Leave it alone until the audit is done, and start it again."
-            )
+        source = _open_checked(job)
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
@@ -257,6 +249,24 @@ def _open(request: "AuditRequest") -> "Source":
     )
 
 
+def _open_checked(job: Job) -> "Source":
+    """The test data, with the classes of the training data.
+
+    Raises:
+        DataError: they cannot be read, or their classes are others.
+    """
+    from analyzer import data
+
+    source, trained = _open(job.request), job.subject.source
+    if source.class_list is not None and source.class_names != trained.class_names:
+        raise DataError(
+            f"The class list {source.class_list} has changed since the training data were opened. "
+            "Leave it alone until the audit is done, and start it again."
+        )
+    data.check_class_names(source, dict(enumerate(trained.class_names or ())), trained.source)
+    return source
+
+
 def _is_outside(record: AuditRecord) -> bool:
     """Whether the measured gap lies outside the interval of the estimate, if there is one."""
     gap, measured = record.gap, record.sections["test"].gap
@@ -283,11 +293,15 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     for name, kind in kinds.items():
         array_of(path, arrays, name, kind, size)
     array_of(path, arrays, _TRAIN_RANK, np.int32, (None,))
+    if any((arrays[name] < 0).any() for name in _COLUMNS):
+        raise AuditFolderError(f"{path} has negative numbers where there are none. {RUN_AGAIN}")
     return {name: arrays[name] for name in (*_COLUMNS, _TRAIN_RANK)}
 
 
 def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) -> list[str]:
-    found = float((arrays["label"] == arrays["named"]).mean()) if len(arrays["label"]) else 0.0
+    if not len(arrays["label"]):
+        return [f"{TEST} holds no sample."]
+    found = float((arrays["label"] == arrays["named"]).mean())
     wanted = {
         "samples": len(arrays["label"]),
         "accuracy": found,

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,12 @@ def test_anything_else_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "several.npz", a=1)
     with pytest.raises(DataError, match=r"not a \.npy file"):
         read_value(str(tmp_path / "several.npz"))
+
+
+def test_an_array_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, images=np.zeros((2, 4, 4), np.uint8), labels=[0, 1])
+    with zipfile.ZipFile(path, "a") as archive, archive.open("labels", "w") as member:
+        np.lib.format.write_array(member, np.array([1, 0]))
+    with pytest.raises(DataError, match="holds 'labels' twice"):
+        open_data(path)

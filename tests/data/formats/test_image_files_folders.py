@@ -98,3 +98,23 @@ def test_a_source_travels_to_another_process(class_folders):
     copy = pickle.loads(pickle.dumps(source))
     assert copy.read(2).digest == source.read(2).digest
     assert copy.fingerprint() == source.fingerprint()
+
+
+def test_folders_that_systems_add_are_no_classes(class_folders):
+    folder = class_folders({"a": 1, "b": 1, "__MACOSX/a": 1, "a/@eaDir/0.png": 2, ".cache": 1})
+    assert list(open_data(folder).names) == ["a/0.png", "b/0.png"]
+
+
+@pytest.mark.parametrize("target", ["..", "../..", "."])
+def test_links_that_lead_back_up_are_not_followed(target, class_folders):
+    folder = class_folders({"a": 1, "b": 2})
+    (folder / "b" / "link").symlink_to(target)
+    assert list(open_data(folder).names) == ["a/0.png", "b/0.png", "b/1.png"]
+
+
+@pytest.mark.parametrize(("link", "target"), [("b/link", "../a"), ("b/l", "../a/s"), ("c", "a")])
+def test_a_link_to_a_folder_of_another_class_is_refused(link, target, class_folders):
+    folder = class_folders({"a": 1, "a/s": 1, "b": 1})
+    (folder / link).symlink_to(target)
+    with pytest.raises(DataError, match="are one folder, by a link, in two classes"):
+        open_data(folder)

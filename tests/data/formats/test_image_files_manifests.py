@@ -101,3 +101,11 @@ def test_bytes_that_are_no_text(folder):
     (folder / "a.csv").write_bytes(b"path,label\n\xff\xfe,1\n")
     with pytest.raises(DataError, match="cannot be read"):
         open_data(folder / "a.csv")
+
+
+def test_rows_without_a_split_are_counted(folder):
+    (folder / "a.csv").write_text("path,label,split\na.png,0,train\nb.png,1,\nc.png,1,fold3\n")
+    source = open_data(folder / "a.csv")
+    assert list(source.names) == ["a.png"]
+    assert "Rows that name no split were left out" in source.warnings[0]
+    assert source.warnings[0].endswith(": 2.")

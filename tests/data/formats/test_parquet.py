@@ -156,3 +156,45 @@ def test_without_pyarrow_the_extra_is_named(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r'pip install "onnx-gap\[parquet\]"'):
         open_data(path)
+
+
+def test_names_that_are_null_everywhere(encoded, picture, tmp_path):
+    rows = [{"bytes": encoded(picture(8, 8)), "path": None}] * 2
+    pq.write_table(pa.table({"image": rows, "label": [0, 1]}), tmp_path / "a.parquet")
+    assert list(open_data(tmp_path / "a.parquet").names) == ["row 0", "row 1"]
+
+
+def test_categories_as_labels(write):
+    labels = pa.array(["owl", "cat"]).dictionary_encode()
+    assert open_data(write("a.parquet", labels, features=False)).labels.tolist() == [1, 0]
+
+
+def test_more_labels_than_names_are_refused(write):
+    with pytest.raises(DataError, match=r"Sample 1\.png .* has label 3, but the data name 3"):
+        open_data(write("a.parquet", [0, 3]))
+
+
+def test_files_that_are_no_parts_of_one_data_set(write, tmp_path):
+    write("train-0.parquet", [0, 1])
+    other = write("train-1.parquet", [0, 1])
+    table = pq.read_table(other)
+    swapped = table.schema.metadata[b"huggingface"].replace(b'"cat", "dog"', b'"dog", "cat"')
+    pq.write_table(table.replace_schema_metadata({"huggingface": swapped}), other)
+    with pytest.raises(DataError, match=r"train-1\.parquet give the classes other names"):
+        open_data(tmp_path)
+    write("train-1.parquet", pa.array([0, 1], pa.int8()))
+    with pytest.raises(DataError, match=r"train-1\.parquet have other types in the columns"):
+        open_data(tmp_path)
+
+
+def test_a_class_list_decides_by_the_names_of_the_data(write, tmp_path):
+    path = write("a.parquet", [2, 0, 1])
+    (tmp_path / "classes.txt").write_text("owl\ncat\ndog\n")
+    source = open_data(path, classes=tmp_path / "classes.txt")
+    assert source.labels.tolist() == [0, 1, 2]
+    assert source.class_name(0) == "owl"
+    (tmp_path / "classes.txt").write_text("owl\ncat\nhound\n")
+    with pytest.raises(DataError, match=r"The class 'dog' of .* is not in the class list"):
+        open_data(path, classes=tmp_path / "classes.txt")
+    (tmp_path / "classes.txt").write_text("Katze\nHund\nEule\n")
+    assert open_data(path, classes=tmp_path / "classes.txt").labels.tolist() == [2, 0, 1]

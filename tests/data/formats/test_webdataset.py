@@ -118,3 +118,27 @@ def test_truncated_archives_are_refused(keep, shard):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match=r"a\.tar|a in"):
         open_data(path).read(0)
+
+
+def test_archives_that_are_cut_off_or_go_on_are_refused(shard):
+    path = shard("a.tar", {"a.png": b"1" * 600, "a.cls": "0", "b.png": b"2", "b.cls": "1"})
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(b"b.png") + 150] ^= 1  # its checksum
+    blank = whole.replace(whole[whole.index(b"b.png") :][:512], bytes(512))
+    header = whole.index(b"b.png")
+    for content in (whole[:header], whole[: header + 100], bytes(damaged), blank, whole + whole):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.tar is no whole tar archive"):
+            open_data(path)
+    path.write_bytes(whole.rstrip(b"\0") + bytes(4096))
+    assert len(open_data(path)) == 2
+
+
+def test_hidden_archives_are_not_looked_at(shard, tmp_path):
+    shard("train-0.tar", {"a.png": b"1", "a.cls": "0"})
+    shard("extra.tar", {"b.png": b"1", "b.cls": "0"})
+    (tmp_path / "._train-0.tar").write_bytes(b"x")
+    source = open_data(tmp_path)
+    assert list(source.names) == ["a"]
+    assert source.warnings == (f"Archives that name no split were left out of {tmp_path}: 1.",)
