@@ -163,9 +163,10 @@ def audit_request(
     if out == "":
         raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
     declared = preprocess_options(preprocess)
-    options["test_keys"] = options.get("test_keys") or options.get("keys")
     if options.get("test_data") is not None:
         options["test_data"] = str(options["test_data"])
+        if options.get("test_keys") is None and options["test_data"].endswith(".npz"):
+            options["test_keys"] = options.get("keys")
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys
         options["classes"] = options.get("classes") or samples.classes
@@ -251,8 +252,11 @@ def inspect_network(
     """
     from analyzer import surgery
     from analyzer.audit import outline_with_cost
+    from analyzer.audit_options import SiteOptions
+    from analyzer.option_mechanism import refuse_alone
 
     check_paths(ModelError, model=model, custom_ops=custom_ops)
+    refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
@@ -285,10 +289,13 @@ def write_masked(
         OutputError: the file cannot be written.
     """
     from analyzer import surgery
+    from analyzer.audit_options import SiteOptions
+    from analyzer.option_mechanism import refuse_alone
 
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     check_paths(OutputError, out=out)
     check_place(out)
+    refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
@@ -368,10 +375,15 @@ def population_request(
     Raises:
         AnalyzerError: there is no such gap model, or an option cannot be read.
     """
+    from analyzer import estimation
     from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
 
     _check_request(out, preprocess, gap_model, options)
+    if gap_model == NO_GAP_MODEL:
+        gap_model = None
+    elif gap_model is not None:  # a fault of it is no network's
+        estimation.read_gap_model(gap_model_path(gap_model))
     return AuditRequest(
         model=members[0].model,
         data=members[0].train_data,
@@ -409,11 +421,13 @@ def fit_gap_model(
         OutputError: the file cannot be written.
     """
     from analyzer import estimation
+    from analyzer.audit import refuse_to_replace
 
     check_paths(GapModelError, population=population)
     check_paths(OutputError, out=out)
     if out is not None:
         check_place(out)
+        refuse_to_replace({"out": out}, [population])
     table = population
     if isinstance(table, str | Path):
         table = estimation.read_population(table)
@@ -458,13 +472,14 @@ def compare_audits(
         OutputError: ``page`` cannot be written.
     """
     from analyzer.audit import compare_audits as compare
-    from analyzer.audit import write_comparison
+    from analyzer.audit import refuse_to_replace, write_comparison
 
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
+    folders = _folder(before), _folder(after)
     if page is not None:
         check_place(page)
-    folders = _folder(before), _folder(after)
+        refuse_to_replace({"page": page}, [], folders)
     found = compare(
         *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
     )
@@ -539,16 +554,16 @@ def verify_audit(
 
 def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring | None":
     from analyzer.audit import Remeasuring
+    from analyzer.option_mechanism import alone
 
     names = [field.name for field in fields(Remeasuring)]
     if unknown := [name for name in options if name not in names]:
         raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(names)}.")
     if data is None:
-        if Remeasuring(data="", **options) != Remeasuring(data=""):
-            raise DataError(
-                f"{', '.join(map(parameter, names[1:]))} say how an audit is measured again: name "
-                f"its training data with {parameter('data')}."
-            )
+        asked, plain = Remeasuring(data="", **options), Remeasuring(data="")
+        for name in names:
+            if getattr(asked, name) != getattr(plain, name):
+                raise alone(name, "data")
         return None
     samples = zoo_entry(data) if isinstance(data, str | Path) else None
     if samples is None:
@@ -574,12 +589,14 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
 
 def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
     from analyzer.audit_options import AuditRequest
-    from analyzer.option_mechanism import coerced
+    from analyzer.option_mechanism import coerced, refuse_alone
 
     try:
-        return coerced(AuditRequest, options)
+        found = coerced(AuditRequest, options)
     except ValueError as error:
         raise DataError(str(error)) from error
+    refuse_alone(AuditRequest, found)
+    return found
 
 
 def _budgets(change: BudgetChange) -> "Budgets":

@@ -87,8 +87,11 @@ class SiteOptions:
         metavar="activation|conv",
         choices=SITES,
         show_default=True,
+        needs="site",
     )
-    axis: int | None = option(None, "Channel axis, with a tensor as --site.", metavar="N")
+    axis: int | None = option(
+        None, "Channel axis, with a tensor as --site.", metavar="N", needs="site"
+    )
     output: str | None = option(
         None,
         "Output with the logits, if there are several.",
@@ -172,6 +175,7 @@ class RunOptions:
         "Memory for activations; larger data are processed class by class.  [default: 2G]",
         metavar="SIZE",
         parse=parse_size,
+        least=1,
     )
     threads: int = 0  # of one operator; 0: all cores
 
@@ -270,6 +274,7 @@ class TestOptions:
         "Names of the arrays in an .npz file of test data.  [default: as --keys]",
         metavar="X,Y",
         parse=parse_names,
+        needs="test_data",
     )
 
 
@@ -291,6 +296,7 @@ class LimitOptions:
         metavar="|".join(GATES),
         choices=GATES,
         show_default=True,
+        needs="max_gap",
     )
     min_accuracy: float | None = option(
         None,

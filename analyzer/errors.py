@@ -60,6 +60,8 @@ class AnalyzerError(Exception):
         def as_flag(found: re.Match[str]) -> str:
             name, value = found.groups()
             flag = (flags or {}).get(name) or "--" + name.replace("_", "-")
+            if value == "False":
+                return f"--no-{flag[2:]}"
             return flag if value in (None, "True") else f"{flag} {value}"
 
         return _MARKED.sub(as_flag, self.message)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from analyzer.errors import parameter
+from analyzer.errors import AnalyzerError, parameter
 
 __all__ = [
     "Option",
+    "alone",
     "coerced",
     "identity_of",
     "option",
@@ -27,10 +28,12 @@ __all__ = [
     "parse_factor",
     "parse_image_size",
     "parse_names",
+    "parse_number",
     "parse_numbers",
     "parse_part",
     "parse_resize",
     "parse_size",
+    "refuse_alone",
     "settings_of",
 ]
 
@@ -54,6 +57,7 @@ class Option:
     show_default: bool = False
     setting: bool = True  # listed among the settings of a result
     identity: bool = False  # another value is another audit
+    needs: str = ""  # another option, without which this one does nothing
 
     def flag_of(self, name: str) -> str:
         """The flag of the field ``name``."""
@@ -129,11 +133,43 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     if isinstance(value, str) and value in words:
         return
     kinds = [get_origin(part) or part for part in allowed if get_origin(part) is not Literal]
-    if not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds):
+    no_number = isinstance(value, bool) and bool not in kinds
+    no_truth = isinstance(value, str) and bool in kinds  # "no" would be true
+    if (
+        no_number
+        or no_truth
+        or not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds)
+    ):
         wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in kinds)
         raise TypeError(f"{name} is of type {type(value).__name__}; it takes {wanted}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{parameter(name)} is {value}, which is not a finite number.")
+
+
+def refuse_alone(kind: type, values: Mapping[str, Any]) -> None:
+    """Refuse options that do nothing, as the one that they need is not given.
+
+    Args:
+        kind: dataclass that declares them.
+        values: by name; an option with its default counts as not given.
+
+    Raises:
+        AnalyzerError: one of them needs another; the sentence names both.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    declared = options_of(kind)
+    given = [name for name in declared if values.get(name, defaults[name]) != defaults[name]]
+    for name in given:
+        needed = declared[name].needs
+        if needed and needed not in given:
+            raise alone(name, needed)
+
+
+def alone(name: str, needed: str) -> AnalyzerError:
+    """The error about an option that needs another one, which is not given."""
+    return AnalyzerError(
+        f"{parameter(name)} does nothing without {parameter(needed)}: give both, or neither."
+    )
 
 
 def settings_of(options: Any) -> dict[str, Any]:
@@ -160,12 +196,23 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is not one of these, or 0.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
     if found is None or not 0 < float(found[1]) < math.inf:
         raise ValueError(f"{text!r} is not a size; write 500M, 2G or a number of bytes.")
     if found[1].isdecimal():  # as a float a large one would be rounded
         return int(found[1]) * _UNITS[found[2]]
     return int(float(found[1]) * _UNITS[found[2]])
+
+
+def parse_number(text: str) -> float:
+    """A number as other programs write it: Python alone takes 1_000, and digits of any script.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number.")
+    return float(text)
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -175,7 +222,7 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         ValueError: one of them is no number.
     """
     try:
-        return tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
+        return tuple(parse_number(part) for part in re.split(r"[,\s]+", text.strip()))
     except ValueError:
         raise ValueError(f"{text!r} is not a list of numbers like 0.485,0.456,0.406.") from None
 
@@ -188,7 +235,7 @@ def parse_factor(text: str) -> float:
     """
     number, slash, divisor = text.partition("/")
     try:
-        factor = float(number) / (float(divisor) if slash else 1.0)
+        factor = parse_number(number) / (parse_number(divisor) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         factor = math.nan
     if not 0 < factor < math.inf:
@@ -202,7 +249,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
     Raises:
         ValueError: it is neither, or an edge is 0.
     """
-    found = re.fullmatch(r"(\d+)(?:[x×,](\d+))?", text)
+    found = re.fullmatch(r"([0-9]+)(?:[x×,]([0-9]+))?", text)
     if found is None or 0 in (int(found[1]), int(found[2] or 1)):
         raise ValueError(f"{text!r} is not an image size; write 224 or 224x160.")
     return int(found[1]), int(found[2] or found[1])
@@ -231,7 +278,7 @@ def parse_part(text: str) -> int | Literal["all"]:
     """
     if text.strip() == "all":
         return "all"
-    if not re.fullmatch(r"\d+", text.strip()):
+    if not re.fullmatch("[0-9]+", text.strip()):
         raise ValueError(f"{text!r} is not a number of samples; write a number, 0 or all.")
     return int(text)
 

@@ -129,8 +129,10 @@ def stratified(labels: np.ndarray, samples: int, generator: np.random.Generator)
     return np.sort(order[picks])
 
 
-def _read_digits(_folder: Path | None) -> tuple[Split, Split]:
+def _read_digits(folder: Path | None) -> tuple[Split, Split]:
     """scikit-learn's embedded digits, 1,300 to train and 497 to test."""
+    if folder is not None:
+        raise DataError("the digits come with scikit-learn; leave --data out")
     from sklearn.datasets import load_digits
 
     digits = load_digits()

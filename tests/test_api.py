@@ -186,3 +186,49 @@ def test_images_of_different_shapes_are_bad_input(tmp_path):
     images = [np.zeros((8, 8)), np.zeros((8, 7))]
     with pytest.raises(analyzer.DataError, match=r"^data is no pair of arrays"):
         analyzer.audit_network("zoo:digits-c0", (images, [0, 1]), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"axis": 1}, analyzer.AnalyzerError, "axis does nothing without site"),
+        ({"gate": "estimate"}, analyzer.AnalyzerError, "gate does nothing without max_gap"),
+        ({"max_gap": 5}, analyzer.DataError, "max_gap cannot be 5; the most is 1"),
+        ({"memory": 0}, analyzer.DataError, "memory cannot be 0; the least is 1"),
+        ({"skip_bad": "no"}, TypeError, "skip_bad is of type str"),
+        ({"suspects": True}, TypeError, "suspects is of type bool"),
+        ({"preprocess": {"invert": "no"}}, analyzer.DataError, "invert cannot be 'no'"),
+        ({"preprocess": {"exif": True}}, analyzer.DataError, "exif=True is for image files"),
+    ],
+)
+def test_an_option_that_would_be_dropped_or_misread_is_refused(tmp_path, options, kind, said):
+    with pytest.raises(kind, match=said):
+        analyzer.audit_network("zoo:digits-c0", out=tmp_path / "audit", **options)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_result_replaces_nothing_that_is_read(tmp_path):
+    table = tmp_path / "population.csv"
+    table.write_text("name,zeta,kappa,gap\n")
+    with pytest.raises(analyzer.OutputError, match="would replace"):
+        analyzer.fit_gap_model(table, table)
+    with pytest.raises(analyzer.OutputError, match="would replace"):
+        analyzer.compare_audits(tmp_path, tmp_path, page=tmp_path / "report.html")
+    with pytest.raises(analyzer.DataError, match="tolerance cannot be nan"):
+        analyzer.compare_audits(tmp_path, tmp_path, tolerance=float("nan"))
+    assert table.read_text() == "name,zeta,kappa,gap\n"
+
+
+def test_a_number_of_jobs_from_one_on(tmp_path):
+    row = "a,zoo.onnx,train.npz"
+    (tmp_path / "manifest.csv").write_text(f"name,model,train_data\n{row}\n")
+    for jobs in (0, -3, 1.5):
+        with pytest.raises(analyzer.DataError, match="jobs cannot be"):
+            analyzer.audit_population(tmp_path / "manifest.csv", tmp_path / "out", jobs=jobs)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [(0, 5), (8, 8)])
+def test_a_size_that_is_not_run_is_refused(size):
+    with pytest.raises(analyzer.ModelError, match="img_size"):
+        analyzer.inspect_network("zoo:digits-c0", img_size=size)

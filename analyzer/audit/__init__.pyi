@@ -1,7 +1,7 @@
 from .compare import ClassChange, Comparison, compare_audits
 from .compare_page import write_comparison
 from .exports import log_to_mlflow, write_junit
-from .folder import finished_audit, read_record, to_dict
+from .folder import finished_audit, read_record, refuse_to_replace, to_dict
 from .markdown import step_summary, write_model_card, write_summary
 from .network_cost import outline_with_cost
 from .plots import check_figure, write_population_figure
@@ -32,6 +32,7 @@ __all__ = [
     "read_manifest",
     "read_record",
     "recorded_names",
+    "refuse_to_replace",
     "render_report",
     "run_audit",
     "step_summary",

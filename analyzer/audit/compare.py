@@ -1,5 +1,6 @@
 """Two audits side by side: what changed, by more than sampling noise or not, and what compares."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from analyzer.audit.folder import finished_audit
 from analyzer.audit.sampling_noise import ClassNoise, SamplingNoise, measure_sampling_noise
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.common_types import Progress
-from analyzer.errors import AuditFolderError, parameter
+from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 
@@ -118,8 +119,10 @@ def compare_audits(
 
     Raises:
         AuditFolderError: one of the folders holds no whole audit.
-        DataError: ``resamples`` is too low or too high.
+        DataError: ``resamples`` is too low or too high, or ``tolerance`` below 0 or not finite.
     """
+    if not 0 <= tolerance < math.inf:
+        raise DataError(f"{parameter('tolerance')} cannot be {tolerance}; give a number from 0 on.")
     with finished_audit(before) as a, finished_audit(after) as b:
         for folder, record in ((before, a), (after, b)):
             if record.site is None:

@@ -28,7 +28,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -41,7 +41,7 @@ from analyzer.audit.result_manifest import (
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
-from analyzer.errors import AuditFolderError, parameter
+from analyzer.errors import AuditFolderError, OutputError, parameter
 from analyzer.files import (
     RUN_AGAIN,
     check_own_place,
@@ -65,6 +65,7 @@ __all__ = [
     "locked",
     "read_record",
     "refuse_foreign_files",
+    "refuse_to_replace",
     "to_dict",
     "write_record",
 ]
@@ -206,6 +207,41 @@ def refuse_foreign_files(folder: Path) -> None:
                 f"{folder} holds no audit, but a file {name}, which a result would replace. Move "
                 f"it elsewhere, or name another {parameter('out')}."
             )
+
+
+def refuse_to_replace(
+    results: Mapping[str, Path | str | None], inputs: Iterable[Any], audits: Iterable[Path] = ()
+) -> None:
+    """Refuse a result that would replace what the same command reads, or another of its results.
+
+    Args:
+        results: files to write, by parameter; None or "auto" for none.
+        inputs: values of options, of which any may name a file.
+        audits: audit folders whose own files must stay, and where no file can be in their place
+            or above them.
+
+    Raises:
+        OutputError: one of the results would.
+    """
+    names = (*RESULT_FILES, MANIFEST, LOCK, ".unfinished")
+    kept = {value for value in inputs if isinstance(value, (str, Path)) and value}
+    taken = {os.path.realpath(value) for value in kept if "\0" not in str(value)}
+    own = {os.path.realpath(folder / name) for folder in audits for name in names}
+    folders = [os.path.realpath(folder) + os.sep for folder in audits]
+    for name, path in results.items():
+        if path is None or path == "auto":
+            continue
+        place = os.path.realpath(path)
+        if (
+            place in taken
+            or own & {place, *map(str, Path(place).parents)}
+            or any(folder.startswith(place + os.sep) for folder in folders)
+        ):
+            raise OutputError(
+                f"{parameter(name, path)} would replace a file that this command reads or writes "
+                "itself. Name another file."
+            )
+        taken.add(place)
 
 
 def _is_ours(folder: Path, name: str) -> bool:

@@ -3,6 +3,7 @@
 The options, the network with its site, the data and their preprocessing, and the gap model.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from analyzer import data, estimation, runtime, surgery
-from analyzer.audit.folder import AUDIT
+from analyzer.audit.folder import AUDIT, LOCK, RESULT_FILES
 from analyzer.audit.provenance import installed_versions
+from analyzer.audit.result_manifest import MANIFEST
 from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
@@ -49,6 +51,11 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     source = data.open_data(
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
+    if request.keys is not None and source.kind != "npz":
+        raise _no_keys("keys", source.source)
+    if recorded is None:
+        _check_places(request, source)
+        _refuse_idle(request, source, no_site)
     image = network.info.inputs[0]
     spec = None
     if recorded is None:
@@ -93,6 +100,70 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     )
     gap_model = estimation.read_gap_model(request.gap_model) if request.gap_model else None
     return AuditInputs(subject, gap_model)
+
+
+def _check_places(request: AuditRequest, source: data.Source) -> None:
+    """Refuse a folder for the result that would change or replace what the audit reads.
+
+    Raises:
+        DataError: the sentence names the folder.
+    """
+    out = os.path.realpath(request.out)
+    if source.kind == "folder":
+        root = os.path.realpath(source.source)
+        if source.source != str(request.data):  # a split, which is a folder below
+            path, _, split = source.source.rpartition("#")
+            root = os.path.realpath(os.path.join(path, split))
+        if out == root or out.startswith(root + os.sep):
+            raise DataError(
+                f"{parameter('out', request.out)} lies in {source.source}, whose folders are "
+                "classes. Name a folder outside of the data."
+            )
+    results = {os.path.join(out, name) for name in (*RESULT_FILES, MANIFEST, LOCK)}
+    options = ("model", "data", "test_data", "gap_model", "custom_ops", "classes", "groups")
+    named = [(name, getattr(request, name)) for name in options]
+    named += [("preprocess", request.preprocess.preset)]
+    named += [("inputs", value) for _, value in request.inputs]
+    for name, value in named:
+        if isinstance(value, str | Path) and os.path.realpath(value) in results:
+            raise DataError(
+                f"The result would replace {value}, which {parameter(name)} names. Name another "
+                f"{parameter('out')}."
+            )
+
+
+def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> None:
+    """Refuse options that do nothing with these data or others of the options, or without a site.
+
+    Raises:
+        DataError, SiteError: the sentence names them.
+    """
+    for name in ("rank", "tolerance"):
+        if no_site and (value := getattr(request, name)) != getattr(AuditRequest, name):
+            raise SiteError(f"{parameter(name, value)} does nothing here. {no_site}")
+    if request.test_keys is not None and ".npz" not in str(request.test_data).lower():
+        raise _no_keys("test_keys", request.test_data)
+    if request.preprocess.exif and source.array is not None:
+        raise DataError(
+            f"{parameter('exif', True)} is for image files, and {source.source} holds arrays: "
+            "leave it out."
+        )
+    neighbors, mixed = request.neighbor_samples, request.interpolation_samples
+    off = [parameter("neighbor_samples", 0)]
+    if request.keep_twins and neighbors == 0:
+        raise _idle(parameter("keep_twins", True), off)
+    if request.groups is not None and neighbors == 0 and mixed == 0:
+        raise _idle(parameter("groups"), [*off, parameter("interpolation_samples", 0)])
+
+
+def _idle(option: str, others: list[str]) -> DataError:
+    return DataError(f"{option} does nothing with {' and '.join(others)}. Leave one of them out.")
+
+
+def _no_keys(name: str, data: object) -> DataError:
+    return DataError(
+        f"{parameter(name)} names the arrays of an .npz file, and {data} is none: leave it out."
+    )
 
 
 def _site(network: surgery.Network, request: AuditRequest) -> tuple[Site | None, str]:
@@ -153,6 +224,8 @@ def _check_options(request: AuditRequest) -> None:
             raise DataError(
                 f"{parameter(name)} cannot be {value}; the least is {declared.least:g}."
             )
+        if isinstance(value, int | float) and value > declared.most:
+            raise DataError(f"{parameter(name)} cannot be {value}; the most is {declared.most:g}.")
         if declared.parse is parse_part and isinstance(value, str) and value != "all":
             raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
     for place in (request.model, request.out):

@@ -7,7 +7,8 @@ import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.common_types import Site
-from analyzer.errors import ModelError
+from analyzer.data.preprocessing.spec import LONGEST_EDGE
+from analyzer.errors import ModelError, parameter
 
 __all__ = ["outline_with_cost"]
 
@@ -37,12 +38,23 @@ def outline_with_cost(
         ModelError, SiteError: as :func:`analyzer.surgery.outline_network`.
     """
     found = surgery.outline_network(network, site, output)
+    edges = img_size or _PLANE
+    if not (len(edges) == 2 and all(0 < edge <= LONGEST_EDGE for edge in edges)):
+        raise ModelError(
+            f"{parameter('img_size')} cannot be {img_size}; give a height and a width of up to "
+            f"{LONGEST_EDGE:,} pixels."
+        )
     if None not in (found.prefix_operations, found.suffix_operations):
+        if img_size is not None:
+            raise ModelError(
+                f"{parameter('img_size')} does nothing here: {network.path} fixes the size of its "
+                "images. Leave it out."
+            )
         return found
     with tempfile.TemporaryDirectory() as folder:
         try:
             probe = surgery.write_shape_probe(
-                network, site, Path(folder) / "probe.onnx", output, plane=img_size or _PLANE
+                network, site, Path(folder) / "probe.onnx", output, plane=edges
             )
             session = runtime.open_session(
                 probe.path, "cpu", custom_ops=network.custom_ops, optimized=False

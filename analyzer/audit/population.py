@@ -26,6 +26,7 @@ from analyzer.audit.population_result import (
     AuditedNetwork,
     AuditedPopulation,
     ReplacedNetworks,
+    refuse_foreign_files,
     table_of,
     write_failures,
 )
@@ -34,7 +35,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, GapModelError, parameter
+from analyzer.errors import AnalyzerError, DataError, GapModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
 from analyzer.files import remove_parts
 from analyzer.measures.registry import feature_values
@@ -85,8 +86,12 @@ def audit_population(
     Raises:
         AnalyzerError: what is wrong with the network that could not be audited, or that none
             could be.
-        AuditFolderError: another run writes ``out``, and ``template`` is not to wait.
+        AuditFolderError: another run writes ``out``, and ``template`` is not to wait; or ``out``
+            holds a file of somebody else's with a name of a population's.
     """
+    if not isinstance(jobs, int) or jobs < 1:
+        raise DataError(f"{parameter('jobs')} cannot be {jobs!r}; give a whole number from 1 on.")
+    refuse_foreign_files(out)  # before a folder is made or locked
     with locked(out, wait=template.wait, say=say) as check_lock:
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))

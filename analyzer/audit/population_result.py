@@ -10,6 +10,7 @@
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
-from analyzer.errors import AnalyzerError
-from analyzer.files import check_own_place, csv_text, write_text
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
+from analyzer.files import check_own_place, csv_text, read_whole, write_text
 from analyzer.measures.registry import is_feature
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "AuditedNetwork",
     "AuditedPopulation",
     "ReplacedNetworks",
+    "refuse_foreign_files",
     "table_of",
     "write_failures",
 ]
@@ -157,6 +159,31 @@ def table_of(
         features={name: column(name) for name in features},
         **{name: column(name) for name in _MEASURED},
     )
+
+
+def refuse_foreign_files(out: Path) -> None:
+    """Refuse a folder that has files of a population's names, which no population has written.
+
+    Raises:
+        AuditFolderError: the sentence names the file.
+    """
+    for name, is_ours in (
+        (TABLE, lambda text: estimation.RANK in text.partition("\n")[0].split(",")),
+        (FAILED, lambda text: text.startswith("name,error\n")),
+        (PAGE, lambda text: "Population of networks" in text),
+    ):
+        path = out / name
+        if not os.path.lexists(path):
+            continue
+        try:
+            ours = is_ours(read_whole(path).decode(errors="replace"))
+        except (OSError, DataError):  # a folder, a pipe, or of 2 GB
+            ours = False
+        if not ours:
+            raise AuditFolderError(
+                f"{path} was not written by this command, which would replace it. Move it "
+                f"elsewhere, or name another {parameter('out')}."
+            )
 
 
 def write_failures(failures: Mapping[str, AnalyzerError], out: Path) -> None:

@@ -112,8 +112,9 @@ def run_audit(
                 if measure.measured(finished):
                     request = _with(request, measure, measure.kept_by(finished))
             say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
-            if _says_the_same(finished, request, inputs):
-                return finished
+        _refuse_limit_without_figure(request)
+        if finished is not None and _says_the_same(finished, request, inputs):
+            return finished
         work = _Work(request, inputs, finished, unfinished, progress, say)
         try:
             results, fields = work.measure(needed)
@@ -277,6 +278,27 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     named = request.gap_model_named and inputs.gap_model
     taken = set(inputs.gap_model.features if inputs.gap_model and named else ())
     return [measure for measure in MEASURES if taken & set(measure.features)]
+
+
+def _refuse_limit_without_figure(request: AuditRequest) -> None:
+    """Refuse a limit of a gap that these options leave unmeasured, before anything is counted.
+
+    Raises:
+        DataError: the sentence names the option that is missing.
+    """
+    if request.max_gap is None:
+        return
+    if request.gate == "measured" and request.test_data is None:
+        raise DataError(
+            f"{parameter('gate', 'measured')} holds {parameter('max_gap')} against the gap that "
+            f"test data measure, and there are none: name them with {parameter('test_data')}."
+        )
+    if request.gate != "measured" and request.gap_model_named and request.gap_model is None:
+        raise DataError(
+            f"{parameter('max_gap')} is held against the estimated gap, and "
+            f"{parameter('gap_model', 'none')} asks for no estimate. Leave one of them out, or "
+            f"pass {parameter('gate', 'measured')} with {parameter('test_data')}."
+        )
 
 
 def _with(request: AuditRequest, measure: Measure[Any], options: Mapping[str, Any]) -> AuditRequest:

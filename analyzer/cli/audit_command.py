@@ -11,6 +11,7 @@ import click
 
 from analyzer.cli.click_options import (
     FILE_OR_ZOO,
+    Command,
     ResultFile,
     budget_options,
     data_options,
@@ -20,7 +21,6 @@ from analyzer.cli.click_options import (
     measure_options,
     out_folder,
     progress_option,
-    refuse_to_replace,
     request_options,
     resume_option,
     run_options,
@@ -50,6 +50,7 @@ _WORST = 3  # classes that are named
 
 @click.command(
     "audit",
+    cls=Command,
     short_help="Audit a network on its training data.",
     epilog=exit_codes(
         {
@@ -139,7 +140,13 @@ def command(
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
     from analyzer.api import audit_request
-    from analyzer.audit import ending_of, ending_of_stop, run_audit, step_summary
+    from analyzer.audit import (
+        ending_of,
+        ending_of_stop,
+        refuse_to_replace,
+        run_audit,
+        step_summary,
+    )
     from analyzer.runtime import installation_warning
 
     if markdown == "auto":

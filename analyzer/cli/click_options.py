@@ -5,7 +5,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer.cli.terminal import PROGRESS
-from analyzer.errors import OutputError, parameter
-from analyzer.option_mechanism import Option, options_of
+from analyzer.errors import OutputError
+from analyzer.option_mechanism import Option, options_of, parse_number
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_OR_ZOO",
     "PATH",
+    "Command",
     "Number",
     "Parsed",
     "ResultFile",
+    "WholeNumber",
     "budget_options",
     "data_options",
     "exit_codes",
@@ -35,7 +37,6 @@ __all__ = [
     "out_file",
     "out_folder",
     "progress_option",
-    "refuse_to_replace",
     "remeasuring_options",
     "request_options",
     "resume_option",
@@ -48,14 +49,42 @@ __all__ = [
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class Command(click.Command):
+    """A command that takes each option once, unless it may be repeated: no value is dropped."""
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_once(args: list[str]) -> Any:
+            found = parse(args)
+            for one in found[2]:
+                if isinstance(one, click.Option) and found[2].count(one) > 1:
+                    if one.multiple or one.is_eager:
+                        continue
+                    flags = " / ".join((*one.opts, *one.secondary_opts))
+                    raise click.UsageError(f"{flags} is given more than once; give it once.", ctx)
+            return found
+
+        parser.parse_args = parse_once  # type: ignore[method-assign]
+        return parser
+
+
+def _check_text(kind: click.ParamType, value: Any, param: Any, ctx: Any) -> None:
+    """Refuse what names no file: nothing, and "-", which to other commands is a stream."""
+    if value == "":
+        kind.fail("It is empty; name a file or folder.", param, ctx)
+    if value == "-":
+        kind.fail("A stream is neither read nor written; a file called - is ./-.", param, ctx)
+    if "\0" in str(value):
+        kind.fail("A path cannot hold the character NUL.", param, ctx)
+
+
 class _Path(click.Path):
-    """A path without the character NUL that is not empty, which would mean the current folder."""
+    """A path of a file or folder."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value == "":
-            self.fail("It is empty; name a file or folder.", param, ctx)
-        if "\0" in str(value):
-            self.fail("A path cannot hold the character NUL.", param, ctx)
+        _check_text(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -68,8 +97,7 @@ class _FileOrZoo(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value == "":
-            self.fail("It is empty; name a file or folder.", param, ctx)
+        _check_text(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
     def shell_complete(
@@ -88,13 +116,30 @@ class _FileOrZoo(click.ParamType):
 FILE_OR_ZOO = _FileOrZoo()
 
 
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, of the digits 0 to 9."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, str) and not _WHOLE.fullmatch(value):
+            self.fail(f"{value!r} is not a whole number.", param, ctx)
+        return int(super().convert(value, param, ctx))
+
+
 class Number(click.FloatRange):
     """A finite number within bounds; click alone lets "nan" pass any of them."""
 
     name = "number"  # in "'20%' is not a valid number."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        number = super().convert(value, param, ctx)
+        try:
+            number = super().convert(parse_number(str(value)), param, ctx)
+        except ValueError:
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return float(number)
@@ -127,25 +172,28 @@ def declared_options(kind: type, *only: str) -> Decorator:
     )
 
 
+_BEGINNING = 4096  # bytes that tell text from anything else
+
+
 class ResultFile(click.Path):
     """A file to write when all else is done; whether it can be written is checked at once.
 
     Args:
         parents: whether its folder is made if needed.
         auto: whether the word "auto" may stand in its place.
+        text: whether it is text, and so replaces no file that is something else, as an image.
     """
 
     name = "file"
 
-    def __init__(self, *, parents: bool = False, auto: bool = False):
+    def __init__(self, *, parents: bool = False, auto: bool = False, text: bool = True):
         super().__init__(path_type=Path, dir_okay=False)
-        self._parents, self._auto = parents, auto
+        self._parents, self._auto, self._text = parents, auto, text
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if self._auto and value == "auto":
             return value
-        if value == "":
-            self.fail("It is empty; name a file.", param, ctx)
+        _check_text(self, value, param, ctx)
         from analyzer.files import check_place  # numpy, which no help pays for
 
         path = Path(os.fsdecode(value))
@@ -153,39 +201,17 @@ class ResultFile(click.Path):
             check_place(path, parents=self._parents)
         except OutputError as error:
             self.fail(error.for_command_line(), param, ctx)
+        if self._text and path.is_file():
+            try:
+                with path.open("rb") as file:
+                    is_text = b"\0" not in file.read(_BEGINNING)
+            except OSError:  # it can be replaced, though not read
+                is_text = True
+            if not is_text:
+                self.fail(
+                    f"{path} is no text, so it is not replaced. Name another file.", param, ctx
+                )
         return path
-
-
-def refuse_to_replace(
-    results: Mapping[str, Path | str | None], inputs: Iterable[Any], audits: Iterable[Path] = ()
-) -> None:
-    """Refuse a result that would replace what the same command reads, or another of its results.
-
-    Args:
-        results: files to write, by parameter; None or "auto" for none.
-        inputs: values of options, of which any may name a file.
-        audits: audit folders whose own files must stay.
-
-    Raises:
-        OutputError: one of the results would.
-    """
-    from analyzer.audit.folder import LOCK, RESULT_FILES
-    from analyzer.audit.result_manifest import MANIFEST
-
-    names = (*RESULT_FILES, MANIFEST, LOCK, ".unfinished")
-    kept = {value for value in inputs if isinstance(value, (str, Path)) and value}
-    kept |= {folder / name for folder in audits for name in names}
-    taken = {os.path.realpath(value) for value in kept if "\0" not in str(value)}
-    for name, path in results.items():
-        if path is None or path == "auto":
-            continue
-        place = os.path.realpath(path)
-        if place in taken:
-            raise OutputError(
-                f"{parameter(name, path)} would replace a file that this command reads or writes "
-                "itself. Name another file."
-            )
-        taken.add(place)
 
 
 def out_folder(what: str) -> Decorator:
@@ -214,12 +240,12 @@ wait_option = click.option(
 )
 
 
-def out_file(what: str) -> Decorator:
+def out_file(what: str, *, text: bool = True) -> Decorator:
     """``-o FILE``, required; a folder is refused."""
     return click.option(
         "-o",
         "--out",
-        type=ResultFile(),
+        type=ResultFile(text=text),
         required=True,
         metavar="FILE",
         help=what,
@@ -349,10 +375,8 @@ def _click_type(declared: Option, kind: Any) -> click.ParamType:
         return Parsed(declared.parse)
     if declared.choices:
         return click.Choice(declared.choices)
-    if kind is int and least is most is None:
-        return click.INT
     if kind is int:
-        return click.IntRange(
+        return WholeNumber(
             None if least is None else int(least), None if most is None else int(most)
         )
     if kind is float:

@@ -8,12 +8,13 @@ import click
 
 from analyzer.cli.click_options import (
     PATH,
+    Command,
     Number,
     ResultFile,
+    WholeNumber,
     exit_codes,
     json_option,
     progress_option,
-    refuse_to_replace,
 )
 from analyzer.cli.terminal import complain, print_json, print_table, show, show_progress, warn
 
@@ -29,6 +30,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 
 @click.command(
     "compare",
+    cls=Command,
     short_help="Compare audits.",
     epilog=exit_codes(
         {
@@ -49,7 +51,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 )
 @click.option(
     "--resamples",
-    type=click.IntRange(100, 100_000),
+    type=WholeNumber(100, 100_000),
     default=2000,
     show_default=True,
     metavar="N",
@@ -57,7 +59,7 @@ _SYMBOLS = {"accuracy": "accuracy", "zeta": "ζ", "kappa": "κ", "area_descendin
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -92,7 +94,7 @@ def command(
       onnx-gap compare audit-v1 audit-v2 --tolerance 0.02 --json
       onnx-gap compare audit-v1 audit-v2 audit-v3 --html comparison.html
     """
-    from analyzer.audit import compare_audits, write_comparison
+    from analyzer.audit import compare_audits, refuse_to_replace, write_comparison
 
     refuse_to_replace({"html": html}, [], [before, *after])
     with show_progress(shown) as progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.click_options import exit_codes, json_option
+from analyzer.cli.click_options import Command, exit_codes, json_option
 from analyzer.cli.terminal import complain, print_facts, print_json, warn
 
 _TRIED = "zoo:digits-c0"
@@ -21,6 +21,7 @@ _EXTRAS = {
 
 @click.command(
     "doctor",
+    cls=Command,
     short_help="Show what this installation can do.",
     epilog=exit_codes({1: "the audit that it tries does not work"}),
 )

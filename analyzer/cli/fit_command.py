@@ -9,13 +9,14 @@ import click
 
 from analyzer.cli.click_options import (
     PATH,
+    Command,
     Number,
     ResultFile,
+    WholeNumber,
     exit_codes,
     json_option,
     out_file,
     progress_option,
-    refuse_to_replace,
 )
 from analyzer.cli.terminal import print_json, print_table, show, show_progress, warn
 
@@ -50,7 +51,9 @@ class _FeatureSetName(click.Choice):
         return tuple(FEATURE_SETS)
 
 
-@click.command("fit", short_help="Fit a gap model on an audited population.", epilog=exit_codes())
+@click.command(
+    "fit", cls=Command, short_help="Fit a gap model on an audited population.", epilog=exit_codes()
+)
 @click.argument("population", type=PATH)
 @out_file("The gap model to write, as JSON.")
 @click.option(
@@ -85,7 +88,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--splits",
-    type=click.IntRange(1, 10_000),
+    type=WholeNumber(1, 10_000),
     default=100,
     show_default=True,
     metavar="N",
@@ -93,7 +96,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -101,7 +104,7 @@ class _FeatureSetName(click.Choice):
 )
 @click.option(
     "--plot",
-    type=ResultFile(),
+    type=ResultFile(text=False),
     metavar="FILE",
     help="Also draw the population, as .svg, .png or .pdf (extra plot).",
 )
@@ -137,7 +140,7 @@ def command(
       onnx-gap fit population.csv --plot population.svg -o gap_model.json
     """
     from analyzer import estimation
-    from analyzer.audit import check_figure, write_population_figure
+    from analyzer.audit import check_figure, refuse_to_replace, write_population_figure
 
     refuse_to_replace({"out": out, "plot": plot}, [population])
     if plot is not None:

@@ -9,6 +9,7 @@ import click
 
 from analyzer.cli.click_options import (
     FILE_OR_ZOO,
+    Command,
     budget_options,
     exit_codes,
     image_size_option,
@@ -17,6 +18,7 @@ from analyzer.cli.click_options import (
 )
 from analyzer.cli.terminal import print_facts, print_json, print_table, show, warn
 from analyzer.input_budgets import DEFAULT_BUDGETS
+from analyzer.option_mechanism import refuse_alone
 from analyzer.zoo_names import network_path
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ _COLUMNS = 80
 
 @click.command(
     "inspect",
+    cls=Command,
     short_help="Show what could be masked in a network.",
     epilog=exit_codes({2: "bad usage or bad input, or a network without a site"}),
 )
@@ -65,8 +68,10 @@ def command(
     """
     from analyzer import surgery
     from analyzer.audit import outline_with_cost
+    from analyzer.audit_options import SiteOptions
     from analyzer.errors import SiteError
 
+    refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=DEFAULT_BUDGETS.raised(budget)
     )

@@ -6,6 +6,7 @@ import click
 
 from analyzer.cli.click_options import (
     FILE_OR_ZOO,
+    Command,
     budget_options,
     exit_codes,
     out_file,
@@ -13,16 +14,18 @@ from analyzer.cli.click_options import (
 )
 from analyzer.cli.terminal import show, warn
 from analyzer.input_budgets import DEFAULT_BUDGETS
+from analyzer.option_mechanism import refuse_alone
 from analyzer.zoo_names import network_path
 
 
 @click.command(
     "mask",
+    cls=Command,
     short_help="Write a network with a channel mask as an extra input.",
     epilog=exit_codes(),
 )
 @click.argument("model", type=FILE_OR_ZOO)
-@out_file("The ONNX file to write.")
+@out_file("The ONNX file to write.", text=False)
 @site_options
 @budget_options
 def command(
@@ -46,7 +49,9 @@ def command(
       onnx-gap mask model.onnx --site /layer4/conv2/Conv --at conv -o masked.onnx
     """
     from analyzer import surgery
+    from analyzer.audit_options import SiteOptions
 
+    refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=DEFAULT_BUDGETS.raised(budget)
     )

@@ -12,6 +12,8 @@ import click
 from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     PATH,
+    Command,
+    WholeNumber,
     budget_options,
     data_options,
     exit_codes,
@@ -34,6 +36,7 @@ _PATIENCE = 1e8
 
 @click.command(
     "population",
+    cls=Command,
     short_help="Audit a population of networks from a manifest.",
     epilog=exit_codes(
         {
@@ -47,7 +50,7 @@ _PATIENCE = 1e8
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=1,
     show_default=True,
     metavar="N",
@@ -61,8 +64,8 @@ _PATIENCE = 1e8
 @click.option(
     "--gap-model",
     type=FILE_OR_ZOO,
-    metavar="FILE|zoo:NAME",
-    help="Estimate each gap with this gap model.",
+    metavar="FILE|zoo:NAME|none",
+    help="Estimate each gap with this gap model.  [default: none]",
 )
 @click.option(
     "--skip-failed",

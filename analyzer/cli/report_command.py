@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from analyzer.cli.click_options import PATH, ResultFile, exit_codes
+from analyzer.cli.click_options import PATH, Command, ResultFile, exit_codes
 from analyzer.cli.terminal import show
 
 
 @click.command(
     "report",
+    cls=Command,
     short_help="Write the report of an audit folder again, or elsewhere.",
     epilog=exit_codes(),
 )

@@ -4,6 +4,7 @@ Progress is a bar for people, a line every half a minute for logs, or silence.
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -60,18 +61,18 @@ def show(text: str, mark: str = "", color: str | None = None) -> None:
     """Print a line of the result on standard output, with a colored mark before it."""
     indent = len(mark) + 1 if mark else 0
     wrapped = _wrapped(printable(text), sys.stdout, indent=indent)
-    click.echo(f"{click.style(mark, fg=color)} {wrapped}" if mark else wrapped)
+    click.echo(f"{_styled(mark, fg=color)} {wrapped}" if mark else wrapped)
 
 
 def warn(sentence: str) -> None:
     """Print a warning on standard error, wherever that goes."""
-    _to_standard_error(printable(sentence), click.style("Warning:", fg="yellow", bold=True))
+    _to_standard_error(printable(sentence), _styled("Warning:", fg="yellow", bold=True))
 
 
 def complain(sentence: str, word: str = "Error") -> None:
     """Print why the command does not end with 0."""
     text = shortened(printable(sentence))
-    _to_standard_error(text, click.style(f"{word}:", fg="red", bold=True))
+    _to_standard_error(text, _styled(f"{word}:", fg="red", bold=True))
 
 
 def shortened(text: str) -> str:
@@ -94,7 +95,7 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in facts) + 2
     for name, value in facts:
         text = _wrapped(printable(value), sys.stdout, indent=width)
-        click.echo(click.style(f"{name:<{width}}", bold=True) + text)
+        click.echo(_styled(f"{name:<{width}}", bold=True) + text)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -107,7 +108,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             f"{cell:>{width}}" if to_the_right else f"{cell:<{width}}"
             for cell, width, to_the_right in zip(row, widths, right, strict=True)
         )
-        click.secho("  ".join(cells).rstrip(), bold=number == 0)
+        line = "  ".join(cells).rstrip()
+        click.echo(_styled(line, bold=True) if number == 0 else line)
+
+
+def _styled(text: str, **style: Any) -> str:
+    """The text in a color or in bold, unless the variable NO_COLOR is set and not empty."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
 
 def _is_number(cell: str) -> bool:

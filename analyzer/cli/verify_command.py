@@ -8,7 +8,9 @@ import click
 from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     PATH,
+    Command,
     Parsed,
+    WholeNumber,
     budget_options,
     exit_codes,
     json_option,
@@ -21,6 +23,7 @@ from analyzer.option_mechanism import parse_part
 
 @click.command(
     "verify",
+    cls=Command,
     short_help="Check that an audit folder is complete and correct.",
     epilog=exit_codes({0: "done, and every check passed", 1: "a check failed"}),
 )
@@ -60,7 +63,7 @@ from analyzer.option_mechanism import parse_part
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     metavar="N",
     help="Seed of the draw.  [default: one that nobody can foresee]",
 )

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.cli.click_options import PATH, exit_codes, out_folder, progress_option
+from analyzer.cli.click_options import (
+    PATH,
+    Command,
+    WholeNumber,
+    exit_codes,
+    out_folder,
+    progress_option,
+)
 from analyzer.cli.terminal import interruptible, print_table, show, show_progress
 
 if TYPE_CHECKING:
@@ -25,6 +32,7 @@ def command() -> None:
 
 @command.command(
     "list",
+    cls=Command,
     short_help="List what zoo:NAME can name, and what can be trained.",
     epilog=exit_codes(),
 )
@@ -58,6 +66,7 @@ def _kind(entry: "ZooEntry") -> str:
 
 @command.command(
     "train",
+    cls=Command,
     short_help="Train a population.",
     epilog=exit_codes({130: "interrupted; the same command resumes"}),
 )
@@ -65,16 +74,16 @@ def _kind(entry: "ZooEntry") -> str:
 @out_folder("Folder that takes the networks, their training data and the manifest.")
 @click.option(
     "--processes",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=1,
     show_default=True,
     metavar="N",
     help="Networks trained at once.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Train only the first networks.")
+@click.option("--limit", type=WholeNumber(1), metavar="N", help="Train only the first networks.")
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     metavar="N",
     help="Training images.  [default: as many as the population has]",
 )

@@ -212,7 +212,7 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
                     f"and one column per class. Name another with {parameter('output')}: "
                     f"{listed}."
                 )
-        raise ModelError(f"{network.path} has no output called {name}. It has: {listed}.")
+        raise ModelError(f"{network.path} has no output called {name!r}. It has: {listed}.")
     kinds = [(v, kind) for v in outputs if (kind := _kind(v)) is not None]
     for wanted in (("scores",), ("logit", "probability"), ("labels",)):
         fitting = [one for one in kinds if one[1] in wanted]

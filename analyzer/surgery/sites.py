@@ -292,6 +292,11 @@ def named_site(
         value = nodes[0].outputs[0]
     if value is None or constant(value) is not None:
         raise SiteError(_not_found(survey, name))
+    if at == "conv":
+        raise SiteError(
+            f"{parameter('at', 'conv')} is for a convolution, and {name!r} of {network.path} is "
+            f"none. Name one with {parameter('site')}, or leave {parameter('at')} out."
+        )
     site = survey.site(value, "tensor", axis=axis)
     if not survey.holds_classes(value, site.axis, scores):
         return site

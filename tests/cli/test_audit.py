@@ -307,7 +307,7 @@ def test_places_that_cannot_be_written_are_named_before_anything_is_counted(
             "--markdown auto adds to the file that $GITHUB_STEP_SUMMARY names",
         ),
         (("--markdown", network / "page.md"), "page.md cannot be written: Not a directory."),
-        (("--junit", ""), "It is empty; name a file."),
+        (("--junit", ""), "It is empty; name a file or folder."),
         (("--junit", train.parent), "cannot be written: it is a folder."),
         (("--junit", "new/" + "x" * 5000), "cannot be written: File name too long."),
         (("--junit", "/dev/urandom"), "/dev/urandom cannot be written: it is a device."),

@@ -457,7 +457,7 @@ def test_pipes_are_not_waited_for(onnx_gap, audit, network, train, tmp_path):
     ("arguments", "said"),
     [
         (["compare", "a", "b", "--resamples", 10**23], "not in the range 100<=x<=100000"),
-        (["compare", "a", "b", "--html", ""], "'--html': It is empty; name a file."),
+        (["compare", "a", "b", "--html", ""], "'--html': It is empty; name a file or folder."),
         (["fit", "t.csv", "-o", "g.json", "--splits", 10**23], "not in the range 1<=x<=10000"),
     ],
 )

@@ -93,12 +93,6 @@ def test_training_samples_measure_no_gap(onnx_gap, arguments, train):
     assert "All test samples are training samples" in shown.out
 
 
-def test_without_test_data_it_cannot_be_judged(onnx_gap, arguments):
-    shown = onnx_gap(*arguments[:-2], "--gate", "measured", "--max-gap", 0.9)
-    assert shown.code == 4
-    assert "No test data measured the gap" in shown.out
-
-
 def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap, arguments):
     shown = onnx_gap(*arguments)
     assert "the measured gap is" in shown.out

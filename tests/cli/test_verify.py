@@ -45,7 +45,7 @@ def test_the_counts_are_held_against_the_data(audit, train, save, digits, onnx_g
     assert "FAILED data read again: The samples have SHA-256" in shown.out
     shown = onnx_gap("verify", folder, "--cells", 3)
     assert shown.code == 2
-    assert "name its training data with --data" in shown.err
+    assert "--cells does nothing without --data" in shown.err
 
 
 def test_names_that_the_zoo_no_longer_has_are_said_to_be_unchecked(zoo_audit, onnx_gap):

@@ -218,5 +218,5 @@ def test_several_score_outputs_ask_for_one(network):
     with pytest.raises(ModelError, match=r"output: y \[N, 5\], z \[N, 5\]"):
         surgery.default_site(found)
     assert surgery.default_site(found, output="y").tensor == "e"
-    with pytest.raises(ModelError, match="no output called q"):
+    with pytest.raises(ModelError, match="no output called 'q'"):
         surgery.default_site(found, output="q")

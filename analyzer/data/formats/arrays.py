@@ -211,6 +211,11 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
         missing = [key for key in wanted.keys if key not in present]
         if missing:
             raise DataError(f"{there}, not {missing[0]!r}. {name_them}")
+        if wanted.split is not None:
+            raise DataError(
+                f"{path}#{wanted.split} names the arrays of a split, and {parameter('keys')} names "
+                "others. Leave one of them out."
+            )
         return *wanted.keys, None
     splits = (wanted.split,) if wanted.split else (None, "train")
     for split in splits:

@@ -32,6 +32,8 @@ from analyzer.option_mechanism import (
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
 
+_NO_SIZE = "is not a height and width in pixels."
+
 
 @dataclass(frozen=True, slots=True)
 class PreprocessOptions:
@@ -151,6 +153,9 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
     Raises:
         DataError: an unknown preset, an unusable file, or an option out of its range.
     """
+    for name in ("invert", "antialias", "exif"):
+        if isinstance(value := getattr(options, name), str):  # "no" would be true
+            raise DataError(f"{parameter(name)} cannot be {value!r}; give True or False.")
     base = PreprocessingSpec() if options.preset is None else _from_preset(options.preset)
     changes: dict[str, Any] = {}
     if options.img_size is not None:
@@ -191,7 +196,7 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
     if changes or options.layout not in (None, "auto") or options.exif is not None:
         changes.update(origin=f"{base.origin} and options" if base.origin else "options")
     spec = replace(base, **changes)
-    _check(spec)
+    _check(spec, options)
     return spec
 
 
@@ -216,23 +221,33 @@ def _size_after(spec: PreprocessingSpec) -> Size | None:
     return None
 
 
-def _check(spec: PreprocessingSpec) -> None:
+def _check(spec: PreprocessingSpec, options: PreprocessOptions) -> None:
+    def named(name: str, value: object) -> str:
+        """The value by the option that gave it, or as one of the file."""
+        if options.preset is None or getattr(options, name) is not None:
+            return parameter(name, value)
+        return f"{name} {value} in {parameter('preprocess', options.preset)}"
+
     if spec.size is not None and not all(0 < edge <= LONGEST_EDGE for edge in spec.size):
-        raise _not_a_size(spec.size)
+        raise DataError(f"{named('img_size', _text(spec.size))} {_NO_SIZE}")
     if not 0 < spec.crop_pct <= 1:
-        raise DataError(f"{parameter('crop_pct', spec.crop_pct)} is not above 0 and at most 1.")
-    _check_choice("interpolation", spec.interpolation, INTERPOLATIONS)
+        raise DataError(f"{named('crop_pct', spec.crop_pct)} is not above 0 and at most 1.")
+    if spec.interpolation not in INTERPOLATIONS:
+        raise DataError(
+            f"{named('interpolation', repr(spec.interpolation))} is not one of "
+            f"{', '.join(INTERPOLATIONS)}."
+        )
     if spec.mean is not None and not all(map(math.isfinite, spec.mean)):
-        raise DataError(f"{parameter('mean', _listed(spec.mean))} has values that are no numbers.")
+        raise DataError(f"{named('mean', _listed(spec.mean))} has values that are no numbers.")
     if spec.std is not None and not all(0 < value < math.inf for value in spec.std):
-        raise DataError(f"{parameter('std', _listed(spec.std))} has values that are not above 0.")
+        raise DataError(f"{named('std', _listed(spec.std))} has values that are not above 0.")
     if not spec.antialias and spec.interpolation != "bilinear":
         raise DataError(
             f"{parameter('antialias', False)} is for bilinear resizing, not for "
             f"{spec.interpolation}; pass {parameter('interpolation', 'bilinear')} with it."
         )
     if not 0 < spec.scale < math.inf:
-        raise DataError(f"{parameter('scale', spec.scale)} is not a number above 0.")
+        raise DataError(f"{named('scale', spec.scale)} is not a number above 0.")
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -249,7 +264,7 @@ def _size(value: Size | int) -> Size:
 
 
 def _not_a_size(value: object, name: str = "img_size") -> DataError:
-    return DataError(f"{parameter(name, value)} is not a height and width in pixels.")
+    return DataError(f"{parameter(name, value)} {_NO_SIZE}")
 
 
 def _resize(options: PreprocessOptions) -> Resize | None:
@@ -282,6 +297,8 @@ def _pad(value: object) -> Pad:
     )
     what, *fill = str(value).split(",")
     try:
+        if not str(value).isascii() or "_" in str(value):
+            raise wrong
         square = what.strip() == "square"
         pad = Pad(0 if square else int(what), square, tuple(map(int, fill)) or (0,))
     except ValueError:

@@ -86,6 +86,12 @@ def resolve_preprocessing(
             "of 0 to 255. Store what it takes as an array in a .npz file."
         )
     plane = _plane(input_info, options.layout or "auto")
+    if options.layout not in (None, "auto") and plane.layout not in _AXES:
+        raise DataError(
+            f"{parameter('layout', options.layout)} does nothing: the network's input "
+            f"{input_info.name!r} takes {_text(input_info.shape)}, without an axis of channels. "
+            "Leave it out."
+        )
     spec, warnings = _settle_values(spec, options, input_info, takes_integers)
     channels = _channels(source, spec, plane, input_info)
     _check_depth(spec, channels, input_info)
@@ -109,10 +115,32 @@ def resolve_preprocessing(
         warnings=(*warnings, *plane.warnings),
     )
     result = _settle_size(result, source, spec, plane, input_info)
+    if result.resize is None:
+        _refuse_resizing(options)
     _check_fed(result, source, input_info)
-    if spec.origin is None:
+    values = (options.preset, options.scale, options.mean, options.std)
+    if spec.origin is None or (not takes_integers and all(one is None for one in values)):
         result = replace(result, warnings=(_undeclared(result), *result.warnings))
     return result
+
+
+def _refuse_resizing(options: PreprocessOptions) -> None:
+    """Refuse options that say how images are resized, where they are not."""
+    for name, usual in (
+        ("crop_pct", 1),
+        ("crop_mode", "center"),
+        ("interpolation", "bilinear"),
+        ("antialias", True),
+    ):
+        if getattr(options, name) not in (None, usual):
+            raise DataError(
+                f"{parameter(name, getattr(options, name))} does nothing, as images are not "
+                f"resized: the network leaves their size open, and no {parameter('img_size')} is "
+                "given."
+                if options.resize is None
+                else f"{parameter(name, getattr(options, name))} does nothing with "
+                f"{parameter('resize', 'none')}. Leave one of them out."
+            )
 
 
 def _check_depth(spec: PreprocessingSpec, channels: str, input_info: TensorInfo) -> None:
@@ -393,8 +421,9 @@ def _undeclared(result: Preprocessing) -> str:
         steps.append(f"resized to {result.size[0]}×{result.size[1]} where they differ")
     if result.scale != 1:
         steps.append(f"scaled by 1/{1 / result.scale:g}, without mean and std")
+    what = "No preprocessing" if result.origin is None else "No scale, mean or std"
     return (
-        f"No preprocessing was declared: images are {' and '.join(steps) or 'fed as they are'}. "
+        f"{what} was declared: images are {' and '.join(steps) or 'fed as they are'}. "
         "Declare what the network was trained with: a preset or a file (--preprocess), or single "
         "options (--scale, --mean, --std)."
     )

@@ -536,9 +536,10 @@ def _audit(
     unknown = np.flatnonzero(~curves.known)
     # e_j = p × unknown cells / (M·S_j), and the draws together are to weigh λ·e_j.
     weight = len(unknown) / (curves.units * curves.known.shape[1])
-    draws = math.ceil(tolerance.strength * weight / _EVIDENCE)
-    if draws >= len(unknown):
-        return _Audit(not draws, 0.0, 0)  # running them all is as cheap
+    wanted_draws = tolerance.strength * weight / _EVIDENCE if len(unknown) else 0.0
+    if wanted_draws > len(unknown) - 1:
+        return _Audit(not len(unknown), 0.0, 0)  # running them all is as cheap
+    draws = math.ceil(wanted_draws)
     drawn = random.choice(unknown, draws)
     wanted = np.zeros(curves.known.size, dtype=bool)
     wanted[drawn] = True

@@ -1,0 +1,123 @@
+"""Options of the command line: given once, with what they need, and with places of their own."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from analyzer.cli.click_options import Command
+from analyzer.cli.commands import COMMANDS
+from analyzer.cli.commands import onnx_gap as program
+
+
+def every_command(group=program):
+    for command in group.commands.values():
+        if isinstance(command, click.Group):
+            yield from every_command(command)
+        else:
+            yield command
+
+
+def test_all_commands_take_an_option_once():
+    found = list(every_command())
+    assert len(found) >= len(COMMANDS)
+    assert all(isinstance(command, Command) for command in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seed", 1, "--seed", 1), "--seed is given more than once"),
+        (("--fresh", "--resume"), "--resume / --fresh is given more than once"),
+        (("--exif", "--no-exif"), "--exif / --no-exif is given more than once"),
+        (("--seed", "1_0"), "'1_0' is not a whole number"),
+        (("--seed", "١"), "is not a whole number"),
+        (("--min-accuracy", "0.5_0"), "'0.5_0' is not a valid number"),
+        (("--mean", "٠"), "is not a list of numbers"),
+        (("--memory", "٢G"), "is not a size"),
+        (("--pad", "1_0"), "--pad 1_0 is not a number of pixels"),
+        (("--junit", "-"), "a file called - is ./-."),
+        (("--gap-model", "-"), "a file called - is ./-."),
+        (("--gate", "estimate"), "--gate does nothing without --max-gap"),
+        (("--axis", 1), "--axis does nothing without --site"),
+        (("--at", "conv"), "--at does nothing without --site"),
+        (("--site", "relu_3", "--at", "conv"), "'relu_3' of"),
+        (("--test-keys", "x,y"), "--test-keys does nothing without --test-data"),
+        (("--gate", "measured", "--max-gap", 0.3), "name them with --test-data"),
+        (("--gap-model", "none", "--max-gap", 0.3), "--gap-model none asks for no estimate"),
+        (("--keep-twins", "--neighbor-samples", 0), "--keep-twins does nothing with"),
+        (("--exif",), "--exif is for image files"),
+        (("--no-antialias", "--interpolation", "box"), "--no-antialias is for bilinear"),
+        (("--resize", "none", "--interpolation", "box"), "--interpolation box does nothing with"),
+    ],
+)
+def test_what_would_be_dropped_or_misread_is_refused(onnx_gap, network, train, options, said):
+    shown = onnx_gap("audit", network, "--data", train, "--out", "audit", *options)
+    assert (shown.code, said in shown.err) == (2, True), shown.err
+    assert not Path("audit").exists()
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("mask", "-o", "masked.onnx")])
+@pytest.mark.parametrize("option", [("--axis", 1), ("--at", "conv")])
+def test_the_site_of_other_commands_is_named_likewise(onnx_gap, network, command, option):
+    shown = onnx_gap(*command, network, *option)
+    assert shown.code == 2
+    assert f"{option[0]} does nothing without --site" in shown.err
+    assert not Path("masked.onnx").exists()
+
+
+def test_keys_are_for_npz_files(onnx_gap, network, train, class_folders):
+    arguments = ("audit", network, "--out", "audit", "--mean", 0)
+    shown = onnx_gap(*arguments, "--data", class_folders, "--keys", "a,b")
+    assert (shown.code, "--keys names the arrays of an .npz file" in shown.err) == (2, True)
+    of_test = (*arguments, "--data", train, "--test-data", class_folders)
+    shown = onnx_gap(*of_test, "--test-keys", "a,b")
+    assert (shown.code, "--test-keys names the arrays" in shown.err) == (2, True)
+    assert onnx_gap(*of_test, "--keys", "images,labels").code == 0  # which are the test data's not
+    split = onnx_gap(*arguments, "--data", f"{train}#test", "--keys", "images,labels")
+    assert (split.code, "names the arrays of a split" in split.err) == (2, True)
+
+
+def test_a_result_replaces_nothing_that_the_audit_reads(onnx_gap, network, train, class_folders):
+    picture = class_folders / "3" / "a.png"
+    before = picture.read_bytes()
+    arguments = ("audit", network, "--mean", 0, "--data")
+    for options, said in (
+        ((class_folders, "--out", class_folders / "audit"), "whose folders are classes"),
+        ((class_folders, "--out", "audit", "--junit", picture), "is no text"),
+        ((train, "--out", "audit", "--junit", "audit"), "would replace a file"),
+        ((train, "--out", "audit", "--junit", "audit/.lock/a.xml"), "would replace a file"),
+        ((train, "--out", "in/audit", "--junit", "in"), "would replace a file"),
+    ):
+        shown = onnx_gap(*arguments, *options)
+        assert (shown.code, said in shown.err) == (2, True), shown.err
+    assert picture.read_bytes() == before
+    assert sorted(path.name for path in class_folders.iterdir()) == list("0123456789")
+    curves = train.rename(train.with_name("curves.npz"))
+    shown = onnx_gap(*arguments, curves, "--out", train.parent, "--fresh")
+    assert (shown.code, f"would replace {curves}" in shown.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["population.csv", "population.html", "failed.csv"])
+def test_a_population_replaces_no_file_of_somebody_else(onnx_gap, network, train, name):
+    Path("manifest.csv").write_text(f"name,model,train_data\na,{network},{train}\n")
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    shown = onnx_gap("population", "manifest.csv", "--out", "out")
+    assert (shown.code, f"out/{name} was not written by this command" in shown.err) == (2, True)
+    assert [path.read_text() for path in Path("out").iterdir()] == ["mine"]
+
+
+def test_a_gap_model_that_is_none_is_not_the_fault_of_a_network(onnx_gap, network, train):
+    Path("manifest.csv").write_text(f"name,model,train_data\na,{network},{train}\n")
+    shown = onnx_gap("population", "manifest.csv", "--out", "out", "--gap-model", train)
+    assert shown.code == 2
+    assert shown.err.startswith("Error: The gap model ")
+
+
+def test_no_color(monkeypatch):
+    from analyzer.cli import terminal
+
+    assert "\x1b" in terminal._styled("ok", fg="green")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal._styled("ok", fg="green") == "ok"
