@@ -27,7 +27,7 @@ import analyzer
 from analyzer.audit_object import Audit
 from analyzer.estimation import GapModel, read_gap_model
 from analyzer.files import read_json, write_json, write_text
-from analyzer.measures.neighbors.measure import read_votes
+from analyzer.measures.neighbors.record import read_votes
 from model_zoo.bundled import find
 from model_zoo.datasets import Split
 from model_zoo.population_training import one_thread, population_data

@@ -42,7 +42,7 @@ from analyzer.files import (
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, Subject, check
-from analyzer.measures.neighbors.measure import read_votes
+from analyzer.measures.neighbors.record import read_votes
 from analyzer.measures.neighbors.twins import ConflictPair, Conflicts, find_conflicts
 from analyzer.measures.neighbors.votes import NeighborVotes
 

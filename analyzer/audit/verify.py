@@ -34,7 +34,7 @@ from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, check, same
-from analyzer.measures.neighbors.measure import read_votes
+from analyzer.measures.neighbors.record import read_votes
 from analyzer.measures.registry import MEASURES, feature_values
 from analyzer.runtime.providers import lacks_tf32
 

@@ -26,7 +26,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.files import read_arrays, sha256
 from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
 from analyzer.measures.interpolation.measure import read_answers
-from analyzer.measures.neighbors.measure import NEIGHBORS_FILE
+from analyzer.measures.neighbors.record import NEIGHBORS_FILE
 from model_zoo.population_training import TRAIN_DATA, Result, read_result
 from tools.evidence.collect import class_scores
 from tools.evidence.single_samples import has_cleanlab, measured, suspicions
