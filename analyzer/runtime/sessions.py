@@ -21,6 +21,7 @@ import numpy as np
 from analyzer.common_types import GUARDS
 from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.runtime.batch_size import OutOfMemory
+from analyzer.runtime.independence import CheckedSizes
 from analyzer.runtime.installed_onnxruntime import explain_broken_module, refuse_old_module
 from analyzer.runtime.providers import (
     AUTO,
@@ -78,6 +79,7 @@ class Session:
     tf32: bool  # products of float32 are of factors rounded to TF32
     _memory: tuple[str, int]  # the device's, as onnxruntime's bindings name it
     _session: ort.InferenceSession = field(repr=False)
+    checked: CheckedSizes = field(default_factory=CheckedSizes, repr=False)  # of batches
 
     def run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
