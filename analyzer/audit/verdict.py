@@ -173,7 +173,14 @@ def _unmeasured(test: Any, limit: float) -> str:
     """
     if test is None:
         return "No test data measured the gap."
-    others = test.samples - (test.in_training or 0)
+    if test.in_training is None:
+        return (
+            ""
+            if test.gap > limit
+            else "It is not known how many of the test samples are training samples, too. Run the "
+            "audit again with the same test data."
+        )
+    others = test.samples - test.in_training
     if others == 0:
         return "All test samples are training samples, too, so that no gap was measured."
     gap = test.gap * test.samples / others
