@@ -9,6 +9,7 @@ from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     PATH,
     Command,
+    NeedyOption,
     Parsed,
     WholeNumber,
     budget_options,
@@ -55,6 +56,8 @@ from analyzer.option_mechanism import parse_part
 )
 @click.option(
     "--cells",
+    cls=NeedyOption,
+    needs="data",
     type=Parsed(parse_part),
     default=100,
     show_default=True,
@@ -63,6 +66,8 @@ from analyzer.option_mechanism import parse_part
 )
 @click.option(
     "--seed",
+    cls=NeedyOption,
+    needs="data",
     type=WholeNumber(0),
     metavar="N",
     help="Seed of the draw.  [default: one that nobody can foresee]",
