@@ -51,7 +51,8 @@ __all__ = [
 
 
 _NO_OPSET = 2**31 - 1  # onnx takes no greater number
-_KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+_ONNX_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+_KNOWN_DOMAINS = _ONNX_DOMAINS | {"com.microsoft"}
 
 _TERM = rb"[A-Za-z ]*(?:\.\.\.[A-Za-z ]*)?"
 _EQUATION = re.compile(rb"%b(?:,%b)*(?:->%b)?" % (_TERM, _TERM, _TERM))
@@ -335,6 +336,25 @@ def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
             f"{path} uses the operator {node.op_type} of the domain {node.domain!r}, which is not "
             f"part of ONNX. Name the library that has it with {parameter('custom_ops')}, or export "
             "the network without custom operators."
+        )
+
+
+def refuse_idle_library(path: Path, proto: onnx.ModelProto, library: Path) -> None:
+    """Refuse a library of custom operators for a network that has none.
+
+    Raises:
+        ModelError: Every operator is one of ONNX or of the network itself.
+    """
+    own = {(one.domain, one.name, one.overload) for one in proto.functions}
+    bodies = (proto.graph.node, *(one.node for one in proto.functions))
+    if not any(
+        node.domain not in _ONNX_DOMAINS and (node.domain, node.op_type, node.overload) not in own
+        for body in bodies
+        for node, _ in nodes_of(body)
+    ):
+        raise ModelError(
+            f"{parameter('custom_ops', str(library))} does nothing here: {path} has no custom "
+            "operator. Leave it out."
         )
 
 

@@ -264,6 +264,9 @@ def _states(
     saved = job.saved()
     if saved is not None:
         states = resumed_shards(states, saved)
+        for shard, state in zip(shards, states, strict=True):
+            indices = shard.indices[shard.sequence()][state.read]
+            job.subject.take_over(saved, indices, state.digests[state.read])
         swept = sum(state.swept for state in states)
         job.say(f"Resuming after {swept} of {sum(len(one.labels) for one in shards)} samples.")
     return states

@@ -103,7 +103,7 @@ class Margins(Measure[MarginsResult]):
         if saved is not None:
             state = state.resumed(saved)
             read = ~np.isnan(state.margin)
-            job.subject.first_reading.take_over(samples.indices[read], state.digests[read])
+            job.subject.take_over(saved, samples.indices[read], state.digests[read])
         device, *_ = runtime.named_devices(request.device)
         alone = _graph(job, 1)
         while state.at < len(samples.labels):
