@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from analyzer.measures.ablation.sample_scores import SampleCounts
+from analyzer.measures.margins.distances import normalized_margins
 from analyzer.runtime.independence import CheckedSizes
 
 COMMON = ("--neighbor-samples", 0, "--interpolation-samples", 0)
@@ -127,7 +128,7 @@ def test_answers_that_change_in_batches_above_a_size_are_refused(
     assert not (tmp_path / "audit").exists()
 
 
-def test_verify_and_margins_look_at_the_sizes_they_run(onnx_gap, network, train, monkeypatch):
+def test_verify_looks_at_the_sizes_it_runs(onnx_gap, network, train, monkeypatch):
     change_above(network, 4)
     audit = ("audit", network, "--data", train, "--out", "audit", *COMMON, "--anyway")
     verify = ("verify", "audit", "--data", train)
@@ -135,10 +136,9 @@ def test_verify_and_margins_look_at_the_sizes_they_run(onnx_gap, network, train,
         unchecked.setattr(CheckedSizes, "check", lambda *given, **named: None)
         assert onnx_gap(*audit).code == 0
         assert onnx_gap(*verify).code == 0
-    for command in (verify, (*audit, "--margins")):
-        shown = onnx_gap(*command)
-        assert shown.code == 2
-        assert "for an image depends on the other images of its batch" in shown.err
+    shown = onnx_gap(*verify)
+    assert shown.code == 2
+    assert "for an image depends on the other images of its batch" in shown.err
 
 
 def test_a_sweep_that_its_own_scores_deny_is_refused(onnx_gap, network, train, monkeypatch):
@@ -148,3 +148,17 @@ def test_a_sweep_that_its_own_scores_deny_is_refused(onnx_gap, network, train, m
     shown = onnx_gap("audit", network, "--data", train, "--out", "audit", *COMMON, "--anyway")
     assert shown.code == 2
     assert "say otherwise, so there is no one answer to count" in shown.err
+
+
+def test_margins_that_deny_the_sweep_are_refused(onnx_gap, network, train, monkeypatch):
+    audit = ("audit", network, "--data", train, "--out", "audit", *COMMON, "--anyway")
+    assert onnx_gap(*audit).code == 0
+    monkeypatch.setattr(
+        "analyzer.measures.margins.measure.normalized_margins",
+        lambda margin, *others: normalized_margins(
+            np.where(np.arange(len(margin)), margin, -margin), *others
+        ),
+    )
+    shown = onnx_gap(*audit, "--margins")
+    assert shown.code == 2
+    assert "denies what was counted of it" in shown.err

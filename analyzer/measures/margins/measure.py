@@ -11,6 +11,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import MarginGraph
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
+from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.margins.distances import (
     LAYERS,
     MARGIN_FEATURES,
@@ -29,6 +30,7 @@ __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsR
 MARGINS = "margins.npz"
 # Gradients round more than what they are made of; and of one sample, where a unit is all but off.
 _CLOSE = (0.02, 0.25)
+_NEAR = 1e-4  # of the largest distance: the sign may be rounding's
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,12 @@ class Margins(Measure[MarginsResult]):
             read = ~np.isnan(state.margin)
             job.subject.take_over(saved, samples.indices[read], state.digests[read])
         device, *_ = runtime.named_devices(request.device)
-        alone = _graph(job, 1)
         while state.at < len(samples.labels):
             try:
                 measure_margins(
                     graph,
                     samples,
                     state,
-                    alone=alone,
-                    output=job.subject.answer.output,
                     device=device,
                     threads=request.threads,
                     save=lambda state: job.save(state.arrays()),
@@ -142,7 +141,18 @@ class Margins(Measure[MarginsResult]):
         )
 
     def fields(self, result: MarginsResult, job: Job) -> dict[str, Any]:
-        """The section ``margins``."""
+        """The section ``margins``.
+
+        Raises:
+            ModelError: a margin denies what the sweep found of its sample.
+        """
+        samples = job.found["ablation"].samples
+        if len(against := _contradictions(result.distances, samples.correct)):
+            raise ModelError(
+                f"The margin of sample {samples.index[against[0]]} denies what was counted of it "
+                "in a batch of another size, so there is no one answer. Export the network so that "
+                "its answer for an image depends on nothing else."
+            )
         return {"sections": {self.name: result.record}}
 
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
@@ -168,7 +178,7 @@ class Margins(Measure[MarginsResult]):
             said: MarginsRecord = record.sections[self.name]
             right = f"The five numbers of {len(said.layers)} layers follow from {MARGINS}."
             distances, written = _read(folder)
-            faults = _faults(said, distances, record.data.samples)
+            faults = _faults(said, distances, read_samples(folder).correct)
             stated = [layer.total_variation for layer in said.layers]
             if len(written) != len(stated) or not all(map(same, stated, written.tolist())):
                 faults.append(f"'total_variation' in audit.json is not that of {MARGINS}.")
@@ -225,7 +235,7 @@ def _graph(job: Job, most: int | None = None) -> MarginGraph:
         raise job.subject.nothing_read()
     return surgery.write_margin_graph(
         job.subject.network,
-        job.scratch / f"margins{most or ''}.onnx",
+        job.scratch / "margins.onnx",
         images.shape[1:],
         output=job.request.output,
         **({"memory": job.request.memory} if most is None else {"most": most}),
@@ -280,19 +290,32 @@ def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return distances, array_of(path, arrays, "total_variation", np.float64, (None,))
 
 
-def _faults(said: MarginsRecord, distances: np.ndarray, samples: int) -> list[str]:
-    """What the section says and the distances (S, L) do not, in sentences."""
-    if distances.shape != (samples, len(said.layers)):
+def _contradictions(distances: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """The places where distances (S, L) deny ``correct`` (S,) by more than rounding; int64 (C,)."""
+    clear = np.abs(distances) > _NEAR * np.abs(distances).max(axis=0, initial=0)
+    return np.flatnonzero((clear & ((distances > 0) != correct[:, None])).any(axis=1))
+
+
+def _faults(said: MarginsRecord, distances: np.ndarray, correct: np.ndarray) -> list[str]:
+    """What the section says and the distances (S, L) do not, in sentences.
+
+    Args:
+        correct: what was counted of the samples, bool (S,).
+    """
+    if distances.shape != (len(correct), len(said.layers)):
         return [
-            f"{MARGINS} has distances of shape {distances.shape}, audit.json names "
-            f"{samples} samples and {len(said.layers)} layers."
+            f"{MARGINS} has distances of shape {distances.shape}, {SAMPLES} has "
+            f"{len(correct)} samples and audit.json {len(said.layers)} layers."
         ]
-    wrong = []
+    wrong = [
+        f"'distance' of sample {place} in {MARGINS} denies 'correct' in {SAMPLES}."
+        for place in _contradictions(distances, correct)[:1]
+    ]
     for number, layer in enumerate(said.layers):
-        correct = int((distances[:, number] > 0).sum())
-        if correct != said.samples:
+        above = int((distances[:, number] > 0).sum())
+        if above != said.samples:
             wrong.append(
-                f"{correct} samples have a distance above 0 at {layer.tensor!r} in {MARGINS}, "
+                f"{above} samples have a distance above 0 at {layer.tensor!r} in {MARGINS}, "
                 f"{said.samples} are classified correctly in audit.json."
             )
             continue
