@@ -3,6 +3,7 @@
 The options, the network with its site, the data and their preprocessing, and the gap model.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
             "model": network.info.sha256,
             "site": site and [site.tensor, site.axis],
             "inputs": {one.name: one.value.tolist() for one in extra_inputs},
-            "data": source.fingerprint(),
+            "data": source.identity(),
             "preprocessing": preprocessing.to_dict(),
             "chance": request.chance if request.tolerance else None,  # estimates aim at it
             "versions": installed_versions(),
@@ -93,6 +94,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         preprocessing=preprocessing,
         indices=indices,
         key=key,
+        files=hashlib.sha256(source.store.fingerprint().encode()).hexdigest(),
         first_reading=data.FirstReading(source),
         spec=spec,
         no_site=no_site,

@@ -447,7 +447,7 @@ def _file(path: Path, name: str, location: str) -> Path:
         mode = os.lstat(file).st_mode
     except OSError:
         raise ModelError(
-            f"{where}, which is not beside it. Copy that file to {path.parent}."
+            f"{where}, which is not beside it. Copy that file into the folder {str(path.parent)!r}."
         ) from None
     if stat.S_ISLNK(mode):
         raise ModelError(
