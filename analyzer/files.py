@@ -5,6 +5,7 @@ Of a stranger's files only regular ones are read, and no more of them than the b
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -30,6 +31,7 @@ __all__ = [
     "check_own_place",
     "check_paths",
     "check_place",
+    "check_places",
     "check_regular",
     "csv_text",
     "file_identity",
@@ -344,6 +346,36 @@ def array_of(
             f"{wanted} was expected. {RUN_AGAIN}"
         )
     return array
+
+
+def check_places(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    bounds: Mapping[str, tuple[int, float]],
+    *,
+    ascending: Sequence[str] = (),
+) -> None:
+    """Refuse arrays that count or name places, and hold what no audit writes.
+
+    Args:
+        path: of the file.
+        arrays: by name, integers.
+        bounds: by name, the least number and the first that is too large.
+        ascending: names of those in which each number is larger than the one before.
+
+    Raises:
+        AuditFolderError: a number is out of bounds, or of order.
+    """
+    for name, (least, end) in bounds.items():
+        wrong = arrays[name][(arrays[name] < least) | (arrays[name] >= end)]
+        if len(wrong):
+            most = "" if math.isinf(end) else f" and at most {end - 1:.0f}"
+            raise AuditFolderError(
+                f"{path}: '{name}' holds {wrong[0]}, not at least {least}{most}. {RUN_AGAIN}"
+            )
+    for name in ascending:
+        if (np.diff(arrays[name]) <= 0).any():
+            raise AuditFolderError(f"{path}: '{name}' is not ascending. {RUN_AGAIN}")
 
 
 def _refuse_constant(name: str) -> None:

@@ -96,10 +96,11 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
     for column in columns:
         meant = re.sub(r"[\s_-]+", "_", column).casefold()
         if meant in known and column not in known:
-            other = "" if meant in columns else f"{meant!r}, or "
+            like = f"something less like {meant!r}"
+            name = like if meant in columns else f"{meant!r}, or something less like it"
             raise DataError(
                 f"The manifest {path} has a column {column!r}, which would be a hyperparameter; "
-                f"call it {other}something less like {meant!r}."
+                f"call it {name}."
             )
 
 

@@ -238,10 +238,12 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
     try:
         text = read_whole(path).decode()
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        return tuple(
+        found = tuple(
             Suspect(**{name: _value(row[name], kind) for name, kind in _COLUMNS.items()})
             for row in rows
         )
+        _check_indices(found, Path(folder))
+        return found
     except FileNotFoundError:
         return ()
     except (OSError, DataError, KeyError, ValueError, TypeError, csv.Error) as error:
@@ -249,6 +251,19 @@ def read_suspects(folder: str | Path) -> tuple[Suspect, ...]:
             f"{path} is not a list of suspects as an audit writes it ({error}); remove it, or run "
             f"the audit again with {parameter('fresh', True)}."
         ) from error
+
+
+def _check_indices(suspects: Sequence[Suspect], folder: Path) -> None:
+    """Refuse suspects that are not among the samples of the audit.
+
+    Raises:
+        AuditFolderError: ``samples.npz`` is damaged.
+        ValueError: there is no sample of an index.
+    """
+    named = {one.index for one in suspects}
+    named |= {one.twin_index for one in suspects if one.twin_index is not None}
+    if named and (others := named - set(read_samples(folder).index.tolist())):
+        raise ValueError(f"{SAMPLES} has no sample {min(others)}")
 
 
 def read_thumbnails(folder: str | Path) -> Mapping[int, bytes]:

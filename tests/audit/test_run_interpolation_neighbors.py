@@ -190,7 +190,7 @@ def test_twins_are_told_and_verified(asked, tmp_path):
     path = asked.out / "neighbors.npz"
     arrays = read_arrays(path)
     for array, cell, value in (
-        ("twins", (0, 1), 12), ("twins", (0, 1), 99), ("twin_distance", 0, 3.0), ("group", 4, 1),
+        ("twins", (0, 1), 12), ("twin_distance", 0, 3.0), ("group", 4, 1),
         ("nearest", (0, 0), 30),
     ):  # fmt: skip
         changed = arrays[array].copy()

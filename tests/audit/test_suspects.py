@@ -184,12 +184,12 @@ def test_how_many_are_listed(audit):
         assert how_many(None, replace(samples, label=np.zeros(size, int))) == wanted
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_what_is_written_is_read(audit):
     pictures = {12: b"\x89PNG and more"}
-    write_suspects(tmp_path, [ONE], pictures)
-    assert read_suspects(tmp_path) == (ONE,)
-    assert read_thumbnails(tmp_path) == pictures
-    with (tmp_path / SUSPECTS).open(encoding="utf-8", newline="") as file:
+    write_suspects(audit, [ONE], pictures)
+    assert read_suspects(audit) == (ONE,)
+    assert read_thumbnails(audit) == pictures
+    with (audit / SUSPECTS).open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["name"] == ONE.name
     assert float(row["suspicion"]) == 4.25

@@ -7,6 +7,7 @@ A network's scores may be logits or, after a softmax, probabilities already; whi
 all samples together show. So what either reading needs is kept first, and read at the end.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from analyzer.audit_record import ClassRecord
 from analyzer.errors import ModelError, parameter
-from analyzer.files import array_of, check_names, read_arrays, write_arrays
+from analyzer.files import array_of, check_names, check_places, read_arrays, write_arrays
 from analyzer.measures.measure import Check, check
 
 __all__ = [
@@ -172,6 +173,8 @@ def read_samples(folder: str | Path) -> SampleCounts:
     check_names(path, tuple(_KINDS), tuple(arrays))
     count = array_of(path, arrays, "label", np.int64, (None,)).shape
     found = {name: array_of(path, arrays, name, kind, count) for name, kind in _KINDS.items()}
+    whole = dict.fromkeys(("label", "other", "descending", "ascending", "index"), (0, math.inf))
+    check_places(path, found, whole, ascending=("index",))
     scores = SampleScores(**{name: found.pop(name) for name in _SCORES})
     return SampleCounts(scores=scores, **found)
 
@@ -229,8 +232,7 @@ def _scores(samples: SampleCounts) -> Iterator[Check]:
     for name, bad in (
         ("log_probability", ~(scores.log_probability <= 0)),
         ("margin", ~np.isfinite(scores.margin)),
-        ("other", (scores.other == samples.label) | (scores.other < 0)),
-        ("index", np.diff(samples.index, prepend=-1) <= 0),
+        ("other", scores.other == samples.label),
     ):
         if bad.any():
             wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")

@@ -41,8 +41,6 @@ def section_faults(
     if len(hold) != len(labels):
         return [f"hold is known of {len(hold)} samples, {SAMPLES} has {len(labels)}."]
     wrong = _count_faults(said, votes)
-    if not ((votes.twins >= 0) & (votes.twins < samples)).all() or (votes.content < 0).any():
-        return [*wrong, f"'twins' or 'content' in {NEIGHBORS_FILE} is out of bounds."]
     if said.twins is None:
         return [*wrong, "'twins' of the neighbors is null in audit.json."]
     wrong += _twin_faults(said.twins, votes)
@@ -127,10 +125,8 @@ def _near_each_other(nearest: np.ndarray, measured: np.ndarray, things: np.ndarr
 
     Another one shows another thing.
     """
-    within = (nearest >= -1) & (nearest < len(measured))
-    place = np.clip(nearest, 0, len(measured) - 1)
-    other = things[place] != things[:, None]
-    return within & ((nearest < 0) | (measured[:, None] & measured[place] & other))
+    other = things[nearest] != things[:, None]
+    return (nearest < 0) | (measured[:, None] & measured[nearest] & other)
 
 
 def _bound_faults(votes: NeighborVotes, labels: np.ndarray, *, twins_kept: bool) -> list[str]:

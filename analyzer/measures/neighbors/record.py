@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from analyzer.files import array_of, read_arrays, write_arrays
+from analyzer.files import array_of, check_places, read_arrays, write_arrays
 from analyzer.measures.neighbors.twins import ConflictsRecord
 from analyzer.measures.neighbors.votes import LAYERS, NeighborVotes, neighbors_features
 
@@ -115,12 +116,16 @@ def read_votes(folder: Path) -> NeighborVotes:
     shapes |= dict.fromkeys(("agreement", "majority"), (len(LAYERS), *samples))
     shapes |= dict.fromkeys(("nearest", "nearest_images", "distance_images"), near)
     shapes |= {"twins": (*pairs, 2), "twin_distance": pairs}
-    return NeighborVotes(
-        **{
-            name: array_of(path, arrays, name, dtype, shapes[name]).astype(_COMPUTED[dtype])
-            for name, dtype in _STORED.items()
-        }
-    )
+    votes: dict[str, Any] = {
+        name: array_of(path, arrays, name, dtype, shapes[name]).astype(_COMPUTED[dtype])
+        for name, dtype in _STORED.items()
+    }
+    size = samples[0]
+    bounds: dict[str, tuple[int, float]] = {"content": (0, size), "twins": (0, size)}
+    bounds |= dict.fromkeys(("nearest", "nearest_images"), (-1, size))
+    bounds |= dict.fromkeys(("majority", "group"), (-1, math.inf))
+    check_places(path, votes, bounds)
+    return NeighborVotes(**votes)
 
 
 def write_votes(folder: Path, votes: NeighborVotes) -> None:

@@ -1,5 +1,6 @@
 """Test data as a measure: the accuracy on samples that the network was not trained on."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.errors import AuditFolderError, DataError
-from analyzer.files import RUN_AGAIN, array_of, check_names, read_arrays, write_arrays
+from analyzer.errors import DataError
+from analyzer.files import array_of, check_names, check_places, read_arrays, write_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
 
@@ -297,9 +298,9 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     for name, kind in kinds.items():
         array_of(path, arrays, name, kind, size)
     array_of(path, arrays, _TRAIN_RANK, np.int32, (None,))
-    if any((arrays[name] < 0).any() for name in _COLUMNS):
-        raise AuditFolderError(f"{path} has negative numbers where there are none. {RUN_AGAIN}")
-    return {name: arrays[name] for name in (*_COLUMNS, _TRAIN_RANK)}
+    found = {name: arrays[name] for name in (*_COLUMNS, _TRAIN_RANK)}
+    check_places(path, found, dict.fromkeys(found, (0, math.inf)))
+    return found
 
 
 def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) -> list[str]:
