@@ -1,6 +1,7 @@
 """What all commands have in common: help, near matches, exit codes, what a start pays for."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from click.shell_completion import ShellComplete
 
 from analyzer.cli.commands import main
 from analyzer.cli.commands import onnx_gap as command_line
+from analyzer.cli.memory_limit import memory_refusal
 from analyzer.errors import AnalyzerError
 
 ALL = commands()
@@ -190,6 +192,26 @@ def test_a_stream_without_greek_is_no_defect(spawn, network, monkeypatch):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "\\u25b6" in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limits there")
+@pytest.mark.parametrize(("kind", "flag"), [("RLIMIT_AS", "-v"), ("RLIMIT_DATA", "-d")])
+def test_a_limit_under_which_libraries_would_end_the_process_is_refused(kind, flag, monkeypatch):
+    import resource
+
+    limits = {getattr(resource, kind): 300 << 20}
+    monkeypatch.setattr(resource, "getrlimit", lambda one: (limits.get(one, -1), -1))
+    assert f"307,200 KB of memory (ulimit {flag}), and with" in (memory_refusal() or "")
+    limits[getattr(resource, kind)] = 1 << 40
+    assert memory_refusal() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not hold to the limit")
+def test_too_small_a_limit_ends_a_command_before_numpy_is_imported():
+    command = f"ulimit -v 300000; exec {sys.executable} -m analyzer doctor"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "may take 300,000 KB of memory (ulimit -v)" in " ".join(done.stderr.split())
 
 
 def test_a_process_without_memory_is_no_defect(onnx_gap, failing):
