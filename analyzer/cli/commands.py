@@ -146,6 +146,8 @@ def exit_code_of(arguments: list[str] | None) -> int:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
     except click.ClickException as error:
+        if not isinstance(error, click.MissingParameter):  # which quotes nothing, over lines
+            error.message = printable(error.message)
         shown = io.StringIO()
         error.show(file=shown)
         click.echo(shortened(printable(shown.getvalue(), keep="\n\t")), err=True, nl=False)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -267,6 +268,28 @@ def test_no_folder_for_temporary_files_is_no_defect(onnx_gap, monkeypatch):
 def test_closed_streams_are_no_defect(tmp_path):
     command = f"exec {sys.executable} -m analyzer verify nowhere >&- 2>&- <&-"
     assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such shell there")
+@pytest.mark.parametrize("ending", ["--version", "zoo list", "inspect zoo:digits-c0 --json"])
+def test_a_closed_standard_output_is_named(ending, tmp_path):
+    command = f"exec {sys.executable} -m analyzer {ending} >&-"
+    found = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.startswith("Error: Standard output cannot be written: Bad file descriptor.")
+
+
+@pytest.mark.parametrize("arguments", [("zoo", "a\nb"), ("verify", "x", "a\nb"), ("--a\nb",)])
+def test_line_breaks_of_arguments_are_escaped_in_errors_of_usage(onnx_gap, arguments):
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert re.search(r"a\\(n|x0a)b", shown.err)
+    assert "a\nb" not in shown.err
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_help_speaks_of_a_bound_that_is_none(name, onnx_gap):
+    assert "None]" not in onnx_gap(*name.split(), "--help").out
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no full device")
