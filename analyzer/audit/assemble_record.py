@@ -148,6 +148,7 @@ def _data_record(request: AuditRequest, subject: Subject, samples: int, digest: 
         sha256=digest,
         preprocessing=subject.preprocessing.to_dict(),
         given=len(subject.source),
+        files=subject.files,
     )
 
 

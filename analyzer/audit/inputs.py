@@ -3,6 +3,7 @@
 The options, the network with its site, the data and their preprocessing, and the gap model.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from analyzer.errors import DataError, SiteError, parameter
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
-from analyzer.option_mechanism import identity_of, options_of, parse_part
+from analyzer.option_mechanism import check_values, identity_of
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
 
@@ -78,7 +79,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
             "model": network.info.sha256,
             "site": site and [site.tensor, site.axis],
             "inputs": {one.name: one.value.tolist() for one in extra_inputs},
-            "data": source.fingerprint(),
+            "data": source.identity(),
             "preprocessing": preprocessing.to_dict(),
             "chance": request.chance if request.tolerance else None,  # estimates aim at it
             "versions": installed_versions(),
@@ -93,6 +94,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         preprocessing=preprocessing,
         indices=indices,
         key=key,
+        files=hashlib.sha256(source.store.fingerprint().encode()).hexdigest(),
         first_reading=data.FirstReading(source),
         spec=spec,
         no_site=no_site,
@@ -213,21 +215,7 @@ def _check_options(request: AuditRequest) -> None:
             f"The {parameter('tolerance')} of ζ and κ is {request.tolerance}; give a number from 0 "
             "(exact) to below 1, for example 0.01."
         )
-    for name, declared in options_of(AuditRequest).items():
-        value = getattr(request, name)
-        if declared.choices and value not in declared.choices:
-            raise DataError(
-                f"{parameter(name)} cannot be {value!r}; choose one of "
-                f"{', '.join(declared.choices)}."
-            )
-        if isinstance(value, int | float) and value < declared.least:
-            raise DataError(
-                f"{parameter(name)} cannot be {value}; the least is {declared.least:g}."
-            )
-        if isinstance(value, int | float) and value > declared.most:
-            raise DataError(f"{parameter(name)} cannot be {value}; the most is {declared.most:g}.")
-        if declared.parse is parse_part and isinstance(value, str) and value != "all":
-            raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
+    check_values(request)
     for place in (request.model, request.out):
         try:
             str(place.absolute()).encode()

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analyzer.audit.assemble_record import (
     has_class_gaps,
     make_record,
@@ -53,7 +55,8 @@ from analyzer.errors import (
     parameter,
 )
 from analyzer.files import write_text
-from analyzer.measures.measure import Job, Measure, State, Subject
+from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.measures.measure import FILES, Job, Measure, State, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.option_mechanism import identity_of, options_of
 from analyzer.runtime.batch_size import OutOfMemory
@@ -106,7 +109,7 @@ def run_audit(
         request = _with(request, measure, measure.asked_for_by())
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
         replacing = request.fresh and not completed
-        finished = None if replacing else _finished(request, inputs.subject, say)
+        finished = None if replacing else _finished(request, inputs.subject, progress, say)
         if finished is not None:
             for measure in MEASURES:
                 if measure.measured(finished):
@@ -163,7 +166,7 @@ class _Work:
 
         def save(name: str, arrays: State) -> None:
             inputs.subject.network.refuse_if_changed()
-            unfinished.write(key, arrays, name)
+            unfinished.write(key, {FILES: np.array(inputs.subject.files), **arrays}, name)
 
         def job(name: str) -> Job:
             return Job(
@@ -357,7 +360,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def _finished(
-    request: AuditRequest, subject: Subject, say: Callable[[str], None]
+    request: AuditRequest, subject: Subject, progress: Progress, say: Callable[[str], None]
 ) -> AuditRecord | None:
     """The record of the same audit, finished, with counts that are that audit's own.
 
@@ -367,7 +370,7 @@ def _finished(
     if not (request.out / AUDIT).exists():
         return None
     found = read_record(request.out)
-    if found.key != subject.key:
+    if found.key != subject.key or not _has_these_samples(found, request, subject, progress):
         differences = _differences(found, request, subject)
         raise AuditFolderError(
             f"{request.out} holds an audit that differs in {differences}; "
@@ -382,6 +385,28 @@ def _finished(
             say(f"{sentence} Everything is measured again.")
             return None
     return found
+
+
+def _has_these_samples(
+    found: AuditRecord, request: AuditRequest, subject: Subject, progress: Progress
+) -> bool:
+    """Whether what a finished audit counted are the data as they are.
+
+    They are not read where names, sizes and times of files are the same.
+    """
+    if found.data.files == subject.files:
+        return True
+    try:
+        counted = read_samples(request.out)
+    except AuditFolderError:
+        return False
+    if not np.isin(counted.index, subject.indices).all():
+        return False
+    unread = np.setdiff1d(subject.indices, counted.index)
+    if any(len(batch) for batch in subject.samples(skip_bad=True).load(unread, 1)):
+        return False
+    digests = subject.first_reading.read(counted.index, progress)
+    return digests is not None and combine_digests(digests, counted.label) == found.data.sha256
 
 
 def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) -> str:
@@ -413,6 +438,7 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
     settings = request.settings()
     return (
         not find_faults(request.out, RESULT_FILES)
+        and finished.data.files == inputs.subject.files
         and (request.out / CLASSES).is_file()
         and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
         and all(m.features_complete(finished) for m in MEASURES)

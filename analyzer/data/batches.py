@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from analyzer.common_types import Progress
 from analyzer.data import decode_images
 from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import LEAVE_ALONE, Source, digest, reason_of
@@ -283,6 +284,29 @@ class FirstReading:
         self._hold(indices, digests, earlier=True)
         self._mark(indices[self._state[indices] != _READ], _EARLIER)
 
+    def read(self, indices: np.ndarray, progress: Progress) -> np.ndarray | None:
+        """Read samples now, without decoding them: sha256 of each, uint8 (B, 32).
+
+        Args:
+            indices: int64 (B,), of the samples.
+            progress: called with the stage "read", in samples.
+
+        Returns:
+            None if one cannot be read.
+
+        Raises:
+            DataError: a sample is not what it was.
+        """
+        digests = np.empty((len(indices), 32), np.uint8)
+        for place, index in enumerate(indices.tolist()):
+            try:
+                digests[place] = np.frombuffer(digest(self._source.stored(index)), np.uint8)
+            except (OSError, DataError):
+                return None
+            progress("read", place + 1, len(indices))
+        self.check(indices, digests)
+        return digests
+
     def digests(self, indices: np.ndarray) -> np.ndarray | None:
         """uint8 (B, 32), of samples that were all read; None unless they were."""
         if not np.isin(self._state[indices], _KNOWN).all():
@@ -302,6 +326,22 @@ class FirstReading:
         doubtful = self._state == _EARLIER
         if not source.store.is_as_opened():
             now, doubtful = self._reopened(), self._state != _UNKNOWN
+        self._read_again(now, doubtful)
+        if not now.store.is_as_opened():
+            raise DataError(f"{source.source} has changed since it was read. {LEAVE_ALONE}")
+
+    def confirm_earlier(self) -> None:
+        """Hold the data against what an interrupted run read, now and not in the end.
+
+        Raises:
+            DataError: a sample is not what it was.
+        """
+        earlier = self._state == _EARLIER
+        self._read_again(self._source, earlier)
+        self._state[earlier] = _READ
+
+    def _read_again(self, now: Source, doubtful: np.ndarray) -> None:
+        """Refuse samples, where ``doubtful``, bool (S,), that are in ``now`` not what they were."""
         for index in np.flatnonzero(doubtful).tolist():
             state = self._state[index]
             try:
@@ -310,8 +350,6 @@ class FirstReading:
                 found = None
             if found != (None if state == _SKIPPED else self._digests[index].tobytes()):
                 raise self._changed(index, earlier=state == _EARLIER)
-        if not now.store.is_as_opened():
-            raise DataError(f"{source.source} has changed since it was read. {LEAVE_ALONE}")
 
     def _reopened(self) -> Source:
         """The data as they are now, with the same samples by name and label."""

@@ -183,12 +183,23 @@ class Source:
             f"or pass {parameter('skip_bad', True)} to leave such samples out."
         )
 
-    def fingerprint(self) -> str:
-        """Identity of samples, labels and names, cheap to compute: for keys of results kept."""
+    def identity(self) -> str:
+        """Labels and names, and how samples are decoded, hashed; nothing of what files hold."""
         state = hashlib.sha256(f"{self.kind} {self.exif} {self.class_names}".encode())
         state.update(np.ascontiguousarray(self.labels).tobytes())
-        state.update(self.store.fingerprint().encode())
+        names = self.names
+        if isinstance(names, CompactNames):
+            state.update(names.block())
+        else:
+            state.update("\0".join(names).encode(errors="surrogateescape"))
         return state.hexdigest()
+
+    def fingerprint(self) -> str:
+        """Labels, names and the states of files, hashed: the same data where it is the same.
+
+        Where it is another, the data can be the same all the same: copied, or touched.
+        """
+        return hashlib.sha256(f"{self.identity()} {self.store.fingerprint()}".encode()).hexdigest()
 
 
 def reason_of(error: Exception) -> str:

@@ -43,6 +43,9 @@ __all__ = [
 _CLOSE = 1e-9  # the quantities are ratios of integers, so only printing can differ
 _ROUNDED = 0.01  # of the samples, that rounding may let differ when they are measured again
 
+FILES = "files"
+"""Beside the arrays of a state that is saved: the states of files when it was."""
+
 Result = TypeVar("Result")
 State = Mapping[str, np.ndarray]
 """Arrays by name, from which a measure resumes."""
@@ -59,7 +62,8 @@ class Subject:
     source: "Source"
     preprocessing: "Preprocessing"
     indices: np.ndarray  # int64 (S,), in the order of the data
-    key: str  # identifies what is measured
+    key: str  # identifies what is measured, but for what the samples are
+    files: str  # sha256 of the states of the data's files, by which samples are known unread
     first_reading: "FirstReading"  # of the samples of ``source``
     spec: "PreprocessingSpec | None" = None  # what was declared; None where a record says it
     no_site: str = ""  # why there is none, a sentence
@@ -90,6 +94,22 @@ class Subject:
                 )
             ),
         )
+
+    def take_over(self, saved: State, indices: np.ndarray, digests: np.ndarray) -> None:
+        """Hold what an interrupted run read against what is read now.
+
+        Args:
+            saved: what that run found; where files were changed or touched since, all of it is
+                read again at once, else in the end.
+            indices: int64 (B,), of the samples.
+            digests: uint8 (B, 32), sha256 of each as it is stored.
+
+        Raises:
+            DataError: a sample is not what it was.
+        """
+        self.first_reading.take_over(indices, digests)
+        if str(saved.get(FILES)) != self.files:
+            self.first_reading.confirm_earlier()
 
     def opened_images(
         self, *, skip_bad: bool, memory: int, progress: Progress

@@ -1,6 +1,7 @@
 """A whole audit against the plain way, and what becomes of it when things go wrong."""
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +236,59 @@ def test_little_memory_changes_nothing(rank, request_for, tmp_path, monkeypatch)
 
 class Stopped(BaseException):
     """Stands for Ctrl-C."""
+
+
+def rewritten(data: str, *, change: bool) -> None:
+    """The same file with another time, or with other samples and the same labels."""
+    arrays = dict(np.load(data))
+    if change:
+        arrays["images"] += 1
+    np.savez(data, **arrays)
+    os.utime(data, (1 + change, 1 + change))
+
+
+def test_data_with_other_times_are_known_by_their_bytes(request_for, monkeypatch):
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    before = run_audit(request)
+    monkeypatch.setattr(Ablation, "measure", lambda *_: pytest.fail("counted again"))
+    rewritten(request.data, change=False)
+    after = run_audit(request)
+    assert (after.key, after.data.sha256) == (before.key, before.data.sha256)
+    assert verify_audit(request.out).passed
+    read = []
+    assert run_audit(request, progress=lambda stage, *_: read.append(stage)) == after
+    assert not read  # nothing is read where times agree
+    rewritten(request.data, change=True)
+    with pytest.raises(AuditFolderError, match="differs in the training data or their labels"):
+        run_audit(request)
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_an_interrupted_audit_holds_data_with_other_times_against_what_it_read(
+    change, request_for, monkeypatch
+):
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
+    monkeypatch.setattr("analyzer.measures.ablation.sweep._CHUNK_CELLS", 1)
+    monkeypatch.setattr("analyzer.runtime.batch_size._MOST_IMAGES", 4)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", count=40)
+    calls = []
+
+    def stop(told: str, done: int, total: int) -> None:
+        calls.extend([told] if told == "sweep" else [])
+        if len(calls) > 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_audit(request, progress=stop)
+    rewritten(request.data, change=change)
+    told = []
+    if change:
+        with pytest.raises(DataError, match="an interrupted run of this audit read it"):
+            run_audit(request, progress=lambda stage, *_: told.append(stage))
+        assert "sweep" not in told
+    else:
+        run_audit(request, say=told.append)
+        assert any("Resuming after" in sentence for sentence in told)
 
 
 @pytest.mark.parametrize("stage", ["network", "sweep"])

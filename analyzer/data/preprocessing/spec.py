@@ -5,7 +5,7 @@ resizing and cropping come out as timm, torchvision and Hugging Face compute the
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -204,6 +204,35 @@ _CROP_SIZES = {
 }  # fmt: skip
 # Processors with steps of another kind or order.
 _UNKNOWN = ("DINOv3ViT", "ImageGPT", "Perceiver", "Siglip2", "TimmWrapper")
+# What Hugging Face's files say besides steps and their values: nothing of it changes pixels here.
+_HARMLESS = {
+    "auto_map", "data_format", "device", "disable_grouping", "do_convert_rgb", "do_reduce_labels",
+    "feature_extractor_type", "image_processor_type", "image_seq_length", "input_data_format",
+    "input_size_patches", "model_input_names", "model_type", "num_channels", "patch_size",
+    "processor_class", "reduce_labels", "return_codebook_pixels", "return_image_mask",
+    "return_tensors", "total_mask_patches", "transformers_version",
+}  # fmt: skip
+_HARMLESS_BEGINNINGS = ("_", "codebook_", "mask_group_")  # the last two: other outputs of FLAVA
+_SWITCHES = {
+    "do_center_crop", "do_flip_channel_order", "do_normalize", "do_pad", "do_rescale", "do_resize",
+    "include_top", "rescale_offset",
+}  # fmt: skip
+_VALUES = {
+    "crop_pct", "crop_size", "default_to_square", "image_mean", "image_std", "pad_size", "resample",
+    "rescale_factor", "size",
+}  # fmt: skip
+# The same of timm's; in older files its arguments of the network stand among them.
+_TIMM = {
+    "architecture", "architectures", "classifier", "crop_border_pixels", "crop_mode", "crop_pct",
+    "custom_load", "description", "dtype", "dynamic_img_size", "file", "first_conv",
+    "fixed_input_size", "global_pool", "hf_hub", "hf_hub_filename", "hf_hub_id", "id2label",
+    "in_chans", "init_values", "input_size", "interpolation", "label2id", "label_descriptions",
+    "label_names", "label_offset", "license", "mean", "min_input_size", "model_args", "model_type",
+    "notes", "num_classes", "num_features", "num_labels", "origin_url", "paper_ids", "paper_name",
+    "patch_size", "pool_size", "problem_type", "source", "state_dict", "std", "tag",
+    "test_crop_pct", "test_input_size", "test_pool_size", "torch_dtype", "transformers_version",
+    "url",
+}  # fmt: skip
 
 
 def read_spec(path: Path) -> PreprocessingSpec:
@@ -258,6 +287,7 @@ def from_timm(content: Mapping[str, object]) -> PreprocessingSpec:
         raise DataError(
             "asks for crop_border_pixels, which is not known. Give single options instead."
         )
+    _refuse_unknown(config, _TIMM)
     size = channels = None
     if "input_size" in config:
         depth, *plane = _numbers(config, "input_size", 3)
@@ -298,9 +328,12 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
         kind = kind.removesuffix(ending)
     if kind in _UNKNOWN:
         raise DataError(f"is of {kind}, whose steps are not known. Give single options instead.")
-    for step in ("do_thumbnail", "do_align_long_axis", "do_crop_margin", "do_split"):
-        if content.get(step):
-            raise DataError(f"asks for {step}, which is not known. Give single options instead.")
+    for key, value in content.items():
+        if (key in _SWITCHES or key.startswith("do_")) and not (
+            value is None or isinstance(value, bool)
+        ):
+            raise DataError(f"has {key} {value!r}; a switch is true or false.")
+    _refuse_unknown(content, _SWITCHES | _VALUES | _HARMLESS)
     resize = crop = None
     if content.get("do_resize", "size" in content):
         resize, crop = _resize_and_crop(content, kind)
@@ -334,6 +367,22 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
     return _padded(found, content) if content.get("do_pad") else found
 
 
+def _refuse_unknown(content: Mapping[str, object], known: Collection[str]) -> None:
+    """Refuse what is not known: it can be a step. What is null or false is none.
+
+    Raises:
+        DataError: names the key; the message wants the file's name before it.
+    """
+    for key, value in content.items():
+        if value is None or value is False or key.startswith(_HARMLESS_BEGINNINGS):
+            continue
+        if key not in known:
+            raise DataError(
+                f"asks for {key}, which is not known. Give single options instead; or remove "
+                f"{key} from a copy of the file, if it changes no pixel."
+            )
+
+
 def _padded(found: PreprocessingSpec, content: Mapping[str, object]) -> PreprocessingSpec:
     """``found`` with a border at the right and below, of what is 0 after normalizing."""
     size = content.get("pad_size")
@@ -347,7 +396,8 @@ def _padded(found: PreprocessingSpec, content: Mapping[str, object]) -> Preproce
 def _resize_and_crop(content: Mapping[str, object], kind: str) -> tuple[Resize, Crop | None]:
     """The resize of a Hugging Face file, with the crop that is part of it in some processors."""
     size = content.get("size")
-    if isinstance(size, int) and kind in _SHORTEST_EDGE:
+    square = content.get("default_to_square")
+    if isinstance(size, int) and (kind in _SHORTEST_EDGE if square is None else not square):
         size = {"shortest_edge": size}
     if isinstance(size, Mapping) and size.get("longest_edge"):
         raise DataError(

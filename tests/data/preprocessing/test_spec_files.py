@@ -106,6 +106,23 @@ def test_padding_to_a_size_at_the_right_and_below(tmp_path):
         fed(np.repeat(pixels, 2, axis=0))
 
 
+def test_what_files_say_besides_the_steps_is_no_step():
+    """As transformers 4 and its torchvision processors write, and timm."""
+    besides = {"do_convert_rgb": True, "do_reduce_labels": False, "do_magic": False, "magic": None}
+    besides |= {"do_center_crop": None, "processor_class": "CLIPProcessor", "return_tensors": None}
+    besides |= {"data_format": "channels_first", "default_to_square": True, "device": None}
+    besides |= {"_valid_processor_keys": ["images"], "image_processor_type": "ViTImageProcessor"}
+    assert from_hugging_face({**VIT, **besides}) == from_hugging_face(VIT)
+    config = {"input_size": [3, 8, 8], "mean": [0, 0, 0], "std": [1, 1, 1]}
+    besides = {"tag": "in1k", "custom_load": True, "pool_size": [7, 7], "first_conv": "conv1"}
+    assert from_timm({**config, **besides, "num_features": 8}) == from_timm(config)
+
+
+def test_one_number_as_size_is_the_shortest_edge_where_the_file_says_so():
+    said = {**VIT, "size": 8, "default_to_square": False}
+    assert from_hugging_face(said).resize == Resize("shortest", (8, 8))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -115,6 +132,10 @@ def test_padding_to_a_size_at_the_right_and_below(tmp_path):
             {"do_pad": True, "pad_size": {"height": 8, "width": 8}, "do_center_crop": True},
             "asks for do_pad beside a crop",
         ),
+        ({"do_magic": True}, "asks for do_magic"),
+        ({"do_grayscale": "false"}, "do_grayscale 'false'; a switch is true or false"),
+        ({"do_rescale": 0}, "do_rescale 0; a switch is true or false"),
+        ({"size_divisor": 32}, "asks for size_divisor"),
         ({"resample": 9}, "resample 9"),
         ({"resample": None}, "resample None"),
         ({"size": {"shortest_edge": 8, "longest_edge": 9}}, "longest_edge"),
@@ -138,6 +159,7 @@ def test_hugging_face_refusals(change, says):
         ({"input_size": [3, 8, 8], "crop_mode": "odd"}, "crop_mode 'odd'"),
         ({"input_size": [3, 8, 8], "crop_border_pixels": 4}, "crop_border_pixels"),
         ({"input_size": [3, 8, 8], "crop_pct": "a"}, "crop_pct"),
+        ({"input_size": [3, 8, 8], "invert": True}, "asks for invert"),
         ({"hidden_size": 768}, "neither timm's"),
     ],
 )
