@@ -147,7 +147,7 @@ def exit_code_of(arguments: list[str] | None) -> int:
         return _DONE if code is None else code
     except click.ClickException as error:
         if not isinstance(error, click.MissingParameter):  # which quotes nothing, over lines
-            error.message = printable(error.message)
+            error.message = printable(error.message)  # type: ignore[misc]
         shown = io.StringIO()
         error.show(file=shown)
         click.echo(shortened(printable(shown.getvalue(), keep="\n\t")), err=True, nl=False)
