@@ -286,15 +286,17 @@ def write_masked(
 
     Raises:
         ModelError, SiteError: as :func:`inspect_network`.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or another than a network's would be replaced.
     """
     from analyzer import surgery
+    from analyzer.audit import refuse_to_replace
     from analyzer.audit_options import SiteOptions
     from analyzer.option_mechanism import refuse_alone
 
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     check_paths(OutputError, out=out)
     check_place(out)
+    refuse_to_replace({"out": out}, [custom_ops], [Path(out).parent])
     refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)

@@ -295,7 +295,7 @@ def parse_resize(text: str) -> tuple[int, int] | int | str:
 
 
 def parse_part(text: str) -> int | Literal["all"]:
-    """How many of the samples: a number, or "all".
+    """How many of them: a number, or "all".
 
     Raises:
         ValueError: it is neither.
@@ -303,7 +303,7 @@ def parse_part(text: str) -> int | Literal["all"]:
     if text.strip() == "all":
         return "all"
     if not re.fullmatch("[0-9]+", text.strip()):
-        raise ValueError(f"{text!r} is not a number of samples; write a number, 0 or all.")
+        raise ValueError(f"{text!r} is not a whole number; write one from 0 on, or all.")
     return int(text)
 
 

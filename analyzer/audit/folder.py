@@ -240,7 +240,7 @@ def refuse_to_replace(
         ):
             raise OutputError(
                 f"{parameter(name, path)} would replace a file that this command reads or writes "
-                "itself. Name another file."
+                "itself, or one of an audit. Name another file."
             )
         taken.add(place)
 

@@ -215,7 +215,7 @@ def _outcomes(
         )
     except _lost_scheduler():
         for name in left:
-            yield name, AnalyzerError("The Dask scheduler was lost before it was audited.")
+            yield name, _SchedulerLost("The Dask scheduler was lost before it was audited.")
         return
     if not left:
         return
@@ -226,6 +226,22 @@ def _outcomes(
             yield from _outcomes(
                 {name: left[name] for name in part}, jobs, say, again=len(names) == 1
             )
+
+
+class _SchedulerLost(AnalyzerError):
+    """Nothing is wrong with the network: what was to run it is gone."""
+
+
+def _way_on(why: AnalyzerError, skip: str = "") -> str:
+    """What to do about a network that has failed.
+
+    Args:
+        why: it did.
+        skip: how the others are audited without it, where that is possible.
+    """
+    if isinstance(why, _SchedulerLost):
+        return "Start a scheduler and workers again, and run the same command with its address."
+    return f"Correct or remove its row and run the same command again{skip}."
 
 
 def _lost_twice() -> AnalyzerError:
@@ -253,12 +269,12 @@ def _stopped(
 ) -> AnalyzerError:
     """Why the run ends at the first network that could not be audited."""
     ((name, why),) = failures.items()
+    skip = f", or pass {parameter('skip_failed', True)} to go on with the others"
     before = f", and {name!r} as it was audited before" if name in tabled else ""
     return AnalyzerError(
         f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds the "
-        f"{len(set(tabled) - {name})} of {members} networks that are done{before}. Correct or "
-        "remove its row and run the same command again, or pass "
-        f"{parameter('skip_failed', True)} to go on with the others."
+        f"{len(set(tabled) - {name})} of {members} networks that are done{before}. "
+        f"{_way_on(why, skip)}"
     )
 
 
@@ -273,8 +289,7 @@ def _none_done(failures: Mapping[str, AnalyzerError], out: Path, members: int) -
         )
     return AnalyzerError(
         f"The network {name!r} could not be audited: {why.message}"
-        f"{stays or f' There is no {out / TABLE} yet.'} Correct or remove its row and run the same "
-        "command again."
+        f"{stays or f' There is no {out / TABLE} yet.'} {_way_on(why)}"
     )
 
 

@@ -156,6 +156,10 @@ class WholeNumber(click.IntRange):
             self.fail(f"{value!r} is not a whole number.", param, ctx)
         return int(super().convert(value, param, ctx))
 
+    def _describe_range(self) -> str:
+        """What the help says of the bounds; click names None where there are none."""
+        return "" if self.min is self.max is None else super()._describe_range()
+
 
 class Number(click.FloatRange):
     """A finite number within bounds; click alone lets "nan" pass any of them."""

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from analyzer.cli.memory_limit import memory_refusal
 from analyzer.cli.streams import leave_streams, prepare_streams
 from analyzer.cli.terminal import complain, shortened
 from analyzer.control_characters import printable
@@ -111,7 +112,11 @@ def main(arguments: list[str] | None = None) -> None:
     if not sys.warnoptions:  # what libraries warn of, numpy and Pillow above all, is ours to say
         warnings.simplefilter("ignore")
     gc.set_threshold(100_000)  # or collecting garbage among imports takes a tenth of the start
-    code = exit_code_of(arguments)
+    if (refusal := memory_refusal()) is None:
+        code = exit_code_of(arguments)
+    else:
+        complain(refusal)
+        code = _BAD_INPUT
     _end_at_a_signal()
     leave_streams()
     gc.freeze()  # or the last collection looks through all of them, for a fifth of the time
@@ -141,6 +146,8 @@ def exit_code_of(arguments: list[str] | None) -> int:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
     except click.ClickException as error:
+        if not isinstance(error, click.MissingParameter):  # which quotes nothing, over lines
+            error.message = printable(error.message)  # type: ignore[misc]
         shown = io.StringIO()
         error.show(file=shown)
         click.echo(shortened(printable(shown.getvalue(), keep="\n\t")), err=True, nl=False)

@@ -49,8 +49,10 @@ def command(
       onnx-gap mask model.onnx --site /layer4/conv2/Conv --at conv -o masked.onnx
     """
     from analyzer import surgery
+    from analyzer.audit import refuse_to_replace
     from analyzer.audit_options import SiteOptions
 
+    refuse_to_replace({"out": out}, [custom_ops], [out.parent])
     refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=DEFAULT_BUDGETS.raised(budget)

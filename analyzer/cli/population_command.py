@@ -1,6 +1,7 @@
 """``onnx-gap population``"""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from analyzer.cli.click_options import (
 )
 from analyzer.cli.terminal import complain, interruptible, print_json, show, show_progress, warn
 
-_WATCH_SECONDS = 5.0
+_WATCH_SECONDS = 1.0
 _PATIENCE = 1e8
 """Seconds that a run waits for a worker of a Dask cluster, which may start it hours later."""
 
@@ -163,34 +164,63 @@ def _workers(dask: str | None) -> Iterator[None]:
         raise click.UsageError("--dask needs pip install 'onnx-gap[dask]'.") from None
     import joblib
 
+    with _without_logs():
+        try:
+            client = Client(dask, timeout=10)
+        except (OSError, ValueError) as error:
+            raise click.UsageError(f"There is no Dask scheduler at {dask}: {error}") from error
+        config = joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE)
+        with client, _watching(client, dask), config:
+            yield
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """Drop what Dask logs of a scheduler that is gone, with tracebacks: the run itself says so."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        client = Client(dask, timeout=10)
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"There is no Dask scheduler at {dask}: {error}") from error
-    config = joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE)
-    with client, _watching(client, dask), config:
         yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager
 def _watching(client: Any, address: str) -> Iterator[None]:
-    """Say so when no Dask worker is left, since the run then waits for one to join."""
+    """Say so when a Dask worker leaves, and when none is left: the run then waits for one to join.
+
+    Dask itself gives the tasks of one that leaves to others, and says nothing.
+    """
     ended = threading.Event()
+    there: set[str] = set()
+    told = False
+
+    def look() -> None:
+        nonlocal there, told
+        now = set(client.ncores())
+        lost, there, alone = there - now, now, not now
+        if lost:
+            warn(
+                f"{len(lost)} of the Dask workers left or were lost ({', '.join(sorted(lost))}); "
+                "what they were auditing is audited by others, from where it was."
+            )
+        if alone and not told:
+            warn(f"No worker of the Dask scheduler {address} is left; the run waits for one.")
+        told = alone
 
     def watch() -> None:
-        told = False
-        while not ended.wait(_WATCH_SECONDS):
-            try:
-                alone = not client.ncores()
-            except Exception:  # the scheduler is gone, which the run itself will say
-                return
-            if alone and not told:
-                warn(f"No worker of the Dask scheduler {address} is left; the run waits for one.")
-            told = alone
+        with contextlib.suppress(Exception):  # the scheduler is gone, which the run itself will say
+            there.update(client.ncores())
+            while not ended.wait(_WATCH_SECONDS):
+                look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
+        ended.set()
+        thread.join()
+        with contextlib.suppress(Exception):
+            look()  # at what was lost since the last time
     finally:
         ended.set()

@@ -18,8 +18,8 @@ __all__ = ["leave_streams", "prepare_streams"]
 
 def prepare_streams() -> None:
     """Put streams in the places of ``sys.stdout`` and ``sys.stderr`` that take what is printed."""
-    sys.stdout = _prepared(sys.stdout, _refuse)
-    sys.stderr = _prepared(sys.stderr, _lose)
+    sys.stdout = _prepared(sys.stdout or _closed(), _refuse)
+    sys.stderr = _prepared(sys.stderr or _closed(), _lose)
 
 
 def leave_streams() -> None:
@@ -32,8 +32,6 @@ def leave_streams() -> None:
 
 
 def _prepared(stream: Any, failed: Callable[[OSError], None]) -> Any:
-    if stream is None:  # closed by whoever started the process
-        return _nowhere()
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # ζ where the encoding has no Greek
     return _Stream(stream, failed)
@@ -42,6 +40,11 @@ def _prepared(stream: Any, failed: Callable[[OSError], None]) -> Any:
 def _nowhere() -> io.TextIOWrapper:
     """A stream that takes everything and keeps nothing."""
     return io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+
+
+def _closed() -> io.TextIOWrapper:
+    """In the place of a stream that whoever started the process closed: every write fails."""
+    return io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_RDONLY), "w"), encoding="utf-8")
 
 
 class _Stream:

@@ -31,6 +31,8 @@ def in_float16(path: Path) -> Any:
     convert = load_float16_converter()
     try:
         model = convert(str(path), keep_io_types=True, disable_shape_infer=True)
+    except MemoryError:
+        raise
     except Exception as error:  # assertions and whatever onnx raises
         raise ModelError(
             f"The network cannot be converted to float16 ({type(error).__name__}: {error}). Use "

@@ -49,6 +49,7 @@ except Exception as error:  # of half a module, or of a library that it loads
     raise explain_broken_module(error) from error
 
 _MEMORY_WORDS = re.compile(r"alloc|out of memory|CUDA failure 2\b|BFCArena", re.IGNORECASE)
+_NO_MEMORY = re.compile("bad_alloc|cannot allocate memory|failed to allocate", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,11 @@ def _open(
     try:
         session = ort.InferenceSession(str(path), options, providers=list(providers.items()))
     except Exception as error:
+        if _NO_MEMORY.search(str(error)):
+            raise OutOfMemory(
+                f"There is not enough memory for onnxruntime to load {path.name} "
+                f"({_line(error)}). Give the process more."
+            ) from error
         way_out = (
             f" On {device} it knows this operator for other types of elements only: export the "
             "network in float32."

@@ -331,6 +331,8 @@ def _differentiate(proto: onnx.ModelProto, inputs: Sequence[str]) -> onnx.ModelP
         return reverse(proto, inputs=list(inputs), layout="onnx")
     except UnsupportedOperator as error:
         raise _NoGradient(first_line(error)) from error
+    except MemoryError:
+        raise
     except Exception as error:  # a young library on a graph that it has not met
         raise _NoGradient(f"onnx-ad fails on it ({type(error).__name__}: {error})") from error
 

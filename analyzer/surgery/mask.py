@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from analyzer.common_types import Site
-from analyzer.errors import ModelError, SiteError, parameter
+from analyzer.errors import ModelError, OutputError, SiteError, parameter
 from analyzer.surgery.activations import Activation, single_activation
 from analyzer.surgery.graph import (
     GraphBuilder,
@@ -61,6 +61,7 @@ __all__ = [
 
 MASK = "channel_mask"
 _ROWS = "mask_rows"  # symbolic size of the mask's first axis: 1 or the batch
+_FIRST_BYTE = b"\x08"  # of an ONNX file: its IR version follows
 _FIRST_IR_WITH_DEFAULTS = 4  # before it, initializers could not be overridden by inputs
 
 _ZERO_POINT = {  # operators with quantized outputs: index of the output's zero point
@@ -91,13 +92,15 @@ def write_masked(
     Raises:
         ModelError: ``path`` is the network's own file, its folder does not exist, or the
             network already has a tensor called ``channel_mask``.
-        OutputError: it cannot be written there.
+        OutputError: it cannot be written there, or a file is there that is no network.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise ModelError(f"The folder {path.parent} does not exist. Create it first.")
     if path.exists() and path.samefile(network.path):
         raise ModelError(f"{path} is the network itself. Write the masked one somewhere else.")
+    if not to_run:
+        _refuse_other_file(path)
     taken = names_of(network.model.graph)
     if MASK in taken:
         raise ModelError(
@@ -105,6 +108,22 @@ def write_masked(
             "the original network."
         )
     (save_part if to_run else save_model)(_masked(network.model, site, taken), path)
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Refuse to replace a file that is no ONNX file by its name or by how it begins."""
+    if not path.is_file() or path.suffix == ".onnx":
+        return
+    try:
+        with path.open("rb") as file:
+            begins = file.read(1)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read, so it is not replaced: {error}.") from error
+    if begins not in (b"", _FIRST_BYTE):
+        raise OutputError(
+            f"{path} is not an ONNX file, so it is not replaced. Name another file, or one that "
+            "ends in .onnx."
+        )
 
 
 def _masked(model: ir.Model, site: Site, taken: set[str]) -> ir.Model:

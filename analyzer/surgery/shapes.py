@@ -145,7 +145,7 @@ _MEMORY = 3 << 29  # bytes, for the inference of a network that may make long ve
 
 
 @contextlib.contextmanager
-def _within_memory(proto: onnx.ModelProto) -> Iterator[None]:
+def _within_memory(proto: onnx.ModelProto) -> Iterator[bool]:
     """Let the inference of a network that may make long vectors take so much memory, no more.
 
     onnx follows each number of a vector, at 70 bytes, and a file of a few bytes can ask for 10⁹ of
@@ -154,13 +154,16 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[None]:
 
     Raises:
         MemoryError: within the block, where it wants more.
+
+    Returns:
+        Whether a limit was set.
     """
     given = (value.type.tensor_type.shape.dim for value in proto.graph.input)
     long = any(len(sizes) == 1 and sizes[0].dim_value > _LONG for sizes in given)
     status = Path("/proc/self/statm")
     lengthening = any(node.op_type in _LENGTHENING for node in proto.graph.node)
     if not (long or lengthening) or not status.exists():
-        yield
+        yield False
         return
     import resource
 
@@ -168,11 +171,11 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[None]:
     now = int(status.read_text().split()[0]) * resource.getpagesize()
     limit = now + _MEMORY + 10 * proto.ByteSize()
     if soft != resource.RLIM_INFINITY and soft < limit:
-        yield
+        yield False
         return
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     try:
-        yield
+        yield True
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
@@ -192,11 +195,13 @@ def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
             del node.attribute[:]
     found = None
     try:
-        with _within_memory(proto):
+        with _within_memory(proto) as limited:
             found = onnx.shape_inference.infer_shapes(
                 proto, check_type=False, strict_mode=False, data_prop=True
             )
     except MemoryError:
+        if not limited:
+            raise
         raise ModelError(
             "The network makes a list of so many numbers that its shapes cannot be worked out: "
             "onnx follows each of them. Export the network without it."
@@ -246,6 +251,8 @@ def _infer(model: ir.Model) -> None:
     graph.inputs.extend(value for value in initializers if value not in listed)
     try:
         proto = _inferred(ir.to_proto(model))
+    except MemoryError:
+        raise
     except Exception:  # what cannot be written cannot be inferred
         return
     finally:

@@ -90,8 +90,10 @@ def reports_invalid_file(function: _Function) -> _Function:
             path = Path(getattr(subject, "path", subject))
             fault = _fault(path)
             if fault is None and isinstance(error, ir.serde.SerdeError):
+                if isinstance(root := _root(error), MemoryError):
+                    raise root from None
                 raise ModelError(
-                    f"{path} holds something that onnx-ir cannot read: {_root(error)}. Export "
+                    f"{path} holds something that onnx-ir cannot read: {first_line(root)}. Export "
                     "the network without it: without sparse tensors, and with a tensor of scores "
                     "as its output (scikit-learn's classifiers with zipmap=False)."
                 ) from error
@@ -125,17 +127,23 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
 
 
-def _root(error: Exception) -> str:
-    """The gist of the first error of those that led to this one."""
+def _root(error: Exception) -> Exception:
+    """The first error of those that led to this one."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return first_line(error)
+    return error
 
 
 def _fault(path: Path) -> str | None:
-    """What the strict check, types and shapes included, has against a file."""
+    """What the strict check, types and shapes included, has against a file.
+
+    Raises:
+        MemoryError: it wants more than there is.
+    """
     try:
         onnx.checker.check_model(path, full_check=True)
+    except MemoryError:
+        raise
     except Exception as error:  # its exceptions have no common base
         return first_line(error)
     return None

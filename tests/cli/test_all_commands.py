@@ -1,6 +1,8 @@
 """What all commands have in common: help, near matches, exit codes, what a start pays for."""
 
 import errno
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from click.shell_completion import ShellComplete
 
 from analyzer.cli.commands import main
 from analyzer.cli.commands import onnx_gap as command_line
+from analyzer.cli.memory_limit import memory_refusal
 from analyzer.errors import AnalyzerError
 
 ALL = commands()
@@ -192,6 +195,26 @@ def test_a_stream_without_greek_is_no_defect(spawn, network, monkeypatch):
     assert "\\u25b6" in out
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such limits there")
+@pytest.mark.parametrize(("kind", "flag"), [("RLIMIT_AS", "-v"), ("RLIMIT_DATA", "-d")])
+def test_a_limit_under_which_libraries_would_end_the_process_is_refused(kind, flag, monkeypatch):
+    import resource
+
+    limits = {getattr(resource, kind): 300 << 20}
+    monkeypatch.setattr(resource, "getrlimit", lambda one: (limits.get(one, -1), -1))
+    assert f"307,200 KB of memory (ulimit {flag}), and with" in (memory_refusal() or "")
+    limits[getattr(resource, kind)] = 1 << 40
+    assert memory_refusal() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not hold to the limit")
+def test_too_small_a_limit_ends_a_command_before_numpy_is_imported():
+    command = f"ulimit -v 300000; exec {sys.executable} -m analyzer doctor"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "may take 300,000 KB of memory (ulimit -v)" in " ".join(done.stderr.split())
+
+
 def test_a_process_without_memory_is_no_defect(onnx_gap, failing):
     failing(MemoryError("Unable to allocate 74.5 GiB"))
     shown = onnx_gap("report", "folder")
@@ -245,6 +268,28 @@ def test_no_folder_for_temporary_files_is_no_defect(onnx_gap, monkeypatch):
 def test_closed_streams_are_no_defect(tmp_path):
     command = f"exec {sys.executable} -m analyzer verify nowhere >&- 2>&- <&-"
     assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such shell there")
+@pytest.mark.parametrize("ending", ["--version", "zoo list", "inspect zoo:digits-c0 --json"])
+def test_a_closed_standard_output_is_named(ending, tmp_path):
+    command = f"exec {sys.executable} -m analyzer {ending} >&-"
+    found = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.startswith("Error: Standard output cannot be written: Bad file descriptor.")
+
+
+@pytest.mark.parametrize("arguments", [("zoo", "a\nb"), ("verify", "x", "a\nb"), ("--a\nb",)])
+def test_line_breaks_of_arguments_are_escaped_in_errors_of_usage(onnx_gap, arguments):
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert re.search(r"a\\(n|x0a)b", shown.err)
+    assert "a\nb" not in shown.err
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_help_speaks_of_a_bound_that_is_none(name, onnx_gap):
+    assert "None]" not in onnx_gap(*name.split(), "--help").out
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no full device")

@@ -421,7 +421,7 @@ def test_a_number_of_samples_that_is_none(onnx_gap, network, train, given):
     arguments = ("audit", network, "--data", train, "--out", "audit")
     shown = onnx_gap(*arguments, f"--interpolation-samples={given}")
     assert shown.code == 2
-    assert "is not a number of samples; write a number, 0 or all" in shown.err
+    assert "is not a whole number; write one from 0 on, or all" in shown.err
 
 
 def test_half_way_and_neighbors_are_a_plain_line_each(audit, onnx_gap, network, train):

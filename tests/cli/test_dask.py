@@ -1,11 +1,13 @@
 """A population audited on the workers of a Dask cluster is the one audited here."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from joblib._dask import DaskDistributedBackend
 
 import model_zoo
+from analyzer.audit import population
 from analyzer.cli import population_command
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
@@ -54,6 +56,33 @@ def test_a_run_without_workers_says_so_and_goes_on_with_the_next_one(
         joined.join()
     assert found.code == 0, found.err
     assert found.err.count("No worker of the Dask scheduler") == 1
+
+
+def test_a_worker_that_is_lost_is_reported_also_at_the_very_end(monkeypatch):
+    said = []
+    monkeypatch.setattr(population_command, "warn", said.append)
+    found = iter([{"tcp://a": 1, "tcp://b": 1}, {"tcp://b": 1}])
+    with population_command._watching(SimpleNamespace(ncores=lambda: next(found)), "tcp://c"):
+        pass
+    assert len(said) == 1
+    assert "1 of the Dask workers left or were lost (tcp://a)" in said[0]
+
+
+def test_a_lost_scheduler_is_no_fault_of_a_row(onnx_gap, tmp_path, monkeypatch):
+    def lose(*_, **__):
+        raise distributed.CancelledError("the scheduler is gone")
+
+    monkeypatch.setattr(population, "_measured", lose)
+    entry = model_zoo.find("digits-c0")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        f'name,model,train_data,keys\na,{entry.model},{entry.data},"images,labels_c0"\n'
+    )
+    found = onnx_gap("population", manifest, "--mean", 0, "--std", 1, "--out", "out")
+    assert found.code == 2
+    assert "scheduler was lost before it was audited" in found.err
+    assert "Start a scheduler and workers again" in found.err
+    assert "row" not in found.err
 
 
 def test_no_scheduler_at_the_address(onnx_gap, tmp_path):

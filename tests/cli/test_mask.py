@@ -37,3 +37,17 @@ def test_a_place_that_cannot_be_written_is_bad_input(onnx_gap, network, monkeypa
     assert shown.code == 2
     assert "masked.onnx cannot be written: No space left on device." in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_only_networks_are_replaced(onnx_gap, network, tmp_path):
+    for name, content in {"notes.txt": b"mine", "x.png": b"\x89PNG"}.items():
+        (tmp_path / name).write_bytes(content)
+        shown = onnx_gap("mask", network, "-o", tmp_path / name)
+        assert (shown.code, (tmp_path / name).read_bytes()) == (2, content)
+        assert f"{name} is not an ONNX file, so it is not replaced. Name another" in shown.err
+    shown = onnx_gap("mask", network, "-o", tmp_path / "curves.npz")
+    assert shown.code == 2
+    assert "or one of an audit. Name another file." in shown.err
+    (tmp_path / "empty").touch()
+    for name in ("empty", "empty", "masked.onnx", "masked.onnx"):
+        assert onnx_gap("mask", network, "-o", tmp_path / name).code == 0

@@ -118,6 +118,10 @@ def test_a_signed_audit(zoo_audit, onnx_gap, tmp_path):
     shown = onnx_gap(*asked, "--signer", "me@example.org")
     assert shown.code == 0
     assert shown.out.startswith("ok     signature: me@example.org signed manifest.json.")
+    shown = onnx_gap(*asked, "--signer", "other@example.org")
+    assert shown.code == 1
+    assert shown.out.count("FAILED") == 1
+    assert "ok     report:" in shown.out
     change(zoo_audit, created="2001-01-01T00:00:00+00:00")  # and the manifest is forged to fit
     assert onnx_gap("verify", zoo_audit).code == 0
     shown = onnx_gap(*asked)

@@ -170,6 +170,15 @@ def test_what_only_the_full_check_finds_is_blamed_on_the_file(write):
         surgery.default_site(surgery.load_network(path))
 
 
+def test_memory_that_the_check_of_a_network_lacks_is_no_fault_of_the_network(tmp_path, monkeypatch):
+    def lack(*_, **__):
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr("onnx.checker.check_model", lack)
+    with pytest.raises(MemoryError, match="bad_alloc"):
+        reports_invalid_file(lack)(tmp_path / "model.onnx")
+
+
 def test_defects_of_ours_are_not_blamed_on_a_valid_file(write):
     @reports_invalid_file
     def stumble(network):
