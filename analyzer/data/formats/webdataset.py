@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, split_in
-from analyzer.data.labels import labels_of_values
+from analyzer.data.labels import label_value, labels_of_values
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
@@ -231,9 +231,7 @@ def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} in {path} cannot be read as a label ({error}).") from error
     label = content.get("label", content.get("cls")) if isinstance(content, dict) else content
-    if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
-        raise DataError(f"{name} in {path} has label {label!r}; a class index is wanted.")
-    return label
+    return None if label is None else label_value(label, f"{name} in {path}")
 
 
 def _is_packed(path: Path) -> bool:
