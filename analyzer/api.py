@@ -556,11 +556,15 @@ def verify_audit(
 
 def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring | None":
     from analyzer.audit import Remeasuring
-    from analyzer.option_mechanism import alone
+    from analyzer.audit_options import DrawOptions
+    from analyzer.option_mechanism import alone, options_of
 
     names = [field.name for field in fields(Remeasuring)]
     if unknown := [name for name in options if name not in names]:
         raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(names)}.")
+    drawn = {name: options[name] for name in options_of(DrawOptions) if name in options}
+    others = {name: value for name, value in options.items() if name not in drawn}
+    options = {**_coerced(others), **_coerced(drawn, DrawOptions)}
     if data is None:
         asked, plain = Remeasuring(data="", **options), Remeasuring(data="")
         for name in names:
@@ -589,15 +593,19 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
         return None
 
 
-def _coerced(options: Mapping[str, Any]) -> dict[str, Any]:
+def _coerced(options: Mapping[str, Any], kind: type | None = None) -> dict[str, Any]:
+    """Values as the dataclass ``kind`` holds them, an AuditRequest by default."""
     from analyzer.audit_options import AuditRequest
-    from analyzer.option_mechanism import coerced, refuse_alone
+    from analyzer.option_mechanism import check_values, coerced, refuse_alone
 
     try:
-        found = coerced(AuditRequest, options)
+        found = coerced(kind or AuditRequest, options)
     except ValueError as error:
         raise DataError(str(error)) from error
-    refuse_alone(AuditRequest, found)
+    if kind is None:
+        refuse_alone(AuditRequest, found)
+    else:
+        check_values(kind(**found))
     return found
 
 

@@ -259,6 +259,26 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrawOptions:
+    """How much of an audit a verification measures again."""
+
+    cells: int | Literal["all"] = option(
+        100,
+        "Cells of the curves that are drawn, and counted again with the samples of their class.",
+        metavar="N|all",
+        parse=parse_part,
+        least=0,
+        show_default=True,
+    )
+    seed: int | None = option(
+        None,
+        "Seed of the draw.  [default: one that nobody can foresee]",
+        metavar="N",
+        least=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TestOptions:
     """Data that the network was not trained on, where there are some."""
 

@@ -14,6 +14,7 @@ from analyzer.errors import parameter
 __all__ = [
     "DIVISION_GUARD",
     "GUARDS",
+    "GUARD_SIZES",
     "TURNS_GUARD",
     "ActivationGraph",
     "ActivationLayer",
@@ -34,6 +35,8 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) as long work proceeds; ``total`` is fixed within a stage."""
 
 DIVISION_GUARD, TURNS_GUARD = "division_guard", "turns_guard"
+GUARD_SIZES = {DIVISION_GUARD: 7919, TURNS_GUARD: 7927}
+"""The last axis that a guard of such a name asks for when it fails: no network's own sizes."""
 GUARDS = {
     DIVISION_GUARD: (
         "divides integers by 0, or the least integer by -1, which has no result and can stop the "

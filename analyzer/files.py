@@ -33,6 +33,7 @@ __all__ = [
     "check_regular",
     "csv_text",
     "file_identity",
+    "folder_identity",
     "holds",
     "make_parents",
     "nature_of",
@@ -460,6 +461,20 @@ def file_identity(path: str | Path) -> tuple[int, ...]:
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return ()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+
+
+def folder_identity(folder: Path, *, follow: bool = False) -> tuple[int, int] | None:
+    """What tells the folder at a path from any other; None where there is none.
+
+    Args:
+        folder: its path.
+        follow: whether a link there stands for the folder that it leads to; else it is none.
+    """
+    try:
+        found = os.stat(folder, follow_symlinks=follow)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def holds(path: Path, content: bytes) -> bool:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from analyzer.errors import AnalyzerError, parameter
+from analyzer.errors import AnalyzerError, DataError, parameter
 
 __all__ = [
     "Option",
     "alone",
+    "check_values",
     "coerced",
     "identity_of",
     "option",
@@ -144,6 +145,29 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         raise TypeError(f"{name} is of type {type(value).__name__}; it takes {wanted}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{parameter(name)} is {value}, which is not a finite number.")
+
+
+def check_values(options: Any) -> None:
+    """Refuse values that the options of a dataclass cannot have.
+
+    Raises:
+        DataError: one is out of bounds, or none of the choices; the sentence names the option.
+    """
+    for name, declared in options_of(type(options)).items():
+        value = getattr(options, name)
+        if declared.choices and value not in declared.choices:
+            raise DataError(
+                f"{parameter(name)} cannot be {value!r}; choose one of "
+                f"{', '.join(declared.choices)}."
+            )
+        if isinstance(value, int | float) and value < declared.least:
+            raise DataError(
+                f"{parameter(name)} cannot be {value}; the least is {declared.least:g}."
+            )
+        if isinstance(value, int | float) and value > declared.most:
+            raise DataError(f"{parameter(name)} cannot be {value}; the most is {declared.most:g}.")
+        if declared.parse is parse_part and isinstance(value, str) and value != "all":
+            raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
 
 
 def refuse_alone(kind: type, values: Mapping[str, Any]) -> None:

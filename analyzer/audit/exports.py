@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from analyzer.audit.folder import RESULT_FILES, finished_audit
 from analyzer.audit.report import Ending, ending_of
 from analyzer.audit.result_manifest import MANIFEST
-from analyzer.audit.verdict import FAIL, PASS
+from analyzer.audit.verdict import FAIL, PASS, told_apart
 from analyzer.audit_record import AuditRecord, LimitRecord
 from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
@@ -81,7 +81,9 @@ def _cases(ending: Ending, not_judgeable: str | None) -> Iterator[ElementTree.El
         yield _case(ending, "audit")
         return
     for limit in verdict.limits:
-        yield _judged(_case(ending, f"{limit.name} {limit.limit:g}"), limit, not_judgeable)
+        yield _judged(
+            _case(ending, f"{limit.name} {told_apart(0, limit.limit)[1]}"), limit, not_judgeable
+        )
     if not verdict.limits:
         case = _case(ending, "first look")
         _add(case, _NOT_JUDGEABLE[not_judgeable], verdict.outcome, ending.reason)

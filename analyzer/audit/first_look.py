@@ -18,6 +18,7 @@ from analyzer.audit.verdict import (
     at_chance,
     is_at_chance,
     limits_of,
+    told_apart,
     verdict_of,
 )
 from analyzer.audit_options import AuditRequest
@@ -163,9 +164,10 @@ def _check_accuracy(request: AuditRequest, look: FirstLook, *, whole: bool) -> N
     slack = 0.0 if whole else 3 * math.sqrt(max(accuracy * (1 - accuracy), 1e-4) / len(found.label))
     if accuracy + slack >= limit:
         return
+    told, bound = told_apart(accuracy, limit)
     why = (
-        f"The accuracy on the training data is {accuracy:.4f} on {len(found.label):,} samples, "
-        f"under the limit {limit:g}."
+        f"The accuracy on the training data is {told} on {len(found.label):,} samples, "
+        f"under the limit {bound}."
     )
     unknown = "Nothing was counted, so this is not known."
     limits = [

@@ -45,6 +45,7 @@ from analyzer.errors import AuditFolderError, OutputError, parameter
 from analyzer.files import (
     RUN_AGAIN,
     check_own_place,
+    folder_identity,
     prepare_folder,
     read_json,
     write_json,
@@ -265,7 +266,8 @@ def locked(
     """``folder``, made if needed, with nobody else writing in it until the block ends.
 
     Gives a function that raises an AuditFolderError where the file of the lock was removed or
-    replaced: then another run may write in the folder, and nothing must be put there.
+    replaced: then another run may write in the folder, and nothing must be put there. Any error of
+    the block is that one where the folder itself was, which makes files vanish anywhere.
 
     The lock is on the file ``.lock``, which says who holds it and is removed in the end. A killed
     process leaves the file behind, but not the lock, so that it stops no other run.
@@ -277,7 +279,7 @@ def locked(
 
     Raises:
         AuditFolderError: another run holds the lock, or the folder cannot be written, or something
-            else than a lock has its name.
+            else than a lock has its name; or the folder was moved, removed or replaced meanwhile.
     """
     path = folder / LOCK
     told = False
@@ -300,8 +302,16 @@ def locked(
                 "writing there. Run the same command again once no other does."
             )
 
+    identity = folder_identity(folder, follow=True)
     try:
         yield check
+    except Exception as error:
+        if folder_identity(folder, follow=True) == identity:
+            raise
+        raise AuditFolderError(
+            f"{folder} was moved, removed or replaced while this run worked in it. Leave it where "
+            "it is until a run is done, and run the same command again."
+        ) from error
     finally:
         _release(path, held)
 

@@ -23,7 +23,7 @@ from analyzer.errors import DataError, SiteError, parameter
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
-from analyzer.option_mechanism import identity_of, options_of, parse_part
+from analyzer.option_mechanism import check_values, identity_of
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
 
@@ -207,21 +207,7 @@ def _check_options(request: AuditRequest) -> None:
             f"The {parameter('tolerance')} of ζ and κ is {request.tolerance}; give a number from 0 "
             "(exact) to below 1, for example 0.01."
         )
-    for name, declared in options_of(AuditRequest).items():
-        value = getattr(request, name)
-        if declared.choices and value not in declared.choices:
-            raise DataError(
-                f"{parameter(name)} cannot be {value!r}; choose one of "
-                f"{', '.join(declared.choices)}."
-            )
-        if isinstance(value, int | float) and value < declared.least:
-            raise DataError(
-                f"{parameter(name)} cannot be {value}; the least is {declared.least:g}."
-            )
-        if isinstance(value, int | float) and value > declared.most:
-            raise DataError(f"{parameter(name)} cannot be {value}; the most is {declared.most:g}.")
-        if declared.parse is parse_part and isinstance(value, str) and value != "all":
-            raise DataError(f"{parameter(name)} cannot be {value!r}; give a number or 'all'.")
+    check_values(request)
     for place in (request.model, request.out):
         try:
             str(place.absolute()).encode()

@@ -13,7 +13,7 @@ from pathlib import Path
 from analyzer.audit.folder import AUDIT, REPORT, STOPPED
 from analyzer.audit.report import Ending
 from analyzer.audit.suspects import SUSPECTS, Suspect
-from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS
+from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS, told_apart
 from analyzer.audit_record import AuditRecord, LimitRecord
 from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
@@ -269,8 +269,8 @@ def _limits(ending: Ending, limits: Iterable[LimitRecord]) -> str:
     rows = [
         (
             words.get(one.name) or markdown_text(one.name),
-            f"{one.limit:g}",
-            "–" if one.figure is None else f"{one.figure:z.4f}",
+            told_apart(0, one.limit)[1],
+            "–" if one.figure is None else told_apart(one.figure, one.limit)[0],
             _MARKS[one.outcome],
         )
         for one in limits

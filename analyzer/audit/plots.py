@@ -4,7 +4,9 @@ matplotlib is imported by :func:`new_figure` and :func:`save_figure` alone, so t
 report draws its own figures, does not pay for it. No pyplot: nothing global, nothing to close.
 """
 
+import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ __all__ = [
     "write_population_figure",
 ]
 
+_EPOCH = "SOURCE_DATE_EPOCH"
 FORMATS = ("svg", "png", "pdf")
 _SETTINGS: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
@@ -67,7 +70,7 @@ def check_figure(path: str | Path) -> str:
 
     Raises:
         AuditFolderError: the ending is not one of ``FORMATS``.
-        AnalyzerError: matplotlib is not installed.
+        AnalyzerError: matplotlib is not installed, or ``SOURCE_DATE_EPOCH`` is no time.
     """
     kind = Path(path).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
@@ -79,6 +82,14 @@ def check_figure(path: str | Path) -> str:
         raise AnalyzerError(
             "Figures need matplotlib, which is not installed: pip install 'onnx-gap[plot]'."
         )
+    if (epoch := os.environ.get(_EPOCH)) is not None:  # which matplotlib reads, dated or not
+        try:
+            datetime.fromtimestamp(int(epoch), UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise AnalyzerError(
+                f"The environment variable {_EPOCH} is {epoch!r}, not a time in seconds since "
+                "1970. Correct it, or unset it."
+            ) from error
     return kind
 
 

@@ -96,9 +96,8 @@ def audit_population(
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))
         networks, failures = _audit_all(
-            members, template, out, jobs, skip_failed, replaced, progress, say
+            members, template, out, jobs, skip_failed, replaced, progress, say, check_lock
         )
-        check_lock()
         if failures:  # before the table that lacks them
             write_failures(failures, out)
         if not networks:
@@ -138,8 +137,13 @@ def _audit_all(
     replaced: ReplacedNetworks,
     progress: Progress,
     say: Callable[[str], None],
+    check_lock: Callable[[], None],
 ) -> tuple[dict[str, AuditedNetwork], dict[str, AnalyzerError]]:
-    """Networks and failures by name, each in the order of the manifest."""
+    """Networks and failures by name, each in the order of the manifest.
+
+    Raises:
+        AuditFolderError: ``out`` is no longer this run's.
+    """
     keys = {member.name: key_of({**template.settings(), **member.cells}) for member in members}
     tasks = {}
     for member in members:
@@ -152,6 +156,7 @@ def _audit_all(
     progress("networks", 0, len(members))
     with contextlib.closing(_outcomes(tasks, jobs, say)) as outcomes:
         for number, (name, found) in enumerate(outcomes, 1):
+            check_lock()
             if isinstance(found, AuditedNetwork):
                 networks[name] = found
                 if template.fresh:

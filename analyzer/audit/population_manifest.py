@@ -92,12 +92,14 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
             f"The manifest {path} has no name for column {columns.index('') + 1}; give it one, or "
             "remove the column."
         )
+    known = (*_REQUIRED, *_OPTIONAL)
     for column in columns:
-        meant = re.sub(r"[\s-]+", "_", column).casefold()
-        if meant in _OPTIONAL and meant not in columns:
+        meant = re.sub(r"[\s_-]+", "_", column).casefold()
+        if meant in known and column not in known:
+            other = "" if meant in columns else f"{meant!r}, or "
             raise DataError(
                 f"The manifest {path} has a column {column!r}, which would be a hyperparameter; "
-                f"call it {meant!r}, or something less like that."
+                f"call it {other}something less like {meant!r}."
             )
 
 

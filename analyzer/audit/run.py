@@ -172,7 +172,7 @@ class _Work:
             return Job(
                 request=request,
                 subject=inputs.subject,
-                scratch=unfinished.folder,
+                scratch=unfinished.scratch,
                 saved=lambda: unfinished.read(key, name),
                 save=lambda arrays: save(name, arrays),
                 progress=progress,
@@ -199,7 +199,7 @@ class _Work:
         if missing:
             self._unfinished.prepare()
         if missing and missing[0].name == "ablation" and not self._known_already():
-            look_first(self._request, self._subject, self._unfinished.folder, self._progress)
+            look_first(self._request, self._subject, self._unfinished.scratch, self._progress)
         for measure in missing:  # before the sweep: what is impossible is refused at once
             measure.prepare(self._jobs[measure.name])
         unmeasured: dict[str, str] = {}
@@ -344,6 +344,8 @@ def _unfinished(
     try:
         yield unfinished
     except BaseException as error:
+        if isinstance(error, Exception):
+            unfinished.check()  # files that vanish make any sentence
         # Corrected data are other data: what was counted before they failed cannot be used then.
         if not unfinished or (isinstance(error, DataError) and not resuming):
             unfinished.drop()

@@ -7,6 +7,8 @@ whole and only waits to be moved into place.
 import contextlib
 import hashlib
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from analyzer.audit.result_manifest import MANIFEST, entries_of, move_result, wr
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import (
     check_own_place,
+    folder_identity,
     holds,
     prepare_folder,
     read_arrays,
@@ -44,6 +47,10 @@ class UnfinishedAudit:
 
     A state carries the key of what is being audited; an audit with another key never resumes it.
 
+    Scratch files and the files of a result are written into folders with names that nobody can
+    know before, so that what a link leads to that takes the place of ``.unfinished`` is not
+    replaced.
+
     Args:
         out: the audit folder.
         check_lock: of :func:`analyzer.audit.folder.locked`, which holds it.
@@ -58,8 +65,11 @@ class UnfinishedAudit:
         self._files = {measure.name: self.folder / f"{measure.name}.npz" for measure in MEASURES}
         self._replaces = self.folder / "replaces-what-is-there"
         self._result = self.folder / "result"
+        self.scratch = self.folder / f"scratch-{secrets.token_hex(8)}"
+        """For files that are needed until the audit is done; :meth:`prepare` makes it."""
         for folder in (self.folder, self._result):
             check_own_place(folder, "a folder")
+        self._remember()
 
     def __bool__(self) -> bool:
         """Whether there is something to resume."""
@@ -69,14 +79,15 @@ class UnfinishedAudit:
         """Make the folder, without the scratch files that a killed run left.
 
         Raises:
-            AuditFolderError: it cannot be written.
+            AuditFolderError: it cannot be written, or is another than it was.
         """
-        prepare_folder(self.folder)
+        self._make(self.folder)
         for item in self.folder.iterdir():
             if item.is_dir() and not item.is_symlink():
                 shutil.rmtree(item)
             elif item not in (*self._files.values(), self._replaces):
                 item.unlink()
+        self._make(self.scratch)
 
     def start_replacing(self, key: str) -> None:
         """Drop what is there, unless an interrupted run with ``key`` was replacing it already.
@@ -86,7 +97,7 @@ class UnfinishedAudit:
         """
         if not self._is_replacing(key):
             self.drop()
-            prepare_folder(self.folder)
+            self._make(self.folder)
             write_text(self._replaces, key)
 
     def read(self, key: str, measure: str) -> dict[str, np.ndarray] | None:
@@ -110,9 +121,9 @@ class UnfinishedAudit:
         """Keep what was found so far, whole or not at all.
 
         Raises:
-            AuditFolderError: the lock is lost.
+            AuditFolderError: the lock is lost, or the folder is another than it was.
         """
-        self._check_lock()
+        self.check()
         write_arrays(self._files[measure], {"key": np.array(key), **arrays}, compressed=False)
 
     @contextlib.contextmanager
@@ -126,20 +137,28 @@ class UnfinishedAudit:
             kept: files of the old result that belong to the new one as they are.
 
         Raises:
-            AuditFolderError: the folder cannot be written, or its lock is lost.
+            AuditFolderError: the folder cannot be written or is another than it was, or its lock
+                is lost.
             OutputError: the files cannot be moved.
         """
-        self._check_lock()
-        shutil.rmtree(self._result, ignore_errors=True)
-        prepare_folder(self._result)
+        self._make(self.folder)
+        for left in self.folder.glob(f"{self._result.name}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        written = self.folder / f"{self._result.name}-{secrets.token_hex(8)}"
+        self._make(written)
         try:
-            yield self._result
+            yield written
             old = entries_of(self.folder.parent, kept)
-            self._check_lock()
-            write_entries(self._result, {**old, **entries_of(self._result, RESULT_FILES)})
-        except BaseException:
-            shutil.rmtree(self._result, ignore_errors=True)
+            self.check()
+            write_entries(written, {**old, **entries_of(written, RESULT_FILES)})
+            os.rename(written, self._result)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.check()
+            shutil.rmtree(written, ignore_errors=True)
+            self._remember()
             raise
+        self._remember()
         self.complete()
 
     def complete(self) -> bool:
@@ -150,21 +169,50 @@ class UnfinishedAudit:
         """
         if not self._is_staged():
             return False
+        self.check()
         move_result(self._result, self.folder.parent, RESULT_FILES)
         self._replaces.unlink(missing_ok=True)
         for folder in (self._result, self.folder):
             with contextlib.suppress(OSError):  # states of measures are in it
                 folder.rmdir()
+        self._remember()
         return True
 
     def drop(self) -> None:
         """Forget all of it; remove the folder, and what a run killed while writing left."""
         try:
-            self._check_lock()
-        except AuditFolderError:  # what is there may be another run's
+            self.check()
+        except AuditFolderError:  # what is there may be somebody else's
             return
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._remember()
         remove_parts(self.folder.parent, (*RESULT_FILES, MANIFEST))
+
+    def check(self) -> None:
+        """Show that the run may still write here.
+
+        Raises:
+            AuditFolderError: the lock is lost, or a folder that this run made or found was removed
+                or replaced.
+        """
+        self._check_lock()
+        for folder, identity in self._identities.items():
+            if folder_identity(folder) != identity:
+                raise AuditFolderError(
+                    f"{folder} was removed or replaced while this run worked in it. Leave it to "
+                    "the run, and run the same command again."
+                )
+
+    def _make(self, folder: Path) -> None:
+        """Make one of the folders, unless another is no longer what it was."""
+        self.check()
+        prepare_folder(folder)
+        self._identities[folder] = folder_identity(folder)
+
+    def _remember(self) -> None:
+        """Take what is there now for what has to be there."""
+        places = (self.folder, self.scratch)
+        self._identities = {place: folder_identity(place) for place in places}
 
     def _is_staged(self) -> bool:
         return (self._result / MANIFEST).is_file()

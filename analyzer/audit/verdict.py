@@ -6,6 +6,7 @@ its data, inside the applicability domain of the gap model. What is not judgeabl
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from analyzer.audit_record import AuditRecord, ClassRecord, LimitRecord, VerdictRecord
@@ -21,11 +22,13 @@ __all__ = [
     "is_too_few",
     "judge",
     "limits_of",
+    "told_apart",
     "verdict_of",
 ]
 
 PASS, FAIL, NOT_JUDGEABLE = "pass", "fail", "not judgeable"
 _LIMITS = ("min_accuracy", "max_gap", "max_suspects")
+_LARGEST = 1e6  # of what is set against a limit
 _WORDS = {PASS: "Pass", FAIL: "Fail", NOT_JUDGEABLE: "Not judgeable"}
 
 
@@ -123,7 +126,8 @@ def _accuracy(record: AuditRecord, limit: float) -> LimitRecord:
     figure = record.accuracy
     kept = figure >= limit
     word = "at least" if kept else "under"
-    sentence = f"The accuracy on the training data is {figure:.4f}, {word} the limit {limit:g}."
+    told, bound = told_apart(figure, limit)
+    sentence = f"The accuracy on the training data is {told}, {word} the limit {bound}."
     unlike = _meaningless(record) if not kept else ""
     outcome = PASS if kept else NOT_JUDGEABLE if unlike else FAIL
     return LimitRecord("min_accuracy", limit, figure, outcome, unlike or sentence)
@@ -137,9 +141,10 @@ def _suspects(record: AuditRecord, limit: float) -> LimitRecord:
     if doubt or figure is None:
         return LimitRecord("max_suspects", limit, figure, NOT_JUDGEABLE, doubt)
     kept = figure <= limit
+    told, bound = told_apart(figure, limit, percent=True)
     sentence = (
-        f"{figure:.1%} of the labels are more likely wrong than right, "
-        f"{'within' if kept else 'over'} the limit {limit:.1%}."
+        f"{told} of the labels are more likely wrong than right, "
+        f"{'within' if kept else 'over'} the limit {bound}."
     )
     return LimitRecord("max_suspects", limit, figure, PASS if kept else FAIL, sentence)
 
@@ -155,13 +160,14 @@ def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
     if doubt or figure is None:
         return LimitRecord("max_gap", limit, figure, NOT_JUDGEABLE, doubt)
     kept = figure <= limit
+    told, bound = told_apart(figure, limit)
     if gate == "upper" and gap is not None:
         end = f"upper end of the {gap.coverage:.0%} interval"
-        what = f"The gap may be as large as {figure:z.4f} ({end})"
+        what = f"The gap may be as large as {told} ({end})"
     else:
-        what = f"The {'measured' if gate == 'measured' else 'estimated'} gap is {figure:z.4f}"
+        what = f"The {'measured' if gate == 'measured' else 'estimated'} gap is {told}"
     where = "within" if kept else "over"
-    sentence = f"{what}, {where} the limit {limit:g}."
+    sentence = f"{what}, {where} the limit {bound}."
     return LimitRecord("max_gap", limit, figure, PASS if kept else FAIL, sentence)
 
 
@@ -173,17 +179,43 @@ def _unmeasured(test: Any, limit: float) -> str:
     """
     if test is None:
         return "No test data measured the gap."
-    others = test.samples - (test.in_training or 0)
+    if test.in_training is None:
+        return (
+            ""
+            if test.gap > limit
+            else "It is not known how many of the test samples are training samples, too. Run the "
+            "audit again with the same test data."
+        )
+    others = test.samples - test.in_training
     if others == 0:
         return "All test samples are training samples, too, so that no gap was measured."
     gap = test.gap * test.samples / others
     if test.gap > limit or gap <= limit:
         return ""
+    without, bound = told_apart(gap, limit)
     return (
         f"The measured gap is {test.gap:z.4f}, but {test.in_training:,} of the {test.samples:,} "
-        f"test samples are training samples, too: without them it is about {gap:z.4f}, over the "
-        f"limit {limit:g}. Take them out of the test data."
+        f"test samples are training samples, too: without them it is about {without}, over the "
+        f"limit {bound}. Take them out of the test data."
     )
+
+
+def told_apart(figure: float, limit: float, *, percent: bool = False) -> tuple[str, str]:
+    """Both as texts, the limit exact, and the figure as far over or under it as it is.
+
+    The figure has four digits, or one in percent, and more only where it would else seem to be on
+    the other side of the limit, or on it.
+    """
+    sign = "%" if percent else ""
+    if not max(abs(figure), abs(limit)) < _LARGEST:  # of a record that no audit wrote
+        return f"{figure:z.4{sign or 'f'}}", f"{limit:g}"
+    shift, digits = (2, 1) if percent else (0, 4)
+    exact, bound = (Decimal(repr(float(one))).scaleb(shift) for one in (figure, limit))
+    while (shown := round(exact, digits)).compare(bound) != exact.compare(bound):
+        digits += 1
+    least = max(shift - 1, 0)  # digits of the limit
+    decimals = max(least, -int(bound.normalize().as_tuple().exponent))
+    return f"{shown:z.{digits}f}{sign}", f"{bound:.{decimals}f}{sign}"
 
 
 def doubt_of(record: AuditRecord) -> str:

@@ -6,19 +6,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from analyzer.audit.suspects import THUMBNAILS, read_suspects, read_thumbnails
 from analyzer.audit_options import (
     AuditRequest,
     DataOptions,
+    DrawOptions,
     MeasureOptions,
     RunOptions,
     SiteOptions,
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AuditFolderError, ModelError
+from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import RUN_AGAIN
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
@@ -32,7 +33,7 @@ _PICTURE_OFF = 8.0  # of 255, that the pixels of a picture may differ by on aver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remeasuring:
+class Remeasuring(DrawOptions):
     """What an audit is measured again from, and how much of it."""
 
     data: str | tuple[Any, Any]  # a path, or (images, labels)
@@ -41,8 +42,6 @@ class Remeasuring:
     inputs: tuple[tuple[str, str], ...] = ()  # likewise
     custom_ops: Path | None = None  # never the library that a record names
     device: str = "auto"
-    cells: int | Literal["all"] = 100  # of the curves, that are drawn
-    seed: int | None = None  # of the draw; None: one that nobody could foresee
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +189,10 @@ def _request_of(
     }
     classes = decode(str | None, said.get("classes"), source, "settings.classes")
     inputs = decode(Mapping[str, str], said.get("inputs", {}), source, "settings.inputs")
+    if model is None:
+        _refuse_missing("model", record.model.path)
+    if classes and not asked.classes:
+        _refuse_missing("classes", classes)
     return AuditRequest(
         model=Path(record.model.path if model is None else model),
         data=asked.data,
@@ -202,6 +205,15 @@ def _request_of(
         device=asked.device,
         **settings,
     )
+
+
+def _refuse_missing(name: str, recorded: str) -> None:
+    """Refuse a file of the record that is not there, whose place ``name`` can tell."""
+    if not Path(recorded).is_file():
+        raise DataError(
+            f"{recorded}, where the audit found what {parameter(name)} names, does not exist. Name "
+            f"it with {parameter(name)}."
+        )
 
 
 def _settings() -> Iterator[str]:

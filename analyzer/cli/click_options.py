@@ -6,15 +6,17 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from analyzer.cli.terminal import PROGRESS
 from analyzer.errors import OutputError
-from analyzer.option_mechanism import Option, options_of, parse_number
+from analyzer.option_mechanism import Option, alone, options_of, parse_number
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -23,6 +25,7 @@ __all__ = [
     "FILE_OR_ZOO",
     "PATH",
     "Command",
+    "NeedyOption",
     "Number",
     "Parsed",
     "ResultFile",
@@ -49,8 +52,32 @@ __all__ = [
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class NeedyOption(click.Option):
+    """An option that does nothing without another one, ``needs``; "" for none."""
+
+    def __init__(self, *args: Any, needs: str = "", **attributes: Any):
+        super().__init__(*args, **attributes)
+        self.needs = needs
+
+
 class Command(click.Command):
-    """A command that takes each option once, unless it may be repeated: no value is dropped."""
+    """A command that drops no value: each option is given once, and with the one that it needs.
+
+    An option may be given more than once only if it may be repeated.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        given = {
+            one.name
+            for one in self.params
+            if one.name and ctx.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+        }
+        for one in self.params:
+            needs = one.needs if isinstance(one, NeedyOption) else ""
+            if one.name in given and needs and needs not in given and not ctx.resilient_parsing:
+                raise alone(one.name, needs)
+        return rest
 
     def make_parser(self, ctx: click.Context) -> Any:
         parser = super().make_parser(ctx)
@@ -162,10 +189,18 @@ class Parsed(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def declared_options(kind: type, *only: str) -> Decorator:
-    """Every option that the dataclass ``kind`` declares, or ``only`` some of them."""
+def declared_options(kind: type, *only: str, needs: str = "") -> Decorator:
+    """Every option that the dataclass ``kind`` declares, or ``only`` some of them.
+
+    Args:
+        kind: dataclass.
+        only: names of options; all of them by default.
+        needs: an option of the command without which these do nothing, besides what they declare.
+    """
     hints, declared = typing.get_type_hints(kind), options_of(kind)
     declared = {name: declared[name] for name in only or declared}
+    if needs:
+        declared = {name: replace(one, needs=needs) for name, one in declared.items()}
     defaults = {name: kind.__dataclass_fields__[name].default for name in declared}  # type: ignore[attr-defined]
     return _together(
         *(_click_option(name, one, hints[name], defaults[name]) for name, one in declared.items())
@@ -287,13 +322,14 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def remeasuring_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What an audit is measured again from, where its record does not say it."""
-    from analyzer.audit_options import DataOptions, RunOptions, SiteOptions
+    """How much of an audit is measured again, and from what where its record does not say it."""
+    from analyzer.audit_options import DataOptions, DrawOptions, RunOptions, SiteOptions
 
     return _together(
-        declared_options(DataOptions, "keys", "classes", "inputs"),
-        declared_options(SiteOptions, "custom_ops"),
-        declared_options(RunOptions, "device"),
+        declared_options(DrawOptions, needs="data"),
+        declared_options(DataOptions, "keys", "classes", "inputs", needs="data"),
+        declared_options(SiteOptions, "custom_ops", needs="data"),
+        declared_options(RunOptions, "device", needs="data"),
     )(function)
 
 
@@ -365,6 +401,8 @@ def _click_option(name: str, declared: Option, hint: Any, default: Any) -> Decor
         show_default=declared.show_default,
         metavar=declared.metavar or None,
         help=declared.help,
+        cls=NeedyOption,
+        needs=declared.needs,
     )
 
 

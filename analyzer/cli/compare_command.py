@@ -115,8 +115,10 @@ def command(
         print_json(_json(found))
     else:
         for number, one in enumerate(found):
+            if number:
+                click.echo()
             if len(found) > 1:
-                show(f"{'' if number == 0 else chr(10)}{after[number]} against {before}")
+                show(f"{after[number]} against {before}")
             _show(one)
         if html is not None:
             show(f"{html}: the comparison to read")

@@ -9,8 +9,6 @@ from analyzer.cli.click_options import (
     FILE_OR_ZOO,
     PATH,
     Command,
-    Parsed,
-    WholeNumber,
     budget_options,
     exit_codes,
     json_option,
@@ -18,7 +16,6 @@ from analyzer.cli.click_options import (
     remeasuring_options,
 )
 from analyzer.cli.terminal import print_json, show, show_progress
-from analyzer.option_mechanism import parse_part
 
 
 @click.command(
@@ -52,20 +49,6 @@ from analyzer.option_mechanism import parse_part
     type=FILE_OR_ZOO,
     metavar="DATA|zoo:NAME",
     help="The training data: with them the counts are measured again, in drawn parts.",
-)
-@click.option(
-    "--cells",
-    type=Parsed(parse_part),
-    default=100,
-    show_default=True,
-    metavar="N|all",
-    help="Cells of the curves that are drawn, and counted again with the samples of their class.",
-)
-@click.option(
-    "--seed",
-    type=WholeNumber(0),
-    metavar="N",
-    help="Seed of the draw.  [default: one that nobody can foresee]",
 )
 @remeasuring_options
 @budget_options

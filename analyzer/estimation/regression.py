@@ -219,10 +219,10 @@ def check_coverage(coverage: float) -> None:
     Raises:
         GapModelError: ``coverage`` is not in (0, 1).
     """
-    if not 0 < coverage < 1:
+    if not 0 < coverage < 1 or (1 + coverage) / 2 == 1:  # as rounded, its interval is infinite
         raise GapModelError(
             f"The coverage of the interval is {coverage}: give a number between 0 and 1, "
-            "for example 0.9."
+            "and not as near to 1 as rounding goes, for example 0.9."
         )
 
 

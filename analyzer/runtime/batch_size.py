@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.errors import AnalyzerError, parameter
 from analyzer.runtime.providers import provider_of
 
-__all__ = ["OutOfMemory", "images_at_once", "in_pieces", "padded"]
+__all__ = ["OutOfMemory", "images_at_once", "in_pieces", "padded", "within"]
 
 _FEWEST_IMAGES, _MOST_IMAGES = 8, 256
 
@@ -50,6 +50,11 @@ def in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[
             size = (stop - start + 1) // 2
         else:
             start = stop
+
+
+def within(piece: slice, run: Callable[[slice], Piece]) -> Callable[[slice], Piece]:
+    """``run`` for places that are counted from the beginning of a piece."""
+    return lambda part: run(slice(piece.start + part.start, piece.start + part.stop))
 
 
 def padded(batch: np.ndarray, fixed: int | None) -> np.ndarray:

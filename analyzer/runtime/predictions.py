@@ -1,6 +1,6 @@
 """What class a network names: read from its answers, and how often it is the label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.errors import DataError, ModelError, parameter
-from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded, within
 from analyzer.runtime.sessions import Session, open_session
 
 if TYPE_CHECKING:
@@ -18,17 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Predictions",
     "WholeNetwork",
-    "check_independence",
-    "check_rows",
     "highest",
     "name_classes",
     "predict",
+    "scores_in_batches",
     "scores_of",
 ]
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
-_ALONE = 8  # images of the first batch that are run again without the others
-_ROUNDING = 0.01  # of the range of scores, that float16 and 8 bits may move them by
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +110,7 @@ def predict(
         skipped += [f"{one.name}: {one.reason}" for one in batch.skipped]
         if len(batch.indices):
             labels = np.array([label_of[index] for index in batch.indices.tolist()], np.int64)
-            scores = _scores(network, session, batch.images)
-            if not parts:
-                check_independence(network, session, batch.images, scores)
+            scores = scores_in_batches(network, session, batch.images)
             classes = max(classes, _classes(scores, labels, kind))
             look(batch.images, scores)
             if labels.max() >= classes:
@@ -155,19 +150,42 @@ def name_classes(network: WholeNetwork, session: Session, images: np.ndarray) ->
         OutOfMemory: not even one image fits.
         ModelError: the network cannot be run on them.
     """
-    scores = _scores(network, session, images)
+    scores = scores_in_batches(network, session, images)
     return scores[:, 0].astype(np.int64) if network.answer.kind == "labels" else highest(scores)
 
 
-def _scores(network: WholeNetwork, session: Session, images: np.ndarray) -> np.ndarray:
-    def run(piece: slice) -> np.ndarray:
-        some = images[piece]
-        found = session.run(network.feeds(some), [network.answer.output])[0]
-        check_rows(found, network.image.fixed_batch or len(some), network.answer.output)
-        return scores_of(found[: len(some)], network.answer.kind)
+def scores_in_batches(
+    network: WholeNetwork,
+    session: Session,
+    images: np.ndarray,
+    others: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Scores (B, K) or labels (B, 1) of images (B, …), in batches of the size the network takes.
 
-    size = network.image.fixed_batch or len(images)
-    return np.concatenate(list(in_pieces(len(images), size, run)))
+    Args:
+        others: what else it is fed, by name, (B, …).
+
+    Raises:
+        OutOfMemory: not even one image fits.
+        ModelError: the network cannot be run on them, or the answer for an image depends on the
+            others of its batch.
+    """
+    output, kind, fixed = network.answer.output, network.answer.kind, network.image.fixed_batch
+
+    def once(piece: slice) -> list[np.ndarray]:
+        some = images[piece]
+        feeds = network.feeds(some)
+        feeds |= {name: padded(value[piece], fixed) for name, value in (others or {}).items()}
+        found = session.run(feeds, [output])[0]
+        check_rows(found, fixed or len(some), output)
+        return [scores_of(found[: len(some)], kind)]
+
+    def run(piece: slice) -> np.ndarray:
+        scores = once(piece)
+        session.checked.check(output, scores, within(piece, once), exact=kind == "labels")
+        return scores[0]
+
+    return np.concatenate(list(in_pieces(len(images), fixed or len(images), run)))
 
 
 def highest(scores: np.ndarray) -> np.ndarray:
@@ -180,38 +198,6 @@ def highest(scores: np.ndarray) -> np.ndarray:
     if len(bad):
         named[bad] = np.where(np.isnan(scores[bad]), -np.inf, scores[bad]).argmax(axis=1)
     return named
-
-
-def check_independence(
-    network: WholeNetwork, session: Session, images: np.ndarray, scores: np.ndarray
-) -> None:
-    """Hold some rows of scores against those of the same images in batches of their own.
-
-    Args:
-        session: that runs the network.
-        images: (B, …).
-        scores: (B, K) or labels (B, 1), of the images in one batch.
-
-    Raises:
-        ModelError: they differ by more than rounding could make them.
-    """
-    if len(images) < 2 or network.image.fixed_batch == 1:
-        return
-    places = np.unique(np.linspace(0, len(images) - 1, _ALONE).astype(int))
-    alone = np.concatenate([_scores(network, session, images[[place]]) for place in places])
-    together = scores[places]
-    if network.answer.kind == "labels":
-        differs = alone != together
-    else:
-        finite = np.isfinite(together)
-        spread = np.ptp(together[finite]) if finite.any() else 0.0
-        differs = ~np.isclose(alone, together, rtol=0, atol=_ROUNDING * spread, equal_nan=True)
-    if differs.any():
-        raise ModelError(
-            f"The network's output {network.answer.output} for an image depends on the other "
-            "images of its batch, so there is no one answer to count. Export the network so that "
-            "nothing is averaged, normalized or compared across the batch."
-        )
 
 
 def check_rows(answers: object, images: int, output: str) -> None:

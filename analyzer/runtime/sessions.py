@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.common_types import GUARDS
+from analyzer.common_types import GUARD_SIZES, GUARDS
 from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.runtime.batch_size import OutOfMemory
+from analyzer.runtime.independence import CheckedSizes
 from analyzer.runtime.installed_onnxruntime import explain_broken_module, refuse_old_module
 from analyzer.runtime.providers import (
     AUTO,
@@ -78,6 +79,7 @@ class Session:
     tf32: bool  # products of float32 are of factors rounded to TF32
     _memory: tuple[str, int]  # the device's, as onnxruntime's bindings name it
     _session: ort.InferenceSession = field(repr=False)
+    checked: CheckedSizes = field(default_factory=CheckedSizes, repr=False)  # of batches
 
     def run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
@@ -141,7 +143,9 @@ class Session:
             if _MEMORY_WORDS.search(str(error)):
                 raise OutOfMemory(f"Out of memory in {self.path.name}: {_line(error)}.") from error
             for guard, does in GUARDS.items():
-                if f"Name:'{guard}" in str(error):
+                # A node of a branch that onnxruntime takes out of its If has lost its name.
+                size = rf"requested shape:\{{[-\d,]*\b{GUARD_SIZES[guard]}\}}"
+                if re.search(rf"Name:'{guard}|{size}", str(error)):
                     raise ModelError(f"For an image the network {does}.") from error
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in feeds.items())
             raise ModelError(

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import onnx_ir as ir
 
-from analyzer.common_types import DIVISION_GUARD, TURNS_GUARD
+from analyzer.common_types import DIVISION_GUARD, GUARD_SIZES, TURNS_GUARD
 from analyzer.input_budgets import UNLIMITED, Budgets
 from analyzer.surgery.graph import (
     GraphBuilder,
@@ -23,7 +23,6 @@ from analyzer.surgery.graph import (
 
 __all__ = ["add_guards"]
 
-_TWO = ir.tensor(np.array([2]))
 _SIGNED = (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64)
 _UNSIGNED = (ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64)
 _INTEGERS = {*_SIGNED, *_UNSIGNED}
@@ -56,7 +55,7 @@ def add_guards(model: ir.Model, budgets: Budgets) -> bool:
         else:
             place = 1
             bad = _fatal(new, node)
-        node.replace_input_with(place, _guarded(new, operand(node, place), bad))
+        node.replace_input_with(place, _guarded(new, operand(node, place), bad, GUARD_SIZES[kind]))
         new.insert_before(node)
     return True
 
@@ -98,16 +97,15 @@ def _fatal(new: GraphBuilder, node: ir.Node) -> ir.Value:
     return new.op("Or", zero, overflows)
 
 
-def _guarded(new: GraphBuilder, value: ir.Value, bad: ir.Value) -> ir.Value:
+def _guarded(new: GraphBuilder, value: ir.Value, bad: ir.Value, size: int) -> ir.Value:
     """``value`` as it is, or an error where any of ``bad`` is true."""
     wide = ir.DataType.INT64.value
     count = new.op("ReduceSum", new.op("Cast", bad, to=wide), keepdims=0)
     some = new.op("Cast", new.op("Cast", count, to=ir.DataType.BOOL.value), to=wide)
-    # One axis more where any is, of size 2. Two reshapes in a row would be fused into none.
+    # One axis more where any is, of that size. Two reshapes in a row would be fused into none.
     length = new.op("Add", new.constant([0]), some)
-    target = new.op(
-        "Concat", new.op("Shape", value), new.op("ConstantOfShape", length, value=_TWO), axis=0
-    )
+    more = new.op("ConstantOfShape", length, value=ir.tensor(np.array([size])))
+    target = new.op("Concat", new.op("Shape", value), more, axis=0)
     found = new.op("Reshape", value, target)
     found.type, found.shape = value.type, value.shape
     return found

@@ -38,6 +38,7 @@ from analyzer.surgery.validation import (
     refuse_endless_equations,
     refuse_fatal_divisions,
     refuse_fatal_operators,
+    refuse_idle_library,
     refuse_training,
     refuse_unknown_operators,
     reports_invalid_file,
@@ -129,7 +130,7 @@ def load_network(
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
             missing, it uses an operator that no runtime knows without a plug-in, it is in
-            training mode, or larger than its budget.
+            training mode, or larger than its budget; or ``custom_ops`` has nothing to do.
     """
     path = Path(path)
     began = file_identity(path)
@@ -144,6 +145,8 @@ def load_network(
     elif not library.is_file():
         what = f"is {nature_of(library)}, not a file" if library.exists() else "does not exist"
         raise ModelError(f"The library of custom operators {library} {what}.")
+    else:
+        refuse_idle_library(path, proto, library)
     check_file(path)
     check_sizes(path, proto)
     opset = _opset(proto)

@@ -292,7 +292,8 @@ def named_site(
         value = nodes[0].outputs[0]
     if value is None or constant(value) is not None:
         raise SiteError(_not_found(survey, name))
-    if at == "conv":
+    maker = value.producer()
+    if at == "conv" and not (maker is not None and is_op(maker, *CONVOLUTIONS)):
         raise SiteError(
             f"{parameter('at', 'conv')} is for a convolution, and {name!r} of {network.path} is "
             f"none. Name one with {parameter('site')}, or leave {parameter('at')} out."

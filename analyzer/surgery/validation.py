@@ -51,7 +51,8 @@ __all__ = [
 
 
 _NO_OPSET = 2**31 - 1  # onnx takes no greater number
-_KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+_ONNX_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+_KNOWN_DOMAINS = _ONNX_DOMAINS | {"com.microsoft"}
 
 _TERM = rb"[A-Za-z ]*(?:\.\.\.[A-Za-z ]*)?"
 _EQUATION = re.compile(rb"%b(?:,%b)*(?:->%b)?" % (_TERM, _TERM, _TERM))
@@ -338,6 +339,25 @@ def refuse_unknown_operators(path: Path, proto: onnx.ModelProto) -> None:
         )
 
 
+def refuse_idle_library(path: Path, proto: onnx.ModelProto, library: Path) -> None:
+    """Refuse a library of custom operators for a network that has none.
+
+    Raises:
+        ModelError: Every operator is one of ONNX or of the network itself.
+    """
+    own = {(one.domain, one.name, one.overload) for one in proto.functions}
+    bodies = (proto.graph.node, *(one.node for one in proto.functions))
+    if not any(
+        node.domain not in _ONNX_DOMAINS and (node.domain, node.op_type, node.overload) not in own
+        for body in bodies
+        for node, _ in nodes_of(body)
+    ):
+        raise ModelError(
+            f"{parameter('custom_ops', str(library))} does nothing here: {path} has no custom "
+            "operator. Leave it out."
+        )
+
+
 _DRAWING = (
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike",
@@ -427,7 +447,7 @@ def _file(path: Path, name: str, location: str) -> Path:
         mode = os.lstat(file).st_mode
     except OSError:
         raise ModelError(
-            f"{where}, which is not beside it. Copy that file to {path.parent}."
+            f"{where}, which is not beside it. Copy that file into the folder {str(path.parent)!r}."
         ) from None
     if stat.S_ISLNK(mode):
         raise ModelError(

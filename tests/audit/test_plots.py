@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyzer.audit import plots
-from analyzer.errors import AuditFolderError
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.curve_features import class_quantities
 
@@ -88,3 +88,10 @@ def test_an_unknown_format_is_refused(drawn, tmp_path):
     with pytest.raises(AuditFolderError, match=r"end the name in \.svg, \.png, \.pdf"):
         plots.save_figure(drawn[0], tmp_path / "figure.doc")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("epoch", ["abc", "1e9", "99999999999999999999"])
+def test_an_epoch_that_is_no_time_is_refused(monkeypatch, tmp_path, epoch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(AnalyzerError, match=f"SOURCE_DATE_EPOCH is '{epoch}', not a time"):
+        plots.check_figure(tmp_path / "figure.svg")

@@ -14,7 +14,7 @@ from cli_commands import BUNDLED
 
 from analyzer import open_audit
 from analyzer.audit import compare_audits, render_report, run_audit, verify_audit
-from analyzer.audit.folder import RESULT_FILES, finished_audit, read_record
+from analyzer.audit.folder import RESULT_FILES, finished_audit, locked, read_record
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults, read_entries
 from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
@@ -215,6 +215,51 @@ def test_nothing_is_removed_or_written_behind_a_link(name, asked, tmp_path):
         with pytest.raises(AuditFolderError, match=f"{name} is a link.* another out"):
             run_audit(request)
     assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [mine]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("moment", ["scratch", "result"])
+def test_nothing_is_written_behind_a_link_that_is_put_there_while_a_run_works(
+    moment, asked, tmp_path, monkeypatch
+):
+    mine = [
+        tmp_path / "mine" / name for name in ("masked.onnx", "ablation.npz", "result/audit.json")
+    ]
+    mine[-1].parent.mkdir(parents=True)
+    for file in mine:
+        file.write_text("mine")
+
+    measure = Ablation.measure
+
+    def put_link(*_) -> None:
+        (asked.out / ".unfinished").rename(tmp_path / "moved")
+        (asked.out / ".unfinished").symlink_to(tmp_path / "mine")
+
+    if moment == "scratch":
+        monkeypatch.setattr(Ablation, "measure", lambda self, job: put_link() or measure(self, job))
+    else:
+        monkeypatch.setattr("analyzer.audit.run.write_suspects", put_link)
+    with pytest.raises(AuditFolderError, match=r"\.unfinished was removed or replaced"):
+        run_audit(asked)
+    assert {path for path in (tmp_path / "mine").rglob("*") if path.is_file()} == set(mine)
+    assert {file.read_text() for file in mine} == {"mine"}
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), OutputError("gone"), KeyError("gone")])
+def test_any_error_in_a_folder_that_was_moved_says_that(error, tmp_path):
+    out = tmp_path / "out"
+
+    def fail(*, moved: bool) -> None:
+        with locked(out):
+            if moved:
+                out.rename(tmp_path / "elsewhere")
+                out.mkdir()
+            raise error
+
+    with pytest.raises(AuditFolderError, match="out was moved, removed or replaced"):
+        fail(moved=True)
+    with pytest.raises(type(error), match="gone"):
+        fail(moved=False)
 
 
 def test_a_folder_in_the_way_is_named_and_the_old_result_stays(asked, other):

@@ -13,6 +13,7 @@ from analyzer.audit.verdict import (
     doubt_of,
     is_at_chance,
     judge,
+    told_apart,
 )
 
 
@@ -51,6 +52,26 @@ def test_a_limit_of_doubtful_labels(record, share, outcome):
     verdict = judge(with_limits(changed(record, doubtful_labels=share), max_suspects=0.05))
     assert verdict.outcome == outcome
     assert verdict.limits[0].figure == share
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit", "percent", "wanted"),
+    [
+        (0.5, 0.48, False, ("0.5000", "0.48")),
+        (0.899999, 0.9, False, ("0.899999", "0.9")),
+        (0.30004, 0.3, False, ("0.30004", "0.3")),
+        (2 / 3, 0.66666666, False, ("0.6667", "0.66666666")),
+        (0.25, 0.25, False, ("0.2500", "0.25")),
+        (-1e-9, 0.0, False, ("-0.000000001", "0")),
+        (-1e-9, 0.1, False, ("0.0000", "0.1")),
+        (0.05001, 0.05, True, ("5.001%", "5.0%")),
+        (0.2, 0.0512, True, ("20.0%", "5.12%")),
+        (float("inf"), 0.3, False, ("inf", "0.3")),
+        (1e300, 0.3, False, (f"{1e300:.4f}", "0.3")),
+    ],
+)
+def test_a_figure_is_told_on_its_side_of_the_limit(figure, limit, percent, wanted):
+    assert told_apart(figure, limit, percent=percent) == wanted
 
 
 def test_without_a_limit_there_is_no_verdict(record):

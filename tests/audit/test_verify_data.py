@@ -141,6 +141,22 @@ def test_a_forged_cell_is_found_where_it_is_drawn(folder, data):
     assert found["curves counted again"].startswith(f"Of class 1 {ascending[1]} samples are right")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": -1}, "the least is 0"),
+        ({"cells": -1}, "the least is 0"),
+        ({"cells": "x"}, "'x' is not a number of samples"),
+    ],
+)
+def test_options_that_no_verification_can_have_are_refused(folder, data, options, said):
+    for given in (data, None):
+        with pytest.raises(AnalyzerError, match=said):
+            verify_audit(folder, data=given, **options)
+    with pytest.raises(TypeError, match="seed is of type str"):
+        verify_audit(folder, data=data, seed="1")
+
+
 def test_curves_that_are_another_networks_are_found_by_few_cells(folder, data):
     """All curves flat: half of the cells at least are wrong."""
     curves, samples = read_curves(folder), read_samples(folder)

@@ -6,6 +6,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from analyzer.measures.ablation.sample_scores import SampleCounts
+from analyzer.runtime.independence import CheckedSizes
+
 COMMON = ("--neighbor-samples", 0, "--interpolation-samples", 0)
 ROWS = helper.make_node("Constant", [], ["rows"], value_ints=[0])
 TAILS = {
@@ -89,3 +92,59 @@ def test_dynamic_quantization_of_larger_batches_is_refused(onnx_gap, network, tr
     shown = onnx_gap("audit", network, "--data", train, "--out", "audit", *COMMON)
     assert shown.code == 2
     assert "is fixed to batches of 4 images and quantizes by the range" in shown.err
+
+
+def change_above(path, size):
+    """Let the network in ``path`` add to the score of one class in batches of more images."""
+    model = onnx.load(path)
+    model.graph.initializer.extend(
+        [
+            onnx.numpy_helper.from_array(np.array([size], np.float32), "size"),
+            onnx.numpy_helper.from_array(np.float32([[0] * 9 + [1000]]), "extra"),
+        ]
+    )
+    onnx.save(model, path)
+    shape = helper.make_node("Shape", ["image"], ["rows"], start=0, end=1)
+    cast = helper.make_node("Cast", ["rows"], ["count"], to=TensorProto.FLOAT)
+    above = [
+        helper.make_node("Greater", ["count", "size"], ["above"]),
+        helper.make_node("Cast", ["above"], ["one"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["one", "extra"], ["more"]),
+        helper.make_node("Add", ["scores", "more"], ["answer"]),
+    ]
+    append(path, [shape, cast, *above], "batch")
+
+
+@pytest.mark.parametrize("size", [4, 65, 250])
+def test_answers_that_change_in_batches_above_a_size_are_refused(
+    onnx_gap, network, train, tmp_path, size
+):
+    change_above(network, size)
+    options = ("--data", train, "--out", tmp_path / "audit", *COMMON, "--anyway")
+    shown = onnx_gap("audit", network, *options)
+    assert shown.code == 2
+    assert "for an image depends on the other images of its batch" in shown.err
+    assert not (tmp_path / "audit").exists()
+
+
+def test_verify_and_margins_look_at_the_sizes_they_run(onnx_gap, network, train, monkeypatch):
+    change_above(network, 4)
+    audit = ("audit", network, "--data", train, "--out", "audit", *COMMON, "--anyway")
+    verify = ("verify", "audit", "--data", train)
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(CheckedSizes, "check", lambda *given, **named: None)
+        assert onnx_gap(*audit).code == 0
+        assert onnx_gap(*verify).code == 0
+    for command in (verify, (*audit, "--margins")):
+        shown = onnx_gap(*command)
+        assert shown.code == 2
+        assert "for an image depends on the other images of its batch" in shown.err
+
+
+def test_a_sweep_that_its_own_scores_deny_is_refused(onnx_gap, network, train, monkeypatch):
+    change_above(network, 65)
+    monkeypatch.setattr(CheckedSizes, "check", lambda *given, **named: None)
+    monkeypatch.setattr(SampleCounts, "contradictions", np.array([3]))
+    shown = onnx_gap("audit", network, "--data", train, "--out", "audit", *COMMON, "--anyway")
+    assert shown.code == 2
+    assert "say otherwise, so there is no one answer to count" in shown.err

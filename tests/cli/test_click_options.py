@@ -58,12 +58,27 @@ def test_what_would_be_dropped_or_misread_is_refused(onnx_gap, network, train, o
 
 
 @pytest.mark.parametrize("command", [("inspect",), ("mask", "-o", "masked.onnx")])
-@pytest.mark.parametrize("option", [("--axis", 1), ("--at", "conv")])
+@pytest.mark.parametrize("option", [("--axis", 1), ("--at", "conv"), ("--at", "activation")])
 def test_the_site_of_other_commands_is_named_likewise(onnx_gap, network, command, option):
     shown = onnx_gap(*command, network, *option)
     assert shown.code == 2
     assert f"{option[0]} does nothing without --site" in shown.err
     assert not Path("masked.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "needed"),
+    [
+        (("audit", "--out", "audit"), ("--gate", "upper"), "--max-gap"),
+        (("audit", "--out", "audit"), ("--at", "activation"), "--site"),
+        (("verify",), ("--cells", 100), "--data"),
+        (("verify",), ("--device", "auto"), "--data"),
+    ],
+)
+def test_an_option_that_does_nothing_is_refused_with_its_default(onnx_gap, command, option, needed):
+    shown = onnx_gap(*command, "somewhere", *option)
+    assert shown.code == 2
+    assert f"{option[0]} does nothing without {needed}" in shown.err
 
 
 def test_keys_are_for_data_with_names(onnx_gap, network, train, class_folders):

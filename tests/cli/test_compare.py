@@ -70,7 +70,8 @@ def test_several_audits_are_each_held_against_the_first(paired, audit, onnx_gap,
     page = tmp_path / "page.html"
     shown = onnx_gap("compare", *paired, folder, "--html", page, "--tolerance", 0)
     assert shown.code == 1
-    assert f"{paired[1]} against {paired[0]}" in shown.out
+    assert shown.out.startswith(f"{paired[1]} against {paired[0]}\n")
+    assert f"\n\n{folder} against {paired[0]}\n" in shown.out
     assert f"Not judgeable: {folder}: ζ and κ are not the same quantities" in shown.err
     text = page.read_text(encoding="utf-8")
     assert "not the same quantity" in text

@@ -448,6 +448,9 @@ def test_names_of_strangers_cannot_leave_their_place_in_the_page(onnx_gap, manif
         ("name,model,train_data\na,n.onnx,t.npz\na,n.onnx,t.npz\n", "names 'a' twice"),
         ("name,model,train_data\na,n.onnx,t.npz,more\n", "more cells than the header"),
         ("name,model,train_data,gap,gap\na,n.onnx,t.npz,0,1\n", "two columns named 'gap'"),
+        ("name,model,train_data,Gap\na,n.onnx,t.npz,0\n", "a column 'Gap', which would be"),
+        ("name,model,train_data,Train-Data\na,n.onnx,t.npz,0\n", "less like 'train_data'"),
+        ("name,model,train_data,gap,GAP\na,n.onnx,t.npz,0,0\n", "less like 'gap'"),
         ("name,model,train_data,keys\na,n.onnx,t.npz,x\n", "as images,labels"),
     ],
 )

@@ -10,7 +10,11 @@ import onnxruntime
 import pytest
 
 import analyzer
+from analyzer.audit import read_record
+from analyzer.audit.folder import write_record
+from analyzer.audit.verdict import NOT_JUDGEABLE, judge
 from analyzer.measures.test_data.measure import TestData
+from tools.forged_folders import seal
 
 
 @pytest.fixture
@@ -87,10 +91,29 @@ def test_a_limit_can_be_held_against_it(onnx_gap, arguments):
     assert shown.json["verdict"]["limits"][0]["figure"] == pytest.approx(measured)
 
 
-def test_training_samples_measure_no_gap(onnx_gap, arguments, train):
+@pytest.mark.parametrize("finished", [False, True])
+def test_training_samples_measure_no_gap(onnx_gap, arguments, train, finished):
+    if finished:  # the training samples have to be read again
+        assert onnx_gap(*arguments[:-2]).code == 0
     shown = onnx_gap(*arguments[:-1], train, "--gate", "measured", "--max-gap", 0.9)
     assert shown.code == 4
     assert "All test samples are training samples" in shown.out
+
+
+def test_test_samples_that_nobody_compared_are_compared_before_they_are_judged(
+    onnx_gap, arguments, train
+):
+    run = (*arguments[:-1], train, "--gate", "measured", "--max-gap", 0.9)
+    first = onnx_gap(*run, "--json").json
+    record = read_record("audit")
+    section = dataclasses.replace(record.sections["test"], in_training=None)
+    record = dataclasses.replace(record, sections={**record.sections, "test": section})
+    verdict = judge(record)
+    assert verdict.outcome == NOT_JUDGEABLE
+    assert "It is not known how many" in verdict.sentence
+    write_record(Path("audit"), dataclasses.replace(record, verdict=verdict))
+    seal(Path("audit"))
+    assert onnx_gap(*run, "--json").json["test"] == first["test"]
 
 
 def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap, arguments):
@@ -106,8 +129,6 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
 
 @pytest.mark.parametrize("damage", ["accuracy", "train_top5", "file"])
 def test_verify_finds_what_was_changed(onnx_gap, arguments, damage):
-    from tools.forged_folders import seal
-
     onnx_gap(*arguments)
     folder = Path("audit")
     if damage != "file":

@@ -31,7 +31,7 @@ def test_an_audit_of_the_zoo_is_checked_with_network_and_gap_model(zoo_audit, on
     assert "follows from the gap model" in shown.out
 
 
-def test_the_counts_are_held_against_the_data(audit, train, save, digits, onnx_gap):
+def test_the_counts_are_held_against_the_data(audit, network, train, save, digits, onnx_gap):
     folder = audit("audit", "--interpolation-samples", 0, "--neighbor-samples", 0)
     shown = onnx_gap("verify", folder, "--data", train, "--cells", 3, "--seed", 1)
     assert (shown.code, shown.err) == (0, "")
@@ -46,6 +46,11 @@ def test_the_counts_are_held_against_the_data(audit, train, save, digits, onnx_g
     shown = onnx_gap("verify", folder, "--cells", 3)
     assert shown.code == 2
     assert "--cells does nothing without --data" in shown.err
+    moved = network.rename(network.with_name("moved.onnx"))
+    shown = onnx_gap("verify", folder, "--data", train, "--cells", 3)
+    assert shown.code == 2
+    assert f"{network}, where the audit found what --model names, does not exist." in shown.err
+    assert onnx_gap("verify", folder, "--data", train, "--cells", 3, "--model", moved).code == 0
 
 
 def test_names_that_the_zoo_no_longer_has_are_said_to_be_unchecked(zoo_audit, onnx_gap):

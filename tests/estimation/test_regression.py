@@ -9,6 +9,7 @@ from analyzer.errors import GapModelError
 from analyzer.estimation import fit_gap_model, jackknife_plus, measure_coverage
 from analyzer.estimation.regression import (
     PENALTIES,
+    check_coverage,
     least_squares,
     left_out_jackknife_plus,
     ridge,
@@ -200,6 +201,12 @@ def test_student_t_interval_of_a_gap_model_is_the_textbooks():
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.estimate == pytest.approx((low + high) / 2)
     assert found.coverage == 0.95
+
+
+@pytest.mark.parametrize("coverage", [0, 1, 1 - 2**-53, float("nan")])
+def test_a_coverage_without_a_finite_interval_is_refused(coverage):
+    with pytest.raises(GapModelError, match="coverage of the interval"):
+        check_coverage(coverage)
 
 
 def test_student_t_coverage_is_that_of_fitting_again_without_each_network():

@@ -74,7 +74,7 @@ def test_a_division_is_as_it_was_or_fails_with_a_sentence(operator, answers):
     text = DIVISION.replace("OPERATOR", operator).replace("one = {1}", "one = {1}, bool yes = {1}")
     assert answers(text, images(3, 4, -5)).shape == (3, 4)
     for bad in (1, 0):  # by 0; the least integer by −1
-        with pytest.raises(ModelError, match=r"divides integers by 0|refused its input"):
+        with pytest.raises(ModelError, match="divides integers by 0"):
             answers(text, images(3, bad))
 
 

@@ -89,6 +89,20 @@ def test_custom_operator_is_taken_as_it_is_with_its_library(custom, tmp_path):
     assert surgery.load_network(custom, custom_ops=library).custom_ops == library
 
 
+def test_a_library_without_a_custom_operator_is_refused(write, tmp_path):
+    library = tmp_path / "ops.so"
+    library.write_bytes(b"no library")
+    network = write("""
+        plain (float[N,3,8,8] x) => (float[N,4] y) <float[4,3,3,3] w> {
+            c = Conv(x, w)
+            r = Relu(c)
+            p = GlobalAveragePool(r)
+            y = Flatten(p)
+        }""")
+    with pytest.raises(ModelError, match=r"custom_ops=.*ops\.so.* does nothing here"):
+        surgery.load_network(network, custom_ops=library)
+
+
 def test_library_that_cannot_be_loaded_is_named(custom, tmp_path):
     from analyzer.runtime import open_session
 

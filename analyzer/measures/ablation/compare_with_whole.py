@@ -4,7 +4,6 @@ On real images, on every device and in the precision asked for, with nothing rem
 random masks.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,7 @@ from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, open_network
 from analyzer.measures.measure import Job, Subject
 from analyzer.measures.unmasked_predictions import in_precision
-from analyzer.runtime.batch_size import padded
-from analyzer.runtime.predictions import (
-    WholeNetwork,
-    check_independence,
-    check_rows,
-    scores_of,
-)
+from analyzer.runtime.predictions import WholeNetwork, scores_in_batches
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
 
 __all__ = ["CheckedNetwork", "check_precision", "check_surgery", "open_checked"]
@@ -176,8 +169,7 @@ def check_surgery(
 
     whole = _opened(original, network)
     actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
-    expected = _in_batches(whole, original, images)
-    check_independence(original, whole, images, expected)
+    expected = scores_in_batches(original, whole, images)
     rounding = _LAST_PLACES * max(map(_epsilon, found.values.values()), default=0.0)
     _compare(expected, actual, kind, "with nothing removed", rounding)
 
@@ -186,7 +178,7 @@ def check_surgery(
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
-        expected = _in_batches(whole, with_mask, images, {network.cut.mask: mask})
+        expected = scores_in_batches(with_mask, whole, images, {network.cut.mask: mask})
         actual = network.scores(found, mask)
         _compare(expected, actual, kind, f"under random mask {number}", rounding)
     return actual.shape[1]
@@ -234,30 +226,6 @@ def check_precision(
 def _opened(whole: WholeNetwork, network: CutNetwork) -> Session:
     """A whole network on the device of a cut one."""
     return open_session(whole.path, network.prefix.device, custom_ops=whole.custom_ops)
-
-
-def _in_batches(
-    session: Session,
-    whole: WholeNetwork,
-    images: np.ndarray,
-    others: Mapping[str, np.ndarray] | None = None,
-) -> np.ndarray:
-    """Scores (B, K) or labels (B, 1) of a whole network, in batches of the size it takes.
-
-    Args:
-        others: what else it is fed, by name, (B, …).
-    """
-    count, fixed = len(images), whole.image.fixed_batch
-    size = fixed or count
-    parts = []
-    for start in range(0, count, size):
-        piece = slice(start, start + size)
-        feeds = whole.feeds(images[piece])
-        feeds |= {name: padded(value[piece], fixed) for name, value in (others or {}).items()}
-        found = session.run(feeds, [whole.answer.output])[0]
-        check_rows(found, fixed or min(size, count - start), whole.answer.output)
-        parts.append(found)
-    return scores_of(np.concatenate(parts)[:count], whole.answer.kind)
 
 
 def _epsilon(values: np.ndarray | DeviceArray) -> float:

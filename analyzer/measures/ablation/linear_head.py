@@ -165,8 +165,13 @@ class _Pending:
         return result
 
     def _run(self) -> None:
-        scores = self._tail.run({self._input: self._z[: self._count]})[0]
-        self._said.append((self._which[: self._count].copy(), self._judge(scores)))
+        def run(piece: slice) -> list[np.ndarray]:
+            return self._tail.run({self._input: z[piece]})
+
+        z = self._z[: self._count]
+        scores = run(slice(0, self._count))
+        self._tail.checked.check(self._tail.outputs[0], scores, run)
+        self._said.append((self._which[: self._count].copy(), self._judge(scores[0])))
         self._count = 0
 
 

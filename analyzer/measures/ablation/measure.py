@@ -15,6 +15,7 @@ from analyzer.audit_record import (
     SiteRecord,
     ToleranceRecord,
 )
+from analyzer.errors import ModelError
 from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves, write_curves
 from analyzer.measures.ablation.curve_features import (
     CURVE_FEATURES,
@@ -277,11 +278,19 @@ def _samples_read(
     """What was counted of the samples that could be read, and their digests, uint8 (R, 32).
 
     Raises:
+        ModelError: the sweep and the scores with nothing removed contradict each other.
         DataError: one of them is not what another reading found.
     """
     place = np.empty(len(samples.labels), dtype=np.int64)
     place[samples.sequence()] = np.arange(len(place))
     counts = state.sample_counts(samples.indices, samples.labels, place, subject.answer.kind)
+    if len(against := counts.contradictions):
+        raise ModelError(
+            f"Sample {counts.index[against[0]]} is "
+            f"{'' if counts.correct[against[0]] else 'not '}classified as its label in the sweep, "
+            "and its scores in a batch of another size say otherwise, so there is no one answer to "
+            "count. Export the network so that its answer for an image depends on nothing else."
+        )
     digests = state.digests[place[state.read[place]]]
     subject.first_reading.take_over(counts.index, digests)  # what an interrupted run read, too
     return counts, digests

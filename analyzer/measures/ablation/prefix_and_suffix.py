@@ -13,7 +13,7 @@ from analyzer.common_types import Cut
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.linear_head import Head, Judge, open_head
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
-from analyzer.runtime.batch_size import in_pieces, padded
+from analyzer.runtime.batch_size import in_pieces, padded, within
 from analyzer.runtime.predictions import (
     highest,
 )
@@ -98,9 +98,22 @@ class CutNetwork:
         """Run the prefix on images, shape (B, …).
 
         Raises:
-            ModelError: the network refuses the images, or a unit's activity is not a number.
+            ModelError: the network refuses the images, a unit's activity is not a number, or what
+                is made of an image depends on the others of its batch.
             OutOfMemory: not even one image fits.
         """
+        found = self._features(images)
+        if len(images) not in self.prefix.checked:
+            together = [found.activity, self.intact_scores(found)]
+
+            def alone(piece: slice) -> list[np.ndarray]:
+                one = self._features(images[piece])
+                return [one.activity, self.intact_scores(one)]
+
+            self.prefix.checked.check(self.cut.scores, together, alone)
+        return found
+
+    def _features(self, images: np.ndarray) -> Features:
         cut = self.cut
         names = (cut.features, *cut.skip_inputs)
         outputs = (*names, cut.activity, cut.active)
@@ -166,6 +179,10 @@ class CutNetwork:
             return np.concatenate(list(self._resident_pieces(found, mask == 0, evaluations)))
         return np.concatenate(list(self._score_pieces(found, everyone, mask.__getitem__)))
 
+    def intact_scores(self, found: Features) -> np.ndarray:
+        """The scores (C, K) with nothing removed."""
+        return self.scores(found, np.ones(found.active.shape, dtype=np.float32))
+
     def _within_range(self, scores: np.ndarray) -> np.ndarray:
         """The scores, if float16 could hold what they were made of.
 
@@ -184,16 +201,21 @@ class CutNetwork:
     ) -> Iterator[np.ndarray]:
         fixed, arrays = self.cut.batch, found.arrays
 
-        def run(piece: slice) -> np.ndarray:
+        def run(piece: slice) -> list[np.ndarray]:
             mine = sample[piece]
             feeds = {name: padded(value[mine], fixed) for name, value in arrays.items()}
             feeds |= found.shared
             feeds[self.cut.mask] = padded(mask(piece), fixed)
-            return self.suffix.run(feeds, [self.cut.scores])[0][: len(mine)]
+            return [self.suffix.run(feeds, [self.cut.scores])[0][: len(mine)]]
+
+        def checked(piece: slice) -> np.ndarray:
+            scores = run(piece)
+            self.suffix.checked.check(self.cut.scores, scores, within(piece, run))
+            return scores[0]
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
         at_once = min(max(_RUN_BYTES // width, _FEWEST_AT_ONCE), _MOST_AT_ONCE)
-        return in_pieces(len(sample), fixed or at_once, run)
+        return in_pieces(len(sample), fixed or at_once, checked)
 
     def _resident_pieces(
         self, found: Features, rank: np.ndarray, evaluations: Evaluations
@@ -203,17 +225,22 @@ class CutNetwork:
         assert suffix is not None  # or the features would not lie there
         feeds = {**found.values, **found.shared, RANK: suffix.to_device(rank.astype(np.int32))}
 
-        def run(piece: slice) -> np.ndarray:
+        def run(piece: slice) -> list[np.ndarray]:
             some = {
                 SAMPLE: evaluations.sample[piece],
                 LOW: evaluations.low[piece].astype(np.int32),
                 HIGH: evaluations.high[piece].astype(np.int32),
             }
             here, _ = suffix.run_on_device({**feeds, **some}, [self.cut.scores])
-            return here[self.cut.scores]
+            return [here[self.cut.scores]]
+
+        def checked(piece: slice) -> np.ndarray:
+            scores = run(piece)
+            suffix.checked.check(self.cut.scores, scores, within(piece, run))
+            return scores[0]
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
-        return in_pieces(len(evaluations), max(_RESIDENT_BYTES // width, _FEWEST_AT_ONCE), run)
+        return in_pieces(len(evaluations), max(_RESIDENT_BYTES // width, _FEWEST_AT_ONCE), checked)
 
 
 def open_network(

@@ -33,8 +33,7 @@ from analyzer.measures.ablation.sample_scores import (
 )
 from analyzer.measures.measure import Check, Draw, Job, Subject, check
 from analyzer.measures.unmasked_predictions import in_precision
-from analyzer.runtime.batch_size import in_pieces, padded
-from analyzer.runtime.predictions import WholeNetwork, check_rows, scores_of
+from analyzer.runtime.predictions import WholeNetwork, scores_in_batches
 
 __all__ = ["recount"]
 
@@ -132,19 +131,8 @@ class _Plain:
 
     def scores(self, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Scores (B, K), or labels (B, 1), of images (B, …) under a mask each, float32 (B, M)."""
-        fixed = self.whole.image.fixed_batch
-
-        def run(piece: slice) -> np.ndarray:
-            feeds = self.whole.feeds(images[piece])
-            if self.cut is not None:
-                feeds[self.cut.cut.mask] = padded(masks[piece], fixed)
-            found = self._session.run(feeds, [self.whole.answer.output])[0]
-            count = len(images[piece])
-            check_rows(found, fixed or count, self.whole.answer.output)
-            return scores_of(found[:count], self.whole.answer.kind)
-
-        size = fixed or len(images)
-        return np.concatenate(list(in_pieces(len(images), size, run)))
+        others = {} if self.cut is None else {self.cut.cut.mask: masks}
+        return scores_in_batches(self.whole, self._session, images, others)
 
     def right(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether scores certainly name the labels, and whether they may, bool (B,) each."""

@@ -68,6 +68,13 @@ class SampleCounts:
         """int64 (S,): the class named with nothing removed."""
         return np.where(self.correct, self.label, self.scores.other)
 
+    @property
+    def contradictions(self) -> np.ndarray:
+        """The places where the margin denies what is correct, by more than rounding; int64 (C,)."""
+        margin = self.scores.margin
+        clear = np.abs(margin) > _NEAR * np.abs(margin).max(initial=0)
+        return np.flatnonzero(clear & ((margin > 0) != self.correct))
+
 
 @dataclass(frozen=True, slots=True)
 class BaselineScores:
@@ -227,9 +234,8 @@ def _scores(samples: SampleCounts) -> Iterator[Check]:
     ):
         if bad.any():
             wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
-    # Margins near zero may change sides by rounding alone.
-    clear = np.abs(scores.margin) > _NEAR * np.abs(scores.margin).max(initial=0)
-    against = clear & ((scores.margin > 0) != samples.correct)
-    if against.any():
-        wrong.append(f"'margin' of sample {np.argmax(against)} in {SAMPLES} denies 'correct'.")
+    wrong += [
+        f"'margin' of sample {place} in {SAMPLES} denies 'correct'."
+        for place in samples.contradictions[:1]
+    ]
     yield check("scores", wrong, "Log-probabilities and margins go with what is correct.")

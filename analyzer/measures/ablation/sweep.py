@@ -234,8 +234,7 @@ class _Ablation:
 
     def _keep_baseline(self, places: np.ndarray, found: Features) -> None:
         """Keep what the scores say with nothing removed: one run a sample, not counted as such."""
-        nothing_removed = np.ones(found.active.shape, dtype=np.float32)
-        scores = self.network.scores(found, nothing_removed)
+        scores = self.network.intact_scores(found)
         self.state.add_scores(
             places, keep_scores(scores, self.labels[places], self.network.precision)
         )

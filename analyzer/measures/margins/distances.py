@@ -16,6 +16,7 @@ number of samples keep their digits. A layer costs as many numbers as it has.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -206,6 +207,8 @@ def measure_margins(
     samples: "Samples",
     state: MarginState,
     *,
+    alone: MarginGraph | None = None,
+    output: str = "",
     device: str = "auto",
     threads: int = 0,
     save: Callable[[MarginState], None] = lambda state: None,
@@ -214,6 +217,8 @@ def measure_margins(
     """Measure, from ``state`` on, until every sample is done.
 
     Args:
+        alone: the same for single images, against which some margins are held.
+        output: of the network, that a refusal names.
         save: called with the state now and then, and at the end; a later call can resume from it.
         progress: called with the stage "margins", in samples.
 
@@ -221,34 +226,25 @@ def measure_margins(
         The device that the graph ran on.
 
     Raises:
-        ModelError: the graph cannot be run, or a margin or gradient is not a number.
+        ModelError: the graph cannot be run, a margin or gradient is not a number, or a margin
+            depends on the other images of a batch.
         OutOfMemory: a batch does not fit; a graph of smaller batches may, from the same state.
     """
-    session = runtime.open_session(
-        graph.path,
-        device,
-        threads=threads,
-        custom_ops=graph.custom_ops,
-        optimized=graph.nodes < _TOO_MANY_TO_OPTIMIZE,
-    )
+    session = _opened(graph, device, threads)
+    single = None if alone is None else _opened(alone, session.device, threads)
     checkpoint = Checkpoint(save)
     for batch in samples.load(samples.indices[state.at :], graph.batch):
         began = time.perf_counter()
         chunk = slice(state.at, state.at + graph.batch)
         if count := len(batch.indices):
             places = state.at + np.flatnonzero(np.isin(samples.indices[chunk], batch.indices))
-            weight = np.zeros(graph.batch, dtype=np.float32)
-            weight[:count] = 1 / count
-            found = session.run(
-                {
-                    graph.image: padded(batch.images, graph.batch),
-                    graph.label: padded(samples.labels[places], graph.batch),
-                    graph.weight: weight,
-                }
-            )
-            named = dict(zip(session.outputs, found, strict=True))
+            images, labels = batch.images, samples.labels[places]
+            named = _run(graph, session, images, labels)
             state.digests[places] = batch.digests
             state.margin[places] = named[graph.margin][:count]
+            if alone is not None and single is not None:
+                by_one = partial(_margin, alone, single, images, labels)
+                session.checked.check(output, [named[graph.margin][:count]], by_one)
             for number, layer in enumerate(graph.layers):
                 state.squares[places, number] = named[layer.squares][:count]
                 state.add(number, named[layer.mean], float(named[layer.variance]), count)
@@ -260,6 +256,44 @@ def measure_margins(
         checkpoint(state)
     save(state)
     return session.device
+
+
+def _opened(graph: MarginGraph, device: str, threads: int) -> runtime.Session:
+    return runtime.open_session(
+        graph.path,
+        device,
+        threads=threads,
+        custom_ops=graph.custom_ops,
+        optimized=graph.nodes < _TOO_MANY_TO_OPTIMIZE,
+    )
+
+
+def _run(
+    graph: MarginGraph, session: runtime.Session, images: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """All outputs for images (C, …) and their labels, C at most the graph's batch, by name."""
+    weight = np.zeros(graph.batch, dtype=np.float32)
+    weight[: len(images)] = 1 / len(images)
+    found = session.run(
+        {
+            graph.image: padded(images, graph.batch),
+            graph.label: padded(labels, graph.batch),
+            graph.weight: weight,
+        }
+    )
+    return dict(zip(session.outputs, found, strict=True))
+
+
+def _margin(
+    graph: MarginGraph,
+    session: runtime.Session,
+    images: np.ndarray,
+    labels: np.ndarray,
+    piece: slice,
+) -> list[np.ndarray]:
+    """The margins of a piece alone."""
+    found = _run(graph, session, images[piece], labels[piece])[graph.margin]
+    return [found[: len(images[piece])]]
 
 
 def _check(state: MarginState, places: np.ndarray, graph: MarginGraph) -> None:

@@ -105,12 +105,15 @@ class Margins(Measure[MarginsResult]):
             read = ~np.isnan(state.margin)
             job.subject.take_over(saved, samples.indices[read], state.digests[read])
         device, *_ = runtime.named_devices(request.device)
+        alone = _graph(job, 1)
         while state.at < len(samples.labels):
             try:
                 measure_margins(
                     graph,
                     samples,
                     state,
+                    alone=alone,
+                    output=job.subject.answer.output,
                     device=device,
                     threads=request.threads,
                     save=lambda state: job.save(state.arrays()),
@@ -222,7 +225,7 @@ def _graph(job: Job, most: int | None = None) -> MarginGraph:
         raise job.subject.nothing_read()
     return surgery.write_margin_graph(
         job.subject.network,
-        job.scratch / "margins.onnx",
+        job.scratch / f"margins{most or ''}.onnx",
         images.shape[1:],
         output=job.request.output,
         **({"memory": job.request.memory} if most is None else {"most": most}),

@@ -45,7 +45,7 @@ from analyzer.measures.training_images import (
     joined_numbers,
     pairs_of,
 )
-from analyzer.runtime.batch_size import images_at_once, in_pieces, padded
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded, within
 
 __all__ = [
     "LAYERS",
@@ -290,7 +290,7 @@ def measure_neighbors(
         at_once = graph.batch or batch or _batch_size(images, part, session.device)
         for chunk in images.batches(part[state.at :], at_once):
             began = time.perf_counter()
-            found = _activations(session.run, graph, tensors, chunk)
+            found = _activations(session, graph, tensors, chunk)
             rows = slice(state.at, state.at + len(chunk))
             for number, values in enumerate(found):
                 vectors = unit_vectors(values.reshape(len(chunk), -1), tensors[number][0])
@@ -362,7 +362,7 @@ def _batch_size(images: SampleImages, part: np.ndarray, device: str) -> int:
 
 
 def _activations(
-    run: Callable[..., list[np.ndarray]],
+    session: runtime.Session,
     graph: ActivationGraph,
     tensors: list[tuple[str, str | None]],
     images: np.ndarray,
@@ -374,7 +374,7 @@ def _activations(
 
     def piece(rows: slice) -> list[np.ndarray]:
         some = images[rows]
-        found = run({graph.image: padded(some, graph.batch)}, wanted)
+        found = session.run({graph.image: padded(some, graph.batch)}, wanted)
         for name, values in zip(wanted, found, strict=True):
             if not isinstance(values, np.ndarray) or len(values) != (graph.batch or len(some)):
                 raise ModelError(
@@ -383,7 +383,12 @@ def _activations(
                 )
         return [values[: len(some)] for values in found]
 
-    pieces = list(in_pieces(len(images), graph.batch or len(images), piece))
+    def checked(rows: slice) -> list[np.ndarray]:
+        found = piece(rows)
+        session.checked.check(wanted[-1], found, within(rows, piece))
+        return found
+
+    pieces = list(in_pieces(len(images), graph.batch or len(images), checked))
     whole = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
     named = dict(zip(wanted, whole, strict=True))
     return [images if output is None else named[output] for _, output in tensors]

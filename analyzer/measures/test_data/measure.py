@@ -95,7 +95,9 @@ class TestData(Measure[TestResult]):
         if said.source != options.test_data:
             return False
         there = Path(said.source.partition("#")[0]).exists()  # a split may be named
-        return not there or said.fingerprint == _open(options).fingerprint()
+        if not there:
+            return True
+        return said.in_training is not None and said.fingerprint == _open(options).fingerprint()
 
     def kept_by(self, record: AuditRecord) -> dict[str, Any]:
         """The test data of the record."""
@@ -134,10 +136,12 @@ class TestData(Measure[TestResult]):
             progress=job.progress,
         )
         counted = job.found["ablation"].samples
-        trained = subject.first_reading.digests(counted.index)
         answer = surgery.find_answer(subject.network, request.output)
         has_ranks = found.classes > _TOP and answer.kind != "labels"
         train_rank = self._train_ranks(job, counted.index) if has_ranks else _NO_RANKS
+        if subject.first_reading.digests(counted.index) is None:  # added to a finished audit
+            job.images()
+        trained = subject.first_reading.digests(counted.index)
         record = TestRecord(
             source=str(request.test_data),
             samples=len(found.label),
