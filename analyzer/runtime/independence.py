@@ -9,7 +9,7 @@ from analyzer.errors import ModelError
 
 __all__ = ["CheckedSizes"]
 
-_ALONE, _ALONE_IN_SMALLER = 8, 2  # rows of a batch that are run again without the others
+_ALONE, _ALONE_IN_SMALLER = 5, 2  # rows of a batch that are run again without the others
 _ROUNDING = 0.01  # of the range of scores, that float16 and 8 bits may move them by
 _LAST_PLACES = 1e-5  # of the largest: scores all but alike have a range that rounding makes
 

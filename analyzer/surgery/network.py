@@ -7,7 +7,7 @@ the graph without its large tensors, so networks over 2 GB work like small ones.
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -130,7 +130,8 @@ def load_network(
     Raises:
         ModelError: The file is missing, not ONNX, truncated or invalid, its external data is
             missing, it uses an operator that no runtime knows without a plug-in, it is in
-            training mode, or larger than its budget; or ``custom_ops`` has nothing to do.
+            training mode, or larger than its budget; ``custom_ops`` has nothing to do; or an input
+            is of a type that onnxruntime takes from no array, as bfloat16.
     """
     path = Path(path)
     began = file_identity(path)
@@ -165,6 +166,7 @@ def load_network(
             f"{path} has no {missing}, so there is no network to analyze. Export the whole "
             "classifier, from image to class scores."
         )
+    _refuse_unfed_types(path, inputs)
     files = [path, *data_files]
     info = NetworkInfo(
         path=path,
@@ -360,6 +362,18 @@ def _lift_tensors(graph: ir.Graph) -> None:
 def _opset(proto: onnx.ModelProto) -> int:
     """The version of ONNX's own operators; 0 where none is named."""
     return {one.domain: one.version for one in proto.opset_import}.get("", 0)
+
+
+def _refuse_unfed_types(path: Path, inputs: Sequence[ir.Value]) -> None:
+    """Raise a ModelError where numpy lacks the type of an input."""
+    for value in inputs:
+        dtype = None if value.dtype is None else value.dtype.numpy()
+        if dtype is not None and dtype.isbuiltin != 1:
+            raise ModelError(
+                f"The input {name_of(value)} of {path} is {dtype.name}, which onnxruntime takes "
+                "from no array. Export the network with a float32 input, turned to "
+                f"{dtype.name} by a Cast."
+            )
 
 
 def _tensor_info(value: ir.Value) -> TensorInfo:

@@ -120,3 +120,18 @@ def test_fixed_batch_is_freed_with_its_further_inputs(write, run, tmp_path):
     assert cut.batch is None
     prefix = ort.InferenceSession(cut.prefix, providers=["CPUExecutionProvider"])
     assert prefix.run([cut.features], {"x": IMAGES})[0].shape[0] == 3
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8e5m2"])
+def test_an_input_of_numbers_that_numpy_lacks_is_refused(write, kind):
+    path = write(
+        f"""g ({kind}[N, 3, 4, 4] x) => (float[N, 48] y) {{
+            f = Cast<to = 1>(x)
+            r = Relu(f)
+            y = Flatten(r)
+        }}""",
+        opset=21,
+        ir_version=10,
+    )
+    with pytest.raises(ModelError, match=r"The input x of .* is (bfloat16|float8_e5m2), .*float32"):
+        surgery.load_network(path)
