@@ -165,7 +165,9 @@ def audit_request(
     declared = preprocess_options(preprocess)
     if options.get("test_data") is not None:
         options["test_data"] = str(options["test_data"])
-        if options.get("test_keys") is None and options["test_data"].endswith(".npz"):
+        if options.get("test_keys") is None and options["test_data"].endswith(
+            (".npz", Path(str(data)).suffix or ".npz")
+        ):
             options["test_keys"] = options.get("keys")
     if samples is not None:
         options["keys"] = options.get("keys") or samples.keys

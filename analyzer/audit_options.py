@@ -291,7 +291,7 @@ class TestOptions:
     )
     test_keys: tuple[str, str] | None = option(
         None,
-        "Names of the arrays in an .npz file of test data.  [default: as --keys]",
+        "Names of their arrays in the test data.  [default: as --keys]",
         metavar="X,Y",
         parse=parse_names,
         needs="test_data",

@@ -52,8 +52,8 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     source = data.open_data(
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
-    if request.keys is not None and source.kind != "npz":
-        raise _no_keys("keys", source.source)
+    if request.keys is not None:
+        source.refuse_keys("keys")
     if recorded is None:
         _check_places(request, source)
         _refuse_idle(request, source, no_site)
@@ -143,8 +143,6 @@ def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> No
     for name in ("rank", "tolerance"):
         if no_site and (value := getattr(request, name)) != getattr(AuditRequest, name):
             raise SiteError(f"{parameter(name, value)} does nothing here. {no_site}")
-    if request.test_keys is not None and ".npz" not in str(request.test_data).lower():
-        raise _no_keys("test_keys", request.test_data)
     if request.preprocess.exif and source.array is not None:
         raise DataError(
             f"{parameter('exif', True)} is for image files, and {source.source} holds arrays: "
@@ -160,12 +158,6 @@ def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> No
 
 def _idle(option: str, others: list[str]) -> DataError:
     return DataError(f"{option} does nothing with {' and '.join(others)}. Leave one of them out.")
-
-
-def _no_keys(name: str, data: object) -> DataError:
-    return DataError(
-        f"{parameter(name)} names the arrays of an .npz file, and {data} is none: leave it out."
-    )
 
 
 def _site(network: surgery.Network, request: AuditRequest) -> tuple[Site | None, str]:

@@ -87,7 +87,13 @@ def _keys(
 ) -> tuple[str, str]:
     """The columns of names and groups."""
     columns = [key for key in row if key is not None]
-    name = names or next((key for key in PATH_KEYS if key in row), columns[0])
+    usual = [key for key in PATH_KEYS if key in row]
+    if names is None and len(usual) > 1:
+        raise DataError(
+            f"{path} has the columns {usual[0]!r} and {usual[1]!r}, and both can name samples. "
+            "Remove one of them."
+        )
+    name = names or (usual[0] if usual else columns[0])
     others = [key for key in columns if key != name]
     group = column or (_GROUP if _GROUP in others else others[-1] if others else "")
     if group not in others:

@@ -21,6 +21,7 @@ __all__ = [
     "check_classes",
     "index_names",
     "integer_labels",
+    "label_value",
     "labels_of_values",
     "limit_per_class",
     "read_classes",
@@ -149,6 +150,21 @@ def integer_labels(values: object, where: str) -> np.ndarray:
             "at 0. Drop the samples without a label."
         )
     return labels
+
+
+def label_value(label: object, where: str) -> int | str:
+    """A label as JSON has it: an index or a name; whole numbers are indices also as 1.0.
+
+    Raises:
+        DataError: it is something else; ``where`` begins the message.
+    """
+    if isinstance(label, float) and label.is_integer():
+        return int(label)
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise DataError(
+            f"{where} has label {label!r}; wanted is a class index, or a name in quotation marks."
+        )
+    return label
 
 
 def labels_of_values(

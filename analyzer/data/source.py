@@ -140,6 +140,18 @@ class Source:
         """The samples as one array (S, …), where they are held in memory."""
         return getattr(self.store, "array", None)
 
+    def refuse_keys(self, name: str) -> None:
+        """Refuse an option that names arrays, columns or endings, where the data have none.
+
+        Raises:
+            DataError: calls the option by ``name``.
+        """
+        if self.kind not in ("npz", "manifest", "parquet", "tar"):
+            raise DataError(
+                f"{parameter(name)} names the arrays of an .npz file, the columns of a table or "
+                f"the endings in a .tar, and {self.source} has none: leave it out."
+            )
+
     def class_name(self, index: int) -> str:
         """The name of a class; its index where the data have none for it."""
         names = self.class_names or ()

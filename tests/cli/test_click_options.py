@@ -81,10 +81,15 @@ def test_an_option_that_does_nothing_is_refused_with_its_default(onnx_gap, comma
     assert f"{option[0]} does nothing without {needed}" in shown.err
 
 
-def test_keys_are_for_npz_files(onnx_gap, network, train, class_folders):
+def test_keys_are_for_data_with_names(onnx_gap, network, train, class_folders):
     arguments = ("audit", network, "--out", "audit", "--mean", 0)
     shown = onnx_gap(*arguments, "--data", class_folders, "--keys", "a,b")
     assert (shown.code, "--keys names the arrays of an .npz file" in shown.err) == (2, True)
+    table = Path("train.csv")
+    files = sorted(class_folders.glob("*/*.png"))
+    table.write_text("where,kind\n" + "".join(f"{one},{one.parent.name}\n" for one in files))
+    assert onnx_gap(*arguments, "--data", table, "--keys", "where,kind", "--anyway").code == 0
+    arguments = (*arguments, "--fresh")
     of_test = (*arguments, "--data", train, "--test-data", class_folders)
     shown = onnx_gap(*of_test, "--test-keys", "a,b")
     assert (shown.code, "--test-keys names the arrays" in shown.err) == (2, True)

@@ -30,6 +30,12 @@ def test_a_table_names_each_sample(tmp_path):
     assert read_groups(table, source_of()).tolist() == [0, 1, -1, 0]
 
 
+def test_two_columns_of_usual_names_for_samples_are_refused(tmp_path):
+    text = "path,file,group\n" + "".join(f"{name},{name},a\n" for name in NAMES)
+    with pytest.raises(DataError, match=r"'path' and 'file', and both can name samples\. Remove"):
+        read_groups(written(tmp_path / "groups.csv", text), source_of())
+
+
 def test_a_file_in_the_order_of_the_samples(tmp_path):
     text = written(tmp_path / "groups.txt", "one\ntwo\n\none\n")
     assert read_groups(text, source_of()).tolist() == [0, 1, -1, 0]

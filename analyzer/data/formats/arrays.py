@@ -101,6 +101,11 @@ def from_arrays(
         warnings = (f"The {images.dtype} images in {source} were taken as 8-bit images.",)
         images = images.astype(np.uint8)
     if images.dtype == np.uint8:
+        if images.ndim == 4 and {images.shape[1], images.shape[3]} <= set(_CHANNEL_COUNTS):
+            warnings += (
+                f"The uint8 images in {source} have shape {images.shape} and were taken as (S, H, "
+                "W, C). If they are (S, C, H, W), move the axis of channels to the end.",
+            )
         images = _channels_last(images, source)
     elif images.dtype.kind != "f":
         raise DataError(
@@ -218,14 +223,21 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
             )
         return *wanted.keys, None
     splits = (wanted.split,) if wanted.split else (None, "train")
+    found: list[tuple[str, str, str | None]] = []
     for split in splits:
         if split not in _PAIRS:
             raise DataError(
                 f"{path}#{split} does not exist: a .npz file has the splits train, test and val."
             )
-        for images_key, labels_key in _PAIRS[split]:
-            if images_key in present and labels_key in present:
-                return images_key, labels_key, split
+        found += [(*pair, split) for pair in _PAIRS[split] if set(pair) <= set(present)]
+    if len(found) > 1:
+        (images, labels, _), (others, other_labels, _) = found[:2]
+        raise DataError(
+            f"{path} holds {images!r} with {labels!r} and {others!r} with {other_labels!r}. Say "
+            f"which are meant, as with {parameter('keys', f'{images},{labels}')}."
+        )
+    if found:
+        return found[0]
     usual = " or ".join(f"{a!r} and {b!r}" for a, b in _PAIRS[wanted.split])
     raise DataError(f"{there}, not {usual}. {name_them}")
 

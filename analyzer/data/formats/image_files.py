@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -18,7 +18,7 @@ from analyzer.data.formats.format import (
     split_called,
     split_in,
 )
-from analyzer.data.labels import index_names, labels_of_values
+from analyzer.data.labels import index_names, label_value, labels_of_values
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import file_identity, read_whole
@@ -39,7 +39,8 @@ __all__ = [
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
-_LABEL_KEYS = ("label", "class", "target", "class_index", "class_name", "label_name", "y")
+_INDEX_KEYS = ("label", "class", "target", "class_index", "y")
+_NAME_KEYS = ("class_name", "label_name")  # often beside the index
 _SPLIT_KEYS = ("split", "half", "subset", "set")
 _OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of copies that macOS and Synology add
 LONGEST_LINE = 1 << 20  # characters; no row is longer
@@ -244,12 +245,8 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         label = row.get(label_key)
         if not row.get(path_key) or label is None or label == "":
             raise DataError(f"Line {line} of {path} lacks {path_key!r} or {label_key!r}.")
-        if not isinstance(label, str | int):
-            raise DataError(
-                f"Line {line} of {path} has label {label!r}; wanted is an index or name."
-            )
         paths.append(str(row[path_key]))
-        values.append(label)
+        values.append(label_value(label, f"Line {line} of {path}"))
         splits.append(split_in(str(row[split_key])) if split_key else None)
     manifest.refuse_if_changed()
     if not paths:
@@ -328,21 +325,46 @@ def _columns(
     row: dict[str, object], keys: tuple[str, str] | None, path: Path
 ) -> tuple[str, str, str | None]:
     """The names of the columns of paths, labels and splits; there may be none of the last."""
+    splits = [key for key in _SPLIT_KEYS if key in row]
+    if len(splits) > 1:
+        raise DataError(
+            f"{path} has the columns {splits[0]!r} and {splits[1]!r}, and both can name a split. "
+            "Remove or rename one of them."
+        )
     return (
-        _column(row, keys and keys[0], PATH_KEYS, "paths", path),
-        _column(row, keys and keys[1], _LABEL_KEYS, "labels", path),
-        next((key for key in _SPLIT_KEYS if key in row), None),
+        _column(row, keys and keys[0], (PATH_KEYS,), "paths", path),
+        _column(row, keys and keys[1], (_INDEX_KEYS, _NAME_KEYS), "labels", path),
+        splits[0] if splits else None,
     )
 
 
 def _column(
-    row: dict[str, object], wanted: str | None, usual: Sequence[str], what: str, path: Path
+    row: dict[str, object],
+    wanted: str | None,
+    usual: tuple[tuple[str, ...], ...],
+    what: str,
+    path: Path,
 ) -> str:
-    for key in (wanted,) if wanted else usual:
-        if key in row:
-            return key
+    """The name of one column: the one wanted, or of the first usual names that are there.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    for keys in ((wanted,),) if wanted else usual:
+        found = [key for key in keys if key in row]
+        if len(found) > 1:
+            raise DataError(
+                f"{path} has the columns {found[0]!r} and {found[1]!r}, and both can be {what}. "
+                f"Name the columns of paths and labels with {parameter('keys')}, or remove one."
+            )
+        if found:
+            return found[0]
     columns = ", ".join(repr(key) for key in row if key is not None)
-    missing = f"not {wanted!r}" if wanted else f"none of them usual for {what} ({', '.join(usual)})"
+    missing = (
+        f"not {wanted!r}"
+        if wanted
+        else f"none of them usual for {what} ({', '.join(sum(usual, ()))})"
+    )
     raise DataError(
         f"{path} has the columns {columns}, {missing}. Name the columns of paths and labels with "
         f"{parameter('keys')}."

@@ -9,7 +9,7 @@ import math
 import os
 import pickle
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,11 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
         DataError: files are missing, damaged, or there are several sets.
     """
     split = split_of_two(wanted.split, "an IDX folder", path)
-    images_path = _find_idx(path, split, "images")
-    labels_path = _find_idx(path, split, "labels")
-    file_states = FileStates.of(images_path, labels_path)
-    images = _read_idx(images_path, wanted.budgets, dimensions=3)
-    labels = _read_idx(labels_path, wanted.budgets, dimensions=1)
+    images_paths = _find_idx(path, split, "images")
+    labels_paths = _find_idx(path, split, "labels")
+    file_states = FileStates.of(images_paths[0], labels_paths[0])
+    images = _read_alike(images_paths, wanted.budgets, dimensions=3)
+    labels = _read_alike(labels_paths, wanted.budgets, dimensions=1)
     file_states.refuse_if_changed()
     return from_arrays(
         images,
@@ -63,13 +63,14 @@ def _is_idx(path: Path, what: str) -> bool:
     return what in name and name.endswith(("-ubyte", ".ubyte", ".idx", "_ubyte")) and "idx" in name
 
 
-def _find_idx(folder: Path, split: str, what: str) -> Path:
-    found: dict[str, Path] = {}
+def _find_idx(folder: Path, split: str, what: str) -> list[Path]:
+    """The one file of such images or labels; with its gzipped twin, if there is one."""
+    found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         words = path.name.lower().replace(".", "-").replace("_", "-").split("-")
         if _is_idx(path, what) and any(prefix in words for prefix in _PREFIXES[split]):
             # The plain file sorts before its gzipped twin, and is the faster one to read.
-            found.setdefault(path.name.removesuffix(".gz"), path)
+            found.setdefault(path.name.removesuffix(".gz"), []).append(path)
     if len(found) != 1:
         state = f"{len(found)} sets of {split} {what}" if found else f"no {split} {what}"
         raise DataError(
@@ -77,6 +78,19 @@ def _find_idx(folder: Path, split: str, what: str) -> Path:
             f"{_PREFIXES[split][0]}-{what}-idx{3 if what == 'images' else 1}-ubyte[.gz]."
         )
     return next(iter(found.values()))
+
+
+def _read_alike(paths: Sequence[Path], budgets: Budgets, *, dimensions: int) -> np.ndarray:
+    """The array of one or several IDX files of the same.
+
+    Raises:
+        DataError: one is damaged, or they hold different values.
+    """
+    found = _read_idx(paths[0], budgets, dimensions=dimensions)
+    for other in paths[1:]:
+        if not np.array_equal(found, _read_idx(other, budgets, dimensions=dimensions)):
+            raise DataError(f"{paths[0]} and {other} hold different values. Remove one of them.")
+    return found
 
 
 def _read_idx(path: Path, budgets: Budgets, *, dimensions: int) -> np.ndarray:
@@ -143,13 +157,17 @@ _VERSIONS = (
 
 def _find_cifar(folder: Path) -> tuple[Path, _Version] | None:
     """Where a CIFAR folder lies (it, or the archive's folder in it), and the version."""
-    for version in _VERSIONS:
-        for place in (folder, folder / version.folder):
-            if (place / version.names).is_file() and (
-                (place / version.train[0]).is_file() or (place / version.test).is_file()
-            ):
-                return place, version
-    return None
+    found = [
+        (place, version)
+        for version in _VERSIONS
+        for place in (folder, folder / version.folder)
+        if (place / version.names).is_file()
+        and ((place / version.train[0]).is_file() or (place / version.test).is_file())
+    ]
+    for place, version in found[1:]:
+        if version.kind != found[0][1].kind:
+            raise DataError(f"{folder} holds {found[0][0]} and {place}. Name one of these folders.")
+    return found[0] if found else None
 
 
 def open_cifar(path: Path, wanted: Wanted) -> Source:

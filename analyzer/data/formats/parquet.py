@@ -253,7 +253,7 @@ def _labels(
         raise DataError(f"{missing} rows of {where} have no {found.label!r}.")
     if isinstance(labels, list):
         return labels_of_values(labels, samples, wanted.classes, where)
-    if pa.types.is_integer(labels.type):
+    if pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type):
         return integer_labels(labels.to_numpy(), where), class_names, "labels"
     raise DataError(
         f"The column {found.label!r} of {where} is {labels.type}. Name the columns of images and "
@@ -364,8 +364,8 @@ def _columns(
         raise DataError(f"{path} has two columns named {twice!r}. Rename or remove one of them.")
     there = f"{path} has the columns {', '.join(map(repr, schema.names))}"
     image, label = keys or (
-        _choose(schema, features, "Image", _IMAGE_COLUMNS),
-        _choose(schema, features, "ClassLabel", _LABEL_COLUMNS),
+        _choose(schema, features, "Image", _IMAGE_COLUMNS, path),
+        _choose(schema, features, "ClassLabel", _LABEL_COLUMNS, path),
     )
     for key, what in ((image, "images"), (label, "labels")):
         if key not in schema.names:
@@ -386,13 +386,27 @@ def _columns(
 
 
 def _choose(
-    schema: "pyarrow.Schema", features: Mapping[str, Mapping], kind: str, usual: tuple[str, ...]
+    schema: "pyarrow.Schema",
+    features: Mapping[str, Mapping],
+    kind: str,
+    usual: tuple[str, ...],
+    path: Path,
 ) -> str:
-    """The one column of a kind, or the first of the usual names; "" where there is none."""
+    """The one column of a kind, or of a usual name; "" where there is none.
+
+    Raises:
+        DataError: several have usual names.
+    """
     declared = [name for name, feature in features.items() if feature.get("_type") == kind]
     if len(declared) == 1:
         return declared[0]
-    return next((name for name in usual if name in (declared or schema.names)), "")
+    found = [name for name in usual if name in (declared or schema.names)]
+    if len(found) > 1:
+        raise DataError(
+            f"{path} has the columns {found[0]!r} and {found[1]!r}, and either can be meant. Name "
+            f"the columns of images and labels with {parameter('keys')}."
+        )
+    return found[0] if found else ""
 
 
 def _texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, split_in
-from analyzer.data.labels import labels_of_values
+from analyzer.data.labels import label_value, labels_of_values
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
@@ -106,7 +106,10 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     )
     places = np.array(index.places, np.int64)
     if index.without_image:
-        left_out = f"Samples without an image were left out of {where}: {index.without_image}."
+        left_out = (
+            f"Samples without an image (a link is none) were left out of {where}: "
+            f"{index.without_image}."
+        )
         warnings = (*warnings, left_out)
     return Source(
         source=where,
@@ -144,7 +147,7 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
         with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps an object for every file
-                if member.isreg():
+                if member.isreg() or member.issym() or member.islnk():
                     _add_member(archive, member, wanted.keys, entries, path)
                 known = len(index.names) + len(entries)
                 if excess := wanted.budgets.excess("samples", known):
@@ -200,6 +203,8 @@ def _add_member(
     if not stem or member.issparse():
         return
     entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
+    if not member.isreg():  # a link is not followed, but its sample counts as one without
+        return
     ending = ending.lower()
     if ending == keys[0] if keys else f".{ending}" in EXTENSIONS:
         if entry.image is not None:
@@ -231,9 +236,7 @@ def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} in {path} cannot be read as a label ({error}).") from error
     label = content.get("label", content.get("cls")) if isinstance(content, dict) else content
-    if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
-        raise DataError(f"{name} in {path} has label {label!r}; a class index is wanted.")
-    return label
+    return None if label is None else label_value(label, f"{name} in {path}")
 
 
 def _is_packed(path: Path) -> bool:

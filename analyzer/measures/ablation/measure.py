@@ -265,8 +265,9 @@ def _states(
     if saved is not None:
         states = resumed_shards(states, saved)
         for shard, state in zip(shards, states, strict=True):
-            indices = shard.indices[shard.sequence()][state.read]
-            job.subject.take_over(saved, indices, state.digests[state.read])
+            known = state.digests.any(axis=1)  # 0 of samples that were not read yet
+            indices = shard.indices[shard.sequence()][known]
+            job.subject.take_over(saved, indices, state.digests[known])
         swept = sum(state.swept for state in states)
         job.say(f"Resuming after {swept} of {sum(len(one.labels) for one in shards)} samples.")
     return states

@@ -263,6 +263,8 @@ def _open_checked(job: Job) -> "Source":
     from analyzer import data
 
     source, trained = _open(job.request), job.subject.source
+    if job.request.test_keys is not None:
+        source.refuse_keys("test_keys")
     if source.class_list is not None and source.class_names != trained.class_names:
         raise DataError(
             f"The class list {source.class_list} has changed since the training data were opened. "

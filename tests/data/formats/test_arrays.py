@@ -39,6 +39,16 @@ def test_splits_in_one_file(keys, tmp_path):
         open_data(f"{tmp_path}/a.npz#val")
 
 
+@pytest.mark.parametrize("others", [("x", "y"), ("x_train", "y_train")])
+def test_two_sets_in_one_file_want_keys(others, tmp_path):
+    file = tmp_path / "data.npz"
+    arrays = {"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 1]}
+    np.savez(file, **arrays, **dict(zip(others, arrays.values(), strict=True)))
+    with pytest.raises(DataError, match=f"'images' with 'labels' and '{others[0]}'.*keys"):
+        open_data(file)
+    assert open_data(file, keys=others).labels.tolist() == [0, 1]
+
+
 def test_other_keys_by_option(tmp_path):
     np.savez(tmp_path / "a.npz", pixels=IMAGES, target=LABELS)
     assert len(open_data(tmp_path / "a.npz", keys=("pixels", "target"))) == 3
@@ -122,6 +132,13 @@ def test_wider_integers_that_fit_are_8_bit_images():
     source = from_arrays(IMAGES.astype(np.int64), LABELS, source="data")
     assert source.array.dtype == np.uint8
     assert "int64" in source.warnings[0]
+
+
+def test_an_ambiguous_order_of_axes_is_told():
+    images = np.zeros((2, 3, 5, 3), np.uint8)
+    (warning,) = from_arrays(images, [0, 1], source="data").warnings
+    assert "(2, 3, 5, 3) and were taken as (S, H, W, C)" in warning
+    assert not from_arrays(np.zeros((2, 3, 5, 5), np.uint8), [0, 1], source="data").warnings
 
 
 def test_floats_stay_as_they_are():

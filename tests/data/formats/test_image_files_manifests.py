@@ -37,6 +37,19 @@ def test_forms(name, text, folder):
     assert source.read(1).image.shape == (8, 8, 3)
 
 
+def test_whole_numbers_as_floats(folder):
+    rows = '{"path": "cat/0.png", "label": 1.0}\n{"path": "dog/0.png", "label": 0.0}'
+    assert open_data(write(folder, "a.jsonl", rows)).labels.tolist() == [1, 0]
+
+
+def test_a_name_may_stand_beside_an_index_and_keys_choose(folder):
+    rows = "path,label,class_name,class\ncat/0.png,1,cat,0\ndog/0.png,0,dog,1\n"
+    path = write(folder, "a.csv", rows)
+    assert open_data(path, keys=("path", "class")).labels.tolist() == [0, 1]
+    path = write(folder, "a.csv", rows.replace(",class\n", ",other\n"))
+    assert open_data(path).labels.tolist() == [1, 0]
+
+
 def test_names_of_classes(folder):
     path = write(folder, "a.csv", "path,label\nimages/owl/0.png,owl\nimages/cat/0.png,cat\n")
     source = open_data(path)
@@ -84,6 +97,10 @@ def test_absolute_paths(folder):
         ("a.csv", "path,label\na.png,-1\n", "class indices start at 0"),
         ("a.csv", 'path,label\n"a.png,1\n', "cannot be read"),
         ("a.jsonl", '{"path": "a.png", "label": 0.5}', "label 0.5"),
+        ("a.jsonl", '{"path": "a.png", "label": true}', "label True"),
+        ("a.csv", "path,image,label\na.png,b.png,1\n", "'path' and 'image', .* paths.* keys"),
+        ("a.csv", "path,class,label\na.png,0,1\n", "'label' and 'class', .* labels.* keys"),
+        ("a.csv", "path,label,set,split\na.png,0,test,train\n", "'split' and 'set'"),
         ("a.csv", "path,label,label\na.png,1,2\n", "two columns named 'label'"),
         ("a.csv", 'path,label\na.png,1\n"' + "a" * 131_073 + '",1\n', "in line 3 .field larger"),
         ("a.jsonl", '{"path"', "cannot be read in line 1"),

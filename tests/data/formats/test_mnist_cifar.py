@@ -47,6 +47,9 @@ def test_packed_and_plain_twins_are_one_set(tmp_path):
     write(tmp_path, "train", IMAGES, LABELS)
     write(tmp_path, "train", IMAGES, LABELS, packed=True)
     assert len(open_data(tmp_path)) == 4
+    write(tmp_path, "train", IMAGES, LABELS[::-1].copy(), packed=True)
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte\.gz hold different values\. Remove"):
+        open_data(tmp_path)
 
 
 def test_a_set_with_a_prefix(tmp_path):

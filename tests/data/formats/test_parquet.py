@@ -59,6 +59,22 @@ def test_columns_by_name_without_features(write):
     assert source.names[1] == "row 1"
 
 
+def test_two_columns_of_usual_names_want_keys(write):
+    path = write("a.parquet", [2, 0], features=False)
+    table = pq.read_table(path).append_column("class", pa.array([0, 1]))
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=r"'label' and 'class', .* with keys"):
+        open_data(path)
+    assert open_data(path, keys=("image", "class")).labels.tolist() == [0, 1]
+
+
+def test_whole_numbers_as_floats(write):
+    path = write("a.parquet", pa.array([2.0, 0.0]), features=False)
+    assert open_data(path).labels.tolist() == [2, 0]
+    with pytest.raises(DataError, match="not integers"):
+        open_data(write("a.parquet", pa.array([2.5, 0.0]), features=False))
+
+
 def test_columns_by_option(write):
     path = write("a.parquet", [2, 0], features=False, columns=("photo", "kind"))
     assert open_data(path, keys=("photo", "kind")).labels.tolist() == [2, 0]

@@ -82,7 +82,20 @@ def test_folder_of_archives_with_splits(shard, tmp_path):
 def test_samples_without_an_image_are_counted(shard):
     source = open_data(shard("a.tar", {"a.png": 0, "a.cls": "1", "b.cls": "2", "c.txt": "x"}))
     assert source.labels.tolist() == [1]
-    assert re.match(r"Samples without an image were left out of .*: 2\.", source.warnings[0])
+    assert re.match(r"Samples without an image .* were left out of .*: 2\.", source.warnings[0])
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_are_no_images_and_are_counted(kind, shard):
+    path = shard("a.tar", {"a.png": 0, "a.cls": "1"})
+    with tarfile.open(path, "a") as archive:
+        for name in ("b.png", "b.cls"):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, f"a.{name[2:]}"
+            archive.addfile(info)
+    source = open_data(path)
+    assert list(source.names) == ["a"]
+    assert "(a link is none)" in source.warnings[0]
 
 
 @pytest.mark.parametrize(
