@@ -47,6 +47,9 @@ _REFUSED = (
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_THREAD = "can't start new thread"  # what Python raises as a RuntimeError
 
+# click's errors of several lines, that quote nothing
+_OF_LINES = (click.MissingParameter, click.exceptions.NoArgsIsHelpError)
+
 
 class _Subcommands(Mapping[str, click.Command]):
     """The subcommands by name, each imported when it is asked for."""
@@ -146,7 +149,7 @@ def exit_code_of(arguments: list[str] | None) -> int:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
     except click.ClickException as error:
-        if not isinstance(error, click.MissingParameter):  # which quotes nothing, over lines
+        if not isinstance(error, _OF_LINES):
             error.message = printable(error.message)  # type: ignore[misc]
         shown = io.StringIO()
         error.show(file=shown)

@@ -84,7 +84,7 @@ def test_a_script_for_a_shell_ends_with_0(onnx_gap, monkeypatch):
 def test_without_a_command_the_help_is_shown_as_bad_usage(onnx_gap):
     shown = onnx_gap()
     assert shown.code == 2
-    assert "Commands:" in shown.err
+    assert "\nCommands:\n" in shown.err
 
 
 @pytest.mark.parametrize(
