@@ -104,7 +104,7 @@ def test_arrays_give_what_a_file_gives(tmp_path, audit):
     [
         ({"devise": "cpu"}, TypeError, "no option 'devise'; did you mean device"),
         ({"memory": "much"}, analyzer.DataError, "'much' is not a size"),
-        ({"neighbor_samples": "some"}, analyzer.DataError, "'some' is not a number of samples"),
+        ({"neighbor_samples": "some"}, analyzer.DataError, "'some' is not a whole number"),
         ({"interpolation_samples": -2}, analyzer.DataError, "cannot be -2; the least is 0"),
         ({"rank": "taste"}, analyzer.DataError, "rank cannot be 'taste'; choose one of l1"),
         ({"preprocess": "imagnet"}, analyzer.DataError, "imagnet"),

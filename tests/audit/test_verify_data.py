@@ -146,7 +146,7 @@ def test_a_forged_cell_is_found_where_it_is_drawn(folder, data):
     [
         ({"seed": -1}, "the least is 0"),
         ({"cells": -1}, "the least is 0"),
-        ({"cells": "x"}, "'x' is not a number of samples"),
+        ({"cells": "x"}, "'x' is not a whole number"),
     ],
 )
 def test_options_that_no_verification_can_have_are_refused(folder, data, options, said):

@@ -165,11 +165,9 @@ def check_surgery(
         ModelError: they differ, or the output is not one score per class.
     """
     channels, kind = network.cut.site.channels, original.answer.kind
+    expected = scores_in_batches(original, _opened(original, network), images)
     found = network.features(images)
-
-    whole = _opened(original, network)
-    actual = network.scores(found, np.ones((len(images), channels), dtype=np.float32))
-    expected = scores_in_batches(original, whole, images)
+    actual = network.intact_scores(found)
     rounding = _LAST_PLACES * max(map(_epsilon, found.values.values()), default=0.0)
     _compare(expected, actual, kind, "with nothing removed", rounding)
 

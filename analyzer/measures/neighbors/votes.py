@@ -362,7 +362,7 @@ def _batch_size(images: SampleImages, part: np.ndarray, device: str) -> int:
 
 
 def _activations(
-    session: runtime.Session,
+    session: "runtime.Session",  # or this module would load onnxruntime
     graph: ActivationGraph,
     tensors: list[tuple[str, str | None]],
     images: np.ndarray,
