@@ -387,6 +387,6 @@ class FirstReading:
         if earlier:
             return DataError(
                 f"{name} an interrupted run of this audit read it. Pass {parameter('fresh', True)} "
-                "to begin anew."
+                "to start again."
             )
         return DataError(f"{name} it was first read. {LEAVE_ALONE}")

@@ -89,8 +89,8 @@ def fit_gap_model(
     Raises:
         GapModelError: too few networks for the features or for an interval of this coverage, more
             than 5,000, or than 1,000 for a ridge, values that are not finite, a gap outside -1 to
-            1, a quantity that is the same for all networks, features that cannot be told apart, or
-            a coverage outside (0, 1), or below 0.5 for a ridge.
+            1, a quantity that is the same for all networks, features that cannot be distinguished,
+            or a coverage outside (0, 1), or below 0.5 for a ridge.
     """
     check_coverage(coverage)
     features, target = checked_features(columns, gap, fit=fit)
@@ -181,7 +181,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _check_jackknife_plus(coverage: float) -> None:
-    """Refuse a coverage that is none of a jackknife+ interval."""
+    """Refuse a coverage that no jackknife+ interval has."""
     if coverage < LEAST_COVERAGE:
         raise GapModelError(
             f"{parameter('coverage', coverage)} is too little for an interval by jackknife+, which "

@@ -1,46 +1,30 @@
 """Cutting a network at its site: a prefix, run once per sample, a suffix, run per evaluation.
 
-Some suffixes have a faster form. Where the classifier is a stack of matrix products, the first of
-them sees the units one by one, so that going from n to n + 1 removed units needs one unit's share
-and not the whole product. A convolution whose kernel covers its whole input, as 1 × 1 behind a
-global pool, is one of them.
-
-Where features stay on a device, a suffix takes evaluations by reference: it gathers the features of
-the samples named and makes their masks from ranks.
+Some suffixes have a faster form: see :mod:`analyzer.surgery.linear_head` and
+:mod:`analyzer.surgery.gathering_suffix`.
 """
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
-from analyzer.common_types import Answer, Cut, LinearHead, Site
+from analyzer.common_types import Answer, Cut, Site
 from analyzer.errors import ModelError
-from analyzer.files import write_array
 from analyzer.surgery.cut_plan import Plan, plan_cut
 from analyzer.surgery.graph import (
     GraphBuilder,
-    ancestors,
     attribute,
-    constant,
-    consumers,
-    dimensions,
     extend_view,
-    extract_model,
     get_value,
-    is_captured,
     is_op,
     like,
     name_of,
     names_of,
     operand,
     reads,
-    redirect,
     replace_with_input,
     set_type,
     shape_of,
@@ -49,13 +33,13 @@ from analyzer.surgery.graph import (
     view_part,
 )
 from analyzer.surgery.inputs_and_outputs import find_answer, flatten_scores
-from analyzer.surgery.layout import Layout
+from analyzer.surgery.linear_head import write_linear_head
 from analyzer.surgery.mask import apply_mask, mask_input, removed_value
 from analyzer.surgery.network import Network, quantizes_dynamically
 from analyzer.surgery.saving import save_part
 from analyzer.surgery.validation import reports_invalid_file
 
-__all__ = ["HIGH", "LOW", "RANK", "SAMPLE", "cut_network", "write_gathering_suffix"]
+__all__ = ["cut_network"]
 
 
 @reports_invalid_file
@@ -88,7 +72,7 @@ def cut_network(
     model, plan, batch = plan_cut(network, site, output=output)
     prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
     save_part(_make_prefix(model, plan), prefix_path)
-    head = _write_linear_head(model, plan, folder)
+    head = write_linear_head(model, plan, folder)
     removed = removed_value(get_value(model.graph, plan.tensor))
     save_part(_make_suffix(model, plan, removed), suffix_path)
     return Cut(
@@ -367,211 +351,3 @@ def _warnings(network: Network, found: Answer, batch: int | None) -> tuple[str, 
             "that way. Export it with a dynamic batch axis for speed."
         )
     return tuple(warnings)
-
-
-_SAME_ELEMENTS = ("Flatten", "Identity", "Reshape", "Squeeze")
-
-
-@dataclass(frozen=True)
-class _Product:
-    """A matrix product with constants, over the features of a sample."""
-
-    value: ir.Value  # z, (N, D) or (N, D, 1, …)
-    layout: Layout  # of the features, flattened
-    weights: np.ndarray  # float32 (outer × M × inner, D)
-    bias: np.ndarray  # float32 (D,)
-
-
-def _write_linear_head(model: ir.Model, plan: Plan, folder: Path) -> LinearHead | None:
-    """Write the weights and the tail of a suffix that begins with a linear operator.
-
-    Args:
-        model: Which is cut; it stays as it is.
-        plan: Where it is cut.
-        folder: Takes ``weights.npy``, ``bias.npy`` and ``tail.onnx``.
-
-    Returns:
-        None when the suffix begins otherwise, or reads anything but the masked features.
-    """
-    if plan.skip_inputs or plan.shapes:
-        return None
-    graph = model.graph
-    found = _product(graph, get_value(graph, plan.tensor), plan.layout)
-    if found is None:
-        return None
-    units, layout = plan.site.channels, found.layout
-    apart = found.weights.reshape(layout.outer, units, layout.inner, -1)
-    weights = np.moveaxis(apart, 1, 0).reshape(units, layout.outer * layout.inner, -1)
-    write_array(folder / "weights.npy", np.ascontiguousarray(weights))
-    write_array(folder / "bias.npy", found.bias)
-    tail, name = None, ""
-    if not _ranks_classes(found.value, graph.outputs[0]):
-        tail, name = folder / "tail.onnx", f"{found.value.name}_running"
-        save_part(_tail(model, plan, name_of(found.value), name), tail)
-    return LinearHead(
-        weights=folder / "weights.npy",
-        bias=folder / "bias.npy",
-        outer=layout.outer,
-        inner=layout.inner,
-        tail=tail,
-        tail_input=name,
-    )
-
-
-def _product(graph: ir.Graph, value: ir.Value, layout: Layout) -> _Product | None:
-    """The matrix product that alone reads ``value``, with the bias added behind it."""
-    if not any(is_op(node, "Conv", "Gemm", "MatMul") for node in consumers(value)):
-        return None
-    node = _only_consumer(graph, value)
-    if node is None or value.dtype != ir.DataType.FLOAT or node.inputs[0] is not value:
-        return None
-    if is_op(node, "Conv"):
-        return _convolution(node, value, layout)
-    if len(dimensions(value) or ()) != 2:
-        return None
-    if is_op(node, "Gemm") and not attribute(node, "transA", 0):
-        weights = constant(node.inputs[1])
-        bias = _bias(node)
-        if weights is None or bias is None:
-            return None
-        weights = weights.T if attribute(node, "transB", 0) else weights
-        alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
-        if alpha != 1:  # weights can be large: no copy without need
-            weights = weights * np.float32(alpha)
-        return _checked(node.outputs[0], layout, weights, bias * np.float32(beta))
-    if is_op(node, "MatMul"):
-        weights = constant(node.inputs[1])
-        if weights is None or weights.ndim != 2:
-            return None
-        product = node.outputs[0]
-        after = _only_consumer(graph, product)
-        if after is not None and is_op(after, "Add") and not product.is_graph_output():
-            other = after.inputs[1 if after.inputs[0] is product else 0]
-            bias = constant(other)
-            if bias is not None and bias.size in (1, weights.shape[1]):
-                return _checked(after.outputs[0], layout, weights, bias)
-        return _checked(product, layout, weights, 0.0)
-    return None
-
-
-def _convolution(node: ir.Node, value: ir.Value, layout: Layout) -> _Product | None:
-    """A convolution that gives a single position, for its kernel covers the whole input."""
-    kernels, bias = constant(node.inputs[1]), _bias(node)
-    if kernels is None or bias is None or layout != Layout(1):
-        return None
-    size = kernels.shape[2:]
-    padded = attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if (padded and max(size) > 1) or any(attribute(node, "pads", ())):
-        return None
-    if attribute(node, "group", 1) != 1 or (dimensions(value) or ())[2:] != size:
-        return None
-    weights = kernels.reshape(len(kernels), -1).T  # (M × positions, D)
-    return _checked(node.outputs[0], Layout(1, inner=prod(size)), weights, bias)
-
-
-def _bias(node: ir.Node) -> np.ndarray | float | None:
-    """What is added to a product: 0 where nothing is, None where it is not constant."""
-    return constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else 0.0
-
-
-def _checked(
-    value: ir.Value, layout: Layout, weights: np.ndarray, bias: np.ndarray | np.floating | float
-) -> _Product | None:
-    if np.size(bias) not in (1, weights.shape[1]):
-        return None
-    bias = np.broadcast_to(np.asarray(bias, np.float32).reshape(-1), weights.shape[1])
-    return _Product(value, layout, np.asarray(weights, np.float32), np.ascontiguousarray(bias))
-
-
-def _only_consumer(graph: ir.Graph, value: ir.Value) -> ir.Node | None:
-    """The one node on the way to the scores that reads ``value``."""
-    if is_captured(value):
-        return None
-    nodes = consumers(value)
-    if len(nodes) > 1 or value.is_graph_output():
-        alive = ancestors(graph, graph.outputs)
-        nodes = [node for node in nodes if not alive.isdisjoint(node.outputs)]
-    return nodes[0] if len(nodes) == 1 else None
-
-
-def _ranks_classes(value: ir.Value, scores: ir.Value) -> bool:
-    """Whether ``scores`` follow from ``value`` by what never changes which class is highest."""
-    while scores is not value:
-        node = scores.producer()
-        if not is_op(node, "Softmax", "LogSoftmax", *_SAME_ELEMENTS):
-            return False
-        shape, before = dimensions(scores) or (), dimensions(operand(node)) or ()
-        # (N, K) or (N, K, 1, …), so that the elements stay where they are.
-        if any(len(one) < 2 or set(one[2:]) > {1} for one in (shape, before)):
-            return False
-        if shape[1] != before[1]:
-            return False
-        if not is_op(node, *_SAME_ELEMENTS) and attribute(node, "axis", -1) % len(shape) != 1:
-            return False
-        scores = operand(node)
-    return True
-
-
-def _tail(model: ir.Model, plan: Plan, tensor: str, name: str) -> ir.Model:
-    """``tensor``, now an input (N, D) called ``name`` → class scores."""
-    graph = model.graph
-    model = extract_model(model, [get_value(graph, tensor)], graph.outputs)
-    graph = model.graph
-    z = replace_with_input(graph, get_value(graph, tensor), name)
-    if plan.flatten:
-        flatten_scores(graph, plan.scores)
-    shape = shape_of(z)
-    if len(shape) > 2:
-        z.name = f"{name}_spread"
-        flat = ir.val(name, dtype=z.dtype, shape=shape[:2])
-        new = GraphBuilder(graph, name)
-        z.replace_all_uses_with(new.op("Reshape", flat, new.constant([-1, *shape[1:]])))
-        new.insert_first()
-        z = flat
-    passes.RemoveUnusedNodesPass()(model)
-    graph.inputs.clear()
-    graph.inputs.append(z)
-    return model
-
-
-SAMPLE, LOW, HIGH, RANK = "evaluation_sample", "evaluation_low", "evaluation_high", "unit_rank"
-
-
-def write_gathering_suffix(cut: Cut) -> Path:
-    """Write ``evaluations.onnx`` beside the suffix.
-
-    Its inputs are those of the suffix but the mask, now for C samples, and ``unit_rank`` int32
-    (C, M), ``evaluation_sample`` int64 (E,), ``evaluation_low`` and ``evaluation_high`` int32
-    (E,). Evaluation e is the sample ``evaluation_sample[e]`` with the units kept whose rank is at
-    least ``evaluation_low[e]`` and below ``evaluation_high[e]``; its scores are those of the
-    suffix.
-    """
-    model = ir.load(cut.suffix)
-    graph = model.graph
-    sample = ir.val(SAMPLE, dtype=ir.DataType.INT64, shape=["E"])
-    low, high = (ir.val(name, dtype=ir.DataType.INT32, shape=["E"]) for name in (LOW, HIGH))
-    rank = ir.val(RANK, dtype=ir.DataType.INT32, shape=["C", cut.site.channels])
-    inputs = []
-    new = GraphBuilder(graph, "evaluations")
-    for value in tuple(graph.inputs):
-        if value.name == cut.mask:
-            ranks = new.op("Gather", rank, sample, axis=0)  # (E, M)
-            column = new.constant(np.array([-1, 1]))
-            at_least = new.op("Not", new.op("Less", ranks, new.op("Reshape", low, column)))
-            below = new.op("Less", ranks, new.op("Reshape", high, column))
-            kept = new.op("And", at_least, below)
-            value.replace_all_uses_with(new.op("Cast", kept, to=ir.DataType.FLOAT.value))
-        elif value.name in cut.shared_inputs:
-            inputs.append(value)
-        else:
-            uses = value.uses()
-            gathered = new.op("Gather", value, sample, axis=0)
-            set_type(gathered, value.dtype, value.shape)
-            redirect(uses, gathered)
-            inputs.append(value)
-    new.insert_first()
-    graph.inputs.clear()
-    graph.inputs.extend([*inputs, rank, sample, low, high])
-    path = cut.suffix.with_name("evaluations.onnx")
-    save_part(model, path)
-    return path

@@ -34,7 +34,8 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.inputs_and_outputs import make_scores, with_scores_alone
 from analyzer.surgery.layout import Layout, trace
-from analyzer.surgery.mask import MASK, Sunk, sink
+from analyzer.surgery.mask import MASK
+from analyzer.surgery.mask_sinking import Sunk, sink
 from analyzer.surgery.network import Network
 from analyzer.surgery.operations import factor_of, is_counted, multiply_adds
 from analyzer.surgery.saving import save_part

@@ -26,7 +26,7 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.inputs_and_outputs import format_shape, score_output
 from analyzer.surgery.layout import Flow, Layout, trace
-from analyzer.surgery.mask import sinks_to
+from analyzer.surgery.mask_sinking import sinks_to
 from analyzer.surgery.network import Network
 from analyzer.surgery.validation import reports_invalid_file
 

@@ -18,7 +18,7 @@ from analyzer.runtime.predictions import (
     highest,
 )
 from analyzer.runtime.sessions import DeviceArray, Session, open_session
-from analyzer.surgery.cut import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
+from analyzer.surgery.gathering_suffix import HIGH, LOW, RANK, SAMPLE, write_gathering_suffix
 
 __all__ = [
     "CutNetwork",
