@@ -144,7 +144,7 @@ def test_verify_looks_at_the_sizes_it_runs(onnx_gap, network, train, monkeypatch
 def test_a_sweep_that_its_own_scores_deny_is_refused(onnx_gap, network, train, monkeypatch):
     change_above(network, 65)
     monkeypatch.setattr(CheckedSizes, "check", lambda *given, **named: None)
-    monkeypatch.setattr(SampleCounts, "contradictions", np.array([3]))
+    monkeypatch.setattr(SampleCounts, "denied_by", lambda *given: np.array([3]))
     shown = onnx_gap("audit", network, "--data", train, "--out", "audit", *COMMON, "--anyway")
     assert shown.code == 2
     assert "say otherwise, so there is no one answer to count" in shown.err

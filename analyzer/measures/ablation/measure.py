@@ -285,7 +285,7 @@ def _samples_read(
     place = np.empty(len(samples.labels), dtype=np.int64)
     place[samples.sequence()] = np.arange(len(place))
     counts = state.sample_counts(samples.indices, samples.labels, place, subject.answer.kind)
-    if len(against := counts.contradictions):
+    if len(against := counts.denied_by(counts.scores.margin)):
         raise ModelError(
             f"Sample {counts.index[against[0]]} is "
             f"{'' if counts.correct[against[0]] else 'not '}classified as its label in the sweep, "

@@ -69,12 +69,15 @@ class SampleCounts:
         """int64 (S,): the class named with nothing removed."""
         return np.where(self.correct, self.label, self.scores.other)
 
-    @property
-    def contradictions(self) -> np.ndarray:
-        """The places where the margin denies what is correct, by more than rounding; int64 (C,)."""
-        margin = self.scores.margin
-        clear = np.abs(margin) > _NEAR * np.abs(margin).max(initial=0)
-        return np.flatnonzero(clear & ((margin > 0) != self.correct))
+    def denied_by(self, margins: np.ndarray) -> np.ndarray:
+        """The places where a margin denies what is correct by more than rounding, int64 (C,).
+
+        Args:
+            margins: (S,), or (S, L) of several layers; of a sample classified as its label above 0.
+        """
+        columns = margins.reshape(len(margins), -1)
+        clear = np.abs(columns) > _NEAR * np.abs(columns).max(axis=0, initial=0)
+        return np.flatnonzero((clear & ((columns > 0) != self.correct[:, None])).any(axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,6 @@ def _scores(samples: SampleCounts) -> Iterator[Check]:
             wrong.append(f"'{name}' of sample {np.argmax(bad)} in {SAMPLES} cannot be.")
     wrong += [
         f"'margin' of sample {place} in {SAMPLES} denies 'correct'."
-        for place in samples.contradictions[:1]
+        for place in samples.denied_by(scores.margin)[:1]
     ]
     yield check("scores", wrong, "Log-probabilities and margins go with what is correct.")

@@ -11,7 +11,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import MarginGraph
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
 from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
-from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
+from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.margins.distances import (
     LAYERS,
     MARGIN_FEATURES,
@@ -30,7 +30,6 @@ __all__ = ["MARGINS", "MarginLayerRecord", "Margins", "MarginsRecord", "MarginsR
 MARGINS = "margins.npz"
 # Gradients round more than what they are made of; and of one sample, where a unit is all but off.
 _CLOSE = (0.02, 0.25)
-_NEAR = 1e-4  # of the largest distance: the sign may be rounding's
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class Margins(Measure[MarginsResult]):
             ModelError: a margin denies what the sweep found of its sample.
         """
         samples = job.found["ablation"].samples
-        if len(against := _contradictions(result.distances, samples.correct)):
+        if len(against := samples.denied_by(result.distances)):
             raise ModelError(
                 f"The margin of sample {samples.index[against[0]]} denies what was counted of it "
                 "in a batch of another size, so there is no one answer. Export the network so that "
@@ -178,7 +177,7 @@ class Margins(Measure[MarginsResult]):
             said: MarginsRecord = record.sections[self.name]
             right = f"The five numbers of {len(said.layers)} layers follow from {MARGINS}."
             distances, written = _read(folder)
-            faults = _faults(said, distances, read_samples(folder).correct)
+            faults = _faults(said, distances, read_samples(folder))
             stated = [layer.total_variation for layer in said.layers]
             if len(written) != len(stated) or not all(map(same, stated, written.tolist())):
                 faults.append(f"'total_variation' in audit.json is not that of {MARGINS}.")
@@ -290,26 +289,16 @@ def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return distances, array_of(path, arrays, "total_variation", np.float64, (None,))
 
 
-def _contradictions(distances: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """The places where distances (S, L) deny ``correct`` (S,) by more than rounding; int64 (C,)."""
-    clear = np.abs(distances) > _NEAR * np.abs(distances).max(axis=0, initial=0)
-    return np.flatnonzero((clear & ((distances > 0) != correct[:, None])).any(axis=1))
-
-
-def _faults(said: MarginsRecord, distances: np.ndarray, correct: np.ndarray) -> list[str]:
-    """What the section says and the distances (S, L) do not, in sentences.
-
-    Args:
-        correct: what was counted of the samples, bool (S,).
-    """
-    if distances.shape != (len(correct), len(said.layers)):
+def _faults(said: MarginsRecord, distances: np.ndarray, samples: SampleCounts) -> list[str]:
+    """What the section says and the distances (S, L) do not, in sentences."""
+    if distances.shape != (len(samples.label), len(said.layers)):
         return [
             f"{MARGINS} has distances of shape {distances.shape}, {SAMPLES} has "
-            f"{len(correct)} samples and audit.json {len(said.layers)} layers."
+            f"{len(samples.label)} samples and audit.json {len(said.layers)} layers."
         ]
     wrong = [
         f"'distance' of sample {place} in {MARGINS} denies 'correct' in {SAMPLES}."
-        for place in _contradictions(distances, correct)[:1]
+        for place in samples.denied_by(distances)[:1]
     ]
     for number, layer in enumerate(said.layers):
         above = int((distances[:, number] > 0).sum())
