@@ -6,7 +6,7 @@ or fed with its classes in another order, gives curves that mean nothing.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import LimitRecord
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, AuditStopped, parameter
+from analyzer.measures.ablation.sample_scores import check_logits
 from analyzer.measures.measure import Subject
 from analyzer.measures.unmasked_predictions import predict_whole
 
@@ -51,16 +52,18 @@ class FirstLook:
 
 @dataclass
 class _Seen:
-    """What the network was fed, and whether it answers with numbers."""
+    """What the network was fed, and what it answers."""
 
     source: data.Source
     low: float = math.inf
     high: float = -math.inf
     finite: bool = True
+    last: list[np.ndarray] = field(default_factory=list)  # the scores of the last class
 
     def look(self, images: np.ndarray, scores: np.ndarray) -> None:
         if scores.shape[1] > 1:  # else the network gives labels
             data.check_classes(self.source, scores.shape[1])
+        self.last.append(scores[:, -1])
         self.finite = self.finite and bool(np.isfinite(images).all() and np.isfinite(scores).all())
         self.low = min(self.low, float(images.min()))
         self.high = max(self.high, float(images.max()))
@@ -111,6 +114,8 @@ def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress:
     )
     if not seen.finite:
         return  # the sweep names the sample
+    if subject.answer.kind == "logit":
+        check_logits(np.concatenate(seen.last))
     chance, accuracy = request.chance_of(found.classes), found.accuracy
     order = find_class_order(found.label, found.named, found.classes)
     look = FirstLook(found, chance, order, seen.low, seen.high)

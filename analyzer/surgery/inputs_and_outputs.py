@@ -48,6 +48,8 @@ _LISTED = 20  # inputs that a message names
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 _BEHIND_ARGMAX = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _RESHAPING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze")
+_PROBABILITIES = ("HardSigmoid", "Sigmoid", "Softmax")
+_KEEPS_PROBABILITIES = (*_RESHAPING, "Clip", "Gather", "Slice", "Transpose", "Unsqueeze")
 _FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
 
 
@@ -245,8 +247,17 @@ def _kind(value: ir.Value) -> str | None:
                 return "scores"
         elif len(shape) != 1:
             return None
-        return "probability" if is_op(value.producer(), "Sigmoid") else "logit"
+        return "probability" if _is_probability(value) else "logit"
     return None if _before_argmax(value) is None else "labels"
+
+
+def _is_probability(value: ir.Value) -> bool:
+    """Whether ``value`` is a sigmoid's or softmax's, reshaped, clipped or picked from it."""
+    node = value.producer()
+    while is_op(node, *_KEEPS_PROBABILITIES):
+        value = operand(node)
+        node = value.producer()
+    return is_op(node, *_PROBABILITIES)
 
 
 def _before_argmax(value: ir.Value) -> ir.Value | None:

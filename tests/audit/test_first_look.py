@@ -1,9 +1,13 @@
 """What a first look at the data finds before anything is counted."""
 
 import numpy as np
+import onnx
 import pytest
 
 from analyzer.audit.first_look import describe_order, find_class_order
+from analyzer.audit.run import run_audit
+from analyzer.audit_options import AuditRequest
+from analyzer.errors import ModelError
 
 RANDOM = np.random.default_rng(0)
 
@@ -68,3 +72,34 @@ def test_an_order_of_very_many_classes_takes_no_matrix_of_them_all():
     assert found.accuracy == 1
     assert np.array_equal(found.named_as[label], classes - 1 - label)
     assert np.array_equal(np.sort(found.named_as), np.arange(classes))
+
+
+def test_a_single_score_that_is_a_probability_in_disguise_is_refused(tmp_path):
+    model = onnx.parser.parse_model("""
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,8,8] x) => (float[N,1] y) <float[4,3,3,3] w, float[4,1] v, float one = {1.0}>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    p = GlobalAveragePool(r)
+    f = Flatten(p)
+    z = MatMul(f, v)
+    s = Sigmoid(z)
+    y = Sub(one, s)
+}
+""")
+    random = np.random.default_rng(1)
+    for info in list(model.graph.value_info):
+        shape = [axis.dim_value for axis in info.type.tensor_type.shape.dim]
+        weights = random.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weights, info.name))
+    del model.graph.value_info[:]
+    path = tmp_path / "network.onnx"
+    onnx.save(model, path)
+    images = random.normal(size=(30, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.repeat([0, 1, 1], 10))
+    options = {"model": path, "data": str(tmp_path / "data.npz"), "out": tmp_path / "audit"}
+    for anyway in (False, True):  # True: nothing is looked at before the sweep
+        with pytest.raises(ModelError, match=r"on 30 samples it is 0\.\d+ to 0\.\d+, as prob"):
+            run_audit(AuditRequest(**options, device="cpu", anyway=anyway))
+        assert not (tmp_path / "audit" / "audit.json").exists()

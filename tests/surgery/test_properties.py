@@ -20,7 +20,9 @@ from analyzer.measures.ablation.class_curves import read_curves
 SAMPLES = 16
 HEADS = """
 net (float[N,3,8,8] x) => (OUTPUT)
-<float[4,3,3,3] w, float[4] b, float[4,5] v, float[4,1] v1, int64[1] one = {1}, float half = {0.5}>
+<float[4,3,3,3] w, float[4] b, float[4,5] v, float[4,1] v1, float[4,2] v2,
+int64[1] one = {1}, float half = {0.5},
+float small = {1e-7}, float big = {0.9999999}>
 {
     c = Conv<pads=[1,1,1,1]>(x, w, b)
     r = Relu(c)
@@ -56,6 +58,15 @@ KINDS = {  # output of the network, what the suffix's scores are compared with
     "one logit": head("float[N,1] y", "y = MatMul(f, v1)"),
     "one logit, no column": head("float[N] y", "z = MatMul(f, v1) y = Squeeze(z, one)"),
     "one probability": head("float[N,1] y", "z = MatMul(f, v1) y = Sigmoid(z)"),
+    "one probability, no column": head(
+        "float[N] y", "z = MatMul(f, v1) s = Sigmoid(z) y = Squeeze(s, one)"
+    ),
+    "one probability, flattened and clipped": head(
+        "float[N,1] y", "z = MatMul(f, v1) s = Sigmoid(z) t = Flatten(s) y = Clip(t, small, big)"
+    ),
+    "one probability of two": head(
+        "float[N,1] y", "z = MatMul(f, v2) s = Softmax(z) y = Gather<axis=1>(s, one)"
+    ),
     "scores with spatial axes": head(
         "float[N,5,1,1] y",
         "t = Unsqueeze(f, one) g = MatMul(t, v) q = Transpose<perm=[0,2,1]>(g) "

@@ -24,6 +24,7 @@ __all__ = [
     "BaselineScores",
     "SampleCounts",
     "SampleScores",
+    "check_logits",
     "class_accuracies",
     "keep_scores",
     "read_samples",
@@ -41,6 +42,7 @@ _KINDS: Mapping[str, type] = {**_COUNTS, **_SCORES, "index": np.int64}
 _NEAR = 1e-4  # of the largest margin
 _SUM = 0.01  # by which the scores of a softmax may miss 1, for float16's sake
 _LEAST = np.finfo(np.float32).tiny  # of probabilities, where a softmax has run out of numbers
+_MANY = 20  # scores that are not between 0 and 1 by chance
 _FAR = float(np.finfo(np.float32).max)
 
 
@@ -137,7 +139,12 @@ def sample_scores(kept: BaselineScores, labels: np.ndarray, kind: str) -> Sample
         kept: of all S samples.
         labels: int64 (S,).
         kind: how the network tells the class, see :class:`analyzer.common_types.Answer`.
+
+    Raises:
+        ModelError: as :func:`check_logits`.
     """
+    if kind == "logit":
+        check_logits(np.where(labels == 1, kept.own, kept.best))
     log_probability = kept.log_softmax
     if kind == "probability":  # of class 1, held against ½
         log_probability = _log(np.where(labels == 1, kept.own, 1 - kept.best))
@@ -145,6 +152,24 @@ def sample_scores(kept: BaselineScores, labels: np.ndarray, kind: str) -> Sample
         log_probability = _log(kept.own)
     margin = (kept.own.astype(np.float64) - kept.best).clip(-_FAR, _FAR)
     return SampleScores(log_probability, margin.astype(np.float32), kept.other)
+
+
+def check_logits(scores: np.ndarray) -> None:
+    """Refuse single scores that are taken for logits, but look like probabilities.
+
+    Args:
+        scores: float (S,), one a sample. Few can lie between 0 and 1 by chance.
+
+    Raises:
+        ModelError: all lie between 0 and 1, so that every image would be of class 1.
+    """
+    if len(scores) >= _MANY and scores.min() >= 0 and scores.max() <= 1:
+        raise ModelError(
+            "The network has a single score that no sigmoid ends, so class 1 would be where it is "
+            f"above 0. But on {len(scores):,} samples it is {scores.min():.3g} to "
+            f"{scores.max():.3g}, as probabilities are. Export the network with a sigmoid as its "
+            "last operator, or with what the sigmoid is given."
+        )
 
 
 def _log(probability: np.ndarray) -> np.ndarray:
