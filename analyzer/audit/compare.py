@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.audit.folder import finished_audit
 from analyzer.audit.sampling_noise import ClassNoise, SamplingNoise, measure_sampling_noise
-from analyzer.audit.verdict import told_apart
+from analyzer.audit.verdict import exceeds, told_apart
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, DataError, parameter
@@ -199,15 +199,13 @@ def _class_changes(
 def _reasons(
     zeta: Change, kappa: Change, gap: Change | None, tolerance: float, comparable: bool
 ) -> Iterator[str]:
-    # A difference of 0.01 as floats can exceed 0.01 by a rounding error, which is no change.
-    limit = tolerance + 1e-12
-    if comparable and zeta.difference > limit:
+    if comparable and exceeds(zeta.difference, tolerance):
         rose, _ = told_apart(zeta.difference, tolerance)
         yield f"ζ rose by {rose}, from {zeta.before:.4f} to {zeta.after:.4f}."
-    if comparable and -kappa.difference > limit:
+    if comparable and exceeds(-kappa.difference, tolerance):
         fell, _ = told_apart(-kappa.difference, tolerance)
         yield f"κ fell by {fell}, from {kappa.before:.4f} to {kappa.after:.4f}."
-    if gap and gap.difference > limit:
+    if gap and exceeds(gap.difference, tolerance):
         rose, _ = told_apart(gap.difference, tolerance)
         yield f"The estimated gap rose by {rose}, from {gap.before:.4f} to {gap.after:.4f}."
 

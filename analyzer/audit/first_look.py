@@ -5,7 +5,7 @@ or fed with its classes in another order, gives curves that mean nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from analyzer.audit.verdict import (
     FAIL,
     NOT_JUDGEABLE,
     at_chance,
+    exceeds,
     is_at_chance,
     limits_of,
     told_apart,
@@ -118,6 +119,7 @@ def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress:
         check_logits(np.concatenate(seen.last))
     chance, accuracy = request.chance_of(found.classes), found.accuracy
     order = find_class_order(found.label, found.named, found.classes)
+    whole = len(samples.indices) == len(subject.indices)
     look = FirstLook(found, chance, order, seen.low, seen.high)
     if order is not None:
         names = [subject.source.class_name(index) for index in range(found.classes)]
@@ -131,13 +133,12 @@ def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress:
         why = at_chance(accuracy, chance, len(found.label))
         why += seen.suspicion(floating) or _undeclared(subject.preprocessing)
     else:
-        _check_accuracy(request, look, whole=len(samples.indices) == len(subject.indices))
+        unmet = _under_limit(request, look, whole=whole)
+        if unmet is not None:
+            raise _stopped(request, unmet.sentence, look, {"min_accuracy": unmet})
         return
-    limits = tuple(
-        LimitRecord(name, limit, None, NOT_JUDGEABLE, _said(why, request))
-        for name, limit in limits_of(request.settings()).items()
-    )
-    raise _stopped(request, why, NOT_JUDGEABLE, limits, look)
+    unmet = _under_limit(request, look, whole=whole)
+    raise _stopped(request, why, look, {} if unmet is None else {"min_accuracy": unmet})
 
 
 def _undeclared(done: data.Preprocessing) -> str:
@@ -160,37 +161,34 @@ def _part(subject: Subject, request: AuditRequest) -> data.Samples:
     return data.Samples(samples.indices[places], samples.labels[places], samples.load)
 
 
-def _check_accuracy(request: AuditRequest, look: FirstLook, *, whole: bool) -> None:
+def _under_limit(request: AuditRequest, look: FirstLook, *, whole: bool) -> LimitRecord | None:
+    """The limit of the accuracy, where the samples that were looked at fall short of it."""
     found = look.found
     limit, accuracy = request.min_accuracy, found.accuracy
     if limit is None:
-        return
+        return None
     # The accuracy of a part is an estimate: it may be low by three standard errors.
     slack = 0.0 if whole else 3 * math.sqrt(max(accuracy * (1 - accuracy), 1e-4) / len(found.label))
-    if accuracy + slack >= limit:
-        return
+    if not exceeds(limit, accuracy + slack):
+        return None
     told, bound = told_apart(accuracy, limit)
     why = (
         f"The accuracy on the training data is {told} on {len(found.label):,} samples, "
         f"under the limit {bound}."
     )
-    unknown = "Nothing was counted, so this is not known."
-    limits = [
-        LimitRecord(name, asked, accuracy, FAIL, why)
-        if name == "min_accuracy"
-        else LimitRecord(name, asked, None, NOT_JUDGEABLE, unknown)
-        for name, asked in limits_of(request.settings()).items()
-    ]
-    raise _stopped(request, why, FAIL, tuple(limits), look)
+    return LimitRecord("min_accuracy", limit, accuracy, FAIL, why)
 
 
 def _stopped(
-    request: AuditRequest,
-    why: str,
-    outcome: str,
-    limits: tuple[LimitRecord, ...],
-    look: FirstLook,
+    request: AuditRequest, why: str, look: FirstLook, judged: Mapping[str, LimitRecord]
 ) -> AuditStopped:
+    """What stops an audit that ``why`` tells the reason of; the limits not judged are not known."""
+    unknown = _said(why, request) if not judged else "Nothing was counted, so this is not known."
+    limits = tuple(
+        judged.get(name) or LimitRecord(name, limit, None, NOT_JUDGEABLE, unknown)
+        for name, limit in limits_of(request.settings()).items()
+    )
+    outcome = FAIL if judged else NOT_JUDGEABLE
     verdict = verdict_of(limits, outcome=outcome, reason=_said(why, request))
     way_out = f" Nothing was counted; {parameter('anyway', True)} counts all the same."
     return AuditStopped(why + way_out, verdict, look.found.accuracy, look)

@@ -18,6 +18,7 @@ __all__ = [
     "at_chance",
     "classes_at_chance",
     "doubt_of",
+    "exceeds",
     "is_at_chance",
     "is_too_few",
     "judge",
@@ -29,6 +30,7 @@ __all__ = [
 PASS, FAIL, NOT_JUDGEABLE = "pass", "fail", "not judgeable"
 _LIMITS = ("min_accuracy", "max_gap", "max_suspects")
 _LARGEST = 1e6  # of what is set against a limit
+_DIGITS = 12  # behind the point that are compared: 0.8 - 0.7 is 0.1, and 1e-16 more in floats
 _WORDS = {PASS: "Pass", FAIL: "Fail", NOT_JUDGEABLE: "Not judgeable"}
 
 
@@ -68,6 +70,11 @@ def limits_of(settings: Mapping[str, Any]) -> dict[str, float]:
     """The limits that settings ask for, by the name of the option."""
     found = ((name, settings.get(name)) for name in _LIMITS)
     return {name: float(limit) for name, limit in found if limit is not None}
+
+
+def exceeds(figure: float, limit: float) -> bool:
+    """Whether ``figure`` is over ``limit``, by more than the floating point of differences is."""
+    return round(float(figure), _DIGITS) > round(float(limit), _DIGITS)
 
 
 _UNCERTAIN = " as far as these tell"  # above it, within three standard errors
@@ -124,13 +131,11 @@ def _limits(record: AuditRecord) -> Iterator[LimitRecord]:
 
 def _accuracy(record: AuditRecord, limit: float) -> LimitRecord:
     figure = record.accuracy
-    kept = figure >= limit
+    kept = not exceeds(limit, figure)
     word = "at least" if kept else "under"
     told, bound = told_apart(figure, limit)
     sentence = f"The accuracy on the training data is {told}, {word} the limit {bound}."
-    unlike = _meaningless(record) if not kept else ""
-    outcome = PASS if kept else NOT_JUDGEABLE if unlike else FAIL
-    return LimitRecord("min_accuracy", limit, figure, outcome, unlike or sentence)
+    return LimitRecord("min_accuracy", limit, figure, PASS if kept else FAIL, sentence)
 
 
 def _suspects(record: AuditRecord, limit: float) -> LimitRecord:
@@ -140,7 +145,7 @@ def _suspects(record: AuditRecord, limit: float) -> LimitRecord:
         doubt = "Wrong labels are told by interpolation and neighbors, and these were not measured."
     if doubt or figure is None:
         return LimitRecord("max_suspects", limit, figure, NOT_JUDGEABLE, doubt)
-    kept = figure <= limit
+    kept = not exceeds(figure, limit)
     told, bound = told_apart(figure, limit, percent=True)
     sentence = (
         f"{told} of the labels are more likely wrong than right, "
@@ -159,7 +164,7 @@ def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
         doubt = doubt_of(record)
     if doubt or figure is None:
         return LimitRecord("max_gap", limit, figure, NOT_JUDGEABLE, doubt)
-    kept = figure <= limit
+    kept = not exceeds(figure, limit)
     told, bound = told_apart(figure, limit)
     if gate == "upper" and gap is not None:
         end = f"upper end of the {gap.coverage:.0%} interval"
@@ -182,7 +187,7 @@ def _unmeasured(test: Any, limit: float) -> str:
     if test.in_training is None:
         return (
             ""
-            if test.gap > limit
+            if exceeds(test.gap, limit)
             else "It is not known how many of the test samples are training samples, too. Run the "
             "audit again with the same test data."
         )
@@ -190,7 +195,7 @@ def _unmeasured(test: Any, limit: float) -> str:
     if others == 0:
         return "All test samples are training samples, too, so that no gap was measured."
     gap = test.gap * test.samples / others
-    if test.gap > limit or gap <= limit:
+    if exceeds(test.gap, limit) or not exceeds(gap, limit):
         return ""
     without, bound = told_apart(gap, limit)
     return (
@@ -210,7 +215,9 @@ def told_apart(figure: float, limit: float, *, percent: bool = False) -> tuple[s
     if not max(abs(figure), abs(limit)) < _LARGEST:  # of a record that no audit wrote
         return f"{figure:z.4{sign or 'f'}}", f"{limit:g}"
     shift, digits = (2, 1) if percent else (0, 4)
-    exact, bound = (Decimal(repr(float(one))).scaleb(shift) for one in (figure, limit))
+    exact, bound = (
+        Decimal(repr(round(float(one), _DIGITS))).scaleb(shift) for one in (figure, limit)
+    )
     while (shown := round(exact, digits)).compare(bound) != exact.compare(bound):
         digits += 1
     least = max(shift - 1, 0)  # digits of the limit

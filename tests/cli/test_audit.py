@@ -238,14 +238,26 @@ def test_classes_in_another_order_are_recognized_before_anything_is_counted(
     onnx_gap, network, renumbered
 ):
     arguments = ("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit")
-    shown = onnx_gap(*arguments, "--max-gap", 0.5, "--min-accuracy", 0.5, "--json")
+    shown = onnx_gap(*arguments, "--max-gap", 0.5, "--json")
     assert shown.code == 4
     assert "the network counts them from 9 on where the data begin with 0" in shown.err
     assert "--anyway" in shown.err
     assert not Path("audit/audit.json").exists()
     verdict = shown.json["verdict"]
     assert verdict["outcome"] == "not judgeable"
-    assert [one["name"] for one in verdict["limits"]] == ["min_accuracy", "max_gap"]
+    assert [one["name"] for one in verdict["limits"]] == ["max_gap"]
+
+
+@pytest.mark.parametrize("anyway", [(), ("--anyway",)])
+def test_a_network_at_chance_fails_a_limit_of_its_accuracy(onnx_gap, network, renumbered, anyway):
+    arguments = ("audit", network, "--data", renumbered, "--preprocess", "none", "--out", "audit")
+    options = ("--max-gap", 0.5, "--min-accuracy", 0.5, "--not-judgeable", "pass", "--json")
+    shown = onnx_gap(*arguments, *options, *anyway)
+    assert shown.code == 1
+    verdict = shown.json["verdict"]
+    assert verdict["outcome"] == "fail"
+    outcomes = {one["name"]: one["outcome"] for one in verdict["limits"]}
+    assert outcomes == {"min_accuracy": "fail", "max_gap": "not judgeable"}
 
 
 def test_an_accuracy_under_the_limit(onnx_gap, network, train):
