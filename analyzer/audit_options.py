@@ -81,12 +81,12 @@ class SiteOptions:
         "tensor.  [default: the activation that `onnx-gap inspect` marks]",
         metavar="NODE|TENSOR",
     )
-    at: str = option(
-        "activation",
-        "With a convolution as --site: its activated output, or its raw output.",
+    at: str | None = option(
+        None,
+        "With a convolution as --site: its activated output, or its raw output.  "
+        "[default: activation]",
         metavar="activation|conv",
         choices=SITES,
-        show_default=True,
         needs="site",
     )
     axis: int | None = option(
