@@ -227,7 +227,7 @@ def inspect_network(
     model: str | Path,
     *,
     site: str | None = None,
-    at: str = "activation",
+    at: str | None = None,
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
@@ -239,7 +239,8 @@ def inspect_network(
     Args:
         model: path of an ONNX file, or "zoo:NAME".
         site: node or tensor; None for the default site.
-        at: with a convolution as ``site``: its "activation", or "conv" for its raw output.
+        at: with a convolution as ``site``: its "activation", as by default, or "conv" for its raw
+            output.
         axis: channel axis, with a tensor as ``site``.
         output: output with the scores, if there are several.
         custom_ops: library of operators that the network uses.
@@ -255,10 +256,11 @@ def inspect_network(
     from analyzer import surgery
     from analyzer.audit import outline_with_cost
     from analyzer.audit_options import SiteOptions
-    from analyzer.option_mechanism import refuse_alone
+    from analyzer.option_mechanism import check_values, refuse_alone
 
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
+    check_values(SiteOptions(site=site, at=at, axis=axis))
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )
@@ -271,7 +273,7 @@ def write_masked(
     out: str | Path,
     *,
     site: str | None = None,
-    at: str = "activation",
+    at: str | None = None,
     axis: int | None = None,
     output: str | None = None,
     custom_ops: str | Path | None = None,
@@ -293,13 +295,14 @@ def write_masked(
     from analyzer import surgery
     from analyzer.audit import refuse_to_replace
     from analyzer.audit_options import SiteOptions
-    from analyzer.option_mechanism import refuse_alone
+    from analyzer.option_mechanism import check_values, refuse_alone
 
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     check_paths(OutputError, out=out)
     check_place(out)
     refuse_to_replace({"out": out}, [custom_ops], [Path(out).parent])
     refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
+    check_values(SiteOptions(site=site, at=at, axis=axis))
     network = surgery.load_network(
         network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
     )

@@ -81,12 +81,12 @@ class SiteOptions:
         "tensor.  [default: the activation that `onnx-gap inspect` marks]",
         metavar="NODE|TENSOR",
     )
-    at: str = option(
-        "activation",
-        "With a convolution as --site: its activated output, or its raw output.",
+    at: str | None = option(
+        None,
+        "With a convolution as --site: its activated output, or its raw output.  "
+        "[default: activation]",
         metavar="activation|conv",
         choices=SITES,
-        show_default=True,
         needs="site",
     )
     axis: int | None = option(
@@ -357,7 +357,9 @@ class AuditRequest(
     auditor: str = ""  # who asks, for the record
     command: str = ""  # by which they ask, for the record
     needs_site: bool = False  # refuse a network that has none, instead of removing nothing
+    within: bool = False  # a folder that another run keeps: those above ``out`` are not made
     fresh: bool = False  # drop what the folder holds
+    fresh_if_other: bool = False  # drop an audit of something else, rather than refuse
     wait: bool = False  # until another run that writes the folder is done
 
     def told(self, error: AnalyzerError) -> str:

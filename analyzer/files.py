@@ -234,21 +234,25 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def prepare_folder(folder: str | Path) -> Path:
-    """Make ``folder`` (and its parents) if needed and show that files can be written in it.
+def prepare_folder(folder: str | Path, *, parents: bool = True) -> Path:
+    """Make ``folder`` if needed and show that files can be written in it.
+
+    Args:
+        folder: its path.
+        parents: whether those above it are made, too.
 
     Raises:
         AuditFolderError: it is a file, or cannot be made or written.
     """
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=parents, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except FileExistsError:
         found = "a file" if folder.exists() else "a link that leads to nothing"
         raise AuditFolderError(
-            f"{folder} is {found}, not a folder; name another place for the audit."
+            f"{folder} is {found}, not a folder; name another place."
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error

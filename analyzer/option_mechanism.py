@@ -155,7 +155,8 @@ def check_values(options: Any) -> None:
     """
     for name, declared in options_of(type(options)).items():
         value = getattr(options, name)
-        if declared.choices and value not in declared.choices:
+        default = getattr(type(options), name)
+        if declared.choices and value not in (*declared.choices, default):
             raise DataError(
                 f"{parameter(name)} cannot be {value!r}; choose one of "
                 f"{', '.join(declared.choices)}."

@@ -31,7 +31,7 @@ import numpy as np
 
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError
-from analyzer.files import sha256, write_arrays, write_json, write_text
+from analyzer.files import prepare_folder, sha256, write_arrays, write_json, write_text
 from model_zoo.datasets import Split, corrupt, corrupt_alike, stratified
 from model_zoo.populations import POPULATIONS
 from model_zoo.recipes import PopulationSpec, Recipe, images_key, labels_key, recipes
@@ -246,7 +246,7 @@ def train_population(
     prepared = population_data(population, None if data is None else Path(data))
     folder = Path(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        prepare_folder(folder)
         keep_data(folder, prepared.arrays())
         return _train(population, prepared, folder, processes, limit, progress)
     except OSError as error:

@@ -261,7 +261,11 @@ def _is_ours(folder: Path, name: str) -> bool:
 
 @contextlib.contextmanager
 def locked(
-    folder: Path, *, wait: bool = False, say: Callable[[str], None] = lambda sentence: None
+    folder: Path,
+    *,
+    wait: bool = False,
+    parents: bool = True,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Callable[[], None]]:
     """``folder``, made if needed, with nobody else writing in it until the block ends.
 
@@ -275,6 +279,7 @@ def locked(
     Args:
         folder: of an audit or a population.
         wait: until another run is done, rather than refuse.
+        parents: whether the folders above it are made, too.
         say: told whom the run waits for.
 
     Raises:
@@ -283,7 +288,7 @@ def locked(
     """
     path = folder / LOCK
     told = False
-    while (held := _try_to_lock(path)) is None:
+    while (held := _try_to_lock(path, parents)) is None:
         holder = _holder(path)
         if not wait:
             raise AuditFolderError(
@@ -316,10 +321,10 @@ def locked(
         _release(path, held)
 
 
-def _try_to_lock(path: Path) -> int | None:
+def _try_to_lock(path: Path, parents: bool) -> int | None:
     """A descriptor that holds the lock; None while another process does."""
     while True:
-        prepare_folder(path.parent)
+        prepare_folder(path.parent, parents=parents)
         check_own_place(path, "a file")
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analyzer import data, estimation
+from analyzer import data, estimation, surgery
+from analyzer.audit.assemble_record import some_of
 from analyzer.audit.folder import locked, read_record
 from analyzer.audit.inputs import open_network
 from analyzer.audit.population_manifest import Member
@@ -35,9 +36,9 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, DataError, GapModelError, parameter
+from analyzer.errors import AnalyzerError, DataError, GapModelError, ModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
-from analyzer.files import remove_parts
+from analyzer.files import prepare_folder, remove_parts
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 from analyzer.option_mechanism import identity_of
@@ -79,6 +80,7 @@ def audit_population(
             way the table has the networks that are done, and ``out/failed.csv`` those that failed.
             A run that stops keeps what the table of an earlier run says of networks that it has
             not come to, and of the one that failed; one that has audited none leaves that table.
+            Either way it has no network any more whose file is another by now.
         page: also write ``out/population.html``.
         progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
@@ -101,7 +103,7 @@ def audit_population(
         if failures:  # before the table that lacks them
             write_failures(failures, out)
         if not networks:
-            raise _none_done(failures, out, len(members))
+            raise _none_done(failures, out, len(members), _drop_replaced(members, out))
         if failures and not skip_failed:
             others = [member for member in members if member.name not in networks]
             tabled = _audited_before(others, template, out) | networks
@@ -148,13 +150,13 @@ def _audit_all(
     tasks = {}
     for member in members:
         request = _request(member, template, out)
-        if keys[member.name] in replaced:
-            request = replace(request, fresh=False)
+        if template.fresh and keys[member.name] in replaced:
+            request = replace(request, fresh=False, fresh_if_other=True)
         tasks[member.name] = (member, request)
     networks: dict[str, AuditedNetwork] = {}
     failures: dict[str, AnalyzerError] = {}
     progress("networks", 0, len(members))
-    with contextlib.closing(_outcomes(tasks, jobs, say)) as outcomes:
+    with _folder_of_audits(out), contextlib.closing(_outcomes(tasks, jobs, say)) as outcomes:
         for number, (name, found) in enumerate(outcomes, 1):
             check_lock()
             if isinstance(found, AuditedNetwork):
@@ -172,6 +174,17 @@ def _audit_all(
         {name: networks[name] for name in in_order if name in networks},
         {name: failures[name] for name in in_order if name in failures},
     )
+
+
+@contextlib.contextmanager
+def _folder_of_audits(out: Path) -> Iterator[None]:
+    """The folder in which workers make theirs; it is removed if none is left in it."""
+    folder = prepare_folder(out / AUDITS, parents=False)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty, or a link
+            folder.rmdir()
 
 
 def _outcomes(
@@ -278,10 +291,14 @@ def _stopped(
     )
 
 
-def _none_done(failures: Mapping[str, AnalyzerError], out: Path, members: int) -> AnalyzerError:
-    """Why the run has no table to write; one of an earlier run stays."""
+def _none_done(
+    failures: Mapping[str, AnalyzerError], out: Path, members: int, dropped: Sequence[str]
+) -> AnalyzerError:
+    """Why the run has no table to write; one of an earlier run stays, but for what was dropped."""
     name, why = next(iter(failures.items()))
     stays = f" {out / TABLE} stays as it was." if (out / TABLE).exists() else ""
+    if dropped:
+        stays = f" {out / TABLE} has {some_of(dropped)} no more: the files are others by now."
     if len(failures) == members > 1:
         return AnalyzerError(
             f"None of the {members} networks could be audited, {name!r} because: {why.message} "
@@ -303,6 +320,7 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
         # What a lost or killed run began may still be running, and Dask gives the task of a worker
         # that leaves to another one before it is done: then it is waited for.
         wait=True,
+        within=True,  # or a worker would make again what was moved away
         anyway=True,  # a table is of all networks, those that learned nothing among them
         needs_site=True,  # and has ζ and κ of each
     )
@@ -391,8 +409,8 @@ def _audited_before(
     """The networks that the table of an earlier run has, whose audits still stand, by name.
 
     Accuracies that were measured on test data are those of that table, all else is what the audits
-    and the manifest say. Where the manifest now names other files, or the options measure something
-    else, a network is not among them.
+    and the manifest say. Where the manifest now names other files, a network's file is another, or
+    the options measure something else, it is not among them.
     """
     try:
         table = estimation.read_population(out / TABLE)
@@ -410,6 +428,8 @@ def _audited_before(
             continue
         with contextlib.suppress(AnalyzerError):
             record = read_record(out / AUDITS / member.name)
+            if _is_another(member, record):
+                continue
             request = _request(member, template, out)
             settings = request.settings()
             if any(record.settings.get(name) != settings[name] for name in identity_of(request)):
@@ -420,6 +440,41 @@ def _audited_before(
                 test = None if math.isnan(measured) else measured
             found[member.name] = AuditedNetwork.of(record, _values(member, record, test))
     return found
+
+
+def _is_another(member: Member, audited: AuditRecord) -> bool:
+    """Whether a network is not the one that was audited; one whose file is gone is not another."""
+    try:
+        return surgery.sha256_of_network(member.model) != audited.model.sha256
+    except ModelError:
+        return member.model.is_file()
+
+
+def _drop_replaced(members: Iterable[Member], out: Path) -> list[str]:
+    """Take the networks that are others by now out of the table of an earlier run.
+
+    Returns:
+        Their names.
+    """
+    try:
+        table = estimation.read_population(out / TABLE)
+    except GapModelError:  # there is none, or it is no table any more
+        return []
+    dropped = []
+    for member in members:
+        with contextlib.suppress(AnalyzerError):
+            if member.name in table.name and _is_another(
+                member, read_record(out / AUDITS / member.name)
+            ):
+                dropped.append(member.name)
+    if dropped:
+        (out / PAGE).unlink(missing_ok=True)
+        left = [row for row, name in enumerate(table.name) if name not in dropped]
+        if left:
+            estimation.write_population(table.take(left), out / TABLE)
+        else:
+            (out / TABLE).unlink()
+    return dropped
 
 
 def _test_accuracy(

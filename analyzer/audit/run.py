@@ -322,7 +322,7 @@ def _folder(
     made = [place for place in (out, *out.parents) if not os.path.lexists(place)]
     try:
         with (
-            locked(out, wait=request.wait, say=say) as check_lock,
+            locked(out, wait=request.wait, parents=not request.within, say=say) as check_lock,
             _unfinished(request, key, check_lock) as unfinished,
         ):
             yield unfinished, unfinished.complete()
@@ -365,12 +365,14 @@ def _finished(
     """The record of the same audit, finished, with counts that are that audit's own.
 
     Raises:
-        AuditFolderError: the folder holds the audit of something else.
+        AuditFolderError: the folder holds the audit of something else, which is not to be dropped.
     """
     if not (request.out / AUDIT).exists():
         return None
     found = read_record(request.out)
     if found.key != subject.key or not _has_these_samples(found, request, subject, progress):
+        if request.fresh_if_other:
+            return None
         differences = _differences(found, request, subject)
         raise AuditFolderError(
             f"{request.out} holds an audit that differs in {differences}; "

@@ -206,7 +206,7 @@ class UnfinishedAudit:
     def _make(self, folder: Path) -> None:
         """Make one of the folders, unless another is no longer what it was."""
         self.check()
-        prepare_folder(folder)
+        prepare_folder(folder, parents=False)
         self._identities[folder] = folder_identity(folder)
 
     def _remember(self) -> None:

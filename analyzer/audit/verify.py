@@ -378,7 +378,7 @@ def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> C
         site: Site | None = find_site(
             network,
             asked.get("site"),
-            at=asked.get("at", "activation"),
+            at=asked.get("at"),
             axis=asked.get("axis"),
             output=asked.get("output"),
         )

@@ -254,8 +254,9 @@ class ResultFile(click.Path):
 
 
 def out_folder(what: str) -> Decorator:
-    """``--out DIR``, required."""
-    return click.option("--out", type=PATH, required=True, metavar="DIR", help=what)
+    """``--out DIR``, required; whether it can be written is said where it is."""
+    kind = _Path(path_type=Path, readable=False)
+    return click.option("--out", type=kind, required=True, metavar="DIR", help=what)
 
 
 resume_option = click.option(

@@ -47,7 +47,7 @@ def command(
     everything: bool,
     as_json: bool,
     site: str | None,
-    at: str,
+    at: str | None,
     axis: int | None,
     output: str | None,
     custom_ops: Path | None,

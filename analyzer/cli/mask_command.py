@@ -32,7 +32,7 @@ def command(
     model: str,
     out: Path,
     site: str | None,
-    at: str,
+    at: str | None,
     axis: int | None,
     output: str | None,
     custom_ops: Path | None,

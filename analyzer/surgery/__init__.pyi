@@ -10,6 +10,7 @@ from .network import (
     one_image_at_a_time,
     rewrite_network,
     runnable_file,
+    sha256_of_network,
 )
 from .sites import candidates, default_site, find_site, named_site
 
@@ -28,6 +29,7 @@ __all__ = [
     "outline_network",
     "rewrite_network",
     "runnable_file",
+    "sha256_of_network",
     "write_activation_outputs",
     "write_margin_graph",
     "write_masked",

@@ -6,6 +6,7 @@ quantized tensor it is the zero point, the code that stands for zero.
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,9 @@ from analyzer.surgery.graph import (
     shape_of,
 )
 from analyzer.surgery.layout import Layout
-from analyzer.surgery.network import Network
-from analyzer.surgery.saving import save_model, save_part
-from analyzer.surgery.validation import reports_invalid_file
+from analyzer.surgery.network import Network, read_model_proto
+from analyzer.surgery.saving import save_model, save_part, weights_file
+from analyzer.surgery.validation import external_files, reports_invalid_file
 
 __all__ = [
     "MASK",
@@ -74,15 +75,15 @@ def write_masked(
         to_run: Leave out what is said of the network but not needed to run it.
 
     Raises:
-        ModelError: ``path`` is the network's own file, its folder does not exist, or the
+        ModelError: ``path`` is one of the network's own files, its folder does not exist, or the
             network already has a tensor called ``channel_mask``.
-        OutputError: it cannot be written there, or a file is there that is no network.
+        OutputError: it cannot be written there, or a file is there that is no network; or, where
+            large weights go, one that holds no weights of what is at ``path``.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise ModelError(f"The folder {path.parent} does not exist. Create it first.")
-    if path.exists() and path.samefile(network.path):
-        raise ModelError(f"{path} is the network itself. Write the masked one somewhere else.")
+    _refuse_own_file(path, network)
     if not to_run:
         _refuse_other_file(path)
     taken = names_of(network.model.graph)
@@ -91,7 +92,18 @@ def write_masked(
             f"{network.path} already has a tensor called {MASK}: it seems to be masked. Give "
             "the original network."
         )
-    (save_part if to_run else save_model)(_masked(network.model, site, taken), path)
+    masked = _masked(network.model, site, taken)
+    if not to_run:
+        _refuse_other_weights(masked, path, network)
+    (save_part if to_run else save_model)(masked, path)
+
+
+def _refuse_own_file(path: Path, network: Network) -> None:
+    """Refuse to replace a file that the network is read from."""
+    for file in (network.path, *(file for file, _ in network.as_read)):
+        if path.exists() and file.exists() and path.samefile(file):
+            what = "the network itself" if file == network.path else f"a part of {network.path}"
+            raise ModelError(f"{path} is {what}. Write the masked one somewhere else.")
 
 
 def _refuse_other_file(path: Path) -> None:
@@ -108,6 +120,21 @@ def _refuse_other_file(path: Path) -> None:
             f"{path} is not an ONNX file, so it is not replaced. Name another file, or one that "
             "ends in .onnx."
         )
+
+
+def _refuse_other_weights(model: ir.Model, path: Path, network: Network) -> None:
+    """Refuse to replace a file beside ``path`` in which no network there keeps its weights."""
+    file = weights_file(model, path)
+    if file is None or not os.path.lexists(file):
+        return
+    _refuse_own_file(file, network)
+    with suppress(ModelError, OSError):  # no network is there, or none that can be read
+        if file in external_files(path, read_model_proto(path)):
+            return
+    raise OutputError(
+        f"The weights would replace {file}, which is not what a network {path} keeps its weights "
+        "in. Move it elsewhere, or name another file."
+    )
 
 
 def _masked(model: ir.Model, site: Site, taken: set[str]) -> ir.Model:

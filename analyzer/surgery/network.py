@@ -53,6 +53,7 @@ __all__ = [
     "read_model_proto",
     "rewrite_network",
     "runnable_file",
+    "sha256_of_network",
 ]
 
 
@@ -415,6 +416,19 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
         if not isinstance(getattr(proto, text), str):  # protobuf gives bytes that are not UTF-8
             raise ModelError(f"{path} is damaged: its {text} is not text. Copy it again.")
     return proto
+
+
+def sha256_of_network(path: Path) -> str:
+    """The SHA-256 that :func:`load_network` finds of a network, without the rest.
+
+    Raises:
+        ModelError: the file or one of its weights is missing, or no ONNX.
+    """
+    files = external_files(path, read_model_proto(path))
+    try:
+        return hash_files([path, *files])
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def hash_files(files: list[Path]) -> str:

@@ -18,7 +18,7 @@ from analyzer.errors import OutputError
 from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
 from analyzer.surgery.validation import nodes_of
 
-__all__ = ["save_model", "save_part"]
+__all__ = ["save_model", "save_part", "weights_file"]
 
 
 _INLINE_LIMIT = 1 << 30  # bytes of weights; protobuf ends at 2 GiB
@@ -47,11 +47,18 @@ def save_part(model: ir.Model, path: Path) -> None:
     _save(model, path, bare=True)
 
 
+def weights_file(model: ir.Model, path: Path) -> Path | None:
+    """Where :func:`save_model` puts large weights beside ``path``; None where they stay inside."""
+    large = sum(map(_bytes, _tensors_of(model.graph).values())) > _INLINE_LIMIT
+    return path.with_name(f"{path.name}.data") if large else None
+
+
 def _save(model: ir.Model, path: Path, *, bare: bool) -> None:
+    data = weights_file(model, path)
     try:
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            with _weights(model.graph, aside, f"{path.name}.data"):
+            with _weights(model.graph, data and aside / data.name):
                 proto = _bare_proto(model) if bare else ir.to_proto(model)
             _name_nodes_apart(proto.graph)
             (aside / path.name).write_bytes(proto.SerializeToString())
@@ -67,19 +74,13 @@ def _save(model: ir.Model, path: Path, *, bare: bool) -> None:
 
 
 @contextlib.contextmanager
-def _weights(graph: ir.Graph, folder: Path, name: str) -> Iterator[None]:
-    """Let the weights be where they are written: in memory, or if they are large in that file.
+def _weights(graph: ir.Graph, file: Path | None) -> Iterator[None]:
+    """Let the weights be where they are written: in memory, or the large ones in a file.
 
     Afterwards they are where they were.
     """
-    found = {
-        value: value.const_value
-        for one in with_subgraphs(graph)
-        for value in one.initializers.values()
-        if value.const_value is not None
-    }
-    apart = sum(map(_bytes, found.values())) > _INLINE_LIMIT
-    outside = {v: t for v, t in found.items() if apart and _bytes(t) > _SMALL}
+    found = _tensors_of(graph)
+    outside = {v: t for v, t in found.items() if file and _bytes(t) > _SMALL}
     inside: dict[ir.Value, ir.ExternalTensor] = {
         v: t for v, t in found.items() if isinstance(t, ir.ExternalTensor) and v not in outside
     }
@@ -87,13 +88,24 @@ def _weights(graph: ir.Graph, folder: Path, name: str) -> Iterator[None]:
         if inside:  # their files need not be where it goes
             held = list(inside.values())
             _place(inside, ir.external_data.convert_tensors_from_external(held))
-        if outside:
+        if outside and file:
             tensors = list(outside.values())
-            _place(outside, ir.external_data.convert_tensors_to_external(tensors, folder, name))
+            written = ir.external_data.convert_tensors_to_external(tensors, file.parent, file.name)
+            _place(outside, written)
         yield
     finally:
         _place(inside, inside.values())
         _place(outside, outside.values())
+
+
+def _tensors_of(graph: ir.Graph) -> dict[ir.Value, ir.TensorProtocol]:
+    """The weights of a graph and of those in it."""
+    return {
+        value: value.const_value
+        for one in with_subgraphs(graph)
+        for value in one.initializers.values()
+        if value.const_value is not None
+    }
 
 
 def _place(values: Iterable[ir.Value], tensors: Iterable[ir.TensorProtocol]) -> None:

@@ -197,7 +197,7 @@ def find_site(
     network: Network,
     name: str | None = None,
     *,
-    at: str = "activation",
+    at: str | None = None,
     axis: int | None = None,
     output: str | None = None,
 ) -> Site:
@@ -254,7 +254,7 @@ def named_site(
     network: Network,
     name: str,
     *,
-    at: str = "activation",
+    at: str | None = None,
     axis: int | None = None,
     output: str | None = None,
 ) -> Site:
@@ -264,12 +264,14 @@ def named_site(
         network: The network.
         name: A convolution (its activated output is meant, through batch norm, bias and
             residual add), a tensor, or any other node (its first output).
-        at: "activation", or "conv" for the raw output of a convolution.
+        at: Of a convolution, which its output's name then means, too, "activation" or "conv", its
+            raw output.
         axis: The channel axis, where it is unknown or not the one meant.
         output: The output that holds the class scores; it must depend on the site.
 
     Raises:
-        SiteError: Nothing bears that name, or it has no channel axis of known size.
+        SiteError: Nothing bears that name, it has no channel axis of known size, or ``at`` is given
+            and it is no convolution.
         ModelError: No output holds the class scores, or several might.
     """
     survey = survey_network(network)
@@ -282,22 +284,28 @@ def named_site(
             f"{network.path} has {len(nodes)} nodes called {name!r}. Name the output of one "
             f"instead: {outputs}."
         )
-    if len(nodes) == 1 and is_op(nodes[0], *CONVOLUTIONS):
-        (node,) = nodes
-        if at == "conv":
-            return survey.site(node.outputs[0], "convolution", axis=axis)
-        activation = survey.activation_of(node)
-        return survey.site(activation.output, "activation", axis=axis)
     if value is None and nodes:
         value = nodes[0].outputs[0]
-    if value is None or constant(value) is not None:
-        raise SiteError(_not_found(survey, name))
-    maker = value.producer()
-    if at == "conv" and not (maker is not None and is_op(maker, *CONVOLUTIONS)):
-        raise SiteError(
-            f"{parameter('at', 'conv')} is for a convolution, and {name!r} of {network.path} is "
-            f"none. Name one with {parameter('site')}, or leave {parameter('at')} out."
-        )
+    convolution = nodes[0] if len(nodes) == 1 and is_op(nodes[0], *CONVOLUTIONS) else None
+    if convolution is None:
+        if value is None or constant(value) is not None:
+            raise SiteError(_not_found(survey, name))
+        if at is None:
+            return _tensor_site(survey, value, axis, scores)
+        convolution = value.producer()
+        if convolution is None or not is_op(convolution, *CONVOLUTIONS):
+            raise SiteError(
+                f"{parameter('at', at)} is for a convolution, and {name!r} of {network.path} is "
+                f"none. Name one with {parameter('site')}, or leave {parameter('at')} out."
+            )
+    if at == "conv":
+        return survey.site(convolution.outputs[0], "convolution", axis=axis)
+    activation = survey.activation_of(convolution)
+    return survey.site(activation.output, "activation", axis=axis)
+
+
+def _tensor_site(survey: Survey, value: ir.Value, axis: int | None, scores: ir.Value) -> Site:
+    """The site of a tensor that is named itself."""
     site = survey.site(value, "tensor", axis=axis)
     if not survey.holds_classes(value, site.axis, scores):
         return site

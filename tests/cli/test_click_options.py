@@ -42,6 +42,7 @@ def test_all_commands_take_an_option_once():
         (("--axis", 1), "--axis does nothing without --site"),
         (("--at", "conv"), "--at does nothing without --site"),
         (("--site", "relu_3", "--at", "conv"), "'relu_3' of"),
+        (("--site", "relu_3", "--at", "activation"), "'relu_3' of"),
         (("--test-keys", "x,y"), "--test-keys does nothing without --test-data"),
         (("--gate", "measured", "--max-gap", 0.3), "name them with --test-data"),
         (("--gap-model", "none", "--max-gap", 0.3), "--gap-model none asks for no estimate"),

@@ -200,12 +200,27 @@ def test_a_refused_option_or_network_leaves_the_table_of_what_is_done(onnx_gap, 
         assert f"{table} stays as it was." in shown.err
         assert (table.read_bytes(), (out / "population.html").read_bytes()) == finished
 
-    shutil.copy(BUNDLED / "digits-c40.onnx", tmp_path / "b.onnx")
+    (tmp_path / "b.onnx").unlink()
     shown = onnx_gap(*arguments)
     assert shown.code == 2
     assert f"{table} holds the 1 of 2 networks that are done, and 'b' as it was" in shown.err
     assert table.read_bytes() == finished[0]
     assert [row["name"] for row in rows_of(out / "failed.csv")] == ["b"]
+
+
+@pytest.mark.parametrize("other", ["a", "b"])
+def test_no_row_is_of_a_network_whose_file_was_replaced(onnx_gap, manifest, tmp_path, other):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, *QUICK, "--html", "--out", out)
+    assert onnx_gap(*arguments).code == 0
+    copy_with_name(
+        BUNDLED / "digits-c40.onnx", tmp_path / {"a": "network.onnx", "b": "b.onnx"}[other]
+    )
+    shown = onnx_gap(*arguments)
+    assert (shown.code, "differs in the network" in shown.err) == (2, True)
+    (left,) = {"a", "b"} - {other}
+    assert [row["name"] for row in rows_of(out / "population.csv")] == [left]
+    assert ("has a no more" in shown.err) == (other == "a")
 
 
 def test_a_run_that_stops_keeps_the_rows_that_it_has_not_come_to(onnx_gap, three, tmp_path):
@@ -364,6 +379,42 @@ def test_fresh_audits_again_and_goes_on_where_it_was_interrupted(
     assert audited == [("a", True), ("b", True), ("a", False), ("b", True)]
     assert onnx_gap(*arguments, "--fresh").code == 0
     assert times()["a"] != first["a"]
+
+
+def test_a_folder_that_was_moved_is_not_made_again(onnx_gap, manifest, tmp_path, monkeypatch):
+    out, elsewhere = tmp_path / "in" / "population", tmp_path / "elsewhere"
+    real = population._measured
+
+    def moved(member, request):
+        if member.name == "b":
+            out.parent.rename(elsewhere)
+        return real(member, request)
+
+    monkeypatch.setattr(population, "_measured", moved)
+    shown = onnx_gap("population", manifest, *QUICK, "--out", out)
+    assert (shown.code, f"{out} was moved, removed or replaced" in shown.err) == (2, True)
+    assert not out.parent.exists()
+    assert [path.name for path in elsewhere.glob("population/audits/*")] == ["a"]
+
+
+def test_an_interrupted_fresh_run_takes_a_network_that_was_replaced_meanwhile(
+    onnx_gap, manifest, tmp_path, monkeypatch
+):
+    real = population._measured
+
+    def interrupted(member, request):
+        if member.name == "b":
+            raise KeyboardInterrupt
+        return real(member, request)
+
+    arguments = ("population", manifest, *QUICK, "--fresh", "--out", tmp_path / "out")
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(population, "_measured", interrupted)
+        assert onnx_gap(*arguments).code == 130
+    before = read_record(tmp_path / "out" / "audits" / "a")
+    copy_with_name(BUNDLED / "digits-c40.onnx", tmp_path / "network.onnx")
+    assert onnx_gap(*arguments).code == 0
+    assert read_record(tmp_path / "out" / "audits" / "a").model.sha256 != before.model.sha256
 
 
 @pytest.mark.parametrize("times", [1, 99])

@@ -1,12 +1,15 @@
 """The masked network, and sinking: operators that are passed, and when they are not."""
 
+import shutil
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
 from analyzer import surgery
-from analyzer.errors import ModelError
+from analyzer.errors import ModelError, OutputError
+from analyzer.surgery import saving
 
 TEXT = """
 net (float[N,3,8,8] x) => (float[N,4] y, float[N,4,6,6] r)
@@ -76,6 +79,42 @@ def test_masked_network_stays_valid_and_describes_itself(masked):
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     assert [v.name for v in model.graph.input] == ["x", "channel_mask"]
+
+
+def test_weights_beside_it_replace_only_its_own(write, tmp_path, monkeypatch, run):
+    monkeypatch.setattr(saving, "_INLINE_LIMIT", 0)
+    path = write(TEXT)
+    network = surgery.load_network(path)
+    site = surgery.named_site(network, "r")
+    file, beside = tmp_path / "masked.onnx", tmp_path / "masked.onnx.data"
+    for there in (None, path.read_bytes(), b"no network"):  # nothing, or what has no such weights
+        if there is not None:
+            file.write_bytes(there)
+        beside.write_text("mine")
+        with pytest.raises(OutputError, match=r"would replace .*masked.onnx.data"):
+            surgery.write_masked(network, site, file)
+        assert beside.read_text() == "mine"
+        assert file.exists() == (there is not None)
+    beside.unlink()
+    for _ in range(2):  # its own
+        surgery.write_masked(network, site, file)
+        assert beside.stat().st_size == 4 * 3 * 3 * 3 * 4
+    np.testing.assert_array_equal(run(file, {"x": image()})["y"], run(path, {"x": image()})["y"])
+
+
+def test_weights_of_the_network_itself_are_not_replaced(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "_INLINE_LIMIT", 0)
+    path = write(TEXT)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+    shutil.copy(path, tmp_path / "m.onnx")  # it keeps its weights there, too
+    before = (tmp_path / "m.onnx.data").read_bytes()
+    network = surgery.load_network(path)
+    site = surgery.named_site(network, "r")
+    for name in ("m.onnx", "m.onnx.data"):
+        with pytest.raises(ModelError, match=r"m.onnx.data is a part of"):
+            surgery.write_masked(network, site, tmp_path / name)
+        assert (tmp_path / "m.onnx.data").read_bytes() == before
 
 
 def test_masking_twice_and_over_oneself_is_refused(masked, write):

@@ -179,6 +179,30 @@ def test_convolution_name_means_its_activated_output(network):
     assert surgery.named_site(found, "a").kind == "tensor"
 
 
+@pytest.mark.parametrize("at", ["activation", "conv"])
+def test_at_is_for_convolutions_by_whatever_name(network, at):
+    found = network(
+        """
+        net (float[N,3,6,6] x) => (float[N,4] y)
+        <float[4,3,3,3] w>
+        {
+            c = Conv(x, w)
+            r = Relu(c)
+            p = GlobalAveragePool(r)
+            y = Flatten(p)
+        }
+        """
+    )
+    wanted = {"activation": ("r", "activation"), "conv": ("c", "convolution")}[at]
+    site = surgery.named_site(found, "c", at=at)
+    assert (site.tensor, site.kind) == wanted
+    site = surgery.named_site(found, "c")
+    assert (site.tensor, site.kind) == ("c", "tensor")
+    for other in ("r", "x"):
+        with pytest.raises(SiteError, match=rf"at={at} is for a convolution, and '{other}'"):
+            surgery.named_site(found, other, at=at)
+
+
 def test_convolution_without_activation_says_where_it_goes(network):
     with pytest.raises(SiteError, match=r"'conv'.*goes into AveragePool.*at=conv"):
         surgery.named_site(network(LINEAR), "conv")
