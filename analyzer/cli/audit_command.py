@@ -160,6 +160,7 @@ def command(
         gap_model=gap_model,
         fresh=not resume,
         command=shlex.join(["onnx-gap", *sys.argv[1:]]),
+        further_results={name: path for name, path in files.items() if isinstance(path, Path)},
         **request_options(options),
     )
     if (confusion := installation_warning()) is not None:

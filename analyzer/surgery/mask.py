@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from analyzer.common_types import Site
 from analyzer.errors import ModelError, OutputError, SiteError, parameter
+from analyzer.files import refuse_replaced
 from analyzer.surgery.graph import (
     GraphBuilder,
     constant,
@@ -76,7 +77,8 @@ def write_masked(
     Raises:
         ModelError: ``path`` is the network's own file, its folder does not exist, or the
             network already has a tensor called ``channel_mask``.
-        OutputError: it cannot be written there, or a file is there that is no network.
+        OutputError: it cannot be written there, or a file is there that is no network, or that
+            holds weights of this one.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -85,6 +87,8 @@ def write_masked(
         raise ModelError(f"{path} is the network itself. Write the masked one somewhere else.")
     if not to_run:
         _refuse_other_file(path)
+        for place in (path, Path(f"{path}.data")):  # where large weights go
+            refuse_replaced({"out": place}, lambda: network.files)
     taken = names_of(network.model.graph)
     if MASK in taken:
         raise ModelError(

@@ -36,6 +36,7 @@ class ArrayStore:
 
     array: np.ndarray  # uint8 (S, H, W) or (S, H, W, C); or floats (S, …)
     state: str | None = None  # of the file it was read from; None: hash the values
+    read: tuple[Path, ...] = ()  # the files that it was read from
 
     def stored(self, index: int, budgets: Budgets) -> np.ndarray:
         return self.array[index]
@@ -51,6 +52,9 @@ class ArrayStore:
         """Always: the file is not read again."""
         return True
 
+    def files(self) -> tuple[Path, ...]:
+        return self.read
+
 
 def from_arrays(
     images: ArrayLike,
@@ -61,6 +65,7 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     state: str | None = None,
+    files: Sequence[Path] = (),
 ) -> Source:
     """A source over arrays in memory.
 
@@ -73,6 +78,7 @@ def from_arrays(
         class_names: by class index.
         names: of the samples; their numbers by default.
         state: identity for :meth:`Source.fingerprint`; by default the values are hashed.
+        files: that the arrays were read from.
 
     Raises:
         DataError: shapes, types or lengths do not fit.
@@ -117,7 +123,7 @@ def from_arrays(
         kind=kind,
         labels=labels,
         names=NumberedNames(len(labels)) if names is None else names,
-        store=ArrayStore(images, state),
+        store=ArrayStore(images, state, tuple(files)),
         class_names=None if class_names is None else tuple(class_names),
         warnings=warnings,
     )
@@ -162,6 +168,7 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
         source=f"{path}#{split}" if split else str(path),
         kind="npz",
         state=f"{file_states.fingerprint()} {images_key} {labels_key}",
+        files=file_states.files(),
     )
 
 

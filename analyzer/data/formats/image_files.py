@@ -78,6 +78,11 @@ class FileStore:
         """Hashes of the names with sizes and times, and of all that the file system tells."""
         copied, whole = (hashlib.sha256(self._paths.block()) for _ in range(2))
         for path in self._paths:
+    def files(self) -> Iterator[Path]:
+        yield from () if self._manifest is None else self._manifest.files()
+        for path in self._paths:
+            yield Path(self._root, path)
+
             state = file_identity(os.path.join(self._root, path))
             copied.update(repr(state[:2]).encode())
             whole.update(repr(state).encode())

@@ -91,6 +91,9 @@ class ParquetStore:
     def is_as_opened(self) -> bool:
         return self._file_states.changed() is None
 
+    def files(self) -> list[Path]:
+        return self._file_states.files()
+
     def _read(self, group: int) -> "pyarrow.ChunkedArray":
         """The image bytes of a row group."""
         with self._lock:

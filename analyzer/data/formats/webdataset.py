@@ -57,6 +57,9 @@ class _Entry:
     image: tuple[int, int] | None = None  # offset and size
     label: int | str | None = None
     labeled_by: str | None = None
+    def files(self) -> list[Path]:
+        return self.file_states.files()
+
 
 
 @dataclass(slots=True)

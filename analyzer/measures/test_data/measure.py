@@ -246,12 +246,14 @@ class TestData(Measure[TestResult]):
 def _open(request: "AuditRequest") -> "Source":
     from analyzer import data
 
-    return data.open_data(
+    source = data.open_data(
         str(request.test_data),
         keys=request.test_keys,
         classes=request.classes,
         budgets=request.budgets,
     )
+    source.refuse_results(request.further_results)
+    return source
 
 
 def _open_checked(job: Job) -> "Source":
