@@ -21,7 +21,7 @@ from analyzer.errors import DataError, parameter
 from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
-__all__ = ["read_groups"]
+__all__ = ["are_missing_groups", "read_groups"]
 
 _GROUP = "group"
 
@@ -64,6 +64,13 @@ def read_groups(
         )
     groups = _table(manifest, keys and keys[0], text, budgets)
     return _numbered([groups[name] for name in source.names])
+
+
+def are_missing_groups(text: str) -> bool:
+    """Whether it is a file that is not there, and can be no column of a manifest."""
+    path = Path(text)
+    is_path = len(path.parts) > 1 or text.lower().endswith((".npy", ".txt", *TABLES))
+    return is_path and not path.is_file()
 
 
 def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) -> dict[str, str]:

@@ -19,7 +19,7 @@ from analyzer.files import read_whole
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import repeated
 
-__all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
+__all__ = ["NPZ", "ArrayStore", "from_arrays", "is_missing_value", "open_npz", "read_value"]
 
 _CHANNEL_COUNTS = (1, 3, 4)
 _PAIRS: dict[str | None, tuple[tuple[str, str], ...]] = {
@@ -197,9 +197,8 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     Raises:
         DataError: it is neither.
     """
-    for kind in (np.int64, np.float64):
-        with suppress(ValueError, OverflowError):
-            return np.asarray(kind(text))
+    if (number := _number(text)) is not None:
+        return number
     try:
         content = read_whole(Path(text), budgets)
     except DataError as error:
@@ -213,6 +212,18 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         raise DataError(f"{text} holds no array of numbers. Save one with numpy.save.")
     return found
+
+
+def is_missing_value(text: str) -> bool:
+    """Whether it is no number, for :func:`read_value`, and no file that is there."""
+    return _number(text) is None and not Path(text).is_file()
+
+
+def _number(text: str) -> np.ndarray | None:
+    for kind in (np.int64, np.float64):
+        with suppress(ValueError, OverflowError):
+            return np.asarray(kind(text))
+    return None
 
 
 def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[str, str, str | None]:
