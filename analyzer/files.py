@@ -136,9 +136,9 @@ def refuse_replaced(results: Mapping[str, Path], read: Callable[[], Iterable[Pat
     for path in read() if there else ():
         with suppress(OSError, ValueError):  # who reads it says so
             status = os.stat(path)
-            if (name := there.get((status.st_dev, status.st_ino))) is not None:
+            if (found := there.get((status.st_dev, status.st_ino))) is not None:
                 raise OutputError(
-                    f"{parameter(name, results[name])} would replace {path}, which this command "
+                    f"{parameter(found, results[found])} would replace {path}, which this command "
                     "reads. Name another file."
                 )
 

@@ -403,7 +403,7 @@ def test_another_name_of_a_class_or_a_suspect_is_found(everything, data, tmp_pat
 
 
 def test_files_of_the_audit_that_are_gone_are_named_and_others_can_be_given(tmp_path, data):
-    images, labels = data
+    labels = data[1]
     scale, shift = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("a", "b"))
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", CLASSES])

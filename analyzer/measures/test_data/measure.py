@@ -349,6 +349,9 @@ def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) ->
         "accuracy": found,
         "gap": accuracy - found,
     }
+    among = said.in_training or 0
+    if not 0 <= among <= len(arrays["label"]):
+        wanted["in_training"] = min(max(among, 0), len(arrays["label"]))
     if said.top5 is not None:
         wanted["top5"] = float((arrays["rank"] < _TOP).mean())
         wanted["train_top5"] = float((arrays[_TRAIN_RANK] < _TOP).mean())
