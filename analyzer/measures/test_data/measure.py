@@ -187,8 +187,8 @@ class TestData(Measure[TestResult]):
         if digests is None or data.combine_digests(digests, result.label) != said.sha256:
             return None
         first_reading.confirm()
-        fresh = {"source": str(job.request.test_data), "fingerprint": source.fingerprint()}
-        return replace(result, record=replace(said, **fresh))
+        place, files = str(job.request.test_data), source.fingerprint()
+        return replace(result, record=replace(said, source=place, fingerprint=files))
 
     @staticmethod
     def _train_ranks(job: Job, index: np.ndarray) -> np.ndarray:
