@@ -523,8 +523,8 @@ def verify_audit(
         data: the training data, as of :func:`audit_network`.
         progress: called with (stage, done, total) as the data are gone through.
         remeasuring: fields of :class:`analyzer.audit.Remeasuring`: ``cells`` to draw, their
-            ``seed``, the ``device``, and ``keys``, ``classes``, ``inputs`` and ``custom_ops`` as
-            of :func:`audit_network`.
+            ``seed``, the ``device``, and ``keys``, ``classes``, ``inputs``, ``groups`` and
+            ``custom_ops`` as of :func:`audit_network`.
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
@@ -541,7 +541,8 @@ def verify_audit(
     )
     check_paths(ModelError, model=model, custom_ops=remeasuring.get("custom_ops"))
     check_paths(GapModelError, gap_model=gap_model)
-    check_paths(DataError, data=data, classes=remeasuring.get("classes"))
+    named = {name: remeasuring.get(name) for name in ("classes", "groups")}
+    check_paths(DataError, data=data, **named)
     place = _folder(folder)
     model_name, gap_model_name = recorded_names(place)
     return verify(

@@ -6,6 +6,7 @@ request is all of them together. Options of preprocessing are declared in
 :mod:`analyzer.data.preprocessing.preprocess_options`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -356,6 +357,8 @@ class AuditRequest(
     gap_model_named: bool = True  # False: nobody asked for it; the audit is whole without it
     auditor: str = ""  # who asks, for the record
     command: str = ""  # by which they ask, for the record
+    further_results: Mapping[str, Path] = field(default_factory=dict)
+    # files that are written of the audit besides its folder, by parameter: they replace no data
     needs_site: bool = False  # refuse a network that has none, instead of removing nothing
     within: bool = False  # a folder that another run keeps: those above ``out`` are not made
     fresh: bool = False  # drop what the folder holds

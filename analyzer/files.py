@@ -12,7 +12,7 @@ import secrets
 import stat
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ __all__ = [
     "read_json",
     "read_text",
     "read_whole",
+    "refuse_replaced",
     "remove_parts",
     "sha256",
     "write_array",
@@ -114,6 +115,32 @@ def check_place(path: str | Path, *, parents: bool = False) -> None:
         temporary.unlink()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unwritable(path, getattr(error, "strerror", None) or error) from error
+
+
+def refuse_replaced(results: Mapping[str, Path], read: Callable[[], Iterable[Path]]) -> None:
+    """Refuse a result in the place of a file that the same command reads.
+
+    Args:
+        results: files to write, by parameter.
+        read: gives the files that are read, of which there may be millions; called only where
+            something is in the place of a result.
+
+    Raises:
+        OutputError: one of the results would replace one.
+    """
+    there: dict[tuple[int, int], str] = {}
+    for name, path in results.items():
+        with suppress(OSError, ValueError):  # nothing is there that could be replaced
+            status = os.stat(path)
+            there[status.st_dev, status.st_ino] = name
+    for path in read() if there else ():
+        with suppress(OSError, ValueError):  # who reads it says so
+            status = os.stat(path)
+            if (found := there.get((status.st_dev, status.st_ino))) is not None:
+                raise OutputError(
+                    f"{parameter(found, results[found])} would replace {path}, which this command "
+                    "reads. Name another file."
+                )
 
 
 def _hidden(path: Path) -> Path:

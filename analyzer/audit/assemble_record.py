@@ -311,8 +311,6 @@ def has_class_gaps(record: AuditRecord) -> bool:
 
 def class_gap_faults(record: AuditRecord, gap_model: estimation.GapModel) -> list[str]:
     """What the record says of the classes' gaps and the gap model does not, in sentences."""
-    if not has_class_gaps(record):  # made by a version that did not estimate them
-        return []
     classes, reason = _estimated(record, gap_model)
     wrong = [
         f"The {name} of the class {one.name} is {getattr(one, name)} in audit.json, the gap model "
@@ -345,7 +343,7 @@ def _estimated(
             "Single classes are estimated from interpolation and neighbors, and "
             f"{' and '.join(lacking)} {'was' if len(lacking) == 1 else 'were'} not measured."
         )
-    told = [one for one in plain if len(one.sureness) == TENTHS]
+    told = [one for one in plain if _tells(one)]
     gaps: dict[int, tuple[float, float, float]] = {}
     if told:
         found = gap_model.class_line.estimate(
@@ -365,6 +363,17 @@ def _estimated(
         gap, low, high = gaps.get(one.index, (None, None, None))
         classes.append(replace(one, gap=gap, gap_low=low, gap_high=high))
     return tuple(classes), _untold([one for one in classes if one.gap is None])
+
+
+def _tells(one: ClassRecord) -> bool:
+    """Whether a class says how sure the network is of it, and can be such."""
+    told = one.sureness
+    return (
+        len(told) == TENTHS
+        and min(told) >= 0
+        and LEAST <= sum(told) <= one.samples
+        and 0 <= one.accuracy <= 1
+    )
 
 
 def _untold(classes: Sequence[ClassRecord]) -> str:

@@ -41,7 +41,7 @@ from analyzer.audit.result_manifest import (
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
-from analyzer.errors import AuditFolderError, OutputError, parameter
+from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
 from analyzer.files import (
     RUN_AGAIN,
     check_own_place,
@@ -52,7 +52,7 @@ from analyzer.files import (
 )
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
-from analyzer.option_mechanism import options_of
+from analyzer.option_mechanism import check_values, options_of
 
 __all__ = [
     "AUDIT",
@@ -130,14 +130,30 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     }
     top = {name: item for name, item in value.items() if name != "sections"}
     record: AuditRecord = decode(AuditRecord, {**top, "sections": sections}, source)
-    hints = get_type_hints(LimitOptions)
-    for name in options_of(LimitOptions):
-        if name in record.settings:  # what the verdict follows from
-            decode(hints[name], record.settings[name], source, f"settings.{name}")
+    _check_verdict(record, source)
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     _check_classes(record, file)
     return record
+
+
+def _check_verdict(record: AuditRecord, source: JsonSource) -> None:
+    """Refuse what a verdict follows from where it is nothing that an audit can have."""
+    hints = get_type_hints(LimitOptions)
+    limits = {
+        name: decode(hints[name], record.settings[name], source, f"settings.{name}")
+        for name in options_of(LimitOptions)
+        if name in record.settings
+    }
+    try:
+        check_values(LimitOptions(**limits))
+    except DataError as error:
+        what = f"{source.name}: 'settings' has a limit that no audit has"
+        raise AuditFolderError(f"{what}. {error.message}") from error
+    if record.data.samples < 1:
+        raise source.wrong("data.samples", "an integer of at least 1", record.data.samples)
+    if not 0 <= record.chance < 1:
+        raise source.wrong("chance", "a number from 0 to below 1", record.chance)
 
 
 def _check_classes(record: AuditRecord, file: str | Path) -> None:

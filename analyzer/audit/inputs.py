@@ -20,6 +20,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, SiteError, parameter
+from analyzer.files import refuse_replaced
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
@@ -55,7 +56,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     if request.keys is not None:
         source.refuse_keys("keys")
     if recorded is None:
-        _check_places(request, source)
+        _check_places(request, source, network)
         _refuse_idle(request, source, no_site)
     image = network.info.inputs[0]
     spec = None
@@ -104,12 +105,16 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     return AuditInputs(subject, gap_model)
 
 
-def _check_places(request: AuditRequest, source: data.Source) -> None:
-    """Refuse a folder for the result that would change or replace what the audit reads.
+def _check_places(request: AuditRequest, source: data.Source, network: surgery.Network) -> None:
+    """Refuse results that would change or replace what the audit reads.
 
     Raises:
         DataError: the sentence names the folder.
+        OutputError: the sentence names the file.
     """
+    source.refuse_results(request.further_results)
+    extra = [Path(value) for _, value in request.inputs]  # numbers are no files
+    refuse_replaced(request.further_results, lambda: [*network.files, *extra])
     out = os.path.realpath(request.out)
     if source.kind == "folder":
         root = os.path.realpath(source.source)
@@ -127,11 +132,16 @@ def _check_places(request: AuditRequest, source: data.Source) -> None:
     named += [("preprocess", request.preprocess.preset)]
     named += [("inputs", value) for _, value in request.inputs]
     for name, value in named:
-        if isinstance(value, str | Path) and os.path.realpath(value) in results:
+        if isinstance(value, str | Path) and results & _places(value):
             raise DataError(
                 f"The result would replace {value}, which {parameter(name)} names. Name another "
                 f"{parameter('out')}."
             )
+
+
+def _places(value: str | Path) -> set[str]:
+    """Where what an option names lies; of data with a split behind "#", without it, too."""
+    return {os.path.realpath(one) for one in (value, str(value).rpartition("#")[0] or value)}
 
 
 def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> None:

@@ -179,6 +179,7 @@ class _Work:
                 say=say,
                 images=images,
                 found=self._results,
+                finished=finished,
             )
 
         self._jobs = {m.name: job(m.name) for m in MEASURES if m.wanted(request)}

@@ -7,7 +7,7 @@ network and the data, they are measured again, in parts that are drawn at random
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,8 @@ def _data(folder: Path, record: AuditRecord) -> Check:
 
 def _sureness(folder: Path, record: AuditRecord) -> Iterator[Check]:
     """Whether the order of sureness that the record tells of follows from the files beside it."""
-    if not any(one.sureness for one in record.classes):
+    measured = {"neighbors", "interpolation"} <= record.sections.keys()
+    if not measured and not any(one.sureness for one in record.classes):
         return
     samples = read_samples(folder)
     votes = read_votes(folder) if "neighbors" in record.sections else None
@@ -286,7 +287,8 @@ def _sureness(folder: Path, record: AuditRecord) -> Iterator[Check]:
         of_others = "The files are of other samples or classes than audit.json names."
         yield Check("sureness", False, of_others)
         return
-    wanted = with_sureness(record.classes, samples, votes, hold)
+    unsaid = [replace(one, sureness=()) for one in record.classes]
+    wanted = with_sureness(unsaid, samples, votes, hold)
     wrong = [
         f"'sureness' of the class {one.name} is {list(one.sureness)} in audit.json, the files give "
         f"{list(again.sureness)}."

@@ -39,7 +39,8 @@ class Remeasuring(DrawOptions):
     data: str | tuple[Any, Any]  # a path, or (images, labels)
     keys: tuple[str, str] | None = None
     classes: Path | None = None  # by default the file that the audit used
-    inputs: tuple[tuple[str, str], ...] = ()  # likewise
+    inputs: tuple[tuple[str, str], ...] = ()  # likewise, for each that is not named
+    groups: str | None = None  # likewise
     custom_ops: Path | None = None  # never the library that a record names
     device: str = "auto"
 
@@ -180,6 +181,8 @@ def _request_of(
     asked: Remeasuring,
 ) -> AuditRequest:
     """What the audit was asked for, as far as that decides what is measured."""
+    from analyzer.data import are_missing_groups, is_missing_value
+
     hints, said = get_type_hints(AuditRequest), record.settings
     source = JsonSource("audit.json", AuditFolderError, RUN_AGAIN, largest_integer=math.inf)
     settings = {
@@ -189,17 +192,25 @@ def _request_of(
     }
     classes = decode(str | None, said.get("classes"), source, "settings.classes")
     inputs = decode(Mapping[str, str], said.get("inputs", {}), source, "settings.inputs")
-    if model is None:
-        _refuse_missing("model", record.model.path)
-    if classes and not asked.classes:
-        _refuse_missing("classes", classes)
+    groups = decode(str | None, said.get("groups"), source, "settings.groups")
+    if model is None and not Path(record.model.path).is_file():
+        raise _missing(record.model.path, parameter("model"))
+    if classes and not asked.classes and not Path(classes).is_file():
+        raise _missing(classes, parameter("classes"))
+    inputs = {name: value for name, value in inputs.items() if name not in dict(asked.inputs)}
+    for name, value in inputs.items():
+        if is_missing_value(value):
+            raise _missing(value, parameter("inputs", f"{name}=FILE"))
+    if groups and asked.groups is None and are_missing_groups(groups):
+        raise _missing(groups, parameter("groups"))
     return AuditRequest(
         model=Path(record.model.path if model is None else model),
         data=asked.data,
         out=folder,
         keys=asked.keys,
         classes=asked.classes or (Path(classes) if classes else None),
-        inputs=asked.inputs or tuple(inputs.items()),
+        inputs=(*inputs.items(), *asked.inputs),
+        groups=asked.groups or groups,
         custom_ops=asked.custom_ops,
         budget=budget,
         device=asked.device,
@@ -207,13 +218,11 @@ def _request_of(
     )
 
 
-def _refuse_missing(name: str, recorded: str) -> None:
-    """Refuse a file of the record that is not there, whose place ``name`` can tell."""
-    if not Path(recorded).is_file():
-        raise DataError(
-            f"{recorded}, where the audit found what {parameter(name)} names, does not exist. Name "
-            f"it with {parameter(name)}."
-        )
+def _missing(recorded: str, option: str) -> DataError:
+    """What is wrong with a file of the record that is not there, whose place ``option`` tells."""
+    return DataError(
+        f"{recorded}, which the audit used, does not exist. Name it with {option} where it is now."
+    )
 
 
 def _settings() -> Iterator[str]:

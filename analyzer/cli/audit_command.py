@@ -160,6 +160,7 @@ def command(
         gap_model=gap_model,
         fresh=not resume,
         command=shlex.join(["onnx-gap", *sys.argv[1:]]),
+        further_results={name: path for name, path in files.items() if isinstance(path, Path)},
         **request_options(options),
     )
     if (confusion := installation_warning()) is not None:
@@ -220,9 +221,11 @@ def _show_stop(stopped: AuditStopped, as_json: bool, not_judgeable: str | None) 
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
+    from analyzer.audit.verdict import doubt_of
     from analyzer.measures.registry import MEASURES
 
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
+    doubt = "; not dependable, see below" if doubt_of(result) else ""
     if result.verdict:
         yield "verdict", result.verdict.sentence
     yield "network", result.model.path
@@ -233,7 +236,6 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     if gap is None:
         yield "gap", f"not estimated: {result.no_gap or 'no gap model (--gap-model)'}"
     else:
-        doubt = "" if gap.inside_range else "; not dependable, see below"
         yield (
             "gap",
             f"{gap.estimate:z.3f} estimated, {gap.coverage:.0%} interval {gap.low:z.3f} "
@@ -242,7 +244,7 @@ def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
     worst = [one for one in result.worst_first if one.gap is not None][:_WORST]
     if worst:
         said = ", ".join(f"{one.name} ({one.gap:z.2f})" for one in worst)
-        yield "classes", f"largest estimated gaps: {said}"
+        yield "classes", f"largest estimated gaps: {said}{doubt}"
     precision = "" if device.precision == "float32" else f" in {device.precision}"
     took = f"{result.seconds.total:.1f} s on {device.used}{precision}"
     yield "time", f"{took}, {rows.run:,} evaluations"

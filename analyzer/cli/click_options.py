@@ -328,11 +328,18 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def remeasuring_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How much of an audit is measured again, and from what where its record does not say it."""
-    from analyzer.audit_options import DataOptions, DrawOptions, RunOptions, SiteOptions
+    from analyzer.audit_options import (
+        DataOptions,
+        DrawOptions,
+        MeasureOptions,
+        RunOptions,
+        SiteOptions,
+    )
 
     return _together(
         declared_options(DrawOptions, needs="data"),
         declared_options(DataOptions, "keys", "classes", "inputs", needs="data"),
+        declared_options(MeasureOptions, "groups", needs="data"),
         declared_options(SiteOptions, "custom_ops", needs="data"),
         declared_options(RunOptions, "device", needs="data"),
     )(function)

@@ -1,8 +1,8 @@
 from .batches import Batch, FirstReading, Samples, read_batches
 from .decode_images import same_picture, thumbnail
-from .formats.arrays import from_arrays, read_value
+from .formats.arrays import from_arrays, is_missing_value, read_value
 from .formats.registry import open_data
-from .groups import read_groups
+from .groups import are_missing_groups, read_groups
 from .labels import check_class_names, check_classes, limit_per_class, read_classes
 from .preprocessing.preprocess_options import PreprocessOptions, make_spec, preprocess_options
 from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
@@ -20,10 +20,12 @@ __all__ = [
     "PreprocessingSpec",
     "Samples",
     "Source",
+    "are_missing_groups",
     "check_class_names",
     "check_classes",
     "combine_digests",
     "from_arrays",
+    "is_missing_value",
     "limit_per_class",
     "make_spec",
     "open_data",

@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.formats.arrays import read_value
+from analyzer.data.formats.format import one_of
 from analyzer.data.formats.image_files import (
+    INDEX_KEYS,
     LONGEST_LINE,
+    NAME_KEYS,
     PATH_KEYS,
+    SPLIT_KEYS,
     TABLES,
     manifest_rows,
 )
@@ -17,7 +21,7 @@ from analyzer.errors import DataError, parameter
 from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
-__all__ = ["read_groups"]
+__all__ = ["are_missing_groups", "read_groups"]
 
 _GROUP = "group"
 
@@ -62,8 +66,15 @@ def read_groups(
     return _numbered([groups[name] for name in source.names])
 
 
+def are_missing_groups(text: str) -> bool:
+    """Whether it is a file that is not there, and can be no column of a manifest."""
+    path = Path(text)
+    is_path = len(path.parts) > 1 or text.lower().endswith((".npy", ".txt", *TABLES))
+    return is_path and not path.is_file()
+
+
 def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) -> dict[str, str]:
-    """What a table says of each name: in a column, or in that called group or else the last."""
+    """What a table says of each name: in a column, or in that called group or else the only one."""
     found: dict[str, str] = {}
     keys: tuple[str, str] | None = None
     for line, row in manifest_rows(path):
@@ -87,15 +98,16 @@ def _keys(
 ) -> tuple[str, str]:
     """The columns of names and groups."""
     columns = [key for key in row if key is not None]
-    usual = [key for key in PATH_KEYS if key in row]
-    if names is None and len(usual) > 1:
-        raise DataError(
-            f"{path} has the columns {usual[0]!r} and {usual[1]!r}, and both can name samples. "
-            "Remove one of them."
-        )
-    name = names or (usual[0] if usual else columns[0])
+    name = (
+        names
+        or one_of(PATH_KEYS, row, path, "name samples", "Remove one of them.")
+        or next((key for key in columns if key != _GROUP), "")
+    )
     others = [key for key in columns if key != name]
-    group = column or (_GROUP if _GROUP in others else others[-1] if others else "")
+    group = column or (_GROUP if _GROUP in others else "")
+    if not group:  # a column of labels or splits tells no groups, whatever is beside it
+        can = [key for key in others if key not in (*INDEX_KEYS, *NAME_KEYS, *SPLIT_KEYS)]
+        group = one_of(can, can, path, "tell groups", f"Call one of them {_GROUP!r}.") or ""
     if group not in others:
         raise DataError(
             f"{path} has the columns {', '.join(map(repr, columns))}, none of them "

@@ -25,6 +25,7 @@ __all__ = [
     "labels_of_values",
     "limit_per_class",
     "read_classes",
+    "same_label",
 ]
 
 
@@ -165,6 +166,11 @@ def label_value(label: object, where: str) -> int | str:
             f"{where} has label {label!r}; wanted is a class index, or a name in quotation marks."
         )
     return label
+
+
+def same_label(one: int | str, other: int | str) -> bool:
+    """Whether two labels say the same: 2, "2" and "2.0" do."""
+    return _label_text(one, None) == _label_text(other, None)
 
 
 def labels_of_values(

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.data import decode_images
 from analyzer.errors import AnalyzerError, DataError, parameter
-from analyzer.files import file_identity
+from analyzer.files import file_identity, refuse_replaced
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
@@ -55,6 +55,9 @@ class Store(Protocol):
     def is_as_opened(self) -> bool:
         """Whether later readings are of the same files, as far as the file system tells."""
 
+    def files(self) -> Iterable[Path]:
+        """The files that were or will be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileStates:
@@ -70,6 +73,10 @@ class FileStates:
     def fingerprint(self) -> str:
         """Name, size and time of change of each."""
         return "\n".join(f"{path.name} {state[:2]}" for path, state in self.states)
+
+    def files(self) -> list[Path]:
+        """The files themselves."""
+        return [path for path, _ in self.states]
 
     def changed(self) -> Path | None:
         """A file that is another by now, or gone; None if there is none."""
@@ -139,6 +146,17 @@ class Source:
     def array(self) -> np.ndarray | None:
         """The samples as one array (S, …), where they are held in memory."""
         return getattr(self.store, "array", None)
+
+    def refuse_results(self, results: Mapping[str, Path]) -> None:
+        """Refuse results in the place of a file that these samples come from.
+
+        Args:
+            results: files to write, by parameter.
+
+        Raises:
+            OutputError: names the first.
+        """
+        refuse_replaced(results, self.store.files)
 
     def refuse_keys(self, name: str) -> None:
         """Refuse an option that names arrays, columns or endings, where the data have none.

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _COUNTS = ("class", "samples", "correct", "test_samples", "test_correct")
+_MOST = 2**53  # of what is counted; float64 holds it exactly
 _COLUMNS = ("network", *_COUNTS, "profile")
 
 
@@ -257,22 +258,31 @@ def read_population_classes(path: str | Path) -> list[ClassesOfNetwork]:
     if missing:
         raise GapModelError(f"The table of classes {path} has no column {', '.join(missing)}.")
     rows: dict[str, list[tuple[list[int], list[int]]]] = {}
-    for row in reader:
+    while True:
         try:
+            if (row := next(reader, None)) is None:
+                break
             counts = [int(row[name]) for name in _COUNTS]
             profile = [int(cell) for cell in row["profile"].split()]
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, csv.Error) as error:
             raise _wrong(path, reader.line_num) from error
         _, samples, correct, test_samples, test_correct = counts
         if (
             len(profile) != TENTHS
             or min(*counts, *profile) < 0
+            or max(*counts, *profile) > _MOST
             or not LEAST <= sum(profile) <= samples
             or correct > samples
             or not 0 < test_samples >= test_correct
         ):
             raise _wrong(path, reader.line_num)
-        rows.setdefault(row["network"], []).append((counts, profile))
+        known = rows.setdefault(row["network"], [])
+        if any(counts[0] == others[0] for others, _ in known):
+            raise GapModelError(
+                f"{path}, line {reader.line_num}: the class {counts[0]} of the network "
+                f"{row['network']!r} is there twice. Keep one of them."
+            )
+        known.append((counts, profile))
     return [_network(name, some) for name, some in rows.items()]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analyzer.estimation.class_gaps import ClassLine
 from analyzer.estimation.gap_model import GapModel
-from analyzer.estimation.regression import LEAST_COVERAGE
+from analyzer.estimation.regression import LEAST_COVERAGE, fewest_points
 
 __all__ = ["contradictions"]
 
@@ -34,6 +35,8 @@ def contradictions(gap_model: GapModel) -> Iterator[Contradiction]:
         yield from _of_student_t(gap_model)
     else:
         yield from _of_left_out(gap_model)
+    if gap_model.class_line is not None:
+        yield from _of_classes(gap_model, gap_model.class_line)
 
 
 def _of_features(model: GapModel) -> Iterator[Contradiction]:
@@ -107,6 +110,22 @@ def _within(t: float, degrees: float) -> float:
     density = np.cos(angles) ** (degrees - 1)
     reached = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
     return float(np.interp(math.atan(t / math.sqrt(degrees)), angles, reached / reached[-1]))
+
+
+def _of_classes(model: GapModel, line: ClassLine) -> Iterator[Contradiction]:
+    """The line for classes is learned on several populations, and its widths on the same errors."""
+    if not model.of_several_populations:
+        yield "class_line", "null without 'interval.left_out.weights'", line
+    if not 0 < line.coverage < 1:
+        yield "class_line.coverage", "a number above 0 and below 1", line.coverage
+    elif line.populations < (least := fewest_points(line.coverage)):
+        wanted = f"an integer of at least {least}, which this coverage needs"
+        yield "class_line.populations", wanted, line.populations
+    if line.classes < line.populations:
+        yield "class_line.classes", "no fewer than there are populations", line.classes
+    if line.half_width > line.widest:
+        wanted = "a number of at most 'class_line.widest', the greatest error"
+        yield "class_line.half_width", wanted, line.half_width
 
 
 def _of_left_out(model: GapModel) -> Iterator[Contradiction]:

@@ -149,6 +149,7 @@ class Job:
     say: Callable[[str], None]  # takes a sentence for the person waiting
     images: Callable[[], "SampleImages"]  # of the samples, read once however often it is called
     found: Mapping[str, Any]  # results of the measures so far, by their names
+    finished: AuditRecord | None = None  # of the same audit, as an earlier run left it
     made: dict[str, Any] = field(default_factory=dict)  # what ``prepare`` leaves for ``measure``
 
 

@@ -100,7 +100,7 @@ def write_masked(
 
 def _refuse_own_file(path: Path, network: Network) -> None:
     """Refuse to replace a file that the network is read from."""
-    for file in (network.path, *(file for file, _ in network.as_read)):
+    for file in network.files:
         if path.exists() and file.exists() and path.samefile(file):
             what = "the network itself" if file == network.path else f"a part of {network.path}"
             raise ModelError(f"{path} is {what}. Write the masked one somewhere else.")

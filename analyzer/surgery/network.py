@@ -82,6 +82,11 @@ class Network:
     as_read: tuple[tuple[Path, tuple[int, ...]], ...] = ()  # its files, before they were read
     guarded: bool = False  # the model has guards that the file lacks
 
+    @property
+    def files(self) -> list[Path]:
+        """The network's file, and those that hold its weights outside of it."""
+        return [path for path, _ in self.as_read]
+
     def refuse_if_changed(self) -> None:
         """Hold the files against those that were read: onnxruntime reads them again.
 
@@ -91,7 +96,7 @@ class Network:
         if all(file_identity(path) == identity for path, identity in self.as_read):
             return
         with suppress(OSError):
-            if hash_files([path for path, _ in self.as_read]) == self.info.sha256:
+            if hash_files(self.files) == self.info.sha256:
                 return
         raise self.changed()
 

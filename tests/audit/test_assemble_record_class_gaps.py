@@ -112,6 +112,9 @@ def test_verification_passes_and_notices_another_number(request_, audited):
         (replace(first, gap=first.gap / 2), "gap"),
         (replace(first, sureness=first.sureness[::-1]), "sureness"),
         (replace(first, index=77), "sureness"),
+        (replace(first, sureness=(0,) * 10), "sureness"),
+        (replace(first, sureness=(-1, *first.sureness[1:])), "sureness"),
+        (replace(first, samples=0), "gap"),
     ):
         classes = sorted([forged, *others], key=lambda one: one.index)
         write_record(folder, replace(audited, classes=tuple(classes)))
@@ -133,13 +136,16 @@ def test_another_gap_model_changes_them_without_counting_again(request_, gap_mod
     assert run_audit(request_).classes == audited.classes
 
 
-def test_what_an_earlier_version_left_gets_them(request_, audited):
-    plain = tuple(
-        replace(one, gap=None, gap_low=None, gap_high=None, sureness=()) for one in audited.classes
-    )
-    write_record(request_.out, replace(audited, classes=plain, no_class_gaps=""))
-    seal(request_.out)
-    assert verify_audit(request_.out).checks  # it has none, and that is no fault of it
+def test_gaps_that_were_removed_are_noticed_and_estimated_again(request_, audited):
+    without_gaps = [replace(one, gap=None, gap_low=None, gap_high=None) for one in audited.classes]
+    for plain, check in (
+        (without_gaps, "gap"),
+        ([replace(one, sureness=()) for one in without_gaps], "sureness"),
+    ):
+        write_record(request_.out, replace(audited, classes=tuple(plain), no_class_gaps=""))
+        seal(request_.out)
+        failed = [one.name for one in verify_audit(request_.out).checks if not one.passed]
+        assert check in failed
     assert run_audit(request_).classes == audited.classes
     assert read_record(request_.out).no_class_gaps == audited.no_class_gaps
 

@@ -82,6 +82,10 @@ def test_fields_of_later_versions_are_ignored(audit):
         (("gap", "inside_range"), 1, r"'gap\.inside_range' must be true or false"),
         (("versions",), {"numpy": 2}, r"'versions\.numpy' must be a string"),
         (("settings",), 3, "'settings' must be an object"),
+        (("settings", "max_gap"), 2.0, "'settings' has a limit that no audit has. max_gap cannot"),
+        (("settings", "gate"), "class", "'settings' has a limit that no audit has. gate cannot be"),
+        (("data", "samples"), 0, r"'data\.samples' must be an integer of at least 1"),
+        (("chance",), 1.0, "'chance' must be a number from 0 to below 1"),
         (("settings", "max_gap"), "x", r"'settings\.max_gap' must be a number, not 'x'"),
     ],
 )

@@ -1,6 +1,7 @@
 """What follows from limits and a record: pass, fail, or not judgeable."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from analyzer.audit.verdict import (
     judge,
     told_apart,
 )
+from analyzer.cli.audit_command import _facts
 
 
 @pytest.fixture
@@ -117,6 +119,15 @@ def test_what_means_nothing_never_passes(record, change, said):
     # A limit that does fail is not excused by one that cannot be judged.
     if doubtful.accuracy < 1:
         assert judge(with_limits(doubtful, min_accuracy=1.0)).outcome == FAIL
+
+
+def test_an_estimate_that_no_limit_relies_on_is_said_to_be_none(record):
+    first = dataclasses.replace(record.classes[0], accuracy=record.chance, gap=0.1)
+    doubtful = dataclasses.replace(record, classes=(first, *record.classes[1:]))
+    for one, told in ((record, False), (doubtful, True)):
+        said = dict(_facts(one, Path("audit")))
+        assert ("not dependable" in said["gap"]) == told, said["gap"]
+    assert "not dependable" in said["classes"]
 
 
 def test_chance_has_three_standard_errors():

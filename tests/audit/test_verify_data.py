@@ -402,6 +402,47 @@ def test_another_name_of_a_class_or_a_suspect_is_found(everything, data, tmp_pat
     assert "is called 'somebody'" in failed(folder, data)["names"]
 
 
+def test_files_of_the_audit_that_are_gone_are_named_and_others_can_be_given(tmp_path, data):
+    labels = data[1]
+    scale, shift = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("a", "b"))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", CLASSES])
+    weights = np.random.default_rng(2).normal(size=(64, CLASSES)).astype(np.float32)
+    nodes = [
+        helper.make_node("Mul", ["image", "a"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "b"], ["shifted"]),
+        helper.make_node("Flatten", ["shifted"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+    ]
+    weights = numpy_helper.from_array(weights, "w")
+    graph = helper.make_graph(nodes, "two", [image, scale, shift], [scores], [weights])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "n.onnx")
+    for name, value in (("a", 1), ("b", 0)):
+        np.save(tmp_path / f"{name}.npy", np.full(1, value, np.float32))
+    np.save(tmp_path / "groups.npy", np.arange(len(labels)) // 2)
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    files = {
+        "inputs": {name: str(tmp_path / f"{name}.npy") for name in "ab"},
+        "groups": str(tmp_path / "groups.npy"),
+        "classes": tmp_path / "classes.txt",
+    }
+    some = {**files, "neighbor_samples": "all", "preprocess": "none", "anyway": True}
+    folder = audited(tmp_path / "audit", data, tmp_path / "n.onnx", **some)
+    assert not failed(folder, data)
+    given = {}
+    for name, path, option, value in (
+        ("classes.txt", "moved.txt", "classes", tmp_path / "moved.txt"),
+        ("b.npy", "moved.npy", "inputs=b=FILE", {"b": str(tmp_path / "moved.npy")}),
+        ("groups.npy", "g.npy", "groups", str(tmp_path / "g.npy")),
+    ):
+        (tmp_path / name).rename(tmp_path / path)
+        with pytest.raises(DataError, match=f"{name}, which .* Name it with {option} where"):
+            verify_audit(folder, data=data, cells=4, **given)
+        given[option.partition("=")[0]] = value
+        assert not failed(folder, data, **given)
+
+
 def test_options_of_another_name_are_refused(folder, data):
     with pytest.raises(TypeError, match="There is no option 'limit'"):
         verify_audit(folder, data=data, limit=3)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import onnx
 import pytest
 
 from analyzer.cli.click_options import Command
@@ -117,6 +118,55 @@ def test_a_result_replaces_nothing_that_the_audit_reads(onnx_gap, network, train
     curves = train.rename(train.with_name("curves.npz"))
     shown = onnx_gap(*arguments, curves, "--out", train.parent, "--fresh")
     assert (shown.code, f"would replace {curves}" in shown.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "results"),
+    [
+        (("--data", "in/train.csv"), ("--junit", "in/a.pgm")),
+        (("--data", "in/train.csv"), ("--junit", "new.xml", "--markdown", "link.pgm")),
+        (("--data", "in/train.csv#train"), ("--junit", "in/train.csv")),
+        (("--data", "in/train.csv", "--test-data", "in/test.csv#test"), ("--junit", "in/test.csv")),
+        (("--data", "in/train.csv", "--test-data", "in/test.csv#test"), ("--junit", "in/b.pgm")),
+        (("--data", "in/train.csv"), ("--junit", "weights")),
+    ],
+)
+def test_results_replace_no_file_that_the_data_or_the_network_name(
+    onnx_gap, network, data, results
+):
+    Path("in").mkdir()
+    for name in "ab":
+        Path("in", f"{name}.pgm").write_bytes(b"P5 8 8 255\n" + bytes(range(100, 164)))
+    Path("link.pgm").symlink_to("in/a.pgm")
+    for name, image in (("train", "a"), ("test", "b")):
+        Path("in", f"{name}.csv").write_text(f"path,label,split\n{image}.pgm,0,{name}\n")
+    model = onnx.load(network)
+    onnx.save(model, "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    text = b"x" * 5000  # as a file that begins without a zero
+    Path("weights").write_bytes(text + Path("weights").read_bytes()[len(text) :])
+    files = sorted(file for file in Path().rglob("*") if file.is_file())
+    before = {file: file.read_bytes() for file in files}
+    shown = onnx_gap("audit", "m.onnx", *data, *results, "--out", "audit", "--anyway")
+    assert (shown.code, "which this command reads" in shown.err) == (2, True), shown.err
+    assert results[-1] in shown.err
+    assert {file: file.read_bytes() for file in files} == before
+
+
+def test_a_result_named_by_the_data_with_a_split_is_not_replaced(onnx_gap, network, save, digits):
+    images, labels = digits["images"], digits["labels"]
+    data = save("samples.npz", x_test=images, y_test=labels)
+    arguments = ("audit", network, "--mean", 0, "--out", data.parent, "--fresh", "--anyway")
+    shown = onnx_gap(*arguments, "--data", f"{data}#test")
+    assert (shown.code, "would replace" in shown.err) == (2, True), shown.err
+
+
+def test_mask_replaces_no_weights_of_its_network(onnx_gap, network):
+    model = onnx.load(network)
+    onnx.save(model, "m.onnx", save_as_external_data=True, location="w.onnx", size_threshold=0)
+    before = Path("w.onnx").read_bytes()
+    shown = onnx_gap("mask", "m.onnx", "--out", "w.onnx")
+    assert (shown.code, "would replace w.onnx" in shown.err) == (2, True), shown.err
+    assert Path("w.onnx").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["population.csv", "population.html", "failed.csv"])

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import analyzer
 from analyzer.audit import read_record
 from analyzer.audit.folder import write_record
 from analyzer.audit.verdict import NOT_JUDGEABLE, judge
+from analyzer.measures import unmasked_predictions
 from analyzer.measures.test_data.measure import TestData
 from tools.forged_folders import seal
 
@@ -79,6 +82,49 @@ def test_a_later_run_keeps_it_and_other_test_data_are_run(onnx_gap, arguments, s
     assert onnx_gap(*arguments, "--fresh").code == 2  # named, and not there
 
 
+def test_test_data_that_were_touched_or_copied_are_not_run_again(
+    onnx_gap, arguments, save, test_samples, monkeypatch
+):
+    runs = []
+    run = unmasked_predictions.predict_test_data
+
+    def counted(*given, **options):
+        runs.append(given)
+        return run(*given, **options)
+
+    monkeypatch.setattr(unmasked_predictions, "predict_test_data", counted)
+    first = onnx_gap(*arguments, "--json").json["test"]
+    os.utime(arguments[-1], (1, 1))
+    touched = onnx_gap(*arguments, "--json").json["test"]
+    assert touched["fingerprint"] != first["fingerprint"]  # so that they are read once
+    assert touched | {"fingerprint": ""} == first | {"fingerprint": ""}
+    copy = shutil.copy(arguments[-1], "copy.npz")
+    copied = onnx_gap(*arguments[:-1], copy, "--json").json["test"]
+    assert copied["source"] == str(copy)
+    assert copied["accuracy"] == first["accuracy"]
+    assert onnx_gap("verify", "audit").code == 0
+    assert len(runs) == 1
+    images, labels = test_samples
+    for other in ({"images": images, "labels": 9 - labels}, {"images": 255 - images}):
+        save("test.npz", **{"images": images, "labels": labels, **other})
+        assert onnx_gap(*arguments, "--json").json["test"]["accuracy"] != first["accuracy"]
+    assert len(runs) == 3
+
+
+def test_what_could_not_be_read_of_touched_test_data_is_tried_again(
+    onnx_gap, arguments, class_folders
+):
+    arguments = (*arguments[:-1], class_folders, "--skip-bad", "--json")
+    whole = (class_folders / "3" / "a.png").read_bytes()
+    (class_folders / "3" / "a.png").write_bytes(b"no image")
+    first = onnx_gap(*arguments).json["test"]
+    os.utime(class_folders / "3" / "a.png", (1, 1))
+    assert len(first["skipped"]) == 1
+    assert onnx_gap(*arguments).json["test"]["skipped"] == first["skipped"]
+    (class_folders / "3" / "a.png").write_bytes(whole)
+    assert onnx_gap(*arguments).json["test"]["samples"] == first["samples"] + 1
+
+
 def test_a_limit_can_be_held_against_it(onnx_gap, arguments):
     measured = onnx_gap(*arguments, "--json").json["test"]["gap"]
     limit = (*arguments, "--gate", "measured", "--max-gap")
@@ -127,13 +173,13 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
     assert "30 of the test samples are training samples, too" in text
 
 
-@pytest.mark.parametrize("damage", ["accuracy", "train_top5", "file"])
+@pytest.mark.parametrize("damage", ["accuracy", "train_top5", "in_training", "file"])
 def test_verify_finds_what_was_changed(onnx_gap, arguments, damage):
     onnx_gap(*arguments)
     folder = Path("audit")
     if damage != "file":
         record = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-        record["test"][damage] = 0.5
+        record["test"][damage] = 61 if damage == "in_training" else 0.5  # of 60
         (folder / "audit.json").write_text(json.dumps(record), encoding="utf-8")
     else:
         with np.load(folder / "test.npz") as stored:

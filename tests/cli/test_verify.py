@@ -49,7 +49,7 @@ def test_the_counts_are_held_against_the_data(audit, network, train, save, digit
     moved = network.rename(network.with_name("moved.onnx"))
     shown = onnx_gap("verify", folder, "--data", train, "--cells", 3)
     assert shown.code == 2
-    assert f"{network}, where the audit found what --model names, does not exist." in shown.err
+    assert f"{network}, which the audit used, does not exist. Name it with --model" in shown.err
     assert onnx_gap("verify", folder, "--data", train, "--cells", 3, "--model", moved).code == 0
 
 

@@ -36,6 +36,23 @@ def test_two_columns_of_usual_names_for_samples_are_refused(tmp_path):
         read_groups(written(tmp_path / "groups.csv", text), source_of())
 
 
+def test_a_column_of_another_name_tells_groups_if_no_other_can(tmp_path):
+    text = "path,video\n" + "".join(f"{name},{i // 2}\n" for i, name in enumerate(NAMES))
+    assert read_groups(written(tmp_path / "one.csv", text), source_of()).tolist() == [0, 0, 1, 1]
+    several = "path,video,camera\n" + "".join(f"{name},a,b\n" for name in NAMES)
+    with pytest.raises(DataError, match=r"'video' and 'camera', and both can tell groups\. Call"):
+        read_groups(written(tmp_path / "several.csv", several), source_of())
+    first = "group,sample\n" + "".join(f"{i // 2},{name}\n" for i, name in enumerate(NAMES))
+    assert read_groups(written(tmp_path / "first.csv", first), source_of()).tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("columns", ["path,label", "path,class_name,split"])
+def test_labels_and_splits_tell_no_groups(columns, tmp_path):
+    rows = "".join(f"{name}{',x' * columns.count(',')}\n" for name in NAMES)
+    with pytest.raises(DataError, match="none of them 'group'"):
+        read_groups(written(tmp_path / "groups.csv", f"{columns}\n{rows}"), source_of())
+
+
 def test_a_file_in_the_order_of_the_samples(tmp_path):
     text = written(tmp_path / "groups.txt", "one\ntwo\n\none\n")
     assert read_groups(text, source_of()).tolist() == [0, 1, -1, 0]

@@ -259,6 +259,9 @@ def test_a_table_is_read_as_it_was_written(tmp_path, populations):
         ("n,0,10,9,0,0,1 1 1 1 1 1 1 1 1 1", "line 2: a class needs"),
         ("n,0,10,9,50,x,1 1 1 1 1 1 1 1 1 1", "line 2: a class needs"),
         ("n,0,10,9,50,40,2 1 1 1 1 1 1 1 1 1", "line 2: a class needs"),
+        (f"n,0,{10**30},9,50,40,1 1 1 1 1 1 1 1 1 1", "line 2: a class needs"),
+        (f"n,0,10,9,50,40,{'1 ' * 70000}", "a class needs"),
+        ("n,0,10,9,50,40,1 1 1 1 1 1 1 1 1 1\n" * 2, "line 3: the class 0 of .* twice"),
     ],
 )
 def test_what_is_no_table_of_classes_is_refused(tmp_path, text, wrong):

@@ -17,6 +17,14 @@ def of_left_out(name, change):
     return lambda file: file["interval"]["left_out"].update({name: change(file)})
 
 
+def of_class_line(**change):
+    """A line for classes that a fit can have, but for a change."""
+    line = {"slope": 0.9, "half_width": 0.4, "widest": 1.5, "coverage": 0.9, "measured": 0.9}
+    return lambda file: file.update(
+        class_line={**line, "populations": 15, "classes": 8000, **change}
+    )
+
+
 FORGERIES = {
     "coverage": ("digits", lambda file: file["interval"].update(coverage=0.99)),
     "t_quantile": ("digits", lambda file: file["interval"].update(t_quantile=0.5)),
@@ -39,6 +47,11 @@ FORGERIES = {
     "inverted ends": ("any", lambda file: file["interval"].update(coverage=0.1)),
     "residuals": ("any", of_left_out("residuals", lambda file: [0.0] * 320)),
     "intercepts": ("any", of_left_out("intercepts", lambda file: [0.9] * 320)),
+    "class widths": ("any", of_class_line(half_width=0.5, widest=0.4)),
+    "class coverage": ("any", of_class_line(coverage=1.0)),
+    "class populations": ("any", of_class_line(populations=3)),
+    "classes": ("any", of_class_line(classes=2)),
+    "classes of one population": ("digits", of_class_line()),
     "weights": ("any", of_left_out("weights", lambda file: [0.95] + [0.0] * 319)),
 }
 

@@ -19,7 +19,7 @@ from analyzer.files import read_whole
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import repeated
 
-__all__ = ["NPZ", "ArrayStore", "from_arrays", "open_npz", "read_value"]
+__all__ = ["NPZ", "ArrayStore", "from_arrays", "is_missing_value", "open_npz", "read_value"]
 
 _CHANNEL_COUNTS = (1, 3, 4)
 _PAIRS: dict[str | None, tuple[tuple[str, str], ...]] = {
@@ -36,6 +36,7 @@ class ArrayStore:
 
     array: np.ndarray  # uint8 (S, H, W) or (S, H, W, C); or floats (S, …)
     state: str | None = None  # of the file it was read from; None: hash the values
+    read: tuple[Path, ...] = ()  # the files that it was read from
 
     def stored(self, index: int, budgets: Budgets) -> np.ndarray:
         return self.array[index]
@@ -51,6 +52,9 @@ class ArrayStore:
         """Always: the file is not read again."""
         return True
 
+    def files(self) -> tuple[Path, ...]:
+        return self.read
+
 
 def from_arrays(
     images: ArrayLike,
@@ -61,6 +65,7 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     state: str | None = None,
+    files: Sequence[Path] = (),
 ) -> Source:
     """A source over arrays in memory.
 
@@ -73,6 +78,7 @@ def from_arrays(
         class_names: by class index.
         names: of the samples; their numbers by default.
         state: identity for :meth:`Source.fingerprint`; by default the values are hashed.
+        files: that the arrays were read from.
 
     Raises:
         DataError: shapes, types or lengths do not fit.
@@ -117,7 +123,7 @@ def from_arrays(
         kind=kind,
         labels=labels,
         names=NumberedNames(len(labels)) if names is None else names,
-        store=ArrayStore(images, state),
+        store=ArrayStore(images, state, tuple(files)),
         class_names=None if class_names is None else tuple(class_names),
         warnings=warnings,
     )
@@ -162,6 +168,7 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
         source=f"{path}#{split}" if split else str(path),
         kind="npz",
         state=f"{file_states.fingerprint()} {images_key} {labels_key}",
+        files=file_states.files(),
     )
 
 
@@ -190,9 +197,8 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     Raises:
         DataError: it is neither.
     """
-    for kind in (np.int64, np.float64):
-        with suppress(ValueError, OverflowError):
-            return np.asarray(kind(text))
+    if (number := _number(text)) is not None:
+        return number
     try:
         content = read_whole(Path(text), budgets)
     except DataError as error:
@@ -206,6 +212,18 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         raise DataError(f"{text} holds no array of numbers. Save one with numpy.save.")
     return found
+
+
+def is_missing_value(text: str) -> bool:
+    """Whether it is no number, for :func:`read_value`, and no file that is there."""
+    return _number(text) is None and not Path(text).is_file()
+
+
+def _number(text: str) -> np.ndarray | None:
+    for kind in (np.int64, np.float64):
+        with suppress(ValueError, OverflowError):
+            return np.asarray(kind(text))
+    return None
 
 
 def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[str, str, str | None]:

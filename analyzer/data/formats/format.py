@@ -5,7 +5,7 @@ there are is listed in :mod:`analyzer.data.formats.registry`.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,9 +20,11 @@ __all__ = [
     "Wanted",
     "choose_split",
     "of_no_split",
+    "one_of",
     "split_called",
     "split_in",
     "split_of_two",
+    "two_candidates",
 ]
 
 _WORDS = {
@@ -79,6 +81,34 @@ def split_of_two(split: str | None, kind: str, where: Path) -> str:
     if split not in (None, "train", "test"):
         raise DataError(f"{where}#{split} does not exist: {kind} has the splits train and test.")
     return split or "train"
+
+
+def one_of(
+    usual: Sequence[str], columns: Collection[str], where: object, meant: str, way_out: str
+) -> str | None:
+    """The one of the usual names that is a column; None where none is.
+
+    Args:
+        usual: names of what is looked for.
+        columns: names that are there.
+        where: what has the columns, for the message.
+        meant: what such a column can do, as "name samples".
+        way_out: how the message ends.
+
+    Raises:
+        DataError: several are.
+    """
+    found = [name for name in usual if name in columns]
+    if len(found) > 1:
+        raise two_candidates(
+            where, f"the columns {found[0]!r}", f"{found[1]!r}", f"both can {meant}", way_out
+        )
+    return found[0] if found else None
+
+
+def two_candidates(where: object, one: str, other: str, why: str, way_out: str) -> DataError:
+    """What is wrong where two things can be meant, and nothing says which."""
+    return DataError(f"{where} has {one} and {other}, and {why}. {way_out}")
 
 
 def of_no_split(what: str, splits: Collection[str | None], where: Path) -> tuple[str, ...]:

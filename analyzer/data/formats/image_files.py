@@ -15,6 +15,7 @@ from analyzer.data.formats.format import (
     Wanted,
     choose_split,
     of_no_split,
+    one_of,
     split_called,
     split_in,
 )
@@ -27,9 +28,12 @@ from analyzer.json_codec import parse_json, repeated
 
 __all__ = [
     "FOLDER",
+    "INDEX_KEYS",
     "LONGEST_LINE",
     "MANIFEST",
+    "NAME_KEYS",
     "PATH_KEYS",
+    "SPLIT_KEYS",
     "TABLES",
     "FileStore",
     "manifest_rows",
@@ -39,9 +43,9 @@ __all__ = [
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
-_INDEX_KEYS = ("label", "class", "target", "class_index", "y")
-_NAME_KEYS = ("class_name", "label_name")  # often beside the index
-_SPLIT_KEYS = ("split", "half", "subset", "set")
+INDEX_KEYS = ("label", "class", "target", "class_index", "y")
+NAME_KEYS = ("class_name", "label_name")  # often beside the index
+SPLIT_KEYS = ("split", "half", "subset", "set")
 _OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of copies that macOS and Synology add
 LONGEST_LINE = 1 << 20  # characters; no row is longer
 
@@ -73,6 +77,11 @@ class FileStore:
         return self._states()[1] == self._opened and (
             self._manifest is None or self._manifest.changed() is None
         )
+
+    def files(self) -> Iterator[Path]:
+        yield from () if self._manifest is None else self._manifest.files()
+        for path in self._paths:
+            yield Path(self._root, path)
 
     def _states(self) -> tuple[str, str]:
         """Hashes of the names with sizes and times, and of all that the file system tells."""
@@ -325,16 +334,11 @@ def _columns(
     row: dict[str, object], keys: tuple[str, str] | None, path: Path
 ) -> tuple[str, str, str | None]:
     """The names of the columns of paths, labels and splits; there may be none of the last."""
-    splits = [key for key in _SPLIT_KEYS if key in row]
-    if len(splits) > 1:
-        raise DataError(
-            f"{path} has the columns {splits[0]!r} and {splits[1]!r}, and both can name a split. "
-            "Remove or rename one of them."
-        )
+    way_out = "Remove or rename one of them."
     return (
         _column(row, keys and keys[0], (PATH_KEYS,), "paths", path),
-        _column(row, keys and keys[1], (_INDEX_KEYS, _NAME_KEYS), "labels", path),
-        splits[0] if splits else None,
+        _column(row, keys and keys[1], (INDEX_KEYS, NAME_KEYS), "labels", path),
+        one_of(SPLIT_KEYS, row, path, "name a split", way_out),
     )
 
 
@@ -350,15 +354,10 @@ def _column(
     Raises:
         DataError: there is none, or several.
     """
+    way_out = f"Name the columns of paths and labels with {parameter('keys')}, or remove one."
     for keys in ((wanted,),) if wanted else usual:
-        found = [key for key in keys if key in row]
-        if len(found) > 1:
-            raise DataError(
-                f"{path} has the columns {found[0]!r} and {found[1]!r}, and both can be {what}. "
-                f"Name the columns of paths and labels with {parameter('keys')}, or remove one."
-            )
-        if found:
-            return found[0]
+        if found := one_of(keys, row, path, f"be {what}", way_out):
+            return found
     columns = ", ".join(repr(key) for key in row if key is not None)
     missing = (
         f"not {wanted!r}"

@@ -51,6 +51,7 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
         source=f"{path}#{split}",
         kind="idx",
         state=file_states.fingerprint(),
+        files=[*images_paths, *labels_paths],
     )
 
 
@@ -202,6 +203,7 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
         class_names=class_names,
         names=CompactNames(name for part in names for name in part) if all(names) else None,
         state=file_states.fingerprint(),
+        files=file_states.files(),
     )
 
 

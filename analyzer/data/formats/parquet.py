@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
-from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, split_in
+from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, one_of, split_in
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,
@@ -90,6 +90,9 @@ class ParquetStore:
 
     def is_as_opened(self) -> bool:
         return self._file_states.changed() is None
+
+    def files(self) -> list[Path]:
+        return self._file_states.files()
 
     def _read(self, group: int) -> "pyarrow.ChunkedArray":
         """The image bytes of a row group."""
@@ -400,13 +403,8 @@ def _choose(
     declared = [name for name, feature in features.items() if feature.get("_type") == kind]
     if len(declared) == 1:
         return declared[0]
-    found = [name for name in usual if name in (declared or schema.names)]
-    if len(found) > 1:
-        raise DataError(
-            f"{path} has the columns {found[0]!r} and {found[1]!r}, and either can be meant. Name "
-            f"the columns of images and labels with {parameter('keys')}."
-        )
-    return found[0] if found else ""
+    way_out = f"Name the columns of images and labels with {parameter('keys')}."
+    return one_of(usual, declared or schema.names, path, "be meant", way_out) or ""
 
 
 def _texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:

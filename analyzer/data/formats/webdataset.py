@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
-from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, split_in
-from analyzer.data.labels import label_value, labels_of_values
+from analyzer.data.formats.format import (
+    Format,
+    Wanted,
+    choose_split,
+    of_no_split,
+    split_in,
+    two_candidates,
+)
+from analyzer.data.labels import label_value, labels_of_values, same_label
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
@@ -19,6 +26,7 @@ __all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 _MOST_PADDING = 1 << 24  # bytes of zeros after the last file; writers fill up to 10,240
+_JSON_KEYS = ("label", "cls")
 _LABEL_BYTES = 1 << 20  # no label file is larger, nor what goes before a file as its header
 
 
@@ -49,14 +57,17 @@ class TarStore:
     def is_as_opened(self) -> bool:
         return self.file_states.changed() is None
 
+    def files(self) -> list[Path]:
+        return self.file_states.files()
+
 
 @dataclass(slots=True)
 class _Entry:
     """A sample while its archive is being indexed."""
 
     image: tuple[int, int] | None = None  # offset and size
-    label: int | str | None = None
-    labeled_by: str | None = None
+    labels: dict[str, int | str] = field(default_factory=dict)  # by what says it
+    fault: DataError | None = None  # of a .json, which counts where nothing else has a label
 
 
 @dataclass(slots=True)
@@ -73,7 +84,8 @@ class _Index:
 def open_webdataset(path: Path, wanted: Wanted) -> Source:
     """Open a tar archive or a folder of them; each is read through once for its index.
 
-    The label is the ``.cls`` file's number or class name, else "label" in the ``.json`` file.
+    The label is the ``.cls`` file's number or class name, or "label" or "cls" in the ``.json``
+    file; where several of them are there, they say the same.
     Where a folder's archives name splits, one is taken, "train" by default. Keys are the endings
     of the image and the label ("jpg", "cls"); where none are given, any image is taken.
 
@@ -162,12 +174,33 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
         if entry.image is None:
             index.without_image += 1
             continue
-        if entry.label is None:
-            raise DataError(f"{name} in {path} has no label (.cls or .json beside the image).")
+        index.labels.append(_one_label(entry, name, path))
         index.names.append(name)
-        index.labels.append(entry.label)
         index.archive.append(number)
         index.places.append(entry.image)
+
+
+def _one_label(entry: _Entry, name: str, path: Path) -> int | str:
+    """The label of a sample, whoever says it.
+
+    Raises:
+        DataError: nothing does, or two say different ones.
+    """
+    if not entry.labels:
+        none = DataError(f"{name} in {path} has no label (.cls or .json beside the image).")
+        raise entry.fault or none
+    (one, label), *others = entry.labels.items()
+    for other, value in others:
+        if not same_label(label, value):
+            raise two_candidates(
+                f"{name} in {path}",
+                f"the label {label!r} ({one})",
+                f"{value!r} ({other})",
+                "nothing says which is meant",
+                "Keep one of them, or choose the endings of images and labels with "
+                f"{parameter('keys', 'jpg,cls')}.",
+            )
+    return label
 
 
 def _check_end(archive: tarfile.TarFile, path: Path) -> None:
@@ -213,30 +246,38 @@ def _add_member(
                 f"labels with {parameter('keys', 'jpg,cls')}."
             )
         entry.image = member.offset_data, member.size
-    elif ending in ((keys[1],) if keys else ("cls", "json")) and not (
-        ending == "json" and entry.labeled_by == "cls"
-    ):
-        if member.size > _LABEL_BYTES:
-            raise DataError(f"{member.name} in {path} is too large for a label.")
-        content = archive.extractfile(member)
-        label = None if content is None else _label(content.read(), ending, member.name, path)
-        if label is not None and entry.labeled_by == ending:
+    elif ending in ((keys[1],) if keys else ("cls", "json")):
+        try:
+            found = _labels(archive, member, ending, path)
+        except DataError as error:
+            if keys or ending != "json":
+                raise
+            entry.fault, found = error, {}
+        if entry.labels.keys() & found.keys():
             raise DataError(f"{member.name} in {path} is a second label. Keep one of them.")
-        if label is not None:
-            entry.label, entry.labeled_by = label, ending
+        entry.labels.update(found)
 
 
-def _label(data: bytes, ending: str, name: str, path: Path) -> int | str | None:
-    """The label in a ``.cls`` (text) or ``.json`` file; None where the latter has none."""
+def _labels(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, path: Path
+) -> dict[str, int | str]:
+    """The label in a ``.cls`` (text) or ``.json`` file, by where it stands; the latter may have
+    none or two."""
+    where = f"{member.name} in {path}"
+    if member.size > _LABEL_BYTES:
+        raise DataError(f"{where} is too large for a label.")
+    file = archive.extractfile(member)
     try:
-        text = data.decode("utf-8").strip()
+        text = b"" if file is None else file.read()
         if not ending.endswith("json"):
-            return text
-        content = parse_json(text)
+            return {f".{ending}": text.decode("utf-8").strip()}
+        content = parse_json(text.decode("utf-8").strip())
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} in {path} cannot be read as a label ({error}).") from error
-    label = content.get("label", content.get("cls")) if isinstance(content, dict) else content
-    return None if label is None else label_value(label, f"{name} in {path}")
+        raise DataError(f"{where} cannot be read as a label ({error}).") from error
+    said = {f".{ending}": content}
+    if isinstance(content, dict):
+        said = {f"{key!r} in .{ending}": content.get(key) for key in _JSON_KEYS}
+    return {by: label_value(one, where) for by, one in said.items() if one is not None}
 
 
 def _is_packed(path: Path) -> bool:

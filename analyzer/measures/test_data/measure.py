@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class TestRecord:
     in_training: int | None  # of these samples are training samples, too; null if not looked at
     skipped: tuple[str, ...] = ()  # what could not be read, and why
     fingerprint: str = ""  # of the data as they lie there, to see whether they are still the same
+    identity: str = ""  # of labels, names and how samples are decoded, for data that were touched
     train_top5: float | None = None  # of the training samples, likewise
 
 
@@ -119,12 +121,14 @@ class TestData(Measure[TestResult]):
         )
 
     def measure(self, job: Job) -> TestResult:
-        """Run the test samples through the network once."""
+        """Run the test samples through the network once, unless they are those of before."""
         from analyzer import data, surgery
         from analyzer.measures.unmasked_predictions import predict_test_data
 
         request, subject = job.request, job.subject
         source = _open_checked(job)
+        if (known := self._known(job, source)) is not None:
+            return known
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
@@ -153,9 +157,38 @@ class TestData(Measure[TestResult]):
             in_training=None if trained is None else _among(found.digests, trained),
             skipped=found.skipped,
             fingerprint=source.fingerprint(),
+            identity=source.identity(),
             train_top5=float((train_rank < _TOP).mean()) if has_ranks else None,
         )
         return TestResult(record, found.label, found.named, found.rank, found.index, train_rank)
+
+    def _known(self, job: Job, source: "Source") -> TestResult | None:
+        """What an earlier run found, where the files are others and what they hold is the same."""
+        from analyzer import data
+
+        record, out = job.finished, job.request.out
+        if record is None or not self.measured(record):
+            return None
+        said: TestRecord = record.sections[self.name]
+        if said.identity != source.identity() or said.in_training is None:
+            return None
+        result = self.read(out, record)
+        if len(result.index) + len(said.skipped) != len(source):
+            return None
+        first_reading = data.FirstReading(source)
+        unread = np.setdiff1d(np.arange(len(source)), result.index)
+        if len(unread) and not job.request.skip_bad:
+            return None
+        for index in unread.tolist():
+            with suppress(DataError):
+                source.read(index)
+                return None
+        digests = first_reading.read(result.index, job.progress)
+        if digests is None or data.combine_digests(digests, result.label) != said.sha256:
+            return None
+        first_reading.confirm()
+        place, files = str(job.request.test_data), source.fingerprint()
+        return replace(result, record=replace(said, source=place, fingerprint=files))
 
     @staticmethod
     def _train_ranks(job: Job, index: np.ndarray) -> np.ndarray:
@@ -246,12 +279,14 @@ class TestData(Measure[TestResult]):
 def _open(request: "AuditRequest") -> "Source":
     from analyzer import data
 
-    return data.open_data(
+    source = data.open_data(
         str(request.test_data),
         keys=request.test_keys,
         classes=request.classes,
         budgets=request.budgets,
     )
+    source.refuse_results(request.further_results)
+    return source
 
 
 def _open_checked(job: Job) -> "Source":
@@ -314,6 +349,9 @@ def _faults(said: TestRecord, arrays: dict[str, np.ndarray], accuracy: float) ->
         "accuracy": found,
         "gap": accuracy - found,
     }
+    among = said.in_training or 0
+    if not 0 <= among <= len(arrays["label"]):
+        wanted["in_training"] = min(max(among, 0), len(arrays["label"]))
     if said.top5 is not None:
         wanted["top5"] = float((arrays["rank"] < _TOP).mean())
         wanted["train_top5"] = float((arrays[_TRAIN_RANK] < _TOP).mean())

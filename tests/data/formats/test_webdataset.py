@@ -42,10 +42,30 @@ def test_samples_of_an_archive(shard, encoded, picture):
     assert source.read(0).image.shape == (8, 8, 3)
 
 
-def test_labels_in_json_and_cls_before_json(shard):
-    files = {"a.png": 0, "a.json": {"label": 4}, "b.png": 1, "b.json": {"label": 9}, "b.cls": "2"}
-    files |= {"c.png": 2, "c.cls": "1", "c.json": {"label": 8}}
-    assert open_data(shard("a.tar", files)).labels.tolist() == [4, 2, 1]
+def test_labels_in_json_and_in_cls(shard):
+    files = {"a.png": 0, "a.json": {"label": 4}, "b.png": 1, "b.json": {"label": 2}, "b.cls": "2"}
+    files |= {"c.png": 2, "c.cls": "1", "c.json": {"caption": "c"}, "d.png": 3, "d.json": "3.0"}
+    files |= {"e.png": 4, "e.cls": "5", "e.json": {"label": ["no", "label"]}}
+    files |= {"f.png": 5, "f.json": {"label": None, "cls": 6}, "g.png": 6}
+    files |= {"g.json": {"label": 7.0, "cls": "7"}, "g.cls": "7\n"}
+    assert open_data(shard("a.tar", files)).labels.tolist() == [4, 2, 1, 3, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("files", "one", "other"),
+    [
+        ({"a.cls": "1", "a.json": {"label": 8}}, "'1' (.cls)", "8 ('label' in .json)"),
+        ({"a.json": "8", "a.cls": "1"}, "8 (.json)", "'1' (.cls)"),
+        ({"a.cls": "1", "a.json": {"cls": "owl"}}, "'1' (.cls)", "'owl' ('cls' in .json)"),
+        ({"a.json": {"cls": 1, "label": 0}}, "0 ('label' in .json)", "1 ('cls' in .json)"),
+    ],
+)
+def test_two_labels_of_a_sample_are_refused_unless_one_is_chosen(files, one, other, shard):
+    path = shard("a.tar", {"a.png": 0, **files})
+    with pytest.raises(DataError, match=re.escape(f"the label {one} and {other}")):
+        open_data(path)
+    if "a.cls" in files:
+        assert open_data(path, keys=("png", "cls")).labels.tolist() == [1]
 
 
 def test_names_of_classes(shard, tmp_path):
