@@ -20,7 +20,7 @@ VGG16 = FIXTURES / "vgg16-dynamo-free.onnx"
 def request_for(tmp_path):
     """Audits of smooth images, most of them labeled as the network names them."""
 
-    def make(model: Path, count: int = 240, **options) -> AuditRequest:
+    def make(model: Path, count: int = 100, **options) -> AuditRequest:
         session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         given = session.get_inputs()[0]
         random = np.random.default_rng(0)
