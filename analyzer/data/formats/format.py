@@ -84,7 +84,13 @@ def split_of_two(split: str | None, kind: str, where: Path) -> str:
 
 
 def one_of(
-    usual: Sequence[str], columns: Collection[str], where: object, meant: str, way_out: str
+    usual: Sequence[str],
+    columns: Collection[str],
+    where: object,
+    meant: str,
+    way_out: str,
+    *,
+    what: str = "columns",
 ) -> str | None:
     """The one of the usual names that is a column; None where none is.
 
@@ -94,6 +100,7 @@ def one_of(
         where: what has the columns, for the message.
         meant: what such a column can do, as "name samples".
         way_out: how the message ends.
+        what: the columns are, if something else.
 
     Raises:
         DataError: several are.
@@ -101,7 +108,7 @@ def one_of(
     found = [name for name in usual if name in columns]
     if len(found) > 1:
         raise two_candidates(
-            where, f"the columns {found[0]!r}", f"{found[1]!r}", f"both can {meant}", way_out
+            where, f"the {what} {found[0]!r}", f"{found[1]!r}", f"both can {meant}", way_out
         )
     return found[0] if found else None
 
