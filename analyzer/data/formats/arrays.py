@@ -258,7 +258,7 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
         images, labels, _ = found[0]
         say_which = f"Say which are meant, as with {parameter('keys', f'{images},{labels}')}."
         for place, meant in enumerate(("be the images", "be the labels")):
-            usual = list(dict.fromkeys(pair[place] for pair in pairs))
+            usual = list(dict.fromkeys(pair[:2][place] for pair in pairs))
             one_of(usual, present, path, meant, say_which, what="arrays")
         return found[0]
     wanted_pairs = " or ".join(f"{a!r} and {b!r}" for a, b in _PAIRS[wanted.split])

@@ -19,6 +19,7 @@ from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.json_codec import repeated
 
 __all__ = ["FORMATS", "open_data"]
 
@@ -117,10 +118,16 @@ def _named(source: Source, classes: ClassList) -> Source:
     labels become the list's.
     """
     own = source.class_names
-    if source.indexing == "labels" and own:
+    if source.indexing == "labels" and own and own != classes.names:
         present = np.unique(source.labels).tolist()
         places = [classes.index.get(own[label], label) for label in present]
         if places != present:
+            if (twice := repeated(own[label] for label in present)) is not None:
+                raise DataError(
+                    f"{source.source} names two of its classes {twice!r}, so that "
+                    f"{parameter('classes')} cannot tell them apart. Correct the names, or leave "
+                    "it out."
+                )
             indices, *_ = index_names([own[label] for label in present], classes, source.source)
             labels = np.array(indices, np.int64)[np.searchsorted(present, source.labels)]
             source = replace(source, labels=labels, class_names=None, indexing="classes")

@@ -18,7 +18,16 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 def write(picture, encoded, tmp_path):
     """write(name, labels, …): a file as Hugging Face's datasets writes it."""
 
-    def make(name, labels, *, features=True, columns=("image", "label"), seed=0, paths=True):
+    def make(
+        name,
+        labels,
+        *,
+        features=True,
+        columns=("image", "label"),
+        seed=0,
+        paths=True,
+        names=("cat", "dog", "owl"),
+    ):
         rows = [
             {"bytes": encoded(picture(8, 8, seed=seed + i)), "path": f"{i}.png" if paths else None}
             for i in range(len(labels))
@@ -27,7 +36,7 @@ def write(picture, encoded, tmp_path):
         if features:
             described = {
                 columns[0]: {"_type": "Image"},
-                columns[1]: {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"},
+                columns[1]: {"names": list(names), "_type": "ClassLabel"},
             }
             content = json.dumps({"info": {"features": described}})
             table = table.replace_schema_metadata({"huggingface": content})
@@ -214,3 +223,13 @@ def test_a_class_list_decides_by_the_names_of_the_data(write, tmp_path):
         open_data(path, classes=tmp_path / "classes.txt")
     (tmp_path / "classes.txt").write_text("Katze\nHund\nEule\n")
     assert open_data(path, classes=tmp_path / "classes.txt").labels.tolist() == [2, 0, 1]
+
+
+def test_a_class_list_tells_no_classes_of_one_name_apart(write, tmp_path):
+    path = write("a.parquet", [2, 0, 1], names=["owl", "cat", "cat"])
+    assert open_data(path).labels.tolist() == [2, 0, 1]
+    (tmp_path / "classes.txt").write_text("owl\ncat\ncat\n")  # as ImageNet has two cranes
+    assert open_data(path, classes=tmp_path / "classes.txt").labels.tolist() == [2, 0, 1]
+    (tmp_path / "classes.txt").write_text("cat\nowl\ndog\n")
+    with pytest.raises(DataError, match="names two of its classes 'cat', so that classes cannot"):
+        open_data(path, classes=tmp_path / "classes.txt")
