@@ -5,7 +5,7 @@ there are is listed in :mod:`analyzer.data.formats.registry`.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +16,11 @@ from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
+    "SPLIT_KEYS",
     "Format",
     "Wanted",
     "choose_split",
+    "missing_parts",
     "of_no_split",
     "one_of",
     "split_called",
@@ -27,6 +29,10 @@ __all__ = [
     "two_candidates",
 ]
 
+SPLIT_KEYS = ("split", "half", "subset", "set")
+"""The usual names of a column that says which split each row is in."""
+
+_PART = re.compile(r"(.*?)(\d{1,9})-of-(\d{1,9})(?!\d)", re.DOTALL)
 _WORDS = {
     "train": "train",
     "training": "train",
@@ -128,6 +134,26 @@ def of_no_split(what: str, splits: Collection[str | None], where: Path) -> tuple
     """
     count = sum(split is None for split in splits)
     return (f"{what} that name no split were left out of {where}: {count}.",) if count else ()
+
+
+def missing_parts(files: Iterable[Path], where: object) -> tuple[str, ...]:
+    """Warnings of files that are not there although others say how many there are.
+
+    Args:
+        files: that are there; "train-00000-of-00002.parquet" says that it is one of two.
+        where: what to call the data.
+    """
+    found: dict[tuple[Path, str, int], set[int]] = {}
+    for file in files:
+        if part := _PART.match(file.name):
+            series = file.parent, part[1], int(part[3])
+            found.setdefault(series, set()).add(int(part[2]))
+    return tuple(
+        f"Only {len(numbers):,} of the {total:,} files called {name}…-of-{total} are there in "
+        f"{where}; the samples of the others are missing."
+        for (_, name, total), numbers in found.items()
+        if len(numbers) < total
+    )
 
 
 def choose_split(

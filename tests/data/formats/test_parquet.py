@@ -162,8 +162,65 @@ def test_a_row_without_bytes_is_an_unreadable_sample(tmp_path):
 def test_damaged_files_are_refused(keep, write):
     path = write("a.parquet", [0, 1])
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match="not readable Parquet"):
+    with pytest.raises(DataError, match=r"a\.parquet is not readable Parquet .* Fetch it again"):
         open_data(path)
+
+
+def test_a_damaged_file_of_several_is_named(write, tmp_path):
+    write("d/0.parquet", [0, 1])
+    write("d/1.parquet", [0, 1]).write_bytes(b"")
+    with pytest.raises(DataError, match=r"1\.parquet is not readable Parquet .* or remove it"):
+        open_data(tmp_path / "d")
+
+
+def test_files_that_are_missing_by_the_names_of_others(write, tmp_path):
+    for number in (0, 2):
+        write(f"d/train-0000{number}-of-00004.parquet", [0, 1])
+    write("d/test-00000-of-00001.parquet", [1])
+    source = open_data(tmp_path / "d")
+    assert source.warnings == (
+        f"Only 2 of the 4 files called train-…-of-4 are there in {tmp_path}/d#train; the samples "
+        "of the others are missing.",
+    )
+    assert not open_data(f"{tmp_path}/d#test").warnings
+
+
+@pytest.mark.parametrize("kind", ["texts", "categories", "class labels"])
+@pytest.mark.parametrize("paths", [True, False])
+def test_a_column_of_splits(kind, paths, write, encoded, picture):
+    path = write("a.parquet", [0, 1, None, 2, 1], paths=paths)
+    table = pq.read_table(path)
+    splits = pa.array(["train", "validation", "test", "training", None])
+    if kind == "categories":
+        splits = splits.dictionary_encode()
+    if kind == "class labels":
+        splits = pa.array([0, 1, 2, 0, None])
+        metadata = json.loads(table.schema.metadata[b"huggingface"])
+        metadata["info"]["features"]["split"] = {"names": ["train", "val", "test"]}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    pq.write_table(table.append_column("split", splits), path, row_group_size=2)
+    source = open_data(path)
+    assert source.source == f"{path}#train"
+    assert source.labels.tolist() == [0, 2]
+    assert list(source.names) == (["0.png", "3.png"] if paths else ["row 0", "row 3"])
+    assert source.stored(1) == encoded(picture(8, 8, seed=3))
+    assert source.warnings == (f"Rows that name no split were left out of {path}: 1.",)
+    assert open_data(f"{path}#val").labels.tolist() == [1]
+    with pytest.raises(DataError, match=r"1 rows of .*#test have no 'label'"):
+        open_data(f"{path}#test")
+
+
+def test_a_column_of_splits_beside_files_of_splits(write, tmp_path):
+    for name, splits in (("train", ["train", "val"]), ("test", ["a", "b"])):
+        path = write(f"d/{name}.parquet", [0, 1])
+        pq.write_table(pq.read_table(path).append_column("subset", pa.array(splits)), path)
+    assert open_data(tmp_path / "d").labels.tolist() == [0]
+    assert open_data(f"{tmp_path}/d#test").labels.tolist() == [0, 1]
+    path = write("d/train-1.parquet", [0, 1])
+    with pytest.raises(DataError, match=r"train\.parquet differ in the column 'subset'"):
+        open_data(tmp_path / "d")
+    with pytest.raises(DataError, match=r"no split 'test' \(there: no splits\)"):
+        open_data(f"{path}#test")
 
 
 def test_damaged_pages_are_unreadable_samples(write):
@@ -208,7 +265,7 @@ def test_files_that_are_no_parts_of_one_data_set(write, tmp_path):
     with pytest.raises(DataError, match=r"train-1\.parquet give the classes other names"):
         open_data(tmp_path)
     write("train-1.parquet", pa.array([0, 1], pa.int8()))
-    with pytest.raises(DataError, match=r"train-1\.parquet have other types in the columns"):
+    with pytest.raises(DataError, match=r"train-1\.parquet differ in the column 'label'"):
         open_data(tmp_path)
 
 
