@@ -21,6 +21,7 @@ __all__ = [
     "Wanted",
     "choose_split",
     "missing_parts",
+    "no_split_named",
     "of_no_split",
     "one_of",
     "split_called",
@@ -134,6 +135,14 @@ def of_no_split(what: str, splits: Collection[str | None], where: Path) -> tuple
     """
     count = sum(split is None for split in splits)
     return (f"{what} that name no split were left out of {where}: {count}.",) if count else ()
+
+
+def no_split_named(column: str, where: Path) -> tuple[str, ...]:
+    """A warning of a column that could name splits, and names none in any row."""
+    return (
+        f"The column {column!r} of {where} names none of train, val and test, so all rows were "
+        "taken.",
+    )
 
 
 def missing_parts(files: Iterable[Path], where: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,7 @@ from analyzer.data.formats.format import (
     Format,
     Wanted,
     choose_split,
+    no_split_named,
     of_no_split,
     one_of,
     split_called,
@@ -37,6 +39,7 @@ __all__ = [
     "PATH_KEYS",
     "TABLES",
     "FileStore",
+    "folders_of_images",
     "manifest_rows",
     "open_folder",
     "open_manifest",
@@ -197,6 +200,16 @@ def _holds_folders(folder: Path) -> bool:
         return any(_is_class(entry) for entry in entries)
 
 
+def folders_of_images(path: Path) -> int:
+    """How many class folders with images right in them there are."""
+    count = 0
+    for entry in list(os.scandir(path)):
+        if _is_class(entry):
+            with suppress(OSError), os.scandir(entry) as inside:
+                count += any(_is_image(one.name) for one in inside)
+    return count
+
+
 def _images_below(
     root: Path, class_folder: str, visited: dict[tuple[int, int], str]
 ) -> tuple[list[str], Counter[str]]:
@@ -288,6 +301,8 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         paths = [paths[index] for index in chosen]
         values = [values[index] for index in chosen]
         where = f"{path}#{split}"
+    elif columns and columns[2]:
+        warnings = no_split_named(columns[2], path)
     labels, class_names, indexing = labels_of_values(values, paths, wanted.classes, where)
     names = CompactNames(paths)
     return Source(

@@ -21,6 +21,7 @@ from analyzer.data.formats.format import (
     Wanted,
     choose_split,
     missing_parts,
+    no_split_named,
     of_no_split,
     one_of,
     split_in,
@@ -263,8 +264,8 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, paths[0])
     _check_alike(paths, (image, label), features.get(label, {}).get("names"))
-    texts = _split_texts(paths, schema, features, {image, label}, wanted.budgets)
-    chosen, split, warnings = _rows_of_split(texts, split, wanted.split, path)
+    telling, texts = _split_texts(paths, schema, features, {image, label}, wanted.budgets)
+    chosen, split, warnings = _rows_of_split(telling, texts, split, wanted.split, path)
     image_type, label_type = schema.field(image).type, schema.field(label).type
     labels: list[str | None] | pa.ChunkedArray
     if _is_text(label_type):
@@ -286,8 +287,8 @@ def _split_texts(
     features: Mapping[str, Mapping],
     others: Collection[str],
     budgets: Budgets,
-) -> list[str | None] | None:
-    """What a column says of each row's split; None where there is none of texts.
+) -> tuple[str | None, Sequence[str | None]]:
+    """The column that may tell the split of each row, and what it says; nothing without texts.
 
     Raises:
         DataError: there are several.
@@ -297,23 +298,28 @@ def _split_texts(
     usual = [key for key in SPLIT_KEYS if key not in others]
     column = one_of(usual, schema.names, paths[0], "name a split", "Remove or rename one of them.")
     if column is None:
-        return None
+        return None, ()
     kind, names = schema.field(column).type, features.get(column, {}).get("names")
     if _is_text(kind):
-        return _texts(paths, column, budgets)
-    if pa.types.is_integer(kind) and isinstance(names, list):
-        numbers = _column(paths, column, kind).to_pylist()
-        return [str(names[n]) if n is not None and 0 <= n < len(names) else None for n in numbers]
-    return None
+        return column, _texts(paths, column, budgets)
+    if not pa.types.is_integer(kind) or not isinstance(names, list):
+        return column, ()
+    said = dict(enumerate(map(str, names)))
+    return column, [said.get(number) for number in _column(paths, column, kind).to_pylist()]
 
 
 def _rows_of_split(
-    texts: Sequence[str | None] | None, split: str | None, wanted: str | None, path: Path
+    column: str | None,
+    texts: Sequence[str | None],
+    split: str | None,
+    wanted: str | None,
+    path: Path,
 ) -> tuple[np.ndarray | None, str | None, tuple[str, ...]]:
     """The rows of one split, int64 (S,), or None for all; its name; and warnings.
 
     Args:
-        texts: what the rows say that they are; None: nothing.
+        column: that may name splits.
+        texts: what it says of each row, if anything.
         split: that the files of the rows are.
         wanted: the split asked for.
         path: what to call the data.
@@ -321,14 +327,14 @@ def _rows_of_split(
     Raises:
         DataError: there is no such split.
     """
-    splits = {text: split_in(text) if text else None for text in set(texts or ())}
+    splits = {text: split_in(text) if text else None for text in set(texts)}
     if not any(splits.values()):
         if split is None and wanted is not None:
             choose_split({path: None}, wanted, path)
-        return None, split, ()
+        return None, split, no_split_named(column, path) if column and split is None else ()
     kept, split = choose_split(splits, split or wanted, path)
-    warnings = of_no_split("Rows", [splits[text] for text in texts or ()], path)
-    return np.flatnonzero([text in kept for text in texts or ()]), split, warnings
+    warnings = of_no_split("Rows", [splits[text] for text in texts], path)
+    return np.flatnonzero([text in kept for text in texts]), split, warnings
 
 
 def _is_text(kind: "pyarrow.DataType") -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.format import Format, Wanted
-from analyzer.data.formats.image_files import FOLDER, MANIFEST
+from analyzer.data.formats.image_files import FOLDER, MANIFEST, folders_of_images
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
@@ -78,7 +78,8 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         path, split = _path_and_split(data)
         for known in FORMATS:
             if known.recognizes(path):
-                return known.open(path, replace(wanted, split=split))
+                source = known.open(path, replace(wanted, split=split))
+                return source if known is FOLDER else _beside_images(source, path, known)
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error
     except AnalyzerError:
@@ -91,6 +92,14 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         ) from error
     nature = "" if path.is_file() or path.is_dir() else f"{nature_of(path)} and "
     raise DataError(f"{path} is {nature}not a known kind of data. Wanted: {_descriptions()}.")
+
+
+def _beside_images(source: Source, path: Path, known: Format) -> Source:
+    """The source, with a warning where its folder could be one of class folders, too."""
+    if not path.is_dir() or not (count := folders_of_images(path)):
+        return source
+    left_out = f"{path} was read as {known.description}; folders of images were left out: {count}."
+    return replace(source, warnings=(*source.warnings, left_out))
 
 
 def _path_and_split(data: str | Path) -> tuple[Path, str | None]:

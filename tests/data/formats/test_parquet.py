@@ -210,12 +210,24 @@ def test_a_column_of_splits(kind, paths, write, encoded, picture):
         open_data(f"{path}#test")
 
 
+@pytest.mark.parametrize("values", [["a", "b"], [0, 1]])
+def test_a_column_that_names_no_split_is_told(values, write):
+    path = write("a.parquet", [0, 1])
+    pq.write_table(pq.read_table(path).append_column("set", pa.array(values)), path)
+    source = open_data(path)
+    assert source.warnings == (
+        f"The column 'set' of {path} names none of train, val and test, so all rows were taken.",
+    )
+    assert source.source == str(path)
+
+
 def test_a_column_of_splits_beside_files_of_splits(write, tmp_path):
     for name, splits in (("train", ["train", "val"]), ("test", ["a", "b"])):
         path = write(f"d/{name}.parquet", [0, 1])
         pq.write_table(pq.read_table(path).append_column("subset", pa.array(splits)), path)
     assert open_data(tmp_path / "d").labels.tolist() == [0]
-    assert open_data(f"{tmp_path}/d#test").labels.tolist() == [0, 1]
+    test = open_data(f"{tmp_path}/d#test")
+    assert (test.labels.tolist(), test.warnings) == ([0, 1], ())
     path = write("d/train-1.parquet", [0, 1])
     with pytest.raises(DataError, match=r"train\.parquet differ in the column 'subset'"):
         open_data(tmp_path / "d")
