@@ -1,3 +1,4 @@
+import base64
 import io
 import struct
 import warnings
@@ -257,3 +258,17 @@ def test_16_bit_colors_in_planes_are_refused():
     np.testing.assert_array_equal(together, np.moveaxis(values, 0, 2) >> 8)
     with pytest.raises(DataError, match="channels lie in planes of their own"):
         decode(tiff_of_16_bits(values, 2, planar=2))
+
+
+JPEG2000_OF_16_BITS = (  # 64 × 64, RGB, of values 0 and 40, which Pillow cannot write
+    "c-muNVBpCLP*C9IYUg5LU=T?wsVvAUFj4@r8KAT-kj?<oVwo8!ML^mCjG6h_L24NIlk;<m7{N>d1_s7rpyK5J{{I"
+    "6R^ub~dPz(d8d}e+|MhN;J#J~d-U}RurVPRnWAHyK*(9qE_0U7;IVNhjYbS_FwEJ;mKNUBuuFG$Vv3UGB-C`&CW&"
+    "dkqKFw!&CGyXq;feUQ-8=yIp&;KzH;b>a9h69tafZ^vM28Q}0^;j8)8~D{4Oy^|o$HP9-z}#}~;es`tON0sW7}D0"
+    "c-2Z6%!yYf^7{d`WuX*#XUH`+_(z2hh!2g>7Jma7g"
+)
+
+
+def test_16_bit_jpeg_2000_that_would_be_black_is_refused():
+    data = zlib.decompress(base64.b85decode(JPEG2000_OF_16_BITS))
+    with pytest.raises(DataError, match="16-bit pixels are all 0 or 1 of 255 as 8 bits"):
+        decode(data)

@@ -370,11 +370,10 @@ def _columns(
 ) -> tuple[str, str, str | None]:
     """The names of the columns of paths, labels and splits; there may be none of the last."""
     way_out = "Remove or rename one of them."
-    return (
-        _column(row, keys and keys[0], (PATH_KEYS,), "paths", path),
-        _column(row, keys and keys[1], (INDEX_KEYS, NAME_KEYS), "labels", path),
-        one_of(SPLIT_KEYS, row, path, "name a split", way_out),
-    )
+    paths = _column(row, keys and keys[0], (PATH_KEYS,), "paths", path)
+    labels = _column(row, keys and keys[1], (INDEX_KEYS, NAME_KEYS), "labels", path)
+    others = row.keys() - {paths, labels}
+    return paths, labels, one_of(SPLIT_KEYS, others, path, "name a split", way_out)
 
 
 def _column(
