@@ -445,10 +445,7 @@ def pictures_of(
 
     found = {}
     for index in _pictured(suspects, evidence, record):
-        sample = subject.source.read(index)
-        digest = np.frombuffer(sample.digest, np.uint8)
-        subject.first_reading.check(np.array([index]), digest[None])
-        found[index] = thumbnail(sample)
+        found[index] = thumbnail(subject.first_reading.sample(index))
     return {index: png for index, png in found.items() if png is not None}
 
 

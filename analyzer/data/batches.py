@@ -16,7 +16,7 @@ from PIL import Image
 from analyzer.common_types import Progress
 from analyzer.data import decode_images
 from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
-from analyzer.data.source import LEAVE_ALONE, Source, digest, reason_of
+from analyzer.data.source import LEAVE_ALONE, Sample, Source, digest, reason_of
 from analyzer.errors import DataError, parameter
 
 __all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "read_batches"]
@@ -274,6 +274,21 @@ class FirstReading:
             DataError: one could be read.
         """
         self._mark(indices, _SKIPPED)
+
+    def sample(self, index: int) -> Sample:
+        """Read and decode one sample.
+
+        Raises:
+            DataError: it cannot be read, or is not what it was.
+        """
+        try:
+            sample = self._source.read(index)
+        except DataError as error:
+            if self._state[index] in _KNOWN:
+                raise self._changed(index) from error
+            raise
+        self.check(np.array([index]), np.frombuffer(sample.digest, np.uint8)[None])
+        return sample
 
     def take_over(self, indices: np.ndarray, digests: np.ndarray) -> None:
         """Keep what an interrupted run read; :meth:`confirm` reads it again.

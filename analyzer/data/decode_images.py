@@ -2,8 +2,9 @@
 
 What trainers' pipelines do with odd files is followed where they agree (``convert("RGB")``):
 palettes are looked up, CMYK is converted, alpha is dropped and not composited. 16-bit gray keeps
-its high byte, where Pillow's own conversion would clip everything above 255 to white. Files are
-rotated by their EXIF tag only where asked for, as torchvision and timm do not.
+its high byte, where Pillow's own conversion would clip everything above 255 to white; of colors
+Pillow keeps the high byte itself. Files are rotated by their EXIF tag only where asked for, as
+torchvision and timm do not. Of several frames or pages, the first is read.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
@@ -34,8 +35,12 @@ EXTENSIONS = frozenset(
 )
 _LARGE = 1 << 24  # pixels; such images are decoded one at a time, or memory grows with the cores
 _one_large = threading.Lock()
+_EIGHT = 8  # bits a channel
 _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
+_DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
+_PNG_DEPTH = 24  # where a PNG file has its bits a channel
+_JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
 _THUMBNAIL = 96  # pixels, at most, either way
 _THUMBNAIL_COLORS = 128
 _FEW_PIXELS = 48 * 48  # below, a palette saves nothing
@@ -56,7 +61,8 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         DataError: not an image, damaged, or too large; the message gives the reason only.
     """
     try:
-        image = _open(data, budgets)
+        image: Image.Image = _open(data, budgets)
+        deep = _is_deep(image, data)
         pixels = image.width * image.height
         if excess := budgets.excess("pixels", pixels):
             raise DataError(f"it has {pixels:,} pixels, {excess}")
@@ -66,6 +72,8 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
             )
         with _one_large if pixels > _LARGE else contextlib.nullcontext():
             image.load()
+            if deep:
+                _refuse_black(image)
             if exif:
                 image = ImageOps.exif_transpose(image)
             return _eight_bits(image)
@@ -88,6 +96,33 @@ def _open(data: bytes, budgets: Budgets) -> Image.Image:
         pixels = int(re.findall(r"\d+", str(error))[0])  # nothing else says how many
         excess = budgets.excess("pixels", pixels)
         raise DataError(f"it has {pixels:,} pixels, {excess}") from error
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether an image whose pixels are still encoded has more than 8 bits a channel.
+
+    Raises:
+        DataError: it has, in a form that Pillow reads as 8 bits.
+    """
+    if image.format == "PNG":
+        return data[_PNG_DEPTH] > _EIGHT
+    if image.format == "PPM" and isinstance(image, ImageFile.ImageFile):
+        numbers = (value for tile in image.tile for value in tile.args or ())
+        return any(isinstance(value, int) and value > _LOW_BYTE for value in numbers)
+    if image.format == "JPEG2000":
+        start = data.find(_JPEG2000_SIZES) + 40
+        channels = int.from_bytes(data[start : start + 2])
+        depths = data[start + 2 : start + 2 + 3 * channels : 3]
+        return any((depth & 0x7F) + 1 > _EIGHT for depth in depths)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        deep = max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > _EIGHT
+        if deep and any(tile.args and tile.args[0] == "R" for tile in image.tile):
+            raise DataError(
+                "its 16-bit channels lie in planes of their own; save it with the channels of each "
+                "pixel together, or as 8 bits"
+            )
+        return deep
+    return False
 
 
 def thumbnail(sample: "Sample") -> bytes | None:
@@ -119,6 +154,24 @@ def same_picture(png: bytes, other: bytes | None, most: float) -> bool:
     except DataError:
         return False
     return one.shape == two.shape and float(np.abs(one - two).mean()) <= most
+
+
+def _refuse_black(image: Image.Image) -> None:
+    """Refuse an image of more than 8 bits a channel of which Pillow's 8 bits show nothing.
+
+    Alpha does not count, as it is dropped. Where Pillow gives 16 bits, :func:`_eight_bits` looks.
+
+    Raises:
+        DataError: it is black, or almost.
+    """
+    if image.mode.startswith("I"):
+        return
+    colors = (image.getchannel(band) for band in image.getbands() if band not in ("A", "a"))
+    if max(int(np.asarray(color).max()) for color in colors) <= _DARK:
+        raise DataError(
+            "its 16-bit pixels are all 0 or 1 of 255 as 8 bits, which is black; store 8-bit "
+            "images, or use the whole range"
+        )
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

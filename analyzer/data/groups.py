@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.formats.arrays import read_value
-from analyzer.data.formats.format import one_of
+from analyzer.data.formats.format import SPLIT_KEYS, one_of
 from analyzer.data.formats.image_files import (
     INDEX_KEYS,
     LONGEST_LINE,
     NAME_KEYS,
     PATH_KEYS,
-    SPLIT_KEYS,
     TABLES,
     manifest_rows,
 )

@@ -13,7 +13,7 @@ from analyzer.data.source import Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import read_text
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
-from analyzer.json_codec import parse_json
+from analyzer.json_codec import parse_json, repeated
 
 __all__ = [
     "ClassList",
@@ -33,6 +33,10 @@ _HIGHEST = 2**63 - 1  # label that int64 holds
 _SHOWN = 40  # characters of a label in an error
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 _FRACTION = re.compile(r"-?\d*\.\d+")
+_BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
+_NESTED = (_BY_INDEX, "label_names", "class_names")  # under which JSON can have the names
+_COLUMNS = 2  # of a class list as a table
+_NAMES_FIRST, _INDEX_FIRST = False, True  # in a pair
 _DIGITS = 100  # Python reads no number of more than 4,300, and no label has as many
 
 
@@ -49,12 +53,12 @@ def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassL
     """Read a class list.
 
     Text: a name a line, the line's number is the index. JSON: a list of names, {name: index} or
-    {index: name}, also below "id2label", "label_names" or "class_names"; or {index: [id, name]}
-    as Keras writes it. CSV: rows of name and index in either order, with or without a head
-    (timm's class maps).
+    {index: name}, also below "id2label", "label2id", "label_names" or "class_names"; or
+    {index: [id, name]} as Keras writes it. CSV: rows of name and index in either order, with or
+    without a head (timm's class maps). A name can be there twice: ImageNet has two cranes.
 
     Raises:
-        DataError: unreadable, empty, a name or an index twice, or an index left out.
+        DataError: unreadable, empty, an index twice or left out, or it can be read in two ways.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -93,27 +97,34 @@ def index_names(
         Where all names are numbers and the list has none of them, a name is the index itself.
 
     Raises:
-        DataError: a name that the list does not have, or has twice.
+        DataError: a name that the list does not have, or has twice; or two that are one index.
     """
     if classes is None:
         return list(range(len(found))), tuple(found), "order"
-    index = classes.index
-    if not any(name in index for name in found):
-        index = {name.split()[0]: i for name, i in index.items() if name.split()}
-    unknown = [name for name in found if name not in index]
+    names: Sequence[str] = classes.names
+    if not any(name in classes.index for name in found):
+        names = [name.split()[0] if name.split() else name for name in names]
+    times = Counter(names)
+    unknown = [name for name in found if name not in times]
     if len(unknown) == len(found) and all(
-        name.isdecimal() and int(name) < len(classes.names) for name in found
+        name.isdecimal() and int(name) < len(names) for name in found
     ):
-        return [int(name) for name in found], classes.names, "classes"
+        indices = [int(name) for name in found]
+        if (twice := repeated(map(str, indices))) is not None:
+            raise DataError(
+                f"Two classes of {where} have names that are the class index {twice}, with and "
+                "without zeros before it. Rename or remove one."
+            )
+        return indices, classes.names, "classes"
     if unknown:
         raise DataError(
             f"The class {unknown[0]!r} of {where} is not in the class list {classes.path} (which "
             f"begins with {classes.names[0]!r}); {len(unknown)} of {len(found)} classes are not."
         )
-    times = Counter(classes.names)
     for name in found:
         if times[name] > 1:
             raise DataError(f"The class list {classes.path} has {name!r} twice.")
+    index = {name: place for place, name in enumerate(names)}
     indices = [index[name] for name in found]
     return indices, classes.names, "classes"
 
@@ -360,14 +371,41 @@ def _from_json(text: str, path: Path) -> list[str]:
         content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"The class list {path} is not JSON ({error}).") from error
-    if isinstance(content, dict):
-        nested = (content.get(key) for key in ("id2label", "label_names", "class_names"))
-        content = next((value for value in nested if isinstance(value, list | dict)), content)
+    if not isinstance(content, dict):
+        return _listed(content, path)
+    said = {key: content[key] for key in _NESTED if isinstance(content.get(key), list | dict)}
+    by_name = content.get(_BY_NAME)
+    if not isinstance(by_name, dict):
+        by_name = None
+    elif not said:
+        return _by_index(list(by_name.items()), path, (_NAMES_FIRST,))
+    if not said:
+        return _listed(content, path)
+    (one, names), *others = ((key, _listed(value, path, key)) for key, value in said.items())
+    for other, found in others:
+        if found != names:
+            raise _contradiction(path, one, other)
+    for name, index in (by_name or {}).items():  # a name that is there twice has one index only
+        if not _is_index(index) or names[int(index) : int(index) + 1] != [_words(name)]:
+            raise _contradiction(path, one, _BY_NAME)
+    return names
+
+
+def _listed(content: object, path: Path, key: str | None = None) -> list[str]:
+    """The names in a list or a mapping; of the latter, ``key`` may say what leads to what."""
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         return content
     if isinstance(content, dict):
-        return _by_index(list(content.items()), path)
+        ways = (_INDEX_FIRST,) if key == _BY_INDEX else (_NAMES_FIRST, _INDEX_FIRST)
+        return _by_index(list(content.items()), path, ways)
     raise DataError(f"The class list {path} is neither a list of names nor a mapping.")
+
+
+def _contradiction(path: Path, one: str, other: str) -> DataError:
+    return DataError(
+        f"The class list {path} gives the classes other names in {one!r} than in {other!r}. "
+        "Correct or remove one of them."
+    )
 
 
 def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
@@ -375,23 +413,49 @@ def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
         rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
     except csv.Error as error:
         raise DataError(f"The class list {path} is not a table ({error}).") from error
-    if any(len(row) < 2 for row in rows):
-        raise DataError(f"The class list {path} has rows of one column; name and index are wanted.")
-    if rows and not any(cell.strip().isdecimal() for cell in rows[0][:2]):
+    for row in rows:
+        if len(row) != _COLUMNS:
+            found = "one column" if len(row) == 1 else f"{len(row)} columns"
+            raise DataError(
+                f"The class list {path} has a row of {found}. Give each the name and the index of "
+                "a class, and nothing else."
+            )
+    if rows and not any(cell.strip().isdecimal() for cell in rows[0]):
         rows = rows[1:]
-    return _by_index([(row[0].strip(), row[1].strip()) for row in rows], path)
+    pairs = [(row[0].strip(), row[1].strip()) for row in rows]
+    return _by_index(pairs, path, (_NAMES_FIRST, _INDEX_FIRST))
 
 
-def _by_index(pairs: Sequence[tuple[object, object]], path: Path) -> list[str]:
-    """Names by index from pairs of name and index, in whichever order they are."""
-    for flip in (False, True):
+def _by_index(
+    pairs: Sequence[tuple[object, object]], path: Path, ways: Sequence[bool]
+) -> list[str]:
+    """Names by index from pairs of name and index.
+
+    Args:
+        pairs: of all classes.
+        path: of the class list.
+        ways: in which they can be meant: whether the index comes first.
+
+    Raises:
+        DataError: they do not name all classes, or do so in both ways, as numbers can.
+    """
+    found: list[list[str]] = []
+    for flip in ways:
         named = [(value, key) if flip else (key, value) for key, value in pairs]
         names = {int(str(i)): _words(name) for name, i in named if _is_index(i)}
         if sorted(names) == list(range(len(pairs))):
-            return [names[i] for i in range(len(pairs))]
-    raise DataError(
-        f"The class list {path} does not give each index from 0 to {len(pairs) - 1} to one name."
-    )
+            found.append([names[i] for i in range(len(pairs))])
+    if not found:
+        raise DataError(
+            f"The class list {path} does not give each index from 0 to {len(pairs) - 1} to one "
+            "name."
+        )
+    if found[0] != found[-1]:
+        raise DataError(
+            f"The class list {path} pairs numbers with numbers, and either can be the index. Write "
+            "it as text with a name a line."
+        )
+    return found[0]
 
 
 def _words(name: object) -> str:

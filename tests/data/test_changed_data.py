@@ -111,6 +111,17 @@ def test_data_that_are_gone_in_the_end_have_changed(read, tmp_path):
         read.first.confirm()
 
 
+def test_a_sample_that_is_gone_has_changed_if_it_was_read(class_folders):
+    folder = class_folders({"a": 2})
+    first = FirstReading(open_data(folder))
+    assert first.sample(0).image.shape == (8, 8, 3)
+    shutil.rmtree(folder / "a")
+    with pytest.raises(DataError, match=r"a/0\.png in .* has changed since it was first read"):
+        first.sample(0)
+    with pytest.raises(DataError, match=r"a/1\.png in .* cannot be read .*skip_bad=True"):
+        first.sample(1)
+
+
 def test_what_an_interrupted_run_read_is_read_again(read):
     digests = np.zeros((2, 32), np.uint8)
     read(0)

@@ -1,5 +1,8 @@
+import base64
 import io
+import struct
 import warnings
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -176,3 +179,96 @@ def test_16_bit_images_that_would_be_black_are_refused(encoded):
     assert not np.asarray(decode(encoded(np.zeros((4, 4), np.uint16)))).any()
     with pytest.raises(DataError, match="whole numbers of unknown range"):
         decode(encoded(np.full((4, 4), 70_000, np.int32), "TIFF"))
+
+
+def png_of_16_bits(values, color):
+    """A PNG file of values (H, W, C), which Pillow cannot write."""
+
+    def chunk(kind, content):
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def ppm_of_16_bits(values, color):
+    height, width = values.shape[:2]
+    return b"P6 %d %d 65535\n" % (width, height) + values.astype(">u2").tobytes()
+
+
+def tiff_of_16_bits(values, color, planar=1):
+    """An uncompressed TIFF file; in planes of their own, values are (C, H, W)."""
+    channels, height, width = (values if planar == 2 else np.moveaxis(values, 2, 0)).shape
+    start = 8 + 2 + 10 * 12 + 4
+    bits, parts = start, start + 2 * channels
+    pixels = parts + 8 * channels
+    size = 2 * height * width
+    if planar == 2:
+        strips = (4, channels, parts), (4, channels, parts + 4 * channels)
+        places = [*(pixels + size * i for i in range(channels)), *[size] * channels]
+    else:
+        strips = (4, 1, pixels), (4, 1, size * channels)
+        places = [0] * (2 * channels)
+    fields = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, channels, bits),
+        (259, 3, 1, 1),
+        (262, 3, 1, color),
+        (273, *strips[0]),
+        (277, 3, 1, channels),
+        (278, 3, 1, height),
+        (279, *strips[1]),
+        (284, 3, 1, planar),
+    ]
+    head = b"II*\0" + struct.pack("<IH", 8, len(fields))
+    head += b"".join(struct.pack("<HHII", *field) for field in fields) + bytes(4)
+    head += struct.pack(f"<{channels}H{2 * channels}I", *[16] * channels, *places)
+    return head + values.astype("<u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("write", "channels", "color"),
+    [
+        (png_of_16_bits, 2, 4),
+        (png_of_16_bits, 3, 2),
+        (png_of_16_bits, 4, 6),
+        (ppm_of_16_bits, 3, 0),
+        (tiff_of_16_bits, 3, 2),
+        (tiff_of_16_bits, 4, 5),  # CMYK, where nothing is white
+    ],
+)
+def test_16_bit_colors_that_would_be_black_are_refused(write, channels, color):
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, channels))
+    if write is png_of_16_bits and channels in (2, 4):
+        values[..., -1] = 65535  # alpha, which is dropped
+    with pytest.raises(DataError, match="16-bit pixels are all 0 or 1 of 255 as 8 bits"):
+        decode(write(values, color))
+    values[0, 0, 0] = 40_000
+    assert decode(write(values, color)).size == (8, 8)
+
+
+def test_16_bit_colors_in_planes_are_refused():
+    values = np.random.default_rng(0).integers(0, 65536, (3, 8, 8))
+    together = np.asarray(decode(tiff_of_16_bits(np.moveaxis(values, 0, 2), 2)))
+    np.testing.assert_array_equal(together, np.moveaxis(values, 0, 2) >> 8)
+    with pytest.raises(DataError, match="channels lie in planes of their own"):
+        decode(tiff_of_16_bits(values, 2, planar=2))
+
+
+JPEG2000_OF_16_BITS = (  # 64 × 64, RGB, of values 0 and 40, which Pillow cannot write
+    "c-muNVBpCLP*C9IYUg5LU=T?wsVvAUFj4@r8KAT-kj?<oVwo8!ML^mCjG6h_L24NIlk;<m7{N>d1_s7rpyK5J{{I"
+    "6R^ub~dPz(d8d}e+|MhN;J#J~d-U}RurVPRnWAHyK*(9qE_0U7;IVNhjYbS_FwEJ;mKNUBuuFG$Vv3UGB-C`&CW&"
+    "dkqKFw!&CGyXq;feUQ-8=yIp&;KzH;b>a9h69tafZ^vM28Q}0^;j8)8~D{4Oy^|o$HP9-z}#}~;es`tON0sW7}D0"
+    "c-2Z6%!yYf^7{d`WuX*#XUH`+_(z2hh!2g>7Jma7g"
+)
+
+
+def test_16_bit_jpeg_2000_that_would_be_black_is_refused():
+    data = zlib.decompress(base64.b85decode(JPEG2000_OF_16_BITS))
+    with pytest.raises(DataError, match="16-bit pixels are all 0 or 1 of 255 as 8 bits"):
+        decode(data)

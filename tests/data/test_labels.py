@@ -131,6 +131,7 @@ def test_a_limit_of_nothing_is_refused():
 
 
 NAMES = ("dog", "cat", "owl")
+NAMED = dict(zip("012", NAMES, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,8 @@ NAMES = ("dog", "cat", "owl")
         ("a.json", json.dumps({"cat": 1, "dog": 0, "owl": 2})),
         ("a.json", json.dumps({"1": "cat", "0": "dog", "2": "owl"})),
         ("a.json", json.dumps({"id2label": {"1": "cat", "0": "dog", "2": "owl"}})),
+        ("a.json", json.dumps({"label2id": {"cat": 1, "dog": 0, "owl": "2"}})),
+        ("a.json", json.dumps({"id2label": NAMED, "label2id": {"owl": 2}, "label_names": NAMES})),
         ("a.json", json.dumps({"num_classes": 3, "label_names": NAMES})),
         ("a.csv", "owl,2\ndog,0\ncat,1\n"),
         ("a.csv", "class,index\ndog,0\ncat,1\nowl,2\n"),
@@ -175,6 +178,24 @@ def test_keras_class_index(tmp_path):
         ("a.json", '{"a": 0, "b": 2}', "each index from 0 to 1"),
         ("a.csv", "dog\ncat\n", "one column"),
         ("a.csv", "dog,0\ncat,0\n", "each index"),
+        ("a.csv", "index,name,label\n0,c,a\n1,a,b\n2,b,c\n", "a row of 3 columns"),
+        ("a.csv", "0,1\n1,2\n2,0\n", "either can be the index"),
+        ("a.json", '{"0": 1, "1": 2, "2": 0}', "either can be the index"),
+        (
+            "a.json",
+            json.dumps({"id2label": NAMED, "label2id": {"dog": 1}}),
+            "other names in 'id2label' than in 'label2id'",
+        ),
+        (
+            "a.json",
+            json.dumps({"id2label": NAMED, "label2id": {"cow": 3}}),
+            "other names in 'id2label' than in 'label2id'",
+        ),
+        (
+            "a.json",
+            json.dumps({"id2label": NAMED, "label_names": ["a", "b", "c"]}),
+            "other names in 'id2label' than in 'label_names'",
+        ),
         ("a.pkl", "", "pickle"),
     ],
 )
@@ -217,6 +238,25 @@ def test_a_name_that_stands_twice_in_the_list_cannot_be_indexed(tmp_path):
     assert index_names(["dog"], classes, "data")[0] == [1]
     with pytest.raises(DataError, match="'crane' twice"):
         index_names(["crane"], classes, "data")
+
+
+def test_first_words_that_stand_twice_in_the_list_cannot_be_indexed(tmp_path):
+    classes = class_list(tmp_path, "tiger shark", "tiger cat", "dog hound")
+    assert index_names(["dog"], classes, "data")[0] == [2]
+    with pytest.raises(DataError, match="'tiger' twice"):
+        index_names(["dog", "tiger"], classes, "data")
+
+
+def test_names_that_are_one_index_are_refused(tmp_path):
+    classes = class_list(tmp_path, "dog", "cat")
+    with pytest.raises(DataError, match="names that are the class index 1, with and without"):
+        index_names(["1", "01"], classes, "data")
+
+
+def test_names_of_config_json_that_are_numbers(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"id2label": {"0": "1", "1": "2", "2": "0"}}))
+    assert read_classes(path).names == ("1", "2", "0")
 
 
 def test_labels_that_are_fractions():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyzer.data.formats.format import Format, Wanted
+from analyzer.data.formats.format import Format, Wanted, one_of
 from analyzer.data.labels import integer_labels
 from analyzer.data.source import FileStates, NumberedNames, Source, reason_of
 from analyzer.errors import DataError, parameter
@@ -136,7 +136,8 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     keys are given, the usual ones are tried.
 
     Raises:
-        DataError: not such a file, other keys, pickled objects, or unfit arrays.
+        DataError: not such a file, other keys, several usual ones of the same, pickled objects, or
+            unfit arrays.
     """
     file_states = FileStates.of(path)
     with path.open("rb") as file:
@@ -241,23 +242,27 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
             )
         return *wanted.keys, None
     splits = (wanted.split,) if wanted.split else (None, "train")
-    found: list[tuple[str, str, str | None]] = []
+    pairs: list[tuple[str, str, str | None]] = []
     for split in splits:
         if split not in _PAIRS:
             raise DataError(
                 f"{path}#{split} does not exist: a .npz file has the splits train, test and val."
             )
-        found += [(*pair, split) for pair in _PAIRS[split] if set(pair) <= set(present)]
-    if len(found) > 1:
-        (images, labels, _), (others, other_labels, _) = found[:2]
-        raise DataError(
-            f"{path} holds {images!r} with {labels!r} and {others!r} with {other_labels!r}. Say "
-            f"which are meant, as with {parameter('keys', f'{images},{labels}')}."
-        )
+        pairs += [(*pair, split) for pair in _PAIRS[split]]
+    found = [
+        (images, labels, split)
+        for images, labels, split in pairs
+        if {images, labels} <= set(present)
+    ]
     if found:
+        images, labels, _ = found[0]
+        say_which = f"Say which are meant, as with {parameter('keys', f'{images},{labels}')}."
+        for place, meant in enumerate(("be the images", "be the labels")):
+            usual = list(dict.fromkeys(pair[:2][place] for pair in pairs))
+            one_of(usual, present, path, meant, say_which, what="arrays")
         return found[0]
-    usual = " or ".join(f"{a!r} and {b!r}" for a, b in _PAIRS[wanted.split])
-    raise DataError(f"{there}, not {usual}. {name_them}")
+    wanted_pairs = " or ".join(f"{a!r} and {b!r}" for a, b in _PAIRS[wanted.split])
+    raise DataError(f"{there}, not {wanted_pairs}. {name_them}")
 
 
 def _channels_last(images: np.ndarray, source: str) -> np.ndarray:

@@ -5,7 +5,7 @@ there are is listed in :mod:`analyzer.data.formats.registry`.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +16,12 @@ from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
+    "SPLIT_KEYS",
     "Format",
     "Wanted",
     "choose_split",
+    "missing_parts",
+    "no_split_named",
     "of_no_split",
     "one_of",
     "split_called",
@@ -27,6 +30,10 @@ __all__ = [
     "two_candidates",
 ]
 
+SPLIT_KEYS = ("split", "half", "subset", "set")
+"""The usual names of a column that says which split each row is in."""
+
+_PART = re.compile(r"(.*?)(\d{1,9})-of-(\d{1,9})(?!\d)", re.DOTALL)
 _WORDS = {
     "train": "train",
     "training": "train",
@@ -84,7 +91,13 @@ def split_of_two(split: str | None, kind: str, where: Path) -> str:
 
 
 def one_of(
-    usual: Sequence[str], columns: Collection[str], where: object, meant: str, way_out: str
+    usual: Sequence[str],
+    columns: Collection[str],
+    where: object,
+    meant: str,
+    way_out: str,
+    *,
+    what: str = "columns",
 ) -> str | None:
     """The one of the usual names that is a column; None where none is.
 
@@ -94,6 +107,7 @@ def one_of(
         where: what has the columns, for the message.
         meant: what such a column can do, as "name samples".
         way_out: how the message ends.
+        what: the columns are, if something else.
 
     Raises:
         DataError: several are.
@@ -101,7 +115,7 @@ def one_of(
     found = [name for name in usual if name in columns]
     if len(found) > 1:
         raise two_candidates(
-            where, f"the columns {found[0]!r}", f"{found[1]!r}", f"both can {meant}", way_out
+            where, f"the {what} {found[0]!r}", f"{found[1]!r}", f"both can {meant}", way_out
         )
     return found[0] if found else None
 
@@ -121,6 +135,34 @@ def of_no_split(what: str, splits: Collection[str | None], where: Path) -> tuple
     """
     count = sum(split is None for split in splits)
     return (f"{what} that name no split were left out of {where}: {count}.",) if count else ()
+
+
+def no_split_named(column: str, where: Path) -> tuple[str, ...]:
+    """A warning of a column that could name splits, and names none in any row."""
+    return (
+        f"The column {column!r} of {where} names none of train, val and test, so all rows were "
+        "taken.",
+    )
+
+
+def missing_parts(files: Iterable[Path], where: object) -> tuple[str, ...]:
+    """Warnings of files that are not there although others say how many there are.
+
+    Args:
+        files: that are there; "train-00000-of-00002.parquet" says that it is one of two.
+        where: what to call the data.
+    """
+    found: dict[tuple[Path, str, int], set[int]] = {}
+    for file in files:
+        if part := _PART.match(file.name):
+            series = file.parent, part[1], int(part[3])
+            found.setdefault(series, set()).add(int(part[2]))
+    return tuple(
+        f"Only {len(numbers):,} of the {total:,} files called {name}…-of-{total} are there in "
+        f"{where}; the samples of the others are missing."
+        for (_, name, total), numbers in found.items()
+        if len(numbers) < total
+    )
 
 
 def choose_split(

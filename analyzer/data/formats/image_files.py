@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -11,9 +13,11 @@ import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import (
+    SPLIT_KEYS,
     Format,
     Wanted,
     choose_split,
+    no_split_named,
     of_no_split,
     one_of,
     split_called,
@@ -33,9 +37,9 @@ __all__ = [
     "MANIFEST",
     "NAME_KEYS",
     "PATH_KEYS",
-    "SPLIT_KEYS",
     "TABLES",
     "FileStore",
+    "folders_of_images",
     "manifest_rows",
     "open_folder",
     "open_manifest",
@@ -45,8 +49,9 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 PATH_KEYS = ("path", "file_name", "filename", "file", "filepath", "image", "image_path")
 INDEX_KEYS = ("label", "class", "target", "class_index", "y")
 NAME_KEYS = ("class_name", "label_name")  # often beside the index
-SPLIT_KEYS = ("split", "half", "subset", "set")
 _OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of copies that macOS and Synology add
+_LISTED = 5  # endings that a warning names
+_ODD = 12  # characters of an ending that is none
 LONGEST_LINE = 1 << 20  # characters; no row is longer
 
 
@@ -121,7 +126,7 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     indices, class_names, indexing = index_names(folders, wanted.classes, name)
     names = CompactNames()
     counts = []
-    others = 0
+    others: Counter[str] = Counter()  # by their endings
     # In the order of class indices: then samples of a class lie together whatever the list.
     visited = {}
     for place in (root, *root.absolute().parents):
@@ -129,21 +134,26 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
         visited[status.st_dev, status.st_ino] = str(place)
     for class_index, class_folder in sorted(zip(indices, folders, strict=True)):
         found, skipped = _images_below(root, class_folder, visited)
-        total = len(names) + len(found) + others + skipped
+        others += skipped
+        total = len(names) + len(found) + others.total()
         if excess := wanted.budgets.excess("samples", total):
             raise DataError(f"{name} holds more than {total - 1:,} files, {excess}.")
         if not found:
+            what = f" of a format that is read ({_endings(skipped)})" if skipped else ""
             raise DataError(
-                f"The class folder {os.path.join(root, class_folder)} holds no image. Fill it, or "
-                f"remove it and pass the network's class list with {parameter('classes', 'FILE')}."
+                f"The class folder {os.path.join(root, class_folder)} holds no image{what}. Fill "
+                "it, or remove it and pass the network's class list with "
+                f"{parameter('classes', 'FILE')}."
             )
         names.extend(found)
         counts.append((class_index, len(found)))
-        others += skipped
     labels = np.repeat(*np.array(counts, np.int64).T)
     warnings = []
     if others:
-        warnings.append(f"Files that are not images were left out of {name}: {others}.")
+        warnings.append(
+            f"Files that are not images, or of a format that is not read, were left out of {name}: "
+            f"{others.total()} ({_endings(others)})."
+        )
     if loose:
         warnings.append(f"Images outside class folders were left out of {name}: {loose}.")
     return Source(
@@ -176,9 +186,7 @@ def _split_folder(folder: Path, split: str | None) -> tuple[Path, str | None]:
         Path(entry): split_called(entry.name) for entry in os.scandir(folder) if _is_class(entry)
     }
     # A class may be called "test": these are splits only if all are, each with class folders.
-    is_split = all(present.values()) and all(
-        any(_is_class(entry) for entry in os.scandir(path)) for path in present
-    )
+    is_split = all(present.values()) and all(_holds_folders(path) for path in present)
     if split is None and not (present and is_split):
         return folder, None
     chosen, split = choose_split(present, split, folder)
@@ -187,10 +195,25 @@ def _split_folder(folder: Path, split: str | None) -> tuple[Path, str | None]:
     return chosen[0], split
 
 
+def _holds_folders(folder: Path) -> bool:
+    with os.scandir(folder) as entries:  # closed where the first ones tell
+        return any(_is_class(entry) for entry in entries)
+
+
+def folders_of_images(path: Path) -> int:
+    """How many class folders with images right in them there are."""
+    count = 0
+    for entry in list(os.scandir(path)):
+        if _is_class(entry):
+            with suppress(OSError), os.scandir(entry) as inside:
+                count += any(_is_image(one.name) for one in inside)
+    return count
+
+
 def _images_below(
     root: Path, class_folder: str, visited: dict[tuple[int, int], str]
-) -> tuple[list[str], int]:
-    """Paths of the images of a class relative to the root, naturally sorted; other files' count.
+) -> tuple[list[str], Counter[str]]:
+    """Paths of the images of a class relative to the root, naturally sorted; others' endings.
 
     Args:
         root: the folder of class folders.
@@ -201,7 +224,7 @@ def _images_below(
     Raises:
         DataError: a link leads to a folder of another class.
     """
-    found, skipped = [], 0
+    found, skipped = [], Counter[str]()
     for place, folders, files in os.walk(
         os.path.join(root, class_folder), followlinks=True, onerror=_raise
     ):
@@ -222,9 +245,19 @@ def _images_below(
             if _is_image(file):
                 found.append(f"{relative}{os.sep}{file}")
             else:
-                skipped += 1
+                hidden = file.startswith(".")
+                skipped["hidden" if hidden else os.path.splitext(file)[1].lower()] += 1
     found.sort(key=natural_key)
     return found, skipped
+
+
+def _endings(counts: Counter[str]) -> str:
+    """The commonest endings of files: "3 .tga, 1 hidden, 2 others"."""
+    usual = sorted((-count, ending) for ending, count in counts.items() if len(ending) < _ODD)
+    listed = {ending: -count for count, ending in usual[:_LISTED]}
+    said = [f"{count} {ending or 'without an ending'}" for ending, count in listed.items()]
+    rest = counts.total() - sum(listed.values())
+    return ", ".join([*said, f"{rest} others"] if rest else said)
 
 
 def _raise(error: OSError) -> None:
@@ -268,6 +301,8 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         paths = [paths[index] for index in chosen]
         values = [values[index] for index in chosen]
         where = f"{path}#{split}"
+    elif columns and columns[2]:
+        warnings = no_split_named(columns[2], path)
     labels, class_names, indexing = labels_of_values(values, paths, wanted.classes, where)
     names = CompactNames(paths)
     return Source(
@@ -335,11 +370,10 @@ def _columns(
 ) -> tuple[str, str, str | None]:
     """The names of the columns of paths, labels and splits; there may be none of the last."""
     way_out = "Remove or rename one of them."
-    return (
-        _column(row, keys and keys[0], (PATH_KEYS,), "paths", path),
-        _column(row, keys and keys[1], (INDEX_KEYS, NAME_KEYS), "labels", path),
-        one_of(SPLIT_KEYS, row, path, "name a split", way_out),
-    )
+    paths = _column(row, keys and keys[0], (PATH_KEYS,), "paths", path)
+    labels = _column(row, keys and keys[1], (INDEX_KEYS, NAME_KEYS), "labels", path)
+    others = row.keys() - {paths, labels}
+    return paths, labels, one_of(SPLIT_KEYS, others, path, "name a split", way_out)
 
 
 def _column(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.data.formats.arrays import from_arrays
-from analyzer.data.formats.format import Format, Wanted, split_of_two
+from analyzer.data.formats.format import Format, Wanted, split_of_two, two_candidates
 from analyzer.data.source import CompactNames, FileStates, Source
 from analyzer.errors import DataError
 from analyzer.files import check_regular, read_text
@@ -157,18 +157,35 @@ _VERSIONS = (
 
 
 def _find_cifar(folder: Path) -> tuple[Path, _Version] | None:
-    """Where a CIFAR folder lies (it, or the archive's folder in it), and the version."""
+    """Where a CIFAR folder lies (it, or the archive's folder in it), and the version.
+
+    Raises:
+        DataError: it is there in several forms.
+    """
     found = [
         (place, version)
         for version in _VERSIONS
         for place in (folder, folder / version.folder)
-        if (place / version.names).is_file()
-        and ((place / version.train[0]).is_file() or (place / version.test).is_file())
+        if _is_version(place, version)
     ]
-    for place, version in found[1:]:
-        if version.kind != found[0][1].kind:
-            raise DataError(f"{folder} holds {found[0][0]} and {place}. Name one of these folders.")
+    if len(found) > 1:
+        one, other = (place / version.train[0] for place, version in found[:2])
+        raise two_candidates(
+            folder,
+            f"the data of {one}",
+            f"of {other}",
+            "both can be meant",
+            "Name one of their folders, or remove one."
+            if one.parent != other.parent
+            else "Remove the files of one.",
+        )
     return found[0] if found else None
+
+
+def _is_version(place: Path, version: _Version) -> bool:
+    """Whether two of three are there: names of classes, training data, test data."""
+    there = [(place / name).is_file() for name in (version.names, version.train[0], version.test)]
+    return sum(there) > 1
 
 
 def open_cifar(path: Path, wanted: Wanted) -> Source:
@@ -183,13 +200,13 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
     folder, version = found
     split = split_of_two(wanted.split, "a CIFAR folder", folder)
     files = [folder / name for name in (version.train if split == "train" else (version.test,))]
-    for file in files:
+    names_path = folder / version.names
+    for file in (*files, names_path):
         if not file.is_file():
             raise DataError(f"{file} is missing. Fetch the data set again.")
     total = sum(file.stat().st_size for file in files)
     if excess := wanted.budgets.excess("bytes", total):
         raise DataError(f"The files of {folder}#{split} are {total:,} bytes large, {excess}.")
-    names_path = folder / version.names
     file_states = FileStates.of(*files, names_path)
     read = _read_binary if version.binary else _read_pickled
     images, labels, names = zip(*(read(file, version.kind) for file in files), strict=True)

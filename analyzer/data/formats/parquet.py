@@ -6,7 +6,8 @@ pyarrow is an extra of this distribution, so it is imported where it is used.
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
-from analyzer.data.formats.format import Format, Wanted, choose_split, of_no_split, one_of, split_in
+from analyzer.data.formats.format import (
+    SPLIT_KEYS,
+    Format,
+    Wanted,
+    choose_split,
+    missing_parts,
+    no_split_named,
+    of_no_split,
+    one_of,
+    split_in,
+)
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,
@@ -55,17 +66,29 @@ class ParquetStore:
         metadata: Sequence["pyarrow.parquet.FileMetaData"],
         budgets: Budgets,
         file_states: FileStates,
+        rows: np.ndarray | None = None,
     ):
+        """Samples of files.
+
+        Args:
+            paths: of the files.
+            column: of the images' bytes.
+            metadata: of each file.
+            budgets: what a row group may take.
+            file_states: of the files, before anything of them was read.
+            rows: int64 (S,), those that are samples, ascending; None: all.
+        """
         self._paths = paths
         self._file_states = file_states
         self._column = column
+        self._rows = rows
         self._metadata = metadata
-        rows = [
+        groups = [
             (file, group, metadata.row_group(group).num_rows)
             for file, metadata in enumerate(self._metadata)
             for group in range(metadata.num_row_groups)
         ]
-        self._groups = [(file, group) for file, group, _ in rows]
+        self._groups = [(file, group) for file, group, _ in groups]
         self._bytes = [self._claimed(file, group) for file, group in self._groups]
         for (file, group), claimed in zip(self._groups, self._bytes, strict=True):
             if excess := budgets.excess_of_file(paths[file], claimed):
@@ -73,14 +96,15 @@ class ParquetStore:
                     f"Row group {group} of {paths[file]} decompresses to {claimed:,} bytes, "
                     f"{excess}."
                 )
-        self._starts = np.cumsum([0, *(count for _, _, count in rows)])
+        self._starts = np.cumsum([0, *(count for _, _, count in groups)])
         self._kept: OrderedDict[int, pyarrow.ChunkedArray] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
     def stored(self, index: int, budgets: Budgets) -> bytes:
-        group = int(np.searchsorted(self._starts, index, side="right")) - 1
-        data = self._read(group)[index - int(self._starts[group])].as_py()
+        row = index if self._rows is None else int(self._rows[index])
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        data = self._read(group)[row - int(self._starts[group])].as_py()
         if data is None:
             raise DataError("the row holds no image bytes")
         return data
@@ -142,8 +166,9 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     """Open a Parquet file, or a folder of them, of one image column and one label column.
 
     A folder is as Hugging Face lays it out (``data/train-00000-of-….parquet``). Where file names
-    name splits, one is taken, "train" by default. Keys are the names of the image and the label
-    column; where none are given, the file's own features, or the usual names, say which they are.
+    or a column "split" name splits, one is taken, "train" by default. Keys are the names of the
+    image and the label column; where none are given, the file's own features, or the usual names,
+    say which they are.
 
     Raises:
         DataError: pyarrow is missing, the file is damaged, or there are no such columns.
@@ -154,15 +179,16 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         raise DataError(
             f'{path} is Parquet, which needs pyarrow: pip install "onnx-gap[parquet]".'
         ) from error
-    paths, where, warnings = _of_split(path, wanted.split)
+    paths, split, warnings = _of_split(path, wanted.split)
     try:
         for file in paths:
             check_regular(file)
-        found = _read(paths, path, where, wanted)
+        found = _read(paths, path, split, wanted)
     except DataError:
         raise
     except Exception as error:  # Arrow raises anything, from OSError to AttributeError
         raise DataError(f"{path} is not readable Parquet ({reason_of(error)}).") from error
+    where = _called(path, found.split)
     named = _class_names(found.features, found.label, where)
     names = found.names or NumberedNames(len(found.labels), "row ")
     labels, class_names, indexing = _labels(found, names, named, wanted, where)
@@ -175,8 +201,25 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         class_names=None if class_names is None else tuple(class_names),
         indexing=indexing,
         exif=True,  # as datasets does when it decodes
-        warnings=warnings,
+        warnings=(*warnings, *found.warnings),
     )
+
+
+def _called(path: Path, split: str | None) -> str:
+    return f"{path}#{split}" if split else str(path)
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Name a file where it cannot be read: Arrow raises anything, from OSError to KeyError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{file} is not readable Parquet ({reason_of(error)}). Fetch it again, or remove it."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,45 +231,130 @@ class _Contents:
     features: Mapping[str, Mapping]
     label: str  # the name of the label column
     labels: "list[str | None] | pyarrow.ChunkedArray"  # a list where they are texts
+    split: str | None  # that they are
+    warnings: tuple[str, ...]
 
 
-def _read(paths: tuple[Path, ...], path: Path, where: str, wanted: Wanted) -> _Contents:
+def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted) -> _Contents:
     """Read what is not images.
 
     Args:
         paths: of the files.
-        path: that was given, for messages about columns.
-        where: names the split, for messages about rows.
-        wanted: keys and budgets.
+        path: that was given, for messages.
+        split: that the names of the files say they are.
+        wanted: split, keys and budgets.
 
     Raises:
-        DataError: over a budget, or there are no such columns.
-        Exception: whatever Arrow makes of damaged files.
+        DataError: over a budget, damaged, or there are no such columns or rows.
+        Exception: whatever else Arrow makes of damaged files.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file_states = FileStates.of(*paths)
-    metadata = [pq.read_metadata(file) for file in paths]
-    rows = sum(one.num_rows for one in metadata)
-    if excess := wanted.budgets.excess("samples", rows):
-        raise DataError(f"{where} has {rows:,} rows, {excess}.")
-    schema = pq.read_schema(paths[0])
+    metadata = []
+    for file in paths:
+        with _naming(file):
+            metadata.append(pq.read_metadata(file))
+    count = sum(one.num_rows for one in metadata)
+    if excess := wanted.budgets.excess("samples", count):
+        raise DataError(f"{_called(path, split)} has {count:,} rows, {excess}.")
+    with _naming(paths[0]):
+        schema = pq.read_schema(paths[0])
     features = _features(schema)
-    image, label = _columns(schema, features, wanted.keys, path)
+    image, label = _columns(schema, features, wanted.keys, paths[0])
     _check_alike(paths, (image, label), features.get(label, {}).get("names"))
+    telling, texts = _split_texts(paths, schema, features, {image, label}, wanted.budgets)
+    chosen, split, warnings = _rows_of_split(telling, texts, split, wanted.split, path)
     image_type, label_type = schema.field(image).type, schema.field(label).type
-    text_type = label_type.value_type if pa.types.is_dictionary(label_type) else label_type
-    if pa.types.is_string(text_type) or pa.types.is_large_string(text_type):
+    labels: list[str | None] | pa.ChunkedArray
+    if _is_text(label_type):
         labels = _texts(paths, label, wanted.budgets)
+        labels = labels if chosen is None else [labels[row] for row in chosen]
     else:
-        chunks = (pq.read_table(file, columns=[label])[0].chunks for file in paths)
-        labels = pa.chunked_array([chunk for part in chunks for chunk in part], label_type)
-    names = _names(paths, image, image_type, wanted.budgets)
+        labels = _column(paths, label, label_type)
+        labels = labels if chosen is None else labels.take(pa.array(chosen))
+    names = _names(paths, image, image_type, chosen, wanted.budgets)
     column = f"{image}.bytes" if pa.types.is_struct(image_type) else image
     file_states.refuse_if_changed()
-    store = ParquetStore(paths, column, metadata, wanted.budgets, file_states)
-    return _Contents(store, names, features, label, labels)
+    store = ParquetStore(paths, column, metadata, wanted.budgets, file_states, chosen)
+    return _Contents(store, names, features, label, labels, split, warnings)
+
+
+def _split_texts(
+    paths: tuple[Path, ...],
+    schema: "pyarrow.Schema",
+    features: Mapping[str, Mapping],
+    others: Collection[str],
+    budgets: Budgets,
+) -> tuple[str | None, Sequence[str | None]]:
+    """The column that may tell the split of each row, and what it says; nothing without texts.
+
+    Raises:
+        DataError: there are several.
+    """
+    import pyarrow as pa
+
+    usual = [key for key in SPLIT_KEYS if key not in others]
+    column = one_of(usual, schema.names, paths[0], "name a split", "Remove or rename one of them.")
+    if column is None:
+        return None, ()
+    kind, names = schema.field(column).type, features.get(column, {}).get("names")
+    if _is_text(kind):
+        return column, _texts(paths, column, budgets)
+    if not pa.types.is_integer(kind) or not isinstance(names, list):
+        return column, ()
+    said = dict(enumerate(map(str, names)))
+    return column, [said.get(number) for number in _column(paths, column, kind).to_pylist()]
+
+
+def _rows_of_split(
+    column: str | None,
+    texts: Sequence[str | None],
+    split: str | None,
+    wanted: str | None,
+    path: Path,
+) -> tuple[np.ndarray | None, str | None, tuple[str, ...]]:
+    """The rows of one split, int64 (S,), or None for all; its name; and warnings.
+
+    Args:
+        column: that may name splits.
+        texts: what it says of each row, if anything.
+        split: that the files of the rows are.
+        wanted: the split asked for.
+        path: what to call the data.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    splits = {text: split_in(text) if text else None for text in set(texts)}
+    if not any(splits.values()):
+        if split is None and wanted is not None:
+            choose_split({path: None}, wanted, path)
+        return None, split, no_split_named(column, path) if column and split is None else ()
+    kept, split = choose_split(splits, split or wanted, path)
+    warnings = of_no_split("Rows", [splits[text] for text in texts], path)
+    return np.flatnonzero([text in kept for text in texts]), split, warnings
+
+
+def _is_text(kind: "pyarrow.DataType") -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _column(
+    paths: tuple[Path, ...], column: str, kind: "pyarrow.DataType"
+) -> "pyarrow.ChunkedArray":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chunks = []
+    for path in paths:
+        with _naming(path):
+            chunks += pq.read_table(path, columns=[column])[0].chunks
+    return pa.chunked_array(chunks, kind)
 
 
 def _labels(
@@ -273,17 +401,21 @@ def _check_alike(paths: Sequence[Path], columns: Sequence[str], names: object) -
         names: of the classes, as the first file has them.
 
     Raises:
-        DataError: one has other types of columns, or gives the classes other names.
+        DataError: one has other types of columns, other columns of splits, or gives the classes
+            other names.
     """
     import pyarrow.parquet as pq
 
-    types = None
+    types: dict[str, object] = {}
     for path in paths:
-        schema = pq.read_schema(path)
-        found = [schema.field(one).type if one in schema.names else None for one in columns]
+        with _naming(path):
+            schema = pq.read_schema(path)
+        found = {one: schema.field(one).type if one in schema.names else None for one in columns}
+        found |= {key: key in schema.names for key in SPLIT_KEYS if key not in columns}
         types = types or found
         if found != types:
-            what = f"have other types in the columns {columns[0]!r} and {columns[1]!r}"
+            differing = next(name for name in types if found[name] != types[name])
+            what = f"differ in the column {differing!r}"
         elif _features(schema).get(columns[1], {}).get("names") != names:
             what = "give the classes other names"
         else:
@@ -291,25 +423,28 @@ def _check_alike(paths: Sequence[Path], columns: Sequence[str], names: object) -
         raise DataError(f"{paths[0]} and {path} {what}, so they are no parts of one data set.")
 
 
-def _of_split(path: Path, split: str | None) -> tuple[tuple[Path, ...], str, tuple[str, ...]]:
-    """The files of one split, where there are several, what messages call them, and warnings.
+def _of_split(
+    path: Path, split: str | None
+) -> tuple[tuple[Path, ...], str | None, tuple[str, ...]]:
+    """The files of one split, and its name, where file names name some; and warnings.
 
     Raises:
         DataError: there is no such split, or the folder holds several data sets.
     """
     files = _files(path)
-    where = str(path)
+    named = None
     warnings: tuple[str, ...] = ()
-    if split is not None or any(files.values()):
-        chosen, split = choose_split(files, split, path)
+    if any(files.values()):
+        chosen, named = choose_split(files, split, path)
         warnings = of_no_split("Files", files.values(), path)
         files = dict.fromkeys(chosen)
-        where = f"{path}#{split}"
     folders = {file.parent for file in files}
     if len(folders) > 1:
         listed = ", ".join(sorted(str(folder.relative_to(path)) for folder in folders))
         raise DataError(f"{path} holds several data sets ({listed}). Name one of these folders.")
-    return tuple(files), where, warnings
+    if path.is_dir():
+        warnings += missing_parts(files, _called(path, named))
+    return tuple(files), named, warnings
 
 
 def _class_names(features: Mapping[str, Mapping], label: str, where: str) -> Sequence[str] | None:
@@ -413,7 +548,8 @@ def _texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str |
 
     found: list[str | None] = []
     for path in paths:
-        texts = pq.read_table(path, columns=[column], read_dictionary=[column])[0]
+        with _naming(path):
+            texts = pq.read_table(path, columns=[column], read_dictionary=[column])[0]
         while texts.type.num_fields:  # a field of a column
             texts = texts.flatten()[0]
         for chunk in texts.chunks:
@@ -425,20 +561,35 @@ def _texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str |
 
 
 def _names(
-    paths: tuple[Path, ...], image: str, image_type: "pyarrow.DataType", budgets: Budgets
+    paths: tuple[Path, ...],
+    image: str,
+    image_type: "pyarrow.DataType",
+    rows: np.ndarray | None,
+    budgets: Budgets,
 ) -> CompactNames | None:
-    """The file names that the image column keeps, where every row has one."""
+    """The file names that the image column keeps, where every row has one; None: numbers do.
+
+    Args:
+        paths: of the files.
+        image: the name of the column.
+        image_type: its type.
+        rows: those that are samples; None: all.
+        budgets: what the names may take.
+    """
     import pyarrow as pa
 
     kinds = {f.name: f.type for f in image_type} if pa.types.is_struct(image_type) else {}
+    numbers = None if rows is None else CompactNames(f"row {row}" for row in rows)
     if "path" not in kinds or pa.types.is_null(kinds["path"]):
-        return None
+        return numbers
     found = _texts(paths, f"{image}.path", budgets)
     names = [name for name in found if name is not None]
     total = sum(map(len, names))
     if excess := budgets.excess("bytes", total):
         raise DataError(f"The file names in {paths[0]} take {total:,} bytes, {excess}.")
-    return CompactNames(names) if len(names) == len(found) else None
+    if len(names) < len(found):
+        return numbers
+    return CompactNames(names if rows is None else [names[row] for row in rows])
 
 
 def _is_parquet(path: Path) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.format import Format, Wanted
-from analyzer.data.formats.image_files import FOLDER, MANIFEST
+from analyzer.data.formats.image_files import FOLDER, MANIFEST, folders_of_images
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
@@ -19,6 +19,7 @@ from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.json_codec import repeated
 
 __all__ = ["FORMATS", "open_data"]
 
@@ -77,7 +78,8 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         path, split = _path_and_split(data)
         for known in FORMATS:
             if known.recognizes(path):
-                return known.open(path, replace(wanted, split=split))
+                source = known.open(path, replace(wanted, split=split))
+                return source if known is FOLDER else _beside_images(source, path, known)
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error
     except AnalyzerError:
@@ -90,6 +92,14 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         ) from error
     nature = "" if path.is_file() or path.is_dir() else f"{nature_of(path)} and "
     raise DataError(f"{path} is {nature}not a known kind of data. Wanted: {_descriptions()}.")
+
+
+def _beside_images(source: Source, path: Path, known: Format) -> Source:
+    """The source, with a warning where its folder could be one of class folders, too."""
+    if not path.is_dir() or not (count := folders_of_images(path)):
+        return source
+    left_out = f"{path} was read as {known.description}; folders of images were left out: {count}."
+    return replace(source, warnings=(*source.warnings, left_out))
 
 
 def _path_and_split(data: str | Path) -> tuple[Path, str | None]:
@@ -117,10 +127,16 @@ def _named(source: Source, classes: ClassList) -> Source:
     labels become the list's.
     """
     own = source.class_names
-    if source.indexing == "labels" and own:
+    if source.indexing == "labels" and own and own != classes.names:
         present = np.unique(source.labels).tolist()
         places = [classes.index.get(own[label], label) for label in present]
         if places != present:
+            if (twice := repeated(own[label] for label in present)) is not None:
+                raise DataError(
+                    f"{source.source} names two of its classes {twice!r}, so that "
+                    f"{parameter('classes')} cannot tell them apart. Correct the names, or leave "
+                    "it out."
+                )
             indices, *_ = index_names([own[label] for label in present], classes, source.source)
             labels = np.array(indices, np.int64)[np.searchsorted(present, source.labels)]
             source = replace(source, labels=labels, class_names=None, indexing="classes")

@@ -11,6 +11,7 @@ from analyzer.data.formats.format import (
     Format,
     Wanted,
     choose_split,
+    missing_parts,
     of_no_split,
     split_in,
     two_candidates,
@@ -106,6 +107,8 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         warnings = of_no_split("Archives", files.values(), path)
         files = dict.fromkeys(chosen)
         where = f"{path}#{split}"
+    if path.is_dir():
+        warnings += missing_parts(files, where)
     file_states = FileStates.of(*files)
     index = _Index()
     for number, file in enumerate(files):

@@ -21,7 +21,7 @@ from analyzer.data.preprocessing.spec import (
     timm_geometry,
 )
 from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
-from analyzer.data.source import Source
+from analyzer.data.source import Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode
 
@@ -407,12 +407,17 @@ def _output_size(source: Source, pad: Pad | None, resize: Resize | None, crop: C
 
 def _first_image(source: Source) -> np.ndarray:
     """The first sample that can be read."""
-    for index in range(min(len(source), _PEEKS)):
+    tried = range(min(len(source), _PEEKS))
+    for index in tried:
         try:
             return source.read(index).image
         except DataError as error:
-            failure = error
-    raise failure
+            failure = error.__cause__
+    reason = reason_of(failure) if isinstance(failure, Exception) else "damaged"
+    raise DataError(
+        f"None of the first {len(tried)} samples of {source.source} can be read, "
+        f"{source.names[index]} for one ({reason}). Fix or remove them."
+    )
 
 
 def _undeclared(result: Preprocessing) -> str:

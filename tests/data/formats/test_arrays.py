@@ -39,14 +39,35 @@ def test_splits_in_one_file(keys, tmp_path):
         open_data(f"{tmp_path}/a.npz#val")
 
 
-@pytest.mark.parametrize("others", [("x", "y"), ("x_train", "y_train")])
-def test_two_sets_in_one_file_want_keys(others, tmp_path):
+@pytest.mark.parametrize(
+    ("present", "says"),
+    [
+        ("images labels x y", "the arrays 'images' and 'x'"),
+        ("images labels x_train y_train", "the arrays 'images' and 'x_train'"),
+        ("images labels x", "the arrays 'images' and 'x'"),
+        ("images labels y", "the arrays 'labels' and 'y'"),
+        ("images x y", "the arrays 'images' and 'x'"),
+        ("x X y", "the arrays 'x' and 'X'"),
+        ("x_train y_train y", "the arrays 'y' and 'y_train'"),
+    ],
+)
+def test_two_usual_names_of_one_thing_want_keys(present, says, tmp_path):
     file = tmp_path / "data.npz"
-    arrays = {"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 1]}
-    np.savez(file, **arrays, **dict(zip(others, arrays.values(), strict=True)))
-    with pytest.raises(DataError, match=f"'images' with 'labels' and '{others[0]}'.*keys"):
+    names = present.split()
+    is_images = [name[0] in "ixX" for name in names]
+    values = [np.zeros((2, 4, 4), np.uint8) if one else [0, 1] for one in is_images]
+    np.savez(file, **dict(zip(names, values, strict=True)))
+    with pytest.raises(DataError, match=f"{says}, and both can be the .*keys="):
         open_data(file)
-    assert open_data(file, keys=others).labels.tolist() == [0, 1]
+    keys = names[is_images.index(True)], names[is_images.index(False)]
+    assert open_data(file, keys=keys).labels.tolist() == [0, 1]
+
+
+def test_a_named_split_has_names_of_its_own(tmp_path):
+    file = tmp_path / "data.npz"
+    np.savez(file, images=IMAGES, labels=LABELS, x_test=IMAGES[:1], y_test=LABELS[:1])
+    assert len(open_data(file)) == 3
+    assert len(open_data(f"{file}#test")) == 1
 
 
 def test_other_keys_by_option(tmp_path):

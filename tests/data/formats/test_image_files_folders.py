@@ -1,3 +1,4 @@
+import gc
 import pickle
 
 import pytest
@@ -29,21 +30,36 @@ def test_files_below_class_folders_and_other_files(class_folders):
     folder = class_folders({"cat": 1, "owl/young": 1})
     (folder / "cat" / "notes.txt").write_text("x")
     (folder / "cat" / ".hidden.png").write_text("x")
+    for name in ("1.tga", "2.TGA"):
+        (folder / "owl" / "young" / name).write_text("x")
     (folder / ".git").mkdir()
     (folder / "readme.md").write_text("x")
     (folder / "loose.png").write_text("x")
     source = open_data(folder)
     assert list(source.names) == ["cat/0.png", "owl/young/0.png"]
     assert source.warnings == (
-        f"Files that are not images were left out of {folder}: 2.",
+        f"Files that are not images, or of a format that is not read, were left out of {folder}: "
+        "4 (2 .tga, 1 .txt, 1 hidden).",
         f"Images outside class folders were left out of {folder}: 1.",
     )
 
 
 def test_an_empty_class_is_named(class_folders):
     folder = class_folders({"cat": 1, "owl": 0})
-    with pytest.raises(DataError, match=r"owl holds no image"):
+    with pytest.raises(DataError, match=r"owl holds no image\. Fill it"):
         open_data(folder)
+    (folder / "owl" / "a.ico").write_text("x")
+    with pytest.raises(DataError, match=r"owl holds no image of a format that is read \(1 \.ico\)"):
+        open_data(folder)
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_folders_that_are_looked_into_are_closed(class_folders, tmp_path):
+    for split in ("train", "test"):
+        class_folders({"a": 1, "b": 1}, tmp_path / split)
+    assert len(open_data(tmp_path)) == 2
+    gc.collect()
 
 
 def test_a_folder_of_nothing_is_refused(tmp_path):

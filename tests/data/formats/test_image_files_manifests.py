@@ -126,3 +126,17 @@ def test_rows_without_a_split_are_counted(folder):
     assert list(source.names) == ["a.png"]
     assert "Rows that name no split were left out" in source.warnings[0]
     assert source.warnings[0].endswith(": 2.")
+
+
+def test_a_column_of_labels_names_no_split(folder):
+    (folder / "a.csv").write_text("path,set\na.png,test\nb.png,train\n")
+    source = open_data(folder / "a.csv", keys=("path", "set"))
+    assert (source.labels.tolist(), source.warnings) == ([0, 1], ())
+
+
+def test_a_column_that_names_no_split_is_told(folder):
+    (folder / "a.csv").write_text("path,label,set\na.png,0,1\nb.png,1,2\n")
+    source = open_data(folder / "a.csv")
+    assert len(source) == 2
+    assert "'set' of" in source.warnings[0]
+    assert "names none of train, val and test, so all rows were taken" in source.warnings[0]

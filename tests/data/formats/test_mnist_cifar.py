@@ -153,6 +153,29 @@ def test_cifar10_binary_holds_the_same(tmp_path):
         assert binary.class_names == python.class_names
 
 
+@pytest.mark.parametrize("binary", ["cifar", "cifar/cifar-10-batches-bin"])
+def test_two_versions_in_one_folder_are_refused(binary, tmp_path):
+    python, folder = tmp_path / "cifar", tmp_path / binary
+    cifar10_python(python)
+    folder.mkdir(exist_ok=True)
+    for name in (*BATCHES, "test_batch"):
+        (folder / f"{name}.bin").write_bytes(bytes(3073))
+    (folder / "batches.meta.txt").write_text("a\nb")
+    with pytest.raises(DataError, match=r"data_batch_1\.bin and of .*data_batch_1, and both can"):
+        open_data(python)
+    (python / "batches.meta").unlink()
+    for name in (*BATCHES, "test_batch"):
+        (python / name).unlink()
+    assert open_data(python).class_names == ("a", "b")
+
+
+def test_a_missing_file_of_class_names_is_said(tmp_path):
+    for name in (*BATCHES, "test_batch"):
+        (tmp_path / f"{name}.bin").write_bytes(bytes(3073))
+    with pytest.raises(DataError, match=r"batches\.meta\.txt is missing"):
+        open_data(tmp_path)
+
+
 def test_cifar100_has_fine_labels(tmp_path):
     data = pixels(4)
     python, binary = tmp_path / "cifar-100-python", tmp_path / "cifar-100-binary"

@@ -18,7 +18,16 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 def write(picture, encoded, tmp_path):
     """write(name, labels, …): a file as Hugging Face's datasets writes it."""
 
-    def make(name, labels, *, features=True, columns=("image", "label"), seed=0, paths=True):
+    def make(
+        name,
+        labels,
+        *,
+        features=True,
+        columns=("image", "label"),
+        seed=0,
+        paths=True,
+        names=("cat", "dog", "owl"),
+    ):
         rows = [
             {"bytes": encoded(picture(8, 8, seed=seed + i)), "path": f"{i}.png" if paths else None}
             for i in range(len(labels))
@@ -27,7 +36,7 @@ def write(picture, encoded, tmp_path):
         if features:
             described = {
                 columns[0]: {"_type": "Image"},
-                columns[1]: {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"},
+                columns[1]: {"names": list(names), "_type": "ClassLabel"},
             }
             content = json.dumps({"info": {"features": described}})
             table = table.replace_schema_metadata({"huggingface": content})
@@ -153,8 +162,77 @@ def test_a_row_without_bytes_is_an_unreadable_sample(tmp_path):
 def test_damaged_files_are_refused(keep, write):
     path = write("a.parquet", [0, 1])
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match="not readable Parquet"):
+    with pytest.raises(DataError, match=r"a\.parquet is not readable Parquet .* Fetch it again"):
         open_data(path)
+
+
+def test_a_damaged_file_of_several_is_named(write, tmp_path):
+    write("d/0.parquet", [0, 1])
+    write("d/1.parquet", [0, 1]).write_bytes(b"")
+    with pytest.raises(DataError, match=r"1\.parquet is not readable Parquet .* or remove it"):
+        open_data(tmp_path / "d")
+
+
+def test_files_that_are_missing_by_the_names_of_others(write, tmp_path):
+    for number in (0, 2):
+        write(f"d/train-0000{number}-of-00004.parquet", [0, 1])
+    write("d/test-00000-of-00001.parquet", [1])
+    source = open_data(tmp_path / "d")
+    assert source.warnings == (
+        f"Only 2 of the 4 files called train-…-of-4 are there in {tmp_path}/d#train; the samples "
+        "of the others are missing.",
+    )
+    assert not open_data(f"{tmp_path}/d#test").warnings
+
+
+@pytest.mark.parametrize("kind", ["texts", "categories", "class labels"])
+@pytest.mark.parametrize("paths", [True, False])
+def test_a_column_of_splits(kind, paths, write, encoded, picture):
+    path = write("a.parquet", [0, 1, None, 2, 1], paths=paths)
+    table = pq.read_table(path)
+    splits = pa.array(["train", "validation", "test", "training", None])
+    if kind == "categories":
+        splits = splits.dictionary_encode()
+    if kind == "class labels":
+        splits = pa.array([0, 1, 2, 0, None])
+        metadata = json.loads(table.schema.metadata[b"huggingface"])
+        metadata["info"]["features"]["split"] = {"names": ["train", "val", "test"]}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    pq.write_table(table.append_column("split", splits), path, row_group_size=2)
+    source = open_data(path)
+    assert source.source == f"{path}#train"
+    assert source.labels.tolist() == [0, 2]
+    assert list(source.names) == (["0.png", "3.png"] if paths else ["row 0", "row 3"])
+    assert source.stored(1) == encoded(picture(8, 8, seed=3))
+    assert source.warnings == (f"Rows that name no split were left out of {path}: 1.",)
+    assert open_data(f"{path}#val").labels.tolist() == [1]
+    with pytest.raises(DataError, match=r"1 rows of .*#test have no 'label'"):
+        open_data(f"{path}#test")
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [0, 1]])
+def test_a_column_that_names_no_split_is_told(values, write):
+    path = write("a.parquet", [0, 1])
+    pq.write_table(pq.read_table(path).append_column("set", pa.array(values)), path)
+    source = open_data(path)
+    assert source.warnings == (
+        f"The column 'set' of {path} names none of train, val and test, so all rows were taken.",
+    )
+    assert source.source == str(path)
+
+
+def test_a_column_of_splits_beside_files_of_splits(write, tmp_path):
+    for name, splits in (("train", ["train", "val"]), ("test", ["a", "b"])):
+        path = write(f"d/{name}.parquet", [0, 1])
+        pq.write_table(pq.read_table(path).append_column("subset", pa.array(splits)), path)
+    assert open_data(tmp_path / "d").labels.tolist() == [0]
+    test = open_data(f"{tmp_path}/d#test")
+    assert (test.labels.tolist(), test.warnings) == ([0, 1], ())
+    path = write("d/train-1.parquet", [0, 1])
+    with pytest.raises(DataError, match=r"train\.parquet differ in the column 'subset'"):
+        open_data(tmp_path / "d")
+    with pytest.raises(DataError, match=r"no split 'test' \(there: no splits\)"):
+        open_data(f"{path}#test")
 
 
 def test_damaged_pages_are_unreadable_samples(write):
@@ -199,7 +277,7 @@ def test_files_that_are_no_parts_of_one_data_set(write, tmp_path):
     with pytest.raises(DataError, match=r"train-1\.parquet give the classes other names"):
         open_data(tmp_path)
     write("train-1.parquet", pa.array([0, 1], pa.int8()))
-    with pytest.raises(DataError, match=r"train-1\.parquet have other types in the columns"):
+    with pytest.raises(DataError, match=r"train-1\.parquet differ in the column 'label'"):
         open_data(tmp_path)
 
 
@@ -214,3 +292,13 @@ def test_a_class_list_decides_by_the_names_of_the_data(write, tmp_path):
         open_data(path, classes=tmp_path / "classes.txt")
     (tmp_path / "classes.txt").write_text("Katze\nHund\nEule\n")
     assert open_data(path, classes=tmp_path / "classes.txt").labels.tolist() == [2, 0, 1]
+
+
+def test_a_class_list_tells_no_classes_of_one_name_apart(write, tmp_path):
+    path = write("a.parquet", [2, 0, 1], names=["owl", "cat", "cat"])
+    assert open_data(path).labels.tolist() == [2, 0, 1]
+    (tmp_path / "classes.txt").write_text("owl\ncat\ncat\n")  # as ImageNet has two cranes
+    assert open_data(path, classes=tmp_path / "classes.txt").labels.tolist() == [2, 0, 1]
+    (tmp_path / "classes.txt").write_text("cat\nowl\ndog\n")
+    with pytest.raises(DataError, match="names two of its classes 'cat', so that classes cannot"):
+        open_data(path, classes=tmp_path / "classes.txt")

@@ -1,5 +1,7 @@
+import io
 import os
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -90,3 +92,17 @@ def test_every_format_says_what_it_is():
     with pytest.raises(DataError) as caught:
         open_data("nowhere")
     assert all(known.description in str(caught.value) for known in FORMATS)
+
+
+def test_folders_of_images_beside_other_data_are_said_to_be_left_out(class_folders):
+    folder = class_folders({"a": 1, "b": 1})
+    (folder / "c").mkdir()
+    with tarfile.open(folder / "all.tar", "w") as archive:
+        for name, content in (("a.png", b"x"), ("a.cls", b"0")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    assert open_data(folder).warnings == (
+        f"{folder} was read as a WebDataset .tar; folders of images were left out: 2.",
+    )
+    assert not open_data(folder / "all.tar").warnings

@@ -175,3 +175,15 @@ def test_hidden_archives_are_not_looked_at(shard, tmp_path):
     source = open_data(tmp_path)
     assert list(source.names) == ["a"]
     assert source.warnings == (f"Archives that name no split were left out of {tmp_path}: 1.",)
+
+
+def test_archives_that_are_missing_by_the_names_of_others(shard, tmp_path):
+    shard("a-1-of-3.tar", {"a.png": b"1", "a.cls": "0"})
+    one = shard("a-2-of-3.tar", {"b.png": b"1", "b.cls": "0"})
+    assert open_data(tmp_path).warnings == (
+        f"Only 2 of the 3 files called a-…-of-3 are there in {tmp_path}; the samples of the others "
+        "are missing.",
+    )
+    assert not open_data(one).warnings
+    shard("a-3-of-3.tar", {"c.png": b"1", "c.cls": "0"})
+    assert not open_data(tmp_path).warnings
