@@ -194,10 +194,14 @@ def _key(member: zipfile.ZipInfo) -> str:
 def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     """A number, or the array in a ``.npy`` file: what another input of a network is fed.
 
+    A file may hold infinite values, as masks do.
+
     Raises:
-        DataError: it is neither.
+        DataError: it is neither, or not a number that is finite.
     """
     if (number := _number(text)) is not None:
+        if not np.isfinite(number):
+            raise DataError(f"{text!r} is not a finite number. Give one, or a .npy file.")
         return number
     try:
         content = read_whole(Path(text), budgets)
@@ -211,6 +215,8 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
         raise DataError(f"{text} is not a .npy file of numbers.") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         raise DataError(f"{text} holds no array of numbers. Save one with numpy.save.")
+    if found.dtype.kind == "f" and np.isnan(found).any():
+        raise DataError(f"{text} holds values that are not numbers (NaN). Save it without them.")
     return found
 
 
