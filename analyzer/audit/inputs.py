@@ -60,10 +60,8 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         _check_places(request, source, network)
         _refuse_idle(request, source, no_site)
     image = network.info.inputs[0]
-    spec = None
     if recorded is None:
-        spec = data.make_spec(request.preprocess)
-        preprocessing = data.resolve_preprocessing(source, image, request.preprocess, spec)
+        preprocessing = data.resolve_preprocessing(source, image, request.preprocess)
     else:
         preprocessing = data.recorded_preprocessing(recorded, source, image, AUDIT)
     indices = np.arange(len(source))
@@ -98,7 +96,6 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         key=key,
         files=hashlib.sha256(source.store.fingerprint().encode()).hexdigest(),
         first_reading=data.FirstReading(source),
-        spec=spec,
         no_site=no_site,
         groups=groups,
     )

@@ -24,7 +24,7 @@ from analyzer.runtime import OutOfMemory
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import FirstReading, Preprocessing, PreprocessingSpec, Samples, Source
+    from analyzer.data import FirstReading, Preprocessing, Samples, Source
     from analyzer.measures.training_images import SampleImages
     from analyzer.surgery import Network
 
@@ -65,7 +65,6 @@ class Subject:
     key: str  # identifies what is measured, but for what the samples are
     files: str  # sha256 of the states of the data's files, by which samples are known unread
     first_reading: "FirstReading"  # of the samples of ``source``
-    spec: "PreprocessingSpec | None" = None  # what was declared; None where a record says it
     no_site: str = ""  # why there is none, a sentence
     groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 
@@ -246,6 +245,13 @@ class Measure(ABC, Generic[Result]):
 
         Raises:
             AnalyzerError: anything about the network, the data or the device.
+        """
+
+    def confirm(self, job: Job) -> None:
+        """Hold what it read, besides the training data, against what is there in the end.
+
+        Raises:
+            DataError: it has changed.
         """
 
     @abstractmethod

@@ -238,6 +238,57 @@ def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, d
     assert shown.code == 2
     assert "Class 9 is 'naught' in" in shown.err
     assert onnx_gap(*run, "--test-data", tmp_path / "same").code == 0
+    (tmp_path / "same").rename(tmp_path / "none in common")
+    for folder in list((tmp_path / "none in common").iterdir()):
+        folder.rename(folder.with_name(f"{folder.name} of them"))
+    shown = onnx_gap(*run, "--fresh", "--test-data", tmp_path / "none in common")
+    assert shown.code == 2
+    assert "Class 0 is 'a of them' in" in shown.err
+
+
+def test_test_data_of_another_kind_than_the_training_data_are_refused(
+    onnx_gap, arguments, train, save, test_samples
+):
+    images, labels = test_samples
+    save("test.npz", images=images[:, None].astype(np.float32), labels=labels)
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert "test.npz holds float arrays, which are fed as they are, and " in shown.err
+    floats = ("audit", arguments[1], "--data", arguments[-1], "--out", "floats")
+    shown = onnx_gap(*floats, "--test-data", train)
+    assert shown.code == 2
+    assert f"and {train} holds images, which are preprocessed" in shown.err
+
+
+def test_messages_about_test_data_name_their_own_option(onnx_gap, arguments, save, test_samples):
+    images, labels = test_samples
+    save("test.npz", a=images, b=labels)
+    for keys in ((), ("--test-keys", "a,c")):
+        shown = onnx_gap(*arguments, *keys)
+        assert shown.code == 2
+        assert "Name two of these with --test-keys." in shown.err
+
+
+@pytest.mark.parametrize("data", ["train", "test"])
+def test_data_that_are_replaced_in_mid_run_give_no_result(
+    network, train, save, test_samples, tmp_path, data
+):
+    images, labels = test_samples
+    test = save("test.npz", images=images, labels=labels)
+    replaced = []
+
+    def at(stage, done, total):  # of top-5, when the test data have been run
+        if stage == "training" and not replaced:
+            replaced.append(stage)
+            Path(train if data == "train" else test).unlink()
+
+    with pytest.raises(analyzer.DataError, match=f"{data}.*npz has changed since it was opened"):
+        analyzer.audit_network(
+            network, train, tmp_path / "audit", preprocess="none", test_data=test, progress=at,
+            interpolation_samples=0, neighbor_samples=0,
+        )  # fmt: skip
+    assert replaced
+    assert not (tmp_path / "audit" / "audit.json").exists()
 
 
 def test_preprocessing_files_and_class_lists_that_change_in_mid_run(

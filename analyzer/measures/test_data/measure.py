@@ -17,7 +17,7 @@ from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, 
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import Source
+    from analyzer.data import FirstReading, Preprocessing, Source
 
 __all__ = [
     "MATRIX_CLASSES",
@@ -36,6 +36,7 @@ TEST = "test.npz"
 _COLUMNS = ("label", "named", "rank", "index")
 _TRAIN_RANK = "train_rank"
 _NO_RANKS = np.empty(0, np.int32)
+_READING = "first_reading"  # of the test data, among what a job has made
 _TOP = 5
 MATRIX_CLASSES = 20
 """Up to as many, a matrix can be read."""
@@ -112,13 +113,7 @@ class TestData(Measure[TestResult]):
 
     def prepare(self, job: Job) -> None:
         """Refuse test data that cannot be read, or not by this network, before anything long."""
-        from analyzer import data
-
-        source = _open_checked(job)
-        network = job.subject.network
-        data.resolve_preprocessing(
-            source, network.info.inputs[0], job.request.preprocess, job.subject.spec
-        )
+        _preprocessing(job, _open_checked(job))
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once, unless they are those of before."""
@@ -127,16 +122,18 @@ class TestData(Measure[TestResult]):
 
         request, subject = job.request, job.subject
         source = _open_checked(job)
-        if (known := self._known(job, source)) is not None:
+        first_reading = job.made[_READING] = data.FirstReading(source)
+        if (known := self._known(job, source, first_reading)) is not None:
             return known
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
             source,
+            _preprocessing(job, source),
+            first_reading,
             reading=request,
             run=request,
             output=subject.output,
-            spec=subject.spec,
             scratch=job.scratch,
             progress=job.progress,
         )
@@ -162,7 +159,14 @@ class TestData(Measure[TestResult]):
         )
         return TestResult(record, found.label, found.named, found.rank, found.index, train_rank)
 
-    def _known(self, job: Job, source: "Source") -> TestResult | None:
+    def confirm(self, job: Job) -> None:
+        """Hold the test data as they are now against what was read of them."""
+        if _READING in job.made:
+            job.made[_READING].confirm()
+
+    def _known(
+        self, job: Job, source: "Source", first_reading: "FirstReading"
+    ) -> TestResult | None:
         """What an earlier run found, where the files are others and what they hold is the same."""
         from analyzer import data
 
@@ -175,7 +179,6 @@ class TestData(Measure[TestResult]):
         result = self.read(out, record)
         if len(result.index) + len(said.skipped) != len(source):
             return None
-        first_reading = data.FirstReading(source)
         unread = np.setdiff1d(np.arange(len(source)), result.index)
         if len(unread) and not job.request.skip_bad:
             return None
@@ -279,12 +282,15 @@ class TestData(Measure[TestResult]):
 def _open(request: "AuditRequest") -> "Source":
     from analyzer import data
 
-    source = data.open_data(
-        str(request.test_data),
-        keys=request.test_keys,
-        classes=request.classes,
-        budgets=request.budgets,
-    )
+    try:
+        source = data.open_data(
+            str(request.test_data),
+            keys=request.test_keys,
+            classes=request.classes,
+            budgets=request.budgets,
+        )
+    except DataError as error:
+        raise error.renamed("keys", "test_keys") from error
     source.refuse_results(request.further_results)
     return source
 
@@ -307,6 +313,21 @@ def _open_checked(job: Job) -> "Source":
         )
     data.check_class_names(source, dict(enumerate(trained.class_names or ())), trained.source)
     return source
+
+
+def _preprocessing(job: Job, source: "Source") -> "Preprocessing":
+    """That of the training data, for the test data.
+
+    Raises:
+        DataError: it does not bring them to the network's input.
+    """
+    from analyzer import data
+
+    subject = job.subject
+    image = subject.network.info.inputs[0]
+    return data.preprocessing_of_test_data(
+        source, image, subject.preprocessing, subject.source.source, job.request.preprocess
+    )
 
 
 def _is_outside(record: AuditRecord) -> bool:
