@@ -509,9 +509,7 @@ def compare_audits(
     if page is not None:
         check_place(page)
         refuse_to_replace({"page": page}, [], folders)
-    found = compare(
-        *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report
-    )
+    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report)
     if page is not None:
         write_comparison(folders, [found], page)
     return found

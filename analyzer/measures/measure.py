@@ -80,8 +80,12 @@ class Subject:
         """int64 (S,)."""
         return self.source.labels[self.indices]
 
-    def samples(self, *, skip_bad: bool) -> "Samples":
-        """The samples as the network takes them; a DataError where one changes meanwhile."""
+    def samples(self, *, skip_bad: bool, fed: bool = False) -> "Samples":
+        """The samples as the network takes them; a DataError where one changes meanwhile.
+
+        Args:
+            skip_bad, fed: as of :func:`analyzer.data.read_batches`.
+        """
         from analyzer.data import Samples, read_batches
 
         return Samples(
@@ -89,7 +93,7 @@ class Subject:
             labels=self.labels,
             load=self.first_reading.guarded(
                 lambda indices, batch_size: read_batches(
-                    self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
+                    self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad, fed=fed
                 )
             ),
         )

@@ -107,7 +107,7 @@ def predict_test_data(
         labels=source.labels,
         load=first_reading.guarded(
             lambda indices, batch_size: data.read_batches(
-                source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad
+                source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad, fed=True
             )
         ),
     )

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
 import analyzer
 from analyzer.audit import read_record
@@ -146,6 +148,33 @@ def test_training_samples_measure_no_gap(onnx_gap, arguments, train, finished):
     assert "All test samples are training samples" in shown.out
 
 
+@pytest.mark.parametrize("labels_alone", [False, True])
+def test_training_samples_that_are_stored_otherwise_are_found(
+    onnx_gap, network, train, digits, tmp_path, labels_alone
+):
+    if labels_alone:  # without top-5, which the training samples are run again for
+        model = onnx.load(network)
+        scores = model.graph.output[0].name
+        model.graph.node.append(onnx.helper.make_node("ArgMax", [scores], ["class"], axis=1))
+        del model.graph.output[:]
+        kind = onnx.TensorProto.INT64
+        model.graph.output.append(onnx.helper.make_tensor_value_info("class", kind, ["N", 1]))
+        network = tmp_path / "labels.onnx"
+        onnx.save(model, network)
+    for number, (image, label) in enumerate(zip(digits["images"], digits["labels"], strict=True)):
+        folder = tmp_path / "test" / f"{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    shown = onnx_gap(
+        *("audit", network, "--data", train, "--preprocess", "none", "--out", "audit"),
+        *("--test-data", tmp_path / "test", "--gate", "measured", "--max-gap", 0.9, "--json"),
+        *("--interpolation-samples", 0, "--neighbor-samples", 0),
+    )
+    assert shown.json["test"]["in_training"] == shown.json["test"]["samples"] == 60
+    assert (shown.json["test"]["top5"] is None) == labels_alone
+    assert shown.code == 4
+
+
 def test_test_samples_that_nobody_compared_are_compared_before_they_are_judged(
     onnx_gap, arguments, train
 ):
@@ -224,8 +253,6 @@ def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkey
 
 
 def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, digits):
-    from PIL import Image
-
     for data, last in (("trained", "nine"), ("same", "nine"), ("other", "naught")):
         names = [*"abcdefghi", last]
         for image, label in zip(digits["images"], digits["labels"], strict=True):

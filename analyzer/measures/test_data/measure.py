@@ -37,6 +37,7 @@ _COLUMNS = ("label", "named", "rank", "index")
 _TRAIN_RANK = "train_rank"
 _NO_RANKS = np.empty(0, np.int32)
 _READING = "first_reading"  # of the test data, among what a job has made
+_READ_AT_ONCE = 64  # training samples
 _TOP = 5
 MATRIX_CLASSES = 20
 """Up to as many, a matrix can be read."""
@@ -140,10 +141,7 @@ class TestData(Measure[TestResult]):
         counted = job.found["ablation"].samples
         answer = surgery.find_answer(subject.network, request.output)
         has_ranks = found.classes > _TOP and answer.kind != "labels"
-        train_rank = self._train_ranks(job, counted.index) if has_ranks else _NO_RANKS
-        if subject.first_reading.digests(counted.index) is None:  # added to a finished audit
-            job.images()
-        trained = subject.first_reading.digests(counted.index)
+        train_rank, trained = self._trained(job, counted.index, has_ranks=has_ranks)
         record = TestRecord(
             source=str(request.test_data),
             samples=len(found.label),
@@ -151,7 +149,7 @@ class TestData(Measure[TestResult]):
             accuracy=found.accuracy,
             top5=found.top(_TOP) if has_ranks else None,
             gap=float(counted.correct.mean()) - found.accuracy,
-            in_training=None if trained is None else _among(found.digests, trained),
+            in_training=_among((found.digests, found.fed), trained),
             skipped=found.skipped,
             fingerprint=source.fingerprint(),
             identity=source.identity(),
@@ -194,15 +192,32 @@ class TestData(Measure[TestResult]):
         return replace(result, record=replace(said, source=place, fingerprint=files))
 
     @staticmethod
-    def _train_ranks(job: Job, index: np.ndarray) -> np.ndarray:
-        """int32 (S,): classes with a better score than the label's, of the samples ``index``."""
+    def _trained(
+        job: Job, index: np.ndarray, *, has_ranks: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """What is to be known of the training samples, which are read again for it.
+
+        Returns:
+            int32, for each of ``index`` the classes with a better score than the label's, or
+            (0,) without ranks; and digests, uint8 (S, 32), of the samples as they are stored
+            and as they are fed.
+        """
         from analyzer.measures.unmasked_predictions import predict_whole
 
         subject = job.subject
+        samples = subject.samples(skip_bad=job.request.skip_bad, fed=True)
+        if not has_ranks:
+            stored, fed = [], []
+            for batch in samples.load(samples.indices, _READ_AT_ONCE):
+                stored.append(batch.digests)
+                fed.append(batch.fed)
+                done = min(len(fed) * _READ_AT_ONCE, len(samples.indices))
+                job.progress("training", done, len(samples.indices))
+            return _NO_RANKS, (np.concatenate(stored), np.concatenate(fed))
         found = predict_whole(
             subject.network,
             subject.extra_inputs,
-            subject.samples(skip_bad=job.request.skip_bad),
+            samples,
             job.request,
             output=subject.output,
             scratch=job.scratch,
@@ -210,7 +225,8 @@ class TestData(Measure[TestResult]):
             progress=job.progress,
         )
         order = np.argsort(found.index)  # those of the network's classes, as they were counted
-        return found.rank[order[np.searchsorted(found.index, index, sorter=order)]]
+        places = order[np.searchsorted(found.index, index, sorter=order)]
+        return found.rank[places], (found.digests, found.fed)
 
     def measured(self, record: AuditRecord) -> bool:
         """Whether the record has the section."""
@@ -336,10 +352,12 @@ def _is_outside(record: AuditRecord) -> bool:
     return gap is not None and not gap.low <= measured <= gap.high
 
 
-def _among(digests: np.ndarray, trained: np.ndarray) -> int:
-    """How many of the digests (T, 32) are among others (S, 32)."""
-    known = {row.tobytes() for row in np.ascontiguousarray(trained)}
-    return sum(row.tobytes() in known for row in np.ascontiguousarray(digests))
+def _among(test: tuple[np.ndarray, ...], trained: tuple[np.ndarray, ...]) -> int:
+    """How many of T samples are among S others, by one of the digests (T, 32) and (S, 32)."""
+    rows = [[row.tobytes() for row in digests] for digests in test]
+    asked = set().union(*rows)  # of what can be a million of others, no more is held
+    known = {key for digests in trained for row in digests if (key := row.tobytes()) in asked}
+    return sum(any(key in known for key in keys) for keys in zip(*rows, strict=True))
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
