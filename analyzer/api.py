@@ -69,6 +69,20 @@ def _silent(*_: object) -> None:
     """Report nothing."""
 
 
+def _reporting(progress: Progress | None) -> Progress:
+    """What is called as work goes on; None for nothing.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            f"progress is of type {type(progress).__name__}; it takes a function of (stage, done, "
+            "total), or None."
+        )
+    return progress or _silent
+
+
 def audit_network(
     model: str | Path,
     data: Data | None = None,
@@ -78,7 +92,7 @@ def audit_network(
     gap_model: str | Path | None = None,
     fresh: bool = False,
     wait: bool = False,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Audit:
     """Audit a network on its training data.
@@ -106,6 +120,7 @@ def audit_network(
     """
     from analyzer.audit import run_audit
 
+    report = _reporting(progress)
     request = audit_request(
         model,
         data,
@@ -116,7 +131,7 @@ def audit_network(
         wait=wait,
         **options,
     )
-    record = run_audit(request, progress=progress)
+    record = run_audit(request, progress=report)
     for sentence in dict.fromkeys((*record.warnings, *(record.gap.warnings if record.gap else ()))):
         warnings.warn(sentence, AuditWarning, stacklevel=2)
     return Audit(request.out, record)
@@ -163,8 +178,13 @@ def audit_request(
     if out == "":
         raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
     declared = preprocess_options(preprocess)
-    if options.get("test_data") is not None:
-        options["test_data"] = str(options["test_data"])
+    if (test_data := options.get("test_data")) is not None:
+        if not isinstance(test_data, str | Path):
+            raise TypeError(
+                f"test_data is of type {type(test_data).__name__}; it takes a path. Save arrays "
+                "with numpy.savez, and name the file."
+            )
+        options["test_data"] = str(test_data)
         if options.get("test_keys") is None and options["test_data"].endswith(
             (".npz", Path(str(data)).suffix or ".npz")
         ):
@@ -320,7 +340,7 @@ def audit_population(
     jobs: int = 1,
     skip_failed: bool = False,
     page: bool = False,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> "PopulationTable":
     """Audit every network of a manifest, and write ``out/population.csv``.
@@ -346,6 +366,7 @@ def audit_population(
     from analyzer.audit import audit_population as audit_all
     from analyzer.audit import read_manifest
 
+    report = _reporting(progress)
     check_paths(DataError, manifest=manifest)
     members = read_manifest(Path(manifest))
     template = population_request(
@@ -358,7 +379,7 @@ def audit_population(
         jobs=jobs,
         skip_failed=skip_failed,
         page=page,
-        progress=progress,
+        progress=report,
         say=_warn,
     )
     return found.table
@@ -462,7 +483,7 @@ def compare_audits(
     resamples: int = 2000,
     seed: int = 0,
     page: str | Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
 ) -> "Comparison":
     """Compare two audits.
 
@@ -481,15 +502,14 @@ def compare_audits(
     from analyzer.audit import compare_audits as compare
     from analyzer.audit import refuse_to_replace, write_comparison
 
+    report = _reporting(progress)
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
     folders = _folder(before), _folder(after)
     if page is not None:
         check_place(page)
         refuse_to_replace({"page": page}, [], folders)
-    found = compare(
-        *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
-    )
+    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report)
     if page is not None:
         write_comparison(folders, [found], page)
     return found
@@ -505,7 +525,7 @@ def verify_audit(
     signer: str | None = None,
     budget: BudgetChange = (),
     data: Data | None = None,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
     **remeasuring: Any,
 ) -> "Verification":
     """Check that an audit folder is whole, and that its numbers follow from its counts.
@@ -536,6 +556,7 @@ def verify_audit(
     from analyzer.audit import recorded_names
     from analyzer.audit import verify_audit as verify
 
+    report = _reporting(progress)
     check_paths(
         AuditFolderError, folder=folder, signature=signature, allowed_signers=allowed_signers
     )
@@ -556,7 +577,7 @@ def verify_audit(
         signer=signer,
         budget=_coerced({"budget": budget})["budget"],
         remeasuring=_remeasuring(data, remeasuring),
-        progress=progress,
+        progress=report,
     )
 
 

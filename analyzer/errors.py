@@ -66,6 +66,23 @@ class AnalyzerError(Exception):
 
         return _MARKED.sub(as_flag, self.message)
 
+    def renamed(self, name: str, other: str, *, is_parameter: bool = True) -> "AnalyzerError":
+        """The same error, where what it says of the parameter ``name`` is true of another.
+
+        Args:
+            other: its name; or, if it is no parameter, what it is called.
+        """
+
+        def as_other(found: re.Match[str]) -> str:
+            old, value = found.groups()
+            if old != name:
+                return found[0]
+            if is_parameter:
+                return parameter(other, value)
+            return other if value is None else f"{other}={value}"
+
+        return type(self)(_MARKED.sub(as_other, self.message))
+
 
 class ModelError(AnalyzerError):
     """The ONNX file cannot be read, cut or run."""

@@ -94,18 +94,18 @@ def coerced(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise TypeError(f"There is no option {name!r}{hint}")
     found = {
-        name: _coerced(value, declared.get(name), hints[name]) for name, value in values.items()
+        name: _coerced(name, value, declared.get(name), hints[name])
+        for name, value in values.items()
     }
     for name, value in found.items():
         _check_type(name, value, hints[name])
     return found
 
 
-def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
+def _coerced(name: str, value: Any, declared: Option | None, hint: Any) -> Any:
     if declared is not None and declared.repeated and isinstance(value, Mapping | list | tuple):
-        parse = declared.parse
         items = value.items() if isinstance(value, Mapping) else value
-        return tuple(parse(one) if parse and isinstance(one, str) else one for one in items)
+        return tuple(_assignment(name, one, declared, get_args(hint)[0]) for one in items)
     if isinstance(value, list):
         return tuple(value)
     if declared is None or not isinstance(value, str):
@@ -114,6 +114,30 @@ def _coerced(value: Any, declared: Option | None, hint: Any) -> Any:
         parsed = declared.parse(value)
         return (parsed,) if declared.repeated else parsed
     return Path(value) if Path in (hint, *get_args(hint)) and str not in get_args(hint) else value
+
+
+def _assignment(name: str, given: Any, declared: Option, hint: Any) -> Any:
+    """One of the pairs of an option that may be repeated; as texts, where it holds texts."""
+    if isinstance(given, str):
+        return declared.parse(given) if declared.parse else given
+    if not (isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], str)):
+        raise TypeError(
+            f"{name} holds a {type(given).__name__}; it takes {declared.metavar}, or pairs of a "
+            "name and a value."
+        )
+    key, value = given
+    if get_args(hint)[1] is not str or isinstance(value, str):
+        return key, value
+    if isinstance(value, numbers.Integral):
+        return key, str(int(value))
+    if isinstance(value, numbers.Real):
+        return key, repr(float(value))
+    if isinstance(value, Path):
+        return key, str(value)
+    raise TypeError(
+        f"{name} gives {key!r} a value of type {type(value).__name__}; it takes a number, or the "
+        "path of a file."
+    )
 
 
 _TAKEN: Mapping[Any, tuple[type, ...]] = {

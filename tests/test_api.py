@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import analyzer
+from analyzer.api import audit_request
 from analyzer.files import read_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "API.md"
@@ -49,7 +50,9 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
 def audit(tmp_path_factory):
     out = tmp_path_factory.mktemp("api") / "audit"
     with pytest.warns(analyzer.AuditWarning, match="fitted on"):
-        return analyzer.audit_network("zoo:digits-c40", out=out, limit_per_class=20, device="cpu")
+        return analyzer.audit_network(
+            "zoo:digits-c40", out=out, limit_per_class=20, device="cpu", progress=None
+        )
 
 
 def test_a_result_shows_itself_shortly(audit):
@@ -170,6 +173,8 @@ def test_what_is_no_path_is_a_type_error():
         ("device", 0, TypeError),
         ("site", 1.5, TypeError),
         ("keys", 3, TypeError),
+        ("test_data", (np.zeros((2, 8, 8)), [0, 1]), TypeError),
+        ("progress", "none", TypeError),
         ("max_gap", object(), TypeError),
         ("max_gap", float("nan"), analyzer.DataError),
         ("tolerance", float("inf"), analyzer.DataError),
@@ -179,7 +184,30 @@ def test_an_option_of_another_type_is_refused_by_its_name(tmp_path, option, wron
     with pytest.raises(error, match=f"^{option} is ") as found:
         analyzer.audit_network("zoo:digits-c0", out=tmp_path / "out", **{option: wrong})
     assert str(found.value).endswith(".")
+    assert len(str(found.value)) < 120
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("0.5", "0.5"), (0.5, "0.5"), (2.75, "2.75"), (-3, "-3"), (True, "1"), (2**60, str(2**60)),
+        (np.float32(0.5), "0.5"), (np.int64(7), "7"), (1e-300, "1e-300"), (Path("a.npy"), "a.npy"),
+    ],
+)  # fmt: skip
+def test_an_extra_input_is_fed_what_it_is_given(value, text):
+    for given in ({"extra": value}, [("extra", value)], [f"extra={text}"], f"extra={text}"):
+        request = audit_request("zoo:digits-c0", None, "out", inputs=given)
+        assert request.inputs == (("extra", text),)
+        assert request.settings()["inputs"] == {"extra": text}
+
+
+@pytest.mark.parametrize(
+    "given", [{"extra": [0.5]}, {"extra": np.zeros(3)}, {"extra": None}, [0.5], [("extra",)]]
+)
+def test_an_extra_input_that_is_given_no_number_is_refused(given):
+    with pytest.raises(TypeError, match=r"^inputs (gives 'extra' a value of|holds a) "):
+        audit_request("zoo:digits-c0", None, "out", inputs=given)
 
 
 def test_images_of_different_shapes_are_bad_input(tmp_path):

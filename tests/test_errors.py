@@ -44,3 +44,13 @@ def test_marks_survive_another_process_and_another_message():
 def test_one_base_catches_them_all(name):
     found = getattr(errors, name)
     assert found is parameter or issubclass(found, AnalyzerError)
+
+
+def test_an_error_can_be_about_another_parameter():
+    keys, data = (parameter("keys"), parameter("keys", "a,b")), parameter("data")
+    error = DataError(f"Name two with {keys[0]}, as {keys[1]}, {data}.")
+    other = error.renamed("keys", "test_keys")
+    assert type(other) is DataError
+    assert other.for_command_line() == "Name two with --test-keys, as --test-keys a,b, --data."
+    column = error.renamed("keys", "the column", is_parameter=False)
+    assert column.for_command_line() == "Name two with the column, as the column=a,b, --data."

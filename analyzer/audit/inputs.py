@@ -21,6 +21,7 @@ from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, SiteError, parameter
 from analyzer.files import refuse_replaced
+from analyzer.input_budgets import Budgets
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
@@ -59,10 +60,8 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         _check_places(request, source, network)
         _refuse_idle(request, source, no_site)
     image = network.info.inputs[0]
-    spec = None
     if recorded is None:
-        spec = data.make_spec(request.preprocess)
-        preprocessing = data.resolve_preprocessing(source, image, request.preprocess, spec)
+        preprocessing = data.resolve_preprocessing(source, image, request.preprocess)
     else:
         preprocessing = data.recorded_preprocessing(recorded, source, image, AUDIT)
     indices = np.arange(len(source))
@@ -97,7 +96,6 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         key=key,
         files=hashlib.sha256(source.store.fingerprint().encode()).hexdigest(),
         first_reading=data.FirstReading(source),
-        spec=spec,
         no_site=no_site,
         groups=groups,
     )
@@ -200,8 +198,20 @@ def open_network(
     twice = repeated([name for name, _ in options.inputs])
     if twice is not None:
         raise DataError(f"The input {twice} is given two values with {parameter('inputs')}.")
-    given = {name: data.read_value(text, options.budgets) for name, text in options.inputs}
+    given = {name: _value(name, text, options.budgets) for name, text in options.inputs}
     return surgery.bind_inputs(surgery.one_image_at_a_time(network), given)
+
+
+def _value(name: str, text: str, budgets: Budgets) -> np.ndarray:
+    """What an extra input is given.
+
+    Raises:
+        DataError: it cannot be read; the sentence names the option and the input.
+    """
+    try:
+        return data.read_value(text, budgets)
+    except DataError as error:
+        raise DataError(f"{parameter('inputs', name)}: {error.message}") from error
 
 
 def _check_options(request: AuditRequest) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from analyzer import data, estimation, surgery
 from analyzer.audit.assemble_record import some_of
-from analyzer.audit.folder import locked, read_record
+from analyzer.audit.folder import AUDIT, locked, read_record
 from analyzer.audit.inputs import open_network
 from analyzer.audit.population_manifest import Member
 from analyzer.audit.population_page import write_page
@@ -483,15 +483,32 @@ def _test_accuracy(
     """The accuracy on test data, and what is to be said about them."""
     network, extra_inputs = open_network(member.model, request)
     test_keys = member.test_keys or request.keys
-    source = data.open_data(
-        test_data,
-        keys=test_keys,
-        classes=request.classes,
-        budgets=request.budgets,
-    )
+    try:
+        source = data.open_data(
+            test_data,
+            keys=test_keys,
+            classes=request.classes,
+            budgets=request.budgets,
+        )
+    except DataError as error:
+        raise error.renamed("keys", "the manifest's test_keys", is_parameter=False) from error
     data.check_class_names(source, audited.class_names, audited.data.source)
+    preprocessing = data.preprocessing_of_test_data(
+        source,
+        network.info.inputs[0],
+        data.preprocessing_of_record(audited.data.preprocessing, AUDIT),
+        audited.data.source,
+        request.preprocess,
+    )
     found = predict_test_data(
-        network, extra_inputs, source, reading=request, run=request, output=request.output
+        network,
+        extra_inputs,
+        source,
+        preprocessing,
+        data.FirstReading(source),
+        reading=request,
+        run=request,
+        output=request.output,
     )
     same = data.combine_digests(found.digests, found.label) == audited.data.sha256
     same = same or (test_data, test_keys) == (member.train_data, request.keys)

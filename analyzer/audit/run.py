@@ -141,6 +141,7 @@ def run_audit(
         with unfinished.result() as folder:
             _write(folder, result, results, evidence, inputs.subject)
             inputs.subject.first_reading.confirm()
+            work.confirm()
     return result
 
 
@@ -220,6 +221,12 @@ class _Work:
                 unmeasured[measure.name] = self._request.told(error)
         self._subject.network.refuse_if_changed()
         return self._results, {**self._fields(), "unmeasured": unmeasured}
+
+    def confirm(self) -> None:
+        """Refuse a result of what has changed since a measure read it."""
+        for measure in MEASURES:
+            if measure.name in self._jobs:
+                measure.confirm(self._jobs[measure.name])
 
     def _known_already(self) -> bool:
         """Whether the network need not be looked at before it is counted."""

@@ -4,9 +4,14 @@ from .formats.arrays import from_arrays, is_missing_value, read_value
 from .formats.registry import open_data
 from .groups import are_missing_groups, read_groups
 from .labels import check_class_names, check_classes, limit_per_class, read_classes
-from .preprocessing.preprocess_options import PreprocessOptions, make_spec, preprocess_options
-from .preprocessing.resolve import recorded_preprocessing, resolve_preprocessing
-from .preprocessing.spec import INTERPOLATIONS, PRESETS, PreprocessingSpec
+from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
+from .preprocessing.resolve import (
+    preprocessing_of_record,
+    preprocessing_of_test_data,
+    recorded_preprocessing,
+    resolve_preprocessing,
+)
+from .preprocessing.spec import INTERPOLATIONS, PRESETS
 from .preprocessing.steps import Preprocessing
 from .source import Source, combine_digests
 
@@ -17,7 +22,6 @@ __all__ = [
     "FirstReading",
     "PreprocessOptions",
     "Preprocessing",
-    "PreprocessingSpec",
     "Samples",
     "Source",
     "are_missing_groups",
@@ -27,9 +31,10 @@ __all__ = [
     "from_arrays",
     "is_missing_value",
     "limit_per_class",
-    "make_spec",
     "open_data",
     "preprocess_options",
+    "preprocessing_of_record",
+    "preprocessing_of_test_data",
     "read_batches",
     "read_classes",
     "read_groups",

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -45,6 +45,8 @@ class Batch:
     images: np.ndarray  # (B, *preprocessing.shape), of the input's type
     digests: np.ndarray  # uint8 (B, 32): sha256 of each sample as it is stored
     skipped: tuple[Skipped, ...] = ()
+    fed: np.ndarray = field(default_factory=lambda: np.empty((0, 32), np.uint8))
+    # uint8 (B, 32): sha256 of each image; (0, 32) unless asked for
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -83,6 +85,7 @@ def read_batches(
     batch_size: int,
     *,
     skip_bad: bool = False,
+    fed: bool = False,
     threads: int | None = None,
 ) -> Iterator[Batch]:
     """Read, decode and preprocess samples, in the order of ``indices``.
@@ -96,6 +99,7 @@ def read_batches(
         batch_size: samples a batch; the last one may hold fewer.
         skip_bad: leave unreadable samples out of their batch, which names them; a batch can
             come out empty.
+        fed: also tell what the network is fed of each sample.
         threads: that decode; the number of usable cores by default.
 
     Raises:
@@ -109,7 +113,7 @@ def read_batches(
         pending: deque[_Pending] = deque()
         try:
             for part in parts:
-                pending.append(_begin(pool, source, preprocessing, part, skip_bad))
+                pending.append(_begin(pool, source, preprocessing, part, skip_bad, fed))
                 if len(pending) > _AHEAD:
                     yield _end(pending.popleft())
             while pending:
@@ -132,11 +136,13 @@ def _begin(
     preprocessing: Preprocessing,
     indices: np.ndarray,
     skip_bad: bool,
+    fed: bool,
 ) -> _Pending:
     batch = Batch(
         indices,
         np.empty((len(indices), *preprocessing.shape), numpy_dtype(preprocessing.dtype)),
         np.empty((len(indices), 32), np.uint8),
+        fed=np.empty((len(indices) if fed else 0, 32), np.uint8),
     )
     array = source.array
     if array is not None and (preprocessing.as_stored or preprocessing.keeps(*array.shape[1:3])):
@@ -155,7 +161,21 @@ def _end(pending: _Pending) -> Batch:
     if not skipped:
         return batch
     good = ~np.isin(batch.indices, [bad.index for bad in skipped])
-    return Batch(batch.indices[good], batch.images[good], batch.digests[good], tuple(skipped))
+    return Batch(
+        batch.indices[good],
+        batch.images[good],
+        batch.digests[good],
+        tuple(skipped),
+        batch.fed[good] if len(batch.fed) else batch.fed,
+    )
+
+
+def _tell(batch: Batch, slot: int, stored: bytes | np.ndarray) -> None:
+    """Keep the digests of a sample that is in its place."""
+    batch.digests[slot] = np.frombuffer(digest(stored), np.uint8)
+    if len(batch.fed):
+        image = batch.images[slot].view(np.uint8)  # bfloat16 is no type of a buffer
+        batch.fed[slot] = np.frombuffer(digest(image), np.uint8)
 
 
 def _fill_from_array(
@@ -173,7 +193,7 @@ def _fill_from_array(
             raise DataError(source.unreadable(index, reason))
         skipped.append(Skipped(index, source.names[index], reason))
     for slot, row in enumerate(rows):
-        batch.digests[slot] = np.frombuffer(digest(row), np.uint8)
+        _tell(batch, slot, row)
     return skipped
 
 
@@ -220,7 +240,7 @@ def _fill(
             name = f"{source.names[index]} in {source.source}"
             raise DataError(f"{name} {error.message}") from error
         preprocessing.finish(picture[None], batch.images[slot : slot + 1])
-        batch.digests[slot] = np.frombuffer(digest(stored), np.uint8)
+        _tell(batch, slot, stored)
     return skipped
 
 

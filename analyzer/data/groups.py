@@ -1,5 +1,6 @@
 """Groups: which samples show the same thing, as their owner says."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 __all__ = ["are_missing_groups", "read_groups"]
 
 _GROUP = "group"
+_NO_GROUP = re.compile(r"|-(?=[0-9.]*[1-9])[0-9]+(\.[0-9]*)?")  # empty, or a number below 0
 
 
 def read_groups(
@@ -34,7 +36,7 @@ def read_groups(
 ) -> np.ndarray:
     """The group of each sample, int64 (S,): a number from 0 on, in the order of the samples.
 
-    −1 where the group of a sample is empty.
+    −1 where the group of a sample is empty, or a number below 0.
 
     Args:
         text: a file, or a column of the manifest that ``source`` comes from. A table (.csv, .tsv,
@@ -141,7 +143,7 @@ def _in_order(path: Path, source: Source, budgets: Budgets) -> np.ndarray:
                 f"{path} holds {groups.dtype} of shape {groups.shape}; a whole number for each "
                 "sample was expected."
             )
-        groups = _numbered("" if group < 0 else str(group) for group in groups.tolist())
+        groups = _numbered(map(str, groups.tolist()))
     else:
         groups = _numbered(_lines(path, budgets))
     if len(groups) != len(source):
@@ -168,8 +170,12 @@ def _lines(path: Path, budgets: Budgets) -> list[str]:
 
 
 def _numbered(groups: Iterable[str]) -> np.ndarray:
-    """Numbers in the order in which groups first come, −1 for an empty one."""
+    """Numbers in the order in which groups first come, −1 for an empty one or one below 0."""
     numbers: dict[str, int] = {}
     return np.array(
-        [numbers.setdefault(group, len(numbers)) if group else -1 for group in groups], np.int64
+        [
+            -1 if _NO_GROUP.fullmatch(group) else numbers.setdefault(group, len(numbers))
+            for group in groups
+        ],
+        np.int64,
     )

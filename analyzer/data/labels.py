@@ -268,24 +268,18 @@ def check_classes(source: Source, classes: int, *, exact: bool = True) -> None:
 def check_class_names(source: Source, trained: Mapping[int, str], train_data: str) -> None:
     """Check that the classes of test data are those of the training data, where both name them.
 
-    Where none of the names is in both, they may be two sets of names for the same classes.
-
     Args:
         source: the test data.
         trained: names of the classes of the training data, by index; the index itself is no name.
         train_data: what to call these.
 
     Raises:
-        DataError: an index has another name, although others are in both.
+        DataError: an index has another name.
     """
-    names = dict(enumerate(source.class_names or ()))
-    trained = {index: name for index, name in trained.items() if name != str(index)}
-    if not set(names.values()) & set(trained.values()):
-        return
-    for index, name in names.items():
-        if trained.get(index, name) != name:
+    for index, name in enumerate(source.class_names or ()):
+        if str(index) not in (name, known := trained.get(index, name)) and known != name:
             raise DataError(
-                f"Class {index} is {name!r} in {source.source} and {trained[index]!r} in "
+                f"Class {index} is {name!r} in {source.source} and {known!r} in "
                 f"{train_data}, so their labels are not the same classes. Give both the same "
                 f"classes, or pass the network's class list with {parameter('classes', 'FILE')}."
             )

@@ -24,7 +24,7 @@ from analyzer.runtime import OutOfMemory
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import FirstReading, Preprocessing, PreprocessingSpec, Samples, Source
+    from analyzer.data import FirstReading, Preprocessing, Samples, Source
     from analyzer.measures.training_images import SampleImages
     from analyzer.surgery import Network
 
@@ -65,7 +65,6 @@ class Subject:
     key: str  # identifies what is measured, but for what the samples are
     files: str  # sha256 of the states of the data's files, by which samples are known unread
     first_reading: "FirstReading"  # of the samples of ``source``
-    spec: "PreprocessingSpec | None" = None  # what was declared; None where a record says it
     no_site: str = ""  # why there is none, a sentence
     groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 
@@ -81,8 +80,12 @@ class Subject:
         """int64 (S,)."""
         return self.source.labels[self.indices]
 
-    def samples(self, *, skip_bad: bool) -> "Samples":
-        """The samples as the network takes them; a DataError where one changes meanwhile."""
+    def samples(self, *, skip_bad: bool, fed: bool = False) -> "Samples":
+        """The samples as the network takes them; a DataError where one changes meanwhile.
+
+        Args:
+            skip_bad, fed: as of :func:`analyzer.data.read_batches`.
+        """
         from analyzer.data import Samples, read_batches
 
         return Samples(
@@ -90,7 +93,7 @@ class Subject:
             labels=self.labels,
             load=self.first_reading.guarded(
                 lambda indices, batch_size: read_batches(
-                    self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad
+                    self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad, fed=fed
                 )
             ),
         )
@@ -246,6 +249,13 @@ class Measure(ABC, Generic[Result]):
 
         Raises:
             AnalyzerError: anything about the network, the data or the device.
+        """
+
+    def confirm(self, job: Job) -> None:
+        """Hold what it read, besides the training data, against what is there in the end.
+
+        Raises:
+            DataError: it has changed.
         """
 
     @abstractmethod

@@ -82,34 +82,32 @@ def predict_test_data(
     network: surgery.Network,
     extra_inputs: Sequence[ExtraInput],
     source: data.Source,
+    preprocessing: data.Preprocessing,
+    first_reading: data.FirstReading,
     *,
     reading: DataOptions,
     run: RunOptions,
     output: str | None,
-    spec: data.PreprocessingSpec | None = None,
     scratch: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> runtime.Predictions:
-    """What a network names the samples of test data, preprocessed like its training data.
+    """What a network names the samples of test data.
 
     Args:
+        preprocessing: :func:`analyzer.data.preprocessing_of_test_data`.
+        first_reading: of ``source``, against which these are held.
         output, scratch: as of :func:`predict_whole`.
-        spec: as of :func:`analyzer.data.resolve_preprocessing`.
 
     Raises:
         DataError: they do not fit the network, not one can be read, or they change meanwhile.
         DeviceError, ModelError: the network cannot be run there.
     """
-    preprocessing = data.resolve_preprocessing(
-        source, network.info.inputs[0], reading.preprocess, spec
-    )
-    first_reading = data.FirstReading(source)
     samples = data.Samples(
         indices=np.arange(len(source)),
         labels=source.labels,
         load=first_reading.guarded(
             lambda indices, batch_size: data.read_batches(
-                source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad
+                source, preprocessing, indices, batch_size, skip_bad=reading.skip_bad, fed=True
             )
         ),
     )

@@ -54,6 +54,7 @@ class Predictions:
     named: np.ndarray  # int64 (R,)
     rank: np.ndarray  # int32 (R,): classes with a better score than the label's, or as good, before
     digests: np.ndarray  # uint8 (R, 32), sha256 of each as it is stored
+    fed: np.ndarray  # uint8 (R, 32), sha256 of each as it is fed; (0, 32) unless asked for
     classes: int  # K; of a network that gives labels the highest that was seen, plus one
     skipped: tuple[str, ...] = ()  # what could not be read, and why
     device: str = ""  # that ran them
@@ -118,11 +119,14 @@ def predict(
                     f"A {stage} sample has the label {labels.max()}, outside the network's "
                     f"{classes} classes (0 to {classes - 1}): is this the network's data?"
                 )
-            parts.append((batch.indices, labels, *_named(scores, labels, kind), batch.digests))
+            digests = batch.digests, batch.fed
+            parts.append((batch.indices, labels, *_named(scores, labels, kind), *digests))
         progress(stage, min(asked, len(samples.indices)), len(samples.indices))
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    index, label, named, rank, digests = columns
-    return Predictions(index, label, named, rank, digests, classes, tuple(skipped), session.device)
+    index, label, named, rank, stored, fed = columns
+    return Predictions(
+        index, label, named, rank, stored, fed, classes, tuple(skipped), session.device
+    )
 
 
 def _classes(scores: np.ndarray, labels: np.ndarray, kind: str) -> int:

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
 import analyzer
 from analyzer.audit import read_record
@@ -146,6 +148,33 @@ def test_training_samples_measure_no_gap(onnx_gap, arguments, train, finished):
     assert "All test samples are training samples" in shown.out
 
 
+@pytest.mark.parametrize("labels_alone", [False, True])
+def test_training_samples_that_are_stored_otherwise_are_found(
+    onnx_gap, network, train, digits, tmp_path, labels_alone
+):
+    if labels_alone:  # without top-5, which the training samples are run again for
+        model = onnx.load(network)
+        scores = model.graph.output[0].name
+        model.graph.node.append(onnx.helper.make_node("ArgMax", [scores], ["class"], axis=1))
+        del model.graph.output[:]
+        kind = onnx.TensorProto.INT64
+        model.graph.output.append(onnx.helper.make_tensor_value_info("class", kind, ["N", 1]))
+        network = tmp_path / "labels.onnx"
+        onnx.save(model, network)
+    for number, (image, label) in enumerate(zip(digits["images"], digits["labels"], strict=True)):
+        folder = tmp_path / "test" / f"{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    shown = onnx_gap(
+        *("audit", network, "--data", train, "--preprocess", "none", "--out", "audit"),
+        *("--test-data", tmp_path / "test", "--gate", "measured", "--max-gap", 0.9, "--json"),
+        *("--interpolation-samples", 0, "--neighbor-samples", 0),
+    )
+    assert shown.json["test"]["in_training"] == shown.json["test"]["samples"] == 60
+    assert (shown.json["test"]["top5"] is None) == labels_alone
+    assert shown.code == 4
+
+
 def test_test_samples_that_nobody_compared_are_compared_before_they_are_judged(
     onnx_gap, arguments, train
 ):
@@ -224,8 +253,6 @@ def test_an_audit_needs_no_place_for_temporary_files(onnx_gap, arguments, monkey
 
 
 def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, digits):
-    from PIL import Image
-
     for data, last in (("trained", "nine"), ("same", "nine"), ("other", "naught")):
         names = [*"abcdefghi", last]
         for image, label in zip(digits["images"], digits["labels"], strict=True):
@@ -238,6 +265,57 @@ def test_test_data_of_other_classes_are_refused(onnx_gap, arguments, tmp_path, d
     assert shown.code == 2
     assert "Class 9 is 'naught' in" in shown.err
     assert onnx_gap(*run, "--test-data", tmp_path / "same").code == 0
+    (tmp_path / "same").rename(tmp_path / "none in common")
+    for folder in list((tmp_path / "none in common").iterdir()):
+        folder.rename(folder.with_name(f"{folder.name} of them"))
+    shown = onnx_gap(*run, "--fresh", "--test-data", tmp_path / "none in common")
+    assert shown.code == 2
+    assert "Class 0 is 'a of them' in" in shown.err
+
+
+def test_test_data_of_another_kind_than_the_training_data_are_refused(
+    onnx_gap, arguments, train, save, test_samples
+):
+    images, labels = test_samples
+    save("test.npz", images=images[:, None].astype(np.float32), labels=labels)
+    shown = onnx_gap(*arguments)
+    assert shown.code == 2
+    assert "test.npz holds float arrays, which are fed as they are, and " in shown.err
+    floats = ("audit", arguments[1], "--data", arguments[-1], "--out", "floats")
+    shown = onnx_gap(*floats, "--test-data", train)
+    assert shown.code == 2
+    assert f"and {train} holds images, which are preprocessed" in shown.err
+
+
+def test_messages_about_test_data_name_their_own_option(onnx_gap, arguments, save, test_samples):
+    images, labels = test_samples
+    save("test.npz", a=images, b=labels)
+    for keys in ((), ("--test-keys", "a,c")):
+        shown = onnx_gap(*arguments, *keys)
+        assert shown.code == 2
+        assert "Name two of these with --test-keys." in shown.err
+
+
+@pytest.mark.parametrize("data", ["train", "test"])
+def test_data_that_are_replaced_in_mid_run_give_no_result(
+    network, train, save, test_samples, tmp_path, data
+):
+    images, labels = test_samples
+    test = save("test.npz", images=images, labels=labels)
+    replaced = []
+
+    def at(stage, done, total):  # of top-5, when the test data have been run
+        if stage == "training" and not replaced:
+            replaced.append(stage)
+            Path(train if data == "train" else test).unlink()
+
+    with pytest.raises(analyzer.DataError, match=f"{data}.*npz has changed since it was opened"):
+        analyzer.audit_network(
+            network, train, tmp_path / "audit", preprocess="none", test_data=test, progress=at,
+            interpolation_samples=0, neighbor_samples=0,
+        )  # fmt: skip
+    assert replaced
+    assert not (tmp_path / "audit" / "audit.json").exists()
 
 
 def test_preprocessing_files_and_class_lists_that_change_in_mid_run(

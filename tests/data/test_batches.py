@@ -146,6 +146,25 @@ def test_digests_of_arrays(network_input):
     ]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_images_are_told_as_the_same_by_what_is_fed(tmp_path, network_input, dtype):
+    info = network_input("N", 3, 6, 7, dtype=dtype)
+    for index, image in enumerate(RGB[:4]):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "a" / f"{index}.png", compress_level=1)
+    (tmp_path / "a" / "1.png").write_bytes(b"broken")
+    told = []
+    for source in (arrays(RGB[:4]), open_data(tmp_path)):
+        preprocessing = resolve_preprocessing(source, info)
+        (batch,) = read_batches(source, preprocessing, range(4), 4, skip_bad=True, fed=True)
+        fed = [one.tobytes() for one in batch.fed]
+        told.append(dict(zip(batch.indices.tolist(), fed, strict=True)))
+    assert len(set(told[0].values())) == 4
+    assert told[1] == {index: told[0][index] for index in (0, 2, 3)}
+    (batch,) = read_batches(source, preprocessing, [0], 1)
+    assert batch.fed.shape == (0, 32)
+
+
 def test_an_unreadable_image_is_named(folder_and_preprocessing):
     folder, source, preprocessing = folder_and_preprocessing
     (folder / "a" / "13.png").write_bytes(b"broken")

@@ -138,7 +138,7 @@ def opened(png: bytes) -> Image.Image:
 
 
 def source(images):
-    return from_arrays(images, np.zeros(len(images), np.int64), source="x", kind="npz", state="")
+    return from_arrays(images, np.zeros(len(images), np.int64), source="x", kind="npz")
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (30, 20), (8, 8, 3), (40, 30, 4)])

@@ -62,6 +62,31 @@ def test_a_file_in_the_order_of_the_samples(tmp_path):
     assert found[2] == -1
 
 
+@pytest.mark.parametrize("name", ["g.csv", "g.jsonl", "g.txt", "g.npy", "manifest"])
+def test_a_number_below_0_is_no_group(name, tmp_path):
+    groups, source = [-1, -1, 0, -20], source_of()
+    rows = list(zip(NAMES, groups, strict=True))
+    texts = {
+        "g.csv": "path,group\n" + "".join(f"{sample},{group}\n" for sample, group in rows),
+        "g.jsonl": "".join(json.dumps({"path": one, "group": group}) + "\n" for one, group in rows),
+        "g.txt": "-1\n-1.0\n0\n-20\n",
+    }
+    text = str(tmp_path / name)
+    if name == "g.npy":
+        np.save(text, np.array(groups))
+    elif name == "manifest":
+        source = source_of("manifest", written(tmp_path / "train.csv", texts["g.csv"]))
+        text = "group"
+    else:
+        written(tmp_path / name, texts[name])
+    assert read_groups(text, source).tolist() == [-1, -1, 0, -1]
+
+
+def test_a_name_that_begins_with_a_dash_is_a_group(tmp_path):
+    text = written(tmp_path / "groups.txt", "-a\n-0\n-1b\n-a\n")
+    assert read_groups(text, source_of()).tolist() == [0, 1, 2, 0]
+
+
 def test_a_column_of_the_manifest(tmp_path):
     text = "image,label,video\n" + "".join(f"{name},0,{i // 2}\n" for i, name in enumerate(NAMES))
     manifest = written(tmp_path / "train.csv", text)

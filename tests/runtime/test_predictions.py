@@ -11,7 +11,8 @@ from analyzer import data, runtime, surgery
 from analyzer.errors import DataError, ModelError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-Batch = namedtuple("Batch", "indices images digests skipped")
+NOT_TOLD = np.empty((0, 32), np.uint8)
+Batch = namedtuple("Batch", "indices images digests skipped fed", defaults=[NOT_TOLD])
 IMAGES = np.random.default_rng(0).normal(size=(10, 3, 32, 32)).astype(np.float32)
 UNREADABLE = 4
 

@@ -35,25 +35,24 @@ class ArrayStore:
     """Samples as rows of an array."""
 
     array: np.ndarray  # uint8 (S, H, W) or (S, H, W, C); or floats (S, …)
-    state: str | None = None  # of the file it was read from; None: hash the values
-    read: tuple[Path, ...] = ()  # the files that it was read from
+    file_states: FileStates | None = None  # of what it was read from; None: hash the values
+    part: str = ""  # of the files, as keys name it
 
     def stored(self, index: int, budgets: Budgets) -> np.ndarray:
         return self.array[index]
 
     def fingerprint(self) -> str:
-        if self.state is not None:
-            return self.state
+        if self.file_states is not None:
+            return f"{self.file_states.fingerprint()} {self.part}".rstrip()
         values = np.ascontiguousarray(self.array)
         head = f"{values.dtype} {values.shape}".encode()
         return hashlib.sha256(head + hashlib.sha256(values.data).digest()).hexdigest()
 
     def is_as_opened(self) -> bool:
-        """Always: the file is not read again."""
-        return True
+        return self.file_states is None or self.file_states.changed() is None
 
-    def files(self) -> tuple[Path, ...]:
-        return self.read
+    def files(self) -> list[Path]:
+        return [] if self.file_states is None else self.file_states.files()
 
 
 def from_arrays(
@@ -64,8 +63,8 @@ def from_arrays(
     kind: str = "arrays",
     class_names: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
-    state: str | None = None,
-    files: Sequence[Path] = (),
+    file_states: FileStates | None = None,
+    part: str = "",
 ) -> Source:
     """A source over arrays in memory.
 
@@ -77,8 +76,9 @@ def from_arrays(
         source: what to call it in records and errors.
         class_names: by class index.
         names: of the samples; their numbers by default.
-        state: identity for :meth:`Source.fingerprint`; by default the values are hashed.
-        files: that the arrays were read from.
+        file_states: of what the arrays were read from; by default :meth:`Source.fingerprint`
+            hashes the values.
+        part: what of the files the arrays are, where they hold more.
 
     Raises:
         DataError: shapes, types or lengths do not fit.
@@ -123,7 +123,7 @@ def from_arrays(
         kind=kind,
         labels=labels,
         names=NumberedNames(len(labels)) if names is None else names,
-        store=ArrayStore(images, state, tuple(files)),
+        store=ArrayStore(images, file_states, part),
         class_names=None if class_names is None else tuple(class_names),
         warnings=warnings,
     )
@@ -168,8 +168,8 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
         labels,
         source=f"{path}#{split}" if split else str(path),
         kind="npz",
-        state=f"{file_states.fingerprint()} {images_key} {labels_key}",
-        files=file_states.files(),
+        file_states=file_states,
+        part=f"{images_key} {labels_key}",
     )
 
 
@@ -195,10 +195,14 @@ def _key(member: zipfile.ZipInfo) -> str:
 def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     """A number, or the array in a ``.npy`` file: what another input of a network is fed.
 
+    A file may hold infinite values, as masks do.
+
     Raises:
-        DataError: it is neither.
+        DataError: it is neither, or not a number that is finite.
     """
     if (number := _number(text)) is not None:
+        if not np.isfinite(number):
+            raise DataError(f"{text!r} is not a finite number. Give one, or a .npy file.")
         return number
     try:
         content = read_whole(Path(text), budgets)
@@ -212,6 +216,8 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
         raise DataError(f"{text} is not a .npy file of numbers.") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         raise DataError(f"{text} holds no array of numbers. Save one with numpy.save.")
+    if found.dtype.kind == "f" and np.isnan(found).any():
+        raise DataError(f"{text} holds values that are not numbers (NaN). Save it without them.")
     return found
 
 

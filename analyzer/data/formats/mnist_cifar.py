@@ -41,7 +41,7 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
     split = split_of_two(wanted.split, "an IDX folder", path)
     images_paths = _find_idx(path, split, "images")
     labels_paths = _find_idx(path, split, "labels")
-    file_states = FileStates.of(images_paths[0], labels_paths[0])
+    file_states = FileStates.of(*images_paths, *labels_paths)
     images = _read_alike(images_paths, wanted.budgets, dimensions=3)
     labels = _read_alike(labels_paths, wanted.budgets, dimensions=1)
     file_states.refuse_if_changed()
@@ -50,8 +50,7 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
         labels,
         source=f"{path}#{split}",
         kind="idx",
-        state=file_states.fingerprint(),
-        files=[*images_paths, *labels_paths],
+        file_states=file_states,
     )
 
 
@@ -219,8 +218,7 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
         kind=version.kind,
         class_names=class_names,
         names=CompactNames(name for part in names for name in part) if all(names) else None,
-        state=file_states.fingerprint(),
-        files=file_states.files(),
+        file_states=file_states,
     )
 
 

@@ -25,7 +25,12 @@ from analyzer.data.source import Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode
 
-__all__ = ["recorded_preprocessing", "resolve_preprocessing"]
+__all__ = [
+    "preprocessing_of_record",
+    "preprocessing_of_test_data",
+    "recorded_preprocessing",
+    "resolve_preprocessing",
+]
 
 _AXES: dict[str, tuple[int, int, int]] = {"nchw": (1, 2, 3), "nhwc": (3, 1, 2)}
 """Of channels, height and width."""
@@ -173,12 +178,11 @@ def recorded_preprocessing(
     Raises:
         DataError: it is not complete, or does not bring these samples to the network's input.
     """
-    json = JsonSource(where, DataError, "Audit the same data again.")
-    result: Preprocessing = decode(Preprocessing, dict(said), json, "data.preprocessing")
-    result = replace(result, budgets=source.budgets, warnings=())
+    json = _record(where)
+    result = replace(preprocessing_of_record(said, where), budgets=source.budgets)
     array = source.array
     stored = array is not None and array.dtype != np.uint8
-    if stored != (result.origin == "as stored"):
+    if stored != result.as_stored:
         kind = "float arrays, which are fed as they are" if stored else "images"
         raise DataError(f"{source.source} holds {kind}, and {where} says otherwise.")
     if result.dtype != numpy_dtype(input_info.dtype).name:
@@ -195,6 +199,69 @@ def recorded_preprocessing(
         wanted = _text(_shape_of(result.layout, depth, size))
         raise json.wrong("data.preprocessing.shape", wanted, list(result.shape))
     result = replace(result, size=size)
+    _check_fed(result, source, input_info)
+    return result
+
+
+def preprocessing_of_record(said: Mapping[str, Any], where: str) -> Preprocessing:
+    """What :meth:`Preprocessing.to_dict` told of, but for what only the samples tell.
+
+    Args:
+        said: what it told.
+        where: the file that says so, for messages.
+
+    Raises:
+        DataError: it is not complete.
+    """
+    found: Preprocessing = decode(Preprocessing, dict(said), _record(where), "data.preprocessing")
+    return replace(found, as_stored=found.origin == "as stored", warnings=())
+
+
+def _record(where: str) -> JsonSource:
+    return JsonSource(where, DataError, "Audit the same data again.")
+
+
+def preprocessing_of_test_data(
+    source: Source,
+    input_info: TensorInfo,
+    trained: Preprocessing,
+    train_data: str,
+    options: PreprocessOptions,
+) -> Preprocessing:
+    """The preprocessing of the training data, for test data.
+
+    Args:
+        source: the test data.
+        input_info: the network's input.
+        trained: the preprocessing of the training data.
+        train_data: what to call these.
+        options: what the caller declares; of it, whether images are rotated by their EXIF tag.
+
+    Raises:
+        DataError: the test data are of another kind, or of another size that nothing brings to
+            that of the training data.
+    """
+    array = source.array
+    stored = array is not None and array.dtype != np.uint8
+    if stored != trained.as_stored:
+        floats, images = (source.source, train_data) if stored else (train_data, source.source)
+        raise DataError(
+            f"{floats} holds float arrays, which are fed as they are, and {images} holds images, "
+            "which are preprocessed. Store training and test data in the same way."
+        )
+    if array is not None and stored:
+        result = _as_stored(array, source.source, input_info)
+    else:
+        size = _output_size(source, trained.pad, trained.resize, trained.crop)
+        depth = 1 if trained.channels == "gray" else 3
+        if _shape_of(trained.layout, depth, size) != trained.shape:
+            raise DataError(
+                f"Images of {source.source} come out at {size[0]}×{size[1]}, and the network got "
+                f"{_text(trained.shape)} of {train_data}. Bring all to one size with "
+                f"{parameter('img_size')}."
+            )
+        exif = source.exif if options.exif is None else options.exif
+        result = replace(trained, size=size, exif=exif, budgets=source.budgets, warnings=())
     _check_fed(result, source, input_info)
     return result
 

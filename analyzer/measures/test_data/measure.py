@@ -17,7 +17,7 @@ from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, 
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import Source
+    from analyzer.data import FirstReading, Preprocessing, Source
 
 __all__ = [
     "MATRIX_CLASSES",
@@ -36,6 +36,8 @@ TEST = "test.npz"
 _COLUMNS = ("label", "named", "rank", "index")
 _TRAIN_RANK = "train_rank"
 _NO_RANKS = np.empty(0, np.int32)
+_READING = "first_reading"  # of the test data, among what a job has made
+_READ_AT_ONCE = 64  # training samples
 _TOP = 5
 MATRIX_CLASSES = 20
 """Up to as many, a matrix can be read."""
@@ -112,13 +114,7 @@ class TestData(Measure[TestResult]):
 
     def prepare(self, job: Job) -> None:
         """Refuse test data that cannot be read, or not by this network, before anything long."""
-        from analyzer import data
-
-        source = _open_checked(job)
-        network = job.subject.network
-        data.resolve_preprocessing(
-            source, network.info.inputs[0], job.request.preprocess, job.subject.spec
-        )
+        _preprocessing(job, _open_checked(job))
 
     def measure(self, job: Job) -> TestResult:
         """Run the test samples through the network once, unless they are those of before."""
@@ -127,26 +123,25 @@ class TestData(Measure[TestResult]):
 
         request, subject = job.request, job.subject
         source = _open_checked(job)
-        if (known := self._known(job, source)) is not None:
+        first_reading = job.made[_READING] = data.FirstReading(source)
+        if (known := self._known(job, source, first_reading)) is not None:
             return known
         found = predict_test_data(
             subject.network,
             subject.extra_inputs,
             source,
+            _preprocessing(job, source),
+            first_reading,
             reading=request,
             run=request,
             output=subject.output,
-            spec=subject.spec,
             scratch=job.scratch,
             progress=job.progress,
         )
         counted = job.found["ablation"].samples
         answer = surgery.find_answer(subject.network, request.output)
         has_ranks = found.classes > _TOP and answer.kind != "labels"
-        train_rank = self._train_ranks(job, counted.index) if has_ranks else _NO_RANKS
-        if subject.first_reading.digests(counted.index) is None:  # added to a finished audit
-            job.images()
-        trained = subject.first_reading.digests(counted.index)
+        train_rank, trained = self._trained(job, counted.index, has_ranks=has_ranks)
         record = TestRecord(
             source=str(request.test_data),
             samples=len(found.label),
@@ -154,7 +149,7 @@ class TestData(Measure[TestResult]):
             accuracy=found.accuracy,
             top5=found.top(_TOP) if has_ranks else None,
             gap=float(counted.correct.mean()) - found.accuracy,
-            in_training=None if trained is None else _among(found.digests, trained),
+            in_training=_among((found.digests, found.fed), trained),
             skipped=found.skipped,
             fingerprint=source.fingerprint(),
             identity=source.identity(),
@@ -162,7 +157,14 @@ class TestData(Measure[TestResult]):
         )
         return TestResult(record, found.label, found.named, found.rank, found.index, train_rank)
 
-    def _known(self, job: Job, source: "Source") -> TestResult | None:
+    def confirm(self, job: Job) -> None:
+        """Hold the test data as they are now against what was read of them."""
+        if _READING in job.made:
+            job.made[_READING].confirm()
+
+    def _known(
+        self, job: Job, source: "Source", first_reading: "FirstReading"
+    ) -> TestResult | None:
         """What an earlier run found, where the files are others and what they hold is the same."""
         from analyzer import data
 
@@ -175,7 +177,6 @@ class TestData(Measure[TestResult]):
         result = self.read(out, record)
         if len(result.index) + len(said.skipped) != len(source):
             return None
-        first_reading = data.FirstReading(source)
         unread = np.setdiff1d(np.arange(len(source)), result.index)
         if len(unread) and not job.request.skip_bad:
             return None
@@ -191,15 +192,32 @@ class TestData(Measure[TestResult]):
         return replace(result, record=replace(said, source=place, fingerprint=files))
 
     @staticmethod
-    def _train_ranks(job: Job, index: np.ndarray) -> np.ndarray:
-        """int32 (S,): classes with a better score than the label's, of the samples ``index``."""
+    def _trained(
+        job: Job, index: np.ndarray, *, has_ranks: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """What is to be known of the training samples, which are read again for it.
+
+        Returns:
+            int32, for each of ``index`` the classes with a better score than the label's, or
+            (0,) without ranks; and digests, uint8 (S, 32), of the samples as they are stored
+            and as they are fed.
+        """
         from analyzer.measures.unmasked_predictions import predict_whole
 
         subject = job.subject
+        samples = subject.samples(skip_bad=job.request.skip_bad, fed=True)
+        if not has_ranks:
+            stored, fed = [], []
+            for batch in samples.load(samples.indices, _READ_AT_ONCE):
+                stored.append(batch.digests)
+                fed.append(batch.fed)
+                done = min(len(fed) * _READ_AT_ONCE, len(samples.indices))
+                job.progress("training", done, len(samples.indices))
+            return _NO_RANKS, (np.concatenate(stored), np.concatenate(fed))
         found = predict_whole(
             subject.network,
             subject.extra_inputs,
-            subject.samples(skip_bad=job.request.skip_bad),
+            samples,
             job.request,
             output=subject.output,
             scratch=job.scratch,
@@ -207,7 +225,8 @@ class TestData(Measure[TestResult]):
             progress=job.progress,
         )
         order = np.argsort(found.index)  # those of the network's classes, as they were counted
-        return found.rank[order[np.searchsorted(found.index, index, sorter=order)]]
+        places = order[np.searchsorted(found.index, index, sorter=order)]
+        return found.rank[places], (found.digests, found.fed)
 
     def measured(self, record: AuditRecord) -> bool:
         """Whether the record has the section."""
@@ -279,12 +298,15 @@ class TestData(Measure[TestResult]):
 def _open(request: "AuditRequest") -> "Source":
     from analyzer import data
 
-    source = data.open_data(
-        str(request.test_data),
-        keys=request.test_keys,
-        classes=request.classes,
-        budgets=request.budgets,
-    )
+    try:
+        source = data.open_data(
+            str(request.test_data),
+            keys=request.test_keys,
+            classes=request.classes,
+            budgets=request.budgets,
+        )
+    except DataError as error:
+        raise error.renamed("keys", "test_keys") from error
     source.refuse_results(request.further_results)
     return source
 
@@ -309,16 +331,33 @@ def _open_checked(job: Job) -> "Source":
     return source
 
 
+def _preprocessing(job: Job, source: "Source") -> "Preprocessing":
+    """That of the training data, for the test data.
+
+    Raises:
+        DataError: it does not bring them to the network's input.
+    """
+    from analyzer import data
+
+    subject = job.subject
+    image = subject.network.info.inputs[0]
+    return data.preprocessing_of_test_data(
+        source, image, subject.preprocessing, subject.source.source, job.request.preprocess
+    )
+
+
 def _is_outside(record: AuditRecord) -> bool:
     """Whether the measured gap lies outside the interval of the estimate, if there is one."""
     gap, measured = record.gap, record.sections["test"].gap
     return gap is not None and not gap.low <= measured <= gap.high
 
 
-def _among(digests: np.ndarray, trained: np.ndarray) -> int:
-    """How many of the digests (T, 32) are among others (S, 32)."""
-    known = {row.tobytes() for row in np.ascontiguousarray(trained)}
-    return sum(row.tobytes() in known for row in np.ascontiguousarray(digests))
+def _among(test: tuple[np.ndarray, ...], trained: tuple[np.ndarray, ...]) -> int:
+    """How many of T samples are among S others, by one of the digests (T, 32) and (S, 32)."""
+    rows = [[row.tobytes() for row in digests] for digests in test]
+    asked = set().union(*rows)  # of what can be a million of others, no more is held
+    known = {key for digests in trained for row in digests if (key := row.tobytes()) in asked}
+    return sum(any(key in known for key in keys) for keys in zip(*rows, strict=True))
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:

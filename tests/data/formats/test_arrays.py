@@ -187,6 +187,20 @@ def test_an_array_file_is_read(tmp_path):
     np.testing.assert_array_equal(read_value(str(tmp_path / "a.npy")), [[0, 1, 2], [3, 4, 5]])
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e400"])
+def test_a_number_is_finite(text):
+    with pytest.raises(DataError, match="not a finite number"):
+        read_value(text)
+
+
+def test_an_array_file_may_hold_infinite_values_but_no_nan(tmp_path):
+    np.save(tmp_path / "mask.npy", np.array([0.0, -np.inf]))
+    assert read_value(str(tmp_path / "mask.npy"))[1] == -np.inf
+    np.save(tmp_path / "nan.npy", np.array([0.0, np.nan]))
+    with pytest.raises(DataError, match=r"nan\.npy holds values that are not numbers"):
+        read_value(str(tmp_path / "nan.npy"))
+
+
 def test_anything_else_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.npy"):
         read_value("nothing.npy")

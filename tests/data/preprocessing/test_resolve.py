@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ from analyzer.data import (
     PreprocessOptions,
     from_arrays,
     open_data,
+    preprocessing_of_record,
+    preprocessing_of_test_data,
     recorded_preprocessing,
     resolve_preprocessing,
 )
@@ -216,6 +219,38 @@ def test_what_a_record_tells_is_the_preprocessing_again(
     again = recorded_preprocessing(said, source, network_input(*shape), "audit.json")
     assert again.to_dict() == found.to_dict()
     assert (again.size, again.shape, again.as_stored) == (found.size, found.shape, found.as_stored)
+
+
+@pytest.mark.parametrize(
+    ("trained", "test", "said"),
+    [
+        (uint8(2, 6, 6, 3), uint8(2, 9, 6, 3), r"test come out at 9×6, .* \(3, 6, 6\) of data"),
+        (uint8(2, 6, 6, 3), np.zeros((2, 3, 6, 6), np.float32), "test holds float arrays.*, and d"),
+        (np.zeros((2, 3, 6, 6), np.float32), uint8(2, 6, 6, 3), "data holds float arrays.*, and t"),
+    ],
+)
+def test_test_data_are_preprocessed_as_the_training_data_or_refused(
+    trained, test, said, resolve, network_input
+):
+    shape = ("N", 3, "H", "W")
+    found = resolve(trained, *shape)
+    info, options = network_input(*shape), PreprocessOptions()
+    again, other = (from_arrays(a, np.zeros(2, int), source="test") for a in (trained, test))
+    same = preprocessing_of_test_data(again, info, found, "data", options)
+    assert same == replace(found, warnings=())
+    recorded = preprocessing_of_record(json.loads(json.dumps(found.to_dict())), "audit.json")
+    same = preprocessing_of_test_data(again, info, recorded, "data", options)
+    assert same.to_dict() == found.to_dict()
+    with pytest.raises(DataError, match=said):
+        preprocessing_of_test_data(other, info, found, "data", options)
+
+
+def test_open_channels_of_test_data_are_those_of_the_training_data(resolve, network_input):
+    found = resolve(uint8(2, 6, 6), "N", "C", 6, 6)
+    color = from_arrays(uint8(2, 6, 6, 3), [0, 1], source="test")
+    info = network_input("N", "C", 6, 6)
+    same = preprocessing_of_test_data(color, info, found, "data", PreprocessOptions())
+    assert same.channels == found.channels == "gray"
 
 
 @pytest.mark.parametrize(
