@@ -157,11 +157,18 @@ def _check_verdict(record: AuditRecord, source: JsonSource) -> None:
 
 
 def _check_classes(record: AuditRecord, file: str | Path) -> None:
-    """Refuse classes that are listed twice, or in another order than by index."""
+    """Refuse classes that contradict themselves or each other."""
     for name in ("classes", "empty_classes"):
         listed = [one.index for one in getattr(record, name)]
         if listed != sorted(set(listed)) or min(listed, default=0) < 0:
             raise AuditFolderError(f"{file}: {name!r} is not ascending by index. {RUN_AGAIN}")
+    if any(
+        len({one.gap is None, one.gap_low is None, one.gap_high is None}) > 1
+        for one in record.classes
+    ):
+        raise AuditFolderError(
+            f"{file}: a class has a gap without an interval, or an interval alone. {RUN_AGAIN}"
+        )
     if len(record.class_names) < len(record.classes) + len(record.empty_classes):
         raise AuditFolderError(
             f"{file}: a class is listed with samples and without any. {RUN_AGAIN}"

@@ -13,22 +13,26 @@ from analyzer.common_types import ExtraInput, Progress
 __all__ = ["in_precision", "predict_test_data", "predict_whole"]
 
 
-def in_precision(network: surgery.Network, precision: str, folder: Path) -> surgery.Network:
+def in_precision(
+    network: surgery.Network, output: str | None, precision: str, folder: Path
+) -> surgery.Network:
     """The network with the file that its precision needs: itself, unless it has to be converted.
 
     Args:
         network: its extra inputs bound.
+        output: that tells the class, where somebody named it. A converted file has no other.
         precision: one of :data:`analyzer.runtime.PRECISIONS`.
         folder: takes the files, in a folder of their own.
 
     Raises:
-        ModelError: it cannot be converted.
+        ModelError: it cannot be converted, or no output tells the class.
     """
     if precision != "fp16":
         return network
     place = folder / "float16"
     place.mkdir()
-    return surgery.rewrite_network(network, place, runtime.in_float16)
+    kept = surgery.find_answer(network, output).output
+    return surgery.rewrite_network(network, place, runtime.in_float16, output=kept)
 
 
 def predict_whole(
@@ -57,7 +61,7 @@ def predict_whole(
     """
     device, *_ = runtime.named_devices(run.device)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        converted = in_precision(network, run.precision, Path(folder))
+        converted = in_precision(network, output, run.precision, Path(folder))
         whole = runtime.WholeNetwork(
             surgery.runnable_file(converted, Path(folder)),
             network.info.inputs[0],

@@ -255,7 +255,11 @@ def quantizes_dynamically(graph: ir.Graph) -> bool:
 
 @reports_invalid_file
 def rewrite_network(
-    network: Network, folder: Path, tool: Callable[[Path], onnx.ModelProto]
+    network: Network,
+    folder: Path,
+    tool: Callable[[Path], onnx.ModelProto],
+    *,
+    output: str | None = None,
 ) -> Network:
     """Write the network to ``folder``, let the tool change it, and load what comes of it.
 
@@ -264,12 +268,20 @@ def rewrite_network(
         folder: An existing folder, which keeps the file of the new network.
         tool: Given the path of a file, returns what it holds, changed. Its nodes need not be in
             the order in which they are run.
+        output: The only one to keep; by default all. A tool that keeps the types of outputs may
+            rename what leads to them.
 
     Raises:
         ModelError: What the tool leaves is not a valid network.
     """
     before, after = folder / "whole.onnx", folder / "rewritten.onnx"
-    save_model(network.model, before)
+    whole = network.model
+    if output is not None and len(whole.graph.outputs) > 1:
+        whole = whole.clone()
+        kept = [value for value in whole.graph.outputs if value.name == output]
+        whole.graph.outputs.clear()
+        whole.graph.outputs.extend(kept)
+    save_model(whole, before)
     model = ir.from_proto(tool(before))
     model.graph.sort()
     save_model(model, after)

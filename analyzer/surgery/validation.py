@@ -181,7 +181,7 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
 
 
 def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
-    """Hold the bytes of every initializer against its shape, which onnx.checker does not.
+    """Hold what every tensor holds against its shape, which onnx.checker does not.
 
     Raises:
         ModelError: one has more or fewer, or is sparse.
@@ -191,15 +191,32 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
             f"{path} keeps the weights {sparse.values.name} as a sparse tensor, which the "
             "surgery cannot read. Export them as a dense one."
         )
-    for tensor in proto.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.STRING or not tensor.HasField("raw_data"):
+    for tensor in _tensors(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
             continue
-        wanted = bytes_of(tensor)
-        if len(tensor.raw_data) != wanted:
+        if tensor.HasField("raw_data"):
+            held, wanted, unit = len(tensor.raw_data), bytes_of(tensor), "bytes"
+        else:
+            held, wanted = _numbers(tensor)
+            unit = "numbers"
+        if held != wanted:
             raise ModelError(
                 f"{path} is damaged: the weights {tensor.name} of shape {list(tensor.dims)} hold "
-                f"{len(tensor.raw_data)} bytes instead of {wanted}. Export or copy it again."
+                f"{held} {unit} instead of {wanted}. Export or copy it again."
             )
+
+
+def _numbers(tensor: onnx.TensorProto) -> tuple[int, int]:
+    """How many entries a tensor has in the field of its type, and how many its shape takes."""
+    if tensor.data_type == onnx.TensorProto.UNDEFINED:
+        return 0, 0
+    held = len(getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type)))
+    elements = math.prod(tensor.dims)
+    item = _ITEM_BYTES.get(tensor.data_type, 1)
+    if item < 1:  # packed into bytes
+        return held, bytes_of(tensor)
+    complex_numbers = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
+    return held, elements * (2 if tensor.data_type in complex_numbers else 1)
 
 
 def refuse_damaged_names(path: Path, names: Iterable[str | bytes]) -> None:

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import analyzer
 from analyzer import surgery
 from analyzer.audit import (
     Member,
@@ -324,3 +325,20 @@ def test_a_network_that_float16_makes_another_is_refused(tmp_path):
     run_audit(request)
     with pytest.raises(AnalyzerError, match="In fp16 a score moves by"):
         run_audit(replace(request, out=tmp_path / "half", precision="fp16"))
+
+
+def test_a_site_that_is_an_output_too_is_masked_in_float16(request_for, tmp_path):
+    model = onnx.load(VGG16)
+    network = surgery.load_network(VGG16)
+    site = surgery.default_site(network)
+    shape = ["N", site.channels, *site.shape[2:]]
+    model.graph.output.append(helper.make_tensor_value_info(site.tensor, TensorProto.FLOAT, shape))
+    path = tmp_path / "with_features.onnx"
+    onnx.save(model, path)
+    scores = model.graph.output[0].name
+    alone = run_audit(request_for(VGG16, count=20, precision="fp16"))
+    both = request_for(path, count=20, precision="fp16", output=scores)
+    found = run_audit(replace(both, out=tmp_path / "both"))
+    assert (found.zeta, found.kappa) == (alone.zeta, alone.kappa)
+    assert any("several outputs" in warning for warning in found.warnings)
+    assert analyzer.verify_audit(tmp_path / "both", data=both.data, cells="all").passed

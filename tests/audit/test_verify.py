@@ -256,6 +256,16 @@ def test_classes_that_are_listed_twice_are_refused(audit):
             verify_audit(audit)
 
 
+def test_a_class_gap_without_its_whole_interval_is_refused(audit):
+    record = read_record(audit)
+    whole = dataclasses.replace(record.classes[0], gap=0.2, gap_low=0.1, gap_high=0.3)
+    for name in ("gap", "gap_low", "gap_high"):
+        broken = dataclasses.replace(whole, **{name: None})
+        rewrite_record(audit, dataclasses.replace(record, classes=(broken, *record.classes[1:])))
+        with pytest.raises(AuditFolderError, match="without an interval"):
+            verify_audit(audit)
+
+
 def test_a_result_that_is_replaced_meanwhile_does_not_pass(audit, monkeypatch):
     record = read_record(audit)
 

@@ -342,3 +342,30 @@ def _one_node(folder, *nodes, weights=None):
     )
     (folder / "network.onnx").write_bytes(model.SerializeToString())
     return folder / "network.onnx"
+
+
+@pytest.mark.parametrize("missing", [0, 1, -1])
+@pytest.mark.parametrize("place", ["initializer", "constant"])
+@pytest.mark.parametrize(
+    "kind", ["FLOAT", "DOUBLE", "INT8", "INT64", "UINT64", "FLOAT16", "INT4", "COMPLEX64", "STRING"]
+)
+def test_tensors_that_hold_more_or_less_than_their_shape_are_refused(write, kind, place, missing):
+    path = write(TEXT.replace("NORM", NORM).replace("DROPOUT", DROPOUT), opset=21, ir_version=10)
+    model = onnx.load(path)
+    values = [b"a"] * 4 if kind == "STRING" else [1] * 4
+    tensor = helper.make_tensor("more", getattr(TensorProto, kind), [4], values)
+    held = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
+    if missing < 0:
+        held.append(held[0])
+    elif missing:
+        held.pop()
+    if place == "initializer":
+        model.graph.initializer.append(tensor)
+    else:
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["more"], value=tensor))
+    onnx.save(model, path)
+    if missing:
+        with pytest.raises(ModelError, match=r"more|not a valid ONNX network"):
+            surgery.load_network(path)
+    else:
+        surgery.load_network(path)

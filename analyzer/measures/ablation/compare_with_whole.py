@@ -76,7 +76,7 @@ def open_checked(
     in_float32 = _InFloat32(subject, site, images, job.scratch)
     cut, rounded = in_float32.cut, run.precision != "float32"
     if run.precision == "fp16":
-        converted = in_precision(subject.network, run.precision, job.scratch)
+        converted = in_precision(subject.network, subject.output, run.precision, job.scratch)
         cut = surgery.cut_network(converted, site, converted.path.parent, output=subject.output)
     image = subject.network.info.inputs[0].name
     opened = partial(_open, image=image, threads=run.threads, resident=resident)
@@ -100,7 +100,7 @@ def open_checked(
             f"{moved:.2g} of their scale from those in float32, so answers that are decided by "
             "less can be others."
         )
-    return CheckedNetwork(tuple(networks), classes, (*cut.warnings, *notes))
+    return CheckedNetwork(tuple(networks), classes, (*in_float32.cut.warnings, *notes))
 
 
 class _InFloat32:

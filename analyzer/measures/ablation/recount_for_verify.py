@@ -85,7 +85,7 @@ class _Plain:
 
     def __init__(self, subject: Subject, run: RunOptions, scratch: Path):
         self.near = _NEAR[run.precision]
-        network = in_precision(subject.network, run.precision, scratch)
+        network = in_precision(subject.network, subject.output, run.precision, scratch)
         # In files that are written the extra inputs are bound.
         extra_inputs: Sequence[ExtraInput] = ()
         if subject.site is None:
