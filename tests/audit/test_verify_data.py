@@ -150,7 +150,9 @@ def test_scores_that_are_not_numbers_under_a_mask_name_no_class(overflowing, tmp
         assert not curve.descending[3:].any()  # 0 × inf, or inf − inf, in one score at least
         assert not curve.ascending[3:].any()
     (warning,) = [one for one in read_record(folder).warnings if "not numbers" in one]
-    assert re.match(r"With \d units? removed, scores of images of class \d are not numbers", warning)
+    assert re.match(
+        r"With \d units? removed, scores of images of class \d are not numbers", warning
+    )
 
 
 def test_classes_that_a_network_makes_of_what_are_no_numbers_are_refused(overflowing, tmp_path):

@@ -309,7 +309,11 @@ class _Ablation:
 
     def _estimate(self, tolerance: "Tolerance", parts: list[tuple[np.ndarray, Features]]) -> None:
         """Count the samples of a class as well as the tolerance asks."""
-        from analyzer.measures.ablation.tolerance import UNNAMED_MARGIN, estimate_class, logit_margin
+        from analyzer.measures.ablation.tolerance import (
+            UNNAMED_MARGIN,
+            estimate_class,
+            logit_margin,
+        )
 
         network, state = self.network, self.state
         places = np.concatenate([part for part, _ in parts])
