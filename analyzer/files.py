@@ -278,7 +278,9 @@ def prepare_folder(folder: str | Path, *, parents: bool = True) -> Path:
             pass
     except FileExistsError:
         found = "a file" if folder.exists() else "a link that leads to nothing"
-        raise AuditFolderError(f"{folder} is {found}, not a folder; name another place.") from None
+        raise AuditFolderError(
+            f"{folder} is {found}, not a folder; name another place."
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise AuditFolderError(

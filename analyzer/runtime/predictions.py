@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from analyzer.data import Samples
 
 __all__ = [
+    "UNNAMED",
     "Predictions",
     "WholeNetwork",
-    "UNNAMED",
     "highest",
     "name_classes",
     "predict",

@@ -4,8 +4,8 @@ A file of a few kilobytes can ask for hours or terabytes: functions that call ea
 loops, a ``Range`` up to 10¹². What can be told from the file is told before onnx and onnxruntime
 work on it, first from its structure, then from the shapes that were inferred. Not told, and so not
 bounded: sizes that are computed from the images, arithmetic on constants other than
-:data:`_ARITHMETIC`, and what grows in loops that are in others. Loops whose number of turns is computed get a guard
-(:mod:`analyzer.surgery.guards`).
+:data:`_ARITHMETIC`, and what grows in loops that are in others. Loops whose number of turns is
+computed get a guard (:mod:`analyzer.surgery.guards`).
 """
 
 import math

@@ -157,7 +157,7 @@ def test_scores_that_are_not_numbers_under_a_mask_name_no_class(overflowing, tmp
 
 def test_classes_that_a_network_makes_of_what_are_no_numbers_are_refused(overflowing, tmp_path):
     model, data = overflowing("int64[N] k)", "k = ArgMax <axis = 1, keepdims = 0> (y)")
-    with pytest.raises(ModelError, match="are not numbers.* choose another site"):
+    with pytest.raises(ModelError, match=r"are not numbers.* choose another site"):
         audited(tmp_path / "audit", data, model)
 
 

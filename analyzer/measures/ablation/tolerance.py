@@ -41,12 +41,12 @@ from analyzer.runtime.predictions import UNNAMED, highest
 __all__ = [
     "CELL_BYTES",
     "CONFIDENCE",
+    "UNNAMED_MARGIN",
     "Estimate",
     "InterpolatedCurves",
     "RunEvaluations",
     "Tolerance",
     "TurningPoint",
-    "UNNAMED_MARGIN",
     "bound_ascending",
     "bound_descending",
     "estimate_class",
