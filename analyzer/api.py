@@ -161,12 +161,12 @@ def audit_request(
     named = data if isinstance(data, str | Path) else None
     samples = zoo_entry(named or model) if data is None or named is not None else None
     if data is None and samples is None:
-        raise AnalyzerError(
+        raise DataError(
             f"The training data of {model} are missing: name them with {parameter('data')} (a "
             "folder of class folders, an .npz file, an IDX or CIFAR folder, …)."
         )
     if samples is not None and samples.data is None:
-        raise AnalyzerError(
+        raise DataError(
             f"{named or model} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
         )
     named_gap_model = gap_model is not None
@@ -625,6 +625,8 @@ def _coerced(options: Mapping[str, Any], kind: type | None = None) -> dict[str, 
     from analyzer.audit_options import AuditRequest
     from analyzer.option_mechanism import check_values, coerced, refuse_alone
 
+    if kind is None:
+        _refuse_misplaced(options)
     try:
         found = coerced(kind or AuditRequest, options)
     except ValueError as error:
@@ -634,6 +636,19 @@ def _coerced(options: Mapping[str, Any], kind: type | None = None) -> dict[str, 
     else:
         check_values(kind(**found))
     return found
+
+
+def _refuse_misplaced(options: Mapping[str, Any]) -> None:
+    """Refuse keywords that the command line has as options, and the library under another name."""
+    from analyzer.data import PreprocessOptions
+
+    for name in options:
+        if name in {field.name for field in fields(PreprocessOptions)}:
+            raise TypeError(
+                f"There is no option {name!r}; it belongs into preprocess={{{name!r}: …}}"
+            )
+        if name == "input":
+            raise TypeError(f"There is no option {name!r}; it is called inputs")
 
 
 def _budgets(change: BudgetChange) -> "Budgets":

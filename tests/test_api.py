@@ -106,6 +106,8 @@ def test_arrays_give_what_a_file_gives(tmp_path, audit):
     ("options", "error", "said"),
     [
         ({"devise": "cpu"}, TypeError, "no option 'devise'; did you mean device"),
+        ({"mean": (0.5,)}, TypeError, "belongs into preprocess={'mean'"),
+        ({"input": "a=1"}, TypeError, "it is called inputs"),
         ({"memory": "much"}, analyzer.DataError, "'much' is not a size"),
         ({"neighbor_samples": "some"}, analyzer.DataError, "'some' is not a whole number"),
         ({"interpolation_samples": -2}, analyzer.DataError, "cannot be -2; the least is 0"),

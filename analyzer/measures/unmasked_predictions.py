@@ -9,6 +9,8 @@ import numpy as np
 from analyzer import data, runtime, surgery
 from analyzer.audit_options import DataOptions, RunOptions
 from analyzer.common_types import ExtraInput, Progress
+from analyzer.errors import ModelError
+from analyzer.runtime.predictions import UNNAMED
 
 __all__ = ["in_precision", "predict_test_data", "predict_whole"]
 
@@ -104,7 +106,7 @@ def predict_test_data(
 
     Raises:
         DataError: they do not fit the network, not one can be read, or they change meanwhile.
-        DeviceError, ModelError: the network cannot be run there.
+        DeviceError, ModelError: the network cannot be run there, or a score is not a number.
     """
     samples = data.Samples(
         indices=np.arange(len(source)),
@@ -131,4 +133,10 @@ def predict_test_data(
         look=check_classes,
     )
     first_reading.confirm()
+    unnamed = np.flatnonzero(found.named == UNNAMED)
+    if len(unnamed):
+        raise ModelError(
+            f"The scores of test sample {found.index[unnamed[0]]} are not numbers, so the network "
+            "names no class. It overflows there: check the test data, and the preprocessing."
+        )
     return found

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analyzer.data import Samples
 
 __all__ = [
+    "UNNAMED",
     "Predictions",
     "WholeNetwork",
     "highest",
@@ -24,6 +25,9 @@ __all__ = [
     "scores_in_batches",
     "scores_of",
 ]
+
+UNNAMED = -1
+"""Stands for the class where a score is not a number: it names none, and counts as wrong."""
 
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 
@@ -51,7 +55,7 @@ class Predictions:
 
     index: np.ndarray  # int64 (R,), of each in its source
     label: np.ndarray  # int64 (R,)
-    named: np.ndarray  # int64 (R,)
+    named: np.ndarray  # int64 (R,), or UNNAMED
     rank: np.ndarray  # int32 (R,): classes with a better score than the label's, or as good, before
     digests: np.ndarray  # uint8 (R, 32), sha256 of each as it is stored
     fed: np.ndarray  # uint8 (R, 32), sha256 of each as it is fed; (0, 32) unless asked for
@@ -140,15 +144,17 @@ def _named(scores: np.ndarray, labels: np.ndarray, kind: str) -> tuple[np.ndarra
     if kind == "labels":
         named = scores[:, 0].astype(np.int64)
         return named, (named != labels).astype(np.int32)
-    scores = np.where(np.isnan(scores), -np.inf, scores)  # as :func:`highest` has it
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     before = np.arange(scores.shape[1]) < labels[:, None]
     rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)
-    return scores.argmax(axis=1), rank.astype(np.int32)
+    named = highest(scores)
+    return named, np.where(named == UNNAMED, scores.shape[1], rank).astype(np.int32)
 
 
 def name_classes(network: WholeNetwork, session: Session, images: np.ndarray) -> np.ndarray:
     """The classes, int64 (B,), that a network gives images (B, …); in smaller batches if need be.
+
+    :data:`UNNAMED` where a score is not a number.
 
     Raises:
         OutOfMemory: not even one image fits.
@@ -195,12 +201,10 @@ def scores_in_batches(
 def highest(scores: np.ndarray) -> np.ndarray:
     """The class with the highest score in each row of (R, K), int64 (R,); of equal ones the first.
 
-    What is not a number counts as the lowest score.
+    :data:`UNNAMED` where a score is not a number, whichever class it is of.
     """
     named = scores.argmax(axis=1)  # the first NaN, where there is one
-    bad = np.flatnonzero(np.isnan(scores[np.arange(len(scores)), named]))
-    if len(bad):
-        named[bad] = np.where(np.isnan(scores[bad]), -np.inf, scores[bad]).argmax(axis=1)
+    named[np.isnan(scores[np.arange(len(scores)), named])] = UNNAMED
     return named
 
 

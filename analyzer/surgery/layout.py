@@ -17,7 +17,14 @@ from analyzer.surgery.graph import (
     size_of,
 )
 
-__all__ = ["Flow", "Layout", "move", "trace"]
+__all__ = ["KEEPING_PLACES", "Flow", "Layout", "move", "trace"]
+
+KEEPING_PLACES = (
+    "Add", "BatchNormalization", "Cast", "DequantizeLinear", "Div", "Dropout",
+    "GroupNormalization", "Identity", "InstanceNormalization", "Mul", "QuantizeLinear", "Sub",
+    "Sum",
+)  # fmt: skip
+"""Between a convolution and its activation: these keep every channel where it is."""
 
 _REDUCTIONS = (
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2",
@@ -50,6 +57,9 @@ class Flow:
     images: tuple[ir.Value, ...]  # the inputs that a convolution stems from, else all of them
     axis: dict[ir.Value, int]  # channel axis, where it is known
     convolution: dict[ir.Value, ir.Node]  # the nearest convolution it stems from
+    # What a reshape made that splits channels or joins them, as group normalization is exported: a
+    # value of known channels, in whose order the elements still are.
+    folded: dict[ir.Value, ir.Value]
 
 
 def trace(graph: ir.Graph) -> Flow:
@@ -59,6 +69,7 @@ def trace(graph: ir.Graph) -> Flow:
     images = 0  # likewise: the inputs that a convolution stems from
     axis: dict[ir.Value, int] = {}
     convolution: dict[ir.Value, ir.Node] = {}
+    folded: dict[ir.Value, ir.Value] = {}
     place: dict[ir.Node, int] = {}
     for index, node in enumerate(graph):
         place[node] = index
@@ -84,8 +95,13 @@ def trace(graph: ir.Graph) -> Flow:
                 convolution[output] = nearest
             if (place_of := _channel_axis(node, output, axis)) is not None:
                 axis[output] = place_of
+            elif (source := _folded_from(node, axis, folded)) is not None:
+                if is_op(node, "Reshape") and _same_sizes(output, source):
+                    axis[output] = axis[source]
+                else:
+                    folded[output] = source
     found = tuple(v for i, v in enumerate(inputs) if images >> i & 1)
-    return Flow(found or tuple(inputs), axis, convolution)
+    return Flow(found or tuple(inputs), axis, convolution, folded)
 
 
 def move(node: ir.Node, value: ir.Value, layout: Layout, channels: int) -> Layout | None:
@@ -139,6 +155,25 @@ def _channel_axis(node: ir.Node, output: ir.Value, axis: dict[ir.Value, int]) ->
     ranked = [(v, dims) for v in known if (dims := dimensions(v))]
     found = {len(shape) - len(dims) + axis[v] for v, dims in ranked}
     return found.pop() if len(found) == 1 else None
+
+
+def _folded_from(
+    node: ir.Node, axis: dict[ir.Value, int], folded: dict[ir.Value, ir.Value]
+) -> ir.Value | None:
+    """The value of known channels in whose order a node's elements are, where theirs are not."""
+    if is_op(node, "Reshape"):
+        value = operand(node)
+        return folded.get(value, value if value in axis else None)
+    if not is_op(node, *KEEPING_PLACES):
+        return None
+    sources = {folded[v] for v in node.inputs if v is not None and v in folded}
+    return sources.pop() if len(sources) == 1 else None
+
+
+def _same_sizes(value: ir.Value, source: ir.Value) -> bool:
+    """Whether two values have one shape, which is known."""
+    shape = dimensions(value)
+    return shape is not None and None not in shape and shape == dimensions(source)
 
 
 def _transposed(node: ir.Node, value: ir.Value, layout: Layout) -> Layout | None:

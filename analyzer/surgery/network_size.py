@@ -3,13 +3,13 @@
 A file of a few kilobytes can ask for hours or terabytes: functions that call each other twice,
 loops, a ``Range`` up to 10¹². What can be told from the file is told before onnx and onnxruntime
 work on it, first from its structure, then from the shapes that were inferred. Not told, and so not
-bounded: sizes that are computed from the images, and arithmetic on constants other than
-:data:`_ARITHMETIC`. Loops whose number of turns is computed get a guard
-(:mod:`analyzer.surgery.guards`).
+bounded: sizes that are computed from the images, arithmetic on constants other than
+:data:`_ARITHMETIC`, and what grows in loops that are in others. Loops whose number of turns is
+computed get a guard (:mod:`analyzer.surgery.guards`).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import onnx_ir as ir
 from analyzer.errors import ModelError
 from analyzer.input_budgets import Budgets
 from analyzer.surgery.graph import (
+    Dimensions,
     attribute,
     constant,
     dimensions,
@@ -28,6 +29,7 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
+from analyzer.surgery.shapes import infer_body
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
 __all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
@@ -130,7 +132,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
         depends = not varying.isdisjoint(reads(node))
         if depends:
             varying.update(node.outputs)
-        for value, size in _sizes(node, sizes, batches):
+        for value, size in (*_sizes(node, sizes, batches), *_looped(node, sizes, batches, model)):
             made += 0 if depends else size
             if size > budgets.elements:
                 after = f"elements for one image ({value.name})"
@@ -242,13 +244,76 @@ def _sizes(node: ir.Node, sizes: "_Constants", batches: set[int]) -> Iterator[tu
         if shape is None:
             yield value, sizes.made_by(node)
             continue
-        known = [d for d in shape if isinstance(d, int)]
-        if shape and shape[0] in batches:
-            known = known[1:]
-        yield value, max(math.prod(known), sizes.made_by(node) if len(known) < len(shape) else 0)
+        known = all(isinstance(d, int) for d in shape)
+        yield value, max(_elements(shape, batches), 0 if known else sizes.made_by(node))
     for body in subgraphs(node):
         for inner in body:
             yield from _sizes(inner, sizes, batches)
+
+
+_LOOP_WORK = 1000  # nodes that are inferred, turn by turn, to see a loop's tensors grow
+_FEWEST_TURNS = 8  # of those that are inferred
+_DOUBLING = 1.5  # growth that grows so much each turn is geometric
+_ENOUGH = 1 << 50  # elements: more than any machine has
+
+
+def _looped(
+    node: ir.Node, sizes: "_Constants", batches: set[int], model: ir.Model
+) -> Iterator[tuple[ir.Value, int]]:
+    """What a loop of known turns makes: what it carries on may grow, and scans add up.
+
+    Shapes are inferred turn by turn until they stay, or, in long loops, go on as they grew last.
+    """
+    bodies = subgraphs(node)
+    if not is_op(node, "Loop") or len(node.inputs) < 2 or len(bodies) != 1:
+        return
+    count, (body,) = sizes.find(node.inputs[0]), bodies
+    turns = 0 if count is None or count.size != 1 else _whole(float(count[0]))
+    carried = len(node.inputs) - 2
+    if not turns or len(body.inputs) != carried + 2 or len(body.outputs) < carried + 1:
+        return
+    states = [None if v is None else dimensions(v) for v in node.inputs[2:]]
+    names = [value.name or "" for value in body.outputs[1:]]
+    inside = {value.name: value for inner in body for value in inner.outputs}
+    largest = dict.fromkeys(names[carried:], 0)
+    grown = [[_elements(shape, batches)] for shape in states]
+    left = turns
+    for _ in range(min(turns, max(_LOOP_WORK // max(len(body), 1), _FEWEST_TURNS))):
+        shapes = infer_body(body, [(), (), *states], model.opset_imports)
+        for name, shape in shapes.items():
+            largest[name] = max(largest.get(name, 0), _elements(shape, batches))
+        last, states = states, [shapes.get(name) for name in names[:carried]]
+        for known, shape in zip(grown, states, strict=True):
+            known.append(_elements(shape, batches))
+        left = 0 if states == last else left - 1
+        if not left or max((known[-1] for known in grown), default=0) > _ENOUGH:
+            break
+    for value, known in zip(node.outputs, grown, strict=False):
+        yield value, _after(known, left)
+    for value, name in zip(node.outputs[carried:], names[carried:], strict=False):
+        yield value, turns * largest[name]
+    if largest:
+        name = max(largest, key=largest.__getitem__)
+        yield inside.get(name, node.outputs[0]), largest[name]
+
+
+def _after(grown: Sequence[int], turns: int) -> int:
+    """Elements after more turns, of a tensor that grew like that."""
+    steps = np.diff(np.array(grown[-3:], np.float64))
+    if not turns or steps[-1] <= 0:
+        return grown[-1]
+    ratio = steps[-1] / steps[0] if len(steps) > 1 and steps[0] > 0 else 1.0
+    with np.errstate(over="ignore"):
+        more = np.sum(ratio ** np.arange(1, turns + 1)) if ratio > _DOUBLING else float(turns)
+    return _whole(float(grown[-1] + steps[-1] * more))
+
+
+def _elements(shape: Dimensions | None, batches: set[int]) -> int:
+    """The elements of a tensor for one image, as far as its sizes are known."""
+    if shape is None:
+        return 0
+    known = [d for d in shape if isinstance(d, int)]
+    return math.prod(known[1:] if shape and shape[0] in batches else known)
 
 
 _MAKE_SIZES = ("ConstantOfShape", "Expand", "Range", "Tile")  # of elements of their inputs

@@ -7,7 +7,7 @@ shape, the channels can be followed through it, and nothing ties it to the rest 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from analyzer.common_types import DIVISION_GUARD
 from analyzer.errors import ModelError
 from analyzer.surgery.activations import MICROSOFT_ACTIVATIONS
 from analyzer.surgery.graph import (
+    Dimensions,
     GraphBuilder,
     ancestors,
     attribute,
@@ -31,6 +32,7 @@ from analyzer.surgery.graph import (
     is_op,
     name_of,
     operand,
+    reads,
     shape_of,
     size_of,
     subgraphs,
@@ -41,6 +43,7 @@ __all__ = [
     "BATCH",
     "fix_sizes",
     "free_batch",
+    "infer_body",
     "infer_shapes",
     "knows_sizes",
     "read_with_shapes",
@@ -51,6 +54,7 @@ __all__ = [
 _Size = int | str | None  # an element of a shape: known, symbolic, unknown
 _LONGEST = 16  # elements of a tensor that is followed; shapes are shorter
 _FOLLOWED = ("Cast", "Concat", "Gather", "Identity", "Shape", "Slice", "Squeeze", "Unsqueeze")
+_IR_VERSION = 8  # of models that are only inferred
 _LARGE = 1000  # bytes of an initializer whose elements shape inference does not get to see
 _MOST_AXES = 64  # of a tensor; numpy has no more
 _Dimension = onnx.TensorShapeProto.Dimension
@@ -180,8 +184,10 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[bool]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+def _inferred(proto: onnx.ModelProto, *, follow: bool = True) -> onnx.ModelProto | None:
     """The same with the types and shapes that onnx infers; None where it cannot.
+
+    With ``follow`` from numbers that are computed, too; onnx follows each number of each vector.
 
     Activations of com.microsoft, which it does not know, and guards are copies meanwhile.
     """
@@ -197,7 +203,7 @@ def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     try:
         with _within_memory(proto) as limited:
             found = onnx.shape_inference.infer_shapes(
-                proto, check_type=False, strict_mode=False, data_prop=True
+                proto, check_type=False, strict_mode=False, data_prop=follow
             )
     except MemoryError:
         if not limited:
@@ -219,6 +225,77 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     """Infer shapes in place, settling ``Reshape`` targets until none is left to settle."""
     _infer(model)
     return settle_reshapes(model)
+
+
+def infer_body(
+    body: ir.Graph, given: Sequence[Dimensions | None], opsets: Mapping[str, int]
+) -> dict[str, Dimensions | None]:
+    """The shapes of what a loop's body makes, by name, where its inputs have those given.
+
+    Args:
+        body: reads values of graphs around it, whose shapes are inferred.
+        given: of each of its inputs.
+        opsets: of the model, by domain.
+    """
+    model = onnx.ModelProto(ir_version=_IR_VERSION)
+    model.opset_import.extend(
+        onnx.OperatorSetIdProto(domain=domain, version=version)
+        for domain, version in opsets.items()
+    )
+    graph = model.graph
+    made = {value for node in body for value in node.outputs}
+    outer = {
+        value: dimensions(value)
+        for node in body
+        for value in reads(node)
+        if value not in made and value not in body.inputs
+    }
+    shapes = dict(zip(body.inputs, given, strict=True))
+    try:
+        for value, shape in (shapes | outer).items():
+            tensor = constant(value) if value not in shapes else None
+            if tensor is not None and tensor.nbytes <= _LARGE:
+                graph.initializer.append(onnx.numpy_helper.from_array(tensor, name_of(value)))
+            else:
+                graph.input.append(_info(value, shape))
+        graph.node.extend(ir.to_proto(node) for node in body)
+        graph.output.extend(_info(value, None) for value in body.outputs)
+        vectors = [shape[0] for shape in given if shape is not None and len(shape) == 1]
+        long = any(isinstance(size, int) and size > _LONGEST for size in vectors)
+        inferred = _inferred(model, follow=not long)
+    except MemoryError:
+        raise
+    except Exception:  # what cannot be written cannot be inferred
+        return {}
+    if inferred is None:
+        return {}
+    infos = (*inferred.graph.value_info, *inferred.graph.output)
+    known = {name_of(value): shape for value, shape in shapes.items()}
+    return known | {info.name: _said_sizes(info.type) for info in infos if info.name not in known}
+
+
+def _info(value: ir.Value, shape: Dimensions | None) -> onnx.ValueInfoProto:
+    """A value of that shape, of a tensor's type where none is known."""
+    info = onnx.ValueInfoProto(name=name_of(value))
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        info.type.CopyFrom(ir.serde.serialize_value(value).type)
+        return info
+    said = info.type.tensor_type
+    said.elem_type = (value.dtype or ir.DataType.UNDEFINED).value
+    if shape is not None:
+        said.shape.SetInParent()
+        for size in shape:
+            said.shape.dim.add(
+                **({"dim_value": size} if isinstance(size, int) else {"dim_param": size or ""})
+            )
+    return info
+
+
+def _said_sizes(proto: onnx.TypeProto) -> Dimensions | None:
+    shape = _said(proto)[1]
+    if shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else d.value for d in shape)
 
 
 def settle_reshapes(model: ir.Model) -> ir.Model:

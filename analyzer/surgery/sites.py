@@ -25,7 +25,7 @@ from analyzer.surgery.graph import (
     shape_of,
 )
 from analyzer.surgery.inputs_and_outputs import format_shape, score_output
-from analyzer.surgery.layout import Flow, Layout, trace
+from analyzer.surgery.layout import KEEPING_PLACES, Flow, Layout, trace
 from analyzer.surgery.mask_sinking import sinks_to
 from analyzer.surgery.network import Network
 from analyzer.surgery.validation import reports_invalid_file
@@ -43,12 +43,7 @@ __all__ = [
 
 _WAY_OUT = f"`onnx-gap inspect` lists the tensors worth choosing; name one with {parameter('site')}"
 
-# Between a convolution and its activation: these keep every channel where it is.
-_PASSED = (
-    "Add", "BatchNormalization", "Cast", "DequantizeLinear", "Div", "Dropout",
-    "GroupNormalization", "Identity", "InstanceNormalization", "Mul", "QuantizeLinear", "Sub",
-    "Sum",
-)  # fmt: skip
+_SHAPES = "Export the network with the shapes of its tensors"
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,7 @@ class Survey:
         value = convolution.outputs[0]
         while value not in by_input:
             nodes = consumers(value)
-            if len(nodes) != 1 or not is_op(nodes[0], *_PASSED):
+            if len(nodes) != 1 or not self._passes(nodes[0]):
                 into = " and ".join(dict.fromkeys(n.op_type for n in nodes)) or "nothing"
                 raise SiteError(
                     f"The convolution {self.label(convolution)!r} of {self.network.path} has no "
@@ -151,11 +146,41 @@ class Survey:
             value = nodes[0].outputs[0]
         return by_input[value]
 
+    def _passes(self, node: ir.Node) -> bool:
+        """Whether a node may lie between a convolution and its activation."""
+        folded = self.flow.folded
+        if is_op(node, "Reshape"):  # of group normalization
+            return operand(node) in folded or node.outputs[0] in folded
+        return is_op(node, *KEEPING_PLACES)
+
+    def missed(self, passed: list[ir.Value], chosen: ir.Value | None) -> str:
+        """What keeps an activation behind the chosen value from being the default site, or ""."""
+        behind = passed[passed.index(chosen) + 1 :] if chosen is not None else passed
+        for value in reversed(behind):
+            shape = dimensions(value)
+            if value not in self.activated or value not in self.flow.convolution:
+                continue
+            if shape is None:
+                return (
+                    f"The activation {value.name} lies on every path, too, and behind it, but its "
+                    f"shape cannot be inferred. {_SHAPES} to have it masked."
+                )
+            if len(shape) > 2 and not self.spatial(value):
+                return (
+                    f"The activation {value.name} of the shape {format_shape(shape)} lies on every "
+                    "path, too, and behind it, but which axis holds how many channels is not "
+                    f"known. To have it masked, pass --site {value.name!r} and its --axis."
+                )
+        return ""
+
     def _no_channels(self, value: ir.Value, axis: int | None) -> str:
         shape = dimensions(value)
         where = f"The tensor {value.name!r} of {self.network.path}"
         if shape is None:
-            return f"{where} has an unknown number of axes, so it cannot be masked. {_WAY_OUT}."
+            return (
+                f"{where} has an unknown number of axes, so it cannot be masked. {_SHAPES}, or "
+                f"name another with {parameter('site')}; `onnx-gap inspect` lists them."
+            )
         listed = format_shape(shape)
         if axis is None:
             return (
@@ -227,26 +252,28 @@ def default_site(network: Network, output: str | None = None) -> Site:
         raise SiteError(
             f"{network.path} has no convolution, so no default site. {_WAY_OUT}.{example}"
         )
-    passed = [
-        v
-        for v in dominators(survey.graph, survey.flow.images, scores)
-        if v is not scores and survey.spatial(v)
+    on_every_path = [
+        v for v in dominators(survey.graph, survey.flow.images, scores) if v is not scores
     ]
+    passed = [v for v in on_every_path if survey.spatial(v)]
     if not passed:
         raise SiteError(
-            f"No tensor of {network.path} with channels and spatial axes lies on every path from "
-            f"the image to {scores.name}. {_WAY_OUT}."
+            f"No tensor of {network.path} whose channels and spatial axes are known lies on every "
+            f"path from the image to {scores.name}. {_WAY_OUT}."
         )
     activated = [v for v in passed if v in survey.activated]
+    missed = survey.missed(on_every_path, activated[-1] if activated else passed[-1])
     if activated:
         warnings = _classes_as_units(survey, activated, scores)
+        warnings += (f"The default site is {activated[-1].name}. {missed}",) if missed else ()
         return survey.site(activated[-1], "activation", warnings=warnings)
     site = survey.site(passed[-1], "tensor")
+    known = " whose channels are known" if missed else ""
     warning = (
-        f"No activation lies on every path from the image to {scores.name}; the default site "
-        f"{site.tensor} is the output of {site.operator}."
+        f"No activation{known} lies on every path from the image to {scores.name}; the default "
+        f"site {site.tensor} is the output of {site.operator}. {missed}"
     )
-    return replace(site, warnings=(warning,))
+    return replace(site, warnings=(warning.rstrip(),))
 
 
 @reports_invalid_file

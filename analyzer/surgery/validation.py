@@ -289,6 +289,13 @@ def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
     """
     for graph in with_subgraphs(model.graph):
         for node in graph:
+            padding = attribute(node, "auto_pad", "NOTSET")
+            if padding not in _PADDINGS and node.domain in ("", "ai.onnx"):
+                raise ModelError(
+                    f"{path} has a node {node.name!r} of the operator {node.op_type} with the "
+                    f"auto_pad {padding!r}, which ONNX does not have. Export it with one of "
+                    f"{', '.join(_PADDINGS)}."
+                )
             rule = _FATAL.get(node.op_type)
             domain = "" if node.domain == "ai.onnx" else node.domain
             if rule is None or domain != rule[0] or rule[1](node):
@@ -297,6 +304,9 @@ def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
                 f"{path} has a node {node.name!r} of the operator {node.op_type} in a form that "
                 "can stop the process that runs it. Export it without."
             )
+
+
+_PADDINGS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
 def _scalars(node: ir.Node) -> bool:

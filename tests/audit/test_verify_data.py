@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
 from analyzer.audit.verify_against_data import Drawn
-from analyzer.errors import AnalyzerError, DataError
+from analyzer.errors import AnalyzerError, DataError, ModelError
 from analyzer.files import read_arrays, write_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.sample_scores import read_samples
@@ -98,6 +99,66 @@ def forge(folder, curves=None, samples=None):
     curves = read_curves(folder) if curves is None else curves
     rewrite_counts(folder, curves, read_samples(folder) if samples is None else samples)
     assert verify_audit(folder).passed  # without the data, nothing is to be seen
+
+
+OVERFLOWING = """
+<ir_version: 8, opset_import: ["" : 17]>
+logsigmoid (float[N,1,8,8] x) => (BODY
+  <float[6,1,3,3] w, float[6,4] v>
+{
+  conv = Conv <pads = [1,1,1,1]> (x, w)
+  on = Sigmoid(conv)
+  log = Log(on)
+  pool = GlobalAveragePool(log)
+  flat = Flatten(pool)
+  y = Gemm(flat, v)
+  TAIL
+}
+"""
+
+
+@pytest.fixture
+def overflowing(tmp_path):
+    """Make a network whose scores are not numbers with some units removed: log(0) is infinite."""
+
+    def make(output="float[N,4] y)", tail=""):
+        model = onnx.parser.parse_model(
+            OVERFLOWING.replace("(BODY", f"({output}").replace("TAIL", tail)
+        )
+        random = np.random.default_rng(3)
+        for name, shape in (("w", (6, 1, 3, 3)), ("v", (6, 4))):
+            weights = random.normal(size=shape).astype(np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(weights, name))
+        onnx.save(model, tmp_path / "overflowing.onnx")
+        images = random.normal(size=(12, 1, 8, 8)).astype(np.float32)
+        session = ort.InferenceSession(
+            tmp_path / "overflowing.onnx", providers=["CPUExecutionProvider"]
+        )
+        (found,) = session.run(None, {"x": images})
+        labels = found.argmax(axis=1) if found.ndim > 1 else found
+        return tmp_path / "overflowing.onnx", (images, labels)
+
+    return make
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.2])
+def test_scores_that_are_not_numbers_under_a_mask_name_no_class(overflowing, tmp_path, tolerance):
+    model, data = overflowing()
+    folder = audited(tmp_path / "audit", data, model, tolerance=tolerance)
+    assert failed(folder, data, cells="all") == {}
+    for curve in read_curves(folder):
+        assert not curve.descending[3:].any()  # 0 × inf, or inf − inf, in one score at least
+        assert not curve.ascending[3:].any()
+    (warning,) = [one for one in read_record(folder).warnings if "not numbers" in one]
+    assert re.match(
+        r"With \d units? removed, scores of images of class \d are not numbers", warning
+    )
+
+
+def test_classes_that_a_network_makes_of_what_are_no_numbers_are_refused(overflowing, tmp_path):
+    model, data = overflowing("int64[N] k)", "k = ArgMax <axis = 1, keepdims = 0> (y)")
+    with pytest.raises(ModelError, match=r"are not numbers.* choose another site"):
+        audited(tmp_path / "audit", data, model)
 
 
 def test_an_honest_audit_passes_and_every_cell_is_what_the_plain_way_gives(folder, data):

@@ -173,6 +173,44 @@ def test_weights_that_are_not_numbers_without_a_site(refused, train, tmp_path):
     assert "The score of class 0 is not a number" in sentence
 
 
+SEQUENCES = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,1,8,8] x) => (float[N,10] y)
+<float[2,1,3,3] w, float[128,10] v, int64 one = {1}>
+{
+  c = Conv<pads=[1,1,1,1]>(x, w)
+  r = Relu(c)
+  sequence = SequenceConstruct(r, r)
+  t = SequenceAt(sequence, one)
+  f = Flatten(t)
+  y = MatMul(f, v)
+}
+"""
+
+
+def _of_text(text, path):
+    model = onnx.parser.parse_model(text)
+    for name, shape in (("w", (2, 1, 3, 3)), ("v", (128, 10))):
+        weights = onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+        model.graph.initializer.append(weights)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_network_that_is_not_cut_is_named_not_its_parts(refused, train, tmp_path):
+    network = _of_text(SEQUENCES, tmp_path / "sequences.onnx")
+    sentence = refused(network, "--data", train, "--out", "audit", "--anyway")
+    assert f"onnxruntime loads {network}, but not what is left where it is cut at 'r'" in sentence
+    assert "suffix.onnx" not in sentence
+
+
+def test_a_padding_that_onnx_does_not_have(refused, train, tmp_path):
+    text = SEQUENCES.replace("<pads=[1,1,1,1]>", '<auto_pad="BAD">')
+    network = _of_text(text, tmp_path / "padded.onnx")
+    sentence = refused(network, "--data", train, "--out", "audit")
+    assert "of the operator Conv with the auto_pad 'BAD'" in sentence
+
+
 @pytest.mark.parametrize("damage", [40, 0])
 def test_an_unreadable_image_is_named_with_the_way_out(against_network, class_folders, damage):
     bad = class_folders / "3" / "c.png"

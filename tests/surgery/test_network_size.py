@@ -85,6 +85,22 @@ def looping(turns):
     return [node("Loop", [turns, "yes", "r"], body=body)]
 
 
+def carrying(*made, carried="t", scanned=()):
+    """A loop of n turns that carries s on as t, from "one", and what of its body it lists."""
+    value = helper.make_tensor_value_info
+    outputs = [value("on", 9, []), value(carried, 1, None), *(value(v, 1, None) for v in scanned)]
+    body = helper.make_graph(
+        [node("Identity", ["go"], "on"), *made],
+        "body",
+        [value("i", 7, []), value("go", 9, []), value("s", 1, None)],
+        outputs,
+    )
+    listed = [f"all_{name}" for name in scanned]
+    loop = helper.make_node("Loop", ["n", "yes", "one"], ["made", *listed], body=body)
+    last = [node("ReduceMax", [name], f"most_{name}", keepdims=0) for name in listed]
+    return added(loop, *last)
+
+
 def nested(depth):
     """An ``If`` inside another, so many times."""
 
@@ -105,6 +121,8 @@ def added(*nodes):
 
 YES, BIG = {"yes": np.array(True)}, {"big": np.array([10**6, 10**6])}
 RANGE = {"low": np.float32(0), "high": np.float32(1e12), "step": np.float32(1)}
+GROWING = {**YES, "n": np.array(29), "one": np.ones(1, np.float32), "big": np.array([1000])}
+LONG = {**GROWING, "n": np.array(10_000), "one": np.ones((2, 1000), np.float32)}
 POWER = {"base": np.array([10**6]), "two": np.array([2])}
 
 
@@ -127,6 +145,41 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             [node("Tile", ["r", "n"])],
             {"n": np.array([1, 1, 10**5, 10**5])},
             "for one image \\(z",
+            "elements",
+        ),
+        (carrying(node("Concat", ["s"] * 2, "t", axis=0)), GROWING, "536,870,912", "elements"),
+        (carrying(node("Tile", ["s", "big"], "t")), GROWING, "1e\\+18", "elements"),
+        (
+            carrying(
+                node("Concat", ["s"] * 2, "a0", axis=0),
+                *(node("Relu", [f"a{i}"], f"a{i + 1}") for i in range(999)),
+                carried="a999",
+            ),
+            GROWING,
+            "536,870,912",
+            "elements",
+        ),
+        (
+            carrying(node("Concat", ["s", "one"], "t", axis=0)),
+            LONG | {"one": np.ones((9000, 1))},
+            "90,009,000",
+            "elements",
+        ),
+        (
+            carrying(
+                node("Relu", ["s"], "t"), node("Concat", ["s"] * 50, "u", axis=1), scanned="u"
+            ),
+            LONG,
+            "1e\\+09 elements",
+            "elements",
+        ),
+        (
+            carrying(
+                node("Concat", ["s"] * 1500, "u", axis=0), node("Slice", ["u", "0", "1"], "t")
+            ),
+            LONG
+            | {"one": np.ones((1, 50_000), np.float32), "0": np.array([0]), "1": np.array([1])},
+            "75,000,000 elements for one image \\(u",
             "elements",
         ),
         ([node("Sum", ["r"] * 3000)], {}, "a node with 3,000 inputs", "inputs"),
@@ -203,6 +256,10 @@ def test_a_loop_of_few_turns_and_a_batch_of_some_pass(network):
     surgery.load_network(network(looping("n"), {**YES, "n": np.array(100)}))
     surgery.load_network(network(chain(1), batch=64))
     surgery.load_network(network(nested(5), YES))
+    began = time.process_time()
+    surgery.load_network(network(carrying(node("Relu", ["s"], "t")), LONG))
+    surgery.load_network(network(carrying(node("Concat", ["s", "one"], "t", axis=0)), LONG))
+    assert time.process_time() - began < 5
 
 
 def test_the_budget_is_raised_and_dropped(network):

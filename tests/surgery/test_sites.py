@@ -79,6 +79,43 @@ net (float[N,3,8,8] x) => (float[N,5] y)
 """
 
 
+GROUP_NORM = """
+net (float[N,3,8,8] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[6,4,3,3] u, float[5,384] v, int64[3] groups = {0, 2, -1},
+ float[2] ones = {1, 1}, float[2] zeros = {0, 0}, float[6,1,1] scale = {1, 2, 3, 4, 5, 6}>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    d = Conv<pads=[1,1,1,1]>(r, u)
+    g = Reshape(d, groups)
+    n = InstanceNormalization(g, ones, zeros)
+    sizes = Shape(d)
+    back = Reshape(n, sizes)
+    scaled = Mul(back, scale)
+    a = Relu(scaled)
+    f = Flatten(a)
+    y = Gemm<transB=1>(f, v)
+}
+"""
+
+LOST = """
+net (float[N,3,8,8] x) => (float[N,5] y)
+<float[4,3,3,3] w, float[5,256] v, int64[1] first = {0}>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    sizes = Shape(r)
+    places = NonZero(sizes)
+    axes = Squeeze(places, first)
+    same = Gather(sizes, axes)
+    l = Reshape(r, same)
+    s = Relu(l)
+    f = Flatten(s)
+    y = Gemm<transB=1>(f, v)
+}
+"""
+
+
 @pytest.fixture
 def network(write):
     return lambda text: surgery.load_network(write(text))
@@ -107,6 +144,31 @@ def test_branches_of_activations_count_as_one_activation(network, cut_and_compar
     assert site.channels == 5
     assert site.warnings == ()
     cut_and_compare(found, site, {"x": image(3, 3, 8, 8)})
+
+
+def test_channels_are_followed_through_group_normalization(network, cut_and_compare):
+    found = network(GROUP_NORM)
+    site = surgery.default_site(found)
+    assert (site.tensor, site.channels, site.axis, site.warnings) == ("a", 6, 1, ())
+    assert surgery.named_site(found, "d", at="activation").tensor == "a"
+    cut_and_compare(found, site, {"x": image(3, 3, 8, 8)})
+
+
+def test_a_reshape_that_is_not_undone_keeps_no_channels(network):
+    other = GROUP_NORM.replace("sizes = Shape(d)", "").replace("float[6,1,1]", "float[1,6,1]")
+    other = other.replace("float[2] ones", "int64[4] sizes = {0, 8, 6, 8}, float[2] ones")
+    site = surgery.default_site(network(other))
+    assert site.tensor == "r"
+    assert "The activation a of the shape [N, 8, 6, 8] lies on every path" in site.warnings[0]
+    assert "pass --site 'a' and its --axis" in site.warnings[0]
+
+
+def test_an_activation_whose_shape_is_lost_is_named(network):
+    site = surgery.default_site(network(LOST))
+    assert (site.tensor, site.kind) == ("r", "activation")
+    (warning,) = site.warnings
+    assert "The activation s lies on every path, too" in warning
+    assert "its shape cannot be inferred. Export" in warning
 
 
 def test_a_branch_without_activation_keeps_the_concatenation_a_tensor(network):

@@ -4,6 +4,7 @@ On real images, on every device and in the precision asked for, with nothing rem
 random masks.
 """
 
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from analyzer.runtime.sessions import DeviceArray, Session, open_session
 
 __all__ = ["CheckedNetwork", "check_precision", "check_surgery", "open_checked"]
 
+_OUR_FILE = re.compile(r"^onnxruntime cannot load \S+: (Load model from .*? failed: ?)?")
 _MASKS = 3
 # Of the scores' scale: prefix and suffix may be compiled into other kernels than the whole.
 _TOLERANCE = 1e-3
@@ -82,7 +84,11 @@ def open_checked(
     opened = partial(_open, image=image, threads=run.threads, resident=resident)
     networks, notes, moved = [], [], 0.0
     for device in runtime.named_devices(run.device):
-        network = opened(cut, device, precision=run.precision)
+        try:
+            network = opened(cut, device, precision=run.precision)
+        except ModelError as error:
+            in_float32.blame(error, device)
+            raise
         if network.prefix.note:
             job.say(network.prefix.note)
             notes.append(network.prefix.note)
@@ -108,6 +114,7 @@ class _InFloat32:
 
     def __init__(self, subject: Subject, site: Site, images: np.ndarray, folder: Path):
         network = subject.network
+        self._path = network.path
         self.cut = surgery.cut_network(network, site, folder, output=subject.output)
         self._images, self._masked = images, folder / "masked.onnx"
         surgery.write_masked(network, site, self._masked, to_run=True)
@@ -119,9 +126,34 @@ class _InFloat32:
             custom_ops=network.custom_ops,
         )
 
+    def blame(self, error: ModelError, device: str) -> None:
+        """Say of a part that cannot be opened whether the whole network can.
+
+        Raises:
+            ModelError: about the whole, or about the cut.
+        """
+        site, whole = self.cut.site.tensor, self._original
+        try:
+            open_session(whole.path, device, custom_ops=whole.custom_ops)
+        except ModelError as reason:
+            raise ModelError(
+                f"onnxruntime cannot load {self._path}: {_reason(reason)} Export it again, until "
+                "onnxruntime does."
+            ) from error
+        raise ModelError(
+            f"onnxruntime loads {self._path}, but not what is left where it is cut at {site!r}: "
+            f"{_reason(error)} Name another {parameter('site')}, or export the network without "
+            "sequences and optional values."
+        ) from error
+
     def check(self, network: CutNetwork, *, seed: int) -> int:
         """K, the number of classes, if the cut network gives what the whole one gives."""
         return check_surgery(network, self._original, self._masked, self._images, seed=seed)
+
+
+def _reason(error: ModelError) -> str:
+    """Why onnxruntime cannot load a file, without the name of ours that it had."""
+    return _OUR_FILE.sub("", error.message)
 
 
 def _open(

@@ -28,6 +28,7 @@ _SUMS_WORTH = 512
 _WORTHWHILE = 1 << 14  # multiply-adds of the head; below, running the suffix costs less than sums
 _UNITS = 16  # in a block
 _RIVALS_AT_ONCE = 8192  # excesses that are followed from unit to unit
+_FAR = 1e37  # sums up to here, and differences of two, are far from where float32 ends
 _ROUNDING = 1e-4  # of a block's reach: more than its sums can be off
 
 Judge = Callable[[np.ndarray], np.ndarray]
@@ -75,7 +76,7 @@ class Head:
         evaluations: Evaluations,
         judge: Judge = highest,
     ) -> np.ndarray:
-        """The class that each evaluation gives, by running sums and the tail.
+        """The class that each evaluation gives, by running sums and the tail; see :func:`highest`.
 
         Args:
             values: float32 (C, …), the features of C samples, all of one class.
@@ -116,6 +117,15 @@ class Head:
                 )
                 pending.run_if_full()
         return pending.judged(len(evaluations))
+
+    def can_sum(self, values: np.ndarray) -> bool:
+        """Whether no sum over units of features (C, …) can overflow, or meet what is no number.
+
+        Else the suffix has to say what becomes infinite, or not a number.
+        """
+        units, positions, _ = self.weights.shape
+        most = units * positions * _largest(values) * _largest(self.weights)
+        return most + _largest(self.bias) < _FAR  # false for NaN
 
     def pays(self, evaluations: Evaluations) -> bool:
         """Whether some evaluations cost less by running sums than one by one."""
@@ -331,6 +341,11 @@ def _named(excesses: np.ndarray, label: int) -> np.ndarray:
     """Whether no other class exceeds the label, and none before it draws level; (…, K - 1)."""
     before, after = excesses[..., :label], excesses[..., label:]
     return (before.max(axis=-1, initial=-np.inf) < 0) & (after.max(axis=-1, initial=-np.inf) <= 0)
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest absolute value; NaN where there is one."""
+    return float(np.maximum(values.max(), -values.min()))
 
 
 def open_head(cut: Cut, device: str, *, threads: int = 0) -> Head | None:

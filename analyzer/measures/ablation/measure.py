@@ -115,7 +115,12 @@ class Ablation(Measure[AblationResult]):
             networks,
             shards,
             states,
-            SweepOptions(request.memory, tolerance, Ranking(request.rank, request.seed)),
+            SweepOptions(
+                request.memory,
+                tolerance,
+                Ranking(request.rank, request.seed),
+                names_classes=subject.answer.kind == "labels",
+            ),
             save=job.save,
             progress=job.progress,
         )
@@ -138,6 +143,7 @@ class Ablation(Measure[AblationResult]):
                 *checked.warnings,
                 *subject.source.warnings,
                 *subject.preprocessing.warnings,
+                *_unnamed(state),
             ),
         )
 
@@ -295,6 +301,15 @@ def _samples_read(
     digests = state.digests[place[state.read[place]]]
     subject.first_reading.take_over(counts.index, digests)  # what an interrupted run read, too
     return counts, digests
+
+
+def _unnamed(state: "SweepState") -> Iterator[str]:
+    """A warning where scores under the mask are not numbers."""
+    if said := state.unnamed_sentence():
+        yield (
+            f"{said} Such scores name no class, so the images count as wrong there; at another "
+            "site they may be numbers."
+        )
 
 
 def _nothing_removed(job: Job) -> AblationResult:

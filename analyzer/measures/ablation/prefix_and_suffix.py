@@ -151,7 +151,7 @@ class CutNetwork:
         evaluations: Evaluations,
         judge: Judge = highest,
     ) -> np.ndarray:
-        """The class that the suffix gives in each evaluation, the first of equally high ones.
+        """The class that the suffix gives in each evaluation, see :func:`highest`.
 
         Args:
             found: features of C samples.

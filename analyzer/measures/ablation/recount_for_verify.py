@@ -139,7 +139,8 @@ class _Plain:
         if self.whole.answer.kind == "labels":
             named = scores[:, 0] == labels
             return named, named
-        scores = np.nan_to_num(scores.astype(np.float64), nan=-np.inf)
+        scores = scores.astype(np.float64)
+        unnamed = np.isnan(scores).any(axis=1)  # such scores name no class
         everyone = np.arange(len(scores))
         own, others = scores[everyone, labels], scores.copy()
         others[everyone, labels] = -np.inf
@@ -148,7 +149,7 @@ class _Plain:
         slack = self.near * np.maximum(sizes.max(axis=1), np.finfo(np.float32).tiny)
         with np.errstate(invalid="ignore"):  # two infinities: nobody knows
             margin = own - best
-        return margin > slack, ~(margin < -slack)
+        return (margin > slack) & ~unnamed, ~(margin < -slack) & ~unnamed
 
 
 class _Baseline:
@@ -178,7 +179,7 @@ class _Baseline:
             sure, possible = network.right(scores, labels)
             if network.whole.answer.kind != "labels":
                 kept.append(keep_scores(scores, labels))
-            scale = np.abs(np.nan_to_num(scores.astype(np.float64))).max(axis=1)
+            scale = np.abs(_finite(scores)).max(axis=1)
             lead = _lead(scores, labels)
             parts.append((batch.indices, labels, batch.digests, sure, possible, scale, lead))
             if network.cut is not None:
@@ -426,9 +427,14 @@ class _Recount:
             at += len(batch)
 
 
+def _finite(scores: np.ndarray) -> np.ndarray:
+    """Scores as float64, of which the largest are float32's: their differences are finite, too."""
+    return np.nan_to_num(scores.astype(np.float32)).astype(np.float64)
+
+
 def _lead(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How far the best score but the label's is above the next; endless without one, (B,)."""
-    others = np.nan_to_num(scores.astype(np.float64))
+    others = _finite(scores)
     if others.shape[1] < 3:
         return np.full(len(others), np.inf)
     others[np.arange(len(others)), labels] = -np.inf

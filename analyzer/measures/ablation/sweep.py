@@ -28,7 +28,7 @@ import numpy as np
 
 from analyzer.common_types import Progress
 from analyzer.data import Batch, Samples
-from analyzer.errors import DeviceError, parameter
+from analyzer.errors import DeviceError, ModelError, parameter
 from analyzer.measures.ablation.linear_head import Head
 from analyzer.measures.ablation.prefix_and_suffix import CutNetwork, Features
 from analyzer.measures.ablation.ranking_and_evaluations import (
@@ -63,6 +63,7 @@ class SweepOptions:
     memory: int  # bytes that features may take
     tolerance: "Tolerance | None" = None  # estimate the counts, to this tolerance; None: exact ones
     ranking: Ranking = field(default_factory=Ranking)  # what the units of a class are ranked by
+    names_classes: bool = False  # the network itself makes classes of its scores
 
 
 def ablate(
@@ -81,7 +82,8 @@ def ablate(
         progress: called for the stages "network" and "sweep", in samples.
 
     Raises:
-        ModelError: see :meth:`CutNetwork.features`.
+        ModelError: see :meth:`CutNetwork.features`; or the network makes classes of scores that
+            are not numbers.
         DataError: a label lies outside the network's classes, or see :meth:`Ranking.orders`.
     """
     _Ablation(network, samples, state, options, save, progress).run()
@@ -110,6 +112,7 @@ class _Ablation:
     ):
         self.network, self.state, self.load = network, state, samples.load
         self.memory, self.ranking = options.memory, options.ranking
+        self.names_classes = options.names_classes
         self.checkpoint, self.progress = Checkpoint(save), progress
         # Whole curves cost a matrix product: there is nothing to gain from fewer evaluations.
         linear = network.head is not None and network.head.tail is None
@@ -222,12 +225,15 @@ class _Ablation:
             self._keep_baseline(part.places, part.features)
         if not estimate:
             for places, found in self._together(known):
-                if self.network.head is None:
+                head = self._head(found)
+                if head is None:
                     self._count_by_suffix(places, found)
                 else:
-                    self._count_by_head(self.network.head, places, found)
+                    self._count_by_head(head, places, found)
+            self._refuse_unnamed()
         elif known and self.tolerance is not None:
             self._estimate(self.tolerance, list(self._together(known)))
+            self._refuse_unnamed()
         state.swept = stop
         state.sweep_seconds += time.perf_counter() - began
         self.progress("sweep", stop, len(self.labels))
@@ -246,6 +252,20 @@ class _Ablation:
         elif known:
             places = np.concatenate([part.places for part in known])
             yield places, Features.joined([part.features for part in known])
+
+    def _head(self, found: Features) -> Head | None:
+        """The head, where what it sums up is numbers."""
+        head = self.network.head
+        usable = head is not None and head.can_sum(found.arrays[head.features])
+        return head if usable else None
+
+    def _refuse_unnamed(self) -> None:
+        """Refuse scores that are not numbers of a network that makes a class of them itself."""
+        if self.names_classes and (said := self.state.unnamed_sentence()):
+            raise ModelError(
+                f"{said} The network still makes a class of them, which means nothing. Export it "
+                f"with its scores as output, or choose another {parameter('site')}."
+            )
 
     def _count_by_head(self, head: Head, places: np.ndarray, found: Features) -> None:
         """Count samples of a network whose suffix begins with a matrix product, by class."""
@@ -289,30 +309,37 @@ class _Ablation:
 
     def _estimate(self, tolerance: "Tolerance", parts: list[tuple[np.ndarray, Features]]) -> None:
         """Count the samples of a class as well as the tolerance asks."""
-        from analyzer.measures.ablation.tolerance import estimate_class, logit_margin
+        from analyzer.measures.ablation.tolerance import (
+            UNNAMED_MARGIN,
+            estimate_class,
+            logit_margin,
+        )
 
         network, state = self.network, self.state
         places = np.concatenate([part for part, _ in parts])
         label = int(self.labels[places[0]])
         order, judge = state.order[label], partial(logit_margin, label=label)
         rank = _ranks(order)
+        heads = [self._head(found) for _, found in parts]
         starts = np.cumsum([0, *(len(part) for part, _ in parts)])
 
         def run(sample: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
             margins = np.empty(len(sample), dtype=np.float32)
-            for start, stop, (_, found) in zip(starts, starts[1:], parts, strict=False):
+            stretches = zip(starts, starts[1:], parts, heads, strict=False)
+            for start, stop, (_, found), head in stretches:
                 mine = np.flatnonzero((sample >= start) & (sample < stop))
                 if not len(mine):
                     continue
                 asked = Evaluations.asked(sample[mine] - start, low[mine], high[mine])
-                head = network.head
                 if head is not None and head.pays(asked):
                     values = found.arrays[head.features]
                     margins[mine] = head.classes(values, found.active, order, asked, judge)
                 else:
                     ranks = np.broadcast_to(rank, found.active.shape)
                     margins[mine] = network.classes(found, ranks, asked, judge)
-            return margins
+            unnamed = np.isnan(margins)
+            state.add_unnamed(label, np.where(low, low, len(order) - high)[unnamed])
+            return np.where(unnamed, UNNAMED_MARGIN, margins)
 
         number = int(np.count_nonzero(state.samples[: label + 1]))
         estimate = estimate_class(

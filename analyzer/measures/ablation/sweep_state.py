@@ -13,6 +13,7 @@ from analyzer.errors import AuditFolderError, parameter
 from analyzer.measures.ablation.class_curves import ClassCurves
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
 from analyzer.measures.ablation.sample_scores import BaselineScores, SampleCounts, sample_scores
+from analyzer.runtime.predictions import UNNAMED
 
 if TYPE_CHECKING:
     from analyzer.measures.ablation.tolerance import Estimate
@@ -43,6 +44,7 @@ class SweepState:
     adds_up: np.ndarray  # bool (S,)
     read: np.ndarray  # bool (S,): False where the sample was skipped as unreadable
     digests: np.ndarray  # uint8 (S, 32): sha256 of what was read
+    unnamed: np.ndarray  # int64 (K,): fewest units removed with a score that is no number; −1: none
     skipped: np.ndarray  # str: a sentence for each sample that was skipped
     ordered: int = 0  # samples before this place have their unit order
     swept: int = 0  # samples before this place are counted
@@ -71,6 +73,7 @@ class SweepState:
             adds_up=np.zeros(samples, dtype=bool),
             read=np.ones(samples, dtype=bool),
             digests=np.zeros((samples, _DIGEST), dtype=np.uint8),
+            unnamed=np.full(classes, -1, dtype=np.int64),
             skipped=np.empty(0, dtype=np.str_),
         )
 
@@ -101,6 +104,7 @@ class SweepState:
             adds_up=put_together("adds_up"),
             read=put_together("read"),
             digests=put_together("digests"),
+            unnamed=np.maximum.reduce([part.unnamed for part in parts]),
             skipped=put_together("skipped"),
             ordered=added("ordered"),
             swept=added("swept"),
@@ -149,7 +153,7 @@ class SweepState:
             places: int64 (C,), of the samples in the sequence.
             labels: int64 (C,).
             evaluations: what was run for them.
-            predicted: int64 (R,), the class that each gave.
+            predicted: int64 (R,), the class that each gave, or UNNAMED.
         """
         classes, length = len(self.samples), self.curves.shape[2]
         right = predicted[evaluations.source] == labels[evaluations.answered]  # (A,)
@@ -170,9 +174,34 @@ class SweepState:
         self.hits[:, places] = hits.reshape(ORDERS, len(labels))
         nothing_removed = (evaluations.first == 0) & ~evaluations.ascending
         self.correct[places[evaluations.answered[nothing_removed]]] = right[nothing_removed]
+        unnamed = (predicted == UNNAMED)[evaluations.source]
+        if unnamed.any():
+            concerned = labels[evaluations.answered]
+            for label in np.unique(concerned[unnamed]):
+                self.add_unnamed(int(label), evaluations.first[unnamed & (concerned == label)])
         self.possible += ORDERS * length * len(labels)
         # One that all samples share is run as often as they are read in parts, by the memory.
         self.run += len(evaluations) - evaluations.shared
+
+    def add_unnamed(self, label: int, removed: np.ndarray) -> None:
+        """Note that scores of a class's samples are no numbers with so many units removed."""
+        if len(removed):
+            fewest = int(removed.min())
+            known = int(self.unnamed[label])
+            self.unnamed[label] = fewest if known < 0 else min(known, fewest)
+
+    def unnamed_sentence(self) -> str:
+        """Where scores are not numbers, the class with the fewest units removed; "" if nowhere."""
+        classes = np.flatnonzero(self.unnamed >= 0)
+        if not len(classes):
+            return ""
+        first = int(classes[self.unnamed[classes].argmin()])
+        units = "unit" if self.unnamed[first] == 1 else "units"
+        others = f", and of {len(classes) - 1} other classes" if len(classes) > 1 else ""
+        return (
+            f"With {self.unnamed[first]} {units} removed, scores of images of class {first} are "
+            f"not numbers{others}."
+        )
 
     def add_scores(self, places: np.ndarray, scores: BaselineScores) -> None:
         """Keep what the scores of samples, places int64 (C,), are with nothing removed."""

@@ -36,11 +36,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from analyzer.runtime.predictions import highest
+from analyzer.runtime.predictions import UNNAMED, highest
 
 __all__ = [
     "CELL_BYTES",
     "CONFIDENCE",
+    "UNNAMED_MARGIN",
     "Estimate",
     "InterpolatedCurves",
     "RunEvaluations",
@@ -63,24 +64,29 @@ CELL_BYTES = 128
 
 _HAIR, _FAR = 1e-30, 1e30  # margins stay between, so that they can be interpolated
 
+UNNAMED_MARGIN = -_HAIR
+"""Where no class is named, for an estimate."""
+
 
 def logit_margin(scores: np.ndarray, label: int) -> np.ndarray:
     """The label's score less the best other one; negative exactly where the label is not named.
 
     Args:
-        scores: (R, K). Of equally high ones the first is named; NaN is the lowest.
+        scores: (R, K). Of equally high ones the first is named; where one is NaN, none is.
 
     Returns:
-        float32 (R,), negative, if only by a hair, where the label is not the class named.
+        float32 (R,), negative, if only by a hair, where the label is not the class named; NaN where
+        none is.
     """
-    right = highest(scores) == label
+    named = highest(scores)
+    right = named == label
     others = scores.astype(np.float32)
     own = others[:, label].copy()
     others[:, label] = -np.inf
     with np.errstate(invalid="ignore"):  # two infinite scores
         margin = np.nan_to_num(own - np.fmax.reduce(others, axis=1), nan=0.0)
     margin = np.where(right, np.clip(margin, 0, _FAR), np.clip(margin, -_FAR, -_HAIR))
-    return margin.astype(np.float32)
+    return np.where(named == UNNAMED, np.nan, margin).astype(np.float32)
 
 
 class InterpolatedCurves:

@@ -42,9 +42,11 @@ from analyzer.measures.ablation.tolerance import (
 def test_margin_is_not_negative_exactly_where_the_label_is_named(scores, data):
     label = data.draw(st.integers(0, scores.shape[1] - 1))
     margin = logit_margin(scores, label)
-    assert np.isfinite(margin).all()
-    lowest_for_nan = np.where(np.isnan(scores), -np.inf, scores)
-    np.testing.assert_array_equal(margin >= 0, lowest_for_nan.argmax(axis=1) == label)
+    unnamed = np.isnan(scores).any(axis=1)
+    assert np.isfinite(margin[~unnamed]).all()
+    assert np.isnan(margin[unnamed]).all()
+    named = np.where(unnamed, -1, scores.argmax(axis=1))
+    np.testing.assert_array_equal(margin >= 0, named == label)
 
 
 @pytest.mark.parametrize("active", [0.0, 0.1, 0.7, 1.0])
