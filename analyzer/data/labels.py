@@ -31,8 +31,8 @@ __all__ = [
 
 _HIGHEST = 2**63 - 1  # label that int64 holds
 _SHOWN = 40  # characters of a label in an error
-_WHOLE = re.compile(r"(-?\d+)\.0*")
-_FRACTION = re.compile(r"-?\d*\.\d+")
+_WHOLE = re.compile(r"(-?[0-9]+)\.0*")
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+")
 _DIGITS = 100  # Python reads no number of more than 4,300, and no label has as many
 
 
@@ -102,7 +102,7 @@ def index_names(
         index = {name.split()[0]: i for name, i in index.items() if name.split()}
     unknown = [name for name in found if name not in index]
     if len(unknown) == len(found) and all(
-        name.isdecimal() and int(name) < len(classes.names) for name in found
+        _is_index(name) and int(name) < len(classes.names) for name in found
     ):
         return [int(name) for name in found], classes.names, "classes"
     if unknown:
@@ -344,7 +344,8 @@ def _refuse_mixed(
 
 
 def _is_number(text: str) -> bool:
-    return len(text) < _DIGITS and text.removeprefix("-").isdecimal()
+    digits = text.removeprefix("-")
+    return len(text) < _DIGITS and digits.isascii() and digits.isdecimal()
 
 
 def _is_index(value: object) -> bool:
@@ -377,7 +378,7 @@ def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
         raise DataError(f"The class list {path} is not a table ({error}).") from error
     if any(len(row) < 2 for row in rows):
         raise DataError(f"The class list {path} has rows of one column; name and index are wanted.")
-    if rows and not any(cell.strip().isdecimal() for cell in rows[0][:2]):
+    if rows and not any(_is_index(cell.strip()) for cell in rows[0][:2]):
         rows = rows[1:]
     return _by_index([(row[0].strip(), row[1].strip()) for row in rows], path)
 
