@@ -14,6 +14,7 @@ import numpy as np
 
 from analyzer.audit_object import Audit
 from analyzer.common_types import Progress
+from analyzer.control_characters import printable
 from analyzer.errors import (
     AnalyzerError,
     AuditFolderError,
@@ -118,7 +119,7 @@ def audit_network(
     )
     record = run_audit(request, progress=progress)
     for sentence in dict.fromkeys((*record.warnings, *(record.gap.warnings if record.gap else ()))):
-        warnings.warn(sentence, AuditWarning, stacklevel=2)
+        warnings.warn(printable(sentence), AuditWarning, stacklevel=2)
     return Audit(request.out, record)
 
 
@@ -642,4 +643,4 @@ def _given(data: Any) -> Any:
 
 
 def _warn(sentence: str) -> None:
-    warnings.warn(sentence, AuditWarning, stacklevel=3)
+    warnings.warn(printable(sentence), AuditWarning, stacklevel=3)
