@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.audit.assemble_record import (
     has_class_gaps,
+    lacks_gap_model,
     make_record,
     make_stopped_record,
     with_sureness,
@@ -453,6 +454,8 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
 
 
 def _gap_is_settled(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
+    if inputs.gap_model is not None and lacks_gap_model(finished):
+        return False  # it is back
     if finished.no_gap or (inputs.gap_model is None and finished.gap is not None):
         return finished.settings.get("gap_model") == request.settings()["gap_model"]
     model = inputs.gap_model
