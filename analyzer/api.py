@@ -477,10 +477,12 @@ def compare_audits(
 
     Raises:
         AuditFolderError: one of the folders holds no readable audit.
+        DataError: ``resamples`` or ``seed`` cannot be such, or is given and does nothing, as the
+            audits are of different samples.
         OutputError: ``page`` cannot be written.
     """
     from analyzer.audit import compare_audits as compare
-    from analyzer.audit import refuse_to_replace, write_comparison
+    from analyzer.audit import refuse_idle_draw, refuse_to_replace, write_comparison
 
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
@@ -491,6 +493,7 @@ def compare_audits(
     found = compare(
         *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=progress
     )
+    refuse_idle_draw([found], resamples, seed)
     if page is not None:
         write_comparison(folders, [found], page)
     return found

@@ -1,4 +1,4 @@
-from .compare import ClassChange, Comparison, compare_audits
+from .compare import ClassChange, Comparison, compare_audits, refuse_idle_draw
 from .compare_page import write_comparison
 from .exports import log_to_mlflow, write_junit
 from .folder import finished_audit, read_record, refuse_to_replace, to_dict
@@ -32,6 +32,7 @@ __all__ = [
     "read_manifest",
     "read_record",
     "recorded_names",
+    "refuse_idle_draw",
     "refuse_to_replace",
     "render_report",
     "run_audit",
