@@ -155,8 +155,8 @@ def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> No
             raise SiteError(f"{parameter(name, value)} does nothing here. {no_site}")
     if request.preprocess.exif is not None and source.array is not None:
         raise DataError(
-            f"{parameter('exif', request.preprocess.exif)} is for image files, and {source.source} holds arrays: "
-            "leave it out."
+            f"{parameter('exif', request.preprocess.exif)} is for image files, and {source.source} "
+            "holds arrays: leave it out."
         )
     neighbors, mixed = request.neighbor_samples, request.interpolation_samples
     off = [parameter("neighbor_samples", 0)]

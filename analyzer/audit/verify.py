@@ -465,7 +465,7 @@ def _no_gap(record: AuditRecord, line: GapModel) -> Check:
         told = (str(error), error.for_command_line())
         wrong = [] if record.no_gap in told else [f"'no_gap' is not why there is none: {told[1]}"]
         return check("gap", wrong, f"There is no estimated gap. {record.no_gap}")
-    wrong = f"audit.json has no estimated gap, the gap model gives {found.estimate:.6g}."
+    removed = f"audit.json has no estimated gap, the gap model gives {found.estimate:.6g}."
     if lacks_gap_model(record):
-        wrong += " If it was gone then, audit again with it: nothing is counted again."
-    return Check("gap", False, wrong)
+        removed += " If it was gone then, audit again with it: nothing is counted again."
+    return Check("gap", False, removed)
