@@ -14,6 +14,7 @@ import numpy as np
 
 from analyzer.audit_object import Audit
 from analyzer.common_types import Progress
+from analyzer.control_characters import printable
 from analyzer.errors import (
     AnalyzerError,
     AuditFolderError,
@@ -133,7 +134,7 @@ def audit_network(
     )
     record = run_audit(request, progress=report)
     for sentence in dict.fromkeys((*record.warnings, *(record.gap.warnings if record.gap else ()))):
-        warnings.warn(sentence, AuditWarning, stacklevel=2)
+        warnings.warn(printable(sentence), AuditWarning, stacklevel=2)
     return Audit(request.out, record)
 
 
@@ -497,10 +498,12 @@ def compare_audits(
 
     Raises:
         AuditFolderError: one of the folders holds no readable audit.
+        DataError: ``resamples`` or ``seed`` cannot be such, or is given and does nothing, as the
+            audits are of different samples.
         OutputError: ``page`` cannot be written.
     """
     from analyzer.audit import compare_audits as compare
-    from analyzer.audit import refuse_to_replace, write_comparison
+    from analyzer.audit import refuse_idle_draw, refuse_to_replace, write_comparison
 
     report = _reporting(progress)
     check_paths(AuditFolderError, before=before, after=after)
@@ -510,6 +513,7 @@ def compare_audits(
         check_place(page)
         refuse_to_replace({"page": page}, [], folders)
     found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report)
+    refuse_idle_draw([found], resamples, seed)
     if page is not None:
         write_comparison(folders, [found], page)
     return found
@@ -678,4 +682,4 @@ def _given(data: Any) -> Any:
 
 
 def _warn(sentence: str) -> None:
-    warnings.warn(sentence, AuditWarning, stacklevel=3)
+    warnings.warn(printable(sentence), AuditWarning, stacklevel=3)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from analyzer.audit_record import AuditRecord, GapRecord
+from analyzer.control_characters import printable
 from analyzer.errors import AuditFolderError
 from analyzer.files import check_paths
 
@@ -134,7 +135,7 @@ class Audit:
         return found
 
     def __repr__(self) -> str:
-        return (
+        return printable(
             f"<Audit of {self.record.model.path}: accuracy {self.accuracy:.4f}, "
             f"{self._curves_in_words()}{self._gap_in_words()}; {self.folder}>"
         )
@@ -167,7 +168,7 @@ class Audit:
             for name, value in rows.items()
         )
         warned = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.warnings)
-        return (
+        return printable(
             f"<div><strong>Audit of {escape(self.record.model.path)}</strong>"
             f"<div style='display:flex;gap:2em;align-items:center;flex-wrap:wrap'>"
             f"<table>{cells}</table>{self._mean_curves()}</div>"

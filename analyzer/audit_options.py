@@ -141,7 +141,8 @@ class DataOptions:
     )
     seed: int = option(
         0,
-        "Seed of that draw, of --rank random, and of the parts and partners of interpolation.",
+        "Seed of that draw, of --rank random, of --tolerance, and of the parts and partners of "
+        "interpolation and neighbors.",
         metavar="N",
         least=0,
         show_default=True,

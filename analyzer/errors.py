@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analyzer.control_characters import printable
+
 __all__ = [
     "AnalyzerError",
     "AuditFolderError",
@@ -46,9 +48,9 @@ class AnalyzerError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(_MARKED.sub(_as_argument, message))
+        super().__init__(printable(_MARKED.sub(_as_argument, message)))
         self.message = message
-        """With the parameters still marked: for messages made of this one."""
+        """As it was given, with the parameters still marked: for messages made of this one."""
 
     def for_command_line(self, flags: Mapping[str, str] | None = None) -> str:
         """The message with flags instead of parameters.

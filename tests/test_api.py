@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 import analyzer
 from analyzer.api import audit_request
+from analyzer import api
+from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "API.md"
@@ -61,6 +64,24 @@ def test_a_result_shows_itself_shortly(audit):
     shown = audit._repr_html_()
     assert shown.count("<path") >= 3
     assert "<script" not in shown
+
+
+def test_what_shows_hostile_names_spells_them_out(audit):
+    hostile = "m\x1b]0;b\x07\x9b\u202e\n\udce9"
+    model = replace(audit.record.model, path=hostile)
+    record = replace(audit.record, model=model, warnings=(hostile,))
+    named = analyzer.Audit(Path(f"folder {hostile}"), record)
+    object.__setattr__(named, "curves", audit.curves)
+    shown = [repr(named), str(named), named._repr_html_(), repr(record)]
+    error = analyzer.DataError(hostile)
+    shown += [str(error), str(FittedOn(3, hostile, hostile, {}))]
+    with pytest.warns(analyzer.AuditWarning) as warned:
+        api._warn(hostile)
+    shown += [str(warned[0].message)]
+    for text in shown:
+        assert r"m\x1b]0;b" in text
+        assert not set(text) & set("\x1b\x07\x9b\u202e\n\udce9")
+    assert error.message == hostile  # records keep it exactly
 
 
 def test_a_result_gives_plain_records_and_arrays(audit):

@@ -1,4 +1,8 @@
+import ast
 import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +58,25 @@ def test_an_error_can_be_about_another_parameter():
     assert other.for_command_line() == "Name two with --test-keys, as --test-keys a,b, --data."
     column = error.renamed("keys", "the column", is_parameter=False)
     assert column.for_command_line() == "Name two with the column, as the column=a,b, --data."
+
+
+def _texts_of_errors(module: Path) -> Iterator[tuple[int, str]]:
+    """Every text in a call that makes an error, or says what an error's way out is."""
+    kinds = {"JsonSource", *(name for name in errors.__all__ if name != "parameter")}
+    for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in kinds:
+            for part in ast.walk(call):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.lineno, part.value
+
+
+def test_no_error_of_the_library_names_a_flag():
+    package = Path(errors.__file__).parent
+    found = [
+        f"{module.relative_to(package)}:{line}"
+        for module in package.rglob("*.py")
+        if module.parent.name != "cli"
+        for line, text in _texts_of_errors(module)
+        if re.search(r"(?<![\w-])--[a-z]", re.sub("`pip [^`]*", "", text))  # pip's are its own
+    ]
+    assert found == []

@@ -1,8 +1,8 @@
-from .compare import ClassChange, Comparison, compare_audits
+from .compare import ClassChange, Comparison, compare_audits, refuse_idle_draw
 from .compare_page import write_comparison
 from .exports import log_to_mlflow, write_junit
 from .folder import finished_audit, read_record, refuse_to_replace, to_dict
-from .markdown import step_summary, write_model_card, write_summary
+from .markdown import check_model_card, step_summary, write_model_card, write_summary
 from .network_cost import outline_with_cost
 from .plots import check_figure, write_population_figure
 from .population import audit_population
@@ -22,6 +22,7 @@ __all__ = [
     "Verification",
     "audit_population",
     "check_figure",
+    "check_model_card",
     "compare_audits",
     "ending_of",
     "ending_of_stop",
@@ -32,6 +33,7 @@ __all__ = [
     "read_manifest",
     "read_record",
     "recorded_names",
+    "refuse_idle_draw",
     "refuse_to_replace",
     "render_report",
     "run_audit",

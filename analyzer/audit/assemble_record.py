@@ -40,6 +40,7 @@ from analyzer.measures.test_data.measure import count_pairs
 __all__ = [
     "class_gap_faults",
     "has_class_gaps",
+    "lacks_gap_model",
     "make_record",
     "make_stopped_record",
     "some_of",
@@ -182,9 +183,9 @@ def _with_gap(
     if inputs.gap_model is None:
         if finished is None or request.gap_model_named or not request.gap_model_name:
             return found
-        if feature_values(found) == feature_values(finished):
+        if _estimated_from(found) == _estimated_from(finished):
             return _keep_class_gaps(replace(found, gap=finished.gap), finished)
-        return replace(found, no_gap=request.told(GapModelError(_gone(request))))
+        return replace(found, no_gap=request.told(_gone(request.gap_model_name)))
     try:
         estimated = replace(found, gap=_gap(request, inputs.gap_model, found))
         return with_class_gaps(estimated, inputs.gap_model)
@@ -192,11 +193,28 @@ def _with_gap(
         return replace(found, no_gap=request.told(error))
 
 
-def _gone(request: AuditRequest) -> str:
+def _estimated_from(record: AuditRecord) -> tuple[Any, ...]:
+    """All of a record that an estimated gap depends on, that of a class, too."""
     return (
-        f"The gap model {request.gap_model_name} is not there any more, and what it needs has been "
-        f"measured again since; name one with {parameter('gap_model')}."
+        feature_values(record),
+        record.rank,
+        estimation.conditions_of(record),
+        estimation.unusual_settings(record),
+        [(one.index, one.samples, one.accuracy, one.sureness) for one in record.classes],
     )
+
+
+def _gone(gap_model: str) -> GapModelError:
+    return GapModelError(
+        f"The gap model {gap_model} is not there any more, and what it needs has been measured "
+        f"again since; name one with {parameter('gap_model')}."
+    )
+
+
+def lacks_gap_model(record: AuditRecord) -> bool:
+    """Whether there is no estimated gap because the gap model was gone."""
+    why = _gone(str(record.settings.get("gap_model")))
+    return record.no_gap in (str(why), why.for_command_line())
 
 
 def _gap(request: AuditRequest, gap_model: estimation.GapModel, found: AuditRecord) -> GapRecord:
@@ -294,12 +312,9 @@ def with_class_gaps(record: AuditRecord, gap_model: estimation.GapModel) -> Audi
 
 def _keep_class_gaps(record: AuditRecord, finished: AuditRecord) -> AuditRecord:
     """The record with the classes' gaps as an earlier run of the same audit estimated them."""
-    known = {one.index: one for one in finished.classes}
     classes = tuple(
-        replace(one, **{name: getattr(known[one.index], name) for name in _GAP})
-        if one.index in known and known[one.index].sureness == one.sureness
-        else one
-        for one in record.classes
+        replace(one, **{name: getattr(known, name) for name in _GAP})
+        for one, known in zip(record.classes, finished.classes, strict=True)
     )
     return replace(record, classes=classes, no_class_gaps=finished.no_class_gaps)
 

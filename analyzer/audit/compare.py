@@ -17,7 +17,16 @@ from analyzer.errors import AuditFolderError, DataError, parameter
 from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 
-__all__ = ["Change", "ClassChange", "Comparison", "compare_audits"]
+__all__ = [
+    "Change",
+    "ClassChange",
+    "Comparison",
+    "compare_audits",
+    "refuse_idle_draw",
+]
+
+_RESAMPLES, _SEED = 2000, 0
+"""Of the drawings for the noise of the differences, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,8 @@ def compare_audits(
     after: str | Path,
     *,
     tolerance: float = 0.01,
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: int = _RESAMPLES,
+    seed: int = _SEED,
     progress: Progress = lambda stage, done, total: None,
 ) -> Comparison:
     """Compare the audit in folder ``after`` with the one in folder ``before``.
@@ -158,6 +167,22 @@ def compare_audits(
         comparable=comparable,
         noise=noise,
     )
+
+
+def refuse_idle_draw(found: Sequence[Comparison], resamples: int, seed: int) -> None:
+    """Refuse options of a draw that none of the comparisons needed.
+
+    Raises:
+        DataError: the sentence names the option.
+    """
+    if any(one.noise.paired for one in found):
+        return
+    for name, value, default in (("resamples", resamples, _RESAMPLES), ("seed", seed, _SEED)):
+        if value != default:
+            raise DataError(
+                f"{parameter(name, value)} does nothing here: the audits are of different samples, "
+                "so none are drawn. Leave it out."
+            )
 
 
 def _samples_of(folder: str | Path, record: AuditRecord) -> SampleCounts:

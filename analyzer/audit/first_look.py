@@ -30,9 +30,17 @@ from analyzer.measures.ablation.sample_scores import check_logits
 from analyzer.measures.measure import Subject
 from analyzer.measures.unmasked_predictions import predict_whole
 
-__all__ = ["ClassOrder", "FirstLook", "describe_order", "find_class_order", "look_first"]
+__all__ = [
+    "LOOKED_AT",
+    "ClassOrder",
+    "FirstLook",
+    "describe_order",
+    "find_class_order",
+    "look_first",
+]
 
-_MOST = 2_000  # samples that are looked at
+LOOKED_AT = 2_000
+"""Samples that are looked at, at most."""
 _KNOWS_ORDER = 0.8  # from this accuracy on nobody looks for another order
 _GAIN = 0.25  # of accuracy, that another order must bring on samples it was not found on
 _NAMED = 5  # classes, of an order without a rule
@@ -154,9 +162,9 @@ def _undeclared(done: data.Preprocessing) -> str:
 
 def _part(subject: Subject, request: AuditRequest) -> data.Samples:
     samples = subject.samples(skip_bad=request.skip_bad)
-    if len(samples.indices) <= _MOST:
+    if len(samples.indices) <= LOOKED_AT:
         return samples
-    per_class = max(1, _MOST // len(np.unique(samples.labels)))
+    per_class = max(1, LOOKED_AT // len(np.unique(samples.labels)))
     places = data.limit_per_class(samples.labels, per_class, request.seed)
     return data.Samples(samples.indices[places], samples.labels[places], samples.load)
 

@@ -122,7 +122,7 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
             f"run the audit again with {parameter('fresh', True)}, or use the version that "
             "wrote it."
         )
-    source = JsonSource(str(file), AuditFolderError, "Run the audit again with --fresh.")
+    source = JsonSource(str(file), AuditFolderError, RUN_AGAIN)
     sections = {
         name: decode(section, value[name], source, name)
         for name, section in _SECTIONS.items()

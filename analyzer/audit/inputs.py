@@ -151,10 +151,10 @@ def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> No
     for name in ("rank", "tolerance"):
         if no_site and (value := getattr(request, name)) != getattr(AuditRequest, name):
             raise SiteError(f"{parameter(name, value)} does nothing here. {no_site}")
-    if request.preprocess.exif and source.array is not None:
+    if request.preprocess.exif is not None and source.array is not None:
         raise DataError(
-            f"{parameter('exif', True)} is for image files, and {source.source} holds arrays: "
-            "leave it out."
+            f"{parameter('exif', request.preprocess.exif)} is for image files, and {source.source} "
+            "holds arrays: leave it out."
         )
     neighbors, mixed = request.neighbor_samples, request.interpolation_samples
     off = [parameter("neighbor_samples", 0)]

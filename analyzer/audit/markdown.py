@@ -20,6 +20,7 @@ from analyzer.errors import OutputError, parameter
 from analyzer.files import check_place, make_parents, write_text
 
 __all__ = [
+    "check_model_card",
     "markdown_text",
     "model_card_of",
     "step_summary",
@@ -103,18 +104,27 @@ def write_summary(where: Path | str, ending: Ending) -> None:
     _add_to(path, summary_of(ending).encode(errors="backslashreplace") + b"\n")
 
 
-def write_model_card(path: Path, ending: Ending) -> None:
-    """Write :func:`model_card_of` to ``path``, unless that is a card of somebody else.
+def check_model_card(path: Path) -> None:
+    """Refuse a place for a card where another file is, or that cannot be written.
 
     Raises:
-        OutputError: it is, or it cannot be written.
+        OutputError: the sentence names it.
     """
     check_place(path, parents=True)
     if path.exists() and _SIGNED.encode() not in path.read_bytes():
         raise OutputError(
-            f"{path} exists and was not written by onnx-gap; name another file, and copy "
-            "model-index and the section from there."
+            f"{path} exists and is no model card that onnx-gap wrote. Name another file; into a "
+            "card of your own, copy model-index and the section from there."
         )
+
+
+def write_model_card(path: Path, ending: Ending) -> None:
+    """Write :func:`model_card_of` to ``path``, unless that is a card of somebody else.
+
+    Raises:
+        OutputError: as :func:`check_model_card`.
+    """
+    check_model_card(path)
     make_parents(path)
     write_text(path, model_card_of(ending))
 

@@ -46,6 +46,8 @@ NAMESPACE = "onnx-gap"
 _SCHEMA = 1
 _SIGNATURE_SECONDS = 60  # that ssh-keygen may take
 _LARGEST_SIGNATURE = 1 << 20  # bytes; of RSA with 16,384 bits it has 6,000
+_SIGNATURE_BEGINS = b"-----BEGIN SSH SIGNATURE-----"
+_NOBODY = "No principal matched"  # what ssh-keygen adds to every reason, or says alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +248,28 @@ def check_signature(
         return Check("signature", False, f"There is no {MANIFEST} in {folder} to be signed.")
     if signature.stat().st_size > _LARGEST_SIGNATURE:
         return _failed(signature, "it is too large to be one")
+    try:
+        said = signature.read_bytes().lstrip()
+    except OSError as error:
+        raise AuditFolderError(f"{signature} cannot be read: {error.strerror or error}.") from error
+    if not said.startswith(_SIGNATURE_BEGINS):
+        return _failed(signature, "it holds none that ssh-keygen made")
+    if b"\r\n" in said:
+        return _failed(signature, "its lines end in CR and LF, not in LF as ssh-keygen made them")
     files = ("-s", str(signature.resolve()), "-f", str(allowed_signers.resolve()))
     identity = signer
     if identity is None:
         found = _ssh_keygen("find-principals", *files, given=b"")
         if found.returncode or not found.stdout.strip():
-            return _failed(signature, f"its key is not one of {allowed_signers}")
+            why = _in_one_line(found).removesuffix(_NOBODY).strip()
+            return _failed(
+                signature,
+                f"ssh-keygen says: {why}" if why else f"its key is not one of {allowed_signers}",
+            )
         identity = _decoded(found.stdout.splitlines()[0])
     answer = _ssh_keygen("verify", *files, "-n", NAMESPACE, "-I", identity, given=manifest)
     if answer.returncode:
-        said = " ".join(_decoded(answer.stderr or answer.stdout).split())
-        return _failed(signature, f"ssh-keygen says of {identity}: {said}")
+        return _failed(signature, f"ssh-keygen says of {identity}: {_in_one_line(answer)}")
     return Check("signature", True, f"{identity} signed {MANIFEST}.")
 
 
@@ -283,6 +296,10 @@ def _ssh_keygen(action: str, *arguments: str, given: bytes) -> subprocess.Comple
         raise AuditFolderError(
             f"The {parameter('signature')} cannot be checked: {error}. Check it with ssh-keygen."
         ) from error
+
+
+def _in_one_line(answer: subprocess.CompletedProcess[bytes]) -> str:
+    return " ".join(_decoded(answer.stderr or answer.stdout).split())
 
 
 def _decoded(said: bytes) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 
 from analyzer.audit.assemble_record import (
     has_class_gaps,
+    lacks_gap_model,
     make_record,
     make_stopped_record,
     with_sureness,
 )
-from analyzer.audit.first_look import look_first
+from analyzer.audit.first_look import LOOKED_AT, look_first
 from analyzer.audit.folder import (
     AUDIT,
     CLASSES,
@@ -107,6 +108,7 @@ def run_audit(
                 f"with {parameter('gap_model')}."
             )
         request = _with(request, measure, measure.asked_for_by())
+    _refuse_idle_seed(request, inputs.subject)
     with _folder(request, inputs.subject.key, say) as (unfinished, completed):
         replacing = request.fresh and not completed
         finished = None if replacing else _finished(request, inputs.subject, progress, say)
@@ -291,6 +293,33 @@ def _needed(request: AuditRequest, inputs: AuditInputs) -> list[Measure[Any]]:
     return [measure for measure in MEASURES if taken & set(measure.features)]
 
 
+def _refuse_idle_seed(request: AuditRequest, subject: Subject) -> None:
+    """Refuse a seed where nothing is drawn, before anything is counted.
+
+    Raises:
+        DataError: the sentence names it.
+    """
+    if (
+        request.seed == AuditRequest.seed
+        or request.limit_per_class is not None
+        or (request.rank == "random" and subject.site is not None)
+        or request.tolerance
+        or request.precision != AuditRequest.precision  # its check draws masks
+        or request.interpolation_samples != 0
+        or request.neighbor_samples not in (0, "all")
+        or (len(subject.indices) > LOOKED_AT and not request.anyway)
+    ):
+        return
+    with contextlib.suppress(AuditFolderError):
+        found = None if request.fresh else read_record(request.out)
+        if found and found.settings.get("seed") == request.seed:
+            return  # of measures that the finished audit has, and keeps
+    raise DataError(
+        f"{parameter('seed', request.seed)} does nothing here: with these options nothing is "
+        "drawn. Leave it out."
+    )
+
+
 def _refuse_limit_without_figure(request: AuditRequest) -> None:
     """Refuse a limit of a gap that these options leave unmeasured, before anything is counted.
 
@@ -460,6 +489,8 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
 
 
 def _gap_is_settled(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:
+    if inputs.gap_model is not None and lacks_gap_model(finished):
+        return False  # it is back
     if finished.no_gap or (inputs.gap_model is None and finished.gap is not None):
         return finished.settings.get("gap_model") == request.settings()["gap_model"]
     model = inputs.gap_model

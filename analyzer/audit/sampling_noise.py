@@ -79,6 +79,7 @@ class SamplingNoise:
     quantities: Mapping[str, Noise]  # by name, those of NOISY that can be judged
     classes: Mapping[int, Mapping[str, ClassNoise]]  # likewise, by the index of the class
     unjudged: tuple[str, ...]  # what cannot be judged, and why, in sentences
+    paired: bool = True  # False: of different samples, so that none were drawn
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -123,7 +124,7 @@ def measure_sampling_noise(
         )
     unpaired = _unpaired(*before, *after)
     if unpaired:
-        return SamplingNoise(resamples, seed, {}, {}, (unpaired,))
+        return SamplingNoise(resamples, seed, {}, {}, (unpaired,), paired=False)
     pair = _Paired(*before, *after)
     network, classes = pair.judge(resamples, seed, progress)
     return SamplingNoise(resamples, seed, network, classes, tuple(pair.unjudged(network, classes)))

@@ -12,7 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit.assemble_record import class_gap_faults, warnings_of, with_sureness
+from analyzer.audit.assemble_record import (
+    class_gap_faults,
+    lacks_gap_model,
+    warnings_of,
+    with_sureness,
+)
 from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
@@ -173,18 +178,18 @@ def _verify_stopped(
     remeasuring: Remeasuring | None,
 ) -> Verification:
     """Hold what an audit that was stopped has left against each other."""
+    for name, given in (("gap_model", gap_model), ("data", remeasuring)):
+        if given is not None:
+            raise AuditFolderError(
+                f"{parameter(name)} does nothing here: a first look stopped the audit in {folder}, "
+                "so nothing was counted or estimated. Leave it out."
+            )
     files = _files(folder)
     record, found = stopped_checks(folder)
     checks = [*signed, files, *found]
     not_checked = []
     if not any(one.name == "report" for one in found):
         not_checked.append(_of_another_version(record.versions))
-    if gap_model is not None:
-        not_checked.append("A first look stopped the audit, so there is no estimated gap to check.")
-    if remeasuring is not None:
-        not_checked.append(
-            "A first look stopped the audit, so nothing was counted that the data could show."
-        )
     path = Path(record.model.path if model is None else model)
     if model is None and not path.is_file():
         return Verification(tuple(checks), (*not_checked, _unseen(path)))
@@ -407,8 +412,11 @@ def _differences(said: Any, found: Any, names: tuple[str, ...], section: str) ->
 
 def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     recorded = record.gap.gap_model_name if record.gap else record.settings.get("gap_model")
-    if recorded is None and not record.no_gap:
+    if recorded is None and not record.no_gap and gap_model is None:
         return "No gap model was asked for, so there is no estimated gap to check."
+    if recorded is None and not record.no_gap:
+        of_none = f"audit.json says that no gap model was asked for, and {gap_model} was named."
+        return Check("gap", False, of_none)
     if recorded is None:
         return Check("gap", False, "'no_gap' tells why, but no gap model was asked for.")
     path = Path(str(recorded) if gap_model is None else gap_model)
@@ -457,5 +465,7 @@ def _no_gap(record: AuditRecord, line: GapModel) -> Check:
         told = (str(error), error.for_command_line())
         wrong = [] if record.no_gap in told else [f"'no_gap' is not why there is none: {told[1]}"]
         return check("gap", wrong, f"There is no estimated gap. {record.no_gap}")
-    wrong = [f"audit.json has no estimated gap, the gap model gives {found.estimate:.6g}."]
-    return check("gap", wrong, "")
+    removed = f"audit.json has no estimated gap, the gap model gives {found.estimate:.6g}."
+    if lacks_gap_model(record):
+        removed += " If it was gone then, audit again with it: nothing is counted again."
+    return Check("gap", False, removed)

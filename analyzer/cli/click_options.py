@@ -443,7 +443,13 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
-_EXIT_CODES = {0: "done", 2: "bad usage or bad input", 3: "a defect of onnx-gap"}
+_EXIT_CODES = {
+    0: "done",
+    2: "bad usage or bad input",
+    3: "a defect of onnx-gap",
+    130: "interrupted",
+    141: "whoever read its output has stopped",
+}
 
 
 def exit_codes(others: Mapping[int, str] = MappingProxyType({})) -> str:

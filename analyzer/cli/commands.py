@@ -105,7 +105,8 @@ def onnx_gap() -> None:
       onnx-gap audit model.onnx --data train/ --preprocess imagenet --out audit
 
     Exit codes: 0 done; 1 done, and a limit that was asked for failed; 2 bad usage or bad input;
-    3 a defect of ours; 4 done, and a limit that was asked for cannot be judged.
+    3 a defect of ours; 4 done, and a limit that was asked for cannot be judged; 130 interrupted;
+    141 whoever read its output has stopped.
     """
 
 

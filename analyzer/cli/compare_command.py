@@ -94,7 +94,12 @@ def command(
       onnx-gap compare audit-v1 audit-v2 --tolerance 0.02 --json
       onnx-gap compare audit-v1 audit-v2 audit-v3 --html comparison.html
     """
-    from analyzer.audit import compare_audits, refuse_to_replace, write_comparison
+    from analyzer.audit import (
+        compare_audits,
+        refuse_idle_draw,
+        refuse_to_replace,
+        write_comparison,
+    )
 
     refuse_to_replace({"html": html}, [], [before, *after])
     with show_progress(shown) as progress:
@@ -109,6 +114,7 @@ def command(
             )
             for folder in after
         ]
+    refuse_idle_draw(found, resamples, seed)
     if html is not None:
         write_comparison((before, *after), found, html)
     if as_json:

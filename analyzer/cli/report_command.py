@@ -39,12 +39,23 @@ def command(folder: Path, model_card: Path | None, mlflow: str | None) -> None:
       onnx-gap report audit --model-card card.md
       onnx-gap report audit --mlflow sqlite:///mlflow.db
     """
-    from analyzer.audit import ending_of, log_to_mlflow, render_report, write_model_card
+    from analyzer.audit import (
+        check_model_card,
+        ending_of,
+        log_to_mlflow,
+        refuse_to_replace,
+        render_report,
+        write_model_card,
+    )
 
     if model_card is not None:
-        write_model_card(model_card, ending_of(folder))
-        show(f"{model_card}: written")
+        refuse_to_replace({"model_card": model_card}, [], [folder])
+        ending = ending_of(folder)
+        check_model_card(model_card)
     if mlflow is not None:
         show(f"run {log_to_mlflow(folder, mlflow)}: logged")
+    if model_card is not None:  # last: where MLflow refuses, none is left
+        write_model_card(model_card, ending)
+        show(f"{model_card}: written")
     if model_card is None and mlflow is None:
         show(f"{render_report(folder)}: written")

@@ -31,8 +31,8 @@ __all__ = [
 
 _HIGHEST = 2**63 - 1  # label that int64 holds
 _SHOWN = 40  # characters of a label in an error
-_WHOLE = re.compile(r"(-?\d+)\.0*")
-_FRACTION = re.compile(r"-?\d*\.\d+")
+_WHOLE = re.compile(r"(-?[0-9]+)\.0*")
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+")
 _BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
 _NESTED = (_BY_INDEX, "label_names", "class_names")  # under which JSON can have the names
 _COLUMNS = 2  # of a class list as a table
@@ -107,7 +107,7 @@ def index_names(
     times = Counter(names)
     unknown = [name for name in found if name not in times]
     if len(unknown) == len(found) and all(
-        name.isdecimal() and int(name) < len(names) for name in found
+        _is_index(name) and int(name) < len(names) for name in found
     ):
         indices = [int(name) for name in found]
         if (twice := repeated(map(str, indices))) is not None:
@@ -349,7 +349,8 @@ def _refuse_mixed(
 
 
 def _is_number(text: str) -> bool:
-    return len(text) < _DIGITS and text.removeprefix("-").isdecimal()
+    digits = text.removeprefix("-")
+    return len(text) < _DIGITS and digits.isascii() and digits.isdecimal()
 
 
 def _is_index(value: object) -> bool:
@@ -414,7 +415,7 @@ def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
                 f"The class list {path} has a row of {found}. Give each the name and the index of "
                 "a class, and nothing else."
             )
-    if rows and not any(cell.strip().isdecimal() for cell in rows[0]):
+    if rows and not any(_is_index(cell.strip()) for cell in rows[0]):
         rows = rows[1:]
     pairs = [(row[0].strip(), row[1].strip()) for row in rows]
     return _by_index(pairs, path, (_NAMES_FIRST, _INDEX_FIRST))

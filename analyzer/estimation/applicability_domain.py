@@ -11,6 +11,7 @@ from typing import Any
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import GapModelError
+from analyzer.option_mechanism import parse_number
 
 __all__ = [
     "CONDITION_COLUMNS",
@@ -295,12 +296,9 @@ def _wrong(where: str, name: str, text: str, wanted: str) -> GapModelError:
 
 
 def number_or_none(text: str) -> float | None:
-    """The finite number that a cell holds; None where it holds none.
-
-    Python reads 0_5 as 5, which nobody means who writes a table.
-    """
+    """The finite number that a cell holds; None where it holds none."""
     try:
-        value = float("" if "_" in text else text)
+        value = parse_number(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.common_types import GapEstimate
+from analyzer.control_characters import printable
 from analyzer.errors import GapModelError
 from analyzer.estimation.applicability_domain import ApplicabilityDomain, AuditConditions, Range
 from analyzer.estimation.changed_features import outside_settings
@@ -50,7 +51,7 @@ class FittedOn:
 
     def __str__(self) -> str:
         ranked = "" if self.rank == "l1" else f"; units ranked by {self.rank}"
-        return f"{self.networks} networks ({self.architecture}; {self.data}{ranked})"
+        return printable(f"{self.networks} networks ({self.architecture}; {self.data}{ranked})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 import csv
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 import model_zoo
-from analyzer.audit import read_record, run_audit, verify_audit
+from analyzer.audit import assemble_record, read_record, run_audit, verify_audit
 from analyzer.audit.assemble_record import with_class_gaps
 from analyzer.audit.folder import write_record
 from analyzer.audit_options import AuditRequest
@@ -148,6 +150,33 @@ def test_gaps_that_were_removed_are_noticed_and_estimated_again(request_, audite
         assert check in failed
     assert run_audit(request_).classes == audited.classes
     assert read_record(request_.out).no_class_gaps == audited.no_class_gaps
+
+
+def test_a_gap_model_that_is_gone_keeps_no_gaps_that_it_did_not_estimate(request_, audited):
+    gone = replace(request_, gap_model=None, gap_model_named=False)
+    inputs = SimpleNamespace(gap_model=None)
+    plain = tuple(replace(one, gap=None, gap_low=None, gap_high=None) for one in audited.classes)
+    found = replace(audited, gap=None, classes=plain, no_class_gaps="")
+    assert assemble_record._with_gap(found, gone, inputs, audited) == audited
+    other = (replace(plain[0], sureness=plain[0].sureness[::-1]), *plain[1:])
+    kept = assemble_record._with_gap(replace(found, classes=other), gone, inputs, audited)
+    assert kept.gap is None
+    assert "is not there any more" in kept.no_gap
+    assert all(one.gap is None for one in kept.classes)
+
+
+def test_a_gap_model_that_is_back_estimates_again(request_, audited, tmp_path):
+    shutil.copytree(request_.out, tmp_path / "audit")
+    here = replace(request_, out=tmp_path / "audit", interpolation_samples=30)
+    lost = run_audit(replace(here, gap_model=None, gap_model_named=False))
+    assert lost.gap is None
+    (failed,) = [one for one in verify_audit(here.out).checks if not one.passed]
+    assert (failed.name, failed.sentence.partition(". ")[2]) == (
+        "gap",
+        "If it was gone then, audit again with it: nothing is counted again.",
+    )
+    assert run_audit(here).gap is not None
+    assert verify_audit(here.out).passed
 
 
 def test_without_a_measure_the_reason_is_said(gap_models, audited):

@@ -296,7 +296,7 @@ def test_hostile_names_in_a_model_card(hub, ending, tmp_path):
 def test_a_card_of_somebody_else_is_kept(ending, tmp_path):
     card = tmp_path / "README.md"
     card.write_text("# Mine\n", encoding="utf-8")
-    with pytest.raises(OutputError, match="was not written by onnx-gap"):
+    with pytest.raises(OutputError, match="is no model card that onnx-gap wrote"):
         write_model_card(card, ending)
     assert card.read_text(encoding="utf-8") == "# Mine\n"
     card.unlink()

@@ -406,9 +406,31 @@ def test_a_damaged_signature_does_not_count(folder, sign):
     assert not check_signature(folder, signature, signers, "ann").passed
 
 
+@needs_ssh_keygen
+def test_why_a_signature_does_not_count_is_true(folder, sign, tmp_path):
+    signature, signers = sign("ann")
+    good, allowed = signature.read_bytes(), signers.read_text()
+    key = allowed.removeprefix("ann ")
+    for content, entry, why in (
+        (b"", allowed, "it holds none that ssh-keygen made"),
+        ((tmp_path / "ann").read_bytes(), allowed, "it holds none that ssh-keygen made"),
+        (good.replace(b"\n", b"\r\n"), allowed, "its lines end in CR and LF"),
+        (good[:100], allowed, "ssh-keygen says: "),
+        (good, f'ann valid-before="20200101" {key}', "key has expired"),
+        (good, "ann\n", "missing key"),
+        (good, "", f"its key is not one of {signers}"),
+    ):
+        signature.write_bytes(content)
+        signers.write_text(entry)
+        found = check_signature(folder, signature, signers)
+        assert not found.passed
+        assert why in found.sentence
+        assert ("not one of" in found.sentence) == (not entry)
+
+
 def test_what_is_missing_is_said(folder, tmp_path, monkeypatch):
     there = tmp_path / "there"
-    there.write_text("x")
+    there.write_text("-----BEGIN SSH SIGNATURE-----\n")
     with pytest.raises(AuditFolderError, match=r"nowhere is not a file"):
         check_signature(folder, tmp_path / "nowhere", there)
     with pytest.raises(AuditFolderError, match=r"allowed_signers=.*nowhere is not a file"):

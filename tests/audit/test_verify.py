@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from analyzer.audit import verify
+from analyzer.audit.assemble_record import with_class_gaps
 from analyzer.audit.folder import RESULT_FILES, read_record
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit.verify import verify_audit
@@ -167,6 +168,7 @@ def estimated(folder, line, **changed):
         gap_model=line.sha256,
         fitted_on=str(line.fitted_on),
     )
+    record = with_class_gaps(dataclasses.replace(record, gap=gap), line)
     rewrite_record(folder, dataclasses.replace(record, gap=dataclasses.replace(gap, **changed)))
 
 
@@ -209,6 +211,13 @@ def test_a_removed_estimate_is_found(make_audit, gap_model, told):
     for named in ({}, {"gap_model": path}):
         found = failed(verify_audit(folder, **named))["gap"]
         assert found.startswith("audit.json has no estimated gap, the gap model gives 0.")
+
+
+def test_a_gap_model_that_no_audit_asked_for_fails(make_audit, gap_model):
+    audit = make_audit()
+    assert read_record(audit).settings.get("gap_model") is None
+    sentence = failed(verify_audit(audit, gap_model=gap_model[1]))["gap"]
+    assert sentence.startswith("audit.json says that no gap model was asked for, and ")
 
 
 def test_why_there_is_no_estimate_is_worked_out_again(make_audit, tmp_path):

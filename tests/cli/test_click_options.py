@@ -25,6 +25,9 @@ def test_all_commands_take_an_option_once():
     assert all(isinstance(command, Command) for command in found)
 
 
+NOTHING_DRAWN = ("--interpolation-samples", 0, "--neighbor-samples", "all")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -49,6 +52,8 @@ def test_all_commands_take_an_option_once():
         (("--gap-model", "none", "--max-gap", 0.3), "--gap-model none asks for no estimate"),
         (("--keep-twins", "--neighbor-samples", 0), "--keep-twins does nothing with"),
         (("--exif",), "--exif is for image files"),
+        (("--no-exif",), "--no-exif is for image files"),
+        ((*NOTHING_DRAWN, "--seed", 5), "--seed 5 does nothing here"),
         (("--no-antialias", "--interpolation", "box"), "--no-antialias is for bilinear"),
         (("--resize", "none", "--interpolation", "box"), "--interpolation box does nothing with"),
     ],
@@ -57,6 +62,14 @@ def test_what_would_be_dropped_or_misread_is_refused(onnx_gap, network, train, o
     shown = onnx_gap("audit", network, "--data", train, "--out", "audit", *options)
     assert (shown.code, said in shown.err) == (2, True), shown.err
     assert not Path("audit").exists()
+
+
+def test_a_seed_of_what_a_finished_audit_has_is_none_that_does_nothing(onnx_gap, network, train):
+    plain = ("audit", network, "--data", train, "--out", "audit", "--preprocess", "none")
+    assert onnx_gap(*plain, "--seed", 5).code == 0
+    assert onnx_gap(*plain, "--seed", 5, *NOTHING_DRAWN).code == 0
+    assert onnx_gap(*plain, "--seed", 5, *NOTHING_DRAWN, "--fresh").code == 2
+    assert onnx_gap(*plain, *NOTHING_DRAWN, "--rank", "random", "--seed", 5, "--fresh").code == 0
 
 
 @pytest.mark.parametrize("command", [("inspect",), ("mask", "-o", "masked.onnx")])

@@ -49,6 +49,11 @@ def test_other_data_are_not_ranked_but_said(two, onnx_gap):
     assert "beyond noise" not in shown.out
     assert "moved" not in shown.out
     assert max(map(len, shown.out.splitlines()[:4])) <= 80
+    for option in (("--seed", 3), ("--resamples", 100)):
+        shown = onnx_gap("compare", *two, *option)
+        assert shown.code == 2
+        assert f"{option[0]} {option[1]} does nothing here" in shown.err
+    assert onnx_gap("compare", *two, two[0], "--seed", 3).code == 1  # one of them is drawn for
 
 
 def test_the_same_samples_are_held_against_sampling_noise(paired, onnx_gap):

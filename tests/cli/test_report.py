@@ -1,5 +1,8 @@
 """`onnx-gap report`"""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 
@@ -38,7 +41,19 @@ def test_a_place_for_a_card_that_cannot_be_written(audit, onnx_gap, tmp_path):
     assert "card.md cannot be written: Not a directory." in shown.err
     shown = onnx_gap("report", folder, "--model-card", folder / "audit.json")
     assert shown.code == 2
-    assert "was not written by onnx-gap" in shown.err
+    assert "audit.json would replace a file that this command reads or writes itself" in shown.err
+    (folder / "card.md").write_text("# My own card")
+    shown = onnx_gap("report", folder, "--model-card", folder / "card.md")
+    assert shown.code == 2
+    assert "card.md exists and is no model card that onnx-gap wrote" in shown.err
+
+
+def test_where_mlflow_refuses_no_card_is_left(audit, onnx_gap, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    shown = onnx_gap("report", audit(), "--model-card", "card.md", "--mlflow", "auto")
+    assert shown.code == 2
+    assert "needs MLflow" in shown.err
+    assert not Path("card.md").exists()
 
 
 def test_mlflow_gets_a_run(audit, onnx_gap, tmp_path, monkeypatch):

@@ -227,6 +227,14 @@ def test_numbered_folders_are_indices_into_a_list_of_words(tmp_path):
     assert index_names(["0", "2"], classes, "data") == ([0, 2], NAMES, "classes")
 
 
+def test_numbers_are_of_the_digits_0_to_9(tmp_path):
+    classes = class_list(tmp_path, "dog", "cat", "owl")
+    with pytest.raises(DataError, match="'0' of data is not in the class list"):
+        index_names(["0", "٢"], classes, "data")
+    with pytest.raises(DataError, match="has the label '٢', but 2 of the 3 labels are numbers"):
+        labels_of_values(["0", "1", "٢"], ["a", "b", "c"], None, "data")
+
+
 def test_an_unknown_class_is_named(tmp_path):
     classes = class_list(tmp_path, "dog", "cat", "owl")
     with pytest.raises(DataError, match=r"'cow' of data .* 1 of 2 classes"):

@@ -81,6 +81,7 @@ def test_unwritable_place_is_refused(write, tmp_path):
     ("old", "new", "message"),
     [
         (",0.5,0.6,", ",half,0.6,", "line 3, column 'zeta': 'half' is not a number from 0 to 1"),
+        (",0.5,0.6,", ",٠.٥,0.6,", "line 3, column 'zeta': '٠.٥' is not a number from 0 to 1"),
         (",0.5,0.6,", ",0.5,,", "line 3, column 'kappa': ''"),
         (",0.5,0.6,", ",0.5,nan,", "line 3, column 'kappa': 'nan'"),
         ("0.99,0.5,0.49", "99,0.5,0.49", "line 3, column 'train_accuracy': '99'"),

@@ -18,6 +18,7 @@ from analyzer.errors import DataError, parameter
 from analyzer.files import read_whole
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import repeated
+from analyzer.option_mechanism import parse_number
 
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "is_missing_value", "open_npz", "read_value"]
 
@@ -227,9 +228,11 @@ def is_missing_value(text: str) -> bool:
 
 
 def _number(text: str) -> np.ndarray | None:
-    for kind in (np.int64, np.float64):
-        with suppress(ValueError, OverflowError):
-            return np.asarray(kind(text))
+    with suppress(ValueError):
+        number = parse_number(text)
+        with suppress(ValueError, OverflowError):  # a whole one, to the last digit
+            return np.asarray(np.int64(text))
+        return np.asarray(np.float64(number))
     return None
 
 

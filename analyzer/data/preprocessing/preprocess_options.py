@@ -26,6 +26,7 @@ from analyzer.option_mechanism import (
     option,
     parse_factor,
     parse_image_size,
+    parse_number,
     parse_numbers,
     parse_resize,
 )
@@ -317,7 +318,7 @@ def _text(value: object) -> str:
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
+        return parse_number(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         raise DataError(f"{parameter(name, repr(value))} is not a number.") from None
 

@@ -204,6 +204,9 @@ def test_an_array_file_may_hold_infinite_values_but_no_nan(tmp_path):
 def test_anything_else_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.npy"):
         read_value("nothing.npy")
+    for text in ("٢", "1_0"):
+        with pytest.raises(DataError, match="is no number"):
+            read_value(text)
     (tmp_path / "text.npy").write_text("no array")
     with pytest.raises(DataError, match=r"text\.npy"):
         read_value(str(tmp_path / "text.npy"))
