@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import analyzer
-from analyzer.api import audit_request
 from analyzer import api
+from analyzer.api import audit_request
 from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
 
