@@ -3,12 +3,14 @@
 Of a stranger's files only regular ones are read, and no more of them than the budget allows.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import tempfile
 import zipfile
@@ -24,6 +26,7 @@ from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import parse_json, repeated
 
 __all__ = [
+    "NO_ROOM",
     "RUN_AGAIN",
     "array_of",
     "aside",
@@ -46,6 +49,7 @@ __all__ = [
     "read_whole",
     "refuse_replaced",
     "remove_parts",
+    "remove_tree",
     "sha256",
     "write_array",
     "write_arrays",
@@ -53,6 +57,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing fails with on a full disk, or over a quota or a limit."""
 
 RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 
@@ -165,6 +172,23 @@ def remove_parts(folder: Path, names: Collection[str]) -> None:
                     os.unlink(folder / name)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of this command's own and all in it; what cannot be removed stays.
+
+    An empty folder goes without being read, which its mode may forbid, and folders inside go first:
+    going down into them takes descriptors, of which there may be few.
+    """
+    with suppress(OSError):
+        os.rmdir(folder)
+        return
+    with suppress(OSError):
+        with os.scandir(folder) as found:
+            inside = [item.path for item in found if item.is_dir(follow_symlinks=False)]
+        for item in inside:
+            shutil.rmtree(item, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _refuse_special(path: Path) -> None:
     """Refuse to put a file in the place of a device, a pipe or a socket."""
     with suppress(OSError, ValueError):  # nothing is there, or nobody may look
@@ -174,10 +198,12 @@ def _refuse_special(path: Path) -> None:
 
 
 def _unwritable(path: Path, why: object) -> OutputError:
-    return OutputError(
+    error = OutputError(
         f"{_shown(path)} cannot be written: {why}. Name a file in a folder that exists, can be "
         "written and has room."
     )
+    error.place = path
+    return error
 
 
 def _shown(path: object) -> str:
@@ -278,15 +304,15 @@ def prepare_folder(folder: str | Path, *, parents: bool = True) -> Path:
             pass
     except FileExistsError:
         found = "a file" if folder.exists() else "a link that leads to nothing"
-        raise AuditFolderError(
-            f"{folder} is {found}, not a folder; name another place."
-        ) from None
+        raise AuditFolderError(f"{folder} is {found}, not a folder; name another place.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise AuditFolderError(
+        refused = AuditFolderError(
             f"{folder} cannot be written: {reason}. "
             "Name a folder that exists or can be made, with room and write permission."
-        ) from error
+        )
+        refused.place = folder
+        raise refused from error
     return folder
 
 

@@ -41,8 +41,9 @@ from analyzer.audit.result_manifest import (
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
-from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
 from analyzer.files import (
+    NO_ROOM,
     RUN_AGAIN,
     check_own_place,
     folder_identity,
@@ -61,6 +62,7 @@ __all__ = [
     "REPORT",
     "RESULT_FILES",
     "STOPPED",
+    "UNFINISHED",
     "finished_audit",
     "from_dict",
     "locked",
@@ -85,6 +87,9 @@ RESULT_FILES = (
     AUDIT,
 )
 """Every name that a file of a result can have, besides the manifest."""
+
+UNFINISHED = ".unfinished"
+"""The folder that holds what an interrupted audit left."""
 
 LOCK = ".lock"
 _POLL_SECONDS = 0.2  # between two tries to lock
@@ -122,7 +127,7 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
             f"run the audit again with {parameter('fresh', True)}, or use the version that "
             "wrote it."
         )
-    source = JsonSource(str(file), AuditFolderError, "Run the audit again with --fresh.")
+    source = JsonSource(str(file), AuditFolderError, RUN_AGAIN)
     sections = {
         name: decode(section, value[name], source, name)
         for name, section in _SECTIONS.items()
@@ -205,6 +210,11 @@ def read_record(folder: str | Path) -> AuditRecord:
             f"{folder} holds no result: a first look stopped the audit, and {REPORT} there says "
             f"why. Correct that and run it again, or pass {parameter('anyway', True)}."
         )
+    if not os.path.lexists(path) and os.path.lexists(Path(folder) / UNFINISHED):
+        raise AuditFolderError(
+            f"{folder} holds no finished audit: the run that writes it is not done, or was "
+            "interrupted. The same audit command finishes it, and measures nothing twice."
+        )
     return from_dict(read_json(path), file=path)
 
 
@@ -240,7 +250,7 @@ def refuse_to_replace(
     Raises:
         OutputError: one of the results would.
     """
-    names = (*RESULT_FILES, MANIFEST, LOCK, ".unfinished")
+    names = (*RESULT_FILES, MANIFEST, LOCK, UNFINISHED)
     kept = {value for value in inputs if isinstance(value, (str, Path)) and value}
     taken = {os.path.realpath(value) for value in kept if "\0" not in str(value)}
     own = {os.path.realpath(folder / name) for folder in audits for name in names}
@@ -328,13 +338,34 @@ def locked(
         yield check
     except Exception as error:
         if folder_identity(folder, follow=True) == identity:
-            raise
+            if (why := _lack_of_room(folder, error)) is None:
+                raise
+            raise AuditFolderError(
+                f"{folder} has no room for the files of this run: {why}. Make room there, then "
+                "run the same command again."
+            ) from error
         raise AuditFolderError(
             f"{folder} was moved, removed or replaced while this run worked in it. Leave it where "
             "it is until a run is done, and run the same command again."
         ) from error
     finally:
         _release(path, held)
+
+
+def _lack_of_room(folder: Path, error: Exception) -> str | None:
+    """Why there is no room for a file of ours in ``folder``; None where that is not the error."""
+    if isinstance(error, AnalyzerError):
+        place, why = error.place, error.__cause__
+    else:
+        place, why = getattr(error, "filename", None), error
+    if (
+        not isinstance(why, OSError)
+        or why.errno not in NO_ROOM
+        or not isinstance(place, str | Path)
+    ):
+        return None
+    inside = os.path.abspath(place).startswith(os.path.join(os.path.abspath(folder), ""))
+    return why.strerror if inside else None
 
 
 def _try_to_lock(path: Path, parents: bool) -> int | None:
