@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from analyzer.cli.click_options import PATH, Command, ResultFile, exit_codes
-from analyzer.cli.terminal import show
+from analyzer.cli.terminal import say, show, show_progress
 
 
 @click.command(
@@ -45,6 +45,9 @@ def command(folder: Path, model_card: Path | None, mlflow: str | None) -> None:
         write_model_card(model_card, ending_of(folder))
         show(f"{model_card}: written")
     if mlflow is not None:
-        show(f"run {log_to_mlflow(folder, mlflow)}: logged")
+        say("Sending the audit to MLflow.")
+        with show_progress("lines"):
+            run = log_to_mlflow(folder, mlflow)
+        show(f"run {run}: logged")
     if model_card is None and mlflow is None:
         show(f"{render_report(folder)}: written")
