@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from analyzer.files import (
     read_json,
     remove_parts,
     remove_tree,
+    scratch_folder,
     write_array,
     write_arrays,
     write_bytes,
@@ -117,6 +119,21 @@ def test_a_folder_that_cannot_be_read_is_removed_where_it_is_empty(tmp_path, mon
     monkeypatch.setattr(os, "scandir", refuse)
     remove_tree(tmp_path / "own")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_scratch_folder_without_room_names_what_holds_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = f"{tmp_path} has no room for temporary .* TMPDIR"
+    for within, kind, said in ((None, OutputError, told), (tmp_path, OSError, "full")):
+        with pytest.raises(kind, match=said), scratch_folder(within) as folder:
+            raise OSError(errno.ENOSPC, "full", str(folder / "x"))
+        assert os.listdir(tmp_path) == []
+
+
+def test_too_many_open_files_are_a_limit_and_no_matter_of_the_place(tmp_path):
+    with pytest.raises(OutputError, match="ulimit") as caught, aside(tmp_path / "x"):
+        raise OSError(errno.EMFILE, "Too many open files")
+    assert "Name a file" not in str(caught.value)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits are those of POSIX")

@@ -41,12 +41,12 @@ from analyzer.audit.result_manifest import (
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord
-from analyzer.errors import AnalyzerError, AuditFolderError, DataError, OutputError, parameter
+from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
 from analyzer.files import (
-    NO_ROOM,
     RUN_AGAIN,
     check_own_place,
     folder_identity,
+    lack_of_room,
     prepare_folder,
     read_json,
     write_json,
@@ -338,7 +338,7 @@ def locked(
         yield check
     except Exception as error:
         if folder_identity(folder, follow=True) == identity:
-            if (why := _lack_of_room(folder, error)) is None:
+            if (why := lack_of_room(folder, error)) is None:
                 raise
             raise AuditFolderError(
                 f"{folder} has no room for the files of this run: {why}. Make room there, then "
@@ -350,22 +350,6 @@ def locked(
         ) from error
     finally:
         _release(path, held)
-
-
-def _lack_of_room(folder: Path, error: Exception) -> str | None:
-    """Why there is no room for a file of ours in ``folder``; None where that is not the error."""
-    if isinstance(error, AnalyzerError):
-        place, why = error.place, error.__cause__
-    else:
-        place, why = getattr(error, "filename", None), error
-    if (
-        not isinstance(why, OSError)
-        or why.errno not in NO_ROOM
-        or not isinstance(place, str | Path)
-    ):
-        return None
-    inside = os.path.abspath(place).startswith(os.path.join(os.path.abspath(folder), ""))
-    return why.strerror if inside else None
 
 
 def _try_to_lock(path: Path, parents: bool) -> int | None:
