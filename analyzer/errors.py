@@ -1,12 +1,14 @@
 """The errors a caller can act on.
 
 Each is a sentence or two: what was wrong, where, what to do. They know nothing of the command
-line but that its flags are named after parameters; :mod:`analyzer.cli` turns them into exit code 2
+line but how its flags are called after parameters; :mod:`analyzer.cli` turns them into exit code 2
 in one place.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,27 @@ __all__ = [
     "ModelError",
     "OutputError",
     "SiteError",
+    "naming_flags",
     "parameter",
 ]
 
 # "shift out" and "shift in": the characters that ASCII has to mark a stretch of other text.
 _OPEN, _CLOSE = "\x0e", "\x0f"
 _MARKED = re.compile(f"{_OPEN}(\\w+)(?:=([^{_CLOSE}]*))?{_CLOSE}")
+
+
+_OTHER_FLAGS = {"preset": "--preprocess", "inputs": "--input"}  # than the name with dashes
+_by_flags: ContextVar[bool] = ContextVar("by_flags", default=False)
+
+
+@contextmanager
+def naming_flags() -> Iterator[None]:
+    """Let all messages name flags instead of parameters: whoever reads them gave flags."""
+    before = _by_flags.set(True)
+    try:
+        yield
+    finally:
+        _by_flags.reset(before)
 
 
 def parameter(name: str, value: object = None) -> str:
@@ -47,21 +64,31 @@ class AnalyzerError(Exception):
         message: full sentences, in which :func:`parameter` names parameters.
     """
 
+    place: Path | None = None
+    """The file or folder that cannot be written, where that is what is wrong."""
+
     def __init__(self, message: str):
         super().__init__(printable(_MARKED.sub(_as_argument, message)))
         self.message = message
         """As it was given, with the parameters still marked: for messages made of this one."""
 
-    def for_command_line(self, flags: Mapping[str, str] | None = None) -> str:
-        """The message with flags instead of parameters.
+    def __str__(self) -> str:
+        return self.for_command_line() if _by_flags.get() else self.for_library()
 
-        Args:
-            flags: of parameters whose flag is not their name with dashes.
-        """
+    def asks_for(self, name: str) -> bool:
+        """Whether the message names the parameter ``name``."""
+        return any(found[1] == name for found in _MARKED.finditer(self.message))
+
+    def for_library(self) -> str:
+        """The message with parameters as a caller of the library gives them."""
+        return _MARKED.sub(_as_argument, self.message)
+
+    def for_command_line(self) -> str:
+        """The message with flags instead of parameters."""
 
         def as_flag(found: re.Match[str]) -> str:
             name, value = found.groups()
-            flag = (flags or {}).get(name) or "--" + name.replace("_", "-")
+            flag = _OTHER_FLAGS.get(name) or "--" + name.replace("_", "-")
             if value == "False":
                 return f"--no-{flag[2:]}"
             return flag if value in (None, "True") else f"{flag} {value}"

@@ -3,12 +3,14 @@
 Of a stranger's files only regular ones are read, and no more of them than the budget allows.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import tempfile
 import zipfile
@@ -37,6 +39,7 @@ __all__ = [
     "file_identity",
     "folder_identity",
     "holds",
+    "lack_of_room",
     "make_parents",
     "nature_of",
     "prepare_folder",
@@ -46,6 +49,8 @@ __all__ = [
     "read_whole",
     "refuse_replaced",
     "remove_parts",
+    "remove_tree",
+    "scratch_folder",
     "sha256",
     "write_array",
     "write_arrays",
@@ -53,6 +58,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing fails with on a full disk, or over a quota or a limit."""
 
 RUN_AGAIN = f"Run the audit again with {parameter('fresh', True)}."
 
@@ -85,7 +93,7 @@ def aside(path: str | Path) -> Iterator[Path]:
             with suppress(OSError):  # it was never made, or has become ``path``
                 temporary.unlink()
     except OSError as error:
-        raise _unwritable(path, error.strerror or error) from error
+        raise _unwritable(path, error) from error
 
 
 def check_place(path: str | Path, *, parents: bool = False) -> None:
@@ -114,7 +122,7 @@ def check_place(path: str | Path, *, parents: bool = False) -> None:
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _unwritable(path, getattr(error, "strerror", None) or error) from error
+        raise _unwritable(path, error) from error
 
 
 def refuse_replaced(results: Mapping[str, Path], read: Callable[[], Iterable[Path]]) -> None:
@@ -165,6 +173,63 @@ def remove_parts(folder: Path, names: Collection[str]) -> None:
                     os.unlink(folder / name)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of this command's own and all in it; what cannot be removed stays.
+
+    An empty folder goes without being read, which its mode may forbid, and folders inside go first:
+    going down into them takes descriptors, of which there may be few.
+    """
+    with suppress(OSError):
+        os.rmdir(folder)
+        return
+    with suppress(OSError):
+        with os.scandir(folder) as found:
+            inside = [item.path for item in found if item.is_dir(follow_symlinks=False)]
+        for item in inside:
+            shutil.rmtree(item, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(within: Path | None = None) -> Iterator[Path]:
+    """A folder for temporary files, which goes with them once the block ends.
+
+    Args:
+        within: where it is made; by default where the system keeps such.
+
+    Raises:
+        OutputError: there is no room in the system's.
+    """
+    folder = Path(tempfile.mkdtemp(dir=within))
+    try:
+        yield folder
+    except Exception as error:
+        if within is not None or (why := lack_of_room(folder, error)) is None:
+            raise
+        raise OutputError(
+            f"{folder.parent} has no room for temporary files: {why}. Make room there, or let "
+            "TMPDIR name a folder that has room."
+        ) from error
+    finally:
+        remove_tree(folder)
+
+
+def lack_of_room(folder: Path, error: Exception) -> str | None:
+    """Why there is no room for a file of ours in ``folder``; None where that is not the error."""
+    if isinstance(error, AnalyzerError):
+        place, why = error.place, error.__cause__
+    else:
+        place, why = getattr(error, "filename", None), error
+    if (
+        not isinstance(why, OSError)
+        or why.errno not in _NO_ROOM
+        or not isinstance(place, str | Path)
+    ):
+        return None
+    inside = os.path.abspath(place).startswith(os.path.join(os.path.abspath(folder), ""))
+    return why.strerror if inside else None
+
+
 def _refuse_special(path: Path) -> None:
     """Refuse to put a file in the place of a device, a pipe or a socket."""
     with suppress(OSError, ValueError):  # nothing is there, or nobody may look
@@ -173,11 +238,14 @@ def _refuse_special(path: Path) -> None:
             raise _unwritable(path, f"it is {nature}")
 
 
-def _unwritable(path: Path, why: object) -> OutputError:
-    return OutputError(
-        f"{_shown(path)} cannot be written: {why}. Name a file in a folder that exists, can be "
-        "written and has room."
-    )
+def _unwritable(path: Path, why: str | OSError | ValueError) -> OutputError:
+    said = getattr(why, "strerror", None) or why
+    way_out = "Name a file in a folder that exists, can be written and has room."
+    if getattr(why, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        way_out = "Raise the limits of this process (ulimit -a shows them)."
+    error = OutputError(f"{_shown(path)} cannot be written: {said}. {way_out}")
+    error.place = path
+    return error
 
 
 def _shown(path: object) -> str:
@@ -281,10 +349,12 @@ def prepare_folder(folder: str | Path, *, parents: bool = True) -> Path:
         raise AuditFolderError(f"{folder} is {found}, not a folder; name another place.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise AuditFolderError(
+        refused = AuditFolderError(
             f"{folder} cannot be written: {reason}. "
             "Name a folder that exists or can be made, with room and write permission."
-        ) from error
+        )
+        refused.place = folder
+        raise refused from error
     return folder
 
 

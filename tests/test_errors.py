@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from analyzer import errors
+from analyzer.audit_options import AuditRequest
+from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.option_mechanism import options_of
 
 
 @pytest.mark.parametrize(
@@ -29,7 +32,23 @@ def test_parameters_are_named_as_the_reader_gives_them(named, in_the_library, on
 
 def test_a_flag_that_is_not_the_parameters_name():
     error = DataError(f"Pass {parameter('preset', 'none')} or {parameter('mean')}.")
-    assert error.for_command_line({"preset": "--preprocess"}) == "Pass --preprocess none or --mean."
+    assert error.for_command_line() == "Pass --preprocess none or --mean."
+    declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
+    assert {name: one.flag for name, one in declared.items() if one.flag} == errors._OTHER_FLAGS
+
+
+def test_a_command_names_flags_in_every_message_also_of_other_processes():
+    error = DataError(f"Pass {parameter('fresh', True)}.")
+    with errors.naming_flags():
+        assert f"{error}" == str(pickle.loads(pickle.dumps(error))) == "Pass --fresh."
+        assert error.for_library() == "Pass fresh=True."
+    assert str(error) == "Pass fresh=True."
+
+
+def test_what_a_message_asks_for():
+    error = DataError(f"Pass {parameter('fresh', True)}, not min_accuracy.")
+    assert error.asks_for("fresh")
+    assert not error.asks_for("min_accuracy")
 
 
 def test_nothing_but_the_plain_message_shows():
@@ -47,7 +66,7 @@ def test_marks_survive_another_process_and_another_message():
 @pytest.mark.parametrize("name", errors.__all__)
 def test_one_base_catches_them_all(name):
     found = getattr(errors, name)
-    assert found is parameter or issubclass(found, AnalyzerError)
+    assert found in (parameter, errors.naming_flags) or issubclass(found, AnalyzerError)
 
 
 def test_an_error_can_be_about_another_parameter():
@@ -62,7 +81,10 @@ def test_an_error_can_be_about_another_parameter():
 
 def _texts_of_errors(module: Path) -> Iterator[tuple[int, str]]:
     """Every text in a call that makes an error, or says what an error's way out is."""
-    kinds = {"JsonSource", *(name for name in errors.__all__ if name != "parameter")}
+    kinds = {
+        "JsonSource",
+        *(name for name in errors.__all__ if name not in ("parameter", "naming_flags")),
+    }
     for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(call, ast.Call) and getattr(call.func, "id", "") in kinds:
             for part in ast.walk(call):

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -21,6 +22,8 @@ from analyzer.files import (
     read_arrays,
     read_json,
     remove_parts,
+    remove_tree,
+    scratch_folder,
     write_array,
     write_arrays,
     write_bytes,
@@ -106,6 +109,49 @@ def test_only_parts_of_the_named_files_are_removed(tmp_path):
     remove_parts(tmp_path, ["audit.json", "n" * 80])
     assert set(os.listdir(tmp_path)) == {*others, ".audit.json.01234567.part"}
     remove_parts(tmp_path / "missing", ["audit.json"])
+
+
+def test_a_folder_that_cannot_be_read_is_removed_where_it_is_empty(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError
+
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    remove_tree(tmp_path / "own")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_scratch_folder_without_room_names_what_holds_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = f"{tmp_path} has no room for temporary .* TMPDIR"
+    for within, kind, said in ((None, OutputError, told), (tmp_path, OSError, "full")):
+        with pytest.raises(kind, match=said), scratch_folder(within) as folder:
+            raise OSError(errno.ENOSPC, "full", str(folder / "x"))
+        assert os.listdir(tmp_path) == []
+
+
+def test_too_many_open_files_are_a_limit_and_no_matter_of_the_place(tmp_path):
+    with pytest.raises(OutputError, match="ulimit") as caught, aside(tmp_path / "x"):
+        raise OSError(errno.EMFILE, "Too many open files")
+    assert "Name a file" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are those of POSIX")
+def test_a_tree_is_removed_with_few_descriptors_left(tmp_path):
+    import resource
+
+    (tmp_path / "own" / "scratch").mkdir(parents=True)
+    (tmp_path / "own" / "scratch" / "prefix.onnx").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.dup(0) for _ in range(50)]  # those below the last are taken, too
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1] + 3, hard))
+        remove_tree(tmp_path / "own")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for one in held:
+            os.close(one)
+    assert os.listdir(tmp_path) == []
 
 
 def test_json_without_a_number_is_refused_and_nothing_left(tmp_path):

@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,6 +27,9 @@ __all__ = ["junit_of", "log_to_mlflow", "write_junit"]
 _NOT_JUDGEABLE = {None: "error", PASS: "skipped", FAIL: "failure"}
 _LONGEST = 500  # characters of a parameter, in the smallest of MLflow's stores
 _TAG = "onnx_gap"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # schemes of tracking URIs
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""What MLflow is told about servers that do not answer, on which it would wait for minutes."""
 
 
 def write_junit(path: Path, ending: Ending, not_judgeable: str | None = None) -> None:
@@ -141,9 +145,10 @@ def log_to_mlflow(folder: str | Path, tracking_uri: str = "auto") -> str:
     """Log the audit in ``folder`` as a run: its figures, options, origin and files.
 
     ``MLFLOW_EXPERIMENT_NAME`` and ``MLFLOW_RUN_ID`` choose the experiment, and a run to add to, as
-    everywhere in MLflow. An estimate that cannot be relied on is not logged as a metric; a tag says
-    why. MLflow's reports of usage to its makers are off unless ``MLFLOW_DISABLE_TELEMETRY`` says
-    otherwise.
+    everywhere in MLflow. A server that does not answer is tried four times, for half a minute each,
+    unless MLflow's own variables say otherwise. An estimate that cannot be relied on is not logged
+    as a metric; a tag says why. MLflow's reports of usage to its makers are off unless
+    ``MLFLOW_DISABLE_TELEMETRY`` says otherwise.
 
     Args:
         folder: of a finished audit.
@@ -157,6 +162,10 @@ def log_to_mlflow(folder: str | Path, tracking_uri: str = "auto") -> str:
         AuditFolderError: the folder holds no finished audit.
         OutputError: MLflow is not installed, or does not take the run.
     """
+    if not tracking_uri:
+        raise OutputError(
+            f"{parameter('mlflow')} is empty, which names nothing. Give a tracking URI, or 'auto'."
+        )
     ending = ending_of(folder)
     record = ending.record
     assert record is not None, "a folder has a record"
@@ -169,7 +178,8 @@ def log_to_mlflow(folder: str | Path, tracking_uri: str = "auto") -> str:
             f"{parameter('mlflow')} needs MLflow: pip install 'onnx-gap[mlflow]'."
         ) from None
     try:
-        with _tracking(mlflow, tracking_uri):
+        with _patient(), _tracking(mlflow, tracking_uri):
+            _refuse_database_without_driver(mlflow.get_tracking_uri())
             with mlflow.start_run(run_name=printable(record.model.path)) as run:
                 mlflow.log_params(dict(_params(record)))
                 figures = _metrics(ending, record)
@@ -199,6 +209,27 @@ def _tracking(mlflow: Any, uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)
         if variable is None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Bound how long MLflow tries to reach a server, where the environment does not say."""
+    ours = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _refuse_database_without_driver(uri: str) -> None:
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme in _DATABASES and not all(map(find_spec, ("sqlalchemy", "alembic"))):
+        raise OutputError(
+            f"MLflow keeps runs in the database {uri} by packages that are not installed: pip "
+            "install 'onnx-gap[mlflow]'."
+        )
 
 
 def _log_files(mlflow: Any, folder: Path) -> None:

@@ -46,6 +46,7 @@ from analyzer.files import (
     RUN_AGAIN,
     check_own_place,
     folder_identity,
+    lack_of_room,
     prepare_folder,
     read_json,
     write_json,
@@ -61,6 +62,7 @@ __all__ = [
     "REPORT",
     "RESULT_FILES",
     "STOPPED",
+    "UNFINISHED",
     "finished_audit",
     "from_dict",
     "locked",
@@ -85,6 +87,9 @@ RESULT_FILES = (
     AUDIT,
 )
 """Every name that a file of a result can have, besides the manifest."""
+
+UNFINISHED = ".unfinished"
+"""The folder that holds what an interrupted audit left."""
 
 LOCK = ".lock"
 _POLL_SECONDS = 0.2  # between two tries to lock
@@ -212,6 +217,11 @@ def read_record(folder: str | Path) -> AuditRecord:
             f"{folder} holds no result: a first look stopped the audit, and {REPORT} there says "
             f"why. Correct that and run it again, or pass {parameter('anyway', True)}."
         )
+    if not os.path.lexists(path) and os.path.lexists(Path(folder) / UNFINISHED):
+        raise AuditFolderError(
+            f"{folder} holds no finished audit: the run that writes it is not done, or was "
+            "interrupted. The same audit command finishes it, and measures nothing twice."
+        )
     return from_dict(read_json(path), file=path)
 
 
@@ -247,7 +257,7 @@ def refuse_to_replace(
     Raises:
         OutputError: one of the results would.
     """
-    names = (*RESULT_FILES, MANIFEST, LOCK, ".unfinished")
+    names = (*RESULT_FILES, MANIFEST, LOCK, UNFINISHED)
     kept = {value for value in inputs if isinstance(value, (str, Path)) and value}
     taken = {os.path.realpath(value) for value in kept if "\0" not in str(value)}
     own = {os.path.realpath(folder / name) for folder in audits for name in names}
@@ -335,7 +345,12 @@ def locked(
         yield check
     except Exception as error:
         if folder_identity(folder, follow=True) == identity:
-            raise
+            if (why := lack_of_room(folder, error)) is None:
+                raise
+            raise AuditFolderError(
+                f"{folder} has no room for the files of this run: {why}. Make room there, then "
+                "run the same command again."
+            ) from error
         raise AuditFolderError(
             f"{folder} was moved, removed or replaced while this run worked in it. Leave it where "
             "it is until a run is done, and run the same command again."

@@ -4,10 +4,12 @@ Names come from strangers: they are shown as they are, and none of them makes a 
 table cell or a tag.
 """
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 
 from analyzer.audit.folder import AUDIT, REPORT, STOPPED
@@ -67,24 +69,56 @@ def step_summary() -> Path:
             f"${_STEP_SUMMARY} names {path}, which is a pipe. Name a file: "
             f"{parameter('markdown', 'FILE')}."
         )
-    _add_to(path, b"")
+    with _told(path):
+        if path.exists():
+            path.open("ab").close()
+        else:
+            check_place(path)
     return path
 
 
 def _add_to(path: Path, text: bytes) -> None:
     """Add to the summary of a step, in one write: others add to it, too.
 
-    It is not written aside, since GitHub may have mounted the file.
+    It is not written aside, since GitHub may have mounted the file. Where there is no room, what
+    was there stays as it was, and nothing new is left.
 
     Raises:
         OutputError: it cannot be written.
     """
+    existed = os.path.lexists(path)
+    with _told(path):
+        try:
+            with path.open("ab", buffering=0) as file:
+                _add_whole(file, text)
+        except OSError:
+            if not existed:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def _add_whole(file: FileIO, text: bytes) -> None:
+    """Write all of ``text`` at the end of a file, or nothing."""
+    before, added = os.fstat(file.fileno()).st_size, 0
     try:
-        with path.open("ab") as file:
-            file.write(text)
-    except OSError as error:
+        while added < len(text):
+            added += file.write(text[added:])
+    except OSError:
+        if added and os.fstat(file.fileno()).st_size == before + added:  # nobody else's is behind
+            file.truncate(before)
+        raise
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the variable where the summary of a step cannot be written."""
+    try:
+        yield
+    except (OSError, OutputError) as error:
+        why = error.__cause__ or error
         raise OutputError(
-            f"${_STEP_SUMMARY} names {path}, which cannot be written: {error.strerror or error}. "
+            f"${_STEP_SUMMARY} names {path}, which cannot be written: "
+            f"{getattr(why, 'strerror', None) or why}. "
             f"Name a file: {parameter('markdown', 'FILE')}."
         ) from error
 

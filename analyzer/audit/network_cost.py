@@ -1,14 +1,12 @@
 """The outline of a network with its cost, for which an image is run where shapes are open."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from analyzer import runtime, surgery
 from analyzer.common_types import Site
 from analyzer.data.preprocessing.spec import LONGEST_EDGE
 from analyzer.errors import ModelError, parameter
+from analyzer.files import scratch_folder
 
 __all__ = ["outline_with_cost"]
 
@@ -51,10 +49,10 @@ def outline_with_cost(
                 "images. Leave it out."
             )
         return found
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         try:
             probe = surgery.write_shape_probe(
-                network, site, Path(folder) / "probe.onnx", output, plane=edges
+                network, site, folder / "probe.onnx", output, plane=edges
             )
             session = runtime.open_session(
                 probe.path, "cpu", custom_ops=network.custom_ops, optimized=False

@@ -48,6 +48,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.data import combine_digests
 from analyzer.errors import (
+    AnalyzerError,
     AuditFolderError,
     AuditStopped,
     DataError,
@@ -100,6 +101,38 @@ def run_audit(
     """
     began = time.perf_counter()
     inputs = find_inputs(request)
+    with _folder(request, inputs.subject.key, say) as unfinished:
+        try:
+            return _audit(request, inputs, unfinished, began, progress, say)
+        except AnalyzerError as error:
+            # Nobody can pass what was passed already.
+            if not (request.fresh or request.fresh_if_other) or not error.asks_for("fresh"):
+                raise
+        say("What an interrupted run left does not fit any more, so the audit starts again.")
+        request = replace(request, fresh=True)
+        inputs = find_inputs(request)
+        unfinished.drop()
+        unfinished.start_replacing(inputs.subject.key)
+        return _audit(request, inputs, unfinished, began, progress, say)
+
+
+def _audit(
+    request: AuditRequest,
+    inputs: AuditInputs,
+    unfinished: UnfinishedAudit,
+    began: float,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> AuditRecord:
+    """Audit into a folder that is locked.
+
+    Args:
+        request: what is asked for.
+        inputs: that it names.
+        unfinished: what there is to resume; its folder.
+        began: when the audit did.
+        progress, say: as of :func:`run_audit`.
+    """
     needed = _needed(request, inputs)
     for measure in needed:
         if measure.name == "ablation" and inputs.subject.site is None:
@@ -109,41 +142,41 @@ def run_audit(
             )
         request = _with(request, measure, measure.asked_for_by())
     _refuse_idle_seed(request, inputs.subject)
-    with _folder(request, inputs.subject.key, say) as (unfinished, completed):
-        replacing = request.fresh and not completed
-        finished = None if replacing else _finished(request, inputs.subject, progress, say)
-        if finished is not None:
-            for measure in MEASURES:
-                if measure.measured(finished):
-                    request = _with(request, measure, measure.kept_by(finished))
-            say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
-        _refuse_limit_without_figure(request)
-        if finished is not None and _says_the_same(finished, request, inputs):
-            return finished
-        work = _Work(request, inputs, finished, unfinished, progress, say)
-        try:
-            results, fields = work.measure(needed)
-        except ModelError:
-            inputs.subject.network.refuse_if_changed()  # of two networks nothing fits together
-            raise
-        except AuditStopped as stopped:
-            inputs.subject.network.refuse_if_changed()
-            inputs.subject.first_reading.confirm()
-            stopped.record = make_stopped_record(request, inputs.subject, stopped)
-            stopped.report = keep_stopped(stopped.record, request.out, unfinished)
-            raise
-        _check_data(inputs.subject, results["ablation"])
-        site = inputs.subject.site
-        evidence = evidence_of(results, 0 if site is None else site.channels)
-        classes = with_sureness(fields["classes"], evidence.samples, evidence.votes, evidence.hold)
-        fields = {**fields, "classes": classes, "doubtful_labels": evidence.doubtful}
-        result = make_record(
-            request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
-        )
-        with unfinished.result() as folder:
-            _write(folder, result, results, evidence, inputs.subject)
-            inputs.subject.first_reading.confirm()
-            work.confirm()
+    completed = unfinished.complete()
+    replacing = request.fresh and not completed
+    finished = None if replacing else _finished(request, inputs.subject, progress, say)
+    if finished is not None:
+        for measure in MEASURES:
+            if measure.measured(finished):
+                request = _with(request, measure, measure.kept_by(finished))
+        say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
+    _refuse_limit_without_figure(request)
+    if finished is not None and _says_the_same(finished, request, inputs):
+        return finished
+    work = _Work(request, inputs, finished, unfinished, progress, say)
+    try:
+        results, fields = work.measure(needed)
+    except ModelError:
+        inputs.subject.network.refuse_if_changed()  # of two networks nothing fits together
+        raise
+    except AuditStopped as stopped:
+        inputs.subject.network.refuse_if_changed()
+        inputs.subject.first_reading.confirm()
+        stopped.record = make_stopped_record(request, inputs.subject, stopped)
+        stopped.report = keep_stopped(stopped.record, request.out, unfinished)
+        raise
+    _check_data(inputs.subject, results["ablation"])
+    site = inputs.subject.site
+    evidence = evidence_of(results, 0 if site is None else site.channels)
+    classes = with_sureness(fields["classes"], evidence.samples, evidence.votes, evidence.hold)
+    fields = {**fields, "classes": classes, "doubtful_labels": evidence.doubtful}
+    result = make_record(
+        request, inputs, results["ablation"], fields, time.perf_counter() - began, finished
+    )
+    with unfinished.result() as folder:
+        _write(folder, result, results, evidence, inputs.subject)
+        inputs.subject.first_reading.confirm()
+        work.confirm()
     return result
 
 
@@ -349,8 +382,8 @@ def _with(request: AuditRequest, measure: Measure[Any], options: Mapping[str, An
 @contextlib.contextmanager
 def _folder(
     request: AuditRequest, key: str, say: Callable[[str], None]
-) -> Iterator[tuple[UnfinishedAudit, bool]]:
-    """The folder, locked and ready to be written, and whether a result was completed just now.
+) -> Iterator[UnfinishedAudit]:
+    """The unfinished part of the folder, which is locked and ready to be written.
 
     What is unfinished is dropped once the block ends well. After an error what was measured so far
     is kept for the next run, and a folder in which nothing was kept is left as it was found.
@@ -362,7 +395,7 @@ def _folder(
             locked(out, wait=request.wait, parents=not request.within, say=say) as check_lock,
             _unfinished(request, key, check_lock) as unfinished,
         ):
-            yield unfinished, unfinished.complete()
+            yield unfinished
     except BaseException:
         _remove_empty(made)
         raise
@@ -386,6 +419,7 @@ def _unfinished(
         # Corrected data are other data: what was counted before they failed cannot be used then.
         if not unfinished or (isinstance(error, DataError) and not resuming):
             unfinished.drop()
+        unfinished.tidy()
         raise
     unfinished.drop()
 

@@ -9,14 +9,13 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analyzer.audit.folder import RESULT_FILES
+from analyzer.audit.folder import RESULT_FILES, UNFINISHED
 from analyzer.audit.result_manifest import MANIFEST, entries_of, move_result, write_entries
 from analyzer.errors import AuditFolderError, parameter
 from analyzer.files import (
@@ -26,14 +25,13 @@ from analyzer.files import (
     prepare_folder,
     read_arrays,
     remove_parts,
+    remove_tree,
     write_arrays,
     write_text,
 )
 from analyzer.measures.registry import MEASURES
 
 __all__ = ["UnfinishedAudit", "key_of"]
-
-_UNFINISHED = ".unfinished"
 
 
 def key_of(measured: Mapping[str, Any]) -> str:
@@ -60,7 +58,7 @@ class UnfinishedAudit:
     """
 
     def __init__(self, out: Path, check_lock: Callable[[], None]):
-        self.folder = out / _UNFINISHED
+        self.folder = out / UNFINISHED
         self._check_lock = check_lock
         self._files = {measure.name: self.folder / f"{measure.name}.npz" for measure in MEASURES}
         self._replaces = self.folder / "replaces-what-is-there"
@@ -82,12 +80,27 @@ class UnfinishedAudit:
             AuditFolderError: it cannot be written, or is another than it was.
         """
         self._make(self.folder)
-        for item in self.folder.iterdir():
-            if item.is_dir() and not item.is_symlink():
-                shutil.rmtree(item)
-            elif item not in (*self._files.values(), self._replaces):
-                item.unlink()
+        self.tidy()
         self._make(self.scratch)
+
+    def tidy(self) -> None:
+        """Remove all that no later run resumes from: scratch files, and parts of others."""
+        staged = (self._result,) if self._is_staged() else ()
+        kept = (*self._files.values(), self._replaces, *staged)
+        try:
+            self.check()
+            found = list(self.folder.iterdir())
+        except (AuditFolderError, OSError):  # what is there may be somebody else's, or nothing is
+            return
+        for item in found:
+            if item in kept:
+                continue
+            if item.is_dir() and not item.is_symlink():
+                remove_tree(item)
+            else:
+                with contextlib.suppress(OSError):
+                    item.unlink()
+        self._remember()
 
     def start_replacing(self, key: str) -> None:
         """Drop what is there, unless an interrupted run with ``key`` was replacing it already.
@@ -143,7 +156,7 @@ class UnfinishedAudit:
         """
         self._make(self.folder)
         for left in self.folder.glob(f"{self._result.name}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            remove_tree(left)
         written = self.folder / f"{self._result.name}-{secrets.token_hex(8)}"
         self._make(written)
         try:
@@ -155,7 +168,7 @@ class UnfinishedAudit:
         except BaseException as error:
             if isinstance(error, Exception):
                 self.check()
-            shutil.rmtree(written, ignore_errors=True)
+            remove_tree(written)
             self._remember()
             raise
         self._remember()
@@ -184,7 +197,7 @@ class UnfinishedAudit:
             self.check()
         except AuditFolderError:  # what is there may be somebody else's
             return
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
         self._remember()
         remove_parts(self.folder.parent, (*RESULT_FILES, MANIFEST))
 

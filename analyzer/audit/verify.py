@@ -462,7 +462,7 @@ def _no_gap(record: AuditRecord, line: GapModel) -> Check:
     try:
         found = _estimate(record, line)
     except GapModelError as error:
-        told = (str(error), error.for_command_line())
+        told = (error.for_library(), error.for_command_line())
         wrong = [] if record.no_gap in told else [f"'no_gap' is not why there is none: {told[1]}"]
         return check("gap", wrong, f"There is no estimated gap. {record.no_gap}")
     removed = f"audit.json has no estimated gap, the gap model gives {found.estimate:.6g}."

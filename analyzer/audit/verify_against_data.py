@@ -2,7 +2,6 @@
 
 import math
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +19,7 @@ from analyzer.audit_options import (
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
-from analyzer.files import RUN_AGAIN
+from analyzer.files import RUN_AGAIN, scratch_folder
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.registry import MEASURES
@@ -113,13 +112,13 @@ class Remeasured:
         subject = find_inputs(request, recorded=record.data.preprocessing).subject
         yield self._names(subject.source)
         yield self._pictures(subject.source)
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             images = subject.opened_images(
                 skip_bad=request.skip_bad, memory=request.memory // 2, progress=progress
             )
             try:
                 for measure in MEASURES:
-                    place = Path(scratch) / measure.name
+                    place = scratch / measure.name
                     place.mkdir()
                     job = Job(
                         request=request,

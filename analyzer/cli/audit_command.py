@@ -216,7 +216,7 @@ def _show_stop(stopped: AuditStopped, as_json: bool, not_judgeable: str | None) 
         print_json(stopped_dict(stopped.record))
     else:
         print_facts(list(_facts_of_stop(stopped)))
-    verdict = replace(stopped.verdict, reasons=(stopped.for_command_line(),))
+    verdict = replace(stopped.verdict, reasons=(str(stopped),))
     return _exit_code(verdict, not_judgeable)
 
 

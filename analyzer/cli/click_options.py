@@ -239,7 +239,7 @@ class ResultFile(click.Path):
         try:
             check_place(path, parents=self._parents)
         except OutputError as error:
-            self.fail(error.for_command_line(), param, ctx)
+            self.fail(str(error), param, ctx)
         if self._text and path.is_file():
             try:
                 with path.open("rb") as file:

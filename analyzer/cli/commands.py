@@ -23,7 +23,7 @@ from analyzer.cli.memory_limit import memory_refusal
 from analyzer.cli.streams import leave_streams, prepare_streams
 from analyzer.cli.terminal import complain, shortened
 from analyzer.control_characters import printable
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, naming_flags
 
 __all__ = ["COMMANDS", "exit_code_of", "main", "onnx_gap"]
 
@@ -134,18 +134,13 @@ def _end_at_a_signal() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _flags() -> dict[str, str]:
-    """The flags of parameters that are not called like their flag."""
-    from analyzer.audit_options import AuditRequest
-    from analyzer.data import PreprocessOptions
-    from analyzer.option_mechanism import options_of
-
-    declared = {**options_of(AuditRequest), **options_of(PreprocessOptions)}
-    return {name: one.flag for name, one in declared.items() if one.flag}
-
-
 def exit_code_of(arguments: list[str] | None) -> int:
     """Run the command line, and say what is wrong where it fails; ``sys.argv`` by default."""
+    with naming_flags():
+        return _exit_code_of(arguments)
+
+
+def _exit_code_of(arguments: list[str] | None) -> int:
     try:
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
@@ -157,7 +152,7 @@ def exit_code_of(arguments: list[str] | None) -> int:
         click.echo(shortened(printable(shown.getvalue(), keep="\n\t")), err=True, nl=False)
         return _BAD_INPUT
     except AnalyzerError as error:
-        complain(error.for_command_line(_flags()))
+        complain(str(error))
         return _BAD_INPUT
     except click.Abort as error:  # click's form of KeyboardInterrupt
         click.echo(str(error.__cause__ or "") or "Interrupted.", err=True)

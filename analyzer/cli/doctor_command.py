@@ -11,11 +11,11 @@ from analyzer.cli.terminal import complain, print_facts, print_json, warn
 
 _TRIED = "zoo:digits-c0"
 _EXTRAS = {
-    "plot": "matplotlib",
-    "parquet": "pyarrow",
-    "zoo": "torch",
-    "dask": "distributed",
-    "mlflow": "mlflow",
+    "plot": ("matplotlib",),
+    "parquet": ("pyarrow",),
+    "zoo": ("torch",),
+    "dask": ("distributed",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }
 
 
@@ -43,7 +43,7 @@ def command(as_json: bool) -> int:
         versions, found = installed_versions(), list_devices()
         confusion = installation_warning()
     except AnalyzerError as error:
-        complain(error.for_command_line())
+        complain(str(error))
         return 1
     except ImportError as error:
         complain(f"{error}. Install onnx-gap again, with what it needs.")
@@ -51,7 +51,7 @@ def command(as_json: bool) -> int:
     if confusion is not None:
         warn(confusion)
     problem = _problem_of_an_audit()
-    extras = {name: find_spec(package) is not None for name, package in _EXTRAS.items()}
+    extras = {name: all(map(find_spec, packages)) for name, packages in _EXTRAS.items()}
     if as_json:
         print_json({"versions": versions, "devices": found, "extras": extras, "audit": problem})
     else:
@@ -81,5 +81,5 @@ def _problem_of_an_audit() -> str | None:
         try:
             run_audit(audit_request(_TRIED, None, Path(folder) / "audit"))
         except AnalyzerError as error:
-            return error.for_command_line()
+            return str(error)
     return None

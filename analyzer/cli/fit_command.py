@@ -166,9 +166,12 @@ def command(
             progress=progress,
         )
     better = scores.clearly_better(features, known.gap)
-    if plot is not None:
-        write_population_figure(known, scores, plot, features=features)
-    gap_model = estimation.write_gap_model(gap_model, out)
+
+    def draw() -> None:
+        if plot is not None:
+            write_population_figure(known, scores, plot, features=features)
+
+    gap_model = estimation.write_gap_model(gap_model, out, further=draw)
     for sentence in _warnings(table, gap_model, scores, population):
         warn(sentence)
     if as_json:

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import shlex
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +124,7 @@ def command(
         threads=max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else 0,
         gap_model=gap_model,
         fresh=not resume,
+        command=shlex.join(["onnx-gap", *sys.argv[1:]]),
         **request_options(options),
     )
     with _workers(dask), interruptible(), show_progress(shown) as progress:

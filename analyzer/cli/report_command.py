@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from analyzer.cli.click_options import PATH, Command, ResultFile, exit_codes
-from analyzer.cli.terminal import show
+from analyzer.cli.terminal import say, show, show_progress
 
 
 @click.command(
@@ -53,7 +53,10 @@ def command(folder: Path, model_card: Path | None, mlflow: str | None) -> None:
         ending = ending_of(folder)
         check_model_card(model_card)
     if mlflow is not None:
-        show(f"run {log_to_mlflow(folder, mlflow)}: logged")
+        say("Sending the audit to MLflow.")
+        with show_progress("lines"):
+            run = log_to_mlflow(folder, mlflow)
+        show(f"run {run}: logged")
     if model_card is not None:  # last: where MLflow refuses, none is left
         write_model_card(model_card, ending)
         show(f"{model_card}: written")

@@ -7,7 +7,7 @@ a schema version; on reading, unknown fields are ignored, and unknown features r
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from analyzer.estimation.regression import (
     MeasuredCoverage,
     fewest_points,
 )
-from analyzer.files import read_whole, write_bytes
+from analyzer.files import aside, read_whole
 from analyzer.json_codec import JsonSource, decode, encode, parse_json
 from analyzer.measures.registry import FEATURES
 
@@ -34,8 +34,15 @@ SCHEMA = 1
 """Version of the file; grows when a field changes its meaning or goes away."""
 
 
-def write_gap_model(gap_model: GapModel, path: str | Path) -> GapModel:
+def write_gap_model(
+    gap_model: GapModel, path: str | Path, *, further: Callable[[], object] = lambda: None
+) -> GapModel:
     """Write ``gap_model``; the same model always gives the same bytes.
+
+    Args:
+        gap_model: what is written.
+        path: of the file.
+        further: writes what belongs to it; where either has no room, neither is left.
 
     Returns:
         The gap model with the file's ``sha256``.
@@ -53,7 +60,9 @@ def write_gap_model(gap_model: GapModel, path: str | Path) -> GapModel:
         ) from error
     text = json.dumps(value, indent=2, ensure_ascii=False)
     content = f"{text}\n".encode()
-    write_bytes(path, content)
+    with aside(path) as temporary:
+        temporary.write_bytes(content)
+        further()
     return replace(gap_model, sha256=hashlib.sha256(content).hexdigest())
 
 

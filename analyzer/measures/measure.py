@@ -325,7 +325,7 @@ class Measure(ABC, Generic[Result]):
         try:
             self.measure(job)
         except (ModelError, OutOfMemory) as error:
-            told = (str(error), error.for_command_line())
+            told = (error.for_library(), error.for_command_line())
             wrong = [] if reason in told else [f"audit.json tells another reason than: {told[1]}"]
         else:
             wrong = [f"audit.json says that {self.name} could not be measured; here they can."]

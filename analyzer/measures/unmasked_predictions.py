@@ -1,6 +1,5 @@
 """What the network, with nothing removed, predicts for training samples and for test data."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from analyzer import data, runtime, surgery
 from analyzer.audit_options import DataOptions, RunOptions
 from analyzer.common_types import ExtraInput, Progress
 from analyzer.errors import ModelError
+from analyzer.files import scratch_folder
 from analyzer.runtime.predictions import UNNAMED
 
 __all__ = ["in_precision", "predict_test_data", "predict_whole"]
@@ -62,10 +62,10 @@ def predict_whole(
         DeviceError, ModelError: the network cannot be run there.
     """
     device, *_ = runtime.named_devices(run.device)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        converted = in_precision(network, output, run.precision, Path(folder))
+    with scratch_folder(scratch) as folder:
+        converted = in_precision(network, output, run.precision, folder)
         whole = runtime.WholeNetwork(
-            surgery.runnable_file(converted, Path(folder)),
+            surgery.runnable_file(converted, folder),
             network.info.inputs[0],
             surgery.find_answer(network, output),
             # In the converted file they are bound.

@@ -6,7 +6,6 @@ a network needs no copy of itself to be cut.
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import OutputError
+from analyzer.files import remove_tree
 from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
 from analyzer.surgery.validation import nodes_of
 
@@ -65,12 +65,14 @@ def _save(model: ir.Model, path: Path, *, bare: bool) -> None:
             for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):
                 os.replace(file, path.parent / file.name)  # the network last
         finally:
-            shutil.rmtree(aside)
+            remove_tree(aside)
     except OSError as error:
-        raise OutputError(
+        refused = OutputError(
             f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that "
             "can be written and has room."
-        ) from error
+        )
+        refused.place = path
+        raise refused from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.audit import log_to_mlflow, read_record
+from analyzer.audit import exports, log_to_mlflow, read_record
 from analyzer.audit.verdict import judge
 from analyzer.errors import OutputError
 from tools.forged_folders import rewrite_record
@@ -71,6 +71,45 @@ def test_auto_is_where_mlflow_would_log(judged, store, monkeypatch):
     run = client.get_run(log_to_mlflow(judged))
     assert client.get_experiment(run.info.experiment_id).name == "audits"
     assert mlflow.get_tracking_uri() == uri
+
+
+def test_a_database_is_a_store(judged, store, tmp_path):
+    for package in ("sqlalchemy", "alembic"):
+        pytest.importorskip(package, reason="the extra mlflow is not installed")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    import mlflow
+
+    run = mlflow.MlflowClient(uri).get_run(log_to_mlflow(judged, uri))
+    assert run.data.metrics["accuracy"] == read_record(judged).accuracy
+
+
+def test_a_database_needs_what_the_extra_brings(judged, store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(OutputError, match=r"sqlite:///mlflow.db .* 'onnx-gap\[mlflow\]'"):
+        log_to_mlflow(judged, "sqlite:///mlflow.db")
+
+
+def test_a_dead_server_is_not_waited_for_long(judged, store, monkeypatch):
+    import mlflow
+
+    waited = {}
+
+    def refuse(**_):
+        waited.update({name: os.environ.get(name) for name in exports._PATIENCE})
+        raise mlflow.exceptions.MlflowException("nobody is there")
+
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setattr(mlflow, "start_run", refuse)
+    with pytest.raises(OutputError, match="nobody is there"):
+        log_to_mlflow(judged, "http://127.0.0.1:1")
+    assert list(waited.values()) == ["3", "5"]
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_no_address_is_refused(judged):
+    with pytest.raises(OutputError, match="mlflow is empty"):
+        log_to_mlflow(judged, "")
 
 
 def test_a_store_that_there_is_not(judged, store):

@@ -1,5 +1,6 @@
 """One writer a folder, and nothing that stays behind and blocks."""
 
+import errno
 import json
 import os
 import signal
@@ -12,8 +13,15 @@ from pathlib import Path
 import pytest
 from cli_commands import ROOT
 
-from analyzer.audit.folder import LOCK, locked, refuse_foreign_files
-from analyzer.errors import AuditFolderError
+from analyzer.audit.folder import (
+    LOCK,
+    UNFINISHED,
+    locked,
+    read_record,
+    refuse_foreign_files,
+)
+from analyzer.errors import AuditFolderError, OutputError
+from analyzer.files import write_text
 
 HOLD = """
 import sys, time
@@ -156,6 +164,26 @@ def test_a_folder_with_files_that_a_result_would_replace_is_refused(name, text, 
     (tmp_path / name).write_text(text)
     with pytest.raises(AuditFolderError, match=f"holds no audit, but a file {name}.* another out"):
         refuse_foreign_files(tmp_path)
+
+
+def test_a_folder_of_an_unfinished_audit_says_what_finishes_it(tmp_path):
+    with pytest.raises(AuditFolderError, match=r"audit\.json does not exist"):
+        read_record(tmp_path)
+    (tmp_path / UNFINISHED).mkdir()
+    with pytest.raises(AuditFolderError, match=r"not done, or was interrupted\. The same audit"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_no_room_names_the_folder_and_no_file_of_a_run(number, tmp_path):
+    error = OSError(number, os.strerror(number), str(tmp_path / "a" / UNFINISHED / "x"))
+    kind, told = (OSError, UNFINISHED) if number == errno.EACCES else (AuditFolderError, "no room")
+    with pytest.raises(kind, match=told), locked(tmp_path / "a"):
+        raise error
+    with pytest.raises(OutputError, match="Name a file"), locked(tmp_path / "a"):
+        write_text(tmp_path / "nowhere" / "x", "")
+    with pytest.raises(OSError, match="elsewhere"), locked(tmp_path / "a"):
+        raise OSError(number, os.strerror(number), "elsewhere")
 
 
 @pytest.mark.parametrize("missing", ["manifest.json", "audit.json"])

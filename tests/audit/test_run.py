@@ -15,8 +15,9 @@ from plain_way import plain_curves
 import analyzer
 from analyzer.audit import read_record, run_audit, verify_audit
 from analyzer.audit.folder import write_record
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
-from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError
+from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError, OutputError
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
@@ -329,6 +330,75 @@ def test_an_interrupted_audit_goes_on_to_the_same_bits(
         "audit.json", "classes.csv", "curves.npz", "interpolation.npz", "manifest.json",
         "neighbors.npz", "report.html", "samples.npz", "suspects.csv",
     ]  # fmt: skip
+
+
+def test_a_refused_audit_leaves_only_what_the_next_one_resumes_from(request_for, monkeypatch):
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    unfinished = request.out / ".unfinished"
+
+    def no_room(*_):
+        raise OutputError("There is no room.")
+
+    monkeypatch.setattr("analyzer.audit.run._write", no_room)
+    for _ in range(2):
+        with pytest.raises(OutputError):
+            run_audit(request)
+        kept = {path.name for path in unfinished.iterdir()}
+        assert kept
+        assert all(name.endswith(".npz") for name in kept)
+        (unfinished / "scratch-0").mkdir()  # a killed run's
+        (unfinished / "scratch-0" / "prefix.onnx").touch()
+
+
+def killed_fresh(request: AuditRequest, at: str, monkeypatch) -> None:
+    """Stop a run with ``fresh`` before it writes ``at``, with no chance to tidy up."""
+    replaced = os.replace
+
+    def stop(source, target):
+        if Path(target) == request.out / at:
+            patched.setattr(UnfinishedAudit, "drop", lambda self: None)
+            patched.setattr(UnfinishedAudit, "tidy", lambda self: None)
+            raise Stopped
+        replaced(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", stop)
+        with pytest.raises(Stopped):
+            run_audit(replace(request, fresh=True))
+
+
+# Killed as a measure is kept, or as the result is moved into its place.
+@pytest.mark.parametrize("at", [".unfinished/interpolation.npz", "manifest.json"])
+def test_fresh_starts_again_where_what_it_would_resume_no_longer_fits(at, request_for, monkeypatch):
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx", interpolation_samples=3)
+    killed_fresh(request, at, monkeypatch)
+    rewritten(request.data, change=True)
+    run_audit(replace(request, fresh=True))
+    assert verify_audit(request.out).passed
+    before = read_record(request.out)
+    run_audit(request)
+    assert read_record(request.out) == before
+    assert not (request.out / ".unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    ("at", "damaged"),
+    [
+        (".unfinished/interpolation.npz", "ablation.npz"),
+        ("audit.json", "result/manifest.json"),
+    ],
+)
+def test_fresh_starts_again_where_what_it_would_resume_is_damaged(
+    at, damaged, request_for, monkeypatch
+):
+    monkeypatch.setattr("analyzer.measures.checkpoint.SECONDS", 0)
+    request = request_for(FIXTURES / "vgg16-dynamo-free.onnx")
+    killed_fresh(request, at, monkeypatch)
+    (request.out / ".unfinished" / damaged).write_bytes(b"{}")
+    run_audit(replace(request, fresh=True))
+    assert verify_audit(request.out).passed
 
 
 def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):

@@ -1,6 +1,7 @@
 """`onnx-gap fit`"""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -60,6 +61,29 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_fitted(
     shown = onnx_gap("fit", TABLE, "--plot", plot, "-o", "gap.json")
     assert shown.code == 2
     assert said in shown.err
+    assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("which", ["gap.json", "population.svg"])
+def test_without_room_for_either_neither_is_left(onnx_gap, which, monkeypatch):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    opened = Path.open
+
+    def no_room(path, mode="r", *arguments, **options):
+        if path.name.startswith(f".{which}.") and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, mode, *arguments, **options)
+
+    def no_room_to_draw(figure, file, **_):
+        if which == "population.svg":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.write_text("drawn")
+
+    monkeypatch.setattr(Path, "open", no_room)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", no_room_to_draw)
+    shown = onnx_gap("fit", TABLE, "--splits", 2, "--plot", "population.svg", "-o", "gap.json")
+    assert shown.code == 2
+    assert f"{which} cannot be written" in shown.err
     assert not any(Path().iterdir())
 
 

@@ -32,6 +32,7 @@ def limited(spawn):
         if process.returncode == 2:
             assert len(errors) == 1, said
             assert errors[0].startswith("Error: ")
+            assert ".unfinished" not in errors[0]  # nobody has named a file of it
         return process.returncode
 
     return run
@@ -62,6 +63,20 @@ def test_what_is_there_stays_where_there_is_no_room_to_replace_it(limited, onnx_
         assert now == before, most
     assert onnx_gap("verify", out).code == 0
     assert onnx_gap(*other).code == 0
+
+
+def test_the_summary_of_a_step_is_whole_or_as_it_was(limited, tmp_path, monkeypatch):
+    step = tmp_path / "summary"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    command = (*AUDIT[:-2], "--suspects", "0", "--out", tmp_path / "out")
+    assert limited(1 << 30, *command) == 0
+    assert limited(100, *command, "--markdown", "auto") == 2
+    assert not step.exists()
+    step.write_text("# Before\n")
+    assert limited(100, *command, "--markdown", "auto") == 2
+    assert step.read_text() == "# Before\n"
+    assert limited(1 << 30, *command, "--markdown", "auto") == 0
+    assert step.read_text().startswith("# Before\n## ")
 
 
 def test_single_files(limited, tmp_path):

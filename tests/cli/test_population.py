@@ -22,6 +22,7 @@ from cli_commands import BUNDLED
 from analyzer.audit import folder, population, read_manifest
 from analyzer.audit.folder import read_record
 from analyzer.audit.population_result import ReplacedNetworks, write_failures
+from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
@@ -395,6 +396,38 @@ def test_a_folder_that_was_moved_is_not_made_again(onnx_gap, manifest, tmp_path,
     assert (shown.code, f"{out} was moved, removed or replaced" in shown.err) == (2, True)
     assert not out.parent.exists()
     assert [path.name for path in elsewhere.glob("population/audits/*")] == ["a"]
+
+
+def test_failures_name_options_where_a_command_tells_them(onnx_gap, manifest, tmp_path):
+    out = tmp_path / "population"
+    arguments = ("population", manifest, *QUICK, "--skip-failed", "--html", "--out", out)
+    assert onnx_gap(*arguments).code == 0
+    assert read_record(out / "audits" / "a").made.command.startswith("onnx-gap")
+    copy_with_name(BUNDLED / "digits-c40.onnx", tmp_path / "network.onnx")
+    shown = onnx_gap(*arguments, "--json")
+    assert shown.code == 1
+    written = [(out / name).read_text() for name in ("failed.csv", "population.html")]
+    for text in (shown.out, shown.err, *written):
+        assert "pass --fresh to replace it, or name another --out" in text
+        assert "fresh=" not in text
+
+
+def test_a_killed_fresh_run_starts_again_where_the_data_changed_since(
+    onnx_gap, manifest, tmp_path, monkeypatch, save, digits
+):
+    real = UnfinishedAudit.write
+
+    def write(self, key, arrays, measure):
+        real(self, key, arrays, measure)
+        raise KeyboardInterrupt
+
+    arguments = ("population", manifest, *QUICK, "--fresh", "--out", tmp_path / "out")
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(UnfinishedAudit, "write", write)
+        assert onnx_gap(*arguments).code == 130
+    save(**{**digits, "images": digits["images"] ^ 1})
+    shown = onnx_gap(*arguments)
+    assert shown.code == 0, shown.err
 
 
 def test_an_interrupted_fresh_run_takes_a_network_that_was_replaced_meanwhile(
