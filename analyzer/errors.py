@@ -81,7 +81,7 @@ class AnalyzerError(Exception):
 
     def for_library(self) -> str:
         """The message with parameters as a caller of the library gives them."""
-        return _MARKED.sub(_as_argument, self.message)
+        return printable(_MARKED.sub(_as_argument, self.message))
 
     def for_command_line(self) -> str:
         """The message with flags instead of parameters."""
@@ -93,7 +93,7 @@ class AnalyzerError(Exception):
                 return f"--no-{flag[2:]}"
             return flag if value in (None, "True") else f"{flag} {value}"
 
-        return _MARKED.sub(as_flag, self.message)
+        return printable(_MARKED.sub(as_flag, self.message))
 
     def renamed(self, name: str, other: str, *, is_parameter: bool = True) -> "AnalyzerError":
         """The same error, where what it says of the parameter ``name`` is true of another.

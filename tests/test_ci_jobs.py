@@ -23,10 +23,10 @@ ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 
 pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
 
-JOBS = {  # network, labels, what is added to them: exit code, verdict
-    "good": ("digits-c0", "labels_c0", 0, 0, "pass"),
-    "bad": ("digits-c40", "labels_c40", 0, 1, "fail"),
-    "puzzling": ("digits-c0", "labels_c0", 1, 4, "not judgeable"),
+JOBS = {  # network, labels: exit code, verdict
+    "good": ("digits-c0", "labels_c0", 0, "pass"),
+    "bad": ("digits-c40", "labels_c40", 1, "fail"),
+    "puzzling": ("digits-c0", "unlearned 9", 4, "not judgeable"),
 }
 
 
@@ -105,17 +105,29 @@ def runner(tmp_path):
     return Runner(tmp_path)
 
 
+def unlearned_9(labels):
+    """Labels of which 9 is a class that the network does not know: twenty images of an 8. Its own are
+    left out, as -1."""
+    changed = labels.astype(np.int64)
+    changed[np.flatnonzero(labels == 8)[:20]] = 9
+    changed[labels == 9] = -1
+    return changed
+
+
 @pytest.fixture(params=JOBS)
 def job(request, runner):
     """A repository as the page describes it, and how its job must end."""
-    network, labels, added, code, verdict = JOBS[request.param]
+    network, labels, code, verdict = JOBS[request.param]
     shutil.copy(BUNDLED / f"{network}.onnx", runner.folder / "model.onnx")
     (runner.folder / "preprocessor_config.json").write_text(
         json.dumps({"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": False})
     )
     with np.load(BUNDLED / "train.npz") as stored:
-        images, classes = stored["images"], (stored[labels] + added) % 10
+        images = stored["images"]
+        classes = unlearned_9(stored["labels_c0"]) if "9" in labels else stored[labels]
     for number, (image, label) in enumerate(zip(images, classes, strict=True)):
+        if label < 0:
+            continue
         folder = runner.folder / "train" / str(label)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.squeeze()).save(folder / f"{number}.png")
