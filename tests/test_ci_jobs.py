@@ -106,8 +106,10 @@ def runner(tmp_path):
 
 
 def unlearned_9(labels):
-    """Labels of which 9 is a class that the network does not know: twenty images of an 8. Its own are
-    left out, as -1."""
+    """Labels of which 9 is a class that the network does not know: twenty images of an 8.
+
+    Its own are left out, as -1.
+    """
     changed = labels.astype(np.int64)
     changed[np.flatnonzero(labels == 8)[:20]] = 9
     changed[labels == 9] = -1
