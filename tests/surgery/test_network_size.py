@@ -101,6 +101,23 @@ def carrying(*made, carried="t", scanned=()):
     return added(loop, *last)
 
 
+def branching(*made):
+    """A loop of n turns over r whose body makes t by ``made`` of s, in one branch of an ``If``."""
+    value = helper.make_tensor_value_info
+    branches = [
+        helper.make_graph(nodes, "branch", [], [value("t", 1, None)])
+        for nodes in (made, [node("Identity", ["s"], "t")])
+    ]
+    choice = node("If", ["go"], "u", then_branch=branches[0], else_branch=branches[1])
+    body = helper.make_graph(
+        [node("Identity", ["go"], "on"), choice],
+        "body",
+        [value("i", 7, []), value("go", 9, []), value("s", 1, None)],
+        [value("on", 9, []), value("u", 1, None)],
+    )
+    return [node("Loop", ["n", "yes", "wide"], body=body)]
+
+
 def nested(depth):
     """An ``If`` inside another, so many times."""
 
@@ -216,6 +233,20 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             {"regions": np.float32([[0, 0, 3e4, 3e4]]), "0": np.array([0])},
             "9e\\+09 elements for one image \\(made",
             "elements",
+        ),
+        (
+            [
+                node("Tile", ["r", "big"], "wide"),
+                *branching(node("Conv", ["s", "weights"], "t", pads=[31] * 4)),
+            ],
+            {
+                **YES,
+                "n": np.array(9000),
+                "big": np.array([1, 1, 32, 32]),
+                "weights": np.ones((4, 4, 63, 63), np.float32),
+            },
+            "multiply-adds for one image \\(most of them in Loop",
+            "operations",
         ),
         (
             carrying(node("MatMul", ["s", "s"], "t")),
