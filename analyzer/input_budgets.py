@@ -41,6 +41,8 @@ class Budgets:
     turns: int = 10_000  # of all loops, in one run
     elements: int = 1 << 26  # of a tensor, for one image, or for all that the network is fixed to
     constant_elements: int = 1 << 27  # of all tensors that depend on no input
+    operations: int = 1 << 44  # multiply-adds for one image
+    constant_operations: int = 1 << 34  # multiply-adds for all that depends on no input
     batch: int = 4096  # images that the network is fixed to
 
     def excess(self, name: str, wanted: float) -> str | None:
@@ -100,6 +102,8 @@ _NOUNS = {
     "scopes": "tensors in sight of subgraphs",
     "turns": "turns of loops",
     "constant_elements": "elements that depend on no input",
+    "operations": "multiply-adds",
+    "constant_operations": "multiply-adds that depend on no input",
     "batch": "images at a time",
 }
 

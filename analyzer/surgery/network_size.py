@@ -1,4 +1,4 @@
-"""How large a network may be: nodes, nesting, loops, and what it makes of nothing.
+"""How large a network may be: nodes, nesting, loops, operations, and what it makes of nothing.
 
 A file of a few kilobytes can ask for hours or terabytes: functions that call each other twice,
 loops, a ``Range`` up to 10¹². What can be told from the file is told before onnx and onnxruntime
@@ -9,7 +9,7 @@ computed get a guard (:mod:`analyzer.surgery.guards`).
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
+from analyzer.surgery.node_work import HIDING, hidden_elements, work_of
 from analyzer.surgery.shapes import infer_body
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
@@ -128,16 +129,29 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
     hold("turns", turns, "takes", "turns in its loops in every run")
     varying = set(inputs)
     made = 0
+    work = {True: 0.0, False: 0.0}  # of what depends on an input, and of the rest
+    most: dict[bool, tuple[float, str]] = {True: (0.0, ""), False: (0.0, "")}
+    for_one_image, alone = _Shapes(batches), _Shapes(set())
     for node in model.graph:
         depends = not varying.isdisjoint(reads(node))
+        shapes = for_one_image if depends else alone
         if depends:
             varying.update(node.outputs)
-        for value, size in (*_sizes(node, sizes, batches), *_looped(node, sizes, batches, model)):
+        for_one_image.note(node, fixed=not depends)
+        sized, looped = _looped(node, sizes, shapes, model)
+        asked = looped or _work(node, sizes, shapes)
+        work[depends] += asked
+        most[depends] = max(most[depends], (asked, node.name or node.op_type))
+        for value, size in (*_sizes(node, sizes, shapes), *sized):
             made += 0 if depends else size
             if size > budgets.elements:
                 after = f"elements for one image ({value.name})"
                 hold("elements", size, "makes a tensor of", after)
     hold("constant_elements", made, "makes tensors of", "elements of constants alone")
+    after = f"multiply-adds for what depends on no input (most of them in {most[False][1]})"
+    hold("constant_operations", work[False], "takes", after)
+    after = f"multiply-adds for one image (most of them in {most[True][1]})"
+    hold("operations", work[True], "takes", after)
 
 
 def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budgets: Budgets) -> None:
@@ -220,24 +234,82 @@ def _turns(node: ir.Node, sizes: "_Constants") -> float:
     if not bodies:
         return 0
     inside = sum(_turns(inner, sizes) for body in bodies for inner in body)
+    turns = _own_turns(node, sizes)
+    return inside if turns is None else turns * (1 + inside)
+
+
+def _own_turns(node: ir.Node, sizes: "_Constants") -> float | None:
+    """The turns of a loop, 1 where they are computed; None for another node."""
     if is_op(node, "Loop"):
         most = node.inputs[0] if node.inputs else None
         if most is None:
             return math.inf
         count = sizes.find(most)
-        turns = 1.0 if count is None or count.size != 1 else max(float(count[0]), 0.0)
-        return turns * (1 + inside)
+        return 1.0 if count is None or count.size != 1 else max(float(count[0]), 0.0)
     if is_op(node, "Scan"):
         first = len(node.inputs) - attribute(node, "num_scan_inputs", 0)
         scanned = dimensions(node.inputs[first]) if 0 <= first < len(node.inputs) else None
         axis, *_ = attribute(node, "scan_input_axes", None) or [0]
         known = scanned is not None and -len(scanned) <= axis < len(scanned)
         length = scanned[axis] if scanned is not None and known else None
-        return (length if isinstance(length, int) else 1) * (1 + inside)
-    return inside
+        return length if isinstance(length, int) else 1
+    return None
 
 
-def _sizes(node: ir.Node, sizes: "_Constants", batches: set[int]) -> Iterator[tuple[ir.Value, int]]:
+class _Shapes:
+    """The sizes of tensors, for one image of those that depend on an input."""
+
+    def __init__(self, batches: set[int]) -> None:
+        self.fixed = set[ir.Value]()  # made of constants alone, and so without an axis of images
+        self.batches = batches
+        self._sizes: dict[ir.Value, list[int]] = {}
+        self._inferred: Mapping[str, Dimensions | None] = {}
+
+    def note(self, node: ir.Node, *, fixed: bool) -> None:
+        """Keep what a node, and those inside it, make of constants alone."""
+        if fixed:
+            self.fixed.update(node.outputs)
+            return
+        for body in subgraphs(node):
+            for inner in body:
+                self.note(inner, fixed=all(map(self.is_fixed, reads(inner))))
+
+    def within(self, inferred: Mapping[str, Dimensions | None]) -> "_Shapes":
+        """The same, and for values without a shape the one that was inferred for their name."""
+        other = _Shapes(self.batches)
+        other.fixed, other._inferred = self.fixed, inferred
+        return other
+
+    def __call__(self, value: ir.Value | None) -> Sequence[int]:
+        """The sizes, 1 for one that is not known; () for no tensor."""
+        if value is None:
+            return ()
+        found = self._sizes.get(value)
+        if found is None:
+            shape = self._inferred.get(value.name or "") if self._inferred else None
+            found = [d if isinstance(d, int) else 1 for d in shape or dimensions(value) or ()]
+            if found and found[0] in self.batches and not self.is_fixed(value):
+                found[0] = 1
+            self._sizes[value] = found
+        return found
+
+    def is_fixed(self, value: ir.Value) -> bool:
+        """Whether a value is a constant, or made of constants."""
+        return value in self.fixed or value.is_initializer()
+
+
+def _work(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> float:
+    """Multiply-adds of a node and of all turns of those inside it; computed turns count once."""
+    total: float = work_of(node, shapes)
+    bodies = subgraphs(node)
+    if bodies:
+        turns = _own_turns(node, sizes)
+        turns = 1.0 if turns is None or math.isinf(turns) else turns
+        total += turns * sum(_work(inner, sizes, shapes) for body in bodies for inner in body)
+    return total
+
+
+def _sizes(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> Iterator[tuple[ir.Value, int]]:
     """The outputs of a node and of the nodes inside it, with their elements for one image."""
     for value in node.outputs:
         shape = dimensions(value)
@@ -245,10 +317,12 @@ def _sizes(node: ir.Node, sizes: "_Constants", batches: set[int]) -> Iterator[tu
             yield value, sizes.made_by(node)
             continue
         known = all(isinstance(d, int) for d in shape)
-        yield value, max(_elements(shape, batches), 0 if known else sizes.made_by(node))
+        yield value, max(math.prod(shapes(value)), 0 if known else sizes.made_by(node))
+    if node.op_type in HIDING:
+        yield node.outputs[0], hidden_elements(node, shapes)
     for body in subgraphs(node):
         for inner in body:
-            yield from _sizes(inner, sizes, batches)
+            yield from _sizes(inner, sizes, shapes)
 
 
 _LOOP_WORK = 1000  # nodes that are inferred, turn by turn, to see a loop's tensors grow
@@ -258,50 +332,59 @@ _ENOUGH = 1 << 50  # elements: more than any machine has
 
 
 def _looped(
-    node: ir.Node, sizes: "_Constants", batches: set[int], model: ir.Model
-) -> Iterator[tuple[ir.Value, int]]:
-    """What a loop of known turns makes: what it carries on may grow, and scans add up.
+    node: ir.Node, sizes: "_Constants", around: _Shapes, model: ir.Model
+) -> tuple[list[tuple[ir.Value, int]], float]:
+    """What a loop of known turns makes, and its multiply-adds; ``([], 0)`` for another node.
 
-    Shapes are inferred turn by turn until they stay, or, in long loops, go on as they grew last.
+    What it carries on may grow, and scans add up. Shapes are inferred turn by turn until they
+    stay, or, in long loops, go on as they grew last.
     """
-    bodies = subgraphs(node)
+    bodies, batches = subgraphs(node), around.batches
     if not is_op(node, "Loop") or len(node.inputs) < 2 or len(bodies) != 1:
-        return
+        return [], 0
     count, (body,) = sizes.find(node.inputs[0]), bodies
     turns = 0 if count is None or count.size != 1 else _whole(float(count[0]))
     carried = len(node.inputs) - 2
     if not turns or len(body.inputs) != carried + 2 or len(body.outputs) < carried + 1:
-        return
+        return [], 0
     states = [None if v is None else dimensions(v) for v in node.inputs[2:]]
     names = [value.name or "" for value in body.outputs[1:]]
     inside = {value.name: value for inner in body for value in inner.outputs}
     largest = dict.fromkeys(names[carried:], 0)
     grown = [[_elements(shape, batches)] for shape in states]
-    left = turns
+    left, asked = turns, list[float]()
     for _ in range(min(turns, max(_LOOP_WORK // max(len(body), 1), _FEWEST_TURNS))):
         shapes = infer_body(body, [(), (), *states], model.opset_imports)
+        within = around.within(shapes)
         for name, shape in shapes.items():
-            largest[name] = max(largest.get(name, 0), _elements(shape, batches))
+            value = inside.get(name)
+            size = _elements(shape, batches) if value is None else math.prod(within(value))
+            largest[name] = max(largest.get(name, 0), size)
         last, states = states, [shapes.get(name) for name in names[:carried]]
         for known, shape in zip(grown, states, strict=True):
             known.append(_elements(shape, batches))
-        left = 0 if states == last else left - 1
-        if not left or max((known[-1] for known in grown), default=0) > _ENOUGH:
+        asked.append(sum(_work(inner, sizes, within) for inner in body))
+        left -= 1
+        if states == last or max((known[-1] for known in grown), default=0) > _ENOUGH:
             break
+    stays = states == last
+    found: list[tuple[ir.Value, int]] = []
     for value, known in zip(node.outputs, grown, strict=False):
-        yield value, _after(known, left)
+        found.append((value, _after(known, 0 if stays else left)))
     for value, name in zip(node.outputs[carried:], names[carried:], strict=False):
-        yield value, turns * largest[name]
+        found.append((value, turns * largest[name]))
     if largest:
         name = max(largest, key=largest.__getitem__)
-        yield inside.get(name, node.outputs[0]), largest[name]
+        found.append((inside.get(name, node.outputs[0]), largest[name]))
+    last_turn = _after(asked, 0 if stays or len(asked) == 1 else left)
+    return found, sum(asked) + left * (asked[-1] + last_turn) / 2
 
 
-def _after(grown: Sequence[int], turns: int) -> int:
-    """Elements after more turns, of a tensor that grew like that."""
+def _after(grown: Sequence[float], turns: int) -> int:
+    """Elements, or work, after more turns, of what grew like that."""
     steps = np.diff(np.array(grown[-3:], np.float64))
     if not turns or steps[-1] <= 0:
-        return grown[-1]
+        return _whole(grown[-1])
     ratio = steps[-1] / steps[0] if len(steps) > 1 and steps[0] > 0 else 1.0
     with np.errstate(over="ignore"):
         more = np.sum(ratio ** np.arange(1, turns + 1)) if ratio > _DOUBLING else float(turns)

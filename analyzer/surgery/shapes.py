@@ -37,7 +37,7 @@ from analyzer.surgery.graph import (
     size_of,
     subgraphs,
 )
-from analyzer.surgery.validation import bytes_of
+from analyzer.surgery.validation import bytes_of, nodes_of
 
 __all__ = [
     "BATCH",
@@ -232,6 +232,8 @@ def infer_body(
 ) -> dict[str, Dimensions | None]:
     """The shapes of what a loop's body makes, by name, where its inputs have those given.
 
+    What the branches of an ``If`` in it make is included.
+
     Args:
         body: reads values of graphs around it, whose shapes are inferred.
         given: of each of its inputs.
@@ -269,7 +271,13 @@ def infer_body(
         return {}
     if inferred is None:
         return {}
-    infos = (*inferred.graph.value_info, *inferred.graph.output)
+    inner = [
+        attr.g
+        for node, _ in nodes_of(inferred.graph.node)
+        for attr in node.attribute
+        if attr.HasField("g")
+    ]
+    infos = [info for g in (inferred.graph, *inner) for info in (*g.value_info, *g.output)]
     known = {name_of(value): shape for value, shape in shapes.items()}
     return known | {info.name: _said_sizes(info.type) for info in infos if info.name not in known}
 

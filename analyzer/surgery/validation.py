@@ -123,8 +123,12 @@ def _without_collector() -> Iterator[None]:
 
 def first_line(error: Exception) -> str:
     """The gist of what onnx says, without its trailing context."""
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    if lines[0].rstrip().endswith(":"):  # what it names follows
+        return " ".join(" ".join(lines).split()).rstrip(".")
+    return lines[0].rstrip(".")
 
 
 def _root(error: Exception) -> Exception:

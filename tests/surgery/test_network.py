@@ -134,9 +134,9 @@ def test_what_is_no_file_is_called_what_it_is(write, tmp_path):
 def test_invalid_graph_is_refused(write):
     path = write(TEXT)
     model = onnx.load(path)
-    model.graph.node[1].input[0] = "nothing"
+    model.graph.node[1].input[0], model.graph.node[1].name = "nothing", "late"
     onnx.save(model, path)
-    with pytest.raises(ModelError, match="not a valid ONNX network"):
+    with pytest.raises(ModelError, match=r"not a valid ONNX network: .* node: name: late OpType"):
         surgery.load_network(path)
 
 

@@ -1,0 +1,203 @@
+"""What one node asks of the processor, from the sizes of its tensors alone: for the budgets.
+
+An upper estimate that a small file cannot hide from, not the cost that a result states
+(:mod:`analyzer.surgery.operations`): it counts every operator, and takes a size that is not known
+as 1.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
+
+__all__ = ["HIDING", "Sizes", "hidden_elements", "work_of"]
+
+Sizes = Callable[[ir.Value | None], Sequence[int]]
+"""The sizes of a tensor, 1 for each that is not known; () for no tensor."""
+
+_OF_AN_ELEMENT = 16  # multiply-adds that take as long as one element read or made by the others
+_OF_A_CUBE = 100  # elements that take as long as one of a cubic ``Resize``
+_OF_A_SAMPLE = 10  # elements that take as much memory as what RoiAlign keeps of a place it reads
+_MANY = 1 << 30
+_PRODUCTS = frozenset(
+    ("DynamicQuantizeMatMul", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger",
+     "MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "TransposeMatMul")
+)  # fmt: skip
+_ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
+_CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
+HIDING = ("Einsum", "RoiAlign")  # they make tensors that they do not give on
+_POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
+_RECURRENT = ("GRU", "LSTM", "RNN")
+_MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
+_REPEATING = frozenset(
+    (
+        *_POOLING,
+        "DFT",
+        "Det",
+        "MaxRoiPool",
+        "NonMaxSuppression",
+        "Resize",
+        "RoiAlign",
+        "STFT",
+        "Upsample",
+    )
+)
+_SIZED_BY_OUTPUT = frozenset(  # they read what they give on, or no element
+    ("Constant", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "If", "Loop",
+     "Reshape", "Scan", "Shape", "Size", "Slice", "Squeeze", "Unsqueeze")
+)  # fmt: skip
+
+
+def work_of(node: ir.Node, sizes: Sizes) -> int:
+    """Multiply-adds of a node, without those of its subgraphs: at most, as its sizes tell.
+
+    What is no product counts by elements, at :data:`_OF_AN_ELEMENT` each.
+    """
+    kind, touched = node.op_type, 0
+    for made in node.outputs:
+        touched += math.prod(sizes(made))
+    if kind not in _SIZED_BY_OUTPUT:
+        for read in node.inputs:
+            touched += math.prod(sizes(read))
+    if kind in _REPEATING:
+        touched += _repeated(node, sizes)
+    products = _products(node, sizes) if kind in _MULTIPLYING else 0
+    return _OF_AN_ELEMENT * touched + products
+
+
+def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
+    """Elements of the largest tensor that a node makes and does not give on."""
+    if node.op_type == "Einsum":
+        return _contracted(node, sizes)[1]
+    if node.op_type == "RoiAlign":
+        return _OF_A_SAMPLE * math.prod(sizes(node.outputs[0])[2:]) * _samples(node)
+    return 0
+
+
+def _products(node: ir.Node, sizes: Sizes) -> int:
+    """Multiply-adds of convolutions and matrix products."""
+    kind = node.op_type
+    given = [sizes(value) for value in node.inputs]
+    if kind in _PRODUCTS or kind in _CONVOLVED:
+        second = 3 if kind.startswith("QLinear") or kind == "QGemm" else 1
+        if len(given) <= second:
+            return 0
+        first, factor, output = given[0], given[second], sizes(node.outputs[0])
+        if kind == "ConvTranspose":
+            return math.prod(first) * math.prod(factor[1:])
+        if kind in _CONVOLVED:
+            return math.prod(output) * math.prod(factor[1:])
+        if attribute(node, "transA", 0):
+            first = _transposed(first)
+        if attribute(node, "transB", 0):
+            factor = _transposed(factor)
+        rows = math.prod(first[-2:-1])
+        columns = factor[-1] if len(factor) > 1 else 1
+        shared = max(first[-1] if first else 1, factor[-2] if len(factor) > 1 else 1)
+        return max(math.prod(first) * columns, math.prod(factor) * rows, math.prod(output) * shared)
+    if kind == "MatMulNBits":
+        return math.prod(sizes(node.outputs[0])) * max(attribute(node, "K", 1), 1)
+    if kind in _ATTENTIONS and len(given) > 1:
+        of_itself = kind == "Attention" and node.domain == "com.microsoft"  # with weights
+        keys = given[0] if of_itself else given[1]
+        across = 2 * (keys[-2] if len(keys) > 1 else 1)
+        return math.prod(given[0]) * (across + (given[1][-1] if of_itself and given[1] else 0))
+    if kind in _RECURRENT and len(given) > 2:
+        steps = math.prod(given[0][:-1])  # times images
+        return steps * (math.prod(given[1]) + math.prod(given[2]))
+    if kind == "Einsum":
+        return _contracted(node, sizes)[0]
+    return 0
+
+
+def _transposed(shape: Sequence[int]) -> Sequence[int]:
+    return [*shape[:-2], *shape[-1:], *shape[-2:-1]]
+
+
+def _repeated(node: ir.Node, sizes: Sizes) -> int:
+    """Elements that a node reads again, window by window or pair by pair."""
+    kind, first = node.op_type, sizes(node.inputs[0]) if node.inputs else ()
+    if kind in _POOLING:
+        kernel = attribute(node, "kernel_shape", ())
+        window = math.prod(max(min(k, n), 1) for k, n in zip(kernel, first[2:], strict=False))
+        return math.prod(sizes(node.outputs[0])) * window
+    if kind == "RoiAlign":
+        return math.prod(sizes(node.outputs[0])) * _samples(node)
+    if kind == "MaxRoiPool" and len(node.inputs) > 1:
+        return math.prod([*first[1:], *sizes(node.inputs[1])[:1]])
+    if kind in ("Resize", "Upsample"):
+        cubic = attribute(node, "mode", "nearest") == "cubic"
+        return math.prod(sizes(node.outputs[0])) * (_OF_A_CUBE if cubic else 1)
+    if kind in ("DFT", "STFT"):  # where no power of two lets it be faster
+        made = sizes(node.outputs[0])
+        lengths = (2 * made[-2],) if kind == "STFT" and len(made) > 1 else (*first[:-1], *made[:-1])
+        return math.prod(made) * max(lengths, default=1)
+    if kind == "Det":
+        return math.prod(first) * (first[-1] if first else 1)
+    if kind == "NonMaxSuppression" and len(node.inputs) > 1:
+        scores = sizes(node.inputs[1])  # [images, classes, boxes]
+        return math.prod(scores) * (scores[-1] if scores else 1)
+    return 0
+
+
+def _samples(node: ir.Node) -> int:
+    """What a ``RoiAlign`` reads for one element; 1 where that is left to regions not known."""
+    ratio = attribute(node, "sampling_ratio", 0)
+    if ratio > 0:
+        return min(ratio, _MANY) ** 2
+    regions = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if regions is None or regions.ndim != 2 or regions.shape[1] != 4 or not regions.size:
+        return 1
+    cells = [attribute(node, f"output_{axis}", 1) for axis in ("width", "height")]
+    extents = np.abs(regions[:, 2:].astype(np.float64) - regions[:, :2]).max(axis=0)
+    scaled = extents * abs(attribute(node, "spatial_scale", 1.0)) / np.maximum(cells, 1)
+    return math.prod(int(min(size, _MANY)) + 1 for size in np.nan_to_num(scaled))
+
+
+_Labels = tuple[str | int, ...]
+
+
+def _equation(node: ir.Node, sizes: Sizes) -> tuple[dict[str | int, int], list[_Labels], _Labels]:
+    """Of an ``Einsum``: the size of each label, the labels of each operand, and of the output.
+
+    An axis behind an ellipsis is labeled by its distance from the last of these.
+    """
+    text = attribute(node, "equation", "").replace(" ", "")
+    left, arrow, right = text.partition("->")
+    extents: dict[str | int, int] = {}
+    terms: list[_Labels] = []
+    for term, value in zip(left.split(","), node.inputs, strict=False):
+        shape = sizes(value)
+        before, dots, after = term.partition("...")
+        hidden = max(len(shape) - len(before) - len(after), 0) if dots else 0
+        labels: _Labels = (*before, *range(hidden, 0, -1), *after)
+        for label, size in zip(labels, shape, strict=False):
+            extents[label] = max(extents.get(label, 1), size)
+        extents |= {label: 1 for label in labels if label not in extents}
+        terms.append(labels)
+    behind = [label for label in extents if isinstance(label, int)]
+    if arrow:
+        output: _Labels = (*right.replace(".", ""), *(behind if "." in right else ()))
+    else:
+        once = [label for label in extents if left.count(str(label)) == 1]
+        output = (*behind, *once)
+    return extents, terms, output
+
+
+def _contracted(node: ir.Node, sizes: Sizes) -> tuple[int, int]:
+    """Of an ``Einsum``: its multiply-adds, and the elements of its largest tensor within.
+
+    onnxruntime takes two operands at a time, and sums an axis once no other operand has it.
+    """
+    extents, terms, output = _equation(node, sizes)
+    total = largest = 0
+    left = set[str | int](terms[0] if terms else ())
+    for number, term in enumerate(terms[1:], 2):
+        left.update(term)
+        total += math.prod(extents[label] for label in left)
+        left &= set(output).union(*terms[number:])
+        largest = max(largest, math.prod(extents[label] for label in left))
+    return total, largest
