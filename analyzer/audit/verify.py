@@ -362,6 +362,8 @@ def _shown(folder: Path, record: AuditRecord) -> dict[str, Any]:
     if not known or how_many(asked, read_samples(folder)) != record.suspects:
         shown["suspects"] = record.suspects
     there = record.sections.keys() | record.unmeasured.keys()
+    if "test" not in there:
+        shown["test_data"] = None
     if "margins" in said:
         shown["margins"] = "margins" in there
     for name in ("interpolation", "neighbors"):
