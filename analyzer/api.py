@@ -24,7 +24,7 @@ from analyzer.errors import (
     OutputError,
     parameter,
 )
-from analyzer.files import check_paths, check_place
+from analyzer.files import check_paths, check_place, is_readable_file
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,
@@ -241,7 +241,7 @@ def _gap_model_file(name: str | Path | None, *, named: bool) -> Path | None:
         path = gap_model_path(name)
     except AnalyzerError:
         return None
-    return path if path.is_file() else None
+    return path if is_readable_file(path) else None
 
 
 def inspect_network(

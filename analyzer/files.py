@@ -39,6 +39,7 @@ __all__ = [
     "file_identity",
     "folder_identity",
     "holds",
+    "is_readable_file",
     "lack_of_room",
     "make_parents",
     "nature_of",
@@ -52,6 +53,7 @@ __all__ = [
     "remove_tree",
     "scratch_folder",
     "sha256",
+    "shown_path",
     "write_array",
     "write_arrays",
     "write_bytes",
@@ -243,12 +245,12 @@ def _unwritable(path: Path, why: str | OSError | ValueError) -> OutputError:
     way_out = "Name a file in a folder that exists, can be written and has room."
     if getattr(why, "errno", None) in (errno.EMFILE, errno.ENFILE):
         way_out = "Raise the limits of this process (ulimit -a shows them)."
-    error = OutputError(f"{_shown(path)} cannot be written: {said}. {way_out}")
+    error = OutputError(f"{shown_path(path)} cannot be written: {said}. {way_out}")
     error.place = path
     return error
 
 
-def _shown(path: object) -> str:
+def shown_path(path: object) -> str:
     """A path for a message, without its middle where it is longer than any path of use."""
     text = str(path)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 4]}[…]{text[-_LONGEST // 4 :]}"
@@ -509,7 +511,7 @@ def check_paths(kind: type[AnalyzerError], **paths: object) -> None:
         except (OSError, ValueError) as error:  # ValueError: a NUL in it
             reason = getattr(error, "strerror", None) or error
             raise kind(
-                f"{parameter(name)} cannot be {_shown(path)!r} ({reason}). Name another path."
+                f"{parameter(name)} cannot be {shown_path(path)!r} ({reason}). Name another path."
             ) from error
 
 
@@ -606,6 +608,17 @@ def folder_identity(folder: Path, *, follow: bool = False) -> tuple[int, int] | 
     except OSError:
         return None
     return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+
+def is_readable_file(path: str | Path) -> bool:
+    """Whether a regular file that this process can read is at a path, which a record may name.
+
+    False also where no file can be: a name that is too long, or has a NUL in it.
+    """
+    try:
+        return nature_of(path) == "a file" and os.access(path, os.R_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def holds(path: Path, content: bytes) -> bool:

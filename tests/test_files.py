@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 import warnings
 import zipfile
@@ -12,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from analyzer.control_characters import printable
 from analyzer.errors import AuditFolderError, OutputError
 from analyzer.files import (
     aside,
@@ -72,7 +74,7 @@ def test_a_place_without_a_name_is_a_folder(place):
 def test_a_place_that_cannot_be_written_is_told_before_there_is_something_to_write(place, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match=f"{place} cannot be written"):
+    with pytest.raises(OutputError, match=re.escape(f"{printable(place)} cannot be written")):
         check_place(tmp_path / place)
     check_place(tmp_path / "folder" / ("x" * 250))
     write_bytes(tmp_path / "folder" / ("x" * 250), b"content")

@@ -40,7 +40,7 @@ from analyzer.audit.result_manifest import (
 )
 from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_options import LimitOptions
-from analyzer.audit_record import SCHEMA, AuditRecord
+from analyzer.audit_record import SCHEMA, AuditRecord, StoppedRecord
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
 from analyzer.files import (
     RUN_AGAIN,
@@ -63,6 +63,7 @@ __all__ = [
     "RESULT_FILES",
     "STOPPED",
     "UNFINISHED",
+    "check_grounds",
     "finished_audit",
     "from_dict",
     "locked",
@@ -135,15 +136,19 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     }
     top = {name: item for name, item in value.items() if name != "sections"}
     record: AuditRecord = decode(AuditRecord, {**top, "sections": sections}, source)
-    _check_verdict(record, source)
+    check_grounds(record, source)
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     _check_classes(record, file)
     return record
 
 
-def _check_verdict(record: AuditRecord, source: JsonSource) -> None:
-    """Refuse what a verdict follows from where it is nothing that an audit can have."""
+def check_grounds(record: AuditRecord | StoppedRecord, source: JsonSource) -> None:
+    """Refuse what a verdict follows from where it is nothing that an audit can have.
+
+    Raises:
+        AuditFolderError: the message names the field.
+    """
     hints = get_type_hints(LimitOptions)
     limits = {
         name: decode(hints[name], record.settings[name], source, f"settings.{name}")
@@ -157,8 +162,10 @@ def _check_verdict(record: AuditRecord, source: JsonSource) -> None:
         raise AuditFolderError(f"{what}. {error.message}") from error
     if record.data.samples < 1:
         raise source.wrong("data.samples", "an integer of at least 1", record.data.samples)
-    if not 0 <= record.chance < 1:
-        raise source.wrong("chance", "a number from 0 to below 1", record.chance)
+    for name, value in (("chance", record.chance), ("accuracy", record.accuracy)):
+        if not 0 <= value <= 1 or (name, value) == ("chance", 1):
+            end = "below 1" if name == "chance" else "1"
+            raise source.wrong(name, f"a number from 0 to {end}", value)
 
 
 def _check_classes(record: AuditRecord, file: str | Path) -> None:

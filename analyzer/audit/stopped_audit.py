@@ -4,22 +4,25 @@ Both are listed in a manifest of their own, so that they appear together and ``v
 them against each other. A folder with a result keeps that result.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_record
+from analyzer.audit.first_look_verdict import KNOWS_ORDER, FirstLookFigures, judge_first_look
+from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, check_grounds, read_record
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
 from analyzer.audit.result_manifest import check_files, unchanged
 from analyzer.audit.unfinished_audit import UnfinishedAudit
-from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, is_at_chance, is_too_few
-from analyzer.audit_record import SCHEMA, StoppedRecord
-from analyzer.errors import AuditFolderError
+from analyzer.audit.verdict import is_at_chance, is_too_few, limits_of
+from analyzer.audit_record import SCHEMA, OrderRecord, StoppedRecord, VerdictRecord
+from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, holds, read_json, write_json, write_text
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.measure import Check, check, same
@@ -143,13 +146,16 @@ def _read(folder: Path) -> StoppedRecord:
     record: StoppedRecord = decode(StoppedRecord, value, source)
     classes = range(len(record.classes))
     order = record.order
+    pairs = {(label, named) for label, named, _ in record.confusions}
     if (
         record.schema != SCHEMA
         or not all(i in classes and j in classes and n > 0 for i, j, n in record.confusions)
-        or not record.confusions
+        or not 0 < len(pairs) == len(record.confusions)
+        or sum(n for _, _, n in record.confusions) > source.largest_integer
         or (order and sorted(order.named_as) != list(classes))
     ):
         raise AuditFolderError(f"{path} is not the record of a first look. {RUN_AGAIN}")
+    check_grounds(record, source)
     return record
 
 
@@ -179,16 +185,58 @@ def _checks(folder: Path, record: StoppedRecord) -> Iterator[Check]:
 
 
 def _verdict(record: StoppedRecord) -> Check:
-    limit = record.settings.get("min_accuracy")
-    unknown = record.order is not None or is_at_chance(
-        record.accuracy, record.chance, record.data.samples
-    )
+    """Whether the verdict, and what the record tells of why, are those that its figures give."""
     wrong = []
-    if unknown != (record.verdict.outcome == NOT_JUDGEABLE):
-        wrong.append(f"The verdict {record.verdict.outcome!r} does not follow from the figures.")
-    if record.verdict.outcome == FAIL and not (limit is not None and record.accuracy < limit):
-        wrong.append(f"An accuracy of {record.accuracy} is not under the limit {limit}.")
+    if record.order is not None:
+        wrong += _order_faults(record, record.order)
+    if wrong or (record.reason, record.verdict) not in _endings(record):
+        wrong.append(f"The verdict does not follow from the other fields of {STOPPED}.")
     return check("verdict", wrong, record.verdict.sentence)
+
+
+def _order_faults(record: StoppedRecord, order: OrderRecord) -> list[str]:
+    """What the record says of another order of the classes, and its confusions deny."""
+    counts = {(label, named): samples for label, named, samples in record.confusions}
+    found = sum(counts.get(pair, 0) for pair in enumerate(order.named_as))
+    given = sum(counts.get((label, label), 0) for label in range(len(record.classes)))
+    wrong = []
+    if found <= given or record.accuracy >= KNOWS_ORDER or not 0 <= order.accuracy <= 1:
+        wrong.append("The other order of the classes does not follow from the confusions.")
+    places = sorted(range(len(order.named_as)), key=order.named_as.__getitem__)
+    if order.names != tuple(record.classes[place] for place in places):
+        wrong.append("The names in the other order are not those of the classes.")
+    return wrong
+
+
+def _endings(record: StoppedRecord) -> Iterator[tuple[str, VerdictRecord]]:
+    """Every reason and verdict that a first look can have given, of what the record says it saw.
+
+    It does not say whether the network takes floating point numbers, whether whoever asked used
+    the command line, and with a limit per class whether the samples are all of them.
+    """
+    data, order = record.data, record.order
+    whole = data.samples + len(record.skipped) >= data.given
+    limited = record.settings.get("limit_per_class") is not None
+    scale = data.preprocessing.get("scale", 1.0)
+    known = isinstance(scale, int | float) and 0 < abs(scale) < math.inf
+    for of_all, floating in product({whole, whole or limited}, (True, False)):
+        figures = FirstLookFigures(
+            accuracy=record.accuracy,
+            chance=record.chance,
+            samples=data.samples,
+            whole=of_all,
+            order=(order.accuracy, order.named_as) if order else None,
+            names=record.classes,
+            by_name=order is not None and order.by_name,
+            fed=record.fed,
+            floating=floating,
+            undeclared=data.preprocessing.get("origin") == "not declared",
+            scale=scale if known else 1.0,
+        )
+        for told in (AnalyzerError.for_command_line, str):
+            ending = judge_first_look(figures, limits_of(record.settings), told)
+            if ending is not None:
+                yield told(AnalyzerError(ending.message)), ending.verdict
 
 
 def _page(record: StoppedRecord) -> StoppedPage:

@@ -29,11 +29,11 @@ from analyzer.audit.suspects import (
 )
 from analyzer.audit.verdict import judge
 from analyzer.audit.verify_against_data import Drawn, Remeasured, Remeasuring
-from analyzer.audit_record import AuditRecord
+from analyzer.audit_record import AuditRecord, StoppedRecord
 from analyzer.common_types import GapEstimate, Progress, Site
 from analyzer.errors import AnalyzerError, AuditFolderError, GapModelError, SiteError, parameter
 from analyzer.estimation import GapModel, conditions_of, read_gap_model, unusual_settings
-from analyzer.files import RUN_AGAIN, holds
+from analyzer.files import RUN_AGAIN, holds, is_readable_file, shown_path
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
@@ -186,12 +186,13 @@ def _verify_stopped(
             )
     files = _files(folder)
     record, found = stopped_checks(folder)
-    checks = [*signed, files, *found]
+    settings = _settings(record, _shown_by_both(record, len(record.classes)))
+    checks = [*signed, files, *found, _precision(record), settings]
     not_checked = []
     if not any(one.name == "report" for one in found):
         not_checked.append(_of_another_version(record.versions))
     path = Path(record.model.path if model is None else model)
-    if model is None and not path.is_file():
+    if model is None and not is_readable_file(path):
         return Verification(tuple(checks), (*not_checked, _unseen(path)))
     from analyzer.surgery import load_network
 
@@ -203,7 +204,10 @@ def _verify_stopped(
 
 
 def _unseen(path: Path) -> str:
-    return f"The network was not compared: {path} does not exist; name it with --model."
+    return (
+        f"The network was not compared: {shown_path(path)} is no file that can be read; name it "
+        "with --model."
+    )
 
 
 def _files(folder: Path) -> Check:
@@ -234,7 +238,7 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
     yield _verdict(record)
     yield _data(folder, record)
     yield _precision(record)
-    yield _settings(folder, record)
+    yield _settings(record, _shown(folder, record))
 
 
 def _warnings(folder: Path, record: AuditRecord) -> Check:
@@ -322,7 +326,7 @@ def _of_another_version(versions: Mapping[str, str]) -> str:
     )
 
 
-def _precision(record: AuditRecord) -> Check:
+def _precision(record: AuditRecord | StoppedRecord) -> Check:
     device = record.device
     asked = record.settings.get("precision")
     wrong = []
@@ -337,14 +341,20 @@ def _precision(record: AuditRecord) -> Check:
     return check("precision", wrong, f"Counted in {device.precision} on {device.used}.")
 
 
-def _settings(folder: Path, record: AuditRecord) -> Check:
-    """Whether the settings are those that other fields show."""
-    said, classes = record.settings, len(record.classes) + len(record.empty_classes)
+def _shown_by_both(record: AuditRecord | StoppedRecord, classes: int) -> dict[str, Any]:
+    """The settings that other fields show of an audit of so many classes, finished or not."""
     shown: dict[str, Any] = {"device": record.device.requested}
+    if record.settings.get("chance") is not None or record.chance != 1 / classes:
+        shown["chance"] = record.chance
+    return shown
+
+
+def _shown(folder: Path, record: AuditRecord) -> dict[str, Any]:
+    """The settings that other fields and files show."""
+    said = record.settings
+    shown = _shown_by_both(record, len(record.classes) + len(record.empty_classes))
     if record.gap is not None:
         shown["gap_model"] = record.gap.gap_model_name
-    if said.get("chance") is not None or record.chance != 1 / classes:
-        shown["chance"] = record.chance
     if "tolerance" in said:
         shown["tolerance"] = record.tolerance.asked if record.tolerance else 0.0
     asked = said.get("suspects", record.suspects)
@@ -352,14 +362,22 @@ def _settings(folder: Path, record: AuditRecord) -> Check:
     if not known or how_many(asked, read_samples(folder)) != record.suspects:
         shown["suspects"] = record.suspects
     there = record.sections.keys() | record.unmeasured.keys()
+    if "test" not in there:
+        shown["test_data"] = None
     if "margins" in said:
         shown["margins"] = "margins" in there
     for name in ("interpolation", "neighbors"):
         option = f"{name.removesuffix('s')}_samples"
         if option in said and (said[option] != 0) != (name in there):
             shown[option] = "all" if name in there else 0
+    return shown
+
+
+def _settings(record: AuditRecord | StoppedRecord, shown: Mapping[str, Any]) -> Check:
+    """Whether the settings are those that other fields show."""
+    said = record.settings
     wrong = [
-        f"settings.{name} is {said[name]!r} in audit.json, other fields give {value!r}."
+        f"settings.{name} is {said[name]!r} in the record, other fields give {value!r}."
         for name, value in shown.items()
         if name in said and said[name] != value
     ]
@@ -368,7 +386,7 @@ def _settings(folder: Path, record: AuditRecord) -> Check:
 
 def _model(record: AuditRecord, model: str | Path | None, budgets: Budgets) -> Check | str:
     path = Path(record.model.path if model is None else model)
-    if model is None and not path.is_file():
+    if model is None and not is_readable_file(path):
         return _unseen(path)
     # Imported here: onnx is needed only to find the external data that count as the model.
     from analyzer.surgery import find_site, load_network
@@ -420,10 +438,10 @@ def _gap(record: AuditRecord, gap_model: str | Path | None) -> Check | str:
     if recorded is None:
         return Check("gap", False, "'no_gap' tells why, but no gap model was asked for.")
     path = Path(str(recorded) if gap_model is None else gap_model)
-    if gap_model is None and not path.is_file():
+    if gap_model is None and not is_readable_file(path):
         return (
-            f"The estimated gap was not checked: {path} does not exist; name the gap model "
-            "with --gap-model."
+            f"The estimated gap was not checked: {shown_path(path)} is no file that can be "
+            "read; name the gap model with --gap-model."
         )
     if record.gap is None:
         return _no_gap(record, read_gap_model(path))

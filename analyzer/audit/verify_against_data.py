@@ -19,7 +19,7 @@ from analyzer.audit_options import (
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
-from analyzer.files import RUN_AGAIN, scratch_folder
+from analyzer.files import RUN_AGAIN, is_readable_file, scratch_folder, shown_path
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.registry import MEASURES
@@ -192,9 +192,9 @@ def _request_of(
     classes = decode(str | None, said.get("classes"), source, "settings.classes")
     inputs = decode(Mapping[str, str], said.get("inputs", {}), source, "settings.inputs")
     groups = decode(str | None, said.get("groups"), source, "settings.groups")
-    if model is None and not Path(record.model.path).is_file():
+    if model is None and not is_readable_file(record.model.path):
         raise _missing(record.model.path, parameter("model"))
-    if classes and not asked.classes and not Path(classes).is_file():
+    if classes and not asked.classes and not is_readable_file(classes):
         raise _missing(classes, parameter("classes"))
     inputs = {name: value for name, value in inputs.items() if name not in dict(asked.inputs)}
     for name, value in inputs.items():
@@ -220,7 +220,8 @@ def _request_of(
 def _missing(recorded: str, option: str) -> DataError:
     """What is wrong with a file of the record that is not there, whose place ``option`` tells."""
     return DataError(
-        f"{recorded}, which the audit used, does not exist. Name it with {option} where it is now."
+        f"{shown_path(recorded)}, which the audit used, is no file that can be read. Name it with "
+        f"{option} where it is now."
     )
 
 

@@ -1,5 +1,6 @@
 """Groups: which samples show the same thing, as their owner says."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ from analyzer.data.formats.image_files import (
 )
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
-from analyzer.files import nature_of
+from analyzer.files import is_readable_file, nature_of, shown_path
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["are_missing_groups", "read_groups"]
@@ -51,14 +52,18 @@ def read_groups(
             does not exist.
     """
     path = Path(text)
-    if path.is_file():
+    if os.path.isfile(path):
         name = path.name.lower()
         if name.endswith(TABLES):
             return _numbered(_by_name(path, _table(path, None, None, budgets), source))
         return _in_order(path, source, budgets)
     manifest = Path(source.source.partition("#")[0])
     if source.kind != "manifest":
-        what = f"{text} is {nature_of(path)}" if path.exists() else f"There is no file {text}"
+        what = (
+            f"{text} is {nature_of(path)}"
+            if os.path.exists(text)
+            else f"There is no file {shown_path(text)}"
+        )
         raise DataError(
             f"{what}, and {source.source} is no manifest that could have such a "
             f"column. Name a file of groups with {parameter('groups')}."
@@ -71,7 +76,7 @@ def are_missing_groups(text: str) -> bool:
     """Whether it is a file that is not there, and can be no column of a manifest."""
     path = Path(text)
     is_path = len(path.parts) > 1 or text.lower().endswith((".npy", ".txt", *TABLES))
-    return is_path and not path.is_file()
+    return is_path and not is_readable_file(text)
 
 
 def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) -> dict[str, str]:

@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from analyzer.audit.first_look import describe_order, find_class_order
+from analyzer.audit.first_look import find_class_order
+from analyzer.audit.first_look_verdict import describe_order
 from analyzer.audit.run import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import ModelError
@@ -37,7 +38,7 @@ def test_another_order_is_found_and_named(order, rule):
     np.testing.assert_array_equal(found.named_as, order)
     assert 0.85 < found.accuracy <= 1
     names = [f"c{index}" for index in range(len(order))]
-    said = describe_order(found.named_as, names, by_name=True)
+    said = describe_order(found.named_as.tolist(), names, by_name=True)
     assert rule in said
     # The list that --classes takes: the k-th name is that of the network's class k.
     listed = said.rsplit(": ", 1)[1].rstrip(".").split(", ")

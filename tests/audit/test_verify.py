@@ -139,7 +139,14 @@ def test_the_features_that_an_audit_recorded_are_verified(audit):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("suspects", 3), ("suspects", "x"), ("tolerance", 0.1), ("margins", True)]
+    ("name", "value"),
+    [
+        ("suspects", 3),
+        ("suspects", "x"),
+        ("tolerance", 0.1),
+        ("margins", True),
+        ("test_data", "test.npz"),
+    ],
 )
 def test_a_setting_that_other_fields_deny_is_found(audit, name, value):
     record = read_record(audit)

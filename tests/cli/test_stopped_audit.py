@@ -1,10 +1,14 @@
 """What an audit that a first look stopped leaves, and how it goes on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from analyzer.audit.folder import RESULT_FILES
+from analyzer.audit.result_manifest import entries_of, write_entries
 
 PLAIN = ("--preprocess", "none", "--out", "audit")
 SHIFTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -64,7 +68,7 @@ def test_verify_holds_the_record_the_page_and_the_network_against_each_other(
     onnx_gap, network, renumbered
 ):
     onnx_gap("audit", network, "--data", renumbered, *PLAIN)
-    names = ["files", "accuracy", "verdict", "report", "model"]
+    names = ["files", "accuracy", "verdict", "report", "precision", "settings", "model"]
     shown = onnx_gap("verify", "audit", "--json").json
     assert [(one["name"], one["passed"]) for one in shown["checks"]] == [(n, True) for n in names]
     for option, value in (("--data", "nothing.npz"), ("--gap-model", "zoo:any")):
@@ -77,7 +81,7 @@ def test_verify_holds_the_record_the_page_and_the_network_against_each_other(
     shown = onnx_gap("verify", "audit", "--json")
     assert shown.code == 1
     failed = [one["name"] for one in shown.json["checks"] if not one["passed"]]
-    assert failed == ["files", "accuracy", "report"]
+    assert failed == ["files", "accuracy", "verdict", "report"]
     file.write_text(json.dumps({**record, "confusions": [[0, 99, 1]]}), encoding="utf-8")
     assert "is not the record of a first look" in onnx_gap("verify", "audit").err
 
@@ -168,9 +172,106 @@ def test_a_scaling_that_nobody_declared_is_named_and_the_advice_helps(onnx_gap, 
     assert shown.code == 4
     advice = "a network that scales them itself takes --preprocess none."
     assert f"so pixels of 0 to 255 were scaled by 1/255: {advice}" in shown.err
+    assert onnx_gap("verify", "audit").code == 0
     page = Path("audit/report.html").read_text(encoding="utf-8")
     assert "takes <code>--preprocess none</code>" in page
     declared = onnx_gap(*command, "--scale", "1/255", "--out", "declared")
     assert declared.code == 4
     assert "No preprocessing was declared" not in declared.err
     assert onnx_gap(*command, "--preprocess", "none", "--out", "audit").code == 0
+
+
+def forged(change):
+    """The record in "audit" and its manifest as somebody leaves them who rewrites both."""
+    file = Path("audit/stopped.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    change(record)
+    file.write_text(json.dumps(record), encoding="utf-8")
+    write_entries(file.parent, entries_of(file.parent, RESULT_FILES))
+
+
+def into(record, path, value):
+    """``record`` with ``value`` at a path of names and places, separated by points."""
+    *above, last = [int(one) if one.isdigit() else one for one in path.split(".")]
+    for one in above:
+        record = record[one]
+    record[last] = value
+
+
+FALSE = (
+    ("verdict.sentence", "Not judgeable: the server was rebooted."),
+    ("verdict.reasons", ["The server was rebooted."]),
+    ("verdict.limits", []),
+    ("verdict.limits.0.limit", 0.05),
+    ("verdict.limits.0.outcome", "pass"),
+    ("verdict.outcome", "pass"),
+    ("reason", "The server was rebooted."),
+    ("chance", 0.05),
+    ("order", None),
+    ("order.accuracy", 0.5),
+    ("order.names", list("abcdefghij")),
+    ("order.named_as", list(range(10))),
+    ("device.requested", "cuda"),
+    ("device.precision", "tf32"),
+)
+
+
+def test_what_does_not_follow_from_what_was_seen_is_found(onnx_gap, network, renumbered, tmp_path):
+    onnx_gap("audit", network, "--data", renumbered, *PLAIN, "--max-gap", 0.5)
+    shutil.copytree("audit", tmp_path / "kept")
+    for path, value in FALSE:
+        shutil.rmtree("audit")
+        shutil.copytree(tmp_path / "kept", "audit")
+        forged(lambda record, path=path, value=value: into(record, path, value))
+        onnx_gap("report", "audit")
+        shown = onnx_gap("verify", "audit")
+        assert shown.code == 1, (path, shown.out, shown.err)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--min-accuracy", 0.99, "--preprocess", "none"),
+        ("--min-accuracy", 0.99, "--limit-per-class", 20, "--preprocess", "none"),
+        ("--scale", 1e-9, "--max-gap", 0.3, "--min-accuracy", 0.5),
+    ],
+)
+def test_every_honest_ending_follows_from_what_was_seen(onnx_gap, network, save, digits, options):
+    labels = digits["labels"].copy()
+    labels[::3] = (labels[::3] * 3 + 1) % 10
+    data = save("mixed.npz", images=digits["images"], labels=labels)
+    assert onnx_gap("audit", network, "--data", data, *options, "--out", "audit").code in (1, 4)
+    shown = onnx_gap("verify", "audit")
+    assert shown.code == 0, shown.out
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("chance", 1.5),
+        ("chance", -0.4),
+        ("accuracy", 2.0),
+        ("data.samples", 0),
+        ("data.samples", -49),
+        ("settings.max_gap", "large"),
+        ("confusions", [[0, 0, 2**62], [0, 1, 2**62]]),
+    ],
+)
+def test_a_record_that_no_first_look_leaves_is_refused(onnx_gap, network, renumbered, path, value):
+    onnx_gap("audit", network, "--data", renumbered, *PLAIN)
+    forged(lambda record: into(record, path, value))
+    for command in ("verify", "report"):
+        shown = onnx_gap(command, "audit")
+        assert shown.code == 2, shown.out
+        assert "stopped.json" in shown.err
+
+
+@pytest.mark.parametrize("name", ["A" * 100_000, "a\0b", "."])
+def test_a_recorded_path_that_leads_nowhere_is_not_checked(onnx_gap, network, renumbered, name):
+    onnx_gap("audit", network, "--data", renumbered, *PLAIN)
+    forged(lambda record: into(record, "model.path", name))
+    onnx_gap("report", "audit")
+    shown = onnx_gap("verify", "audit")
+    assert shown.code == 0, shown.out
+    assert "is no file that can be read; name it with --model." in shown.out
+    assert len(shown.out) < 2_000

@@ -49,7 +49,7 @@ def test_the_counts_are_held_against_the_data(audit, network, train, save, digit
     moved = network.rename(network.with_name("moved.onnx"))
     shown = onnx_gap("verify", folder, "--data", train, "--cells", 3)
     assert shown.code == 2
-    assert f"{network}, which the audit used, does not exist. Name it with --model" in shown.err
+    assert f"{network}, which the audit used, is no file that can be read. " in shown.err
     assert onnx_gap("verify", folder, "--data", train, "--cells", 3, "--model", moved).code == 0
 
 
@@ -65,7 +65,9 @@ def test_names_that_the_zoo_no_longer_has_are_said_to_be_unchecked(zoo_audit, on
     shown = onnx_gap("verify", zoo_audit, "--json")
     assert shown.code == 0
     assert len(shown.json["not_checked"]) == 2
-    assert all("zoo:gone does not exist" in sentence for sentence in shown.json["not_checked"])
+    assert all(
+        "zoo:gone is no file that can be read" in sentence for sentence in shown.json["not_checked"]
+    )
 
 
 def test_a_number_that_does_not_follow_fails(zoo_audit, onnx_gap):

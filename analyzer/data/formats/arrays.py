@@ -15,7 +15,7 @@ from analyzer.data.formats.format import Format, Wanted, one_of
 from analyzer.data.labels import integer_labels
 from analyzer.data.source import FileStates, NumberedNames, Source, reason_of
 from analyzer.errors import DataError, parameter
-from analyzer.files import read_whole
+from analyzer.files import is_readable_file, read_whole
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import repeated
 from analyzer.option_mechanism import parse_number
@@ -224,7 +224,7 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
 
 def is_missing_value(text: str) -> bool:
     """Whether it is no number, for :func:`read_value`, and no file that is there."""
-    return _number(text) is None and not Path(text).is_file()
+    return _number(text) is None and not is_readable_file(text)
 
 
 def _number(text: str) -> np.ndarray | None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -49,15 +49,19 @@ _COUNTS = ("same", "same_asked", "other", "third", "other_asked")
 _FRAME = Frame(width=480, height=300, left=48, right=14, top=14, bottom=44)
 
 
+_Share: TypeAlias = float | None
+_Curve: TypeAlias = tuple[_Share, _Share, _Share, _Share, _Share]  # at each of MIXING_WEIGHTS
+
+
 @dataclass(frozen=True, slots=True)
 class InterpolationRecord:
     """The section ``interpolation`` of ``audit.json``; null where no sample tells."""
 
     lambdas: tuple[float, ...]  # λ: what part of a mixed image is the sample's own
     accuracy: float | None  # A(1), with nothing mixed
-    same: tuple[float | None, ...]  # A_same(λ) / A(1)
-    other: tuple[float | None, ...]  # A_other(λ) / A(1)
-    third: tuple[float | None, ...]  # third(λ) / A(1)
+    same: _Curve  # A_same(λ) / A(1)
+    other: _Curve  # A_other(λ) / A(1)
+    third: _Curve  # third(λ) / A(1)
     hold_mean: float | None  # A_same(½)
     partners: int  # R
     samples: int  # that were looked at
@@ -363,7 +367,7 @@ def report_section(record: InterpolationRecord) -> ReportSection:
 
 
 def _figure(record: InterpolationRecord) -> ResponseFigure:
-    mixed_in = [1 - weight for weight in record.lambdas]
+    mixed_in = [1 - weight for weight in MIXING_WEIGHTS]
     widest = max(mixed_in)
     known = [v for v in (*record.same, *record.other, *record.third) if v is not None]
     head = max([1.0, *known])

@@ -1,6 +1,7 @@
 """Test data as a measure: the accuracy on samples that the network was not trained on."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -99,7 +100,7 @@ class TestData(Measure[TestResult]):
         said: TestRecord = record.sections[self.name]
         if said.source != options.test_data:
             return False
-        there = Path(said.source.partition("#")[0]).exists()  # a split may be named
+        there = os.path.exists(said.source.partition("#")[0])  # a split may be named
         if not there:
             return True
         return said.in_training is not None and said.fingerprint == _open(options).fingerprint()
