@@ -23,6 +23,7 @@ PARTS = {
     "error",
     "sentence",
     "found",
+    "missed",
 }  # that are sentences, or end one
 
 

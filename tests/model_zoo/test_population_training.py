@@ -180,7 +180,7 @@ def test_too_many_samples_are_refused(torch, tiny, tmp_path):
 
 def test_folder_that_is_a_file_is_refused(torch, tiny, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(AnalyzerError, match="--out"):
+    with pytest.raises(AnalyzerError, match="is a file, not a folder; name another"):
         train_population("tiny", tmp_path / "file")
 
 

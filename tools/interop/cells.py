@@ -52,7 +52,7 @@ class Cell:
     exporter: str  # with its version
     site: str | None = None  # --site; None for the default site
     hidden: int | None = None  # --site is the last of the proposed tensors with so many units
-    at: str = "activation"
+    at: str | None = None  # --at
     axis: int | None = None
     expected: str = ""  # operator of the site that the rule of DESIGN.md means
     refusal: str = ""  # words of the sentence that the audit refuses it with, or the ablation
