@@ -155,7 +155,17 @@ class MarginState:
         return np.sqrt(self.spread / max(self.read, 1))
 
     def add(self, layer: int, mean: np.ndarray, variance: float, samples: int) -> None:
-        """Bring in a batch's mean (D_l,) and Σ_k Var_n[x_{n,k}], before it is counted as read."""
+        """Bring in a batch's mean (D_l,) and Σ_k Var_n[x_{n,k}], before it is counted as read.
+
+        Raises:
+            ModelError: there are not as many numbers as the network's shapes say.
+        """
+        if mean.shape != self.mean[layer].shape:
+            raise ModelError(
+                f"A tensor that margins are measured at has {mean.size:,} values for an image, and "
+                f"{self.mean[layer].size:,} by the shapes of the network. Export the network "
+                "again, or leave margins out."
+            )
         apart = mean.astype(np.float64) - self.mean[layer]
         both = self.read + samples
         self.spread[layer] += samples * (variance + self.read / both * float(apart @ apart))
