@@ -68,9 +68,9 @@ class AnalyzerError(Exception):
     """The file or folder that cannot be written, where that is what is wrong."""
 
     def __init__(self, message: str):
-        super().__init__(printable(_MARKED.sub(_as_argument, message)))
         self.message = message
         """As it was given, with the parameters still marked: for messages made of this one."""
+        super().__init__(self.for_library())
 
     def __str__(self) -> str:
         return self.for_command_line() if _by_flags.get() else self.for_library()

@@ -19,7 +19,14 @@ from analyzer.audit.verdict import (
 from analyzer.audit_record import LimitRecord, VerdictRecord
 from analyzer.errors import AnalyzerError, parameter
 
-__all__ = ["KNOWS_ORDER", "Ending", "FirstLookFigures", "describe_order", "judge_first_look"]
+__all__ = [
+    "KNOWS_ORDER",
+    "Ending",
+    "FirstLookFigures",
+    "describe_order",
+    "inverse_order",
+    "judge_first_look",
+]
 
 KNOWS_ORDER = 0.8
 """From this accuracy on nobody looks for another order of the classes."""
@@ -88,8 +95,7 @@ def judge_first_look(
     )
     outcome = NOT_JUDGEABLE if unmet is None else FAIL
     verdict = verdict_of(judged, outcome=outcome, reason=said)
-    if verdict is None:
-        return None
+    assert verdict is not None, "an outcome is given"
     way_out = f" Nothing was counted; {parameter('anyway', True)} counts all the same."
     return Ending(why + way_out, verdict)
 
@@ -152,7 +158,7 @@ def describe_order(named_as: Sequence[int], names: Sequence[str], *, by_name: bo
     shift = named_as[0]
     if list(named_as) == as_texts:
         rule = "the data sort them as texts (0, 1, 10, 11, …, 2), the network as numbers."
-    elif list(named_as) == _inverse(as_texts):
+    elif list(named_as) == inverse_order(as_texts):
         rule = "the data sort them as numbers, the network as texts (0, 1, 10, 11, …, 2)."
     elif shift and list(named_as) == [(label + shift) % classes for label in range(classes)]:
         rule = f"the network counts them from {shift} on where the data begin with 0."
@@ -164,12 +170,12 @@ def describe_order(named_as: Sequence[int], names: Sequence[str], *, by_name: bo
         return f"{rule} Number the labels in the network's order."
     if classes > _LISTED:
         return f"{rule} List them in the network's order with {parameter('classes', 'FILE')}."
-    in_order = ", ".join(names[place] for place in _inverse(named_as))
+    in_order = ", ".join(names[place] for place in inverse_order(named_as))
     return (
         f"{rule} List them in the network's order with {parameter('classes', 'FILE')}: {in_order}."
     )
 
 
-def _inverse(order: Sequence[int]) -> list[int]:
+def inverse_order(order: Sequence[int]) -> list[int]:
     """Where each number stands in a permutation."""
     return sorted(range(len(order)), key=order.__getitem__)

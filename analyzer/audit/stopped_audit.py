@@ -14,7 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.audit.first_look_verdict import KNOWS_ORDER, FirstLookFigures, judge_first_look
+from analyzer.audit.first_look_verdict import (
+    KNOWS_ORDER,
+    FirstLookFigures,
+    inverse_order,
+    judge_first_look,
+)
 from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, check_grounds, read_record
 from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_versions
@@ -202,8 +207,7 @@ def _order_faults(record: StoppedRecord, order: OrderRecord) -> list[str]:
     wrong = []
     if found <= given or record.accuracy >= KNOWS_ORDER or not 0 <= order.accuracy <= 1:
         wrong.append("The other order of the classes does not follow from the confusions.")
-    places = sorted(range(len(order.named_as)), key=order.named_as.__getitem__)
-    if order.names != tuple(record.classes[place] for place in places):
+    if order.names != tuple(record.classes[place] for place in inverse_order(order.named_as)):
         wrong.append("The names in the other order are not those of the classes.")
     return wrong
 

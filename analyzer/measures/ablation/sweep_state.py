@@ -197,7 +197,8 @@ class SweepState:
             return ""
         first = int(classes[self.unnamed[classes].argmin()])
         units = "unit" if self.unnamed[first] == 1 else "units"
-        others = f", and of {len(classes) - 1} other classes" if len(classes) > 1 else ""
+        rest = len(classes) - 1
+        others = f", and of {rest} other {'class' if rest == 1 else 'classes'}" if rest else ""
         return (
             f"With {self.unnamed[first]} {units} removed, scores of images of class {first} are "
             f"not numbers{others}."
