@@ -28,6 +28,7 @@ from analyzer.surgery.graph import (
     values_of,
     view_part,
 )
+from analyzer.surgery.input_sizes import fix_sizes, knows_sizes
 from analyzer.surgery.inputs_and_outputs import (
     before_squashing,
     find_answer,
@@ -38,7 +39,7 @@ from analyzer.surgery.mask import zero_point
 from analyzer.surgery.network import Network
 from analyzer.surgery.operations import multiply_adds
 from analyzer.surgery.saving import save_part
-from analyzer.surgery.shapes import fix_sizes, infer_shapes, knows_sizes
+from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.sites import survey_graph, survey_network
 from analyzer.surgery.validation import reports_invalid_file
 

@@ -25,9 +25,10 @@ from analyzer.surgery.graph import (
     set_type,
     shape_of,
 )
+from analyzer.surgery.input_sizes import free_batch
 from analyzer.surgery.network import Network
 from analyzer.surgery.network_size import check_fixed_batch
-from analyzer.surgery.shapes import free_batch, infer_shapes
+from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [

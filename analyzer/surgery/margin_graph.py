@@ -49,10 +49,11 @@ from analyzer.surgery.graph import (
     shape_of,
     size_of,
 )
+from analyzer.surgery.input_sizes import fix_sizes
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.network import Network
 from analyzer.surgery.saving import save_model
-from analyzer.surgery.shapes import fix_sizes, infer_shapes
+from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import first_line, reports_invalid_file
 
 __all__ = ["write_margin_graph"]

@@ -10,7 +10,7 @@ import pytest
 from analyzer import surgery
 from analyzer.errors import ModelError
 from analyzer.surgery.graph import constant, dimensions, find_value
-from analyzer.surgery.shapes import free_batch
+from analyzer.surgery.input_sizes import free_batch
 
 TEXT = """
 net (float[N,3,8,W] x) => (float[A,B] y)
