@@ -4,8 +4,6 @@ pyarrow is an extra of this distribution, so it is imported where it is used.
 """
 
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from analyzer.data.formats.format import (
     one_of,
     split_in,
 )
+from analyzer.data.formats.parquet_store import ParquetStore
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
     CompactNames,
@@ -44,122 +43,10 @@ if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-__all__ = ["PARQUET", "ParquetStore", "open_parquet"]
+__all__ = ["PARQUET", "open_parquet"]
 
-_CACHE_BYTES = 512 << 20  # whole data sets of CIFAR's size; some row groups of large ones
-_MOST_ONCE = 1 << 30
 _IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
-
-
-class ParquetStore:
-    """Samples as cells of an image column. Row groups are read whole and the last ones kept.
-
-    Hugging Face writes 100 images a row group, so that reading one image in a large, shuffled
-    data set costs about as much again as decoding it.
-    """
-
-    def __init__(
-        self,
-        paths: tuple[Path, ...],
-        column: str,
-        metadata: Sequence["pyarrow.parquet.FileMetaData"],
-        budgets: Budgets,
-        file_states: FileStates,
-        rows: np.ndarray | None = None,
-    ):
-        """Samples of files.
-
-        Args:
-            paths: of the files.
-            column: of the images' bytes.
-            metadata: of each file.
-            budgets: what a row group may take.
-            file_states: of the files, before anything of them was read.
-            rows: int64 (S,), those that are samples, ascending; None: all.
-        """
-        self._paths = paths
-        self._file_states = file_states
-        self._column = column
-        self._rows = rows
-        self._metadata = metadata
-        groups = [
-            (file, group, metadata.row_group(group).num_rows)
-            for file, metadata in enumerate(self._metadata)
-            for group in range(metadata.num_row_groups)
-        ]
-        self._groups = [(file, group) for file, group, _ in groups]
-        self._bytes = [self._claimed(file, group) for file, group in self._groups]
-        for (file, group), claimed in zip(self._groups, self._bytes, strict=True):
-            if excess := budgets.excess_of_file(paths[file], claimed):
-                raise DataError(
-                    f"Row group {group} of {paths[file]} decompresses to {claimed:,} bytes, "
-                    f"{excess}."
-                )
-        self._starts = np.cumsum([0, *(count for _, _, count in groups)])
-        self._kept: OrderedDict[int, pyarrow.ChunkedArray] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = threading.Lock()
-
-    def stored(self, index: int, budgets: Budgets) -> bytes:
-        row = index if self._rows is None else int(self._rows[index])
-        group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        data = self._read(group)[row - int(self._starts[group])].as_py()
-        if data is None:
-            raise DataError("the row holds no image bytes")
-        return data
-
-    def fingerprint(self) -> str:
-        return f"{self._column}\n{self._file_states.fingerprint()}"
-
-    def is_as_opened(self) -> bool:
-        return self._file_states.changed() is None
-
-    def files(self) -> list[Path]:
-        return self._file_states.files()
-
-    def _read(self, group: int) -> "pyarrow.ChunkedArray":
-        """The image bytes of a row group."""
-        with self._lock:
-            if group in self._kept:
-                self._kept.move_to_end(group)
-                return self._kept[group]
-        cells = self._read_group(group)  # outside the lock, so that other threads can read
-        with self._lock:
-            if group not in self._kept:
-                self._kept[group] = cells
-                self._kept_bytes += cells.nbytes
-            while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
-                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return cells
-
-    def _read_group(self, group: int) -> "pyarrow.ChunkedArray":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        file, number = self._groups[group]
-        try:
-            # A value that the file has once for many rows takes its memory once; Arrow can do that
-            # up to 2 GiB.
-            once = [self._column] if self._bytes[group] <= _MOST_ONCE else None
-            with pq.ParquetFile(
-                self._paths[file], metadata=self._metadata[file], read_dictionary=once
-            ) as parquet:
-                table = parquet.read_row_group(number, columns=[self._column], use_threads=False)
-        except pa.ArrowException as error:
-            raise DataError(f"{self._paths[file]} is damaged: {error}") from error
-        cells = table.column(0)
-        return cells.flatten()[0] if pa.types.is_struct(cells.type) else cells
-
-    def _claimed(self, file: int, group: int) -> int:
-        """What a row group's images take, as the file says."""
-        columns = self._metadata[file].row_group(group)
-        chunks = (columns.column(number) for number in range(columns.num_columns))
-        return sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema == self._column
-        )
 
 
 def open_parquet(path: Path, wanted: Wanted) -> Source:

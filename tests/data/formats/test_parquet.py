@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analyzer.data import open_data
-from analyzer.data.formats import parquet
+from analyzer.data.formats import parquet_store
 from analyzer.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -139,7 +139,7 @@ def test_several_configurations_are_refused(write, tmp_path):
 def test_a_small_cache_reads_the_same(write, monkeypatch):
     path = write("a.parquet", list(np.arange(9) % 3))
     everything = [open_data(path).stored(i) for i in range(9)]
-    monkeypatch.setattr(parquet, "_CACHE_BYTES", 1)
+    monkeypatch.setattr(parquet_store, "_CACHE_BYTES", 1)
     source = open_data(path)
     assert [source.stored(i) for i in range(9)] == everything
     assert len(source.store._kept) == 1
