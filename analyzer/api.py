@@ -24,7 +24,8 @@ from analyzer.errors import (
     OutputError,
     parameter,
 )
-from analyzer.files import check_paths, check_place, is_readable_file
+from analyzer.files import check_paths, is_readable_file
+from analyzer.output_files import check_place
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError, DataError
-from analyzer.files import write_arrays
+from analyzer.output_files import write_arrays
 from model_zoo.datasets import EMOJI
 
 __all__ = ["CATEGORIES", "SETS", "draw", "things"]

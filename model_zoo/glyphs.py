@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import AnalyzerError, DataError
-from analyzer.files import write_arrays
+from analyzer.output_files import write_arrays
 from model_zoo.datasets import GLYPHS
 
 __all__ = [

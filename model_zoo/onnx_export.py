@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from analyzer.files import aside
+from analyzer.output_files import aside
 
 __all__ = ["export"]
 

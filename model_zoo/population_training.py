@@ -31,7 +31,8 @@ import numpy as np
 
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError
-from analyzer.files import prepare_folder, sha256, write_arrays, write_json, write_text
+from analyzer.files import sha256
+from analyzer.output_files import prepare_folder, write_arrays, write_json, write_text
 from model_zoo.datasets import Split, corrupt, corrupt_alike, stratified
 from model_zoo.populations import POPULATIONS
 from model_zoo.recipes import PopulationSpec, Recipe, images_key, labels_key, recipes

@@ -15,14 +15,12 @@ import pytest
 
 from analyzer.control_characters import printable
 from analyzer.errors import AuditFolderError, OutputError
-from analyzer.files import (
+from analyzer.files import holds, read_arrays, read_json
+from analyzer.output_files import (
     aside,
     check_place,
     csv_text,
-    holds,
     prepare_folder,
-    read_arrays,
-    read_json,
     remove_parts,
     remove_tree,
     scratch_folder,

@@ -36,9 +36,10 @@ import numpy as np
 
 from analyzer.api import audit_network, verify_audit
 from analyzer.errors import AnalyzerError
-from analyzer.files import read_arrays, write_arrays
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.output_files import write_arrays
 from tools.forged_folders import rewrite_counts, seal
 from tools.reliability_figures import write_figures
 

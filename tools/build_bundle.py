@@ -19,7 +19,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from analyzer.errors import AnalyzerError
-from analyzer.files import aside, sha256, write_json
+from analyzer.files import sha256
+from analyzer.output_files import aside, write_json
 from model_zoo.bundled import BUNDLED, INDEX
 from model_zoo.population_training import IMAGES, TRAIN_DATA, Result, find_population, read_result
 from model_zoo.recipes import Recipe, labels_key, level, recipes

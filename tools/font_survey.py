@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyzer.files import write_text
+from analyzer.output_files import write_text
 from model_zoo.glyphs import CORE, FONTS, InstalledFont, installed_fonts, shape
 
 __all__ = ["PACKAGES", "survey"]

@@ -10,7 +10,6 @@ from analyzer.audit.folder import REPORT, RESULT_FILES, read_record, write_recor
 from analyzer.audit.report import html_of, page_of, write_class_table
 from analyzer.audit.result_manifest import entries_of, write_entries
 from analyzer.audit_record import AuditRecord
-from analyzer.files import write_arrays, write_text
 from analyzer.measures.ablation.class_curves import ClassCurves, write_curves
 from analyzer.measures.ablation.curve_features import (
     class_quantities,
@@ -18,6 +17,7 @@ from analyzer.measures.ablation.curve_features import (
     network_quantities,
 )
 from analyzer.measures.ablation.sample_scores import SampleCounts, write_samples
+from analyzer.output_files import write_arrays, write_text
 
 __all__ = ["rewrite_arrays", "rewrite_counts", "rewrite_record", "seal"]
 

@@ -32,7 +32,7 @@ from analyzer.estimation import (
     fit_class_line,
     write_gap_model,
 )
-from analyzer.files import write_text
+from analyzer.output_files import write_text
 from model_zoo import POPULATIONS
 from tools.evidence.analysis import conditional_information
 from tools.judge_population import judged_section, read_judged

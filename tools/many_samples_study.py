@@ -34,11 +34,12 @@ from analyzer.audit.suspect_ranking import (
     place_without_neighbors,
 )
 from analyzer.errors import AnalyzerError
-from analyzer.files import read_json, write_arrays, write_json
+from analyzer.files import read_json
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.neighbors.record import read_votes
 from analyzer.measures.neighbors.twins import find_conflicts
+from analyzer.output_files import write_arrays, write_json
 from model_zoo.datasets import DATA_SETS, corrupt
 from model_zoo.population_training import TRAIN_DATA, read_result
 from tools.evidence.single_samples import measured

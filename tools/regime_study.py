@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.files import write_arrays
+from analyzer.output_files import write_arrays
 from model_zoo.datasets import DATA_SETS, DataSet, Split
 from model_zoo.population_training import one_thread, population_data
 from model_zoo.recipes import PopulationSpec, Recipe, recipes

@@ -26,8 +26,9 @@ from PIL import Image
 import analyzer
 from analyzer.audit_object import Audit
 from analyzer.estimation import GapModel, read_gap_model
-from analyzer.files import read_json, write_json, write_text
+from analyzer.files import read_json
 from analyzer.measures.neighbors.record import read_votes
+from analyzer.output_files import write_json, write_text
 from model_zoo.bundled import find
 from model_zoo.datasets import Split
 from model_zoo.population_training import one_thread, population_data

@@ -14,10 +14,10 @@ from analyzer.audit.html_pages import moment, render_page
 from analyzer.audit.sampling_noise import CONFIDENCE, Noise
 from analyzer.audit_record import AuditRecord, ClassRecord, quantity
 from analyzer.errors import AuditFolderError
-from analyzer.files import write_text
 from analyzer.measures.ablation.class_curves import ClassCurves, read_curves
 from analyzer.measures.ablation.report import words_for
 from analyzer.measures.svg import Frame, path_through
+from analyzer.output_files import write_text
 
 __all__ = ["write_comparison"]
 

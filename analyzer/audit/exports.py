@@ -19,8 +19,8 @@ from analyzer.audit.verdict import FAIL, PASS, told_apart
 from analyzer.audit_record import AuditRecord, LimitRecord
 from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
-from analyzer.files import make_parents, write_text
 from analyzer.measures.registry import feature_values
+from analyzer.output_files import make_parents, write_text
 
 __all__ = ["junit_of", "log_to_mlflow", "write_junit"]
 

@@ -42,18 +42,11 @@ from analyzer.audit.suspects import SUSPECTS, THUMBNAILS
 from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord, StoppedRecord
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
-from analyzer.files import (
-    RUN_AGAIN,
-    check_own_place,
-    folder_identity,
-    lack_of_room,
-    prepare_folder,
-    read_json,
-    write_json,
-)
+from analyzer.files import RUN_AGAIN, check_own_place, folder_identity, read_json
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.registry import MEASURES
 from analyzer.option_mechanism import check_values, options_of
+from analyzer.output_files import lack_of_room, prepare_folder, write_json
 
 __all__ = [
     "AUDIT",

@@ -20,12 +20,12 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, SiteError, parameter
-from analyzer.files import refuse_replaced
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
 from analyzer.measures.measure import Subject
 from analyzer.option_mechanism import check_values, identity_of
+from analyzer.output_files import refuse_replaced
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
 

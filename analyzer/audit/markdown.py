@@ -19,7 +19,7 @@ from analyzer.audit.verdict import FAIL, NOT_JUDGEABLE, PASS, told_apart
 from analyzer.audit_record import AuditRecord, LimitRecord
 from analyzer.control_characters import printable
 from analyzer.errors import OutputError, parameter
-from analyzer.files import check_place, make_parents, write_text
+from analyzer.output_files import check_place, make_parents, write_text
 
 __all__ = [
     "check_model_card",

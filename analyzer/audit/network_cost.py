@@ -6,7 +6,7 @@ from analyzer import runtime, surgery
 from analyzer.common_types import Site
 from analyzer.data.preprocessing.spec import LONGEST_EDGE
 from analyzer.errors import ModelError, parameter
-from analyzer.files import scratch_folder
+from analyzer.output_files import scratch_folder
 
 __all__ = ["outline_with_cost"]
 

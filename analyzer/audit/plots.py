@@ -16,9 +16,9 @@ import numpy as np
 from analyzer.audit.html_pages import LIGHT
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import FEATURE_SETS, FitScores, PopulationTable, draw_splits
-from analyzer.files import aside
 from analyzer.measures.ablation.class_curves import ClassCurves
 from analyzer.measures.ablation.curve_features import ClassQuantities
+from analyzer.output_files import aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

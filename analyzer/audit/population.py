@@ -38,10 +38,10 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.errors import AnalyzerError, DataError, GapModelError, ModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
-from analyzer.files import prepare_folder, remove_parts
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 from analyzer.option_mechanism import identity_of
+from analyzer.output_files import prepare_folder, remove_parts
 
 __all__ = ["audit_population"]
 

@@ -12,8 +12,8 @@ from analyzer.audit.html_pages import fixed, moment, render_page
 from analyzer.audit.population_result import AUDITS, PAGE, AuditedNetwork, AuditedPopulation
 from analyzer.audit_record import GapRecord
 from analyzer.estimation import RANK
-from analyzer.files import write_text
 from analyzer.measures.svg import Frame
+from analyzer.output_files import write_text
 
 __all__ = ["write_page"]
 

@@ -23,8 +23,9 @@ from analyzer.audit.assemble_record import some_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
-from analyzer.files import check_own_place, csv_text, read_whole, write_text
+from analyzer.files import check_own_place, read_whole
 from analyzer.measures.registry import is_feature
+from analyzer.output_files import csv_text, write_text
 
 __all__ = [
     "AUDITS",

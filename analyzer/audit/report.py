@@ -40,10 +40,11 @@ from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import doubt_of
 from analyzer.audit_record import AuditRecord, ClassRecord, GapRecord, VerdictRecord
 from analyzer.errors import AuditFolderError, AuditStopped
-from analyzer.files import RUN_AGAIN, csv_text, holds, write_text
+from analyzer.files import RUN_AGAIN, holds
 from analyzer.measures.measure import Check, ReportSection, check
 from analyzer.measures.neighbors.twins import ConflictPair
 from analyzer.measures.registry import MEASURES
+from analyzer.output_files import csv_text, write_text
 
 __all__ = [
     "Ending",

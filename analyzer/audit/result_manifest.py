@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
-from analyzer.files import RUN_AGAIN, read_json, read_whole, sha256, write_text
+from analyzer.files import RUN_AGAIN, read_json, read_whole, sha256
 from analyzer.measures.measure import Check
+from analyzer.output_files import write_text
 
 __all__ = [
     "MANIFEST",

@@ -56,11 +56,11 @@ from analyzer.errors import (
     SiteError,
     parameter,
 )
-from analyzer.files import write_text
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import FILES, Job, Measure, State, Subject
 from analyzer.measures.registry import MEASURES
 from analyzer.option_mechanism import identity_of, options_of
+from analyzer.output_files import write_text
 from analyzer.runtime.batch_size import OutOfMemory
 
 __all__ = ["run_audit"]

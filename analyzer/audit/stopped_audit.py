@@ -28,7 +28,7 @@ from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import is_at_chance, is_too_few, limits_of
 from analyzer.audit_record import SCHEMA, OrderRecord, StoppedRecord, VerdictRecord
 from analyzer.errors import AnalyzerError, AuditFolderError
-from analyzer.files import RUN_AGAIN, holds, read_json, write_json, write_text
+from analyzer.files import RUN_AGAIN, holds, read_json
 from analyzer.json_codec import JsonSource, decode, encode
 from analyzer.measures.measure import Check, check, same
 from analyzer.measures.test_data.measure import (
@@ -36,6 +36,7 @@ from analyzer.measures.test_data.measure import (
     ConfusionCell,
     confusion_cells,
 )
+from analyzer.output_files import write_json, write_text
 
 __all__ = [
     "html_of_stopped",

@@ -29,22 +29,14 @@ from analyzer.audit.suspect_ranking import (
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import AuditFolderError, DataError, parameter
-from analyzer.files import (
-    RUN_AGAIN,
-    array_of,
-    csv_text,
-    holds,
-    read_arrays,
-    read_whole,
-    write_arrays,
-    write_text,
-)
+from analyzer.files import RUN_AGAIN, array_of, holds, read_arrays, read_whole
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.interpolation.measure import read_answers
 from analyzer.measures.measure import Check, Subject, check
 from analyzer.measures.neighbors.record import read_votes
 from analyzer.measures.neighbors.twins import ConflictPair, Conflicts, find_conflicts
 from analyzer.measures.neighbors.votes import NeighborVotes
+from analyzer.output_files import csv_text, write_arrays, write_text
 
 if TYPE_CHECKING:
     from analyzer.data import Source

@@ -18,18 +18,15 @@ import numpy as np
 from analyzer.audit.folder import RESULT_FILES, UNFINISHED
 from analyzer.audit.result_manifest import MANIFEST, entries_of, move_result, write_entries
 from analyzer.errors import AuditFolderError, parameter
-from analyzer.files import (
-    check_own_place,
-    folder_identity,
-    holds,
+from analyzer.files import check_own_place, folder_identity, holds, read_arrays
+from analyzer.measures.registry import MEASURES
+from analyzer.output_files import (
     prepare_folder,
-    read_arrays,
     remove_parts,
     remove_tree,
     write_arrays,
     write_text,
 )
-from analyzer.measures.registry import MEASURES
 
 __all__ = ["UnfinishedAudit", "key_of"]
 

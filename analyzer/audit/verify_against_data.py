@@ -19,11 +19,12 @@ from analyzer.audit_options import (
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
-from analyzer.files import RUN_AGAIN, is_readable_file, scratch_folder, shown_path
+from analyzer.files import RUN_AGAIN, is_readable_file, shown_path
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
 from analyzer.measures.registry import MEASURES
 from analyzer.option_mechanism import options_of
+from analyzer.output_files import scratch_folder
 
 __all__ = ["Drawn", "Remeasured", "Remeasuring"]
 

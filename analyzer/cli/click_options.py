@@ -233,7 +233,7 @@ class ResultFile(click.Path):
         if self._auto and value == "auto":
             return value
         _check_text(self, value, param, ctx)
-        from analyzer.files import check_place  # numpy, which no help pays for
+        from analyzer.output_files import check_place  # numpy, which no help pays for
 
         path = Path(os.fsdecode(value))
         try:

@@ -13,8 +13,9 @@ import numpy as np
 
 from analyzer.data import decode_images
 from analyzer.errors import AnalyzerError, DataError, parameter
-from analyzer.files import file_identity, refuse_replaced
+from analyzer.files import file_identity
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.output_files import refuse_replaced
 
 __all__ = [
     "LEAVE_ALONE",

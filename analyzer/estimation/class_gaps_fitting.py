@@ -26,8 +26,9 @@ from analyzer.estimation.class_gaps import (
 from analyzer.estimation.gap_model_fitting import LeftOutEstimates, estimate_left_out_populations
 from analyzer.estimation.population_table import PopulationTable
 from analyzer.estimation.regression import covers, fewest_points, weighted_quantile
-from analyzer.files import csv_text, read_whole, write_text
+from analyzer.files import read_whole
 from analyzer.json_codec import repeated
+from analyzer.output_files import csv_text, write_text
 
 __all__ = [
     "ClassesOfNetwork",

@@ -24,9 +24,10 @@ from analyzer.estimation.regression import (
     MeasuredCoverage,
     fewest_points,
 )
-from analyzer.files import aside, read_whole
+from analyzer.files import read_whole
 from analyzer.json_codec import JsonSource, decode, encode, parse_json
 from analyzer.measures.registry import FEATURES
+from analyzer.output_files import aside
 
 __all__ = ["read_gap_model", "write_gap_model"]
 

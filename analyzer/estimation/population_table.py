@@ -22,9 +22,10 @@ from analyzer.estimation.applicability_domain import (
     AuditConditions,
     number_or_none,
 )
-from analyzer.files import csv_text, read_whole, write_bytes
+from analyzer.files import read_whole
 from analyzer.json_codec import repeated
 from analyzer.measures.registry import is_feature
+from analyzer.output_files import csv_text, write_bytes
 
 __all__ = ["RANK", "PopulationTable", "gap_contradiction", "read_population", "write_population"]
 

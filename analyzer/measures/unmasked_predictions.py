@@ -9,7 +9,7 @@ from analyzer import data, runtime, surgery
 from analyzer.audit_options import DataOptions, RunOptions
 from analyzer.common_types import ExtraInput, Progress
 from analyzer.errors import ModelError
-from analyzer.files import scratch_folder
+from analyzer.output_files import scratch_folder
 from analyzer.runtime.predictions import UNNAMED
 
 __all__ = ["in_precision", "predict_test_data", "predict_whole"]

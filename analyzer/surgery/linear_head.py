@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from analyzer.common_types import LinearHead
-from analyzer.files import write_array
+from analyzer.output_files import write_array
 from analyzer.surgery.cut_plan import Plan
 from analyzer.surgery.graph import (
     GraphBuilder,

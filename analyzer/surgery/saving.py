@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import OutputError
-from analyzer.files import remove_tree
+from analyzer.output_files import remove_tree
 from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
 from analyzer.surgery.validation import nodes_of
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyzer.errors import AuditFolderError
-from analyzer.files import read_arrays, write_arrays
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import CURVES, ClassCurves, read_curves, write_curves
 from analyzer.measures.ablation.sample_scores import (
     SAMPLES,
@@ -13,6 +13,7 @@ from analyzer.measures.ablation.sample_scores import (
     read_samples,
     write_samples,
 )
+from analyzer.output_files import write_arrays
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])

@@ -21,7 +21,7 @@ from analyzer.audit.folder import (
     refuse_foreign_files,
 )
 from analyzer.errors import AuditFolderError, OutputError
-from analyzer.files import write_text
+from analyzer.output_files import write_text
 
 HOLD = """
 import sys, time

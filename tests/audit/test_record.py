@@ -7,7 +7,8 @@ import pytest
 from analyzer.audit.folder import AUDIT, from_dict, read_record, to_dict
 from analyzer.audit_record import SCHEMA, AuditRecord
 from analyzer.errors import AuditFolderError
-from analyzer.files import read_json, write_json
+from analyzer.files import read_json
+from analyzer.output_files import write_json
 
 CONTRACT = {
     "": "schema model data site settings accuracy zeta kappa classes gap device versions seconds "

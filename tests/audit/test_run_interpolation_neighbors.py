@@ -17,7 +17,7 @@ from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
-from analyzer.files import read_arrays, read_json, write_arrays, write_json
+from analyzer.files import read_arrays, read_json
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.interpolation.measure import Interpolation
@@ -25,6 +25,7 @@ from analyzer.measures.interpolation.mixing import INTERPOLATION_FEATURES
 from analyzer.measures.neighbors.measure import Neighbors
 from analyzer.measures.neighbors.votes import LAYERS, NEIGHBORS_FEATURES
 from analyzer.measures.registry import feature_values
+from analyzer.output_files import write_arrays, write_json
 from tools.forged_folders import seal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -13,10 +13,10 @@ from analyzer.audit import run_audit, verify_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
-from analyzer.files import write_arrays
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.margins.distances import MARGIN_FEATURES, compute_margin_features
 from analyzer.measures.margins.measure import Margins
+from analyzer.output_files import write_arrays
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = ("audit.json", "curves.npz", "samples.npz", "margins.npz")

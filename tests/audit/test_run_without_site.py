@@ -12,8 +12,9 @@ from analyzer.api import audit_network
 from analyzer.audit import compare_audits, run_audit, verify_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, SiteError
-from analyzer.files import read_arrays, read_json, write_json
+from analyzer.files import read_arrays, read_json
 from analyzer.measures.registry import feature_values
+from analyzer.output_files import write_json
 from model_zoo.bundled import find
 from tools.forged_folders import seal
 

@@ -23,9 +23,10 @@ from analyzer.audit.suspects import (
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AuditFolderError
-from analyzer.files import read_arrays, write_arrays
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.output_files import write_arrays
 from tools.forged_folders import rewrite_record, seal
 
 WRONG = (0, 70)  # places of wrong labels among the samples of the fixture

@@ -17,9 +17,10 @@ from analyzer import audit_network, verify_audit
 from analyzer.audit.folder import read_record
 from analyzer.audit.verify_against_data import Drawn
 from analyzer.errors import AnalyzerError, DataError, ModelError
-from analyzer.files import read_arrays, write_arrays
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.sample_scores import read_samples
+from analyzer.output_files import write_arrays
 from tools.forged_folders import rewrite_arrays, rewrite_counts, rewrite_record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

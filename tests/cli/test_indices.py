@@ -9,7 +9,8 @@ import pytest
 import analyzer
 from analyzer.api import audit_network
 from analyzer.errors import AuditFolderError
-from analyzer.files import csv_text, read_arrays
+from analyzer.files import read_arrays
+from analyzer.output_files import csv_text
 from tools.forged_folders import rewrite_arrays, seal
 
 

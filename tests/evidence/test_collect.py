@@ -13,8 +13,9 @@ from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
 from analyzer.errors import AnalyzerError
 from analyzer.estimation import read_population
-from analyzer.files import sha256, write_arrays
+from analyzer.files import sha256
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
+from analyzer.output_files import write_arrays
 from model_zoo import POPULATIONS
 from model_zoo.datasets import DataSet, Split
 from model_zoo.population_training import Result, write_manifest, write_result

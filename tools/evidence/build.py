@@ -26,7 +26,7 @@ from analyzer.estimation import (
     fit_population,
     read_gap_model,
 )
-from analyzer.files import aside, write_text
+from analyzer.output_files import aside, write_text
 from model_zoo.bundled import BUNDLED, GAP_MODEL
 from tools import left_out_populations
 from tools.evidence import between_figures, checkpoints, population_figures

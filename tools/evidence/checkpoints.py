@@ -41,7 +41,7 @@ from analyzer.estimation import (
 )
 from analyzer.estimation.feature_sets import checked_features
 from analyzer.estimation.regression import lines_without_each
-from analyzer.files import write_arrays
+from analyzer.output_files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.population_training import (
     MANIFEST,

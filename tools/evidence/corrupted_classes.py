@@ -20,7 +20,7 @@ import numpy as np
 from analyzer.audit import run_audit
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
-from analyzer.files import write_arrays
+from analyzer.output_files import write_arrays
 from model_zoo.datasets import Split
 from model_zoo.population_training import (
     PopulationData,

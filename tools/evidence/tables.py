@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import AnalyzerError
-from analyzer.files import write_text
+from analyzer.output_files import write_text
 
 __all__ = ["EVIDENCE", "Table", "read_table", "table_path", "write_table"]
 

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from analyzer.cli.terminal import show_progress
-from analyzer.files import write_text
+from analyzer.output_files import write_text
 from tools.evidence.tables import read_table, write_table
 from tools.judge_population import read_judged
 from tools.suspects_study.fitting import FITTED_ON, MOST, Calibration, calibrations, fit_line

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.errors import AuditFolderError
-from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
+from analyzer.files import RUN_AGAIN, array_of, read_arrays
+from analyzer.output_files import write_arrays
 
 __all__ = ["CURVES", "ClassCurves", "read_curves", "write_curves"]
 

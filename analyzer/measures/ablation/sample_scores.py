@@ -16,8 +16,9 @@ import numpy as np
 
 from analyzer.audit_record import ClassRecord
 from analyzer.errors import ModelError, parameter
-from analyzer.files import array_of, check_names, check_places, read_arrays, write_arrays
+from analyzer.files import array_of, check_names, check_places, read_arrays
 from analyzer.measures.measure import Check, check
+from analyzer.output_files import write_arrays
 
 __all__ = [
     "SAMPLES",

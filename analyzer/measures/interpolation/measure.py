@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.files import array_of, read_arrays, write_arrays
+from analyzer.files import array_of, read_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
@@ -29,6 +29,7 @@ from analyzer.measures.interpolation.mixing import (
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
 from analyzer.measures.svg import Frame, path_through
 from analyzer.measures.training_images import SampleImages, class_weights
+from analyzer.output_files import write_arrays
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest

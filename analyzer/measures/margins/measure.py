@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import MarginGraph
 from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
-from analyzer.files import RUN_AGAIN, array_of, read_arrays, write_arrays
+from analyzer.files import RUN_AGAIN, array_of, read_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, SampleCounts, read_samples
 from analyzer.measures.margins.distances import (
     LAYERS,
@@ -20,6 +20,7 @@ from analyzer.measures.margins.distances import (
     normalized_margins,
 )
 from analyzer.measures.measure import Check, Job, Measure, ReportSection, check, differing, same
+from analyzer.output_files import write_arrays
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest

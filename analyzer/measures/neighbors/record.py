@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.files import array_of, check_places, read_arrays, write_arrays
+from analyzer.files import array_of, check_places, read_arrays
 from analyzer.measures.neighbors.twins import ConflictsRecord
 from analyzer.measures.neighbors.votes import LAYERS, NeighborVotes, neighbors_features
+from analyzer.output_files import write_arrays
 
 __all__ = [
     "NEIGHBORS_FILE",

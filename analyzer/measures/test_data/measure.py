@@ -12,9 +12,10 @@ import numpy as np
 
 from analyzer.audit_record import AuditRecord
 from analyzer.errors import DataError
-from analyzer.files import array_of, check_names, check_places, read_arrays, write_arrays
+from analyzer.files import array_of, check_names, check_places, read_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Check, Draw, Job, Measure, ReportSection, check, same
+from analyzer.output_files import write_arrays
 
 if TYPE_CHECKING:
     from analyzer.audit_options import AuditRequest
