@@ -1,15 +1,18 @@
-"""The commands of the command line by their words, and where the examples of the zoo lie."""
+"""The commands by their words, where the examples of the zoo lie, and what populations are of."""
 
+import csv
 from pathlib import Path
 
 import click
+import onnx
 
 from analyzer.cli.commands import onnx_gap
 
-__all__ = ["BUNDLED", "ROOT", "commands"]
+__all__ = ["BUNDLED", "QUICK", "ROOT", "commands", "copy_with_name", "rows_of"]
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "model_zoo" / "bundled" / "digits"
+QUICK = ("--preprocess", "none", "--limit-per-class", 2)
 
 
 def commands(group: click.Group = onnx_gap, prefix: str = "") -> dict[str, click.Command]:
@@ -22,3 +25,15 @@ def commands(group: click.Group = onnx_gap, prefix: str = "") -> dict[str, click
         if isinstance(command, click.Group):
             found |= commands(command, f"{prefix}{name} ")
     return found
+
+
+def copy_with_name(network, path):
+    """The same network in a file of other bytes: a network of its own for a population."""
+    copy = onnx.load(network)
+    copy.doc_string = path.stem
+    onnx.save(copy, path)
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

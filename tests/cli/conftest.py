@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_commands import BUNDLED, ROOT
+from cli_commands import BUNDLED, ROOT, copy_with_name
 from PIL import Image
 
 from analyzer.cli import terminal
@@ -133,3 +133,17 @@ def audit(onnx_gap, network, train, tmp_path) -> Callable[..., Path]:
         return folder
 
     return run
+
+
+@pytest.fixture
+def manifest(tmp_path, network, train, save, digits):
+    """A manifest of two networks, with test data for one and a known gap for the other."""
+    copy_with_name(network, tmp_path / "b.onnx")
+    save("test.npz", x=digits["images"], y=np.roll(digits["labels"], 3))
+    path = tmp_path / "manifest.csv"
+    path.write_text(
+        "name,model,train_data,test_data,test_keys,gap,width\n"
+        'a,network.onnx,train.npz,test.npz,"x,y",,48\n'
+        "b,b.onnx,train.npz,,,0.25,48\n"
+    )
+    return path

@@ -1,57 +1,23 @@
 """`onnx-gap population`"""
 
 import base64
-import contextlib
-import csv
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
 import sys
-import time
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
-import onnx
 import pytest
-from cli_commands import BUNDLED
+from cli_commands import BUNDLED, QUICK, copy_with_name, rows_of
 
-from analyzer.audit import folder, population, read_manifest
+from analyzer.audit import population, read_manifest
 from analyzer.audit.folder import read_record
 from analyzer.audit.population_result import ReplacedNetworks, write_failures
 from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.estimation import conditions_of, read_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
-
-
-def copy_with_name(network, path):
-    """The same network in a file of other bytes: a network of its own for a population."""
-    copy = onnx.load(network)
-    copy.doc_string = path.stem
-    onnx.save(copy, path)
-
-
-@pytest.fixture
-def manifest(tmp_path, network, train, save, digits):
-    """A manifest of two networks, with test data for one and a known gap for the other."""
-    copy_with_name(network, tmp_path / "b.onnx")
-    save("test.npz", x=digits["images"], y=np.roll(digits["labels"], 3))
-    path = tmp_path / "manifest.csv"
-    path.write_text(
-        "name,model,train_data,test_data,test_keys,gap,width\n"
-        'a,network.onnx,train.npz,test.npz,"x,y",,48\n'
-        "b,b.onnx,train.npz,,,0.25,48\n"
-    )
-    return path
-
-
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_network_is_audited_and_tabled(onnx_gap, manifest, tmp_path):
@@ -118,9 +84,6 @@ def three(tmp_path, network, train):
     rows = "".join(f"{name},{name}.onnx,train.npz\n" for name in "abc")
     path.write_text("name,model,train_data\n" + rows)
     return path
-
-
-QUICK = ("--preprocess", "none", "--limit-per-class", 2)
 
 
 def test_the_first_bad_network_ends_the_run_with_a_table_of_those_before_it(
@@ -450,39 +413,6 @@ def test_an_interrupted_fresh_run_takes_a_network_that_was_replaced_meanwhile(
     assert read_record(tmp_path / "out" / "audits" / "a").model.sha256 != before.model.sha256
 
 
-@pytest.mark.parametrize("times", [1, 99])
-def test_a_lost_worker_costs_no_network_but_the_one_that_always_takes_it_along(
-    onnx_gap, tmp_path, network, train, monkeypatch, times
-):
-    names = "abcd"
-    for name in names:
-        shutil.copy(network, tmp_path / f"{name}.onnx")
-    rows = "".join(f"{name},{name}.onnx,train.npz\n" for name in names)
-    (tmp_path / "four.csv").write_text("name,model,train_data\n" + rows)
-    notes = tmp_path / "lost"
-    notes.mkdir()
-
-    def killed(member, request):  # in a worker: there the module's own function is the real one
-        if member.name == "c" and len(os.listdir(notes)) < times:
-            (notes / f"{time.time_ns()}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return population._measured(member, request)
-
-    monkeypatch.setattr(population, "_measured", killed)
-    out = tmp_path / "population"
-    shown = onnx_gap(
-        "population", tmp_path / "four.csv", *QUICK, "-j", 2, "--skip-failed", "--out", out
-    )
-    assert "A worker process was lost" in shown.err
-    done = [row["name"] for row in rows_of(out / "population.csv")]
-    if times == 1:
-        assert (shown.code, done) == (0, ["a", "b", "c", "d"])
-    else:
-        assert (shown.code, done) == (1, ["a", "b", "d"])
-        (row,) = rows_of(out / "failed.csv")
-        assert (row["name"], "was killed" in row["error"]) == ("c", True)
-
-
 def test_the_page_shows_every_network_and_links_its_report(onnx_gap, three, tmp_path):
     out = tmp_path / "population"
     arguments = ("population", three, *QUICK, "--gap-model", "zoo:digits", "--skip-failed")
@@ -578,87 +508,3 @@ def test_a_manifests_own_columns_of_these_names_give_way_to_what_was_audited(
     assert onnx_gap("population", manifest, *arguments).code == 0
     first, _ = rows_of(out / "population.csv")
     assert (first["audited_classes"], first["audited_samples"]) == ("10", "30")
-
-
-def test_a_network_that_another_run_is_still_writing_is_waited_for(
-    onnx_gap, manifest, tmp_path, monkeypatch
-):
-    """As a worker that Dask has given up, and whose network it has given to another one."""
-    out, elsewhere = tmp_path / "population", contextlib.ExitStack()
-    elsewhere.enter_context(folder.locked(out / "audits" / "a"))
-    waiting = SimpleNamespace(sleep=lambda seconds: elsewhere.close())
-    monkeypatch.setattr(folder, "time", waiting)
-    arguments = ("--preprocess", "none", "--limit-per-class", 1, "--out", out, "--skip-failed")
-    assert onnx_gap("population", manifest, *arguments).code == 0
-    assert not (out / "failed.csv").exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
-def test_workers_end_soon_after_a_killed_command(spawn, manifest, tmp_path):
-    out = tmp_path / "out"
-    process = spawn("population", manifest, "-j", 2, "--out", out, python=("-c", ENDLESS))
-    began = time.monotonic()
-    while len(workers := [one for one in out.glob("audits/*/.lock") if one.stat().st_size]) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() - began < 60
-        time.sleep(0.05)
-    numbers = [json.loads(lock.read_bytes())["pid"] for lock in workers]
-    assert process.pid not in numbers
-    process.kill()
-    assert_that_they_end(process, numbers)
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
-def test_workers_that_have_no_network_yet_end_with_a_killed_command(spawn, manifest, tmp_path):
-    process = spawn("population", manifest, "-j", 2, "--out", tmp_path / "out")
-    while not (numbers := workers_of(process.pid)):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.terminate()
-    assert_that_they_end(process, numbers)
-
-
-def assert_that_they_end(process, numbers):
-    process.wait()
-    began = time.monotonic()
-    while any(map(is_running, numbers)):
-        assert time.monotonic() - began < 20
-        time.sleep(0.05)
-
-
-def workers_of(parent):
-    """Numbers of the worker processes that a process has started."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            mother = (place / "stat").read_text().rpartition(")")[2].split()[1]
-            if int(mother) == parent and b"LokyProcess" in (place / "cmdline").read_bytes():
-                found.append(int(place.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
-def is_running(number):
-    try:
-        with open(f"/proc/{number}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-# Networks that take for ever, in workers.
-ENDLESS = """
-import sys
-from analyzer.audit import population
-from analyzer.cli import main
-
-def endless(*arguments):
-    import time
-    from analyzer.audit import population, run
-    run.make_record = lambda *arguments: time.sleep(1000)
-    return population._measured(*arguments)
-
-population._measured = endless
-main(sys.argv[1:])
-"""
