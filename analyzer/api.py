@@ -1,16 +1,13 @@
 """What a user of the library calls: paths or arrays in, results that show themselves out.
 
-The command line makes the same requests by the same functions. Results warn through
-``warnings.warn`` with the category :class:`AuditWarning`.
+Results warn through ``warnings.warn`` with the category :class:`AuditWarning`.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from analyzer.audit_object import Audit
 from analyzer.common_types import Progress
@@ -22,13 +19,17 @@ from analyzer.errors import (
     GapModelError,
     ModelError,
     OutputError,
-    parameter,
 )
-from analyzer.files import check_paths, is_readable_file
+from analyzer.files import check_paths
+from analyzer.make_request import (
+    Data,
+    audit_request,
+    coerced_options,
+    given_data,
+    population_request,
+)
 from analyzer.output_files import check_place
 from analyzer.zoo_names import (
-    ANY_NETWORK,
-    NO_GAP_MODEL,
     gap_model_path,
     is_zoo_name,
     network_path,
@@ -36,8 +37,7 @@ from analyzer.zoo_names import (
 )
 
 if TYPE_CHECKING:
-    from analyzer.audit import Comparison, Member, Remeasuring, Verification
-    from analyzer.audit_options import AuditRequest
+    from analyzer.audit import Comparison, Remeasuring, Verification
     from analyzer.data import PreprocessOptions
     from analyzer.estimation import GapModel, PopulationTable
     from analyzer.input_budgets import Budgets
@@ -47,17 +47,13 @@ __all__ = [
     "AuditWarning",
     "audit_network",
     "audit_population",
-    "audit_request",
     "compare_audits",
     "fit_gap_model",
     "inspect_network",
-    "population_request",
     "verify_audit",
     "write_masked",
 ]
 
-Data = str | Path | tuple[np.ndarray, np.ndarray]
-"""A path, "zoo:NAME", or (images, labels): ndarrays of shapes (S, …) and (S,)."""
 
 BudgetChange = str | Iterable[str] | Mapping[str, int | None]
 """Budgets to be changed: "NAME=N", several of these, or values by name; None for no limit."""
@@ -137,112 +133,6 @@ def audit_network(
     for sentence in dict.fromkeys((*record.warnings, *(record.gap.warnings if record.gap else ()))):
         warnings.warn(printable(sentence), AuditWarning, stacklevel=2)
     return Audit(request.out, record)
-
-
-def audit_request(
-    model: str | Path,
-    data: Data | None,
-    out: str | Path,
-    *,
-    preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
-    gap_model: str | Path | None = None,
-    **options: Any,
-) -> "AuditRequest":
-    """The request that these arguments mean, as of :func:`audit_network`.
-
-    Raises:
-        AnalyzerError: a name of the zoo that does not exist, or no training data.
-    """
-    from analyzer.audit_options import AuditRequest
-    from analyzer.data import preprocess_options
-
-    check_paths(ModelError, model=model)
-    check_paths(DataError, data=data)
-    _check_request(out, preprocess, gap_model, options)
-    network = zoo_entry(model)
-    named = data if isinstance(data, str | Path) else None
-    samples = zoo_entry(named or model) if data is None or named is not None else None
-    if data is None and samples is None:
-        raise DataError(
-            f"The training data of {model} are missing: name them with {parameter('data')} (a "
-            "folder of class folders, an .npz file, an IDX or CIFAR folder, …)."
-        )
-    if samples is not None and samples.data is None:
-        raise DataError(
-            f"{named or model} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
-        )
-    named_gap_model = gap_model is not None
-    if gap_model is None:
-        in_use = "" if options.get("fresh") else _gap_model_in_use(out)
-        gap_model = in_use or ANY_NETWORK
-    elif gap_model == NO_GAP_MODEL:
-        gap_model = None
-    if out == "":
-        raise AuditFolderError(f"{parameter('out')} is empty; name a folder for the result.")
-    declared = preprocess_options(preprocess)
-    if (test_data := options.get("test_data")) is not None:
-        if not isinstance(test_data, str | Path):
-            raise TypeError(
-                f"test_data is of type {type(test_data).__name__}; it takes a path. Save arrays "
-                "with numpy.savez, and name the file."
-            )
-        options["test_data"] = str(test_data)
-        if options.get("test_keys") is None and options["test_data"].endswith(
-            (".npz", Path(str(data)).suffix or ".npz")
-        ):
-            options["test_keys"] = options.get("keys")
-    if samples is not None:
-        options["keys"] = options.get("keys") or samples.keys
-        options["classes"] = options.get("classes") or samples.classes
-        if declared.preset is None:
-            given = {f.name: getattr(declared, f.name) for f in fields(declared)}
-            given = {name: value for name, value in given.items() if value is not None}
-            declared = preprocess_options({**(samples.preprocessing or {}), **given})
-    return AuditRequest(
-        model=network_path(model),
-        model_name="" if network is None else str(model),
-        data=_given(data) if samples is None else str(samples.data),
-        data_name="" if samples is None else str(named or model),
-        out=Path(out),
-        gap_model=_gap_model_file(gap_model, named=named_gap_model),
-        gap_model_name="" if gap_model is None else str(gap_model),
-        gap_model_named=named_gap_model,
-        preprocess=declared,
-        **_coerced(options),
-    )
-
-
-def _check_request(
-    out: object, preprocess: object, gap_model: object, options: Mapping[str, Any]
-) -> None:
-    """Refuse paths of an audit, or of a population's, that no file can have."""
-    check_paths(AuditFolderError, out=out)
-    check_paths(GapModelError, gap_model=gap_model)
-    check_paths(ModelError, custom_ops=options.get("custom_ops"))
-    names = ("classes", "groups", "test_data")
-    check_paths(DataError, preprocess=preprocess, **{name: options.get(name) for name in names})
-
-
-def _gap_model_in_use(out: str | Path) -> str:
-    """The gap model that a finished audit was estimated with; "" where there is none."""
-    from analyzer.audit import read_record
-
-    try:
-        record = read_record(out)
-    except AuditFolderError:  # there is none, or the audit replaces or refuses it later
-        return ""
-    return record.gap.gap_model_name if record.gap else ""
-
-
-def _gap_model_file(name: str | Path | None, *, named: bool) -> Path | None:
-    """The file of a gap model; None where it is gone, unless somebody named it."""
-    if name is None or named:
-        return None if name is None else gap_model_path(name)
-    try:
-        path = gap_model_path(name)
-    except AnalyzerError:
-        return None
-    return path if is_readable_file(path) else None
 
 
 def inspect_network(
@@ -385,44 +275,6 @@ def audit_population(
         say=_warn,
     )
     return found.table
-
-
-def population_request(
-    members: "Sequence[Member]",
-    out: str | Path,
-    *,
-    preprocess: "str | Path | Mapping[str, Any] | PreprocessOptions | None" = None,
-    gap_model: str | Path | None = None,
-    **options: Any,
-) -> "AuditRequest":
-    """What every network of a population is asked for, as of :func:`audit_population`.
-
-    Args:
-        members: of the manifest; model and data of each are put in their places.
-        out: folder of the population.
-        preprocess, gap_model, options: as of :func:`audit_population`.
-
-    Raises:
-        AnalyzerError: there is no such gap model, or an option cannot be read.
-    """
-    from analyzer import estimation
-    from analyzer.audit_options import AuditRequest
-    from analyzer.data import preprocess_options
-
-    _check_request(out, preprocess, gap_model, options)
-    if gap_model == NO_GAP_MODEL:
-        gap_model = None
-    elif gap_model is not None:  # a fault of it is no network's
-        estimation.read_gap_model(gap_model_path(gap_model))
-    return AuditRequest(
-        model=members[0].model,
-        data=members[0].train_data,
-        out=Path(out),
-        preprocess=preprocess_options(preprocess),
-        gap_model=None if gap_model is None else gap_model_path(gap_model),
-        gap_model_name="" if gap_model is None else str(gap_model),
-        **_coerced(options),
-    )
 
 
 def fit_gap_model(
@@ -580,7 +432,7 @@ def verify_audit(
         signature=None if signature is None else Path(signature),
         allowed_signers=None if allowed_signers is None else Path(allowed_signers),
         signer=signer,
-        budget=_coerced({"budget": budget})["budget"],
+        budget=coerced_options({"budget": budget})["budget"],
         remeasuring=_remeasuring(data, remeasuring),
         progress=report,
     )
@@ -596,7 +448,7 @@ def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring 
         raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(names)}.")
     drawn = {name: options[name] for name in options_of(DrawOptions) if name in options}
     others = {name: value for name, value in options.items() if name not in drawn}
-    options = {**_coerced(others), **_coerced(drawn, DrawOptions)}
+    options = {**coerced_options(others), **coerced_options(drawn, DrawOptions)}
     if data is None:
         asked, plain = Remeasuring(data="", **options), Remeasuring(data="")
         for name in names:
@@ -605,7 +457,7 @@ def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring 
         return None
     samples = zoo_entry(data) if isinstance(data, str | Path) else None
     if samples is None:
-        return Remeasuring(data=_given(data), **options)
+        return Remeasuring(data=given_data(data), **options)
     if samples.data is None:
         raise AnalyzerError(
             f"{data} is a {samples.kind}; `onnx-gap zoo list` shows networks and data."
@@ -625,61 +477,14 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
         return None
 
 
-def _coerced(options: Mapping[str, Any], kind: type | None = None) -> dict[str, Any]:
-    """Values as the dataclass ``kind`` holds them, an AuditRequest by default."""
-    from analyzer.audit_options import AuditRequest
-    from analyzer.option_mechanism import check_values, coerced, refuse_alone
-
-    if kind is None:
-        _refuse_misplaced(options)
-    try:
-        found = coerced(kind or AuditRequest, options)
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    if kind is None:
-        refuse_alone(AuditRequest, found)
-    else:
-        check_values(kind(**found))
-    return found
-
-
-def _refuse_misplaced(options: Mapping[str, Any]) -> None:
-    """Refuse keywords that the command line has as options, and the library under another name."""
-    from analyzer.data import PreprocessOptions
-
-    for name in options:
-        if name in {field.name for field in fields(PreprocessOptions)}:
-            raise TypeError(
-                f"There is no option {name!r}; it belongs into preprocess={{{name!r}: …}}"
-            )
-        if name == "input":
-            raise TypeError(f"There is no option {name!r}; it is called inputs")
-
-
 def _budgets(change: BudgetChange) -> "Budgets":
     from analyzer.input_budgets import DEFAULT_BUDGETS
 
-    return DEFAULT_BUDGETS.raised(_coerced({"budget": change})["budget"])
+    return DEFAULT_BUDGETS.raised(coerced_options({"budget": change})["budget"])
 
 
 def _folder(audit: "str | Path | Audit") -> Path:
     return audit.folder if isinstance(audit, Audit) else Path(audit)
-
-
-def _given(data: Any) -> Any:
-    if isinstance(data, str | Path):
-        return str(data)
-    if isinstance(data, tuple | list) and len(data) == 2:
-        try:
-            return (np.asarray(data[0]), np.asarray(data[1]))
-        except ValueError as error:  # lists of different lengths
-            raise DataError(
-                f"{parameter('data')} is no pair of arrays ({error}). Give (images, labels) with "
-                "images that are all of one shape."
-            ) from error
-    raise DataError(
-        f"{parameter('data')} is of type {type(data).__name__}: give a path or (images, labels)."
-    )
 
 
 def _warn(sentence: str) -> None:

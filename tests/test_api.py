@@ -13,9 +13,9 @@ import pytest
 
 import analyzer
 from analyzer import api
-from analyzer.api import audit_request
 from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
+from analyzer.make_request import audit_request
 
 PAGE = Path(__file__).parents[1] / "docs" / "API.md"
 

@@ -52,7 +52,7 @@ def test_what_a_measure_is_built_from_takes_groups_of_options_and_no_request():
     named = {
         path.relative_to(ROOT / "analyzer").as_posix()
         for path in (ROOT / "analyzer").rglob("*.py")
-        if re.search(r"\bAuditRequest\b", path.read_text())
+        if re.search(r"(?<!analyzer[.])\bAuditRequest\b", path.read_text())
     }
     named = {name for name in named if not name.startswith("cli/")}  # which makes them
     measures = {name for name in named if name.startswith("measures/")}
@@ -60,7 +60,7 @@ def test_what_a_measure_is_built_from_takes_groups_of_options_and_no_request():
     assert not {name for name in named if name.startswith(("runtime/", "surgery/", "data/"))}
     makes_its_own = {"audit/population.py", "audit/verify_against_data.py"}
     assert named - measures - makes_its_own == {
-        "api.py",
+        "make_request.py",
         "audit_options.py",
         "audit/run.py",
         "audit/inputs.py",

@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 
 from analyzer import AuditRequest
-from analyzer.api import audit_request
 from analyzer.errors import AnalyzerError, DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets, parse_budget
+from analyzer.make_request import audit_request
 
 
 def test_an_excess_names_the_budget_and_what_raises_it():

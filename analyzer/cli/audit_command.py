@@ -139,7 +139,6 @@ def command(
       onnx-gap audit zoo:digits-c40 --rank random --out control
       onnx-gap audit zoo:digits-c40 --margins --out audit-c40
     """
-    from analyzer.api import audit_request
     from analyzer.audit import (
         ending_of,
         ending_of_stop,
@@ -147,6 +146,7 @@ def command(
         run_audit,
         step_summary,
     )
+    from analyzer.make_request import audit_request
     from analyzer.runtime import installation_warning
 
     if markdown == "auto":

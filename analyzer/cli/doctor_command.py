@@ -73,9 +73,9 @@ def command(as_json: bool) -> int:
 
 def _problem_of_an_audit() -> str | None:
     """Why the audit of a bundled network does not work; None if it does."""
-    from analyzer.api import audit_request
     from analyzer.audit import run_audit
     from analyzer.errors import AnalyzerError
+    from analyzer.make_request import audit_request
 
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -114,8 +114,8 @@ def command(
       onnx-gap population manifest.csv --rank selectivity --out by-selectivity
       onnx-gap population manifest.csv --skip-failed --html --out population
     """
-    from analyzer.api import population_request
     from analyzer.audit import audit_population, read_manifest
+    from analyzer.make_request import population_request
 
     members = read_manifest(manifest)
     template = population_request(

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 from cli_commands import BUNDLED
 
-from analyzer.api import audit_request
 from analyzer.audit import run_audit
+from analyzer.make_request import audit_request
 from tools.write_audit_schema import TARGET, audit_schema
 
 SCHEMA = json.loads(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from analyzer.api import audit_request
 from analyzer.audit import run_audit
+from analyzer.make_request import audit_request
 from tools.fuzz.harness import ROOT, Case, Content, Target, base_of
 from tools.fuzz.mutations import changed_json, changed_table, damaged
 
