@@ -153,7 +153,7 @@ def inspect_network(
         site: node or tensor; None for the default site.
         at: with a convolution as ``site``: its "activation", as by default, or "conv" for its raw
             output.
-        axis: channel axis, with a tensor as ``site``.
+        axis: channel axis of ``site``.
         output: output with the scores, if there are several.
         custom_ops: library of operators that the network uses.
         img_size: height and width of the image that is run to know the cost, where the network

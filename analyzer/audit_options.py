@@ -91,7 +91,10 @@ class SiteOptions:
         needs="site",
     )
     axis: int | None = option(
-        None, "Channel axis, with a tensor as --site.", metavar="N", needs="site"
+        None,
+        "Channel axis of --site.  [default: as the operators imply]",
+        metavar="N",
+        needs="site",
     )
     output: str | None = option(
         None,

@@ -62,7 +62,10 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
         yield _site(record.site, network.cut)
     baseline = _Baseline(job.subject, network, skip_bad=request.skip_bad, progress=job.progress)
     yield from baseline.checks(record, samples)
-    if network.cut is None or not baseline.same_samples(samples):
+    if network.cut is None:
+        draw.omitted.append("No cells were drawn: an audit without a site has no curves.")
+        return
+    if not baseline.same_samples(samples):
         return
     curves = read_curves(folder)
     yield baseline.order_check(curves, Ranking(request.rank, request.seed))
