@@ -52,7 +52,7 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.input_sizes import fix_sizes
 from analyzer.surgery.inputs_and_outputs import find_answer, make_logits, reduce_to_scores
 from analyzer.surgery.network import Network
-from analyzer.surgery.saving import save_model
+from analyzer.surgery.saving import save_model, weights_placed
 from analyzer.surgery.shapes import infer_shapes
 from analyzer.surgery.validation import first_line, reports_invalid_file
 
@@ -302,7 +302,9 @@ def _add_gradients(model: ir.Model, image: str, tensors: Sequence[str]) -> _Diff
     new = GraphBuilder(graph, "probe")
     probes = [_add_probe(graph, new, name) for name in tensors]
     weights = _take_weights(graph)
-    differentiated = ir.from_proto(_differentiate(ir.to_proto(model), [image, *probes]))
+    with weights_placed(graph):
+        proto = ir.to_proto(model)
+    differentiated = ir.from_proto(_differentiate(proto, [image, *probes]))
     graph = differentiated.graph
     _give_weights(graph, weights)
     scores, *gradients = graph.outputs

@@ -18,7 +18,7 @@ from analyzer.output_files import remove_tree
 from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
 from analyzer.surgery.validation import nodes_of
 
-__all__ = ["save_model", "save_part", "weights_file"]
+__all__ = ["save_model", "save_part", "weights_file", "weights_placed"]
 
 
 _INLINE_LIMIT = 1 << 30  # bytes of weights; protobuf ends at 2 GiB
@@ -58,7 +58,7 @@ def _save(model: ir.Model, path: Path, *, bare: bool) -> None:
     try:
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            with _weights(model.graph, data and aside / data.name):
+            with weights_placed(model.graph, data and aside / data.name):
                 proto = _bare_proto(model) if bare else ir.to_proto(model)
             _name_nodes_apart(proto.graph)
             (aside / path.name).write_bytes(proto.SerializeToString())
@@ -76,10 +76,11 @@ def _save(model: ir.Model, path: Path, *, bare: bool) -> None:
 
 
 @contextlib.contextmanager
-def _weights(graph: ir.Graph, file: Path | None) -> Iterator[None]:
+def weights_placed(graph: ir.Graph, file: Path | None = None) -> Iterator[None]:
     """Let the weights be where they are written: in memory, or the large ones in a file.
 
-    Afterwards they are where they were.
+    Afterwards they are where they were. A graph that is written while they are in the files that
+    it was read from names these by relative paths, which mean others to whoever reads it.
     """
     found = _tensors_of(graph)
     outside = {v: t for v, t in found.items() if file and _bytes(t) > _SMALL}

@@ -70,6 +70,29 @@ def test_of_a_linear_network_everything_is_known(write, margins_of):
     np.testing.assert_allclose(made[layer.variance], flat.var(axis=0).sum(), rtol=1e-6)
 
 
+def test_weights_in_a_file_beside_the_network_are_read_there(
+    write, margins_of, tmp_path, monkeypatch
+):
+    path = write(
+        LINEAR.replace("y = Gemm<transB=1>(f, w, b)", "g = Tanh(f)\ny = Gemm<transB=1>(g, w, b)")
+    )
+    images, labels = normal(9, 2, 3, 3), np.arange(9) % 4
+    graph, expected = margins_of(path, images, labels)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    beside = tmp_path / "beside" / "network.onnx"
+    onnx.save(
+        onnx.load(path), beside, save_as_external_data=True, location="weights", size_threshold=0
+    )
+    size = (beside.parent / "weights").stat().st_size
+    (tmp_path / "elsewhere" / "weights").write_bytes(bytes(size))
+    monkeypatch.chdir(tmp_path / "elsewhere")  # which holds others of that name
+    _, made = margins_of(beside, images, labels)
+    np.testing.assert_array_equal(made[graph.margin], expected[graph.margin])
+    for layer in graph.layers:
+        np.testing.assert_array_equal(made[layer.squares], expected[layer.squares])
+
+
 def test_samples_that_do_not_count_have_no_part_in_the_moments(write, margins_of, run):
     path, images = write(LINEAR), normal(6, 2, 3, 3)
     graph, whole = margins_of(path, images[:4], [0, 1, 2, 3])
