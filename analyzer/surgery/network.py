@@ -60,6 +60,7 @@ __all__ = [
 # Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
+_LONGEST_LIST = 16  # integers that may be sizes or axes
 _MANY_INLINED = 500  # nodes, or functions
 _MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
@@ -296,6 +297,8 @@ def _read(path: Path, proto: onnx.ModelProto, expanded: int, *, external: bool) 
     if external:
         ir.external_data.set_base_dir(model.graph, path.parent)
     changed = _gather_constants(model)
+    if external:
+        changed = _read_sizes(model) or changed
     refuse_training(path, model)
     return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
 
@@ -349,6 +352,25 @@ def _gather_constants(model: ir.Model) -> bool:
             model.graph.remove(node, safe=True)
             changed = True
     return changed
+
+
+def _read_sizes(model: ir.Model) -> bool:
+    """Bring into memory the short lists of integers beside the network: shapes follow from them.
+
+    Returns:
+        Whether there are any.
+    """
+    found = {
+        value: tensor
+        for value in model.graph.initializers.values()
+        if isinstance(tensor := value.const_value, ir.ExternalTensor)
+        and tensor.dtype in (ir.DataType.INT32, ir.DataType.INT64)
+        and tensor.size <= _LONGEST_LIST
+    }
+    held = ir.external_data.convert_tensors_from_external(list(found.values()))
+    for value, tensor in zip(found, held, strict=True):
+        value.const_value = tensor
+    return bool(found)
 
 
 def _lift_tensors(graph: ir.Graph) -> None:

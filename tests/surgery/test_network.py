@@ -140,6 +140,22 @@ def test_invalid_graph_is_refused(write):
         surgery.load_network(path)
 
 
+def test_shapes_follow_from_sizes_that_lie_beside_the_network(write, monkeypatch, tmp_path):
+    path = write(
+        """
+        net (float[N,2,4,4] x) => (float[N,K] y)
+        <int64[2] target = {-1, 32}>
+        { y = Reshape(x, target) }
+        """
+    )
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "w.bin").write_bytes(bytes(16))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (scores,) = surgery.load_network(path).model.graph.outputs
+    assert scores.producer().outputs[0].shape[1] == 32
+
+
 def test_missing_and_truncated_external_data_are_refused(write):
     path = write(TEXT)
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
