@@ -60,7 +60,7 @@ __all__ = [
 # Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
-_LONGEST_LIST = 16  # integers that may be sizes or axes
+_LONGEST_LIST = 16  # elements of a tensor that shapes may follow from
 _MANY_INLINED = 500  # nodes, or functions
 _MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
@@ -355,16 +355,16 @@ def _gather_constants(model: ir.Model) -> bool:
 
 
 def _read_sizes(model: ir.Model) -> bool:
-    """Bring into memory the short lists of integers beside the network: shapes follow from them.
+    """Bring into memory the short tensors beside the network, sizes, axes and scales among them.
 
     Returns:
-        Whether there are any.
+        Whether there are any, from which shapes may follow.
     """
     found = {
         value: tensor
         for value in model.graph.initializers.values()
         if isinstance(tensor := value.const_value, ir.ExternalTensor)
-        and tensor.dtype in (ir.DataType.INT32, ir.DataType.INT64)
+        and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64)
         and tensor.size <= _LONGEST_LIST
     }
     held = ir.external_data.convert_tensors_from_external(list(found.values()))

@@ -144,16 +144,17 @@ def test_shapes_follow_from_sizes_that_lie_beside_the_network(write, monkeypatch
     path = write(
         """
         net (float[N,2,4,4] x) => (float[N,K] y)
-        <int64[2] target = {-1, 32}>
-        { y = Reshape(x, target) }
+        <int64[2] target = {-1, 128}, float[4] scales = {1, 1, 2, 2}>
+        { wide = Resize(x, , scales) y = Reshape(wide, target) }
         """
     )
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "w.bin").write_bytes(bytes(16))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    (scores,) = surgery.load_network(path).model.graph.outputs
-    assert scores.producer().outputs[0].shape[1] == 32
+    wide, scores = (node.outputs[0] for node in surgery.load_network(path).model.graph)
+    assert list(wide.shape)[1:] == [2, 8, 8]
+    assert scores.shape[1] == 128
 
 
 def test_missing_and_truncated_external_data_are_refused(write):
