@@ -32,7 +32,8 @@ __all__ = [
 _HIGHEST = 2**63 - 1  # label that int64 holds
 _SHOWN = 40  # characters of a label in an error
 _WHOLE = re.compile(r"(-?[0-9]+)\.0*")
-_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+")
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?")
+_SCIENTIFIC = re.compile(r"-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")  # as numpy.savetxt writes numbers
 _BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
 _NESTED = (_BY_INDEX, "label_names", "class_names")  # under which JSON can have the names
 _COLUMNS = 2  # of a class list as a table
@@ -306,10 +307,17 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
 
 
 def _label_text(value: int | str | None, classes: ClassList | None) -> str:
-    """A label as text; "2.0", as tables with empty cells are written, is 2."""
+    """A label as text; "2.0", as tables with empty cells are written, is 2, and so is "2.0e+00"."""
     text = str(value).strip()
-    whole = _WHOLE.fullmatch(text)
-    return text if whole is None or (classes and text in classes.index) else whole[1]
+    if classes and text in classes.index:
+        return text
+    if whole := _WHOLE.fullmatch(text):
+        return whole[1]
+    if len(text) < _DIGITS and _SCIENTIFIC.fullmatch(text):
+        number = float(text)
+        if number.is_integer() and abs(number) <= _HIGHEST:
+            return str(int(number))
+    return text
 
 
 def _refuse_fractions(labels: Sequence[str], samples: Sequence[str], where: str) -> None:

@@ -267,11 +267,21 @@ def test_names_of_config_json_that_are_numbers(tmp_path):
     assert read_classes(path).names == ("1", "2", "0")
 
 
+def test_labels_as_numpy_writes_them_as_text():
+    texts = [f"{label:.18e}" for label in (2, 11, 0, 10)]
+    assert labels_of_values(texts, "abcd", None, "data")[0].tolist() == [2, 11, 0, 10]
+    assert labels_of_values(["1e1", "2E0"], "ab", None, "data")[0].tolist() == [10, 2]
+    found, names, _ = labels_of_values(["1e400", "2e400"], "ab", None, "data")
+    assert (found.tolist(), names) == ([0, 1], ("1e400", "2e400"))  # of names
+
+
 def test_labels_that_are_fractions():
     assert labels_of_values(["0.0", "2.", "1"], "abc", None, "data")[0].tolist() == [0, 2, 1]
     with pytest.raises(
         DataError, match=r"Sample b of data has the label '1\.5', which is no class"
     ):
         labels_of_values(["0.0", "1.5"], "ab", None, "data")
+    with pytest.raises(DataError, match=r"has the label '1\.5e\+00', which is no class"):
+        labels_of_values(["0.0", "1.5e+00"], "ab", None, "data")
     classes = ClassList("list", ("1.5", "2.0"), {"1.5": 0, "2.0": 1})
     assert labels_of_values(["2.0", "1.5"], "ab", classes, "data")[0].tolist() == [1, 0]

@@ -40,6 +40,7 @@ __all__ = [
     "TABLES",
     "FileStore",
     "folders_of_images",
+    "is_looked_into",
     "manifest_rows",
     "open_folder",
     "open_manifest",
@@ -169,10 +170,11 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
 
 
 def _is_class(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and _is_looked_into(entry.name)
+    return entry.is_dir() and is_looked_into(entry.name)
 
 
-def _is_looked_into(folder: str) -> bool:
+def is_looked_into(folder: str) -> bool:
+    """Whether a folder of that name is looked into: neither hidden nor made by a system."""
     return not folder.startswith(".") and folder not in _OF_SYSTEMS
 
 
@@ -239,7 +241,7 @@ def _images_below(
                 )
             folders.clear()
             continue
-        folders[:] = filter(_is_looked_into, folders)
+        folders[:] = filter(is_looked_into, folders)
         relative = os.path.relpath(place, root)
         for file in files:
             if _is_image(file):
@@ -289,7 +291,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
             raise DataError(f"Line {line} of {path} lacks {path_key!r} or {label_key!r}.")
         paths.append(str(row[path_key]))
         values.append(label_value(label, f"Line {line} of {path}"))
-        splits.append(split_in(str(row[split_key])) if split_key else None)
+        splits.append(split_in(str(row.get(split_key))) if split_key else None)
     manifest.refuse_if_changed()
     if not paths:
         raise DataError(f"The manifest {path} has no rows.")
@@ -318,7 +320,20 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
 
 
 def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Line numbers and rows of a manifest."""
+    """Line numbers and rows of a manifest; the first row has all columns, None where it is empty.
+
+    A line of JSON may leave out members that later ones have.
+    """
+    columns: dict[str, object] = {}
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        columns = {name: None for _, row in _rows(path) for name in row}
+    for line, row in _rows(path):
+        yield line, columns | row
+        columns = {}
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """Line numbers and rows of a manifest, as they stand there."""
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -24,6 +24,7 @@ from analyzer.data.formats.format import (
     one_of,
     split_in,
 )
+from analyzer.data.formats.image_files import is_looked_into
 from analyzer.data.formats.parquet_store import ParquetStore
 from analyzer.data.labels import integer_labels, labels_of_values
 from analyzer.data.source import (
@@ -361,7 +362,7 @@ def _files(path: Path) -> dict[Path, str | None]:
 
 
 def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return path.name.startswith(".") or not all(map(is_looked_into, path.parent.parts))
 
 
 def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:

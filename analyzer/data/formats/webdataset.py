@@ -16,6 +16,7 @@ from analyzer.data.formats.format import (
     split_in,
     two_candidates,
 )
+from analyzer.data.formats.image_files import is_looked_into
 from analyzer.data.labels import label_value, labels_of_values, same_label
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
@@ -236,7 +237,8 @@ def _add_member(
 ) -> None:
     folder, slash, file = member.name.rpartition("/")
     stem, _, ending = file.partition(".")
-    if not stem or member.issparse():
+    parts = (part for part in folder.split("/") if part not in ("", ".", ".."))
+    if not stem or member.issparse() or not all(map(is_looked_into, parts)):
         return
     entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
     if not member.isreg():  # a link is not followed, but its sample counts as one without

@@ -42,6 +42,16 @@ def test_whole_numbers_as_floats(folder):
     assert open_data(write(folder, "a.jsonl", rows)).labels.tolist() == [1, 0]
 
 
+def test_the_first_line_of_json_need_not_have_all_members(folder):
+    rows = ({"path": "images/cat/0.png", "label": 0}, {"path": "images/owl/0.png", "label": 1})
+    later = [rows[0], {**rows[1], "split": "test"}, {**rows[0], "split": "train"}]
+    path = write(folder, "a.jsonl", "\n".join(map(json.dumps, later)))
+    assert open_data(path).labels.tolist() == [0]
+    path = write(folder, "a.jsonl", "\n".join(map(json.dumps, [rows[0], {**rows[1], "class": 0}])))
+    with pytest.raises(DataError, match="'label' and 'class', and both can be labels"):
+        open_data(path)
+
+
 def test_a_name_may_stand_beside_an_index_and_keys_choose(folder):
     rows = "path,label,class_name,class\ncat/0.png,1,cat,0\ndog/0.png,0,dog,1\n"
     path = write(folder, "a.csv", rows)

@@ -42,6 +42,13 @@ def test_samples_of_an_archive(shard, encoded, picture):
     assert source.read(0).image.shape == (8, 8, 3)
 
 
+def test_hidden_folders_and_those_that_systems_add_are_not_looked_into(shard):
+    files = {"./n/1.png": 1, "./n/1.cls": "7"}
+    for folder in ("__MACOSX/n", "n/@eaDir", ".hidden"):
+        files |= {f"{folder}/1.png": 2, f"{folder}/1.cls": "3"}
+    assert list(open_data(shard("a.tar", files)).names) == ["./n/1"]
+
+
 def test_labels_in_json_and_in_cls(shard):
     files = {"a.png": 0, "a.json": {"label": 4}, "b.png": 1, "b.json": {"label": 2}, "b.cls": "2"}
     files |= {"c.png": 2, "c.cls": "1", "c.json": {"caption": "c"}, "d.png": 3, "d.json": "3.0"}
