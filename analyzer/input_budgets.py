@@ -44,6 +44,8 @@ class Budgets:
     operations: int = 1 << 44  # multiply-adds for one image
     constant_operations: int = 1 << 34  # multiply-adds for all that depends on no input
     batch: int = 4096  # images that the network is fixed to
+    channels: int = 1 << 16  # of the site: an evaluation of each sample for every one, twice
+    classes: int = 1 << 17  # of which each image gets a score
 
     def excess(self, name: str, wanted: float) -> str | None:
         """What to say of something that asks for more than a budget; None where it does not.

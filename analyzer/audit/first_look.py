@@ -15,7 +15,7 @@ from analyzer.audit.first_look_verdict import KNOWS_ORDER, FirstLookFigures, jud
 from analyzer.audit.verdict import limits_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import Progress
-from analyzer.errors import AuditStopped
+from analyzer.errors import AuditStopped, ModelError
 from analyzer.measures.ablation.sample_scores import check_logits
 from analyzer.measures.measure import Subject
 from analyzer.measures.unmasked_predictions import predict_whole
@@ -92,6 +92,8 @@ def look_first(request: AuditRequest, subject: Subject, scratch: Path, progress:
         progress=progress,
         look=seen.look,
     )
+    if excess := request.budgets.excess("classes", found.classes):  # where shapes do not tell it
+        raise ModelError(f"{subject.network.path} has {found.classes:,} classes, {excess}.")
     if not seen.finite:
         return  # the sweep names the sample
     if subject.answer.kind == "logit":

@@ -4,6 +4,7 @@ The options, the network with its site, the data and their preprocessing, and th
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from analyzer.audit.result_manifest import MANIFEST
 from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
-from analyzer.errors import DataError, SiteError, parameter
+from analyzer.errors import DataError, ModelError, SiteError, parameter
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
@@ -51,6 +52,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     _check_options(request)
     network, extra_inputs = open_network(request.model, request)
     site, no_site = _site(network, request)
+    _hold_sizes(network, site, request)
     source = data.open_data(
         request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
     )
@@ -162,6 +164,24 @@ def _refuse_idle(request: AuditRequest, source: data.Source, no_site: str) -> No
         raise _idle(parameter("keep_twins", True), off)
     if request.groups is not None and neighbors == 0 and mixed == 0:
         raise _idle(parameter("groups"), [*off, parameter("interpolation_samples", 0)])
+
+
+def _hold_sizes(network: surgery.Network, site: Site | None, request: AuditRequest) -> None:
+    """Hold the channels of the site and the classes, where shapes tell them, against the budgets.
+
+    Raises:
+        ModelError: they are more, or see :func:`analyzer.surgery.find_answer`.
+    """
+    if site and (excess := request.budgets.excess("channels", site.channels)):
+        raise ModelError(
+            f"The site {site.tensor} of {network.path} has {site.channels:,} channels, {excess}."
+        )
+    answer = surgery.find_answer(network, request.output)
+    shapes = [one.shape for one in network.info.outputs if one.name == answer.output]
+    for shape in shapes if answer.kind == "scores" else ():
+        classes = math.prod(size for size in shape[1:] if isinstance(size, int))
+        if excess := request.budgets.excess("classes", classes):
+            raise ModelError(f"{network.path} has {classes:,} classes, {excess}.")
 
 
 def _idle(option: str, others: list[str]) -> DataError:

@@ -407,6 +407,13 @@ def test_warnings_of_libraries_do_not_come_before_the_sentence(spawn, network, t
     assert "pass --budget pixels=176890000)" in err
 
 
+@pytest.mark.parametrize(("budget", "has"), [("channels=3", "channels"), ("classes=2", "classes")])
+def test_a_network_of_many_channels_or_classes_is_refused(budget, has, refused, network, train):
+    arguments = (network, "--data", train, "--preprocess", "none", "--out", "audit")
+    sentence = refused(*arguments, "--budget", budget)
+    assert re.search(rf" has \d+ {has}, more than the budget of {budget[-1]} {has}\.", sentence)
+
+
 def test_a_budget_is_raised_as_the_sentence_says(refused, onnx_gap, network, train):
     limit = ("--interpolation-samples", 0, "--neighbor-samples", 0)
     arguments = (network, "--data", train, "--preprocess", "none", *limit, "--out", "audit")
