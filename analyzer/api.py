@@ -309,7 +309,7 @@ def fit_gap_model(
     check_paths(OutputError, out=out)
     if out is not None:
         check_place(out)
-        refuse_to_replace({"out": out}, [population])
+        refuse_to_replace({"out": out}, [population], [Path(out).parent])
     table = population
     if isinstance(table, str | Path):
         table = estimation.read_population(table)

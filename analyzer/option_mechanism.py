@@ -108,6 +108,8 @@ def _coerced(name: str, value: Any, declared: Option | None, hint: Any) -> Any:
         return tuple(_assignment(name, one, declared, get_args(hint)[0]) for one in items)
     if isinstance(value, list):
         return tuple(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, int | float):  # of numpy
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
     if declared is None or not isinstance(value, str):
         return value
     if declared.parse is not None:

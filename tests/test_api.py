@@ -15,7 +15,7 @@ import analyzer
 from analyzer import api
 from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
-from analyzer.make_request import audit_request
+from analyzer.make_request import audit_request, coerced_options
 
 PAGE = Path(__file__).parents[1] / "docs" / "API.md"
 
@@ -283,3 +283,11 @@ def test_a_number_of_jobs_from_one_on(tmp_path):
 def test_a_size_that_is_not_run_is_refused(size):
     with pytest.raises(analyzer.ModelError, match="img_size"):
         analyzer.inspect_network("zoo:digits-c0", img_size=size)
+
+
+def test_numbers_of_numpy_are_taken():
+    found = coerced_options(
+        {"seed": np.int64(5), "memory": np.uint8(5), "tolerance": np.float32(0.5)}
+    )
+    assert found == {"seed": 5, "memory": 5, "tolerance": 0.5}
+    assert [type(value) for value in found.values()] == [int, int, float]

@@ -149,9 +149,8 @@ def command(
     from analyzer.make_request import audit_request
     from analyzer.runtime import installation_warning
 
-    if markdown == "auto":
-        step_summary()  # there must be one before hours of counting
-    files = {"junit": junit, "markdown": markdown}
+    page = step_summary() if markdown == "auto" else markdown  # before hours of counting
+    files = {"junit": junit, "markdown": page}
     refuse_to_replace(files, (model, data, gap_model, *options.values()), [out])
     request = audit_request(
         model,

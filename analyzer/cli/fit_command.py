@@ -142,7 +142,8 @@ def command(
     from analyzer import estimation
     from analyzer.audit import check_figure, refuse_to_replace, write_population_figure
 
-    refuse_to_replace({"out": out, "plot": plot}, [population])
+    results = {"out": out, "plot": plot}
+    refuse_to_replace(results, [population], {one.parent for one in (out, plot) if one})
     if plot is not None:
         check_figure(plot)  # before minutes of cross-validation
     table = estimation.read_population(population)

@@ -113,7 +113,9 @@ def test_keys_are_for_data_with_names(onnx_gap, network, train, class_folders):
     assert (split.code, "names the arrays of a split" in split.err) == (2, True)
 
 
-def test_a_result_replaces_nothing_that_the_audit_reads(onnx_gap, network, train, class_folders):
+def test_a_result_replaces_nothing_that_the_audit_reads(
+    onnx_gap, network, train, class_folders, monkeypatch
+):
     picture = class_folders / "3" / "a.png"
     before = picture.read_bytes()
     arguments = ("audit", network, "--mean", 0, "--data")
@@ -126,6 +128,9 @@ def test_a_result_replaces_nothing_that_the_audit_reads(onnx_gap, network, train
     ):
         shown = onnx_gap(*arguments, *options)
         assert (shown.code, said in shown.err) == (2, True), shown.err
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(train))
+    shown = onnx_gap(*arguments, train, "--out", "audit", "--markdown", "auto")
+    assert (shown.code, "would replace a file" in shown.err) == (2, True), shown.err
     assert picture.read_bytes() == before
     assert sorted(path.name for path in class_folders.iterdir()) == list("0123456789")
     curves = train.rename(train.with_name("curves.npz"))

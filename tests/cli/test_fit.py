@@ -64,6 +64,15 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_fitted(
     assert not any(Path().iterdir())
 
 
+@pytest.mark.parametrize("option", ["-o", "--plot"])
+def test_no_file_of_an_audit_is_replaced(option, onnx_gap):
+    other = {"-o": (), "--plot": ("-o", "gap.json")}[option]
+    Path("classes.csv").write_text("of an audit")
+    shown = onnx_gap("fit", TABLE, option, "classes.csv", *other)
+    assert (shown.code, "or one of an audit" in shown.err) == (2, True), shown.err
+    assert Path("classes.csv").read_text() == "of an audit"
+
+
 @pytest.mark.parametrize("which", ["gap.json", "population.svg"])
 def test_without_room_for_either_neither_is_left(onnx_gap, which, monkeypatch):
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
