@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from analyzer.common_types import Site
 from analyzer.errors import ModelError, OutputError, SiteError, parameter
+from analyzer.surgery.external_data import external_files
 from analyzer.surgery.graph import (
     GraphBuilder,
     constant,
@@ -31,7 +32,7 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.layout import Layout
 from analyzer.surgery.network import Network, read_model_proto
 from analyzer.surgery.saving import save_model, save_part, weights_file
-from analyzer.surgery.validation import external_files, reports_invalid_file
+from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [
     "MASK",

@@ -24,6 +24,7 @@ from analyzer.errors import ModelError
 from analyzer.files import file_identity, nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
+from analyzer.surgery.external_data import external_files, read_short_tensors
 from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
 from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
@@ -33,7 +34,6 @@ from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_resha
 from analyzer.surgery.validation import (
     check_file,
     check_sizes,
-    external_files,
     first_line,
     refuse_endless_equations,
     refuse_fatal_divisions,
@@ -60,7 +60,6 @@ __all__ = [
 # Its warnings name what strangers wrote, raw; whoever wants them adds a handler.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
-_LONGEST_LIST = 16  # elements of a tensor that shapes may follow from
 _MANY_INLINED = 500  # nodes, or functions
 _MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
@@ -298,7 +297,7 @@ def _read(path: Path, proto: onnx.ModelProto, expanded: int, *, external: bool) 
         ir.external_data.set_base_dir(model.graph, path.parent)
     changed = _gather_constants(model)
     if external:
-        changed = _read_sizes(model) or changed
+        changed = read_short_tensors(model) or changed
     refuse_training(path, model)
     return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
 
@@ -352,25 +351,6 @@ def _gather_constants(model: ir.Model) -> bool:
             model.graph.remove(node, safe=True)
             changed = True
     return changed
-
-
-def _read_sizes(model: ir.Model) -> bool:
-    """Bring into memory the short tensors beside the network, sizes, axes and scales among them.
-
-    Returns:
-        Whether there are any, from which shapes may follow.
-    """
-    found = {
-        value: tensor
-        for value in model.graph.initializers.values()
-        if isinstance(tensor := value.const_value, ir.ExternalTensor)
-        and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64)
-        and tensor.size <= _LONGEST_LIST
-    }
-    held = ir.external_data.convert_tensors_from_external(list(found.values()))
-    for value, tensor in zip(found, held, strict=True):
-        value.const_value = tensor
-    return bool(found)
 
 
 def _lift_tensors(graph: ir.Graph) -> None:

@@ -2,18 +2,15 @@
 
 onnx.checker lets through files that no runtime takes: types that do not fit, attributes of the
 wrong kind, sizes that cannot be. Rather than guard every step against them, a step that fails
-asks the strict check whether the file is at fault, see :func:`reports_invalid_file`. Only what
-onnx and onnxruntime trust the network in, the places and lengths of weights in files beside it, is
-checked before anything reads them.
+asks the strict check whether the file is at fault, see :func:`reports_invalid_file`. Weights in
+files beside it are :mod:`analyzer.surgery.external_data`'s.
 """
 
 import contextlib
 import functools
 import gc
 import math
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +34,6 @@ __all__ = [
     "bytes_of",
     "check_file",
     "check_sizes",
-    "external_files",
     "first_line",
     "nodes_of",
     "refuse_damaged_names",
@@ -47,6 +43,7 @@ __all__ = [
     "refuse_training",
     "refuse_unknown_operators",
     "reports_invalid_file",
+    "tensors_of",
 ]
 
 
@@ -195,7 +192,7 @@ def check_sizes(path: Path, proto: onnx.ModelProto) -> None:
             f"{path} keeps the weights {sparse.values.name} as a sparse tensor, which the "
             "surgery cannot read. Export them as a dense one."
         )
-    for tensor in _tensors(proto):
+    for tensor in tensors_of(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             continue
         if tensor.HasField("raw_data"):
@@ -450,92 +447,6 @@ def _trains(node: ir.Node) -> bool:
     return False
 
 
-_EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}  # what onnxruntime knows
-
-
-def external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
-    """The files that hold the network's weights outside ``path``, sorted by name.
-
-    Raises:
-        ModelError: one is missing, truncated, not a regular file or not beside the network, or the
-            network says of a tensor what cannot be; the message names tensor and file.
-    """
-    files: dict[str, Path] = {}
-    for tensor in _tensors(proto):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        location = said.get("location", "")
-        file = files.get(location) or _file(path, tensor.name, location)
-        files[location] = file
-        _check_place(path, tensor, said, file)
-    return [files[location] for location in sorted(files)]
-
-
-def _file(path: Path, name: str, location: str) -> Path:
-    """The file in which ``path`` keeps a tensor."""
-    where = f"{path} keeps the weights {name} in {location!r}"
-    parts = Path(location).parts
-    if not location or "\0" in location or os.path.isabs(location) or ".." in parts:
-        raise ModelError(
-            f"{where}, which is no file in its own folder or below. Export the network again, with "
-            "its weights beside it."
-        )
-    file = path.parent / location
-    try:
-        mode = os.lstat(file).st_mode
-    except OSError:
-        raise ModelError(
-            f"{where}, which is not beside it. Copy that file into the folder {str(path.parent)!r}."
-        ) from None
-    if stat.S_ISLNK(mode):
-        raise ModelError(
-            f"{where}, which is a symbolic link; onnxruntime follows none. Put the file itself "
-            "there."
-        )
-    if not stat.S_ISREG(mode):
-        raise ModelError(f"{where}, which is no regular file. Put the file of weights there.")
-    if os.path.samefile(file, path):
-        raise ModelError(f"{where}, which is the network itself. Export it again.")
-    return file
-
-
-def _check_place(path: Path, tensor: onnx.TensorProto, said: dict[str, str], file: Path) -> None:
-    """Hold where a tensor lies in its file against its shape and the file's size."""
-    unknown = sorted(said.keys() - _EXTERNAL_KEYS)
-    if unknown:
-        raise ModelError(
-            f"{path} says {unknown[0]!r} of the weights {tensor.name} in {file}, which onnxruntime "
-            "does not know. Export it again."
-        )
-    numbers = {}
-    for key in ("offset", "length"):
-        text = said.get(key)
-        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise ModelError(
-                f"{path} says that the weights {tensor.name} in {file} have the {key} {text!r}, "
-                "which is no number of bytes. Export it again."
-            )
-        numbers[key] = None if text is None else int(text)
-    if any(size < 0 for size in tensor.dims):
-        raise ModelError(
-            f"{path} says that the weights {tensor.name} in {file} have the shape "
-            f"{list(tensor.dims)}, which cannot be. Export it again."
-        )
-    wanted = bytes_of(tensor)
-    if numbers["length"] not in (None, 0, wanted):
-        raise ModelError(
-            f"{path} says that the weights {tensor.name} in {file} have {numbers['length']} bytes, "
-            f"but their shape {list(tensor.dims)} takes {wanted}. Export or copy it again."
-        )
-    needed, there = (numbers["offset"] or 0) + wanted, file.stat().st_size
-    if there < needed:
-        raise ModelError(
-            f"{file}, which holds the weights {tensor.name} of {path.name}, is truncated: "
-            f"{needed} bytes are needed, {there} are there. Copy it again."
-        )
-
-
 def nodes_of(
     nodes: Iterable[onnx.NodeProto], depth: int = 0
 ) -> Iterator[tuple[onnx.NodeProto, int]]:
@@ -549,7 +460,7 @@ def nodes_of(
                 yield from nodes_of(body.node, depth + 1)
 
 
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor that the file lists, those of subgraphs and functions included."""
     yield from _of_graph(proto.graph)
     for function in proto.functions:
