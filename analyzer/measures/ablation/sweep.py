@@ -309,11 +309,8 @@ class _Ablation:
 
     def _estimate(self, tolerance: "Tolerance", parts: list[tuple[np.ndarray, Features]]) -> None:
         """Count the samples of a class as well as the tolerance asks."""
-        from analyzer.measures.ablation.tolerance import (
-            UNNAMED_MARGIN,
-            estimate_class,
-            logit_margin,
-        )
+        from analyzer.measures.ablation.interpolated_curves import UNNAMED_MARGIN, logit_margin
+        from analyzer.measures.ablation.tolerance import estimate_class
 
         network, state = self.network, self.state
         places = np.concatenate([part for part, _ in parts])

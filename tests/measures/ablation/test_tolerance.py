@@ -20,14 +20,13 @@ from analyzer.measures.ablation.curve_features import (
     kappa,
     zeta,
 )
+from analyzer.measures.ablation.interpolated_curves import InterpolatedCurves, logit_margin
 from analyzer.measures.ablation.ranking_and_evaluations import necessary_evaluations
 from analyzer.measures.ablation.tolerance import (
-    InterpolatedCurves,
     Tolerance,
     bound_ascending,
     bound_descending,
     estimate_class,
-    logit_margin,
 )
 
 
