@@ -147,3 +147,21 @@ def manifest(tmp_path, network, train, save, digits):
         "b,b.onnx,train.npz,,,0.25,48\n"
     )
     return path
+
+
+@pytest.fixture
+def refused(onnx_gap, tmp_path):
+    """Runs an audit that must be refused; returns its sentence."""
+
+    def run(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        shown = onnx_gap("audit", *arguments)
+        assert shown.code == 2, shown.err
+        assert shown.out == ""
+        *usage, sentence = shown.err.splitlines()
+        assert sentence.startswith("Error: ")
+        assert not usage or usage[0].startswith("Usage: onnx-gap audit")
+        assert sorted(tmp_path.rglob("*")) == before
+        return sentence
+
+    return run
