@@ -354,11 +354,19 @@ def _refuse_idle_seed(request: AuditRequest, subject: Subject) -> None:
 
 
 def _refuse_limit_without_figure(request: AuditRequest) -> None:
-    """Refuse a limit of a gap that these options leave unmeasured, before anything is counted.
+    """Refuse a limit of what these options leave unmeasured, before anything is counted.
 
     Raises:
-        DataError: the sentence names the option that is missing.
+        DataError: the sentence names the option that is missing, or stands in the way.
     """
+    if request.max_suspects is not None:
+        for name in ("interpolation_samples", "neighbor_samples"):
+            if getattr(request, name) == 0:
+                raise DataError(
+                    f"{parameter('max_suspects')} is held against what interpolation and neighbors "
+                    f"tell together, and {parameter(name, 0)} leaves one of them out. Leave out "
+                    "one of the two options."
+                )
     if request.max_gap is None:
         return
     if request.gate == "measured" and request.test_data is None:

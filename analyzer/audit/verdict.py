@@ -142,7 +142,10 @@ def _suspects(record: AuditRecord, limit: float) -> LimitRecord:
     figure = record.doubtful_labels
     doubt = _meaningless(record)
     if figure is None and not doubt:
-        doubt = "Wrong labels are told by interpolation and neighbors, and these were not measured."
+        doubt = (
+            "Wrong labels are told by interpolation and neighbors together, and not both were "
+            "measured."
+        )
     if doubt or figure is None:
         return LimitRecord("max_suspects", limit, figure, NOT_JUDGEABLE, doubt)
     kept = not exceeds(figure, limit)

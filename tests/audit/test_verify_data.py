@@ -324,6 +324,19 @@ def test_a_wrong_site_of_the_cut_is_found(folder, data):
     assert list(failed(folder, data)) == ["cut"]
 
 
+def test_a_removed_warning_of_the_network_or_its_preprocessing_is_found(tmp_path, data, network):
+    folder = audited(tmp_path / "audit", data, network, preprocess=None, anyway=True)
+    assert failed(folder, data) == {}
+    record = read_record(folder)
+    (undeclared,) = record.input_warnings
+    assert undeclared.startswith("No preprocessing was declared")
+    left = tuple(one for one in record.warnings if one != undeclared)
+    rewrite_record(folder, dataclasses.replace(record, input_warnings=(), warnings=left))
+    found = failed(folder, data)
+    assert list(found) == ["input warnings"]
+    assert undeclared in found["input warnings"]
+
+
 def test_nothing_is_measured_of_a_folder_that_is_wrong_already(folder, data):
     rewrite_record(folder, dataclasses.replace(read_record(folder), zeta=0.1))
     found = verify_audit(folder, data=data)

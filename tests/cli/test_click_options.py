@@ -50,6 +50,8 @@ NOTHING_DRAWN = ("--interpolation-samples", 0, "--neighbor-samples", "all")
         (("--test-keys", "x,y"), "--test-keys does nothing without --test-data"),
         (("--gate", "measured", "--max-gap", 0.3), "name them with --test-data"),
         (("--gap-model", "none", "--max-gap", 0.3), "--gap-model none asks for no estimate"),
+        (("--max-suspects", 0.1, "--neighbor-samples", 0), "--neighbor-samples 0 leaves one"),
+        (("--max-suspects", 0.1, "--interpolation-samples", 0), "--interpolation-samples 0 leaves"),
         (("--keep-twins", "--neighbor-samples", 0), "--keep-twins does nothing with"),
         (("--exif",), "--exif is for image files"),
         (("--no-exif",), "--no-exif is for image files"),

@@ -20,7 +20,7 @@ from analyzer.data.preprocessing.spec import (
     Size,
     timm_geometry,
 )
-from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
+from analyzer.data.preprocessing.steps import AS_STORED, UNDECLARED, Preprocessing, numpy_dtype
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode
@@ -200,7 +200,7 @@ def recorded_preprocessing(
         raise json.wrong("data.preprocessing.shape", wanted, list(result.shape))
     result = replace(result, size=size)
     _check_fed(result, source, input_info)
-    return result
+    return replace(result, warnings=(_undeclared(result),)) if result.origin is None else result
 
 
 def preprocessing_of_record(said: Mapping[str, Any], where: str) -> Preprocessing:
@@ -214,7 +214,8 @@ def preprocessing_of_record(said: Mapping[str, Any], where: str) -> Preprocessin
         DataError: it is not complete.
     """
     found: Preprocessing = decode(Preprocessing, dict(said), _record(where), "data.preprocessing")
-    return replace(found, as_stored=found.origin == "as stored", warnings=())
+    origin = None if found.origin == UNDECLARED else found.origin
+    return replace(found, origin=origin, as_stored=origin == AS_STORED, warnings=())
 
 
 def _record(where: str) -> JsonSource:

@@ -15,7 +15,11 @@ from analyzer.data.preprocessing.spec import (
 from analyzer.errors import DataError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
-__all__ = ["Preprocessing", "numpy_dtype"]
+__all__ = ["AS_STORED", "UNDECLARED", "Preprocessing", "numpy_dtype"]
+
+# What a record calls the origin of a preprocessing that nobody declared.
+AS_STORED = "as stored"  # float arrays, which need none
+UNDECLARED = "not declared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Preprocessing:
     def to_dict(self) -> dict[str, object]:
         """What a record says of it: JSON values only."""
         if self.as_stored:
-            return {"origin": "as stored", "shape": list(self.shape), "dtype": self.dtype}
+            return {"origin": AS_STORED, "shape": list(self.shape), "dtype": self.dtype}
         rare: dict[str, object] = {}  # steps that few have, left out where they are not done
         if self.invert:
             rare["invert"] = True
@@ -60,7 +64,7 @@ class Preprocessing:
         if not self.antialias:
             rare["antialias"] = False
         return {
-            "origin": self.origin or "not declared",
+            "origin": self.origin or UNDECLARED,
             **rare,
             "resize": self.resize and {"how": self.resize.how, "size": list(self.resize.size)},
             "crop": self.crop

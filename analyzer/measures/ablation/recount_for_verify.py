@@ -60,6 +60,7 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
     network = _Plain(job.subject, request, job.scratch)
     if record.site is not None and network.cut is not None:
         yield _site(record.site, network.cut)
+    yield _warnings(record, job.subject, network.cut)
     baseline = _Baseline(job.subject, network, skip_bad=request.skip_bad, progress=job.progress)
     yield from baseline.checks(record, samples)
     if network.cut is None:
@@ -292,6 +293,23 @@ def _site(said: SiteRecord, network: CutNetwork) -> Check:
     cut = network.cut.tensor
     wrong = [f"site.cut is {said.cut!r} in audit.json, the network is cut at {cut!r}."]
     return check("cut", wrong if said.cut != cut else [], f"The network is cut at {cut!r}.")
+
+
+def _warnings(record: AuditRecord, subject: Subject, network: CutNetwork | None) -> Check:
+    """What there is to warn of in the network, and of a preprocessing that nobody declared.
+
+    What an audit warned of besides lies with its copy of the data and its device.
+    """
+    of_network = () if network is None else network.cut.warnings
+    of_site = () if subject.site is None else subject.site.warnings
+    wanted = (*of_site, *of_network, *subject.preprocessing.warnings)
+    wrong = [
+        f"input_warnings does not say in audit.json: {one}"
+        for one in wanted
+        if one not in record.input_warnings
+    ]
+    right = f"{len(wanted)} warnings of network and preprocessing are there."
+    return check("input warnings", wrong, right)
 
 
 @dataclass(slots=True)
