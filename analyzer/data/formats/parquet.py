@@ -151,7 +151,7 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
         schema = pq.read_schema(paths[0])
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, paths[0])
-    _check_alike(paths, (image, label), features.get(label, {}).get("names"))
+    _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
     telling, texts = _split_texts(paths, schema, features, {image, label}, wanted.budgets)
     chosen, split, warnings = _rows_of_split(telling, texts, split, wanted.split, path)
     image_type, label_type = schema.field(image).type, schema.field(label).type
@@ -280,17 +280,23 @@ def _labels(
     )
 
 
-def _check_alike(paths: Sequence[Path], columns: Sequence[str], names: object) -> None:
+def _check_alike(
+    paths: Sequence[Path],
+    columns: tuple[str, str],
+    names: object,
+    keys: tuple[str, str] | None,
+) -> None:
     """Refuse files that do not hold the same as the first.
 
     Args:
         paths: of the files.
         columns: the names of the image and the label column.
         names: of the classes, as the first file has them.
+        keys: the columns that the caller names.
 
     Raises:
-        DataError: one has other types of columns, other columns of splits, or gives the classes
-            other names.
+        DataError: one has other types of columns, other columns of splits, gives the classes
+            other names, or has others that could be the image or the label column.
     """
     import pyarrow.parquet as pq
 
@@ -306,6 +312,8 @@ def _check_alike(paths: Sequence[Path], columns: Sequence[str], names: object) -
             what = f"differ in the column {differing!r}"
         elif _features(schema).get(columns[1], {}).get("names") != names:
             what = "give the classes other names"
+        elif _columns(schema, _features(schema), keys, path) != columns:
+            what = "declare other columns to be images and labels"
         else:
             continue
         raise DataError(f"{paths[0]} and {path} {what}, so they are no parts of one data set.")

@@ -13,6 +13,7 @@ from analyzer.data.formats.format import (
     choose_split,
     missing_parts,
     of_no_split,
+    split_called,
     split_in,
     two_candidates,
 )
@@ -82,13 +83,20 @@ class _Index:
     places: list[tuple[int, int]] = field(default_factory=list)
     without_image: int = 0
 
+    def keep(self, rows: list[int]) -> None:
+        """Drop all samples but those of these rows."""
+        for name in ("names", "labels", "archive", "places"):
+            column = getattr(self, name)
+            setattr(self, name, [column[row] for row in rows])
+
 
 def open_webdataset(path: Path, wanted: Wanted) -> Source:
     """Open a tar archive or a folder of them; each is read through once for its index.
 
     The label is the ``.cls`` file's number or class name, or "label" or "cls" in the ``.json``
     file; where several of them are there, they say the same.
-    Where a folder's archives name splits, one is taken, "train" by default. Keys are the endings
+    Where a folder's archives name splits, or the folders of one level inside of them all do, one is
+    taken, "train" by default. Keys are the endings
     of the image and the label ("jpg", "cls"); where none are given, any image is taken.
 
     Raises:
@@ -101,9 +109,9 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         found = [file for file in path.glob("*.tar") if not file.name.startswith(".")]
         found.sort(key=lambda file: natural_key(file.name))
         files = {file: split_in(file.name) for file in found}
-    where = str(path)
+    where, split = str(path), None
     warnings: tuple[str, ...] = ()
-    if wanted.split is not None or any(files.values()):
+    if any(files.values()):
         chosen, split = choose_split(files, wanted.split, path)
         warnings = of_no_split("Archives", files.values(), path)
         files = dict.fromkeys(chosen)
@@ -117,6 +125,11 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     file_states.refuse_if_changed()
     if not index.names:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
+    splits = [] if split else _splits_of_folders(index.names)
+    if splits or (wanted.split is not None and split is None):
+        rows, split = choose_split(dict(enumerate(splits)), wanted.split, path)
+        index.keep(rows)
+        where = f"{path}#{split}"
     labels, class_names, indexing = labels_of_values(
         index.labels, index.names, wanted.classes, where
     )
@@ -143,6 +156,20 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         indexing=indexing,
         warnings=warnings,
     )
+
+
+def _splits_of_folders(names: list[str]) -> list[str]:
+    """The splits that the folders of one level of sample names are called, if all of them are."""
+    for level in range(min(name.count("/") for name in names)):
+        splits: list[str] = []
+        for name in names:
+            split = split_called(name.split("/", level + 1)[level])
+            if split is None:
+                break
+            splits.append(split)
+        else:
+            return splits
+    return []
 
 
 class _Member(tarfile.TarInfo):

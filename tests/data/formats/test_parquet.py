@@ -281,6 +281,16 @@ def test_files_that_are_no_parts_of_one_data_set(write, tmp_path):
         open_data(tmp_path)
 
 
+def test_a_later_part_with_two_columns_of_labels_is_refused(write, tmp_path):
+    write("train-0.parquet", [0, 1], features=False)
+    other = write("train-1.parquet", [0, 1], features=False)
+    table = pq.read_table(other)
+    pq.write_table(table.append_column("target", pa.array([1, 0])), other)
+    with pytest.raises(DataError, match=r"train-1\.parquet has the columns 'label' and 'target'"):
+        open_data(tmp_path)
+    assert open_data(tmp_path, keys=("image", "label")).labels.tolist() == [0, 1, 0, 1]
+
+
 def test_a_class_list_decides_by_the_names_of_the_data(write, tmp_path):
     path = write("a.parquet", [2, 0, 1])
     (tmp_path / "classes.txt").write_text("owl\ncat\ndog\n")

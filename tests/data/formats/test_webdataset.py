@@ -42,6 +42,26 @@ def test_samples_of_an_archive(shard, encoded, picture):
     assert source.read(0).image.shape == (8, 8, 3)
 
 
+def test_folders_in_an_archive_that_are_splits(shard, tmp_path):
+    files = {}
+    for number, folder in enumerate(("train/cat", "train/dog", "test/cat", "Val/dog")):
+        files |= {f"./set/{folder}/{number}.png": number, f"./set/{folder}/{number}.cls": number}
+    files = {name: str(one) if name.endswith("cls") else one for name, one in files.items()}
+    path = shard("a.tar", files)
+    source = open_data(path)
+    assert source.source == f"{path}#train"
+    assert list(source.names) == ["./set/train/cat/0", "./set/train/dog/1"]
+    assert source.labels.tolist() == [0, 1]
+    assert list(open_data(f"{path}#val").names) == ["./set/Val/dog/3"]
+    with pytest.raises(DataError, match=r"has no split 'extra' \(there: test, train, val\)"):
+        open_data(f"{path}#extra")
+    files |= {"./set/bus/4.png": 4, "./set/bus/4.cls": "4"}  # so that "train" is a vehicle
+    path = shard("b.tar", files)
+    assert open_data(path).labels.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(DataError, match=r"has no split 'train' \(there: no splits\)"):
+        open_data(f"{path}#train")
+
+
 def test_hidden_folders_and_those_that_systems_add_are_not_looked_into(shard):
     files = {"./n/1.png": 1, "./n/1.cls": "7"}
     for folder in ("__MACOSX/n", "n/@eaDir", ".hidden"):
