@@ -20,7 +20,7 @@ from analyzer.errors import (
     ModelError,
     OutputError,
 )
-from analyzer.files import check_paths
+from analyzer.files import check_are_paths, check_paths
 from analyzer.make_request import (
     Data,
     audit_request,
@@ -170,6 +170,7 @@ def inspect_network(
     from analyzer.audit_options import SiteOptions
     from analyzer.option_mechanism import check_values, refuse_alone
 
+    check_are_paths(model=model)
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
     check_values(SiteOptions(site=site, at=at, axis=axis))
@@ -209,6 +210,7 @@ def write_masked(
     from analyzer.audit_options import SiteOptions
     from analyzer.option_mechanism import check_values, refuse_alone
 
+    check_are_paths(model=model, out=out)
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     check_paths(OutputError, out=out)
     check_place(out)
@@ -259,6 +261,7 @@ def audit_population(
     from analyzer.audit import read_manifest
 
     report = _reporting(progress)
+    check_are_paths(manifest=manifest, out=out)
     check_paths(DataError, manifest=manifest)
     members = read_manifest(Path(manifest))
     template = population_request(
@@ -361,7 +364,7 @@ def compare_audits(
     report = _reporting(progress)
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
-    folders = _folder(before), _folder(after)
+    folders = _folder("before", before), _folder("after", after)
     if page is not None:
         check_place(page)
         refuse_to_replace({"page": page}, [], folders)
@@ -421,7 +424,7 @@ def verify_audit(
     check_paths(GapModelError, gap_model=gap_model)
     named = {name: remeasuring.get(name) for name in ("classes", "groups")}
     check_paths(DataError, data=data, **named)
-    place = _folder(folder)
+    place = _folder("folder", folder)
     model_name, gap_model_name = recorded_names(place)
     return verify(
         place,
@@ -483,8 +486,11 @@ def _budgets(change: BudgetChange) -> "Budgets":
     return DEFAULT_BUDGETS.raised(coerced_options({"budget": change})["budget"])
 
 
-def _folder(audit: "str | Path | Audit") -> Path:
-    return audit.folder if isinstance(audit, Audit) else Path(audit)
+def _folder(name: str, audit: "str | Path | Audit") -> Path:
+    if isinstance(audit, Audit):
+        return audit.folder
+    check_are_paths(**{name: audit})
+    return Path(audit)
 
 
 def _warn(sentence: str) -> None:

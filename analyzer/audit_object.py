@@ -13,7 +13,7 @@ import numpy as np
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
 from analyzer.errors import AuditFolderError
-from analyzer.files import check_paths
+from analyzer.files import check_are_paths, check_paths
 
 __all__ = ["Audit", "open_audit"]
 
@@ -217,9 +217,11 @@ def open_audit(folder: str | Path) -> Audit:
 
     Raises:
         AuditFolderError: the folder holds no whole audit.
+        TypeError: ``folder`` is no path.
     """
     from analyzer.audit import finished_audit
 
+    check_are_paths(folder=folder)
     check_paths(AuditFolderError, folder=folder)
     with finished_audit(folder) as record:
         return Audit(Path(folder), record)

@@ -18,6 +18,7 @@ from analyzer.json_codec import parse_json, repeated
 __all__ = [
     "RUN_AGAIN",
     "array_of",
+    "check_are_paths",
     "check_names",
     "check_own_place",
     "check_paths",
@@ -182,6 +183,17 @@ def _unreadable(path: Path, error: OSError) -> AuditFolderError:
     if isinstance(error, FileNotFoundError):
         return AuditFolderError(f"{path} does not exist; name a folder that an audit has written.")
     return AuditFolderError(f"{path} cannot be read: {error.strerror or error}.")
+
+
+def check_are_paths(**paths: object) -> None:
+    """Refuse values of parameters that take nothing but a path.
+
+    Raises:
+        TypeError: one is no text and no path.
+    """
+    for name, path in paths.items():
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"{name} is of type {type(path).__name__}; it takes a path.")
 
 
 def check_paths(kind: type[AnalyzerError], **paths: object) -> None:

@@ -15,7 +15,7 @@ from analyzer.errors import (
     ModelError,
     parameter,
 )
-from analyzer.files import check_paths, is_readable_file
+from analyzer.files import check_are_paths, check_paths, is_readable_file
 from analyzer.zoo_names import (
     ANY_NETWORK,
     NO_GAP_MODEL,
@@ -52,6 +52,7 @@ def audit_request(
     from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
 
+    check_are_paths(model=model, out=out)
     check_paths(ModelError, model=model)
     check_paths(DataError, data=data)
     _check_request(out, preprocess, gap_model, options)
@@ -113,6 +114,8 @@ def _check_request(
 ) -> None:
     """Refuse paths of an audit, or of a population's, that no file can have."""
     check_paths(AuditFolderError, out=out)
+    if gap_model is not None:
+        check_are_paths(gap_model=gap_model)
     check_paths(GapModelError, gap_model=gap_model)
     check_paths(ModelError, custom_ops=options.get("custom_ops"))
     names = ("classes", "groups", "test_data")
@@ -214,6 +217,11 @@ def given_data(data: Any) -> Any:
     if isinstance(data, str | Path):
         return str(data)
     if isinstance(data, tuple | list) and len(data) == 2:
+        if any(np.ma.is_masked(part) for part in data):
+            raise DataError(
+                f"{parameter('data')} holds masked values, which no network can be given. Fill or "
+                "leave them out."
+            )
         try:
             return (np.asarray(data[0]), np.asarray(data[1]))
         except ValueError as error:  # lists of different lengths

@@ -181,11 +181,25 @@ def test_a_path_that_no_file_can_have_is_bad_input(tmp_path, monkeypatch, path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_what_is_no_path_is_a_type_error():
-    for call in (analyzer.open_audit, analyzer.inspect_network, analyzer.fit_gap_model):
-        for wrong in (None, 0, b"x", []):
-            with pytest.raises(TypeError):
-                call(wrong)
+@pytest.mark.parametrize("wrong", [None, 0, b"x", []])
+def test_what_is_no_path_is_a_type_error_that_names_the_parameter(tmp_path, wrong):
+    for name, call in {
+        "folder": analyzer.open_audit,
+        "model": analyzer.inspect_network,
+        "population": analyzer.fit_gap_model,
+        "manifest": lambda given: analyzer.audit_population(given, tmp_path / "out"),
+        "out": lambda given: analyzer.audit_network("zoo:digits-c0", out=given),
+        "before": lambda given: analyzer.compare_audits(given, tmp_path),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name} is of type {type(wrong).__name__}[;:]"):
+            call(wrong)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_arrays_with_masked_values_are_refused(tmp_path):
+    images = np.ma.masked_less(np.arange(256, dtype=np.uint8).reshape(4, 8, 8), 3)
+    with pytest.raises(analyzer.DataError, match="data holds masked values"):
+        analyzer.audit_network("zoo:digits-c0", (images, [0, 1, 0, 1]), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
