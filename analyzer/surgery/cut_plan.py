@@ -111,7 +111,31 @@ def plan_cut(
             f"{site.tensor}, so masking it changes nothing. Choose another "
             f"{parameter('site')} or {parameter('output')}."
         )
+    _refuse_cut_places(model.graph, plan)
     return model, plan, batch
+
+
+def _refuse_cut_places(graph: ir.Graph, plan: Plan) -> None:
+    """Refuse a cut between a MaxPool and the MaxUnpool that takes its places.
+
+    They are counted through the whole batch, and the suffix runs other batches than the prefix.
+
+    Raises:
+        SiteError: it is such a cut.
+    """
+    tensor = get_value(graph, plan.tensor)
+    below = descendants(graph, [tensor], data=False)
+    for node in graph:
+        if not is_op(node, "MaxUnpool") or node.outputs[0] not in below:
+            continue
+        places = operand(node, 1)
+        if places is tensor or places not in below:
+            raise SiteError(
+                f"At the site {plan.site.tensor} the network cannot be cut: the MaxUnpool "
+                f"{name_of(node.outputs[0])} behind it takes {name_of(places)} from before it, "
+                "which are places in a whole batch. Name a site before the MaxPool or behind the "
+                f"MaxUnpool with {parameter('site')}."
+            )
 
 
 def _make_plan(

@@ -203,12 +203,19 @@ def format_shape(shape: Dimensions | None) -> str:
 def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
     """The output that tells the class, and its kind."""
     outputs = network.model.graph.outputs
-    listed = ", ".join(f"{v.name} {format_shape(dimensions(v))}" for v in outputs)
+    listed = ", ".join(map(_told, outputs))
     if name is not None:
         for value in outputs:
             if value.name == name:
                 if (kind := _kind(value)) is not None:
+                    _refuse_unread_type(network, value)
                     return value, kind
+                if (dtype := dtype_of(value)).is_integer():
+                    raise ModelError(
+                        f"The output {name} of {network.path} is {dtype.numpy().name}, and no "
+                        "ArgMax makes it of scores. Name scores in floating point with "
+                        f"{parameter('output')}, or export them: {listed}."
+                    )
                 raise ModelError(
                     f"The output {name} of {network.path} has the shape "
                     f"{format_shape(dimensions(value))}, but class scores have one row per image "
@@ -220,6 +227,7 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
     for wanted in (("scores",), ("logit", "probability"), ("labels",)):
         fitting = [one for one in kinds if one[1] in wanted]
         if len(fitting) == 1:
+            _refuse_unread_type(network, fitting[0][0])
             return fitting[0]
         if fitting:
             raise ModelError(
@@ -227,9 +235,30 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
                 f"{parameter('output')}: {listed}."
             )
     raise ModelError(
-        f"No output of {network.path} has the shape of class scores (images × classes). It "
-        f"has: {listed}. Export the network with its classifier."
+        f"No output of {network.path} has the shape of class scores (images × classes) and is in "
+        f"floating point. It has: {listed}. Export the network with its classifier."
     )
+
+
+def _told(value: ir.Value) -> str:
+    """An output as messages show it: its type where it is no usual one, and its shape."""
+    dtype = value.dtype
+    kind = "" if dtype is None or dtype == ir.DataType.FLOAT else f" {str(dtype).lower()}"
+    return f"{value.name}{kind} {format_shape(dimensions(value))}"
+
+
+def _refuse_unread_type(network: Network, value: ir.Value) -> None:
+    """Refuse scores of a type that onnxruntime makes no array of.
+
+    Raises:
+        ModelError: they are of such a type, as bfloat16.
+    """
+    dtype = dtype_of(value)
+    if dtype.is_floating_point() and dtype.numpy().kind != "f":
+        raise ModelError(
+            f"The output {value.name} of {network.path} is {dtype.numpy().name}, which onnxruntime "
+            "makes no array of. Export the network with scores that a Cast turns to float32."
+        )
 
 
 def _set_output(graph: ir.Graph, value: ir.Value) -> None:

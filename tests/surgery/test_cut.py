@@ -226,6 +226,27 @@ def test_site_that_the_scores_do_not_depend_on_is_refused(write, tmp_path):
         surgery.cut_network(network, site, tmp_path)
 
 
+@pytest.mark.parametrize("site", ["p", "places"])
+def test_no_cut_lies_between_places_in_a_batch_and_who_takes_them(write, tmp_path, site):
+    text = """
+    net (float[N,3,8,8] x) => (float[N,4] y)
+    <float[4,3,3,3] w>
+    {
+        c = Conv<pads=[1,1,1,1]>(x, w)
+        r = Relu(c)
+        p, places = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r)
+        u = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(p, places)
+        g = GlobalAveragePool(u)
+        y = Flatten(g)
+    }
+    """
+    network = surgery.load_network(write(text))
+    with pytest.raises(SiteError, match="MaxUnpool u behind it takes places from before it"):
+        surgery.cut_network(network, surgery.find_site(network, site), tmp_path)
+    for whole in ("c", "u"):
+        surgery.cut_network(network, surgery.find_site(network, whole), tmp_path)
+
+
 def test_missing_folder_is_refused(write, tmp_path):
     network = surgery.load_network(write(PLAIN))
     with pytest.raises(ModelError, match="does not exist"):

@@ -135,3 +135,29 @@ def test_an_input_of_numbers_that_numpy_lacks_is_refused(write, kind):
     )
     with pytest.raises(ModelError, match=r"The input x of .* is (bfloat16|float8_e5m2), .*float32"):
         surgery.load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("int32", r"no ArgMax makes it of scores.*: y int32 \[N, 4\]"),
+        ("bfloat16", r"is bfloat16, which onnxruntime makes no array of"),
+    ],
+)
+def test_scores_of_a_type_that_tells_no_class_are_refused_by_it(write, kind, said):
+    number = {"int32": 6, "bfloat16": 16}[kind]
+    text = f"""
+    net (float[N,3,8,8] x) => ({kind}[N,4] y)
+    <float[4,3,3,3] w>
+    {{
+        c = Conv(x, w)
+        g = GlobalAveragePool(c)
+        f = Flatten(g)
+        y = Cast<to={number}>(f)
+    }}
+    """
+    network = surgery.load_network(write(text))
+    with pytest.raises(ModelError, match=said):
+        surgery.find_answer(network, "y")
+    with pytest.raises(ModelError, match=f"{kind}"):
+        surgery.find_answer(network)
