@@ -310,6 +310,14 @@ def fit_gap_model(
 
     check_paths(GapModelError, population=population)
     check_paths(OutputError, out=out)
+    for parameter, text in (
+        ("name", name or ""),
+        ("trained_on", trained_on),
+        ("architecture", architecture),
+        ("features", features),
+    ):
+        if not isinstance(text, str):
+            raise TypeError(f"{parameter} is of type {type(text).__name__}; it takes a text.")
     if out is not None:
         check_place(out)
         refuse_to_replace({"out": out}, [population], [Path(out).parent])

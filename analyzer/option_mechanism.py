@@ -103,6 +103,10 @@ def coerced(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _coerced(name: str, value: Any, declared: Option | None, hint: Any) -> Any:
+    if hint is bool:
+        if getattr(value, "shape", None) == ():  # numpy's
+            value = value.item()
+        return bool(value) if isinstance(value, numbers.Integral) and value in (0, 1) else value
     if declared is not None and declared.repeated and isinstance(value, Mapping | list | tuple):
         items = value.items() if isinstance(value, Mapping) else value
         return tuple(_assignment(name, one, declared, get_args(hint)[0]) for one in items)
@@ -147,7 +151,6 @@ _TAKEN: Mapping[Any, tuple[type, ...]] = {
     float: (numbers.Real,),
     str: (str, Path),
     Path: (str, Path),
-    bool: (object,),  # anything is true or false
 }
 """What stands for a type, where more than the type itself does."""
 
@@ -161,12 +164,7 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         return
     kinds = [get_origin(part) or part for part in allowed if get_origin(part) is not Literal]
     no_number = isinstance(value, bool) and bool not in kinds
-    no_truth = isinstance(value, str) and bool in kinds  # "no" would be true
-    if (
-        no_number
-        or no_truth
-        or not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds)
-    ):
+    if no_number or not any(isinstance(value, _TAKEN.get(kind, (kind,))) for kind in kinds):
         wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in kinds)
         raise TypeError(f"{name} is of type {type(value).__name__}; it takes {wanted}.")
     if isinstance(value, float) and not math.isfinite(value):

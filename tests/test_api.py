@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_commands import BUNDLED
 
 import analyzer
 from analyzer import api
+from analyzer.data import preprocess_options
 from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
 from analyzer.make_request import audit_request, coerced_options
@@ -196,6 +198,26 @@ def test_what_is_no_path_is_a_type_error_that_names_the_parameter(tmp_path, wron
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("true", [True, 1, np.True_, np.int64(1), np.bool_(1)])
+def test_what_stands_for_true(true):
+    request = audit_request("zoo:digits-c0", None, "out", keep_twins=true, margins=true)
+    assert request.keep_twins is request.margins is True
+
+
+@pytest.mark.parametrize("name", ["name", "trained_on", "architecture", "features"])
+def test_texts_of_a_gap_model_are_texts(tmp_path, name):
+    with pytest.raises(TypeError, match=f"^{name} is of type "):
+        analyzer.fit_gap_model(BUNDLED / "population.csv", tmp_path / "g.json", **{name: 3})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_preprocessing_of_arrays_is_that_of_lists():
+    given = {"resize": np.array([8, 9]), "mean": np.array([0.5, 1]), "img_size": np.int64(8)}
+    wanted = {"resize": [8, 9], "mean": [0.5, 1.0], "img_size": 8}
+    assert preprocess_options(given) == preprocess_options(wanted)
+    assert preprocess_options(analyzer.PreprocessOptions(**given)) == preprocess_options(wanted)
+
+
 def test_arrays_with_masked_values_are_refused(tmp_path):
     images = np.ma.masked_less(np.arange(256, dtype=np.uint8).reshape(4, 8, 8), 3)
     with pytest.raises(analyzer.DataError, match="data holds masked values"):
@@ -262,6 +284,8 @@ def test_images_of_different_shapes_are_bad_input(tmp_path):
         ({"memory": 0}, analyzer.DataError, "memory cannot be 0; the least is 1"),
         ({"skip_bad": "no"}, TypeError, "skip_bad is of type str"),
         ({"suspects": True}, TypeError, "suspects is of type bool"),
+        ({"keep_twins": 2}, TypeError, "keep_twins is of type int; it takes bool"),
+        ({"skip_bad": None}, TypeError, "skip_bad is of type NoneType"),
         ({"preprocess": {"invert": "no"}}, analyzer.DataError, "invert cannot be 'no'"),
         ({"preprocess": {"exif": True}}, analyzer.DataError, "exif=True is for image files"),
     ],

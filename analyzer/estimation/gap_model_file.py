@@ -60,7 +60,7 @@ def write_gap_model(
             "ordinary size."
         ) from error
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    content = f"{text}\n".encode()
+    content = f"{text}\n".encode(errors="backslashreplace")
     with aside(path) as temporary:
         temporary.write_bytes(content)
         further()

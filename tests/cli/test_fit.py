@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cli_commands import BUNDLED
 
-from analyzer.estimation import read_population, write_population
+from analyzer.estimation import read_gap_model, read_population, write_population
 from analyzer.measures.ablation.curve_features import CURVE_FEATURES
 
 TABLE = BUNDLED / "population.csv"
@@ -217,6 +217,16 @@ def test_an_audit_says_which_circumstances_are_others(onnx_gap, tmp_path):
         assert said in shown.err
     assert "lies outside" in (out / "report.html").read_text(encoding="utf-8")
     assert onnx_gap("verify", out, "--gap-model", "zoo:digits").code == 0
+
+
+def test_texts_that_are_not_utf8(onnx_gap, tmp_path):
+    odd = os.fsdecode(b"odd\xff")
+    place = tmp_path / f"{odd}.json"
+    texts = ("--trained-on", odd, "--architecture", odd)
+    shown = onnx_gap("fit", TABLE, "-o", place, *texts)
+    assert shown.code == 0, shown.err
+    found = read_gap_model(place)
+    assert (found.name, found.fitted_on.data, found.fitted_on.architecture) == (odd,) * 3
 
 
 def test_too_few_networks(onnx_gap, tmp_path):

@@ -1,7 +1,7 @@
 """Options of preprocessing, declared once; and the spec that a preset or file and they make."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from operator import index
@@ -24,6 +24,7 @@ from analyzer.data.preprocessing.spec import (
 from analyzer.errors import DataError, parameter
 from analyzer.option_mechanism import (
     option,
+    options_of,
     parse_factor,
     parse_image_size,
     parse_number,
@@ -131,7 +132,8 @@ def preprocess_options(value: object = None) -> PreprocessOptions:
         DataError: it is not one of these, or names an option that does not exist.
     """
     if isinstance(value, PreprocessOptions):
-        return value
+        given = {field.name: getattr(value, field.name) for field in fields(value)}
+        return preprocess_options({name: one for name, one in given.items() if one is not None})
     if value is None or isinstance(value, str | Path):
         return PreprocessOptions(preset=value)
     if not isinstance(value, Mapping):
@@ -145,7 +147,18 @@ def preprocess_options(value: object = None) -> PreprocessOptions:
         raise DataError(
             f"There is no preprocessing option {unknown[0]!r}. The options are {', '.join(known)}."
         )
-    return PreprocessOptions(**value)
+    declared = options_of(PreprocessOptions)
+    return PreprocessOptions(**{k: _read(k, v, declared[k].parse) for k, v in value.items()})
+
+
+def _read(name: str, value: Any, parse: Callable[[str], Any] | None) -> Any:
+    """A value of an option; an array as a list, and a text as the command line reads it."""
+    if parse is None or not isinstance(value, str):
+        return value.tolist() if hasattr(value, "tolist") else value
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise DataError(f"{parameter(name)}: {error}") from None
 
 
 def make_spec(options: PreprocessOptions) -> PreprocessingSpec:

@@ -93,7 +93,8 @@ class Crop:
     """A part of an image, padded where the image is smaller."""
 
     size: Size
-    rounding: Literal["half-even", "down"] = "half-even"  # of odd margins; the first as torchvision
+    # Of odd margins: as torchvision, which pads less above and left, or as Hugging Face, more.
+    rounding: Literal["half-even", "down"] = "half-even"
     fill: tuple[int, ...] = (0,)  # RGB of the padding, or one value for all channels
     place: Literal["middle", "corner"] = "middle"  # of the image; the corner is its top left
 
@@ -108,9 +109,9 @@ class Crop:
         return self._start(height - self.size[0]), self._start(width - self.size[1])
 
     def _start(self, margin: int) -> int:
-        if margin < 0:
-            return -(-margin // 2)
-        return round(margin / 2) if self.rounding == "half-even" else margin // 2
+        if self.rounding == "down":
+            return margin // 2
+        return round(margin / 2) if margin >= 0 else -(-margin // 2)
 
 
 @dataclass(frozen=True, slots=True)

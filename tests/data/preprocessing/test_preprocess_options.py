@@ -128,3 +128,13 @@ def test_a_factor_is_a_number_or_a_fraction():
     for text in ("1/0", "0/255", "-1/255", "1/x", "1/2/3", "inf", "nan", ""):
         with pytest.raises(ValueError, match="write a number, or 1/255"):
             parse_factor(text)
+
+
+def test_texts_are_read_as_on_the_command_line():
+    given = {"resize": "10", "img_size": "8x9", "mean": "0.5,0.25,1", "scale": "1/255"}
+    assert preprocess_options(given) == PreprocessOptions(
+        resize=10, img_size=(8, 9), mean=(0.5, 0.25, 1.0), scale=1 / 255
+    )
+    for name, wrong in (("resize", "x"), ("scale", "0"), ("std", "a,b"), ("img_size", "-3")):
+        with pytest.raises(DataError, match=f"^{name}: '{wrong}' is not a"):
+            preprocess_options({name: wrong})
