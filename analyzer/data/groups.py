@@ -17,6 +17,7 @@ from analyzer.data.formats.image_files import (
     TABLES,
     manifest_rows,
 )
+from analyzer.data.labels import label_text
 from analyzer.data.source import Source
 from analyzer.errors import DataError, parameter
 from analyzer.files import is_readable_file, nature_of, shown_path
@@ -90,7 +91,7 @@ def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) 
         name, group = row.get(keys[0]), row.get(keys[1])
         if not name:
             raise DataError(f"Line {line} of {path} lacks {keys[0]!r}.")
-        said = "" if group is None else str(group)
+        said = "" if group is None else label_text(group)
         if found.setdefault(str(name), said) != said:
             raise DataError(
                 f"Line {line} of {path} puts {name} into the group {said!r}, an earlier one into "
@@ -168,7 +169,7 @@ def _lines(path: Path, budgets: Budgets) -> list[str]:
                     raise DataError(f"{path} has more than {len(found):,} lines, {excess}.")
                 if len(line) == LONGEST_LINE:
                     raise DataError(f"{path} has a line of {LONGEST_LINE:,} characters or more.")
-                found.append(line.strip())
+                found.append(label_text(line))
     except (OSError, ValueError) as error:
         raise DataError(f"The groups in {path} cannot be read ({error}).") from error
     return found

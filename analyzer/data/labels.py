@@ -21,6 +21,7 @@ __all__ = [
     "check_classes",
     "index_names",
     "integer_labels",
+    "label_text",
     "label_value",
     "labels_of_values",
     "limit_per_class",
@@ -32,7 +33,7 @@ __all__ = [
 _HIGHEST = 2**63 - 1  # label that int64 holds
 _SHOWN = 40  # characters of a label in an error
 _WHOLE = re.compile(r"(-?[0-9]+)\.0*")
-_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _SCIENTIFIC = re.compile(r"-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")  # as numpy.savetxt writes numbers
 _BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
 _NESTED = (_BY_INDEX, "label_names", "class_names")  # under which JSON can have the names
@@ -182,7 +183,7 @@ def label_value(label: object, where: str) -> int | str:
 
 def same_label(one: int | str, other: int | str) -> bool:
     """Whether two labels say the same: 2, "2" and "2.0" do."""
-    return _label_text(one, None) == _label_text(other, None)
+    return label_text(one) == label_text(other)
 
 
 def labels_of_values(
@@ -210,7 +211,7 @@ def labels_of_values(
     missing = [i for i, value in enumerate(values) if value is None or value == ""]
     if missing:
         raise DataError(f"Sample {samples[missing[0]]} of {where} has no label.")
-    distinct = {value: _label_text(value, classes) for value in set(values)}
+    distinct = {value: label_text(value, classes) for value in set(values)}
     if all(_is_number(text) for text in distinct.values()):
         numbers = {value: int(text) for value, text in distinct.items()}
         for number in numbers.values():
@@ -219,7 +220,7 @@ def labels_of_values(
         labels = np.fromiter((numbers[value] for value in values), np.int64, len(values))
         return integer_labels(labels, where), None, "labels"
     if classes is None:
-        _refuse_fractions([distinct[value] for value in values], samples, where)
+        _refuse_other_numbers([distinct[value] for value in values], samples, where)
         _refuse_mixed([_is_number(distinct[value]) for value in values], values, samples, where)
     names = sorted(set(distinct.values()), key=natural_key)
     indices, class_names, indexing = index_names(names, classes, where)
@@ -306,7 +307,7 @@ def limit_per_class(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def _label_text(value: int | str | None, classes: ClassList | None) -> str:
+def label_text(value: object, classes: ClassList | None = None) -> str:
     """A label as text; "2.0", as tables with empty cells are written, is 2, and so is "2.0e+00"."""
     text = str(value).strip()
     if classes and text in classes.index:
@@ -320,14 +321,14 @@ def _label_text(value: int | str | None, classes: ClassList | None) -> str:
     return text
 
 
-def _refuse_fractions(labels: Sequence[str], samples: Sequence[str], where: str) -> None:
+def _refuse_other_numbers(labels: Sequence[str], samples: Sequence[str], where: str) -> None:
     """Refuse labels that are numbers, but no class indices: as names they would be indexed."""
     for index, label in enumerate(labels):
-        if _FRACTION.fullmatch(label):
+        if _NUMBER.fullmatch(label) and not _is_number(label):
             raise DataError(
-                f"Sample {samples[index]} of {where} has the label {label!r}, which is no class "
-                "index. Correct it; or, if it is the name of a class, pass the network's class "
-                f"list with {parameter('classes', 'FILE')}."
+                f"Sample {samples[index]} of {where} has the label {_shown(label)!r}, which is no "
+                "class index. Correct it; or, if it is the name of a class, pass the network's "
+                f"class list with {parameter('classes', 'FILE')}."
             )
 
 
@@ -346,14 +347,17 @@ def _refuse_mixed(
         return
     most_are_numbers = 2 * numbers >= len(values)
     stray = is_number.index(not most_are_numbers)
-    text = str(values[stray])
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    shown = _shown(str(values[stray]))
     most, kind = (numbers, "numbers") if most_are_numbers else (len(values) - numbers, "names")
     raise DataError(
         f"Sample {samples[stray]} of {where} has the label {shown!r}, but {most:,} of the "
         f"{len(values):,} labels are {kind}. Correct it; or, if all are names of classes, pass the "
         f"network's class list with {parameter('classes', 'FILE')}."
     )
+
+
+def _shown(label: str) -> str:
+    return label if len(label) <= _SHOWN else f"{label[:_SHOWN]}…"
 
 
 def _is_number(text: str) -> bool:

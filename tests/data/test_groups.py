@@ -30,6 +30,15 @@ def test_a_table_names_each_sample(tmp_path):
     assert read_groups(table, source_of()).tolist() == [0, 1, -1, 0]
 
 
+def test_groups_are_read_as_labels_are(tmp_path):
+    rows = zip(NAMES, [" ", " 1", "1.0", "1e0"], strict=True)
+    text = "path,group\n" + "".join(f"{name},{group}\n" for name, group in rows)
+    table = written(tmp_path / "groups.csv", text)
+    assert read_groups(table, source_of()).tolist() == [-1, 0, 0, 0]
+    lines = written(tmp_path / "groups.txt", " \n1 \n1.0\n 1\n")
+    assert read_groups(lines, source_of()).tolist() == [-1, 0, 0, 0]
+
+
 def test_two_columns_of_usual_names_for_samples_are_refused(tmp_path):
     text = "path,file,group\n" + "".join(f"{name},{name},a\n" for name in NAMES)
     with pytest.raises(DataError, match=r"'path' and 'file', and both can name samples\. Remove"):

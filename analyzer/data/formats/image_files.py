@@ -1,5 +1,6 @@
 """Image files: in folders of class folders, or listed with their labels in a manifest."""
 
+import codecs
 import csv
 import hashlib
 import os
@@ -103,18 +104,18 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     """Open a folder of class folders: class index from the list, else by natural order.
 
     Class folders may hold folders. Files that are not images by their extension, and images
-    outside class folders, are left out and counted in a warning. Where the folder holds
-    ``train``, ``val`` or ``test`` folders of class folders instead, the split is one of these,
-    ``train`` by default.
+    outside class folders, are left out and counted in a warning. Where folders are called
+    ``train``, ``val`` or ``test`` and hold class folders, the split is one of these, ``train`` by
+    default, unless the class list names them as classes.
 
     Raises:
         DataError: no classes, an empty class, or a class that the list does not know.
     """
-    root, split = _split_folder(path, wanted.split)
+    root, split, warnings = _split_folder(path, wanted)
     name = f"{path}#{split}" if split else str(path)
     folders = [entry.name for entry in os.scandir(root) if _is_class(entry)]
     folders.sort(key=natural_key)
-    loose = sum(_is_image(entry.name) for entry in os.scandir(root) if entry.is_file())
+    loose = sum(_loose_images(place) for place in {path, root})
     if not folders and loose:
         raise DataError(
             f"{root} holds images but no class folders. Name the folder above it if it is one "
@@ -149,14 +150,13 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
         names.extend(found)
         counts.append((class_index, len(found)))
     labels = np.repeat(*np.array(counts, np.int64).T)
-    warnings = []
     if others:
-        warnings.append(
+        warnings += (
             f"Files that are not images, or of a format that is not read, were left out of {name}: "
-            f"{others.total()} ({_endings(others)})."
+            f"{others.total()} ({_endings(others)}).",
         )
     if loose:
-        warnings.append(f"Images outside class folders were left out of {name}: {loose}.")
+        warnings += (f"Images outside class folders were left out of {name}: {loose}.",)
     return Source(
         source=name,
         kind="folder",
@@ -165,7 +165,7 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
         store=FileStore(root, names),
         class_names=class_names,
         indexing=indexing,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 
@@ -182,19 +182,39 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 
 
-def _split_folder(folder: Path, split: str | None) -> tuple[Path, str | None]:
-    """The folder of class folders: the folder itself, or one of its splits with its name."""
+def _loose_images(folder: Path) -> int:
+    return sum(_is_image(entry.name) for entry in os.scandir(folder) if entry.is_file())
+
+
+def _split_folder(folder: Path, wanted: Wanted) -> tuple[Path, str | None, tuple[str, ...]]:
+    """The folder of class folders: the folder itself, or one of its splits; its name; warnings.
+
+    Raises:
+        DataError: there is no such split, two of it, or a folder that is a split or a class.
+    """
     present = {
         Path(entry): split_called(entry.name) for entry in os.scandir(folder) if _is_class(entry)
     }
-    # A class may be called "test": these are splits only if all are, each with class folders.
-    is_split = all(present.values()) and all(_holds_folders(path) for path in present)
-    if split is None and not (present and is_split):
-        return folder, None
-    chosen, split = choose_split(present, split, folder)
+    if wanted.split is None:
+        # A class may be called "test", so splits are only what holds class folders.
+        splits = {
+            path.name: split for path, split in present.items() if split and _holds_folders(path)
+        }
+        known = () if wanted.classes is None else wanted.classes.index
+        if not splits or all(name in known for name in splits):
+            return folder, None, ()
+        if len(set(splits.values())) == 1 and not all(present.values()):
+            name, called = next(iter(splits.items()))
+            raise DataError(
+                f"{folder / name} is a split by its name and the folders in it, and a class by the "
+                f"folders beside it. If it is a split, name it as {folder}#{called}; if it is a "
+                "class, give the classes in a .csv manifest, or the network's class list with "
+                f"{parameter('classes', 'FILE')}."
+            )
+    chosen, split = choose_split(present, wanted.split, folder)
     if len(chosen) > 1:
         raise DataError(f"{chosen[0]} and {chosen[1]} are both split {split!r}. Name one of them.")
-    return chosen[0], split
+    return chosen[0], split, of_no_split("Folders", present.values(), folder)
 
 
 def _holds_folders(folder: Path) -> bool:
@@ -363,11 +383,30 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 if not isinstance(row, dict):
                     raise DataError(f"Line {line} of {path} is no JSON object.")
                 yield line, row
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"The manifest {path} cannot be read: line {_undecodable_line(path)} has the byte "
+            f"0x{error.object[error.start]:02x}, which is not UTF-8. Save it again as UTF-8."
+        ) from error
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         where = f"in line {line} ({error})" if line else f"({error})"
         raise DataError(
             f"The manifest {path} cannot be read {where}. Correct it, or save it again as UTF-8."
         ) from error
+
+
+def _undecodable_line(path: Path) -> int:
+    """The number of the first line that is not UTF-8; files are decoded in larger blocks."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    with path.open("rb") as file:
+        while part := file.readline(LONGEST_LINE):
+            try:
+                decoder.decode(part)
+            except UnicodeDecodeError:
+                break
+            line += part.endswith(b"\n")
+    return line
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:

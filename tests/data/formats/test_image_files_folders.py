@@ -104,6 +104,40 @@ def test_classes_called_test_and_train_are_classes(class_folders):
     assert open_data(class_folders({"test": 1, "train": 1})).class_names == ("test", "train")
 
 
+@pytest.mark.parametrize("beside", ["flat", "nested", "several"])
+def test_a_split_of_class_folders_beside_others(class_folders, tmp_path, beside):
+    root = tmp_path / "data"
+    class_folders({"cat": 2, "owl": 1}, root / "train")
+    if beside == "flat":  # as of a competition, whose test images have no labels
+        class_folders({"test": 3}, root)
+    else:
+        class_folders({"cat": 1, "owl": 1}, root / "test")
+    if beside == "several":
+        class_folders({"extra": 2}, root)
+    source = open_data(root)
+    assert (source.source, source.class_names) == (f"{root}#train", ("cat", "owl"))
+    left_out = f"Folders that name no split were left out of {root}: 1."
+    assert source.warnings == ((left_out,) if beside == "several" else ())
+
+
+def test_a_folder_that_could_be_a_split_or_a_class_is_refused(class_folders, tmp_path):
+    root = tmp_path / "data"
+    class_folders({"diesel": 2, "steam": 1}, root / "train")
+    class_folders({"bus": 1, "car": 1}, root)
+    with pytest.raises(DataError, match=r"train is a split by its name .* name it as .*#train"):
+        open_data(root)
+    assert open_data(f"{root}#train").class_names == ("diesel", "steam")
+    (tmp_path / "classes.txt").write_text("bus\ncar\ntrain\n")
+    assert len(open_data(root, classes=tmp_path / "classes.txt")) == 5
+
+
+def test_images_beside_splits_are_left_out_with_a_warning(class_folders, tmp_path):
+    root = class_folders({"cat": 2, "owl": 1}, tmp_path / "data" / "train").parent
+    (root / "top.png").write_bytes(b"")
+    (warning,) = open_data(root).warnings
+    assert warning == f"Images outside class folders were left out of {root}#train: 1."
+
+
 def test_a_hash_in_the_path_is_part_of_it(class_folders, tmp_path):
     folder = class_folders({"a": 1}, tmp_path / "c#test")
     assert open_data(folder).source == str(folder)

@@ -150,3 +150,12 @@ def test_a_column_that_names_no_split_is_told(folder):
     assert len(source) == 2
     assert "'set' of" in source.warnings[0]
     assert "names none of train, val and test, so all rows were taken" in source.warnings[0]
+
+
+@pytest.mark.parametrize("line", [2, 22, 2002])
+def test_bytes_that_are_not_utf8_are_named_by_their_line(tmp_path, line):
+    lines = [b"path,label\n", *(b"%d.png,0\n" % number for number in range(3000))]
+    lines[line - 1] = b"\xff.png,0\n"
+    (tmp_path / "a.csv").write_bytes(b"".join(lines))
+    with pytest.raises(DataError, match=f"line {line} has the byte 0xff, which is not UTF-8"):
+        open_data(tmp_path / "a.csv")
