@@ -13,7 +13,9 @@ from typing import Any
 from analyzer.errors import AuditFolderError, parameter
 
 __all__ = [
+    "AS_STORED",
     "SCHEMA",
+    "UNDECLARED",
     "AuditRecord",
     "ClassRecord",
     "DataRecord",
@@ -35,6 +37,12 @@ __all__ = [
 
 SCHEMA = 1
 """Version of ``audit.json``; grows when a field changes its meaning or goes away."""
+
+AS_STORED = "as stored"
+"""The origin of the preprocessing of float arrays, which are fed as they are."""
+
+UNDECLARED = "not declared"
+"""The origin of a preprocessing that nobody declared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,13 @@ from analyzer.audit.provenance import FactGroup, facts_of_stopped, installed_ver
 from analyzer.audit.result_manifest import check_files, unchanged
 from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit.verdict import is_at_chance, is_too_few, limits_of
-from analyzer.audit_record import SCHEMA, OrderRecord, StoppedRecord, VerdictRecord
+from analyzer.audit_record import (
+    SCHEMA,
+    UNDECLARED,
+    OrderRecord,
+    StoppedRecord,
+    VerdictRecord,
+)
 from analyzer.errors import AnalyzerError, AuditFolderError
 from analyzer.files import RUN_AGAIN, holds, read_json
 from analyzer.json_codec import JsonSource, decode, encode
@@ -235,7 +241,7 @@ def _endings(record: StoppedRecord) -> Iterator[tuple[str, VerdictRecord]]:
             by_name=order is not None and order.by_name,
             fed=record.fed,
             floating=floating,
-            undeclared=data.preprocessing.get("origin") == "not declared",
+            undeclared=data.preprocessing.get("origin") == UNDECLARED,
             scale=scale if known else 1.0,
         )
         for told in (AnalyzerError.for_command_line, str):

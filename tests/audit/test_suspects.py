@@ -308,4 +308,13 @@ def test_a_changed_list_is_found(request_):
         seal(request_.out)
         (said,) = [one.sentence for one in verify_audit(request_.out).checks if not one.passed]
         assert said == f"The picture of sample {index} in thumbnails.npz is no whole PNG file."
+    for left in ({one: png for one, png in thumbnails.items() if one != index}, {}):
+        write_suspects(request_.out, found, left)
+        seal(request_.out)
+        (said,) = [one.sentence for one in verify_audit(request_.out).checks if not one.passed]
+        first = min(set(thumbnails) - set(left))
+        assert said.startswith(f"thumbnails.npz lacks the picture of sample {first}.")
+    write_suspects(request_.out, found, thumbnails)
+    seal(request_.out)
+    assert verify_audit(request_.out).passed
     assert read_record(request_.out).suspects == 10

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.audit_record import AS_STORED, UNDECLARED
 from analyzer.common_types import TensorInfo
 from analyzer.data.preprocessing.preprocess_options import PreprocessOptions, make_spec
 from analyzer.data.preprocessing.spec import (
@@ -20,7 +21,7 @@ from analyzer.data.preprocessing.spec import (
     Size,
     timm_geometry,
 )
-from analyzer.data.preprocessing.steps import AS_STORED, UNDECLARED, Preprocessing, numpy_dtype
+from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.json_codec import JsonSource, decode

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from analyzer.audit_record import AS_STORED, UNDECLARED
 from analyzer.data.preprocessing.spec import (
     Crop,
     Pad,
@@ -15,11 +16,7 @@ from analyzer.data.preprocessing.spec import (
 from analyzer.errors import DataError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
-__all__ = ["AS_STORED", "UNDECLARED", "Preprocessing", "numpy_dtype"]
-
-# What a record calls the origin of a preprocessing that nobody declared.
-AS_STORED = "as stored"  # float arrays, which need none
-UNDECLARED = "not declared"
+__all__ = ["Preprocessing", "numpy_dtype"]
 
 
 @dataclass(frozen=True, slots=True)
