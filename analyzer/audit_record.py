@@ -65,7 +65,7 @@ class DataRecord:
     sha256: str  # of the samples as read, with their labels
     preprocessing: Mapping[str, Any]
     given: int  # before the limit per class
-    files: str = ""  # sha256 of their names, sizes and times; where it is another, they are read
+    files: str = ""  # sha256 of names, sizes, times, inodes; where it is another, they are read
 
 
 @dataclass(frozen=True, slots=True)

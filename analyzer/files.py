@@ -292,10 +292,7 @@ def read_whole(path: Path, budgets: Budgets = DEFAULT_BUDGETS) -> bytes:
 
 
 def file_identity(path: str | Path) -> tuple[int, ...]:
-    """What tells one content of a file from another without reading it; () if there is no file.
-
-    Size and time of change first, by which a copy of the file can still be known.
-    """
+    """What tells one content of a file from another without reading it; () if there is no file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL in the name

@@ -290,7 +290,7 @@ def _check_data(subject: Subject, counted: Any) -> None:
     """Refuse data that are not those that were counted, where all of them were read just now.
 
     Raises:
-        DataError: a finished audit counted others, of the same names, sizes and times.
+        DataError: a finished audit counted others, of the same names, sizes, times and inodes.
     """
     digests = subject.first_reading.digests(counted.samples.index)
     labels = counted.samples.label
@@ -473,7 +473,7 @@ def _has_these_samples(
 ) -> bool:
     """Whether what a finished audit counted are the data as they are.
 
-    They are not read where names, sizes and times of files are the same.
+    They are not read where names, sizes, times and inodes of files are the same.
     """
     if found.data.files == subject.files:
         return True
@@ -522,7 +522,6 @@ def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditIn
         and finished.data.files == inputs.subject.files
         and (request.out / CLASSES).is_file()
         and all(m.settled(request, finished) for m in MEASURES if m.wanted(request))
-        and all(m.features_complete(finished) for m in MEASURES)
         and finished.made.auditor == request.auditor
         and finished.chance == request.chance_of(classes)
         and _gap_is_settled(finished, request, inputs)

@@ -48,7 +48,7 @@ class Store(Protocol):
         """The sample as it is stored: the bytes of an image file, or an array."""
 
     def fingerprint(self) -> str:
-        """What changes when the samples do; cheap, so made of sizes and times of files.
+        """What changes when the samples do; cheap, so made of what the file system tells.
 
         Of the files as they were before anything of them was read.
         """
@@ -72,8 +72,8 @@ class FileStates:
         return cls(tuple((path, file_identity(path)) for path in paths))
 
     def fingerprint(self) -> str:
-        """Name, size and time of change of each."""
-        return "\n".join(f"{path.name} {state[:2]}" for path, state in self.states)
+        """The name of each, and what the file system tells of it."""
+        return "\n".join(f"{path.name} {state}" for path, state in self.states)
 
     def files(self) -> list[Path]:
         """The files themselves."""

@@ -285,10 +285,6 @@ class Measure(ABC, Generic[Result]):
     def feature_values(self, record: AuditRecord) -> dict[str, float]:
         """Its features, by name; empty where the audit does not have it."""
 
-    def features_complete(self, record: AuditRecord) -> bool:
-        """Whether the record has every feature that this version computes from the same files."""
-        return True
-
     @abstractmethod
     def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
         """Its lines of what the command line prints: names and values."""

@@ -128,14 +128,15 @@ def test_changed_feature_is_found(audit):
     assert "score_q50 is 0.125 in audit.json" in failed(verify_audit(audit))["features"]
 
 
-def test_the_features_that_an_audit_recorded_are_verified(audit):
+def test_features_that_are_missing_or_unknown_are_found(audit):
     record = read_record(audit)
-    rewrite_record(
-        audit, dataclasses.replace(record, features={"curve_n0": record.features["curve_n0"]})
-    )
-    assert verify_audit(audit).passed
-    rewrite_record(audit, dataclasses.replace(record, features={"later": 0.5}))
-    assert "later is 0.5 in audit.json" in failed(verify_audit(audit))["features"]
+    for changed, said in (
+        ({}, "curve_n0 is missing in audit.json"),
+        ({k: v for k, v in record.features.items() if k != "score_q10"}, "score_q10 is missing"),
+        ({**record.features, "later": 0.5}, "later is 0.5 in audit.json"),
+    ):
+        rewrite_record(audit, dataclasses.replace(record, features=changed))
+        assert said in failed(verify_audit(audit))["features"]
 
 
 @pytest.mark.parametrize(

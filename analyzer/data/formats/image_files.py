@@ -69,7 +69,7 @@ class FileStore:
             manifest: that lists them, as it was before it was read.
         """
         self._root, self._paths, self._manifest = root, paths, manifest
-        self._fingerprint, self._opened = self._states()
+        self._fingerprint = self._states()
 
     def stored(self, index: int, budgets: Budgets) -> bytes:
         try:
@@ -81,7 +81,7 @@ class FileStore:
         return self._fingerprint
 
     def is_as_opened(self) -> bool:
-        return self._states()[1] == self._opened and (
+        return self._states() == self._fingerprint and (
             self._manifest is None or self._manifest.changed() is None
         )
 
@@ -90,14 +90,12 @@ class FileStore:
         for path in self._paths:
             yield Path(self._root, path)
 
-    def _states(self) -> tuple[str, str]:
-        """Hashes of the names with sizes and times, and of all that the file system tells."""
-        copied, whole = (hashlib.sha256(self._paths.block()) for _ in range(2))
+    def _states(self) -> str:
+        """A hash of the names, and of what the file system tells of the files."""
+        states = hashlib.sha256(self._paths.block())
         for path in self._paths:
-            state = file_identity(os.path.join(self._root, path))
-            copied.update(repr(state[:2]).encode())
-            whole.update(repr(state).encode())
-        return copied.hexdigest(), whole.hexdigest()
+            states.update(repr(file_identity(os.path.join(self._root, path))).encode())
+        return states.hexdigest()
 
 
 def open_folder(path: Path, wanted: Wanted) -> Source:

@@ -150,15 +150,14 @@ def _accuracy(record: AuditRecord, curves: Sequence[ClassCurves]) -> Check:
 
 
 def _features(record: AuditRecord, curves: Sequence[ClassCurves], samples: SampleCounts) -> Check:
-    known = compute_curve_features(curves, samples, record.chance)
+    known, said = compute_curve_features(curves, samples, record.chance), record.features
     wrong = [
-        f"{name} is {said} in audit.json, the counts give {known.get(name, 'no such feature')}."
-        for name, said in record.features.items()
-        if not same(said, known.get(name, math.nan))
+        f"{name} is {said.get(name, 'missing')} in audit.json, the counts give "
+        f"{known.get(name, 'no such feature')}."
+        for name in {**known, **said}
+        if not same(said.get(name, math.nan), known.get(name, math.nan))
     ]
-    return check(
-        "features", wrong, f"{len(record.features)} features of the curves follow from the counts."
-    )
+    return check("features", wrong, f"{len(said)} features of the curves follow from the counts.")
 
 
 def _samples(

@@ -224,10 +224,6 @@ class Ablation(Measure[AblationResult]):
             return {}
         return {"zeta": record.zeta, "kappa": record.kappa, **record.features}
 
-    def features_complete(self, record: AuditRecord) -> bool:
-        """Whether no feature of the curves is missing, as in an audit of an earlier version."""
-        return record.site is None or set(CURVE_FEATURES) <= set(record.features)
-
     def summary(self, record: AuditRecord) -> Iterator[tuple[str, str]]:
         """ζ and κ, and what units were ranked by if not by activity."""
         if record.zeta is None or record.kappa is None:
