@@ -31,7 +31,7 @@ class Budgets:
     samples: int = 20_000_000  # of a data set
     # Of a network.
     nodes: int = 250_000  # those of subgraphs included
-    function_nodes: int = 10_000  # more, that local functions come to where they are called
+    function_nodes: int = 5_000  # more, that local functions come to where they are called
     connections: int = 1_000_000  # inputs of all nodes together
     inputs: int = 2048  # and outputs, of a node and of the network
     initializers: int = 1_000_000

@@ -38,11 +38,16 @@ _DONE, _BAD_INPUT, _DEFECT = 0, 2, 3
 _INTERRUPTED, _UNREAD = 130, 141
 
 # What the machine refuses wherever the library asks it: room for scratch files, names, rights,
-# and folders in the place of files.
-_REFUSED = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-    *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP),
-)
+# folders in the place of files, and disks that fail or are out of reach. Not every system has all.
+_REFUSED = {
+    getattr(errno, name, None)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS"),
+        *("ENAMETOOLONG", "EACCES", "EPERM", "EISDIR", "ENOTDIR", "ELOOP"),
+        *("EIO", "EBADMSG", "EUCLEAN", "ENXIO", "ENODEV", "ENOMEDIUM", "EBUSY"),
+        *("ESTALE", "EREMOTEIO", "ETIMEDOUT", "ENOTCONN", "ENOLINK", "EHOSTDOWN", "EHOSTUNREACH"),
+    )
+} - {None}
 # What a process has no more of.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_THREAD = "can't start new thread"  # what Python raises as a RuntimeError

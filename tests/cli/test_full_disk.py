@@ -1,5 +1,7 @@
 """No room: every command says so in one sentence, leaves no part of a file, and loses nothing."""
 
+import errno
+import os
 import sys
 
 import pytest
@@ -50,6 +52,18 @@ def test_an_audit_without_room_resumes_where_it_was(limited, onnx_gap, tmp_path)
     for name in ("curves.npz", "samples.npz", "margins.npz", "suspects.csv"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["EIO", "ESTALE", "ETIMEDOUT", "ENODEV", "EBUSY", "EBADMSG"])
+def test_a_disk_that_fails_is_no_defect(onnx_gap, tmp_path, monkeypatch, name):
+    def fail(*_):
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr("analyzer.audit.result_manifest.sha256", fail)
+    shown = onnx_gap(*AUDIT, tmp_path / "out")
+    assert (shown.code, "Traceback" in shown.err) == (2, False)
+    assert os.strerror(getattr(errno, name)) in shown.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {".unfinished"}
 
 
 def test_what_is_there_stays_where_there_is_no_room_to_replace_it(limited, onnx_gap, tmp_path):
