@@ -154,6 +154,9 @@ class Cut:
     warnings: tuple[str, ...] = ()
     head: LinearHead | None = None  # how the suffix begins, where that is linear
     custom_ops: Path | None = None  # library of operators that it needs
+    # Elements of the largest tensor that each makes of one image, as far as shapes tell.
+    largest_in_prefix: int = 0
+    largest_in_suffix: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,7 @@ class ActivationGraph:
     batch: int | None  # batch size the network is fixed to; None when free
     custom_ops: Path | None = None  # library of operators that it needs
     operations: int | None = None  # multiply-adds of the whole network for an image; as above
+    largest: int = 0  # elements of the largest tensor made of one image, as far as shapes tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def predict_whole(
             # In the converted file they are bound.
             extra_inputs=tuple(extra_inputs) if converted is network else (),
             custom_ops=network.custom_ops,
+            largest=network.largest,
         )
         return runtime.predict(
             whole,

@@ -11,9 +11,11 @@ import numpy as np
 from analyzer.errors import AnalyzerError, parameter
 from analyzer.runtime.providers import provider_of
 
-__all__ = ["OutOfMemory", "images_at_once", "in_pieces", "padded", "within"]
+__all__ = ["OutOfMemory", "images_at_once", "in_pieces", "padded", "that_memory_holds", "within"]
 
 _FEWEST_IMAGES, _MOST_IMAGES = 8, 256
+
+_TENSOR_BYTES = 256 << 20  # of the largest tensor of a batch; a few are held at once
 
 Piece = TypeVar("Piece")
 
@@ -27,6 +29,16 @@ def images_at_once(image_bytes: int, device: str) -> int:
     provider, _ = provider_of(device)
     most = provider.batch_bytes // max(image_bytes, 1)
     return min(max(most, _FEWEST_IMAGES), _MOST_IMAGES)
+
+
+def that_memory_holds(count: int, largest: int) -> int:
+    """So many of ``count`` images, or evaluations, that no tensor takes more than 256 MiB.
+
+    Args:
+        count: at most.
+        largest: elements of the largest tensor that a network makes of one; 0 if not known.
+    """
+    return min(count, max(_TENSOR_BYTES // max(4 * largest, 1), 1))
 
 
 def in_pieces(total: int, size: int, run: Callable[[slice], Piece]) -> Iterator[Piece]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.common_types import Answer, ExtraInput, Progress, TensorInfo
 from analyzer.errors import DataError, ModelError, parameter
-from analyzer.runtime.batch_size import images_at_once, in_pieces, padded, within
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded, that_memory_holds, within
 from analyzer.runtime.sessions import Session, open_session
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class WholeNetwork:
     answer: Answer  # the output that tells the class
     extra_inputs: tuple[ExtraInput, ...] = ()  # what the other inputs are fed
     custom_ops: Path | None = None  # a library of custom operators that it uses
+    largest: int = 0  # elements of the largest tensor made of one image, as far as known
 
     def feeds(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """All inputs for images (B, …), filled up to the batch size the network is fixed to."""
@@ -190,12 +191,14 @@ def scores_in_batches(
         check_rows(found, fixed or len(some), output)
         return [scores_of(found[: len(some)], kind)]
 
+    size = that_memory_holds(len(images), network.largest)
+
     def run(piece: slice) -> np.ndarray:
         scores = once(piece)
         session.checked.check(output, scores, within(piece, once), exact=kind == "labels")
         return scores[0]
 
-    return np.concatenate(list(in_pieces(len(images), fixed or len(images), run)))
+    return np.concatenate(list(in_pieces(len(images), fixed or size, run)))
 
 
 def highest(scores: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from analyzer.surgery.graph import (
     extend_view,
     get_value,
     is_op,
+    largest_tensor,
     like,
     name_of,
     names_of,
@@ -195,7 +196,10 @@ def write_activation_outputs(
     new.insert_last()
     save_part(_giving(model, [values[tensor] for tensor in outputs], outputs.values(), added), path)
     operations = multiply_adds(sized.graph)
-    return ActivationGraph(path, image, tuple(layers), batch, network.custom_ops, operations)
+    largest = largest_tensor(sized.graph)
+    return ActivationGraph(
+        path, image, tuple(layers), batch, network.custom_ops, operations, largest
+    )
 
 
 def _giving(

@@ -17,9 +17,11 @@ from analyzer.surgery.cut_plan import Plan, plan_cut
 from analyzer.surgery.graph import (
     GraphBuilder,
     attribute,
+    descendants,
     extend_view,
     get_value,
     is_op,
+    largest_tensor,
     like,
     name_of,
     names_of,
@@ -73,7 +75,10 @@ def cut_network(
     prefix_path, suffix_path = folder / "prefix.onnx", folder / "suffix.onnx"
     save_part(_make_prefix(model, plan), prefix_path)
     head = write_linear_head(model, plan, folder)
-    removed = removed_value(get_value(model.graph, plan.tensor))
+    tensor = get_value(model.graph, plan.tensor)
+    removed = removed_value(tensor)
+    below = descendants(model.graph, [tensor])
+    suffix = {node for node in model.graph if not below.isdisjoint(node.outputs)}
     save_part(_make_suffix(model, plan, removed), suffix_path)
     return Cut(
         prefix=prefix_path,
@@ -91,6 +96,8 @@ def cut_network(
         head=head,
         custom_ops=network.custom_ops,
         warnings=_warnings(network, find_answer(network, output), batch),
+        largest_in_prefix=largest_tensor(node for node in model.graph if node not in suffix),
+        largest_in_suffix=largest_tensor(suffix),
     )
 
 

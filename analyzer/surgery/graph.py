@@ -38,6 +38,7 @@ __all__ = [
     "get_value",
     "is_captured",
     "is_op",
+    "largest_tensor",
     "like",
     "name_of",
     "names_of",
@@ -146,6 +147,18 @@ def size_of(value: ir.Value | None, *, first_axis: int = 0) -> int | None:
     shape = dimensions(value)
     sizes = [d for d in (shape or ())[first_axis:] if isinstance(d, int)]
     return None if shape is None or len(sizes) < len(shape) - first_axis else prod(sizes)
+
+
+def largest_tensor(nodes: Iterable[ir.Node]) -> int:
+    """The most elements for one image that one of these nodes makes, as far as sizes are known."""
+    largest = 0
+    for node in nodes:
+        for value in node.outputs:
+            sizes = (d for d in (dimensions(value) or ())[1:] if isinstance(d, int))
+            largest = max(largest, prod(sizes))
+        for body in subgraphs(node):
+            largest = max(largest, largest_tensor(body))
+    return largest
 
 
 def dtype_of(value: ir.Value) -> ir.DataType:

@@ -25,7 +25,14 @@ from analyzer.files import file_identity, nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.external_data import external_files, read_short_tensors
-from analyzer.surgery.graph import dimensions, is_op, name_of, operand, with_subgraphs
+from analyzer.surgery.graph import (
+    dimensions,
+    is_op,
+    largest_tensor,
+    name_of,
+    operand,
+    with_subgraphs,
+)
 from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.network_size import check_made_tensors, check_structure
@@ -81,6 +88,11 @@ class Network:
     budgets: Budgets = DEFAULT_BUDGETS
     as_read: tuple[tuple[Path, tuple[int, ...]], ...] = ()  # its files, before they were read
     guarded: bool = False  # the model has guards that the file lacks
+
+    @property
+    def largest(self) -> int:
+        """Elements of the largest tensor that is made of one image, as far as shapes tell."""
+        return largest_tensor(self.model.graph)
 
     @property
     def files(self) -> list[Path]:

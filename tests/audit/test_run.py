@@ -18,9 +18,11 @@ from analyzer.audit.folder import write_record
 from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError, OutputError
+from analyzer.files import read_arrays
 from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
+from analyzer.runtime.sessions import Session
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -233,6 +235,26 @@ def test_little_memory_changes_nothing(rank, request_for, tmp_path, monkeypatch)
         np.testing.assert_array_equal(one.order, other.order)
         np.testing.assert_array_equal(one.descending, other.descending)
         np.testing.assert_array_equal(one.ascending, other.ascending)
+
+
+def test_large_tensors_are_made_of_fewer_images_at_once(request_for, tmp_path, monkeypatch):
+    request = request_for(FIXTURES / "resnet34-dynamo-free.onnx", count=20)
+    run_audit(request)
+    monkeypatch.setattr("analyzer.runtime.batch_size._TENSOR_BYTES", 1)
+    sizes = set()
+    run = Session.run
+
+    def run_and_look(self, feeds, outputs=None):
+        sizes.update(len(value) for value in feeds.values() if value.ndim == 4)
+        return run(self, feeds, outputs)
+
+    monkeypatch.setattr(Session, "run", run_and_look)
+    run_audit(replace(request, out=tmp_path / "single"))
+    assert sizes == {1}
+    for file in ("curves.npz", "samples.npz", "interpolation.npz", "neighbors.npz"):
+        one, other = (read_arrays(out / file) for out in (request.out, tmp_path / "single"))
+        for name, values in one.items():
+            np.testing.assert_allclose(values, other[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 class Stopped(BaseException):

@@ -124,6 +124,7 @@ class _InFloat32:
             subject.answer,
             extra_inputs=subject.extra_inputs,
             custom_ops=network.custom_ops,
+            largest=network.largest,
         )
 
     def blame(self, error: ModelError, device: str) -> None:

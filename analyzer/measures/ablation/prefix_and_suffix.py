@@ -13,7 +13,7 @@ from analyzer.common_types import Cut
 from analyzer.errors import ModelError, parameter
 from analyzer.measures.ablation.linear_head import Head, Judge, open_head
 from analyzer.measures.ablation.ranking_and_evaluations import Evaluations
-from analyzer.runtime.batch_size import in_pieces, padded, within
+from analyzer.runtime.batch_size import in_pieces, padded, that_memory_holds, within
 from analyzer.runtime.predictions import (
     highest,
 )
@@ -132,7 +132,8 @@ class CutNetwork:
             activity, active = mine.pop(cut.activity), mine.pop(cut.active)
             return Features({**mine, **there}, shared, activity, active)
 
-        found = Features.joined(list(in_pieces(len(images), cut.batch or len(images), run)))
+        size = cut.batch or that_memory_holds(len(images), cut.largest_in_prefix)
+        found = Features.joined(list(in_pieces(len(images), size, run)))
         if not np.isfinite(found.activity).all():
             sample, unit = np.argwhere(~np.isfinite(found.activity))[0]
             wider = f", or use {parameter('precision', 'float32')}"
@@ -215,6 +216,7 @@ class CutNetwork:
 
         width = max(found.nbytes // max(len(found.active), 1), 1)
         at_once = min(max(_RUN_BYTES // width, _FEWEST_AT_ONCE), _MOST_AT_ONCE)
+        at_once = that_memory_holds(at_once, self.cut.largest_in_suffix)
         return in_pieces(len(sample), fixed or at_once, checked)
 
     def _resident_pieces(

@@ -104,6 +104,7 @@ class _Plain:
             surgery.find_answer(network, subject.output),
             extra_inputs=tuple(extra_inputs),
             custom_ops=network.custom_ops,
+            largest=network.largest,
         )
         self.device, *_ = runtime.named_devices(run.device)
         self._session = runtime.open_session(

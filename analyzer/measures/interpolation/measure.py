@@ -117,6 +117,7 @@ class Interpolation(Measure[InterpolationResult]):
             subject.answer,
             extra_inputs=subject.extra_inputs,
             custom_ops=subject.network.custom_ops,
+            largest=subject.network.largest,
         )
         device, *_ = runtime.named_devices(request.device)
         session = runtime.open_session(

@@ -45,7 +45,7 @@ from analyzer.measures.training_images import (
     joined_numbers,
     pairs_of,
 )
-from analyzer.runtime.batch_size import images_at_once, in_pieces, padded, within
+from analyzer.runtime.batch_size import images_at_once, in_pieces, padded, that_memory_holds, within
 
 __all__ = [
     "LAYERS",
@@ -388,7 +388,8 @@ def _activations(
         session.checked.check(wanted[-1], found, within(rows, piece))
         return found
 
-    pieces = list(in_pieces(len(images), graph.batch or len(images), checked))
+    size = graph.batch or that_memory_holds(len(images), graph.largest)
+    pieces = list(in_pieces(len(images), size, checked))
     whole = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
     named = dict(zip(wanted, whole, strict=True))
     return [images if output is None else named[output] for _, output in tensors]
