@@ -298,6 +298,8 @@ def _check_recorded(said: Preprocessing, json: JsonSource) -> None:
             raise json.wrong(f"data.preprocessing.{name}.fill", "one pixel", list(step.fill))
     if said.pad and not 0 <= said.pad.pixels <= LONGEST_EDGE:
         raise json.wrong("data.preprocessing.pad", "sizes of images", said.pad.pixels)
+    if not 0 < said.scale < math.inf:
+        raise json.wrong("data.preprocessing.scale", "a factor above 0", said.scale)
     for name in ("mean", "std"):
         values = getattr(said, name)
         if values is not None and (

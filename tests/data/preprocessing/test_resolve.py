@@ -267,6 +267,8 @@ def test_open_channels_of_test_data_are_those_of_the_training_data(resolve, netw
         ({"crop": {"size": [0, 8], "rounding": "down", "fill": [0]}}, ""),
         ({"crop": {"size": [8, 8], "rounding": "down", "fill": [300]}}, "crop.fill"),
         ({"crop": {"size": [8, 8], "rounding": "up"}}, "crop.rounding"),
+        ({"scale": 0.0, "origin": "not declared"}, "preprocessing.scale"),
+        ({"scale": -1.0}, "preprocessing.scale"),
         ({"crop": {"size": [8, 8], "place": "left"}}, "crop.place"),
         ({"resize": {"how": "exact", "size": [1 << 40, 8]}}, ""),
         ({"resize": {"how": "longest", "size": [8, 8]}}, "resize.how"),
