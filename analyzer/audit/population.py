@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from analyzer import data, estimation, surgery
 from analyzer.audit.assemble_record import some_of
@@ -209,12 +209,19 @@ def _outcomes(
 
     # No more workers than networks, but two: alone it would run in this process, and take it along.
     workers = min(jobs, max(len(tasks), 2))
-    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **_ending_with_us())
+    ours = workers > 1 and _are_ours()
+    options = {"initializer": _prepare_worker, "initargs": (os.getpid(),)} if ours else {}
+    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **options)
     left = dict(tasks)
     try:
-        for name, found in run(joblib.delayed(_measured)(*task) for task in tasks.values()):
-            del left[name]
-            yield name, found
+        with contextlib.ExitStack() as ending:
+            ending.enter_context(_quiet_when_ended())
+            with _away_from_signals() if ours else contextlib.nullcontext():
+                outcomes = run(joblib.delayed(_measured)(*task) for task in tasks.values())
+                ending.enter_context(contextlib.closing(outcomes))
+            for name, found in outcomes:
+                del left[name]
+                yield name, found
     except _lost_worker() as error:
         if not left:
             return
@@ -379,27 +386,89 @@ def _other_accuracy(member: Member, audited: AuditRecord) -> Iterator[str]:
         )
 
 
-def _ending_with_us() -> dict[str, Any]:
-    """Options by which joblib's own workers end when this process does, before a task or in one.
-
-    Those of Dask belong to somebody else.
-    """
+def _are_ours() -> bool:
+    """Whether networks are audited by joblib's own processes; those of Dask are somebody else's."""
     from joblib.parallel import get_active_backend
 
     backend, _ = get_active_backend()
-    if type(backend).__name__ != "LokyBackend":
-        return {}
-    return {"initializer": _end_with, "initargs": (os.getpid(),)}
+    return type(backend).__name__ == "LokyBackend"
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after ``parent`` has, which may be killed and tell nobody."""
+@contextlib.contextmanager
+def _away_from_signals() -> Iterator[None]:
+    """Start worker processes that Ctrl-C does not reach, and none by halves.
+
+    A terminal sends it to all processes of a command. The one that leads ends the others, which
+    would print where they were. A blocked signal stays blocked in the threads that are started
+    here, and in the processes that these start later in the place of others.
+    """
+    came: list[int] = []
+    before = {}
+    # Only the main thread handles signals, those that were sent to other threads among them.
+    if threading.current_thread() is threading.main_thread():
+        before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    handled = [which for which, handler in before.items() if handler is not None]
+    try:
+        for which in handled:
+            signal.signal(which, lambda number, _: came.append(number))
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            _start_trackers()
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        else:
+            yield
+    finally:
+        for which in handled:
+            signal.signal(which, before[which])
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _quiet_when_ended() -> Iterator[None]:
+    """Let joblib's thread say nothing where it is ended before it has passed every task on.
+
+    Its workers are killed by then, and it looks for a task that it has dropped.
+    """
+    before = threading.excepthook
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        whose = type(raised.thread).__module__
+        if raised.exc_type is not KeyError or not whose.startswith("joblib."):
+            before(raised)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _start_trackers() -> None:
+    """Start the processes that clean up after workers; as they start, they unblock signals here."""
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+
+    resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
+
+
+def _prepare_worker(parent: int) -> None:
+    """Leave Ctrl-C to the process ``parent``, and end this one soon after that has.
+
+    It may be killed and tell nobody, before a task or in one.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_WATCH_SECONDS)
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
 
 
