@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from analyzer import data, estimation, surgery
 from analyzer.audit.assemble_record import some_of
 from analyzer.audit.folder import AUDIT, locked, read_record
-from analyzer.audit.inputs import open_network
+from analyzer.audit.inputs import find_inputs, open_network
 from analyzer.audit.population_manifest import Member
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (
@@ -36,11 +36,10 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, DataError, GapModelError, ModelError, parameter
+from analyzer.errors import AnalyzerError, DataError, GapModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
-from analyzer.option_mechanism import identity_of
 from analyzer.output_files import prepare_folder, remove_parts
 
 __all__ = ["audit_population"]
@@ -52,6 +51,7 @@ _TEST_DATA_NOT_RUN = (
     "The test data are not run, because the manifest gives the test accuracy; leave that empty to "
     "have it measured."
 )
+_NOT_ASKED_FOR = "a row is of a network that the manifest names, audited as this run asks"
 _TESTED_ON_TRAINING = "The test data are the training data: the gap that they give is none."
 
 
@@ -78,9 +78,8 @@ def audit_population(
             another backend than processes on this machine.
         skip_failed: go on after a network that cannot be audited, rather than stop there. Either
             way the table has the networks that are done, and ``out/failed.csv`` those that failed.
-            A run that stops keeps what the table of an earlier run says of networks that it has
-            not come to, and of the one that failed; one that has audited none leaves that table.
-            Either way it has no network any more whose file is another by now.
+            A run that stops keeps those rows of an earlier table that are of networks that it has
+            not come to, and that it would write again. Without a row there is no table.
         page: also write ``out/population.html``.
         progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
@@ -97,24 +96,29 @@ def audit_population(
     with locked(out, wait=template.wait, say=say) as check_lock:
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))
+        earlier = _table_of_an_earlier_run(out)
         networks, failures = _audit_all(
             members, template, out, jobs, skip_failed, replaced, progress, say, check_lock
         )
         if failures:  # before the table that lacks them
             write_failures(failures, out)
-        if not networks:
-            raise _none_done(failures, out, len(members), _drop_replaced(members, out))
-        if failures and not skip_failed:
-            others = [member for member in members if member.name not in networks]
-            tabled = _audited_before(others, template, out) | networks
-            networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
+        kept = {}
+        if failures and not skip_failed and earlier:
+            left = [one for one in members if one.name not in networks.keys() | failures.keys()]
+            kept = _kept_rows(earlier, left, networks, template, out)
+        tabled = networks | kept
+        dropped = [name for name in (earlier.name if earlier else ()) if name not in tabled]
+        (out / PAGE).unlink(missing_ok=True)  # it would show another table than the one below
+        if not tabled:
+            (out / TABLE).unlink(missing_ok=True)
+            raise _none_done(failures, out, len(members), dropped)
+        networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
         done = [member for member in members if member.name in networks]
         found = AuditedPopulation(
             table=table_of(networks, [member.cells for member in done]),
             networks=networks,
             failures=failures,
         )
-        (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         estimation.write_population(found.table, out / TABLE)
         if not failures:  # after the table that lacked some
             write_failures({}, out)
@@ -125,7 +129,9 @@ def audit_population(
         for sentence in found.same_networks():
             say(sentence)
         if failures and not skip_failed:
-            raise _stopped(failures, out, networks, len(members))
+            raise _stopped(
+                failures, out, len(members), len(networks) - len(kept), list(kept), dropped
+            )
         replaced.forget()
     return found
 
@@ -285,35 +291,51 @@ def _lost_scheduler() -> tuple[type[BaseException], ...]:
 
 
 def _stopped(
-    failures: Mapping[str, AnalyzerError], out: Path, tabled: Collection[str], members: int
+    failures: Mapping[str, AnalyzerError],
+    out: Path,
+    members: int,
+    done: int,
+    kept: Sequence[str],
+    dropped: Sequence[str],
 ) -> AnalyzerError:
-    """Why the run ends at the first network that could not be audited."""
+    """Why the run ends at the first network that could not be audited.
+
+    Args:
+        failures: the one that could not.
+        out: folder of the population.
+        members, done: networks in all, and those that are done.
+        kept: rows of an earlier table that this one still has.
+        dropped: those that it does not have any more.
+    """
     ((name, why),) = failures.items()
     skip = f", or pass {parameter('skip_failed', True)} to go on with the others"
-    before = f", and {name!r} as it was audited before" if name in tabled else ""
+    rows = [f"the {done} of {members} networks that are done"] if done else []
+    rows += [f"{some_of(kept)} of an earlier run"] if kept else []
+    gone = f" It has {some_of(dropped)} no more: {_NOT_ASKED_FOR}." if dropped else ""
     return AnalyzerError(
-        f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds the "
-        f"{len(set(tabled) - {name})} of {members} networks that are done{before}. "
-        f"{_way_on(why, skip)}"
+        f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds "
+        f"{', and '.join(rows)}.{gone} {_way_on(why, skip)}"
     )
 
 
 def _none_done(
     failures: Mapping[str, AnalyzerError], out: Path, members: int, dropped: Sequence[str]
 ) -> AnalyzerError:
-    """Why the run has no table to write; one of an earlier run stays, but for what was dropped."""
+    """Why there is no table any more; ``dropped`` are the rows that one of an earlier run had."""
     name, why = next(iter(failures.items()))
-    stays = f" {out / TABLE} stays as it was." if (out / TABLE).exists() else ""
+    table = f"There is no {out / TABLE}."
     if dropped:
-        stays = f" {out / TABLE} has {some_of(dropped)} no more: the files are others by now."
+        table = (
+            f"{out / TABLE} is removed; it had {some_of(dropped)}, and {_NOT_ASKED_FOR}. "
+            f"Audits that are done stay in {out / AUDITS}."
+        )
     if len(failures) == members > 1:
         return AnalyzerError(
             f"None of the {members} networks could be audited, {name!r} because: {why.message} "
-            f"{out / FAILED} says why of each.{stays}"
+            f"{out / FAILED} says why of each. {table}"
         )
     return AnalyzerError(
-        f"The network {name!r} could not be audited: {why.message}"
-        f"{stays or f' There is no {out / TABLE} yet.'} {_way_on(why)}"
+        f"The network {name!r} could not be audited: {why.message} {table} {_way_on(why)}"
     )
 
 
@@ -472,78 +494,86 @@ def _prepare_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _audited_before(
-    members: Iterable[Member], template: AuditRequest, out: Path
-) -> dict[str, AuditedNetwork]:
-    """The networks that the table of an earlier run has, whose audits still stand, by name.
-
-    Accuracies that were measured on test data are those of that table, all else is what the audits
-    and the manifest say. Where the manifest now names other files, a network's file is another, or
-    the options measure something else, it is not among them.
-    """
+def _table_of_an_earlier_run(out: Path) -> estimation.PopulationTable | None:
     try:
-        table = estimation.read_population(out / TABLE)
+        return estimation.read_population(out / TABLE)
     except GapModelError:  # there is none, or it is no table any more
-        return {}
+        return None
+
+
+def _kept_rows(
+    table: estimation.PopulationTable,
+    members: Iterable[Member],
+    done: Mapping[str, AuditedNetwork],
+    template: AuditRequest,
+    out: Path,
+) -> dict[str, AuditedNetwork]:
+    """The networks of an earlier table whose rows this run would write again, by name.
+
+    Accuracies that were measured on test data are those of the table, all else is what the audits
+    and the manifest say.
+
+    Args:
+        table: of an earlier run.
+        members: networks that this run has not come to.
+        done: those that are done.
+        template, out: as of :func:`audit_population`.
+    """
     rows = {name: row for row, name in enumerate(table.name)}
+    asked_for = {one.made_by: True for one in done.values()}
     found = {}
     for member in members:
         row = rows.get(member.name)
-        files = [name for name in FILES if name in table.further or member.cells.get(name)]
         if row is None or any(
             table.further.get(name, [""] * len(table))[row] != member.cells.get(name, "")
-            for name in files
+            for name in FILES
         ):
             continue
         with contextlib.suppress(AnalyzerError):
             record = read_record(out / AUDITS / member.name)
-            if _is_another(member, record):
-                continue
-            request = _request(member, template, out)
-            settings = request.settings()
-            if any(record.settings.get(name) != settings[name] for name in identity_of(request)):
-                continue
             test = member.test_accuracy
             if test is None and member.test_data is not None:
                 measured = float(table.test_accuracy[row])
                 test = None if math.isnan(measured) else measured
-            found[member.name] = AuditedNetwork.of(record, _values(member, record, test))
+            kept = AuditedNetwork.of(record, _values(member, record, test))
+            if not _is_of(table, row, record) or _is_another(member, record):
+                continue
+            if kept.made_by not in asked_for:  # one network tells for all that were made like it
+                asked_for[kept.made_by] = _is_asked_for(record, _request(member, template, out))
+            if asked_for[kept.made_by]:
+                found[member.name] = kept
     return found
 
 
 def _is_another(member: Member, audited: AuditRecord) -> bool:
-    """Whether a network is not the one that was audited; one whose file is gone is not another."""
-    try:
-        return surgery.sha256_of_network(member.model) != audited.model.sha256
-    except ModelError:
-        return member.model.is_file()
+    """Whether a network is not the one that was audited.
 
-
-def _drop_replaced(members: Iterable[Member], out: Path) -> list[str]:
-    """Take the networks that are others by now out of the table of an earlier run.
-
-    Returns:
-        Their names.
+    Raises:
+        ModelError: it cannot be read.
     """
+    return surgery.sha256_of_network(member.model) != audited.model.sha256
+
+
+def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
+    """Whether an audit is what is asked for, as far as that is known without reading samples."""
     try:
-        table = estimation.read_population(out / TABLE)
-    except GapModelError:  # there is none, or it is no table any more
-        return []
-    dropped = []
-    for member in members:
-        with contextlib.suppress(AnalyzerError):
-            if member.name in table.name and _is_another(
-                member, read_record(out / AUDITS / member.name)
-            ):
-                dropped.append(member.name)
-    if dropped:
-        (out / PAGE).unlink(missing_ok=True)
-        left = [row for row, name in enumerate(table.name) if name not in dropped]
-        if left:
-            estimation.write_population(table.take(left), out / TABLE)
-        else:
-            (out / TABLE).unlink()
-    return dropped
+        subject = find_inputs(request).subject
+    except AnalyzerError:
+        return False
+    return (audited.key, audited.data.files, key_of(audited.settings)) == (
+        subject.key,
+        subject.files,
+        key_of(request.settings()),
+    )
+
+
+def _is_of(table: estimation.PopulationTable, row: int, audited: AuditRecord) -> bool:
+    """Whether a row was made from an audit, and not from one that was there before it."""
+    told = table.values(row)
+    return all(
+        math.isnan(value) if math.isnan(told.get(name, math.nan)) else value == told[name]
+        for name, value in feature_values(audited).items()
+    )
 
 
 def _test_accuracy(
