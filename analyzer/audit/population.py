@@ -36,7 +36,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, DataError, GapModelError, parameter
+from analyzer.errors import AnalyzerError, DataError, GapModelError, ModelError, parameter
 from analyzer.estimation.population_table import FILES, gap_contradiction
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
@@ -79,7 +79,8 @@ def audit_population(
         skip_failed: go on after a network that cannot be audited, rather than stop there. Either
             way the table has the networks that are done, and ``out/failed.csv`` those that failed.
             A run that stops keeps those rows of an earlier table that are of networks that it has
-            not come to, and that it would write again. Without a row there is no table.
+            not come to, and that it would write again. One that has audited none leaves that table
+            as it was, but for networks whose files are others by now.
         page: also write ``out/population.html``.
         progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
@@ -102,6 +103,9 @@ def audit_population(
         )
         if failures:  # before the table that lacks them
             write_failures(failures, out)
+        if not networks:
+            dropped = _drop_replaced(earlier, members, out) if earlier else []
+            raise _none_done(failures, out, len(members), dropped)
         kept = {}
         if failures and not skip_failed and earlier:
             left = [one for one in members if one.name not in networks.keys() | failures.keys()]
@@ -109,9 +113,6 @@ def audit_population(
         tabled = networks | kept
         dropped = [name for name in (earlier.name if earlier else ()) if name not in tabled]
         (out / PAGE).unlink(missing_ok=True)  # it would show another table than the one below
-        if not tabled:
-            (out / TABLE).unlink(missing_ok=True)
-            raise _none_done(failures, out, len(members), dropped)
         networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
         done = [member for member in members if member.name in networks]
         found = AuditedPopulation(
@@ -309,7 +310,7 @@ def _stopped(
     """
     ((name, why),) = failures.items()
     skip = f", or pass {parameter('skip_failed', True)} to go on with the others"
-    rows = [f"the {done} of {members} networks that are done"] if done else []
+    rows = [f"the {done} of {members} networks that are done"]
     rows += [f"{some_of(kept)} of an earlier run"] if kept else []
     gone = f" It has {some_of(dropped)} no more: {_NOT_ASKED_FOR}." if dropped else ""
     return AnalyzerError(
@@ -321,21 +322,19 @@ def _stopped(
 def _none_done(
     failures: Mapping[str, AnalyzerError], out: Path, members: int, dropped: Sequence[str]
 ) -> AnalyzerError:
-    """Why there is no table any more; ``dropped`` are the rows that one of an earlier run had."""
+    """Why the run has no table to write; one of an earlier run stays, but for what was dropped."""
     name, why = next(iter(failures.items()))
-    table = f"There is no {out / TABLE}."
+    stays = f" {out / TABLE} stays as it was." if (out / TABLE).exists() else ""
     if dropped:
-        table = (
-            f"{out / TABLE} is removed; it had {some_of(dropped)}, and {_NOT_ASKED_FOR}. "
-            f"Audits that are done stay in {out / AUDITS}."
-        )
+        stays = f" {out / TABLE} has {some_of(dropped)} no more: the files are others by now."
     if len(failures) == members > 1:
         return AnalyzerError(
             f"None of the {members} networks could be audited, {name!r} because: {why.message} "
-            f"{out / FAILED} says why of each. {table}"
+            f"{out / FAILED} says why of each.{stays}"
         )
     return AnalyzerError(
-        f"The network {name!r} could not be audited: {why.message} {table} {_way_on(why)}"
+        f"The network {name!r} could not be audited: {why.message}"
+        f"{stays or f' There is no {out / TABLE} yet.'} {_way_on(why)}"
     )
 
 
@@ -536,7 +535,9 @@ def _kept_rows(
                 measured = float(table.test_accuracy[row])
                 test = None if math.isnan(measured) else measured
             kept = AuditedNetwork.of(record, _values(member, record, test))
-            if not _is_of(table, row, record) or _is_another(member, record):
+            if not (member.model.is_file() and _is_of(table, row, record)):
+                continue
+            if _is_another(member, record):
                 continue
             if kept.made_by not in asked_for:  # one network tells for all that were made like it
                 asked_for[kept.made_by] = _is_asked_for(record, _request(member, template, out))
@@ -546,12 +547,11 @@ def _kept_rows(
 
 
 def _is_another(member: Member, audited: AuditRecord) -> bool:
-    """Whether a network is not the one that was audited.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    return surgery.sha256_of_network(member.model) != audited.model.sha256
+    """Whether a network is not the one that was audited; one whose file is gone is not another."""
+    try:
+        return surgery.sha256_of_network(member.model) != audited.model.sha256
+    except ModelError:
+        return member.model.is_file()
 
 
 def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
@@ -565,6 +565,31 @@ def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
         subject.files,
         key_of(request.settings()),
     )
+
+
+def _drop_replaced(
+    table: estimation.PopulationTable, members: Iterable[Member], out: Path
+) -> list[str]:
+    """Take the networks that are others by now out of the table of an earlier run.
+
+    Returns:
+        Their names.
+    """
+    dropped = []
+    for member in members:
+        with contextlib.suppress(AnalyzerError):
+            if member.name in table.name and _is_another(
+                member, read_record(out / AUDITS / member.name)
+            ):
+                dropped.append(member.name)
+    if dropped:
+        (out / PAGE).unlink(missing_ok=True)
+        left = [row for row, name in enumerate(table.name) if name not in dropped]
+        if left:
+            estimation.write_population(table.take(left), out / TABLE)
+        else:
+            (out / TABLE).unlink()
+    return dropped
 
 
 def _is_of(table: estimation.PopulationTable, row: int, audited: AuditRecord) -> bool:
