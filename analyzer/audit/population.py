@@ -3,20 +3,20 @@
 import contextlib
 import math
 import os
+import signal
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from analyzer import data, estimation, surgery
 from analyzer.audit.assemble_record import some_of
 from analyzer.audit.folder import AUDIT, locked, read_record
-from analyzer.audit.inputs import open_network
+from analyzer.audit.inputs import find_inputs, open_network
 from analyzer.audit.population_manifest import Member
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (
@@ -40,7 +40,6 @@ from analyzer.errors import AnalyzerError, DataError, GapModelError, ModelError,
 from analyzer.estimation.population_table import FILES, gap_contradiction
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
-from analyzer.option_mechanism import identity_of
 from analyzer.output_files import prepare_folder, remove_parts
 
 __all__ = ["audit_population"]
@@ -52,6 +51,7 @@ _TEST_DATA_NOT_RUN = (
     "The test data are not run, because the manifest gives the test accuracy; leave that empty to "
     "have it measured."
 )
+_NOT_ASKED_FOR = "a row is of a network that the manifest names, audited as this run asks"
 _TESTED_ON_TRAINING = "The test data are the training data: the gap that they give is none."
 
 
@@ -78,9 +78,9 @@ def audit_population(
             another backend than processes on this machine.
         skip_failed: go on after a network that cannot be audited, rather than stop there. Either
             way the table has the networks that are done, and ``out/failed.csv`` those that failed.
-            A run that stops keeps what the table of an earlier run says of networks that it has
-            not come to, and of the one that failed; one that has audited none leaves that table.
-            Either way it has no network any more whose file is another by now.
+            A run that stops keeps those rows of an earlier table that are of networks that it has
+            not come to, and that it would write again. One that has audited none leaves that table
+            as it was, but for networks whose files are others by now.
         page: also write ``out/population.html``.
         progress: called with the stage "networks".
         say: told what is wrong with a network as it fails, and in the end what the audits warn of.
@@ -97,24 +97,29 @@ def audit_population(
     with locked(out, wait=template.wait, say=say) as check_lock:
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))
+        earlier = _table_of_an_earlier_run(out)
         networks, failures = _audit_all(
             members, template, out, jobs, skip_failed, replaced, progress, say, check_lock
         )
         if failures:  # before the table that lacks them
             write_failures(failures, out)
         if not networks:
-            raise _none_done(failures, out, len(members), _drop_replaced(members, out))
-        if failures and not skip_failed:
-            others = [member for member in members if member.name not in networks]
-            tabled = _audited_before(others, template, out) | networks
-            networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
+            dropped = _drop_replaced(earlier, members, out) if earlier else []
+            raise _none_done(failures, out, len(members), dropped)
+        kept = {}
+        if failures and not skip_failed and earlier:
+            left = [one for one in members if one.name not in networks.keys() | failures.keys()]
+            kept = _kept_rows(earlier, left, networks, template, out)
+        tabled = networks | kept
+        dropped = [name for name in (earlier.name if earlier else ()) if name not in tabled]
+        (out / PAGE).unlink(missing_ok=True)  # it would show another table than the one below
+        networks = {one.name: tabled[one.name] for one in members if one.name in tabled}
         done = [member for member in members if member.name in networks]
         found = AuditedPopulation(
             table=table_of(networks, [member.cells for member in done]),
             networks=networks,
             failures=failures,
         )
-        (out / PAGE).unlink(missing_ok=True)  # it would show another table than this one
         estimation.write_population(found.table, out / TABLE)
         if not failures:  # after the table that lacked some
             write_failures({}, out)
@@ -125,7 +130,9 @@ def audit_population(
         for sentence in found.same_networks():
             say(sentence)
         if failures and not skip_failed:
-            raise _stopped(failures, out, networks, len(members))
+            raise _stopped(
+                failures, out, len(members), len(networks) - len(kept), list(kept), dropped
+            )
         replaced.forget()
     return found
 
@@ -209,12 +216,19 @@ def _outcomes(
 
     # No more workers than networks, but two: alone it would run in this process, and take it along.
     workers = min(jobs, max(len(tasks), 2))
-    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **_ending_with_us())
+    ours = workers > 1 and _are_ours()
+    options = {"initializer": _prepare_worker, "initargs": (os.getpid(),)} if ours else {}
+    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **options)
     left = dict(tasks)
     try:
-        for name, found in run(joblib.delayed(_measured)(*task) for task in tasks.values()):
-            del left[name]
-            yield name, found
+        with contextlib.ExitStack() as ending:
+            ending.enter_context(_quiet_when_ended())
+            with _away_from_signals() if ours else contextlib.nullcontext():
+                outcomes = run(joblib.delayed(_measured)(*task) for task in tasks.values())
+                ending.enter_context(contextlib.closing(outcomes))
+            for name, found in outcomes:
+                del left[name]
+                yield name, found
     except _lost_worker() as error:
         if not left:
             return
@@ -278,16 +292,30 @@ def _lost_scheduler() -> tuple[type[BaseException], ...]:
 
 
 def _stopped(
-    failures: Mapping[str, AnalyzerError], out: Path, tabled: Collection[str], members: int
+    failures: Mapping[str, AnalyzerError],
+    out: Path,
+    members: int,
+    done: int,
+    kept: Sequence[str],
+    dropped: Sequence[str],
 ) -> AnalyzerError:
-    """Why the run ends at the first network that could not be audited."""
+    """Why the run ends at the first network that could not be audited.
+
+    Args:
+        failures: the one that could not.
+        out: folder of the population.
+        members, done: networks in all, and those that are done.
+        kept: rows of an earlier table that this one still has.
+        dropped: those that it does not have any more.
+    """
     ((name, why),) = failures.items()
     skip = f", or pass {parameter('skip_failed', True)} to go on with the others"
-    before = f", and {name!r} as it was audited before" if name in tabled else ""
+    rows = [f"the {done} of {members} networks that are done"]
+    rows += [f"{some_of(kept)} of an earlier run"] if kept else []
+    gone = f" It has {some_of(dropped)} no more: {_NOT_ASKED_FOR}." if dropped else ""
     return AnalyzerError(
-        f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds the "
-        f"{len(set(tabled) - {name})} of {members} networks that are done{before}. "
-        f"{_way_on(why, skip)}"
+        f"The network {name!r} could not be audited: {why.message} {out / TABLE} holds "
+        f"{', and '.join(rows)}.{gone} {_way_on(why, skip)}"
     )
 
 
@@ -379,66 +407,142 @@ def _other_accuracy(member: Member, audited: AuditRecord) -> Iterator[str]:
         )
 
 
-def _ending_with_us() -> dict[str, Any]:
-    """Options by which joblib's own workers end when this process does, before a task or in one.
-
-    Those of Dask belong to somebody else.
-    """
+def _are_ours() -> bool:
+    """Whether networks are audited by joblib's own processes; those of Dask are somebody else's."""
     from joblib.parallel import get_active_backend
 
     backend, _ = get_active_backend()
-    if type(backend).__name__ != "LokyBackend":
-        return {}
-    return {"initializer": _end_with, "initargs": (os.getpid(),)}
+    return type(backend).__name__ == "LokyBackend"
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after ``parent`` has, which may be killed and tell nobody."""
+@contextlib.contextmanager
+def _away_from_signals() -> Iterator[None]:
+    """Start worker processes that Ctrl-C does not reach, and none by halves.
+
+    A terminal sends it to all processes of a command. The one that leads ends the others, which
+    would print where they were. A blocked signal stays blocked in the threads that are started
+    here, and in the processes that these start later in the place of others.
+    """
+    came: list[int] = []
+    before = {}
+    # Only the main thread handles signals, those that were sent to other threads among them.
+    if threading.current_thread() is threading.main_thread():
+        before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    handled = [which for which, handler in before.items() if handler is not None]
+    try:
+        for which in handled:
+            signal.signal(which, lambda number, _: came.append(number))
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            _start_trackers()
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        else:
+            yield
+    finally:
+        for which in handled:
+            signal.signal(which, before[which])
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _quiet_when_ended() -> Iterator[None]:
+    """Let joblib's thread say nothing where it is ended before it has passed every task on.
+
+    Its workers are killed by then, and it looks for a task that it has dropped.
+    """
+    before = threading.excepthook
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        whose = type(raised.thread).__module__
+        if raised.exc_type is not KeyError or not whose.startswith("joblib."):
+            before(raised)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _start_trackers() -> None:
+    """Start the processes that clean up after workers; as they start, they unblock signals here."""
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+
+    resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
+
+
+def _prepare_worker(parent: int) -> None:
+    """Leave Ctrl-C to the process ``parent``, and end this one soon after that has.
+
+    It may be killed and tell nobody, before a task or in one.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_WATCH_SECONDS)
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _audited_before(
-    members: Iterable[Member], template: AuditRequest, out: Path
-) -> dict[str, AuditedNetwork]:
-    """The networks that the table of an earlier run has, whose audits still stand, by name.
-
-    Accuracies that were measured on test data are those of that table, all else is what the audits
-    and the manifest say. Where the manifest now names other files, a network's file is another, or
-    the options measure something else, it is not among them.
-    """
+def _table_of_an_earlier_run(out: Path) -> estimation.PopulationTable | None:
     try:
-        table = estimation.read_population(out / TABLE)
+        return estimation.read_population(out / TABLE)
     except GapModelError:  # there is none, or it is no table any more
-        return {}
+        return None
+
+
+def _kept_rows(
+    table: estimation.PopulationTable,
+    members: Iterable[Member],
+    done: Mapping[str, AuditedNetwork],
+    template: AuditRequest,
+    out: Path,
+) -> dict[str, AuditedNetwork]:
+    """The networks of an earlier table whose rows this run would write again, by name.
+
+    Accuracies that were measured on test data are those of the table, all else is what the audits
+    and the manifest say.
+
+    Args:
+        table: of an earlier run.
+        members: networks that this run has not come to.
+        done: those that are done.
+        template, out: as of :func:`audit_population`.
+    """
     rows = {name: row for row, name in enumerate(table.name)}
+    asked_for = {one.made_by: True for one in done.values()}
     found = {}
     for member in members:
         row = rows.get(member.name)
-        files = [name for name in FILES if name in table.further or member.cells.get(name)]
         if row is None or any(
             table.further.get(name, [""] * len(table))[row] != member.cells.get(name, "")
-            for name in files
+            for name in FILES
         ):
             continue
         with contextlib.suppress(AnalyzerError):
             record = read_record(out / AUDITS / member.name)
-            if _is_another(member, record):
-                continue
-            request = _request(member, template, out)
-            settings = request.settings()
-            if any(record.settings.get(name) != settings[name] for name in identity_of(request)):
-                continue
             test = member.test_accuracy
             if test is None and member.test_data is not None:
                 measured = float(table.test_accuracy[row])
                 test = None if math.isnan(measured) else measured
-            found[member.name] = AuditedNetwork.of(record, _values(member, record, test))
+            kept = AuditedNetwork.of(record, _values(member, record, test))
+            if not (member.model.is_file() and _is_of(table, row, record)):
+                continue
+            if _is_another(member, record):
+                continue
+            if kept.made_by not in asked_for:  # one network tells for all that were made like it
+                asked_for[kept.made_by] = _is_asked_for(record, _request(member, template, out))
+            if asked_for[kept.made_by]:
+                found[member.name] = kept
     return found
 
 
@@ -450,16 +554,27 @@ def _is_another(member: Member, audited: AuditRecord) -> bool:
         return member.model.is_file()
 
 
-def _drop_replaced(members: Iterable[Member], out: Path) -> list[str]:
+def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
+    """Whether an audit is what is asked for, as far as that is known without reading samples."""
+    try:
+        subject = find_inputs(request).subject
+    except AnalyzerError:
+        return False
+    return (audited.key, audited.data.files, key_of(audited.settings)) == (
+        subject.key,
+        subject.files,
+        key_of(request.settings()),
+    )
+
+
+def _drop_replaced(
+    table: estimation.PopulationTable, members: Iterable[Member], out: Path
+) -> list[str]:
     """Take the networks that are others by now out of the table of an earlier run.
 
     Returns:
         Their names.
     """
-    try:
-        table = estimation.read_population(out / TABLE)
-    except GapModelError:  # there is none, or it is no table any more
-        return []
     dropped = []
     for member in members:
         with contextlib.suppress(AnalyzerError):
@@ -475,6 +590,15 @@ def _drop_replaced(members: Iterable[Member], out: Path) -> list[str]:
         else:
             (out / TABLE).unlink()
     return dropped
+
+
+def _is_of(table: estimation.PopulationTable, row: int, audited: AuditRecord) -> bool:
+    """Whether a row was made from an audit, and not from one that was there before it."""
+    told = table.values(row)
+    return all(
+        math.isnan(value) if math.isnan(told.get(name, math.nan)) else value == told[name]
+        for name, value in feature_values(audited).items()
+    )
 
 
 def _test_accuracy(

@@ -20,6 +20,7 @@ import numpy as np
 
 from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
+from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
 from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
@@ -55,6 +56,7 @@ class AuditedNetwork:
     warnings: tuple[str, ...]
     sha256: tuple[str, str]  # of the network, and of the data that it was audited on
     unusual: Mapping[str, float]  # options that change features, by name
+    made_by: str  # key of the data, preprocessing, options and versions behind the audit
 
     @staticmethod
     def of(
@@ -75,6 +77,14 @@ class AuditedNetwork:
             (*record.warnings, *warnings),
             (record.model.sha256, record.data.sha256),
             estimation.unusual_settings(record),
+            key_of(
+                {
+                    "data": [record.data.sha256, record.data.files],
+                    "preprocessing": record.data.preprocessing,
+                    "settings": record.settings,
+                    "versions": record.versions,
+                }
+            ),
         )
 
 

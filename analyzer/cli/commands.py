@@ -120,6 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_streams()
     if not sys.warnoptions:  # what libraries warn of, numpy and Pillow above all, is ours to say
         warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # in processes that this one starts, too
     gc.set_threshold(100_000)  # or collecting garbage among imports takes a tenth of the start
     if (refusal := memory_refusal()) is None:
         code = exit_code_of(arguments)

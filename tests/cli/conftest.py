@@ -57,9 +57,14 @@ def onnx_gap(capfd, monkeypatch, tmp_path) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def spawn(tmp_path) -> Callable[..., subprocess.Popen]:
-    """spawn("audit", …): the command in a process of its own; python=… runs other code."""
+    """spawn("audit", …): the command in a process of its own; python=… runs other code.
 
-    def start(*arguments: object, python: tuple[str, ...] = ("-m", "analyzer")) -> Any:
+    With own_group=True it leads a group of processes, as a shell has a command do.
+    """
+
+    def start(
+        *arguments: object, python: tuple[str, ...] = ("-m", "analyzer"), own_group: bool = False
+    ) -> Any:
         return subprocess.Popen(
             [sys.executable, *python, *map(str, arguments)],
             cwd=tmp_path,
@@ -68,6 +73,7 @@ def spawn(tmp_path) -> Callable[..., subprocess.Popen]:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            start_new_session=own_group,
             # Whoever runs the tests in the background may have Ctrl-C ignored, which is inherited.
             preexec_fn=None if sys.platform == "win32" else _heed_interrupts,
         )
