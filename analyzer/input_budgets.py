@@ -85,7 +85,9 @@ class Budgets:
         for flag, value in given:
             name = flag.replace("-", "_")
             if said.setdefault(name, value) != value:
-                raise AnalyzerError(f"{name} is given two values with {parameter('budget')}.")
+                raise AnalyzerError(
+                    f"{name} is given two values with {parameter('budget')}. Give one."
+                )
             if name == _ALL and value is None:
                 changes |= dict.fromkeys(_NAMES, UNLIMITED)
             elif name in _NAMES and value is None:

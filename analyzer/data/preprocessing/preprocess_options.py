@@ -262,16 +262,18 @@ def _check(spec: PreprocessingSpec, options: PreprocessOptions) -> None:
             f"{', '.join(INTERPOLATIONS)}."
         )
     if spec.mean is not None and not all(map(math.isfinite, spec.mean)):
-        raise DataError(f"{named('mean', _listed(spec.mean))} has values that are no numbers.")
+        raise DataError(f"{named('mean', _listed(spec.mean))} has values that are not finite.")
     if spec.std is not None and not all(0 < value < math.inf for value in spec.std):
-        raise DataError(f"{named('std', _listed(spec.std))} has values that are not above 0.")
+        raise DataError(
+            f"{named('std', _listed(spec.std))} has values that are not finite numbers above 0."
+        )
     if not spec.antialias and spec.interpolation != "bilinear":
         raise DataError(
             f"{parameter('antialias', False)} is for bilinear resizing, not for "
             f"{spec.interpolation}; pass {parameter('interpolation', 'bilinear')} with it."
         )
     if not 0 < spec.scale < math.inf:
-        raise DataError(f"{named('scale', spec.scale)} is not a number above 0.")
+        raise DataError(f"{named('scale', spec.scale)} is not a finite number above 0.")
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
