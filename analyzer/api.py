@@ -38,6 +38,7 @@ from analyzer.zoo_names import (
 
 if TYPE_CHECKING:
     from analyzer.audit import Comparison, Remeasuring, Verification
+    from analyzer.audit_options import SiteOptions
     from analyzer.data import PreprocessOptions
     from analyzer.estimation import GapModel, PopulationTable
     from analyzer.input_budgets import Budgets
@@ -167,18 +168,17 @@ def inspect_network(
     """
     from analyzer import surgery
     from analyzer.audit import outline_with_cost
-    from analyzer.audit_options import SiteOptions
-    from analyzer.option_mechanism import check_values, refuse_alone
 
     check_are_paths(model=model)
     check_paths(ModelError, model=model, custom_ops=custom_ops)
-    refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
-    check_values(SiteOptions(site=site, at=at, axis=axis))
+    asked = _site_options(site=site, at=at, axis=axis, output=output, custom_ops=custom_ops)
     network = surgery.load_network(
-        network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
+        network_path(model), custom_ops=asked.custom_ops, budgets=_budgets(budget)
     )
-    found = surgery.find_site(network, site, at=at, axis=axis, output=output)
-    return outline_with_cost(network, found, output, img_size=img_size)
+    found = surgery.find_site(
+        network, asked.site, at=asked.at, axis=asked.axis, output=asked.output
+    )
+    return outline_with_cost(network, found, asked.output, img_size=img_size)
 
 
 def write_masked(
@@ -207,20 +207,19 @@ def write_masked(
     """
     from analyzer import surgery
     from analyzer.audit import refuse_to_replace
-    from analyzer.audit_options import SiteOptions
-    from analyzer.option_mechanism import check_values, refuse_alone
 
     check_are_paths(model=model, out=out)
     check_paths(ModelError, model=model, custom_ops=custom_ops)
     check_paths(OutputError, out=out)
     check_place(out)
     refuse_to_replace({"out": out}, [custom_ops], [Path(out).parent])
-    refuse_alone(SiteOptions, {"site": site, "at": at, "axis": axis})
-    check_values(SiteOptions(site=site, at=at, axis=axis))
+    asked = _site_options(site=site, at=at, axis=axis, output=output, custom_ops=custom_ops)
     network = surgery.load_network(
-        network_path(model), custom_ops=custom_ops, budgets=_budgets(budget)
+        network_path(model), custom_ops=asked.custom_ops, budgets=_budgets(budget)
     )
-    found = surgery.find_site(network, site, at=at, axis=axis, output=output)
+    found = surgery.find_site(
+        network, asked.site, at=asked.at, axis=asked.axis, output=asked.output
+    )
     surgery.write_masked(network, found, Path(out))
     return Path(out)
 
@@ -486,6 +485,21 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
         return path_of(name)
     except AnalyzerError:
         return None
+
+
+def _site_options(**given: Any) -> "SiteOptions":
+    """The site that is asked for.
+
+    Raises:
+        TypeError: a value is of another type than the parameter takes.
+        AnalyzerError: one cannot be, or does nothing without another one.
+    """
+    from analyzer.audit_options import SiteOptions
+    from analyzer.option_mechanism import refuse_alone
+
+    found = coerced_options(given, SiteOptions)
+    refuse_alone(SiteOptions, found)
+    return SiteOptions(**found)
 
 
 def _budgets(change: BudgetChange) -> "Budgets":

@@ -77,11 +77,17 @@ class Budgets:
             given: names and values; None for no limit, which "all" can have too.
 
         Raises:
-            AnalyzerError: there is no budget of a name, or a value is no number above 0.
+            AnalyzerError: there is no budget of a name, a value is no number above 0, or a budget
+                is given two.
         """
         changes: dict[str, int] = {}
+        said: dict[str, int | None] = {}
         for flag, value in given:
             name = flag.replace("-", "_")
+            if said.setdefault(name, value) != value:
+                raise AnalyzerError(
+                    f"{name} is given two values with {parameter('budget')}. Give one."
+                )
             if name == _ALL and value is None:
                 changes |= dict.fromkeys(_NAMES, UNLIMITED)
             elif name in _NAMES and value is None:

@@ -120,6 +120,10 @@ def _check_request(
     check_paths(ModelError, custom_ops=options.get("custom_ops"))
     names = ("classes", "groups", "test_data")
     check_paths(DataError, preprocess=preprocess, **{name: options.get(name) for name in names})
+    if isinstance(preprocess, Mapping):
+        check_paths(DataError, preset=preprocess.get("preset"))
+    else:
+        check_paths(DataError, preset=getattr(preprocess, "preset", None))
 
 
 def _gap_model_in_use(out: str | Path) -> str:

@@ -287,6 +287,24 @@ def test_images_of_different_shapes_are_bad_input(tmp_path):
         ({"keep_twins": 2}, TypeError, "keep_twins is of type int; it takes bool"),
         ({"skip_bad": None}, TypeError, "skip_bad is of type NoneType"),
         ({"preprocess": {"invert": "no"}}, analyzer.DataError, "invert cannot be 'no'"),
+        ({"preprocess": {"invert": np.array([1, 2])}}, analyzer.DataError, "invert cannot be"),
+        ({"preprocess": {"antialias": [0]}}, analyzer.DataError, "antialias cannot be"),
+        ({"preprocess": {"channels": np.array([1, 2])}}, analyzer.DataError, "channels="),
+        ({"preprocess": {"interpolation": np.array([1, 2])}}, analyzer.DataError, "interpolation="),
+        ({"preprocess": {"layout": np.ones(2)}}, analyzer.DataError, "layout="),
+        ({"preprocess": {"resize": {8, 9}}}, analyzer.DataError, "resize="),
+        ({"preprocess": {"img_size": {8, 9}}}, analyzer.DataError, "img_size="),
+        ({"preprocess": {"mean": b"x"}}, analyzer.DataError, "mean="),
+        ({"preprocess": {"scale": 10**400}}, analyzer.DataError, "scale="),
+        ({"preprocess": {"std": 10**400}}, analyzer.DataError, "std="),
+        ({"preprocess": {"preset": "a\0b"}}, analyzer.DataError, "preset cannot be"),
+        ({"preprocess": {"preset": "x" * 3000}}, analyzer.DataError, "preset cannot be"),
+        ({"preprocess": {"preset": np.ones(2)}}, analyzer.DataError, "preset is of type"),
+        (
+            {"preprocess": analyzer.PreprocessOptions(preset=Path("a\0b"))},
+            analyzer.DataError,
+            "preset cannot be",
+        ),
         ({"preprocess": {"exif": True}}, analyzer.DataError, "exif=True is for image files"),
     ],
 )
@@ -294,6 +312,18 @@ def test_an_option_that_would_be_dropped_or_misread_is_refused(tmp_path, options
     with pytest.raises(kind, match=said):
         analyzer.audit_network("zoo:digits-c0", out=tmp_path / "audit", **options)
     assert not (tmp_path / "audit").exists()
+
+
+@pytest.mark.parametrize("name", ["site", "at", "axis", "output", "custom_ops"])
+def test_a_site_is_asked_for_by_texts_and_numbers(tmp_path, name):
+    given = {"site": "relu", name: np.array([1, 2])}
+    for asked in (
+        lambda: analyzer.inspect_network("zoo:digits-c0", **given),
+        lambda: analyzer.write_masked("zoo:digits-c0", tmp_path / "m.onnx", **given),
+    ):
+        with pytest.raises(TypeError, match=f"^{name} is of type ndarray"):
+            asked()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_result_replaces_nothing_that_is_read(tmp_path):

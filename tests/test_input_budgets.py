@@ -37,7 +37,15 @@ def test_no_limit():
     )
     free = DEFAULT_BUDGETS.raised([parse_budget("all=none")])
     assert not any(free.excess(field.name, math.inf) for field in fields(Budgets))
-    assert Budgets(turns=3) == DEFAULT_BUDGETS.raised([("turns", None), ("turns", 3)])
+
+
+def test_a_budget_is_given_one_value():
+    assert Budgets(pixels=3) == DEFAULT_BUDGETS.raised([("pixels", 3), ("pixels", 3)])
+    for values in ((3, 4), (None, 3)):
+        with pytest.raises(AnalyzerError, match="pixels is given two values with budget"):
+            DEFAULT_BUDGETS.raised([("pixels", value) for value in values])
+    with pytest.raises(AnalyzerError, match="function_nodes is given two values"):
+        DEFAULT_BUDGETS.raised([("function_nodes", 3), ("function-nodes", 4)])
 
 
 def test_a_hole_takes_nothing(tmp_path):

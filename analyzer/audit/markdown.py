@@ -290,6 +290,8 @@ def _figures(ending: Ending) -> str:
         test = record.sections.get("test")
         if test is not None:
             measured = f"{test.accuracy:.1%} of {test.samples:,} samples: a gap of {test.gap:z.3f}"
+            if test.in_training:
+                measured += f"; {test.in_training:,} of them are among the training samples, too"
             rows.append(("Accuracy on the test data, as measured", measured))
     if gap:
         rows.append(

@@ -176,6 +176,10 @@ def _gap(record: AuditRecord, limit: float, gate: str) -> LimitRecord:
         what = f"The {'measured' if gate == 'measured' else 'estimated'} gap is {told}"
     where = "within" if kept else "over"
     sentence = f"{what}, {where} the limit {bound}."
+    if gate == "measured" and test is not None and test.in_training:
+        sentence += (
+            f" {test.in_training:,} of the {test.samples:,} test samples are training samples, too."
+        )
     return LimitRecord("max_gap", limit, figure, PASS if kept else FAIL, sentence)
 
 

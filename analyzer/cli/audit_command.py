@@ -38,7 +38,7 @@ from analyzer.cli.terminal import (
     show_progress,
     warn,
 )
-from analyzer.errors import AuditStopped
+from analyzer.errors import AnalyzerError, AuditStopped, parameter
 
 if TYPE_CHECKING:
     from analyzer.audit.report import Ending
@@ -81,8 +81,8 @@ _WORST = 3  # classes that are named
 @click.option(
     "--not-judgeable",
     type=click.Choice([*_EXIT_CODES]),
-    help="Exit as if it had passed or failed where a limit cannot be judged.  [default: exit with "
-    "4]",
+    help="Exit as if it had passed or failed where a limit cannot be judged, also where a first "
+    "look stops the audit.  [default: exit with 4]",
 )
 @resume_option
 @click.option("--auditor", default="", metavar="TEXT", help="Who makes this audit, for the record.")
@@ -146,9 +146,16 @@ def command(
         run_audit,
         step_summary,
     )
+    from analyzer.audit.verdict import limits_of
     from analyzer.make_request import audit_request
     from analyzer.runtime import installation_warning
 
+    if not_judgeable is not None and not limits_of(options):
+        raise AnalyzerError(
+            f"{parameter('not_judgeable')} does nothing without a limit: give "
+            f"{parameter('max_gap')}, {parameter('min_accuracy')} or {parameter('max_suspects')}, "
+            "or leave it out."
+        )
     page = step_summary() if markdown == "auto" else markdown  # before hours of counting
     files = {"junit": junit, "markdown": page}
     refuse_to_replace(files, (model, data, gap_model, *options.values()), [out])

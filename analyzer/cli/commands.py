@@ -52,6 +52,10 @@ _REFUSED = {
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_THREAD = "can't start new thread"  # what Python raises as a RuntimeError
 
+_COMPLETION = "_ONNX_GAP_COMPLETE"
+"""What a shell sets to be told how it completes, or what: click reads it."""
+_WORDS = ("COMP_WORDS", "COMP_CWORD")
+
 # click's errors of several lines, that quote nothing
 _OF_LINES = (click.MissingParameter, click.exceptions.NoArgsIsHelpError)
 
@@ -148,6 +152,8 @@ def exit_code_of(arguments: list[str] | None) -> int:
 
 def _exit_code_of(arguments: list[str] | None) -> int:
     try:
+        if completing := os.environ.get(_COMPLETION):
+            _prepare_completion(completing)
         code = onnx_gap.main(arguments, prog_name="onnx-gap", standalone_mode=False)
         return _DONE if code is None else code
     except click.ClickException as error:
@@ -176,8 +182,33 @@ def _exit_code_of(arguments: list[str] | None) -> int:
             return _defect()
         complain(refusal)
         return _BAD_INPUT
-    except Exception:
-        return _defect()
+    except Exception as error:
+        if not completing:
+            return _defect()
+        complain(
+            f"The words to complete cannot be read ({error!r}): shells that complete set "
+            f"{' and '.join(_WORDS)} to a line and to one of its words."
+        )
+        return _BAD_INPUT
+
+
+def _prepare_completion(wanted: str) -> None:
+    """Refuse a shell that is unknown, and make words that are not UTF-8 such as can be printed.
+
+    Raises:
+        AnalyzerError: the sentence names the shells that complete.
+    """
+    from click.shell_completion import get_completion_class
+
+    shell, _, what = wanted.partition("_")
+    if what not in ("source", "complete") or get_completion_class(shell) is None:
+        raise AnalyzerError(
+            f"{_COMPLETION} is {wanted!r}, which no shell sets that completes: it is "
+            "bash_source, zsh_source or fish_source."
+        )
+    for name in _WORDS:
+        if name in os.environ:
+            os.environ[name] = os.environ[name].encode(errors="replace").decode()
 
 
 def _refusal_of(error: OSError | RuntimeError) -> str | None:

@@ -145,10 +145,8 @@ def integer_labels(values: object, where: str) -> np.ndarray:
             f"The labels in {where} have shape {labels.shape}; one class index a sample is "
             "wanted. Take the argmax of one-hot rows."
         )
-    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all():
-        if labels.size and labels.max() >= _HIGHEST:
-            raise _too_high(int(labels.max()), where)
-        labels = labels.astype(np.int64)
+    if labels.dtype.kind == "f":
+        labels = _whole_numbers(labels, where)
     if labels.dtype.kind not in "iub":
         raise DataError(
             f"The labels in {where} are {labels.dtype}, not integers. Store class indices 0, 1, …"
@@ -164,6 +162,29 @@ def integer_labels(values: object, where: str) -> np.ndarray:
             "at 0. Drop the samples without a label."
         )
     return labels
+
+
+def _whole_numbers(labels: np.ndarray, where: str) -> np.ndarray:
+    """Floating point labels (S,) as int64.
+
+    Raises:
+        DataError: one is no whole number, or too high.
+    """
+    labels = labels.astype(np.promote_types(labels.dtype, np.float64))  # float16 holds no 2⁶³
+    whole = np.isfinite(labels)
+    whole[whole] = labels[whole] % 1 == 0
+    if not whole.all():
+        index = int(np.argmin(whole))
+        way_out = (
+            "Store" if np.isfinite(labels[index]) else "Drop the samples without a label, or store"
+        )
+        raise DataError(
+            f"The label of sample {index} in {where} is {labels[index]:g}, which is no whole "
+            f"number. {way_out} class indices 0, 1, … for all."
+        )
+    if labels.size and labels.max() >= _HIGHEST:
+        raise _too_high(int(labels.max()), where)
+    return labels.astype(np.int64)
 
 
 def label_value(label: object, where: str) -> int | str:

@@ -118,13 +118,17 @@ def test_classes_come_by_their_estimated_gaps_where_there_are_some(ending):
     assert ["class", "samples", "accuracy", "ζ"] in cells_of(page)
 
 
-def test_the_measured_accuracy_stands_with_the_expected_one(ending):
-    test = TestRecord("test", 2000, "", accuracy=0.82, top5=None, gap=0.166, in_training=0)
+@pytest.mark.parametrize(
+    ("in_training", "shared"),
+    [(0, ""), (None, ""), (1500, "; 1,500 of them are among the training samples, too")],
+)
+def test_the_measured_accuracy_stands_with_the_expected_one(ending, in_training, shared):
+    test = TestRecord("test", 2000, "", 0.82, top5=None, gap=0.166, in_training=in_training)
     sections = {**ending.record.sections, "test": test}
     record = dataclasses.replace(ending.record, sections=sections)
     for page in (summary_of, model_card_of):
         rows = cells_of(page(dataclasses.replace(ending, record=record)))
-        said = "82.0% of 2,000 samples: a gap of 0.166"
+        said = f"82.0% of 2,000 samples: a gap of 0.166{shared}"
         assert ["Accuracy on the test data, as measured", said] in rows
 
 

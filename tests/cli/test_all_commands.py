@@ -81,6 +81,40 @@ def test_a_script_for_a_shell_ends_with_0(onnx_gap, monkeypatch):
     assert "#compdef onnx-gap" in shown.out
 
 
+@pytest.mark.parametrize("wanted", ["tcsh_source", "bash", "bash_sauce", "_"])
+def test_a_shell_that_is_unknown_is_told_those_that_complete(onnx_gap, monkeypatch, wanted):
+    monkeypatch.setenv("_ONNX_GAP_COMPLETE", wanted)
+    shown = onnx_gap()
+    assert (shown.code, shown.out) == (2, "")
+    assert f"_ONNX_GAP_COMPLETE is '{wanted}', which no shell" in shown.err
+    assert "bash_source, zsh_source or fish_source" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "word"),
+    [("bash", None, "1"), ("zsh", "onnx-gap m", "x"), ("zsh", "", None), ("fish", "onnx-gap", " ")],
+)
+def test_words_that_no_shell_sets_are_named(onnx_gap, monkeypatch, shell, words, word):
+    monkeypatch.setenv("_ONNX_GAP_COMPLETE", f"{shell}_complete")
+    for name, value in (("COMP_WORDS", words), ("COMP_CWORD", word)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    shown = onnx_gap()
+    assert (shown.code, shown.out) == (2, "")
+    assert "shells that complete set COMP_WORDS and COMP_CWORD" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_words_that_are_not_utf8_are_completed(onnx_gap, monkeypatch):
+    monkeypatch.setenv("_ONNX_GAP_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "onnx-gap inspect \udcff")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    shown = onnx_gap()
+    assert (shown.code, shown.out.strip(), shown.err) == (0, "file,?", "")
+
+
 def test_without_a_command_the_help_is_shown_as_bad_usage(onnx_gap):
     shown = onnx_gap()
     assert shown.code == 2

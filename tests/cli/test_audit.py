@@ -227,6 +227,10 @@ def test_what_cannot_be_judged_does_not_pass(onnx_gap, network):
     assert onnx_gap(*arguments).out.startswith("verdict        Not judgeable: ")
     assert onnx_gap(*arguments, "--not-judgeable", "pass").code == 0
     assert onnx_gap(*arguments, "--not-judgeable", "fail").code == 1
+    # Without a limit nothing is judged, and a first look that stops an audit ends it with 4.
+    refused = onnx_gap(*arguments[:-2], "--not-judgeable", "pass")
+    assert refused.code == 2
+    assert "--not-judgeable does nothing without a limit: give --max-gap, " in refused.err
 
 
 @pytest.fixture

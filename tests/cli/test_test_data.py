@@ -198,8 +198,22 @@ def test_the_report_shows_what_is_confused_and_warns_of_training_images(onnx_gap
     text = Path("audit/report.html").read_text(encoding="utf-8")
     assert 'id="test"' in text
     assert ("outside the interval" in shown.out) == ("interval that does not hold it" in text)
-    assert "Measured on the <a" in text.split('id="caution"')[0]
+    head = text.split('id="caution"')[0]
+    assert "Measured on the <a" in head
+    assert "30 of the 60 test samples are among the training samples, too" in head
     assert "30 of the test samples are training samples, too" in text
+
+
+def test_a_verdict_by_the_measured_gap_says_how_many_samples_are_training_samples(
+    onnx_gap, arguments
+):
+    limits = ("--gate", "measured", "--max-gap", 0, "--junit", "audit.xml")
+    shown = onnx_gap(*arguments, *limits, "--json")
+    assert shown.code == 1
+    shared = "30 of the 60 test samples are training samples, too."
+    assert shown.json["verdict"]["sentence"].endswith(shared)
+    assert shared in Path("audit.xml").read_text(encoding="utf-8")
+    assert onnx_gap("verify", "audit").code == 0
 
 
 @pytest.mark.parametrize("damage", ["accuracy", "train_top5", "in_training", "file"])

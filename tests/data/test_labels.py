@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -19,14 +20,22 @@ def test_labels_become_int64(values):
     assert labels.tolist() == [1, 0, 2]
 
 
+def test_float16_labels_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert integer_labels(np.array([0, 65504], np.float16), "data").tolist() == [0, 65504]
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ([0.5, 1], "not integers"),
+        ([1, 0.5], "sample 1 in data is 0.5, which is no whole number. Store class indices"),
         (["a"], "not integers"),
         (np.eye(3), "one-hot"),
         ([0, -1], "sample 1 in data is -1"),
-        ([float("nan")], "not integers"),
+        ([float("nan")], "sample 0 in data is nan, .* Drop the samples without a label, or"),
+        (np.array([0, np.inf], np.float16), "sample 1 in data is inf"),
+        ([0, 1e300], "no index of a class"),
     ],
 )
 def test_other_labels_are_refused(values, says):

@@ -267,9 +267,13 @@ def _labels(
     import pyarrow as pa
 
     labels = found.labels
-    missing = labels.count(None) if isinstance(labels, list) else labels.null_count
-    if missing:
-        raise DataError(f"{missing} rows of {where} have no {found.label!r}.")
+    empty = [one is None for one in labels] if isinstance(labels, list) else labels.is_null()
+    if (missing := np.flatnonzero(np.asarray(empty))).size:
+        rows = "row has" if missing.size == 1 else "rows have"
+        raise DataError(
+            f"{missing.size:,} {rows} no {found.label!r} in {where}, first {samples[missing[0]]}. "
+            "Leave out the rows without a label, or give them one."
+        )
     if isinstance(labels, list):
         return labels_of_values(labels, samples, wanted.classes, where)
     if pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type):

@@ -1,7 +1,7 @@
 """Options of preprocessing, declared once; and the spec that a preset or file and they make."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from operator import index
@@ -168,7 +168,8 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
         DataError: an unknown preset, an unusable file, or an option out of its range.
     """
     for name in ("invert", "antialias", "exif"):
-        if isinstance(value := getattr(options, name), str):  # "no" would be true
+        value = getattr(options, name)
+        if value is not None and not (isinstance(value, Integral) and value in (0, 1)):
             raise DataError(f"{parameter(name)} cannot be {value!r}; give True or False.")
     base = PreprocessingSpec() if options.preset is None else _from_preset(options.preset)
     changes: dict[str, Any] = {}
@@ -191,6 +192,7 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
     if options.invert:
         changes.update(invert=True)
     if options.interpolation is not None:
+        _check_choice("interpolation", options.interpolation, INTERPOLATIONS)
         changes.update(interpolation=options.interpolation)
     if options.antialias is not None:
         changes.update(antialias=options.antialias)
@@ -215,8 +217,16 @@ def make_spec(options: PreprocessOptions) -> PreprocessingSpec:
 
 
 def _from_preset(preset: str | Path) -> PreprocessingSpec:
+    from analyzer.files import check_paths  # needs numpy, which declaring options does not
+
+    if not isinstance(preset, str | Path):
+        raise DataError(
+            f"{parameter('preset')} is of type {type(preset).__name__}; give the name of a preset, "
+            "or the path of a file."
+        )
     if str(preset) in PRESETS:
         return replace(PRESETS[str(preset)], origin=f"preset {preset}")
+    check_paths(DataError, preset=preset)
     path = Path(preset)
     if not path.exists():
         raise DataError(
@@ -246,32 +256,34 @@ def _check(spec: PreprocessingSpec, options: PreprocessOptions) -> None:
         raise DataError(f"{named('img_size', _text(spec.size))} {_NO_SIZE}")
     if not 0 < spec.crop_pct <= 1:
         raise DataError(f"{named('crop_pct', spec.crop_pct)} is not above 0 and at most 1.")
-    if spec.interpolation not in INTERPOLATIONS:
+    if spec.interpolation not in INTERPOLATIONS:  # of a file
         raise DataError(
             f"{named('interpolation', repr(spec.interpolation))} is not one of "
             f"{', '.join(INTERPOLATIONS)}."
         )
     if spec.mean is not None and not all(map(math.isfinite, spec.mean)):
-        raise DataError(f"{named('mean', _listed(spec.mean))} has values that are no numbers.")
+        raise DataError(f"{named('mean', _listed(spec.mean))} has values that are not finite.")
     if spec.std is not None and not all(0 < value < math.inf for value in spec.std):
-        raise DataError(f"{named('std', _listed(spec.std))} has values that are not above 0.")
+        raise DataError(
+            f"{named('std', _listed(spec.std))} has values that are not finite numbers above 0."
+        )
     if not spec.antialias and spec.interpolation != "bilinear":
         raise DataError(
             f"{parameter('antialias', False)} is for bilinear resizing, not for "
             f"{spec.interpolation}; pass {parameter('interpolation', 'bilinear')} with it."
         )
     if not 0 < spec.scale < math.inf:
-        raise DataError(f"{named('scale', spec.scale)} is not a number above 0.")
+        raise DataError(f"{named('scale', spec.scale)} is not a finite number above 0.")
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise DataError(f"{parameter(name, repr(value))} is not one of {', '.join(choices)}.")
 
 
 def _size(value: Size | int) -> Size:
     try:
-        height, width = (value, value) if isinstance(value, Integral | int) else value
+        height, width = (value, value) if isinstance(value, Integral | int) else _in_order(value)
         return index(height), index(width)
     except (TypeError, ValueError):
         raise _not_a_size(value) from None
@@ -290,11 +302,11 @@ def _resize(options: PreprocessOptions) -> Resize | None:
                 f"{parameter('resize', _text(value))} and {parameter(name, other)} both say how an "
                 "image is resized; leave one of them out."
             )
-    if value == "none":
+    if isinstance(value, str) and value == "none":
         return None
     one = isinstance(value, Integral | int)
-    edges: Any = (value, value) if one else value
     try:
+        edges: Any = (value, value) if one else _in_order(value)
         height, width = map(index, edges)
     except (TypeError, ValueError):
         raise _not_a_size(_text(value), "resize") from None
@@ -332,16 +344,29 @@ def _text(value: object) -> str:
 def _number(name: str, value: Any) -> float:
     try:
         return parse_number(value) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{parameter(name, repr(value))} is not a number.") from None
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:
     """The numbers of each channel; one number counts for all of them."""
     try:
-        return (float(values),) if isinstance(values, Real) else tuple(map(float, values))
-    except (TypeError, ValueError):
+        if isinstance(values, Real):
+            return (float(values),)
+        return tuple(map(float, _in_order(values)))
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{parameter(name, repr(values))} is not one or several numbers.") from None
+
+
+def _in_order(values: Any) -> Any:
+    """Several values as they are.
+
+    Raises:
+        TypeError: they are of a type that has no order, or that holds something else than values.
+    """
+    if isinstance(values, Set | Mapping | bytes | bytearray):
+        raise TypeError(f"{type(values).__name__} is no list")
+    return values
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -99,7 +99,7 @@ def resolve_preprocessing(
             "Leave it out."
         )
     spec, warnings = _settle_values(spec, options, input_info, takes_integers)
-    channels = _channels(source, spec, plane, input_info)
+    channels = _channels(source, spec, plane, input_info, options.channels)
     _check_depth(spec, channels, input_info)
     exif = source.exif if options.exif is None else options.exif
     result = Preprocessing(
@@ -375,9 +375,12 @@ def _plane(input_info: TensorInfo, layout: str) -> _Plane:
             warnings = (f"{takes}. The layout was taken as nchw; declare it if it is not.",)
     axis, row, column = _AXES[layout]
     if dims[axis] not in (None, 1, 3):
+        other = "nchw" if layout == "nhwc" else "nhwc"
+        fits = dims[_AXES[other][0]] in (None, 1, 3)
+        way_out = f"Pass {parameter('layout', other)}, or store" if fits else "Store"
         raise DataError(
             f"{takes}, which in layout {layout} is {dims[axis]} channels; images have 1 or 3. "
-            f"Pass {parameter('layout')}, or store what it takes as a float array in a .npz file."
+            f"{way_out} what it takes as a float array in a .npz file."
         )
     return _Plane(layout, dims[axis], dims[row], dims[column], warnings)
 
@@ -406,17 +409,35 @@ def _settle_values(
 
 
 def _channels(
-    source: Source, spec: PreprocessingSpec, plane: _Plane, input_info: TensorInfo
+    source: Source,
+    spec: PreprocessingSpec,
+    plane: _Plane,
+    input_info: TensorInfo,
+    given: str | None,
 ) -> str:
-    """ "rgb", "bgr" or "gray": what the network wants, else declared, else as the images are."""
+    """ "rgb", "bgr" or "gray": what the network wants, else declared, else as the images are.
+
+    Args:
+        source: the samples.
+        spec: what is declared.
+        plane: what the network's input says of images.
+        input_info: the network's input.
+        given: what the option says, over a preset or file.
+
+    Raises:
+        DataError: gray images are declared where the network takes colors, or the reverse.
+    """
     if plane.channels is None:
         return spec.channels or ("gray" if _first_image(source).ndim == 2 else "rgb")
     if spec.channels is None:
         return "gray" if plane.channels == 1 else "rgb"
     if (plane.channels == 1) != (spec.channels == "gray"):
+        wanted = ("gray",) if plane.channels == 1 else ("rgb", "bgr")
+        named = spec.origin if given is None else parameter("channels", given)
         raise DataError(
-            f"{spec.origin} declares {spec.channels} images but the network's input "
-            f"{input_info.name!r} takes {_text(input_info.shape)}. Pass {parameter('channels')}."
+            f"{named} declares {spec.channels} images but the network's input "
+            f"{input_info.name!r} takes {_text(input_info.shape)}. Pass "
+            f"{' or '.join(parameter('channels', one) for one in wanted)}."
         )
     return spec.channels
 

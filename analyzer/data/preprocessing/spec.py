@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from analyzer.data.preprocessing.processors import with_class_defaults
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS
 from analyzer.json_codec import parse_json
@@ -193,18 +194,6 @@ def timm_geometry(
 # timm's own defaults for what its files leave out.
 _TIMM_CROP_PCT, _TIMM_INTERPOLATION = 0.875, "bicubic"
 
-# Processors that take a single number in an older file's "size" as the shortest edge.
-_SHORTEST_EDGE = (
-    "Bit", "ChineseCLIP", "CLIP", "ConvNext", "Levit", "MobileNetV1", "MobileNetV2", "MobileViT",
-    "PoolFormer",
-)  # fmt: skip
-# Processors that crop unless their file says no, and to how many pixels unless it says that.
-_CROP_SIZES = {
-    "Bit": 224, "Chameleon": 512, "ChineseCLIP": 224, "CLIP": 224, "DeiT": 224, "Flava": 224,
-    "Levit": 224, "MobileNetV1": 224, "MobileNetV2": 224, "MobileViT": 256, "PoolFormer": 224,
-}  # fmt: skip
-# Processors with steps of another kind or order.
-_UNKNOWN = ("DINOv3ViT", "ImageGPT", "Perceiver", "Siglip2", "TimmWrapper")
 # What Hugging Face's files say besides steps and their values: nothing of it changes pixels here.
 _HARMLESS = {
     "auto_map", "data_format", "device", "disable_grouping", "do_convert_rgb", "do_reduce_labels",
@@ -214,6 +203,10 @@ _HARMLESS = {
     "return_tensors", "total_mask_patches", "transformers_version",
 }  # fmt: skip
 _HARMLESS_BEGINNINGS = ("_", "codebook_", "mask_group_")  # the last two: other outputs of FLAVA
+# Processors whose files can carry a mean and std that they never use.
+_NOT_NORMALIZED = ("MobileViT", "SuperPoint")
+# What tells a file of Hugging Face's from timm's, besides switches.
+_HUGGING_FACE = {"feature_extractor_type", "image_mean", "image_processor_type"}
 _SWITCHES = {
     "do_center_crop", "do_flip_channel_order", "do_normalize", "do_pad", "do_rescale", "do_resize",
     "include_top", "rescale_offset",
@@ -259,7 +252,7 @@ def read_spec(path: Path) -> PreprocessingSpec:
     try:
         if not isinstance(content, dict):
             raise DataError("holds no JSON object.")
-        hugging_face = any(key.startswith("do_") or key == "image_mean" for key in content)
+        hugging_face = any(key.startswith("do_") or key in _HUGGING_FACE for key in content)
         spec = from_hugging_face(content) if hugging_face else from_timm(content)
     except DataError as error:
         raise DataError(f"The preprocessing file {path} {error}") from error
@@ -316,41 +309,40 @@ def from_timm(content: Mapping[str, object]) -> PreprocessingSpec:
 def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
     """The spec in Hugging Face's ``preprocessor_config.json``.
 
-    Where a file (older ones do) does not say whether a step is done, it is done if its values
-    are there; pixels are always rescaled unless the file says no. Some processors crop unless the
-    file says no.
+    Where a file (older ones do) does not say what is done, its class decides. A file without a
+    class does a step if its values are there, and rescales pixels unless it says no.
 
     Raises:
-        DataError: a value has the wrong form, or asks for a step that is not known here; the
-            message wants the file's name before it.
+        DataError: a value has the wrong form, or asks for a step or a class that is not known
+            here; the message wants the file's name before it.
     """
     kind = str(content.get("image_processor_type") or content.get("feature_extractor_type") or "")
     for ending in ("Pil", "Fast", "ImageProcessor", "FeatureExtractor"):
         kind = kind.removesuffix(ending)
-    if kind in _UNKNOWN:
-        raise DataError(f"is of {kind}, whose steps are not known. Give single options instead.")
     for key, value in content.items():
         if (key in _SWITCHES or key.startswith("do_")) and not (
             value is None or isinstance(value, bool)
         ):
             raise DataError(f"has {key} {value!r}; a switch is true or false.")
+    content = with_class_defaults(kind, content)
     _refuse_unknown(content, _SWITCHES | _VALUES | _HARMLESS)
     resize = crop = None
     if content.get("do_resize", "size" in content):
         resize, crop = _resize_and_crop(content, kind)
-    if content.get("do_center_crop", kind in _CROP_SIZES):
-        size = content.get("crop_size", _CROP_SIZES.get(kind, content.get("size")))
+    if content.get("do_center_crop"):
+        size = content.get("crop_size", content.get("size"))
         crop = Crop(_height_width(size, "crop_size"), rounding="down")
     code = content.get("resample", None if resize else INTERPOLATIONS.index("bilinear"))
     if not isinstance(code, int) or code not in range(len(INTERPOLATIONS)):
         raise DataError(f"has resample {code!r}, which is no code of a Pillow filter (0 to 5).")
     rescale = content.get("do_rescale", True)
     mean = std = None
-    # MobileViT's files carry a mean and std that its processor never uses.
-    if kind != "MobileViT" and content.get("do_normalize", "image_mean" in content):
+    if kind not in _NOT_NORMALIZED and content.get("do_normalize", "image_mean" in content):
         mean, std = _numbers(content, "image_mean"), _numbers(content, "image_std")
-        if kind == "EfficientNet" and content.get("include_top", True):
-            std = tuple(value * value for value in std)  # it divides by std once more
+    if kind == "EfficientNet" and content.get("include_top"):  # it divides by std once more
+        again = _numbers(content, "image_std")
+        mean = mean or (0.0,) * len(again)
+        std = tuple(value * value for value in again) if std else again
     scale = 1 / 255 if rescale else 1.0
     if rescale and "rescale_factor" in content:
         (scale,) = _numbers(content, "rescale_factor", 1)
@@ -398,7 +390,7 @@ def _resize_and_crop(content: Mapping[str, object], kind: str) -> tuple[Resize, 
     """The resize of a Hugging Face file, with the crop that is part of it in some processors."""
     size = content.get("size")
     square = content.get("default_to_square")
-    if isinstance(size, int) and (kind in _SHORTEST_EDGE if square is None else not square):
+    if isinstance(size, int) and square is not None and not square:
         size = {"shortest_edge": size}
     if isinstance(size, Mapping) and size.get("longest_edge"):
         raise DataError(

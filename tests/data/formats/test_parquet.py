@@ -80,7 +80,7 @@ def test_two_columns_of_usual_names_want_keys(write):
 def test_whole_numbers_as_floats(write):
     path = write("a.parquet", pa.array([2.0, 0.0]), features=False)
     assert open_data(path).labels.tolist() == [2, 0]
-    with pytest.raises(DataError, match="not integers"):
+    with pytest.raises(DataError, match=r"sample 0 in .* is 2\.5, which is no whole number"):
         open_data(write("a.parquet", pa.array([2.5, 0.0]), features=False))
 
 
@@ -206,7 +206,7 @@ def test_a_column_of_splits(kind, paths, write, encoded, picture):
     assert source.stored(1) == encoded(picture(8, 8, seed=3))
     assert source.warnings == (f"Rows that name no split were left out of {path}: 1.",)
     assert open_data(f"{path}#val").labels.tolist() == [1]
-    with pytest.raises(DataError, match=r"1 rows of .*#test have no 'label'"):
+    with pytest.raises(DataError, match=r"1 row has no 'label' in .*#test, first "):
         open_data(f"{path}#test")
 
 
@@ -256,6 +256,15 @@ def test_names_that_are_null_everywhere(encoded, picture, tmp_path):
     rows = [{"bytes": encoded(picture(8, 8)), "path": None}] * 2
     pq.write_table(pa.table({"image": rows, "label": [0, 1]}), tmp_path / "a.parquet")
     assert list(open_data(tmp_path / "a.parquet").names) == ["row 0", "row 1"]
+
+
+@pytest.mark.parametrize("labels", [[2, None, None], ["owl", None, None]])
+def test_the_first_row_without_a_label_is_named(write, labels):
+    path = write("a.parquet", pa.array(labels), features=False, paths=False)
+    with pytest.raises(
+        DataError, match=r"2 rows have no 'label' in .*, first row 1\. Leave out the rows"
+    ):
+        open_data(path)
 
 
 def test_categories_as_labels(write):

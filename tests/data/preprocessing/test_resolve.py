@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -114,7 +115,12 @@ def test_one_fixed_edge_is_checked(resolve):
     ("shape", "options", "says"),
     [
         (("N", 12, 8, 8), {}, "12 channels; images have 1 or 3"),
-        (("N", 3, 8, 8), {"layout": "nhwc"}, "8 channels"),
+        (("N", 3, 8, 8), {"layout": "nhwc"}, "8 channels; .* Pass layout=nchw, or store"),
+        (("N", 3, 8, 12), {"layout": "nhwc"}, "12 channels; .* Pass layout=nchw, or store"),
+        (("N", 12, 8, 8), {"layout": "nchw"}, "12 channels; .* 3[.] Store what it takes"),
+        (("N", 1, 8, 8), {"channels": "rgb"}, "channels=rgb declares .* Pass channels=gray[.]"),
+        (("N", 3, 8, 8), {"channels": "gray"}, "Pass channels=rgb or channels=bgr[.]"),
+        (("N", 3, 8, 8), {"std": math.inf}, "std=inf has values that are not finite numbers above"),
         (("N", 3, 8, 8), {"layout": "chw"}, "layout='chw' is not one of nchw"),
         (("N", 3, 8, 8, 8), {}, "no image"),
         (("N", 100), {}, "120 pixels but .* takes 100"),
