@@ -429,6 +429,14 @@ def verify_audit(
     from analyzer.audit import verify_audit as verify
 
     report = _reporting(progress)
+    for name, path in (
+        ("model", model),
+        ("gap_model", gap_model),
+        ("signature", signature),
+        ("allowed_signers", allowed_signers),
+    ):
+        if path is not None:
+            check_are_paths(**{name: path})
     check_paths(
         AuditFolderError, folder=folder, signature=signature, allowed_signers=allowed_signers
     )

@@ -323,6 +323,11 @@ def test_numbers_and_texts_are_no_arrays(tmp_path, value):
         analyzer.inspect_network("zoo:digits-c0", img_size=[value])
     if isinstance(value, str):
         return
+    for name in ("model", "gap_model", "signature", "allowed_signers"):
+        with pytest.raises(TypeError, match=f"^{name} is of type .*; it takes a path"):
+            analyzer.verify_audit(tmp_path, **{name: value})
+    with pytest.raises(TypeError, match=r"^page is of type "):
+        analyzer.compare_audits(tmp_path, tmp_path, page=value)
     with pytest.raises(TypeError, match=r"^name is of type "):
         analyzer.fit_gap_model(BUNDLED / "population.csv", name=value)
     for name in ("keys", "classes", "fresh"):
