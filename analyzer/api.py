@@ -6,6 +6,7 @@ Results warn through ``warnings.warn`` with the category :class:`AuditWarning`.
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,7 +311,7 @@ def fit_gap_model(
     check_paths(GapModelError, population=population)
     check_paths(OutputError, out=out)
     for parameter, text in (
-        ("name", name or ""),
+        ("name", "" if name is None else name),
         ("trained_on", trained_on),
         ("architecture", architecture),
         ("features", features),
@@ -318,6 +319,7 @@ def fit_gap_model(
         if not isinstance(text, str):
             raise TypeError(f"{parameter} is of type {type(text).__name__}; it takes a text.")
     if out is not None:
+        check_are_paths(out=out)
         check_place(out)
         refuse_to_replace({"out": out}, [population], [Path(out).parent])
     table = population
@@ -369,10 +371,13 @@ def compare_audits(
     from analyzer.audit import refuse_idle_draw, refuse_to_replace, write_comparison
 
     report = _reporting(progress)
+    _check_numbers(Real, tolerance=tolerance)
+    _check_numbers(Integral, resamples=resamples, seed=seed)
     check_paths(AuditFolderError, before=before, after=after)
     check_paths(OutputError, page=page)
     folders = _folder("before", before), _folder("after", after)
     if page is not None:
+        check_are_paths(page=page)
         check_place(page)
         refuse_to_replace({"page": page}, [], folders)
     found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report)
@@ -424,6 +429,14 @@ def verify_audit(
     from analyzer.audit import verify_audit as verify
 
     report = _reporting(progress)
+    for name, path in (
+        ("model", model),
+        ("gap_model", gap_model),
+        ("signature", signature),
+        ("allowed_signers", allowed_signers),
+    ):
+        if path is not None:
+            check_are_paths(**{name: path})
     check_paths(
         AuditFolderError, folder=folder, signature=signature, allowed_signers=allowed_signers
     )
@@ -485,6 +498,18 @@ def _bundled(path_of: Callable[[str], Path], name: str) -> Path | None:
         return path_of(name)
     except AnalyzerError:
         return None
+
+
+def _check_numbers(kind: type[Real] | type[Integral], **numbers: object) -> None:
+    """Refuse what is no single number of a kind.
+
+    Raises:
+        TypeError: one is something else.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = "a number" if kind is Real else "a whole number"
+            raise TypeError(f"{name} is of type {type(value).__name__}; it takes {wanted}.")
 
 
 def _site_options(**given: Any) -> "SiteOptions":

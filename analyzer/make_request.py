@@ -70,7 +70,8 @@ def audit_request(
         )
     named_gap_model = gap_model is not None
     if gap_model is None:
-        in_use = "" if options.get("fresh") else _gap_model_in_use(out)
+        fresh = coerced_options({"fresh": options.get("fresh", False)})["fresh"]
+        in_use = "" if fresh else _gap_model_in_use(out)
         gap_model = in_use or ANY_NETWORK
     elif gap_model == NO_GAP_MODEL:
         gap_model = None
@@ -89,8 +90,9 @@ def audit_request(
         ):
             options["test_keys"] = options.get("keys")
     if samples is not None:
-        options["keys"] = options.get("keys") or samples.keys
-        options["classes"] = options.get("classes") or samples.classes
+        for name, value in (("keys", samples.keys), ("classes", samples.classes)):
+            if options.get(name) is None:
+                options[name] = value
         if declared.preset is None:
             given = {f.name: getattr(declared, f.name) for f in fields(declared)}
             given = {name: value for name, value in given.items() if value is not None}

@@ -314,6 +314,27 @@ def test_an_option_that_would_be_dropped_or_misread_is_refused(tmp_path, options
     assert not (tmp_path / "audit").exists()
 
 
+@pytest.mark.parametrize("value", [np.array([1, 2]), {1: 2}, "x"])
+def test_numbers_and_texts_are_no_arrays(tmp_path, value):
+    for name in ("tolerance", "resamples", "seed"):
+        with pytest.raises(TypeError, match=f"^{name} is of type "):
+            analyzer.compare_audits(tmp_path, tmp_path, **{name: value})
+    with pytest.raises(analyzer.ModelError, match=r"^img_size cannot be "):
+        analyzer.inspect_network("zoo:digits-c0", img_size=[value])
+    if isinstance(value, str):
+        return
+    for name in ("model", "gap_model", "signature", "allowed_signers"):
+        with pytest.raises(TypeError, match=f"^{name} is of type .*; it takes a path"):
+            analyzer.verify_audit(tmp_path, **{name: value})
+    with pytest.raises(TypeError, match=r"^page is of type "):
+        analyzer.compare_audits(tmp_path, tmp_path, page=value)
+    with pytest.raises(TypeError, match=r"^name is of type "):
+        analyzer.fit_gap_model(BUNDLED / "population.csv", name=value)
+    for name in ("keys", "classes", "fresh"):
+        with pytest.raises(TypeError, match=f"^{name} is of type "):
+            analyzer.audit_network("zoo:digits-c0", out=tmp_path / "audit", **{name: value})
+
+
 @pytest.mark.parametrize("name", ["site", "at", "axis", "output", "custom_ops"])
 def test_a_site_is_asked_for_by_texts_and_numbers(tmp_path, name):
     given = {"site": "relu", name: np.array([1, 2])}
@@ -333,8 +354,9 @@ def test_a_result_replaces_nothing_that_is_read(tmp_path):
         analyzer.fit_gap_model(table, table)
     with pytest.raises(analyzer.OutputError, match="would replace"):
         analyzer.compare_audits(tmp_path, tmp_path, page=tmp_path / "report.html")
-    with pytest.raises(analyzer.DataError, match="tolerance cannot be nan"):
-        analyzer.compare_audits(tmp_path, tmp_path, tolerance=float("nan"))
+    for tolerance in (float("nan"), 10**400):
+        with pytest.raises(analyzer.DataError, match=f"tolerance cannot be {tolerance}"):
+            analyzer.compare_audits(tmp_path, tmp_path, tolerance=tolerance)
     assert table.read_text() == "name,zeta,kappa,gap\n"
 
 

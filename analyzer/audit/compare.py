@@ -1,6 +1,6 @@
 """Two audits side by side: what changed, by more than sampling noise or not, and what compares."""
 
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,7 +131,7 @@ def compare_audits(
         AuditFolderError: one of the folders holds no whole audit.
         DataError: ``resamples`` is too low or too high, or ``tolerance`` below 0 or not finite.
     """
-    if not 0 <= tolerance < math.inf:
+    if not 0 <= tolerance <= sys.float_info.max:
         raise DataError(f"{parameter('tolerance')} cannot be {tolerance}; give a number from 0 on.")
     with finished_audit(before) as a, finished_audit(after) as b:
         for folder, record in ((before, a), (after, b)):

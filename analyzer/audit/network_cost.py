@@ -1,5 +1,7 @@
 """The outline of a network with its cost, for which an image is run where shapes are open."""
 
+from operator import index
+
 import numpy as np
 
 from analyzer import runtime, surgery
@@ -36,12 +38,17 @@ def outline_with_cost(
         ModelError, SiteError: as :func:`analyzer.surgery.outline_network`.
     """
     found = surgery.outline_network(network, site, output)
-    edges = img_size or _PLANE
-    if not (len(edges) == 2 and all(0 < edge <= LONGEST_EDGE for edge in edges)):
-        raise ModelError(
-            f"{parameter('img_size')} cannot be {img_size}; give a height and a width of up to "
-            f"{LONGEST_EDGE:,} pixels."
-        )
+    wrong = ModelError(
+        f"{parameter('img_size')} cannot be {img_size}; give a height and a width of up to "
+        f"{LONGEST_EDGE:,} pixels."
+    )
+    try:
+        height, width = map(index, _PLANE if img_size is None else img_size)
+    except (TypeError, ValueError):
+        raise wrong from None
+    edges = height, width
+    if not all(0 < edge <= LONGEST_EDGE for edge in edges):
+        raise wrong
     if None not in (found.prefix_operations, found.suffix_operations):
         if img_size is not None:
             raise ModelError(

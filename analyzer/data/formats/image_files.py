@@ -210,8 +210,14 @@ def _split_folder(folder: Path, wanted: Wanted) -> tuple[Path, str | None, tuple
                 f"{parameter('classes', 'FILE')}."
             )
     chosen, split = choose_split(present, wanted.split, folder)
-    if len(chosen) > 1:
-        raise DataError(f"{chosen[0]} and {chosen[1]} are both split {split!r}. Name one of them.")
+    if len(chosen) > 1:  # a folder's own name tells it from others of its split
+        named = [one for one in chosen if one.name == wanted.split]
+        if not named:
+            ways = " or ".join(sorted(f"{folder}#{one.name}" for one in chosen))
+            raise DataError(
+                f"{chosen[0]} and {chosen[1]} are both split {split!r}. Name one of them as {ways}."
+            )
+        chosen, split = named, wanted.split
     return chosen[0], split, of_no_split("Folders", present.values(), folder)
 
 
@@ -231,6 +237,29 @@ def folders_of_images(path: Path) -> int:
 
 
 def _images_below(
+    root: Path, class_folder: str, visited: dict[tuple[int, int], str]
+) -> tuple[list[str], Counter[str]]:
+    """As :func:`_walk`, which this names the link of, where one leads to what cannot be read.
+
+    Raises:
+        DataError: a link leads to a folder of another class, or to what cannot be read.
+    """
+    try:
+        return _walk(root, class_folder, visited)
+    except OSError as error:
+        below = Path(str(error.filename))
+        links = [place for place in (below, *below.parents) if root in place.parents]
+        link = next((place for place in reversed(links) if place.is_symlink()), None)
+        if link is None:
+            raise
+        what = "which" if link == below else f"where {below.relative_to(link)}"
+        raise DataError(
+            f"The link {link} leads to {os.readlink(link)}, {what} cannot be read "
+            f"({error.strerror}). Remove the link, or give the images in a .csv manifest."
+        ) from error
+
+
+def _walk(
     root: Path, class_folder: str, visited: dict[tuple[int, int], str]
 ) -> tuple[list[str], Counter[str]]:
     """Paths of the images of a class relative to the root, naturally sorted; others' endings.

@@ -1,5 +1,6 @@
 """The formats of labeled data that there are, and what opens data of any of them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -81,7 +82,10 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
                 source = known.open(path, replace(wanted, split=split))
                 return source if known is FOLDER else _beside_images(source, path, known)
     except OSError as error:
-        raise DataError(f"{data} cannot be read ({error.strerror or error}).") from error
+        named = (str(data), str(data).rpartition("#")[0] or str(data))
+        below = str(error.filename or "").startswith(tuple(f"{one}{os.sep}" for one in named))
+        what = error.filename if below else data
+        raise DataError(f"{what} cannot be read ({error.strerror or error}).") from error
     except AnalyzerError:
         raise
     except Exception as error:

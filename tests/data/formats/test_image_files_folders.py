@@ -1,4 +1,6 @@
+import errno
 import gc
+import os
 import pickle
 
 import pytest
@@ -92,6 +94,47 @@ def test_splits(class_folders, tmp_path):
     assert len(open_data(f"{root}#val")) == len(open_data(f"{root}#validation")) == 2
     with pytest.raises(DataError, match=r"no split 'test' \(there: train, val\)"):
         open_data(f"{root}#test")
+
+
+def test_two_folders_of_a_split_are_told_apart_by_their_own_names(class_folders, tmp_path):
+    root = tmp_path / "data"
+    class_folders({"cat": 2, "owl": 1}, root / "valid")
+    class_folders({"cat": 1, "owl": 1}, root / "dev")
+    for name, samples in (("valid", 3), ("dev", 2)):
+        source = open_data(f"{root}#{name}")
+        assert (source.source, len(source)) == (f"{root}#{name}", samples)
+    for name in ("val", "Dev"):
+        with pytest.raises(DataError, match=r"split 'val'\. Name one of them as .*#dev or"):
+            open_data(f"{root}#{name}")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_link_to_what_cannot_be_read_is_named(class_folders, tmp_path, monkeypatch, inside):
+    root = class_folders({"cat": 1, "owl": 1})
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "gone").mkdir(parents=True)
+    link = root / "cat" / "more"
+    link.symlink_to(elsewhere)
+    lost = link / "gone" if inside else link
+    scandir = os.scandir
+
+    def without(path):
+        if os.fspath(path) == str(lost):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(lost))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without)
+    with pytest.raises(DataError) as caught:
+        open_data(root)
+    what = "where gone" if inside else "which"
+    assert str(caught.value) == (
+        f"The link {link} leads to {elsewhere}, {what} cannot be read (No such file or directory). "
+        "Remove the link, or give the images in a .csv manifest."
+    )
+    link.unlink()
+    (root / "cat" / "more" / "gone").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"^.*cat.more.* cannot be read \(No such file"):
+        open_data(root)
 
 
 def test_only_a_test_split_is_never_taken_for_training_data(class_folders, tmp_path):
