@@ -337,6 +337,45 @@ def test_a_removed_warning_of_the_network_or_its_preprocessing_is_found(tmp_path
     assert undeclared in found["input warnings"]
 
 
+@pytest.fixture(scope="module")
+def far_network(tmp_path_factory, network):
+    """The same, with a class that a score of −1e9 switches off, and a unit that nothing reads."""
+    path = tmp_path_factory.mktemp("far") / "far.onnx"
+    model = onnx.load(network)
+    weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    kernels = np.pad(weights["kernels"], ((0, 1), (0, 0), (0, 0), (0, 0)), constant_values=1e9)
+    last = np.pad(weights["last"], ((0, 1), (0, 1)))
+    bias = np.array([0] * CLASSES + [-1e9], np.float32)
+    del model.graph.initializer[:]
+    for name, values in (("kernels", kernels), ("last", last), ("bias", bias)):
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    (product,) = [node for node in model.graph.node if node.output[0] == "scores"]
+    product.output[0] = "product"
+    model.graph.node.append(helper.make_node("Add", ["product", "bias"], ["scores"]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = CLASSES + 1
+    onnx.save(model, path)
+    return path
+
+
+def test_what_never_competes_hides_no_forgery(far_network, data, tmp_path):
+    audit = audited(tmp_path / "audit", data, far_network, preprocess="none", anyway=True)
+    assert failed(audit, data, cells="all") == {}
+    curves, samples = read_curves(audit), read_samples(audit)
+    assert len(curves[0].order) == CHANNELS + 1
+    forged = shutil.copytree(audit, tmp_path / "forged")
+    hits = samples.ascending.copy()
+    one, other = np.flatnonzero(samples.label == 2)[:2]
+    hits[one], hits[other] = hits[one] - 1, hits[other] + 1
+    forge(forged, samples=dataclasses.replace(samples, ascending=hits))
+    assert "samples counted again" in failed(forged, data, cells="all")
+    forged = shutil.copytree(audit, tmp_path / "swapped")
+    (first, *others) = curves
+    order = first.order.copy()
+    order[[1, -1]] = order[[-1, 1]]  # behind the unit of 1e9
+    forge(forged, curves=[dataclasses.replace(first, order=order), *others])
+    assert "order worked out again" in failed(forged, data)
+
+
 def test_nothing_is_measured_of_a_folder_that_is_wrong_already(folder, data):
     rewrite_record(folder, dataclasses.replace(read_record(folder), zeta=0.1))
     found = verify_audit(folder, data=data)

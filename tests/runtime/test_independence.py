@@ -62,3 +62,24 @@ def test_labels_and_scores_all_alike():
     labels = np.array([[3], [3], [4]])
     with pytest.raises(ModelError):
         CheckedSizes().check("label", [labels], lambda piece: [labels[piece] * 0 + 3], exact=True)
+
+
+@pytest.mark.parametrize("far", [-1e9, float(np.finfo(np.float32).min), -np.inf])
+def test_a_class_that_never_competes_says_nothing_of_the_rounding_of_others(far):
+    scores = np.pad(IMAGES, ((0, 0), (0, 1)), constant_values=far).astype(np.float32)
+    moved = np.where(np.abs(scores) < 1e9, scores * np.float32(1 + 1e-7), scores)
+    CheckedSizes().check("scores", [scores], lambda piece: [moved[piece]])
+
+    def alone(piece):
+        one = scores[piece].copy()
+        one[:, 0] += 0.5
+        return [one]
+
+    with pytest.raises(ModelError, match="depends on the other images"):
+        CheckedSizes().check("scores", [scores], alone)
+
+
+def test_what_all_scores_of_an_image_have_in_common_says_nothing_either():
+    scores = IMAGES + np.linspace(-1e4, 1e4, len(IMAGES))[:, None]
+    with pytest.raises(ModelError, match="depends on the other images"):
+        CheckedSizes().check("scores", [scores], lambda piece: [scores[piece] + [[0.5, 0, 0]]])

@@ -40,9 +40,16 @@ __all__ = ["recount"]
 _NEAR = {"float32": 1e-4, "tf32": 1e-2, "fp16": 1e-2}
 """Two scores nearer than this, of their scale, may change places by rounding, by precision."""
 
+_LAST_PLACES = {"float32": 2e-6, "tf32": 2e-3, "fp16": 2e-3}
+"""What rounding does at the least to a score, as a part of it, by precision."""
+
+_LEADS = 16  # times the lead of the best score over the next is a scale of all that compete
+_LOW_LEAD = 0.25  # the quantile of the leads that counts: few samples do not make it large
+_MANY = 0.05  # of the samples, undecided: to be said
+
 _ORDERS = ("descending", "ascending")
 _FEWEST_SAMPLES = 5  # whose counts are counted again, of those there are
-_UNRANKED = 1e-6  # of the greatest activity: where units differ by less, any order of them is right
+_UNRANKED = 1e-6  # of a usual activity: where units differ by less, any order of them is right
 _LOGARITHM = 0.01  # that small ones may be off, whose network computes them from large ones
 
 
@@ -63,6 +70,12 @@ def recount(folder: Path, record: AuditRecord, job: Job, draw: Draw) -> Iterator
     yield _warnings(record, job.subject, network.cut)
     baseline = _Baseline(job.subject, network, skip_bad=request.skip_bad, progress=job.progress)
     yield from baseline.checks(record, samples)
+    undecided = int((baseline.possible & ~baseline.sure).sum())
+    if undecided > _MANY * len(baseline.sure):
+        draw.omitted.append(
+            f"Whether {undecided} of {len(baseline.sure)} samples are named as labeled, rounding "
+            "could decide: either was taken for right."
+        )
     if network.cut is None:
         draw.omitted.append("No cells were drawn: an audit without a site has no curves.")
         return
@@ -88,7 +101,8 @@ class _Plain:
     """
 
     def __init__(self, subject: Subject, run: RunOptions, scratch: Path):
-        self.near = _NEAR[run.precision]
+        self._near, self._last_places = _NEAR[run.precision], _LAST_PLACES[run.precision]
+        self._scale = 0.0  # of the scores that compete
         network = in_precision(subject.network, subject.output, run.precision, scratch)
         # In files that are written the extra inputs are bound.
         extra_inputs: Sequence[ExtraInput] = ()
@@ -139,22 +153,70 @@ class _Plain:
         others = {} if self.cut is None else {self.cut.cut.mask: masks}
         return scores_in_batches(self.whole, self._session, images, others)
 
-    def right(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether scores certainly name the labels, and whether they may, bool (B,) each."""
+    def learn_scale(self, lead: np.ndarray) -> None:
+        """Take the scale of scores from the leads of the best over the next, with nothing removed.
+
+        A class that never competes, as one that is switched off by a score of −1e9, has no part
+        in it, and neither has what all scores of an image have in common.
+
+        Args:
+            lead: (S,), of all samples.
+        """
+        self._scale = _LEADS * float(np.quantile(lead, _LOW_LEAD)) if len(lead) else 0.0
+
+    def slack(self, size: np.ndarray) -> np.ndarray:
+        """By how much rounding may move a difference of two scores, (B,).
+
+        Args:
+            size: of the larger of the two, (B,).
+        """
+        of_scale = self._near * self._scale + self._last_places * size
+        return self._last_places * self._scale + np.minimum(self._near * size, of_scale)
+
+    def unranked(self, size: np.ndarray | float, ranked: np.ndarray) -> np.ndarray | float:
+        """By how much units may differ that are in any order, (M,).
+
+        Args:
+            size: of what they are ranked by, (M,), or 1.
+            ranked: what the units of a class are ranked by, (M,).
+        """
+        sizes = np.abs(ranked[ranked != 0])
+        return self._near * size + _UNRANKED * (np.median(sizes) if len(sizes) else 0.0)
+
+    def right(self, own: "_Own") -> tuple[np.ndarray, np.ndarray]:
+        """Whether samples are certainly named as labeled, and whether they may be, bool (B,)."""
         if self.whole.answer.kind == "labels":
-            named = scores[:, 0] == labels
-            return named, named
+            return own.named, own.named
+        slack = self.slack(own.size)
+        return (own.margin > slack) & ~own.unnamed, ~(own.margin < -slack) & ~own.unnamed
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The score of each sample's label beside the best other one; of B samples."""
+
+    margin: np.ndarray  # float64 (B,): by how much it is higher
+    size: np.ndarray  # float64 (B,): of the larger of the two, without its sign
+    unnamed: np.ndarray  # bool (B,): a score is no number, so that none names a class
+    named: np.ndarray  # bool (B,): the label is what a network of labels says
+
+    @classmethod
+    def of(cls, scores: np.ndarray, labels: np.ndarray, kind: str) -> "_Own":
+        """Of scores (B, K), or labels (B, 1), and the labels of the samples (B,)."""
+        if kind == "labels":
+            zeros = np.zeros(len(labels))
+            return cls(zeros, zeros, np.zeros(len(labels), bool), scores[:, 0] == labels)
         scores = scores.astype(np.float64)
-        unnamed = np.isnan(scores).any(axis=1)  # such scores name no class
+        unnamed = np.isnan(scores).any(axis=1)
         everyone = np.arange(len(scores))
         own, others = scores[everyone, labels], scores.copy()
         others[everyone, labels] = -np.inf
         best = others.max(axis=1)
-        sizes = np.where(np.isfinite(scores), np.abs(scores), 0)
-        slack = self.near * np.maximum(sizes.max(axis=1), np.finfo(np.float32).tiny)
+        sizes = np.abs(np.stack([own, best]))
+        size = np.where(np.isfinite(sizes), sizes, 0).max(axis=0)
         with np.errstate(invalid="ignore"):  # two infinities: nobody knows
             margin = own - best
-        return (margin > slack) & ~unnamed, ~(margin < -slack) & ~unnamed
+        return cls(margin, np.maximum(size, np.finfo(np.float32).tiny), unnamed, margin > 0)
 
 
 class _Baseline:
@@ -181,12 +243,11 @@ class _Baseline:
             ones = np.ones((len(labels), network.channels), np.float32)
             scores = network.scores(batch.images, ones)
             self._check_labels(labels, scores)
-            sure, possible = network.right(scores, labels)
+            one = _Own.of(scores, labels, network.whole.answer.kind)
             if network.whole.answer.kind != "labels":
                 kept.append(keep_scores(scores, labels))
-            scale = np.abs(_finite(scores)).max(axis=1)
-            lead = _lead(scores, labels)
-            parts.append((batch.indices, labels, batch.digests, sure, possible, scale, lead))
+            of_own = (one.margin, one.size, one.unnamed, one.named)
+            parts.append((batch.indices, labels, batch.digests, _lead(scores, labels), *of_own))
             if network.cut is not None:
                 activity = network.cut.features(batch.images).activity.astype(np.float64)
                 for label in np.unique(labels):
@@ -194,8 +255,14 @@ class _Baseline:
                     self._activity[int(label)] = before + activity[labels == label].sum(axis=0)
             progress("network", min(done, len(loaded.indices)), len(loaded.indices))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        self.index, self.label, self.digests, self.sure, self.possible, *more = columns
-        self.scale, self.lead = more  # of the scores; of the best other one over the next
+        self.index, self.label, self.digests, self.lead, *columns = columns
+        own = _Own(*columns)
+        if network.whole.answer.kind != "labels":
+            # The best of all over the next: over the label's, or over the best of the others.
+            leads = np.where(own.margin > 0, own.margin, np.minimum(-own.margin, self.lead))
+            network.learn_scale(leads[np.isfinite(leads)])
+        self.size = own.size
+        self.sure, self.possible = network.right(own)
         self.scores = self._sample_scores(kept)
 
     def _check_labels(self, labels: np.ndarray, scores: np.ndarray) -> None:
@@ -252,7 +319,7 @@ class _Baseline:
     def _scores_wrong(self, said: SampleCounts) -> Iterator[str]:
         if self.scores is None:
             return
-        slack = self._network.near * self.scale + 1e-6
+        slack = self._network.slack(self.size) + 1e-6
         stated, found = said.scores, self.scores
         for name, bad in (
             ("log_probability", _apart(stated.log_probability, found.log_probability, slack)),
@@ -280,7 +347,7 @@ class _Baseline:
                 values = ranked[place][curve.order]
                 lowest = np.minimum.accumulate(values)
                 size = np.abs(values) if not ranking.compares_classes else 1.0
-                slack = self._network.near * size + _UNRANKED * np.abs(ranked[place]).max()
+                slack = self._network.unranked(size, ranked[place])
                 agrees = bool((values <= lowest + slack).all())
             if not agrees:
                 wrong.append(
@@ -417,7 +484,7 @@ class _Recount:
             self._evaluations += len(images) * len(masks)
             for cell, mask in enumerate(masks):
                 under = np.broadcast_to(mask, (len(images), len(mask)))
-                sure, possible = self.network.right(self.network.scores(images, under), labels)
+                sure, possible = self._right(images, under, labels)
                 found.least[cell] += sure.sum()
                 found.most[cell] += possible.sum()
                 hits = self._per_sample[_ORDERS[order[cell]]]
@@ -433,9 +500,15 @@ class _Recount:
             some = masks[start : start + size]
             images = np.broadcast_to(image, (len(some), *image.shape[1:]))
             labels = np.full(len(some), self.said.label[place])
-            sure, possible = self.network.right(self.network.scores(images, some), labels)
+            sure, possible = self._right(images, some, labels)
             least, most = least + int(sure.sum()), most + int(possible.sum())
         return least, most
+
+    def _right(
+        self, images: np.ndarray, masks: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        scores = self.network.scores(images, masks)
+        return self.network.right(_Own.of(scores, labels, self.network.whole.answer.kind))
 
     def _images(self, places: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Places and images (B, …) of samples, in batches; a DataError where one has changed."""
