@@ -67,7 +67,7 @@ def test_labels_and_scores_all_alike():
 @pytest.mark.parametrize("far", [-1e9, float(np.finfo(np.float32).min), -np.inf])
 def test_a_class_that_never_competes_says_nothing_of_the_rounding_of_others(far):
     scores = np.pad(IMAGES, ((0, 0), (0, 1)), constant_values=far).astype(np.float32)
-    moved = np.where(np.abs(scores) < 1e9, scores * np.float32(1 + 1e-7), scores)
+    moved = np.where(np.abs(scores) < 1e9, scores + np.float32(1e-7), scores)
     CheckedSizes().check("scores", [scores], lambda piece: [moved[piece]])
 
     def alone(piece):
