@@ -53,12 +53,17 @@ def read_groups(
             does not exist.
     """
     path = Path(text)
+    manifest = Path(source.source.partition("#")[0])
     if os.path.isfile(path):
+        if source.kind == "manifest" and text in next(manifest_rows(manifest))[1]:
+            raise DataError(
+                f"{text} is a file, and a column of {manifest}. Name the file as "
+                f"{os.path.join(os.curdir, text)}, or move it."
+            )
         name = path.name.lower()
         if name.endswith(TABLES):
             return _numbered(_by_name(path, _table(path, None, None, budgets), source))
         return _in_order(path, source, budgets)
-    manifest = Path(source.source.partition("#")[0])
     if source.kind != "manifest":
         what = (
             f"{text} is {nature_of(path)}"
@@ -91,7 +96,8 @@ def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) 
         name, group = row.get(keys[0]), row.get(keys[1])
         if not name:
             raise DataError(f"Line {line} of {path} lacks {keys[0]!r}.")
-        said = "" if group is None else label_text(group)
+        missing = group is None or group != group  # NaN, as pandas writes it into JSON
+        said = "" if missing else label_text(group)
         if found.setdefault(str(name), said) != said:
             raise DataError(
                 f"Line {line} of {path} puts {name} into the group {said!r}, an earlier one into "

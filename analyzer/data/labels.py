@@ -26,6 +26,7 @@ __all__ = [
     "labels_of_values",
     "limit_per_class",
     "read_classes",
+    "refuse_other_names",
     "same_label",
 ]
 
@@ -36,7 +37,7 @@ _WHOLE = re.compile(r"(-?[0-9]+)\.0*")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _SCIENTIFIC = re.compile(r"-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")  # as numpy.savetxt writes numbers
 _BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
-_NESTED = (_BY_INDEX, "label_names", "class_names")  # under which JSON can have the names
+_NESTED = (_BY_INDEX, "label_names", "class_names", "classes", "names")  # where JSON has the names
 _COLUMNS = 2  # of a class list as a table
 _NAMES_FIRST, _INDEX_FIRST = False, True  # in a pair
 _DIGITS = 100  # Python reads no number of more than 4,300, and no label has as many
@@ -55,7 +56,8 @@ def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassL
     """Read a class list.
 
     Text: a name a line, the line's number is the index. JSON: a list of names, {name: index} or
-    {index: name}, also below "id2label", "label2id", "label_names" or "class_names"; or
+    {index: name}, also below "id2label", "label2id", "label_names", "class_names", "classes" or
+    "names"; or
     {index: [id, name]} as Keras writes it. CSV: rows of name and index in either order, with or
     without a head (timm's class maps). A name can be there twice: ImageNet has two cranes.
 
@@ -235,6 +237,8 @@ def labels_of_values(
     distinct = {value: label_text(value, classes) for value in set(values)}
     if all(_is_number(text) for text in distinct.values()):
         numbers = {value: int(text) for value, text in distinct.items()}
+        if classes:
+            _refuse_numbers_that_are_names(values, classes, where)
         for number in numbers.values():
             if abs(number) > _HIGHEST:
                 raise _too_high(number, where)
@@ -249,6 +253,55 @@ def labels_of_values(
     numbers = {value: index_of[text] for value, text in distinct.items()}
     labels = np.fromiter((numbers[value] for value in values), np.int64, len(values))
     return labels, class_names, indexing
+
+
+def _refuse_numbers_that_are_names(
+    values: Sequence[int | str | None], classes: ClassList, where: str
+) -> None:
+    """Refuse texts of digits that the class list has as the names of other indices."""
+    for value in set(values):
+        if not isinstance(value, str):
+            continue
+        text = label_text(value)
+        if classes.index.get(text, int(text)) != int(text):
+            raise DataError(
+                f"The label {text!r} of {where} can be the index {text}, or the class that "
+                f"{classes.path} calls {text!r} and has at {classes.index[text]}. Give the labels "
+                "as names that are no numbers, or leave the class list out."
+            )
+
+
+def refuse_other_names(
+    labels: np.ndarray, names: Sequence[str], classes: ClassList | None, where: str
+) -> None:
+    """Refuse names beside class indices that contradict each other, or the class list.
+
+    Args:
+        labels: int64 (S,).
+        names: S names of these classes; "" where there is none.
+        classes: the network's class list, if given.
+        where: what to call the data in errors.
+
+    Raises:
+        DataError: an index has two names, or another place in the list than its name.
+    """
+    named: dict[int, str] = {}
+    for label, name in zip(labels.tolist(), names, strict=True):
+        if name and (other := named.setdefault(label, name)) != name:
+            raise DataError(
+                f"{where} calls the class {label} {other!r} and {name!r}. Correct it, or name the "
+                f"column of labels that counts with {parameter('keys')}."
+            )
+    if classes is None:
+        return
+    for label, name in named.items():
+        place = classes.index.get(name, label)
+        if place != label and classes.names[label : label + 1] != (name,):
+            raise DataError(
+                f"{where} calls the class {label} {name!r}, which {classes.path} has at {place}. "
+                f"Correct one of them, or have names decide: name their column with "
+                f"{parameter('keys')}."
+            )
 
 
 def check_classes(source: Source, classes: int, *, exact: bool = True) -> None:

@@ -129,3 +129,26 @@ def test_numbers_of_another_kind_are_refused(tmp_path):
     np.save(tmp_path / "groups.npy", np.array([[0.5, 1]]))
     with pytest.raises(DataError, match="a whole number for each sample was expected"):
         read_groups(str(tmp_path / "groups.npy"), source_of())
+
+
+def test_a_group_that_is_no_number_is_none(tmp_path):
+    lines = "".join(
+        f'{{"path": "{name}", "group": {group}}}\n'
+        for name, group in zip(NAMES, ["NaN", "NaN", "1", "2"], strict=True)
+    )
+    table = written(tmp_path / "groups.jsonl", lines)
+    assert read_groups(table, source_of()).tolist() == [-1, -1, 0, 1]
+
+
+def test_a_file_that_is_called_like_a_column_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{name},{i % 2},{i}\n" for i, name in enumerate(NAMES))
+    manifest = written(tmp_path / "data.csv", f"path,label,patient\n{rows}")
+    source = source_of("manifest", manifest)
+    assert read_groups("patient", source).tolist() == [0, 1, 2, 3]
+    written(tmp_path / "patient", "a\na\nb\nb\n")
+    with pytest.raises(
+        DataError, match=r"patient is a file, and a column of .*data\.csv.*\./patient"
+    ):
+        read_groups("patient", source)
+    assert read_groups("./patient", source).tolist() == [0, 0, 1, 1]

@@ -296,3 +296,21 @@ def test_labels_that_are_fractions():
         labels_of_values(["0.0", "1.5e+00"], "ab", None, "data")
     classes = ClassList("list", ("1.5", "2.0"), {"1.5": 0, "2.0": 1})
     assert labels_of_values(["2.0", "1.5"], "ab", classes, "data")[0].tolist() == [1, 0]
+
+
+def test_texts_of_digits_that_a_class_list_has_as_other_names_are_refused():
+    classes = ClassList("list", ("0", "10", "2"), {"0": 0, "10": 1, "2": 2})
+    assert labels_of_values(["0", "2"], "ab", classes, "data")[0].tolist() == [0, 2]
+    assert labels_of_values([10, 2], "ab", None, "data")[0].tolist() == [10, 2]
+    with pytest.raises(DataError, match="The label '10' of data can be the index 10, or the class"):
+        labels_of_values(["0", "10"], "ab", classes, "data")
+
+
+@pytest.mark.parametrize("key", ["classes", "names", "class_names"])
+def test_class_lists_below_usual_names(tmp_path, key):
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({key: ["cat", "owl"], "nc": 2}))
+    assert read_classes(path).names == ("cat", "owl")
+    path.write_text(json.dumps({key: ["cat", "owl"], "label_names": ["owl", "cat"]}))
+    with pytest.raises(DataError, match="gives the classes other names in"):
+        read_classes(path)

@@ -25,6 +25,7 @@ __all__ = [
     "of_no_split",
     "one_of",
     "split_called",
+    "split_column",
     "split_in",
     "split_of_two",
     "two_candidates",
@@ -77,6 +78,16 @@ def split_in(name: str) -> str | None:
         if word in _WORDS:
             return _WORDS[word]
     return None
+
+
+def split_column(columns: Collection[str], where: object) -> str | None:
+    """The column that can name the split of each row, in whatever case; None where none does.
+
+    Raises:
+        DataError: several can.
+    """
+    usual = [one for key in SPLIT_KEYS for one in columns if one.strip().lower() == key]
+    return one_of(usual, usual, where, "name a split", "Remove or rename one of them.")
 
 
 def split_of_two(split: str | None, kind: str, where: Path) -> str:

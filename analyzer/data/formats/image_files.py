@@ -5,7 +5,7 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -14,7 +14,6 @@ import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.format import (
-    SPLIT_KEYS,
     Format,
     Wanted,
     choose_split,
@@ -22,9 +21,11 @@ from analyzer.data.formats.format import (
     of_no_split,
     one_of,
     split_called,
+    split_column,
     split_in,
+    two_candidates,
 )
-from analyzer.data.labels import index_names, label_value, labels_of_values
+from analyzer.data.labels import index_names, label_value, labels_of_values, refuse_other_names
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key
 from analyzer.errors import DataError, parameter
 from analyzer.files import file_identity, read_whole
@@ -193,6 +194,14 @@ def _split_folder(folder: Path, wanted: Wanted) -> tuple[Path, str | None, tuple
     present = {
         Path(entry): split_called(entry.name) for entry in os.scandir(folder) if _is_class(entry)
     }
+    if not any(present.values()):  # "training_set" and "test_set", if nothing is called otherwise
+        by_word = {path: split_in(path.name) for path in present}
+        if (
+            all(by_word.values())
+            and len(set(by_word.values())) > 1
+            and all(map(_holds_folders, by_word))
+        ):
+            present = by_word
     if wanted.split is None:
         # A class may be called "test", so splits are only what holds class folders.
         splits = {
@@ -277,6 +286,8 @@ def _walk(
     for place, folders, files in os.walk(
         os.path.join(root, class_folder), followlinks=True, onerror=_raise
     ):
+        if place == os.path.join(root, class_folder):
+            _refuse_splits_below(place, folders)
         status = os.stat(place)
         known = visited.setdefault((status.st_dev, status.st_ino), place)
         if known is not place:  # a link; back up, or to what is counted already
@@ -298,6 +309,22 @@ def _walk(
                 skipped["hidden" if hidden else os.path.splitext(file)[1].lower()] += 1
     found.sort(key=natural_key)
     return found, skipped
+
+
+def _refuse_splits_below(place: str, folders: Sequence[str]) -> None:
+    """Refuse a class folder that holds several splits: all of them would be training data."""
+    splits = {called: folder for folder in folders if (called := split_called(folder))}
+    if len(splits) > 1:
+        one, other, *_ = sorted(splits.values())
+        raise two_candidates(
+            place,
+            f"the folders {one!r}",
+            f"{other!r}",
+            "both can be of the training data",
+            "Put classes into splits, as "
+            f"{splits.get('train', one)}/{os.path.basename(place)}, or list the files of one split "
+            "in a .csv manifest.",
+        )
 
 
 def _endings(counts: Counter[str]) -> str:
@@ -327,11 +354,16 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
     paths: list[str] = []
     values: list[str | int] = []
     splits: list[str | None] = []
+    names_beside: list[str] = []  # of the classes, where a column has them beside the indices
     columns: tuple[str, str, str | None] | None = None
+    other_splits: dict[str, set[str]] = {}  # that columns of other names seem to tell
     for line, row in manifest_rows(path):
         if excess := wanted.budgets.excess("samples", len(paths) + 1):
             raise DataError(f"The manifest {path} has more than {len(paths):,} rows, {excess}.")
-        columns = columns or _columns(row, wanted.keys, path)
+        if columns is None:
+            columns = _columns(row, wanted.keys, path)
+            name_key = _name_key(row, columns[1], wanted.keys)
+            other_splits = {key: set() for key in row if key not in columns}
         path_key, label_key, split_key = columns
         label = row.get(label_key)
         if not row.get(path_key) or label is None or label == "":
@@ -339,9 +371,18 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         paths.append(str(row[path_key]))
         values.append(label_value(label, f"Line {line} of {path}"))
         splits.append(split_in(str(row.get(split_key))) if split_key else None)
+        if name_key:
+            names_beside.append(str(row.get(name_key) or ""))
+        for key in list(other_splits):
+            if called := split_called(str(row.get(key)).strip()):
+                other_splits[key].add(called)
+            else:
+                del other_splits[key]
     manifest.refuse_if_changed()
     if not paths:
         raise DataError(f"The manifest {path} has no rows.")
+    if not (columns and columns[2]):
+        _refuse_other_splits(other_splits, path)
     where = str(path)
     warnings: tuple[str, ...] = ()
     if wanted.split is not None or any(splits):
@@ -349,10 +390,13 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         warnings = of_no_split("Rows", splits, path)
         paths = [paths[index] for index in chosen]
         values = [values[index] for index in chosen]
+        names_beside = [names_beside[index] for index in chosen] if names_beside else []
         where = f"{path}#{split}"
     elif columns and columns[2]:
         warnings = no_split_named(columns[2], path)
     labels, class_names, indexing = labels_of_values(values, paths, wanted.classes, where)
+    if names_beside and indexing == "labels":
+        refuse_other_names(labels, names_beside, wanted.classes, where)
     names = CompactNames(paths)
     return Source(
         source=where,
@@ -364,6 +408,23 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
         indexing=indexing,
         warnings=warnings,
     )
+
+
+def _name_key(row: Mapping[str, object], label: str, keys: tuple[str, str] | None) -> str | None:
+    """The column of class names beside that of indices, if nobody has named one to take."""
+    if keys is not None or label in NAME_KEYS:
+        return None
+    return next((key for key in NAME_KEYS if key in row), None)
+
+
+def _refuse_other_splits(columns: Mapping[str, set[str]], path: Path) -> None:
+    """Refuse a column that tells splits in every row, and is not called so."""
+    for key, splits in columns.items():
+        if len(splits) > 1:
+            raise DataError(
+                f"The column {key!r} of {path} says {' and '.join(sorted(splits))}, and is none "
+                "that is known to name splits. Call it 'split', or remove it."
+            )
 
 
 def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -450,11 +511,9 @@ def _columns(
     row: dict[str, object], keys: tuple[str, str] | None, path: Path
 ) -> tuple[str, str, str | None]:
     """The names of the columns of paths, labels and splits; there may be none of the last."""
-    way_out = "Remove or rename one of them."
     paths = _column(row, keys and keys[0], (PATH_KEYS,), "paths", path)
     labels = _column(row, keys and keys[1], (INDEX_KEYS, NAME_KEYS), "labels", path)
-    others = row.keys() - {paths, labels}
-    return paths, labels, one_of(SPLIT_KEYS, others, path, "name a split", way_out)
+    return paths, labels, split_column([key for key in row if key not in (paths, labels)], path)
 
 
 def _column(

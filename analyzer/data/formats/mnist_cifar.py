@@ -8,6 +8,7 @@ import gzip
 import math
 import os
 import pickle
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from analyzer.input_budgets import Budgets
 __all__ = ["CIFAR", "IDX", "open_cifar", "open_idx"]
 
 _PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
+_WORDS_OF_A_KIND = {"images", "labels", "idx", "idx1", "idx3", "ubyte", "gz", ""}
 _UNSIGNED_BYTE = 0x08
 
 
@@ -41,6 +43,11 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
     split = split_of_two(wanted.split, "an IDX folder", path)
     images_paths = _find_idx(path, split, "images")
     labels_paths = _find_idx(path, split, "labels")
+    if _set_of(images_paths[0]) != _set_of(labels_paths[0]):
+        raise DataError(
+            f"{images_paths[0]} and {labels_paths[0].name} are of different sets by their names. "
+            "Put the images and labels of one set into a folder of their own."
+        )
     file_states = FileStates.of(*images_paths, *labels_paths)
     images = _read_alike(images_paths, wanted.budgets, dimensions=3)
     labels = _read_alike(labels_paths, wanted.budgets, dimensions=1)
@@ -61,6 +68,12 @@ def _is_idx_folder(path: Path) -> bool:
 def _is_idx(path: Path, what: str) -> bool:
     name = path.name.lower().removesuffix(".gz")
     return what in name and name.endswith(("-ubyte", ".ubyte", ".idx", "_ubyte")) and "idx" in name
+
+
+def _set_of(path: Path) -> list[str]:
+    """The words of a file's name that say which set it is of."""
+    words = re.split(r"[-_.]", path.name.lower())
+    return [word for word in words if word not in _WORDS_OF_A_KIND]
 
 
 def _find_idx(folder: Path, split: str, what: str) -> list[Path]:

@@ -22,6 +22,7 @@ from analyzer.data.formats.format import (
     no_split_named,
     of_no_split,
     one_of,
+    split_column,
     split_in,
 )
 from analyzer.data.formats.image_files import is_looked_into
@@ -183,8 +184,7 @@ def _split_texts(
     """
     import pyarrow as pa
 
-    usual = [key for key in SPLIT_KEYS if key not in others]
-    column = one_of(usual, schema.names, paths[0], "name a split", "Remove or rename one of them.")
+    column = split_column([name for name in schema.names if name not in others], paths[0])
     if column is None:
         return None, ()
     kind, names = schema.field(column).type, features.get(column, {}).get("names")
@@ -309,7 +309,8 @@ def _check_alike(
         with _naming(path):
             schema = pq.read_schema(path)
         found = {one: schema.field(one).type if one in schema.names else None for one in columns}
-        found |= {key: key in schema.names for key in SPLIT_KEYS if key not in columns}
+        others = {one.strip().lower() for one in schema.names if one not in columns}
+        found |= {key: key in others for key in SPLIT_KEYS}
         types = types or found
         if found != types:
             differing = next(name for name in types if found[name] != types[name])

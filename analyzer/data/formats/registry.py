@@ -80,7 +80,11 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         for known in FORMATS:
             if known.recognizes(path):
                 source = known.open(path, replace(wanted, split=split))
-                return source if known is FOLDER else _beside_images(source, path, known)
+                return (
+                    _beside_classes(source, path)
+                    if known is FOLDER
+                    else _beside_images(source, path, known)
+                )
     except OSError as error:
         named = (str(data), str(data).rpartition("#")[0] or str(data))
         below = str(error.filename or "").startswith(tuple(f"{one}{os.sep}" for one in named))
@@ -96,6 +100,20 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         ) from error
     nature = "" if path.is_file() or path.is_dir() else f"{nature_of(path)} and "
     raise DataError(f"{path} is {nature}not a known kind of data. Wanted: {_descriptions()}.")
+
+
+def _beside_classes(source: Source, path: Path) -> Source:
+    """The source, with a warning where files beside its class folders could be data, too."""
+    found = sorted(
+        file.name
+        for file in path.iterdir()
+        if not file.name.startswith(".") and (NPZ.recognizes(file) or MANIFEST.recognizes(file))
+    )
+    if not found:
+        return source
+    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    left_out = f"{path} was read as {FOLDER.description}; {found[0]}{others} beside them not."
+    return replace(source, warnings=(*source.warnings, left_out))
 
 
 def _beside_images(source: Source, path: Path, known: Format) -> Source:

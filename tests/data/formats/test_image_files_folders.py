@@ -163,6 +163,32 @@ def test_a_split_of_class_folders_beside_others(class_folders, tmp_path, beside)
     assert source.warnings == ((left_out,) if beside == "several" else ())
 
 
+@pytest.mark.parametrize("names", [("training_set", "test_set"), ("seg_train", "seg_test")])
+def test_splits_by_a_word_of_their_names(class_folders, tmp_path, names):
+    for name in names:
+        class_folders({"cat": 2, "owl": 1}, tmp_path / "data" / name)
+    source = open_data(tmp_path / "data")
+    assert (source.source, len(source)) == (f"{tmp_path / 'data'}#train", 3)
+    class_folders({"bus": 1}, tmp_path / "data")  # so these are classes, all of them
+    assert len(open_data(tmp_path / "data").class_names) == 3
+
+
+def test_splits_below_classes_are_refused(class_folders, tmp_path):
+    for name in ("cat", "owl"):
+        class_folders({"train": 2, "test": 1}, tmp_path / "data" / name)
+    with pytest.raises(DataError, match=r"cat has the folders 'test' and 'train', .*train/cat"):
+        open_data(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["train.npz", "labels.csv", "metadata.jsonl"])
+def test_what_could_be_data_beside_class_folders_is_named(class_folders, name):
+    folder = class_folders({"a": 1, "b": 1})
+    (folder / "README.md").write_text("x")
+    assert open_data(folder).warnings == ()
+    (folder / name).write_text("x")
+    assert f"; {name} beside them not." in open_data(folder).warnings[0]
+
+
 def test_a_folder_that_could_be_a_split_or_a_class_is_refused(class_folders, tmp_path):
     root = tmp_path / "data"
     class_folders({"diesel": 2, "steam": 1}, root / "train")

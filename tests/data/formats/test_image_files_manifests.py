@@ -159,3 +159,34 @@ def test_bytes_that_are_not_utf8_are_named_by_their_line(tmp_path, line):
     (tmp_path / "a.csv").write_bytes(b"".join(lines))
     with pytest.raises(DataError, match=f"line {line} has the byte 0xff, which is not UTF-8"):
         open_data(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("column", ["Split", " subset", "SET"])
+def test_a_column_of_splits_in_another_case(tmp_path, column):
+    (tmp_path / "a.csv").write_text(f"path,label,{column}\na.png,0,train\nb.png,1,test\n")
+    assert open_data(tmp_path / "a.csv").labels.tolist() == [0]
+    assert open_data(f"{tmp_path / 'a.csv'}#test").labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("column", ["phase", "Usage", "partition"])
+def test_a_column_of_another_name_that_tells_splits_is_refused(tmp_path, column):
+    (tmp_path / "a.csv").write_text(f"path,label,{column}\na.png,0,train\nb.png,1,Test\n")
+    with pytest.raises(DataError, match=f"'{column}' of .*a.csv says test and train.*'split'"):
+        open_data(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text(f"path,label,{column}\na.png,0,train\nb.png,1,x\n")
+    assert len(open_data(tmp_path / "a.csv")) == 2
+
+
+def test_names_beside_class_indices_contradict_neither_each_other_nor_a_list(tmp_path):
+    text = "path,label,label_name\na.png,0,cat\nb.png,1,owl\nc.png,0,\n"
+    (tmp_path / "a.csv").write_text(text)
+    assert open_data(tmp_path / "a.csv").labels.tolist() == [0, 1, 0]
+    (tmp_path / "classes.txt").write_text("owl\ncat\n")
+    with pytest.raises(DataError, match=r"calls the class 0 'cat', which .*txt has at 1"):
+        open_data(tmp_path / "a.csv", classes=tmp_path / "classes.txt")
+    by_name = {"classes": tmp_path / "classes.txt", "keys": ("path", "label_name")}
+    (tmp_path / "b.csv").write_text(text.replace("c.png,0,\n", ""))
+    assert open_data(tmp_path / "b.csv", **by_name).labels.tolist() == [1, 0]
+    (tmp_path / "a.csv").write_text(text.replace("c.png,0,", "c.png,0,owl"))
+    with pytest.raises(DataError, match="calls the class 0 'cat' and 'owl'"):
+        open_data(tmp_path / "a.csv")

@@ -43,6 +43,15 @@ def test_splits(packed, dot, tmp_path):
     assert len(open_data(f"{tmp_path}#test")) == 1
 
 
+def test_labels_of_another_set_are_refused(tmp_path):
+    write(tmp_path, "emnist-letters-train", IMAGES, LABELS)
+    (tmp_path / "emnist-letters-train-labels-idx1-ubyte").rename(
+        tmp_path / "emnist-digits-train-labels-idx1-ubyte"
+    )
+    with pytest.raises(DataError, match=r"letters-train-images.* and .*digits-train-labels.*sets"):
+        open_data(tmp_path)
+
+
 def test_packed_and_plain_twins_are_one_set(tmp_path):
     write(tmp_path, "train", IMAGES, LABELS)
     write(tmp_path, "train", IMAGES, LABELS, packed=True)
