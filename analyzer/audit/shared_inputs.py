@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analyzer.errors import DataError
+from analyzer.errors import DataError, parameter
 from analyzer.files import file_identity
 
 __all__ = ["ReadInput", "SharedInputs"]
 
 _STAYS = (
-    "No table is written of them, and the audits that are done stay. Leave it alone, and run the "
-    "same command again."
+    "No table is written of them, and the audits that are done stay. Leave it alone and run the "
+    "same command again; audits that do not fit it any more are refused then, without "
+    f"{parameter('fresh', True)}."
 )
 
 

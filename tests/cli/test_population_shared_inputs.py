@@ -43,6 +43,7 @@ def refusal(shown):
     assert (shown.code, shown.out) == (2, "")
     (sentence,) = shown.err.splitlines()
     assert "No table is written of them, and the audits that are done stay." in sentence
+    assert sentence.endswith("are refused then, without --fresh.")
     return sentence
 
 
