@@ -32,6 +32,7 @@ from analyzer.audit.population_result import (
     write_failures,
 )
 from analyzer.audit.run import run_audit
+from analyzer.audit.shared_inputs import ReadInput, SharedInputs
 from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
@@ -88,6 +89,8 @@ def audit_population(
     Raises:
         AnalyzerError: what is wrong with the network that could not be audited, or that none
             could be.
+        DataError: a file or data that networks share have changed meanwhile; an earlier table is
+            left as it was.
         AuditFolderError: another run writes ``out``, and ``template`` is not to wait; or ``out``
             holds a file of somebody else's with a name of a population's.
     """
@@ -98,9 +101,17 @@ def audit_population(
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))
         earlier = _table_of_an_earlier_run(out)
+        shared = SharedInputs(_shared_files(members, template))
+
+        def check() -> None:
+            check_lock()
+            shared.hold_files()
+
         networks, failures = _audit_all(
-            members, template, out, jobs, skip_failed, replaced, progress, say, check_lock
+            members, template, out, jobs, skip_failed, replaced, progress, say, check
         )
+        for name, network in networks.items():
+            shared.hold_network(name, network.read)
         if failures:  # before the table that lacks them
             write_failures(failures, out)
         if not networks:
@@ -110,6 +121,7 @@ def audit_population(
         if failures and not skip_failed and earlier:
             left = [one for one in members if one.name not in networks.keys() | failures.keys()]
             kept = _kept_rows(earlier, left, networks, template, out)
+            shared.hold_files()
         tabled = networks | kept
         dropped = [name for name in (earlier.name if earlier else ()) if name not in tabled]
         (out / PAGE).unlink(missing_ok=True)  # it would show another table than the one below
@@ -146,12 +158,12 @@ def _audit_all(
     replaced: ReplacedNetworks,
     progress: Progress,
     say: Callable[[str], None],
-    check_lock: Callable[[], None],
+    check: Callable[[], None],
 ) -> tuple[dict[str, AuditedNetwork], dict[str, AnalyzerError]]:
     """Networks and failures by name, each in the order of the manifest.
 
-    Raises:
-        AuditFolderError: ``out`` is no longer this run's.
+    Args:
+        check: called after each; what it raises ends the run.
     """
     keys = {member.name: key_of({**template.settings(), **member.cells}) for member in members}
     tasks = {}
@@ -165,7 +177,7 @@ def _audit_all(
     progress("networks", 0, len(members))
     with _folder_of_audits(out), contextlib.closing(_outcomes(tasks, jobs, say)) as outcomes:
         for number, (name, found) in enumerate(outcomes, 1):
-            check_lock()
+            check()
             if isinstance(found, AuditedNetwork):
                 networks[name] = found
                 if template.fresh:
@@ -354,6 +366,20 @@ def _request(member: Member, template: AuditRequest, out: Path) -> AuditRequest:
     )
 
 
+def _shared_files(members: Iterable[Member], template: AuditRequest) -> Iterator[str | Path]:
+    """What options name that the audit of every network reads: files, and what may be none."""
+    for path in (template.classes, template.gap_model, template.custom_ops):
+        if path is not None:
+            yield path
+    if template.preprocess.preset is not None:
+        yield template.preprocess.preset
+    yield from (value for _, value in template.inputs)  # some are numbers
+    if template.groups is not None:
+        yield template.groups
+        if not os.path.isfile(template.groups):  # but a column of the data's manifest
+            yield from (member.train_data.partition("#")[0] for member in members)
+
+
 def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwork | AnalyzerError]:
     """Audit one network, in a worker; bad input comes back as its error."""
     try:
@@ -362,16 +388,21 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
             result = run_audit(request)
         test = member.test_accuracy
         warned: list[str] = []
+        part = key_of({"keys": request.keys, "skipped": result.skipped})
+        read = [ReadInput(member.train_data, part, result.data.sha256)]
+        if result.gap is not None:
+            read.append(ReadInput(str(request.gap_model), "", result.gap.gap_model))
         if member.test_data is not None:
             if test is None:
-                test, warned = _test_accuracy(member, member.test_data, request, result)
+                test, ran, warned = _test_accuracy(member, member.test_data, request, result)
+                read.append(ran)
             else:
                 warned = [_TEST_DATA_NOT_RUN]
         values = _values(member, result, test)
     except AnalyzerError as error:
         return member.name, AnalyzerError(error.message)  # some subclasses cannot be pickled
     return member.name, AuditedNetwork.of(
-        result, values, [*_other_accuracy(member, result), *warned]
+        result, values, [*_other_accuracy(member, result), *warned], read
     )
 
 
@@ -557,8 +588,11 @@ def _is_another(member: Member, audited: AuditRecord) -> bool:
 def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
     """Whether an audit is what is asked for, as far as that is known without reading samples."""
     try:
-        subject = find_inputs(request).subject
+        inputs = find_inputs(request)
     except AnalyzerError:
+        return False
+    subject, gap_model = inputs.subject, inputs.gap_model
+    if audited.gap is not None and gap_model and audited.gap.gap_model != gap_model.sha256:
         return False
     return (audited.key, audited.data.files, key_of(audited.settings)) == (
         subject.key,
@@ -603,8 +637,8 @@ def _is_of(table: estimation.PopulationTable, row: int, audited: AuditRecord) ->
 
 def _test_accuracy(
     member: Member, test_data: str, request: AuditRequest, audited: AuditRecord
-) -> tuple[float, list[str]]:
-    """The accuracy on test data, and what is to be said about them."""
+) -> tuple[float, ReadInput, list[str]]:
+    """The accuracy on test data, what was read of them, and what is to be said about them."""
     network, extra_inputs = open_network(member.model, request)
     test_keys = member.test_keys or request.keys
     try:
@@ -634,6 +668,8 @@ def _test_accuracy(
         run=request,
         output=request.output,
     )
-    same = data.combine_digests(found.digests, found.label) == audited.data.sha256
+    part = key_of({"test_keys": test_keys, "skipped": found.skipped})
+    read = ReadInput(test_data, part, data.combine_digests(found.digests, found.label))
+    same = read.sha256 == audited.data.sha256
     same = same or (test_data, test_keys) == (member.train_data, request.keys)
-    return found.accuracy, [_TESTED_ON_TRAINING] if same else []
+    return found.accuracy, read, [_TESTED_ON_TRAINING] if same else []

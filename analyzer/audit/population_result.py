@@ -20,6 +20,7 @@ import numpy as np
 
 from analyzer import estimation
 from analyzer.audit.assemble_record import some_of
+from analyzer.audit.shared_inputs import ReadInput
 from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_record import AuditRecord, GapRecord
 from analyzer.control_characters import printable
@@ -56,11 +57,15 @@ class AuditedNetwork:
     warnings: tuple[str, ...]
     sha256: tuple[str, str]  # of the network, and of the data that it was audited on
     unusual: Mapping[str, float]  # options that change features, by name
-    made_by: str  # key of the data, preprocessing, options and versions behind the audit
+    made_by: str  # key of the data, preprocessing, options, gap model and versions behind it
+    read: tuple[ReadInput, ...]  # what other networks may share, as this run read it
 
     @staticmethod
     def of(
-        record: AuditRecord, values: Mapping[str, float], warnings: Sequence[str] = ()
+        record: AuditRecord,
+        values: Mapping[str, float],
+        warnings: Sequence[str] = (),
+        read: Sequence[ReadInput] = (),
     ) -> "AuditedNetwork":
         """Of the record of an audit.
 
@@ -68,6 +73,7 @@ class AuditedNetwork:
             record: of the audit.
             values: what its row of the table says.
             warnings: about them, besides those of the audit.
+            read: what other networks may share, where this run has read it.
         """
         return AuditedNetwork(
             values,
@@ -83,8 +89,10 @@ class AuditedNetwork:
                     "preprocessing": record.data.preprocessing,
                     "settings": record.settings,
                     "versions": record.versions,
+                    "gap_model": record.gap and record.gap.gap_model,
                 }
             ),
+            tuple(read),
         )
 
 

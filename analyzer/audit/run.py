@@ -507,10 +507,32 @@ def _differences(found: AuditRecord, request: AuditRequest, subject: Subject) ->
     packages.pop("onnx-ad", None)  # makes margins, no counts
     for package in packages:
         differs[f"the version of {package}"] = found.versions.get(package) != now.get(package)
+    if request.classes is not None or found.settings.get("classes") is not None:
+        called = {index: subject.source.class_name(index) for index in found.class_names}
+        differs[parameter("classes")] = called != found.class_names
     return (
         ", ".join(name for name, other in differs.items() if other)
+        or _changed_files(found, request, subject)
         or "the training data or their labels"
     )
+
+
+def _changed_files(found: AuditRecord, request: AuditRequest, subject: Subject) -> str:
+    """Options whose files hold something else by now, where the data are the same; else ""."""
+    taken = {
+        "groups": request.groups is not None,
+        "inputs": any(os.path.isfile(text) for _, text in request.inputs),
+    }
+    if found.data.files != subject.files or not any(taken.values()):
+        return ""
+    try:
+        counted = read_samples(request.out)
+    except AuditFolderError:
+        return ""
+    labels = dict(zip(subject.indices.tolist(), subject.labels.tolist(), strict=True))
+    if [labels.get(index) for index in counted.index.tolist()] != counted.label.tolist():
+        return ""
+    return " or ".join(parameter(name) for name, is_one in taken.items() if is_one)
 
 
 def _says_the_same(finished: AuditRecord, request: AuditRequest, inputs: AuditInputs) -> bool:

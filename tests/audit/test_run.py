@@ -547,3 +547,35 @@ def test_a_network_that_is_replaced_meanwhile_gives_no_result_and_no_counts(
     model.write_bytes(original)
     run_audit(request)
     assert analyzer.verify_audit(request.out, data=request.data, cells=1).passed
+
+
+def test_an_extra_input_of_another_value_is_told_from_other_data(tmp_path):
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 17]>
+        g (float[N,3,8,8] x, float factor) => (float[N,4] y) <float[4,3,3,3] w> {
+            c = Conv<pads = [1, 1, 1, 1]>(x, w)  s = Mul(c, factor)  r = Relu(s)
+            p = GlobalAveragePool(r)  y = Flatten(p)
+        }"""
+    )
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "two.onnx")
+    images = random.normal(size=(20, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "train.npz", images=images, labels=np.arange(20) % 4)
+    value = tmp_path / "factor.npy"
+    np.save(value, np.float32(2))
+    request = AuditRequest(
+        anyway=True,
+        model=tmp_path / "two.onnx",
+        data=str(tmp_path / "train.npz"),
+        out=tmp_path / "audit",
+        inputs=(("factor", str(value)),),
+    )
+    run_audit(request)
+    np.save(value, np.float32(3))
+    with pytest.raises(AuditFolderError, match="differs in inputs; pass fresh=True"):
+        run_audit(request)
+    np.savez(tmp_path / "train.npz", images=images, labels=np.arange(1, 21) % 4)
+    with pytest.raises(AuditFolderError, match="differs in the training data or their labels; "):
+        run_audit(request)

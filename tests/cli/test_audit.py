@@ -446,3 +446,40 @@ def test_half_way_and_neighbors_are_a_plain_line_each(audit, onnx_gap, network, 
     assert "half way to another image of its label, " in lines["interpolation"]
     assert "of 60 samples keep it" in lines["interpolation"]
     assert "of 60 samples as images" in lines["neighbors"]
+
+
+def test_files_that_hold_something_else_are_told_from_changed_data(
+    onnx_gap, network, class_folders, tmp_path
+):
+    groups, classes = tmp_path / "groups.npy", tmp_path / "classes.txt"
+    data = class_folders / "data.csv"
+    names = sorted(path.relative_to(class_folders) for path in class_folders.glob("*/*.png"))
+
+    def told(*options):
+        ending = ("--preprocess", "none", "--out", tmp_path / "out")
+        shown = onnx_gap("audit", network, *options, *ending)
+        return shown.err.partition("holds an audit that ")[2].partition("; pass")[0]
+
+    def write(further):
+        rows = (f"{name.as_posix()},{(int(name.parts[0]) + further) % 10}\n" for name in names)
+        data.write_text("path,label\n" + "".join(rows))
+
+    write(0)
+    np.save(groups, np.arange(60) // 3)
+    asked = ("--data", data, "--groups", groups)
+    assert told(*asked, "--fresh") == ""
+    np.save(groups, (np.arange(60) + 1) // 3)
+    assert told(*asked) == "differs in --groups"
+    write(1)  # no picture is another
+    assert told(*asked) == "differs in the training data or their labels"
+    write(0)
+    data.rename(tmp_path / "data.csv")
+
+    classes.write_text("\n".join("0123456789"))
+    asked = ("--data", class_folders, "--classes", classes)
+    assert told(*asked, "--fresh") == ""
+    classes.write_text("\n".join("0123456798"))
+    assert told(*asked) == "differs in --classes"
+    (class_folders / "3" / "a.png").unlink()
+    classes.write_text("\n".join("0123456789"))
+    assert told(*asked) == "differs in the training data or their labels"
