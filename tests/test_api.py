@@ -1,6 +1,7 @@
 """The public surface, and the examples of its page."""
 
 import csv
+import pickle
 import re
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     assert names["audit"].folder == Path("audit-c40")
     assert len(names["unsure"]) == 10
     assert names["wrong"]
+
+
+def test_an_audit_that_was_stopped_says_so_to_another_process(tmp_path):
+    images = np.random.default_rng(0).integers(0, 17, (60, 8, 8)).astype(np.uint8)
+    with pytest.raises(analyzer.AuditStopped) as raised:
+        analyzer.audit_network("zoo:digits-c0", (images, np.arange(60) % 10), tmp_path / "audit")
+    stopped = raised.value
+    again = pickle.loads(pickle.dumps(stopped))
+    assert str(again) == str(stopped)
+    assert (again.record, again.report) == (stopped.record, tmp_path / "audit" / "report.html")
+    assert (again.verdict, again.accuracy) == (stopped.verdict, stopped.accuracy)
+    assert again.look.found.accuracy == stopped.accuracy
 
 
 @pytest.fixture(scope="module")
