@@ -1,7 +1,8 @@
 """An audit as a user of the library holds it: numbers by name, and a view for notebooks."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from html import escape
@@ -15,7 +16,7 @@ from analyzer.control_characters import printable
 from analyzer.errors import AuditFolderError
 from analyzer.files import check_are_paths, check_paths
 
-__all__ = ["Audit", "open_audit"]
+__all__ = ["Audit", "as_opened", "open_audit"]
 
 _Read = TypeVar("_Read")
 
@@ -26,12 +27,12 @@ class Audit:
     """A finished audit: its folder, its record, and the arrays beside it.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies, as an absolute path.
         record: everything that ``audit.json`` says.
     """
 
     def __init__(self, folder: Path, record: AuditRecord):
-        self.folder, self.record = folder, record
+        self.folder, self.record = folder.absolute(), record
 
     @property
     def accuracy(self) -> float:
@@ -124,15 +125,21 @@ class Audit:
         Raises:
             AuditFolderError: the folder no longer holds the audit as it was opened.
         """
-        from analyzer.audit import finished_audit, to_dict
+        from analyzer.audit import finished_audit
 
         with finished_audit(self.folder) as record:
             found = read()
+        self._check_is(record)
+        return found
+
+    def _check_is(self, record: AuditRecord) -> None:
+        """Refuse the record of another audit, which the folder holds by now."""
+        from analyzer.audit import to_dict
+
         if _text(to_dict(record)) != _text(self.to_dict()):
             raise AuditFolderError(
                 f"{self.folder} holds another audit than when it was opened; open it again."
             )
-        return found
 
     def __repr__(self) -> str:
         return printable(
@@ -225,6 +232,29 @@ def open_audit(folder: str | Path) -> Audit:
     check_paths(AuditFolderError, folder=folder)
     with finished_audit(folder) as record:
         return Audit(Path(folder), record)
+
+
+@contextmanager
+def as_opened(*given: object) -> Iterator[None]:
+    """A block in which the folder of each :class:`Audit` that is given holds that audit.
+
+    The files beside the record need not match the manifest.
+
+    Args:
+        given: audits, and anything else, which nothing is asked of.
+
+    Raises:
+        AuditFolderError: a folder holds another audit, or none, or was replaced meanwhile.
+    """
+    from analyzer.audit import read_record
+    from analyzer.audit.result_manifest import unchanged
+
+    with ExitStack() as stack:
+        for audit in given:
+            if isinstance(audit, Audit):
+                stack.enter_context(unchanged(audit.folder))
+                audit._check_is(read_record(audit.folder))
+        yield
 
 
 def _text(record: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import csv
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -47,7 +48,7 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
         for left_out, code in blocks:
             if not left_out:
                 exec(compile(code, str(PAGE), "exec"), names)
-    assert names["audit"].folder == Path("audit-c40")
+    assert names["audit"].folder == tmp_path / "audit-c40"
     assert len(names["unsure"]) == 10
     assert names["wrong"]
 
@@ -114,6 +115,71 @@ def test_a_result_gives_plain_records_and_arrays(audit):
     assert [entry["name"] for entry in audit.suspects] == [row["name"] for row in listed]
     assert [entry["rank"] for entry in audit.suspects] == [*range(1, written["suspects"] + 1)]
     assert {row.keys() == entry.keys() for row, entry in zip(listed, audit.suspects, strict=True)}
+
+
+@pytest.fixture
+def copied(tmp_path, audit):
+    """The audit in another folder, which a test may change, as it was opened by a relative path."""
+    shutil.copytree(audit.folder, tmp_path / "copy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        yield analyzer.open_audit("copy")
+
+
+def _replaced_by_another(copied, audit):
+    (copied.folder / "manifest.json").unlink()
+    for path in copied.folder.iterdir():
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    analyzer.audit_network("zoo:digits-c40", out=copied.folder, limit_per_class=10, device="cpu")
+
+
+def _replaced_by_a_stop(copied, audit):
+    images = np.zeros((60, 8, 8), np.uint8)
+    with pytest.raises(analyzer.AuditStopped):
+        analyzer.audit_network("zoo:digits-c0", (images, np.arange(60) % 10), "stopped")
+    shutil.rmtree(copied.folder)
+    Path("stopped").rename(copied.folder)
+
+
+@pytest.mark.filterwarnings("ignore::analyzer.AuditWarning")
+@pytest.mark.parametrize(
+    ("replace_it", "said"),
+    [(_replaced_by_another, "another audit than when it was opened"), (_replaced_by_a_stop, "no")],
+)
+def test_an_audit_whose_folder_holds_another_one_is_refused(copied, audit, replace_it, said):
+    replace_it(copied, audit)
+    for ask in (
+        lambda: copied.curves,
+        lambda: analyzer.verify_audit(copied),
+        lambda: analyzer.compare_audits(copied, audit),
+        lambda: analyzer.compare_audits(audit.folder, copied),
+    ):
+        with pytest.raises(analyzer.AuditFolderError, match=f"copy holds {said}"):
+            ask()
+
+
+def test_an_audit_that_is_replaced_while_it_is_compared_is_refused(copied, audit):
+    def replace_it(stage, done, total):
+        manifest = copied.folder / "manifest.json"
+        manifest.write_text(manifest.read_text(encoding="utf-8") + " ", encoding="utf-8")
+
+    with pytest.raises(analyzer.AuditFolderError, match="replaced while it was being read"):
+        analyzer.compare_audits(copied, audit, progress=replace_it)
+
+
+def test_an_audit_is_found_from_any_folder(copied, audit, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(copied.samples["label"]) == 200
+    assert analyzer.verify_audit(copied).passed
+    assert analyzer.compare_audits(copied, audit).zeta.difference == 0
+
+
+def test_a_file_that_was_changed_is_what_verify_finds_of_an_audit(copied):
+    with (copied.folder / "classes.csv").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    found = analyzer.verify_audit(copied)
+    assert [one.name for one in found.checks if not one.passed][0] == "files"
 
 
 def test_arrays_give_what_a_file_gives(tmp_path, audit):
