@@ -144,7 +144,8 @@ class Audit:
     def __repr__(self) -> str:
         return printable(
             f"<Audit of {self.record.model.path}: accuracy {self.accuracy:.4f}, "
-            f"{self._curves_in_words()}{self._gap_in_words()}; {self.folder}>"
+            f"{self._curves_in_words()}{self._gap_in_words()}{self._verdict_in_words()}; "
+            f"{self.folder}>"
         )
 
     def _curves_in_words(self) -> str:
@@ -153,28 +154,41 @@ class Audit:
         return f"ζ {self.zeta:.4f}, κ {self.kappa:.4f}, "
 
     def _gap_in_words(self) -> str:
+        from analyzer.audit.verdict import mark_of
+
         if self.gap is None:
             return "gap not estimated"
         gap = self.gap
-        return f"gap {gap.estimate:z.3f} ({gap.low:z.3f} to {gap.high:z.3f})"
+        interval = f"({gap.low:z.3f} to {gap.high:z.3f})"
+        return f"gap {gap.estimate:z.3f} {interval}{mark_of(self.record)}"
+
+    def _verdict_in_words(self) -> str:
+        verdict = self.record.verdict
+        return "" if verdict is None else f"; {verdict.outcome}"
 
     def _repr_html_(self) -> str:
         """The headline and the mean curves, for notebooks."""
+        from analyzer.audit.verdict import mark_of
+
+        verdict, gap = self.record.verdict, self.gap
+        below = ", see below" if gap and mark_of(self.record) else ""
         rows: Mapping[str, str] = {
+            **({"verdict": verdict.sentence} if verdict else {}),
             "training accuracy": f"{self.accuracy:.1%}",
             **{
                 name: f"{value:.3f}"
                 for name, value in (("ζ", self.zeta), ("κ", self.kappa))
                 if value is not None
             },
-            "estimated gap": self._gap_in_words().removeprefix("gap "),
+            "estimated gap": self._gap_in_words().removeprefix("gap ") + below,
         }
         cells = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
             f"{escape(value)}</td></tr>"
             for name, value in rows.items()
         )
-        warned = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.warnings)
+        sentences = dict.fromkeys((*self.warnings, *(gap.warnings if gap else ())))
+        warned = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
         return printable(
             f"<div><strong>Audit of {escape(self.record.model.path)}</strong>"
             f"<div style='display:flex;gap:2em;align-items:center;flex-wrap:wrap'>"

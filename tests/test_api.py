@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cli_commands import BUNDLED
 
 import analyzer
 from analyzer import api
+from analyzer.audit.verdict import judge
 from analyzer.data import preprocess_options
 from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
@@ -82,13 +84,50 @@ def test_a_result_shows_itself_shortly(audit):
     assert "<script" not in shown
 
 
+def _with_record(audit, **changes):
+    """The audit with other fields in its record, and its curves, which no longer belong to it."""
+    changed = analyzer.Audit(audit.folder, replace(audit.record, **changes))
+    object.__setattr__(changed, "curves", audit.curves)
+    return changed
+
+
+def test_a_result_marks_an_estimate_that_is_not_to_be_relied_on(audit):
+    gap = audit.gap
+    inside = replace(gap, inside_range=True, warnings=gap.warnings[:1])
+    outside = replace(gap, inside_range=False, warnings=(gap.warnings[0], "Its ζ is too <low>."))
+    learned = tuple(replace(one, accuracy=1.0) for one in audit.record.classes)
+    for given, marked in ((inside, False), (outside, True)):
+        shown = _with_record(audit, gap=given, classes=learned)
+        assert (f"to {gap.high:z.3f}); not dependable; " in repr(shown)) == marked
+        page = shown._repr_html_()
+        assert (f"to {gap.high:z.3f}); not dependable, see below<" in page) == marked
+        assert ("<li>Its ζ is too &lt;low&gt;.</li>" in page) == marked
+        assert escape(given.warnings[0]) in page
+    unlearned = (replace(learned[0], accuracy=0.0), *learned[1:])
+    shown = _with_record(audit, gap=inside, classes=unlearned)
+    assert "not dependable" in repr(shown)
+    assert "not dependable, see below" in shown._repr_html_()
+    shown = _with_record(audit, gap=None)
+    assert "gap not estimated; " in repr(shown)
+    assert ">not estimated<" in shown._repr_html_()
+
+
+@pytest.mark.parametrize("limit", [{"max_gap": 1e-9}, {"min_accuracy": 0.0}])
+def test_a_result_shows_its_verdict(audit, limit):
+    settings = {**audit.record.settings, **limit}
+    verdict = judge(replace(audit.record, settings=settings))
+    shown = _with_record(audit, settings=settings, verdict=verdict)
+    assert f"; {verdict.outcome}; {audit.folder}>" in repr(shown)
+    assert escape(verdict.sentence) in shown._repr_html_()
+    assert "verdict" not in audit._repr_html_()
+
+
 def test_what_shows_hostile_names_spells_them_out(audit):
     hostile = "m\x1b]0;b\x07\x9b\u202e\n\udce9"
     model = replace(audit.record.model, path=hostile)
-    record = replace(audit.record, model=model, warnings=(hostile,))
-    named = analyzer.Audit(Path(f"folder {hostile}"), record)
-    object.__setattr__(named, "curves", audit.curves)
-    shown = [repr(named), str(named), named._repr_html_(), repr(record)]
+    named = _with_record(audit, model=model, warnings=(hostile,))
+    named.folder = Path(f"folder {hostile}")
+    shown = [repr(named), str(named), named._repr_html_(), repr(named.record)]
     error = analyzer.DataError(hostile)
     shown += [str(error), str(FittedOn(3, hostile, hostile, {}))]
     with pytest.warns(analyzer.AuditWarning) as warned:
@@ -179,7 +218,7 @@ def test_a_file_that_was_changed_is_what_verify_finds_of_an_audit(copied):
     with (copied.folder / "classes.csv").open("a", encoding="utf-8") as file:
         file.write("\n")
     found = analyzer.verify_audit(copied)
-    assert [one.name for one in found.checks if not one.passed][0] == "files"
+    assert next(one.name for one in found.checks if not one.passed) == "files"
 
 
 def test_arrays_give_what_a_file_gives(tmp_path, audit):
