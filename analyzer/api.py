@@ -116,7 +116,7 @@ def audit_network(
         AuditStopped: a first look at the data found that nothing would mean anything, and
             ``anyway`` is not set.
         AnalyzerError: anything about the input; the folder is left as it was found.
-        TypeError: an option of another name.
+        TypeError: an option of another name, or a value of another type.
     """
     from analyzer.audit import run_audit
 

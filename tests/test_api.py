@@ -264,9 +264,25 @@ def test_wrong_options_are_named_by_their_parameter(tmp_path, options, error, sa
     assert not (tmp_path / "audit").exists()
 
 
-def test_data_of_another_kind_are_refused(tmp_path):
-    with pytest.raises(analyzer.DataError, match="data is of type int"):
-        analyzer.audit_network("zoo:digits-c0", 3, tmp_path / "audit")
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        (3, TypeError, "data is of type int;"),
+        (b"train.npz", TypeError, "data is of type bytes;"),
+        ({"images": 1, "labels": 2}, TypeError, "data is of type dict;"),
+        (np.zeros((2, 8, 8)), TypeError, "data is of type ndarray;"),
+        ((1, 2, 3), analyzer.DataError, "data is a tuple of length 3;"),
+        ([], analyzer.DataError, "data is a list of length 0;"),
+    ],
+)
+def test_data_of_another_kind_are_refused(tmp_path, audit, wrong, error, said):
+    for call in (
+        lambda: analyzer.audit_network("zoo:digits-c0", wrong, tmp_path / "audit"),
+        lambda: analyzer.verify_audit(audit, data=wrong),
+    ):
+        with pytest.raises(error, match=f"^{said} .* the pair \\(images, labels\\)"):
+            call()
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("path", ["\0", "x" * 5000, "a\ud800"])
