@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyzer.audit_object import Audit
+from analyzer.audit_object import Audit, as_opened
 from analyzer.common_types import Progress
 from analyzer.control_characters import printable
 from analyzer.errors import (
@@ -116,7 +116,7 @@ def audit_network(
         AuditStopped: a first look at the data found that nothing would mean anything, and
             ``anyway`` is not set.
         AnalyzerError: anything about the input; the folder is left as it was found.
-        TypeError: an option of another name.
+        TypeError: an option of another name, or a value of another type.
     """
     from analyzer.audit import run_audit
 
@@ -354,7 +354,7 @@ def compare_audits(
     """Compare two audits.
 
     Args:
-        before, after: audit folders.
+        before, after: audit folders, or audits, whose folders must still hold them.
         tolerance: by how much ζ and the estimated gap may rise, and κ may fall.
         resamples: drawings of the samples, for the noise of the differences.
         seed: of these.
@@ -362,7 +362,7 @@ def compare_audits(
         progress: called with (stage, done, total).
 
     Raises:
-        AuditFolderError: one of the folders holds no readable audit.
+        AuditFolderError: one of the folders holds no readable audit, or another than was given.
         DataError: ``resamples`` or ``seed`` cannot be such, or is given and does nothing, as the
             audits are of different samples.
         OutputError: ``page`` cannot be written.
@@ -380,10 +380,13 @@ def compare_audits(
         check_are_paths(page=page)
         check_place(page)
         refuse_to_replace({"page": page}, [], folders)
-    found = compare(*folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report)
-    refuse_idle_draw([found], resamples, seed)
-    if page is not None:
-        write_comparison(folders, [found], page)
+    with as_opened(before, after):
+        found = compare(
+            *folders, tolerance=tolerance, resamples=resamples, seed=seed, progress=report
+        )
+        refuse_idle_draw([found], resamples, seed)
+        if page is not None:
+            write_comparison(folders, [found], page)
     return found
 
 
@@ -405,7 +408,7 @@ def verify_audit(
     With ``data`` the counts themselves are held against what the network gives, in drawn parts.
 
     Args:
-        folder: audit folder.
+        folder: audit folder, or an audit, whose folder must still hold it.
         model: the network, or "zoo:NAME"; by default where the audit says it was.
         gap_model: likewise.
         signature: file that ``ssh-keygen -Y sign -n onnx-gap`` made of ``manifest.json``.
@@ -420,7 +423,7 @@ def verify_audit(
 
     Raises:
         AuditFolderError: a file of the folder is missing or unreadable, or the signature cannot be
-            checked.
+            checked, or the folder holds another audit than was given.
         ModelError, GapModelError: what was named is not one.
         DataError: the data cannot be read, or not by the recorded preprocessing.
         TypeError: an option of another name.
@@ -445,20 +448,21 @@ def verify_audit(
     named = {name: remeasuring.get(name) for name in ("classes", "groups")}
     check_paths(DataError, data=data, **named)
     place = _folder("folder", folder)
-    model_name, gap_model_name = recorded_names(place)
-    return verify(
-        place,
-        model=_bundled(network_path, model_name) if model is None else network_path(model),
-        gap_model=_bundled(gap_model_path, gap_model_name)
-        if gap_model is None
-        else gap_model_path(gap_model),
-        signature=None if signature is None else Path(signature),
-        allowed_signers=None if allowed_signers is None else Path(allowed_signers),
-        signer=signer,
-        budget=coerced_options({"budget": budget})["budget"],
-        remeasuring=_remeasuring(data, remeasuring),
-        progress=report,
-    )
+    with as_opened(folder):
+        model_name, gap_model_name = recorded_names(place)
+        return verify(
+            place,
+            model=_bundled(network_path, model_name) if model is None else network_path(model),
+            gap_model=_bundled(gap_model_path, gap_model_name)
+            if gap_model is None
+            else gap_model_path(gap_model),
+            signature=None if signature is None else Path(signature),
+            allowed_signers=None if allowed_signers is None else Path(allowed_signers),
+            signer=signer,
+            budget=coerced_options({"budget": budget})["budget"],
+            remeasuring=_remeasuring(data, remeasuring),
+            progress=report,
+        )
 
 
 def _remeasuring(data: Data | None, options: Mapping[str, Any]) -> "Remeasuring | None":

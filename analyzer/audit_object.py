@@ -1,7 +1,8 @@
 """An audit as a user of the library holds it: numbers by name, and a view for notebooks."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from html import escape
@@ -15,7 +16,7 @@ from analyzer.control_characters import printable
 from analyzer.errors import AuditFolderError
 from analyzer.files import check_are_paths, check_paths
 
-__all__ = ["Audit", "open_audit"]
+__all__ = ["Audit", "as_opened", "open_audit"]
 
 _Read = TypeVar("_Read")
 
@@ -26,12 +27,12 @@ class Audit:
     """A finished audit: its folder, its record, and the arrays beside it.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies, as an absolute path.
         record: everything that ``audit.json`` says.
     """
 
     def __init__(self, folder: Path, record: AuditRecord):
-        self.folder, self.record = folder, record
+        self.folder, self.record = folder.absolute(), record
 
     @property
     def accuracy(self) -> float:
@@ -124,20 +125,27 @@ class Audit:
         Raises:
             AuditFolderError: the folder no longer holds the audit as it was opened.
         """
-        from analyzer.audit import finished_audit, to_dict
+        from analyzer.audit import finished_audit
 
         with finished_audit(self.folder) as record:
             found = read()
+        self._check_is(record)
+        return found
+
+    def _check_is(self, record: AuditRecord) -> None:
+        """Refuse the record of another audit, which the folder holds by now."""
+        from analyzer.audit import to_dict
+
         if _text(to_dict(record)) != _text(self.to_dict()):
             raise AuditFolderError(
                 f"{self.folder} holds another audit than when it was opened; open it again."
             )
-        return found
 
     def __repr__(self) -> str:
         return printable(
             f"<Audit of {self.record.model.path}: accuracy {self.accuracy:.4f}, "
-            f"{self._curves_in_words()}{self._gap_in_words()}; {self.folder}>"
+            f"{self._curves_in_words()}{self._gap_in_words()}{self._verdict_in_words()}; "
+            f"{self.folder}>"
         )
 
     def _curves_in_words(self) -> str:
@@ -146,28 +154,41 @@ class Audit:
         return f"ζ {self.zeta:.4f}, κ {self.kappa:.4f}, "
 
     def _gap_in_words(self) -> str:
+        from analyzer.audit.verdict import mark_of
+
         if self.gap is None:
             return "gap not estimated"
         gap = self.gap
-        return f"gap {gap.estimate:z.3f} ({gap.low:z.3f} to {gap.high:z.3f})"
+        interval = f"({gap.low:z.3f} to {gap.high:z.3f})"
+        return f"gap {gap.estimate:z.3f} {interval}{mark_of(self.record)}"
+
+    def _verdict_in_words(self) -> str:
+        verdict = self.record.verdict
+        return "" if verdict is None else f"; {verdict.outcome}"
 
     def _repr_html_(self) -> str:
         """The headline and the mean curves, for notebooks."""
+        from analyzer.audit.verdict import mark_of
+
+        verdict, gap = self.record.verdict, self.gap
+        below = ", see below" if gap and mark_of(self.record) else ""
         rows: Mapping[str, str] = {
+            **({"verdict": verdict.sentence} if verdict else {}),
             "training accuracy": f"{self.accuracy:.1%}",
             **{
                 name: f"{value:.3f}"
                 for name, value in (("ζ", self.zeta), ("κ", self.kappa))
                 if value is not None
             },
-            "estimated gap": self._gap_in_words().removeprefix("gap "),
+            "estimated gap": self._gap_in_words().removeprefix("gap ") + below,
         }
         cells = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
             f"{escape(value)}</td></tr>"
             for name, value in rows.items()
         )
-        warned = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.warnings)
+        sentences = dict.fromkeys((*self.warnings, *(gap.warnings if gap else ())))
+        warned = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
         return printable(
             f"<div><strong>Audit of {escape(self.record.model.path)}</strong>"
             f"<div style='display:flex;gap:2em;align-items:center;flex-wrap:wrap'>"
@@ -225,6 +246,29 @@ def open_audit(folder: str | Path) -> Audit:
     check_paths(AuditFolderError, folder=folder)
     with finished_audit(folder) as record:
         return Audit(Path(folder), record)
+
+
+@contextmanager
+def as_opened(*given: object) -> Iterator[None]:
+    """A block in which the folder of each :class:`Audit` that is given holds that audit.
+
+    The files beside the record need not match the manifest.
+
+    Args:
+        given: audits, and anything else, which nothing is asked of.
+
+    Raises:
+        AuditFolderError: a folder holds another audit, or none, or was replaced meanwhile.
+    """
+    from analyzer.audit import read_record
+    from analyzer.audit.result_manifest import unchanged
+
+    with ExitStack() as stack:
+        for audit in given:
+            if isinstance(audit, Audit):
+                stack.enter_context(unchanged(audit.folder))
+                audit._check_is(read_record(audit.folder))
+        yield
 
 
 def _text(record: Mapping[str, Any]) -> str:

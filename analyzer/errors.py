@@ -5,6 +5,7 @@ line but how its flags are called after parameters; :mod:`analyzer.cli` turns th
 in one place.
 """
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,10 @@ class AnalyzerError(Exception):
         """As it was given, with the parameters still marked: for messages made of this one."""
         super().__init__(self.for_library())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole, whatever a kind of error takes: as an exception does it, args alone are given."""
+        return _bare, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         return self.for_command_line() if _by_flags.get() else self.for_library()
 
@@ -110,7 +115,9 @@ class AnalyzerError(Exception):
                 return parameter(other, value)
             return other if value is None else f"{other}={value}"
 
-        return type(self)(_MARKED.sub(as_other, self.message))
+        other_error = copy.copy(self)
+        AnalyzerError.__init__(other_error, _MARKED.sub(as_other, self.message))
+        return other_error
 
 
 class ModelError(AnalyzerError):
@@ -159,6 +166,11 @@ class AuditStopped(AnalyzerError):
 
 class OutputError(AnalyzerError):
     """A result cannot be written."""
+
+
+def _bare(kind: type[AnalyzerError], args: tuple[Any, ...]) -> AnalyzerError:
+    """An error that its attributes are still to be given to."""
+    return kind.__new__(kind, *args)
 
 
 def _as_argument(found: re.Match[str]) -> str:

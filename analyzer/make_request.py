@@ -48,6 +48,7 @@ def audit_request(
 
     Raises:
         AnalyzerError: a name of the zoo that does not exist, or no training data.
+        TypeError: a value of another type than its parameter takes.
     """
     from analyzer.audit_options import AuditRequest
     from analyzer.data import preprocess_options
@@ -220,9 +221,20 @@ def _refuse_misplaced(options: Mapping[str, Any]) -> None:
 
 
 def given_data(data: Any) -> Any:
+    """Data as a request holds them: a path as text, or two arrays.
+
+    Raises:
+        DataError: no images and labels can be made of a pair, or it is none.
+        TypeError: neither a path nor a pair.
+    """
     if isinstance(data, str | Path):
         return str(data)
-    if isinstance(data, tuple | list) and len(data) == 2:
+    if isinstance(data, tuple | list):
+        if len(data) != 2:
+            raise DataError(
+                f"{parameter('data')} is a {type(data).__name__} of length {len(data)}; give a "
+                "path or the pair (images, labels)."
+            )
         if any(np.ma.is_masked(part) for part in data):
             raise DataError(
                 f"{parameter('data')} holds masked values, which no network can be given. Fill or "
@@ -235,6 +247,6 @@ def given_data(data: Any) -> Any:
                 f"{parameter('data')} is no pair of arrays ({error}). Give (images, labels) with "
                 "images that are all of one shape."
             ) from error
-    raise DataError(
-        f"{parameter('data')} is of type {type(data).__name__}: give a path or (images, labels)."
+    raise TypeError(
+        f"data is of type {type(data).__name__}; it takes a path or the pair (images, labels)."
     )

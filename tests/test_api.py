@@ -1,11 +1,14 @@
 """The public surface, and the examples of its page."""
 
 import csv
+import pickle
 import re
+import shutil
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from cli_commands import BUNDLED
 
 import analyzer
 from analyzer import api
+from analyzer.audit.verdict import judge
 from analyzer.data import preprocess_options
 from analyzer.estimation.gap_model import FittedOn
 from analyzer.files import read_json
@@ -46,9 +50,21 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
         for left_out, code in blocks:
             if not left_out:
                 exec(compile(code, str(PAGE), "exec"), names)
-    assert names["audit"].folder == Path("audit-c40")
+    assert names["audit"].folder == tmp_path / "audit-c40"
     assert len(names["unsure"]) == 10
     assert names["wrong"]
+
+
+def test_an_audit_that_was_stopped_says_so_to_another_process(tmp_path):
+    images = np.random.default_rng(0).integers(0, 17, (60, 8, 8)).astype(np.uint8)
+    with pytest.raises(analyzer.AuditStopped) as raised:
+        analyzer.audit_network("zoo:digits-c0", (images, np.arange(60) % 10), tmp_path / "audit")
+    stopped = raised.value
+    again = pickle.loads(pickle.dumps(stopped))
+    assert str(again) == str(stopped)
+    assert (again.record, again.report) == (stopped.record, tmp_path / "audit" / "report.html")
+    assert (again.verdict, again.accuracy) == (stopped.verdict, stopped.accuracy)
+    assert again.look.found.accuracy == stopped.accuracy
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +84,50 @@ def test_a_result_shows_itself_shortly(audit):
     assert "<script" not in shown
 
 
+def _with_record(audit, **changes):
+    """The audit with other fields in its record, and its curves, which no longer belong to it."""
+    changed = analyzer.Audit(audit.folder, replace(audit.record, **changes))
+    object.__setattr__(changed, "curves", audit.curves)
+    return changed
+
+
+def test_a_result_marks_an_estimate_that_is_not_to_be_relied_on(audit):
+    gap = audit.gap
+    inside = replace(gap, inside_range=True, warnings=gap.warnings[:1])
+    outside = replace(gap, inside_range=False, warnings=(gap.warnings[0], "Its ζ is too <low>."))
+    learned = tuple(replace(one, accuracy=1.0) for one in audit.record.classes)
+    for given, marked in ((inside, False), (outside, True)):
+        shown = _with_record(audit, gap=given, classes=learned)
+        assert (f"to {gap.high:z.3f}); not dependable; " in repr(shown)) == marked
+        page = shown._repr_html_()
+        assert (f"to {gap.high:z.3f}); not dependable, see below<" in page) == marked
+        assert ("<li>Its ζ is too &lt;low&gt;.</li>" in page) == marked
+        assert escape(given.warnings[0]) in page
+    unlearned = (replace(learned[0], accuracy=0.0), *learned[1:])
+    shown = _with_record(audit, gap=inside, classes=unlearned)
+    assert "not dependable" in repr(shown)
+    assert "not dependable, see below" in shown._repr_html_()
+    shown = _with_record(audit, gap=None)
+    assert "gap not estimated; " in repr(shown)
+    assert ">not estimated<" in shown._repr_html_()
+
+
+@pytest.mark.parametrize("limit", [{"max_gap": 1e-9}, {"min_accuracy": 0.0}])
+def test_a_result_shows_its_verdict(audit, limit):
+    settings = {**audit.record.settings, **limit}
+    verdict = judge(replace(audit.record, settings=settings))
+    shown = _with_record(audit, settings=settings, verdict=verdict)
+    assert f"; {verdict.outcome}; {audit.folder}>" in repr(shown)
+    assert escape(verdict.sentence) in shown._repr_html_()
+    assert "verdict" not in audit._repr_html_()
+
+
 def test_what_shows_hostile_names_spells_them_out(audit):
     hostile = "m\x1b]0;b\x07\x9b\u202e\n\udce9"
     model = replace(audit.record.model, path=hostile)
-    record = replace(audit.record, model=model, warnings=(hostile,))
-    named = analyzer.Audit(Path(f"folder {hostile}"), record)
-    object.__setattr__(named, "curves", audit.curves)
-    shown = [repr(named), str(named), named._repr_html_(), repr(record)]
+    named = _with_record(audit, model=model, warnings=(hostile,))
+    named.folder = Path(f"folder {hostile}")
+    shown = [repr(named), str(named), named._repr_html_(), repr(named.record)]
     error = analyzer.DataError(hostile)
     shown += [str(error), str(FittedOn(3, hostile, hostile, {}))]
     with pytest.warns(analyzer.AuditWarning) as warned:
@@ -101,6 +154,71 @@ def test_a_result_gives_plain_records_and_arrays(audit):
     assert [entry["name"] for entry in audit.suspects] == [row["name"] for row in listed]
     assert [entry["rank"] for entry in audit.suspects] == [*range(1, written["suspects"] + 1)]
     assert {row.keys() == entry.keys() for row, entry in zip(listed, audit.suspects, strict=True)}
+
+
+@pytest.fixture
+def copied(tmp_path, audit):
+    """The audit in another folder, which a test may change, as it was opened by a relative path."""
+    shutil.copytree(audit.folder, tmp_path / "copy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        yield analyzer.open_audit("copy")
+
+
+def _replaced_by_another(copied, audit):
+    (copied.folder / "manifest.json").unlink()
+    for path in copied.folder.iterdir():
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    analyzer.audit_network("zoo:digits-c40", out=copied.folder, limit_per_class=10, device="cpu")
+
+
+def _replaced_by_a_stop(copied, audit):
+    images = np.zeros((60, 8, 8), np.uint8)
+    with pytest.raises(analyzer.AuditStopped):
+        analyzer.audit_network("zoo:digits-c0", (images, np.arange(60) % 10), "stopped")
+    shutil.rmtree(copied.folder)
+    Path("stopped").rename(copied.folder)
+
+
+@pytest.mark.filterwarnings("ignore::analyzer.AuditWarning")
+@pytest.mark.parametrize(
+    ("replace_it", "said"),
+    [(_replaced_by_another, "another audit than when it was opened"), (_replaced_by_a_stop, "no")],
+)
+def test_an_audit_whose_folder_holds_another_one_is_refused(copied, audit, replace_it, said):
+    replace_it(copied, audit)
+    for ask in (
+        lambda: copied.curves,
+        lambda: analyzer.verify_audit(copied),
+        lambda: analyzer.compare_audits(copied, audit),
+        lambda: analyzer.compare_audits(audit.folder, copied),
+    ):
+        with pytest.raises(analyzer.AuditFolderError, match=f"copy holds {said}"):
+            ask()
+
+
+def test_an_audit_that_is_replaced_while_it_is_compared_is_refused(copied, audit):
+    def replace_it(stage, done, total):
+        manifest = copied.folder / "manifest.json"
+        manifest.write_text(manifest.read_text(encoding="utf-8") + " ", encoding="utf-8")
+
+    with pytest.raises(analyzer.AuditFolderError, match="replaced while it was being read"):
+        analyzer.compare_audits(copied, audit, progress=replace_it)
+
+
+def test_an_audit_is_found_from_any_folder(copied, audit, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(copied.samples["label"]) == 200
+    assert analyzer.verify_audit(copied).passed
+    assert analyzer.compare_audits(copied, audit).zeta.difference == 0
+
+
+def test_a_file_that_was_changed_is_what_verify_finds_of_an_audit(copied):
+    with (copied.folder / "classes.csv").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    found = analyzer.verify_audit(copied)
+    assert next(one.name for one in found.checks if not one.passed) == "files"
 
 
 def test_arrays_give_what_a_file_gives(tmp_path, audit):
@@ -146,9 +264,25 @@ def test_wrong_options_are_named_by_their_parameter(tmp_path, options, error, sa
     assert not (tmp_path / "audit").exists()
 
 
-def test_data_of_another_kind_are_refused(tmp_path):
-    with pytest.raises(analyzer.DataError, match="data is of type int"):
-        analyzer.audit_network("zoo:digits-c0", 3, tmp_path / "audit")
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        (3, TypeError, "data is of type int;"),
+        (b"train.npz", TypeError, "data is of type bytes;"),
+        ({"images": 1, "labels": 2}, TypeError, "data is of type dict;"),
+        (np.zeros((2, 8, 8)), TypeError, "data is of type ndarray;"),
+        ((1, 2, 3), analyzer.DataError, "data is a tuple of length 3;"),
+        ([], analyzer.DataError, "data is a list of length 0;"),
+    ],
+)
+def test_data_of_another_kind_are_refused(tmp_path, audit, wrong, error, said):
+    for call in (
+        lambda: analyzer.audit_network("zoo:digits-c0", wrong, tmp_path / "audit"),
+        lambda: analyzer.verify_audit(audit, data=wrong),
+    ):
+        with pytest.raises(error, match=f"^{said} .* the pair \\(images, labels\\)"):
+            call()
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("path", ["\0", "x" * 5000, "a\ud800"])

@@ -1,4 +1,5 @@
 import ast
+import copy
 import pickle
 import re
 from collections.abc import Iterator
@@ -6,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import analyzer.audit.population
+import analyzer.runtime.batch_size  # noqa: F401
 from analyzer import errors
 from analyzer.audit_options import AuditRequest
 from analyzer.data import PreprocessOptions
@@ -61,6 +64,50 @@ def test_marks_survive_another_process_and_another_message():
     error = pickle.loads(pickle.dumps(DataError(f"Pass {parameter('keys')}.")))
     assert str(error) == "Pass keys."
     assert DataError(f"a.npz: {error.message}").for_command_line() == "a.npz: Pass --keys."
+
+
+def _kinds(base: type[AnalyzerError] = AnalyzerError) -> Iterator[type[AnalyzerError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
+
+
+_WAYS = {
+    **{f"pickle {n}": lambda one, n=n: pickle.loads(pickle.dumps(one, n)) for n in range(6)},
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}
+
+
+def _error_of(kind: type[AnalyzerError]) -> AnalyzerError:
+    more = ({"outcome": "fail"}, 0.25, [1, 2]) if kind is errors.AuditStopped else ()
+    error = kind(f"Pass {parameter('keys')}.", *more)
+    error.place = Path("a")
+    error.add_note("seen at night")
+    return error
+
+
+@pytest.mark.parametrize("way", _WAYS)
+@pytest.mark.parametrize("kind", list(_kinds()), ids=lambda kind: kind.__name__)
+def test_every_error_is_pickled_and_copied_whole(kind, way):
+    error = _error_of(kind)
+    if kind is errors.AuditStopped:
+        error.record, error.report = {"accuracy": 0.25}, Path("report.html")
+    again = _WAYS[way](error)
+    assert type(again) is kind
+    assert again.args == error.args
+    assert vars(again) == vars(error)
+    assert again.for_command_line() == "Pass --keys."
+
+
+@pytest.mark.parametrize("kind", list(_kinds()), ids=lambda kind: kind.__name__)
+def test_every_error_can_be_about_another_parameter(kind):
+    error = _error_of(kind)
+    other = error.renamed("keys", "test_keys")
+    assert type(other) is kind
+    assert other.args == ("Pass test_keys.",)
+    assert error.args == ("Pass keys.",)
+    assert {**vars(other), "message": error.message} == vars(error)
 
 
 @pytest.mark.parametrize("name", errors.__all__)

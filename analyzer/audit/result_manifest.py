@@ -150,12 +150,18 @@ def unchanged(folder: Path) -> Iterator[None]:
     """Show that the result in ``folder`` was not replaced while the block read it.
 
     Raises:
-        AuditFolderError: it was.
+        AuditFolderError: it was, whatever the block has found wrong with what it read.
     """
     before = _content(folder)
-    yield
+    replaced = f"{folder} was replaced while it was being read; read it again."
+    try:
+        yield
+    except AuditFolderError as error:
+        if _content(folder) == before:
+            raise
+        raise AuditFolderError(replaced) from error
     if _content(folder) != before:
-        raise AuditFolderError(f"{folder} was replaced while it was being read; read it again.")
+        raise AuditFolderError(replaced)
 
 
 def move_result(staged: Path, out: Path, known: Collection[str]) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "is_too_few",
     "judge",
     "limits_of",
+    "mark_of",
     "told_apart",
     "verdict_of",
 ]
@@ -247,6 +248,11 @@ def doubt_of(record: AuditRecord) -> str:
         said = " ".join(gap.warnings[1:2])  # the first is the caution of every estimate
         return f"The network is unlike those that the gap model was fitted on. {said}".rstrip()
     return ""
+
+
+def mark_of(record: AuditRecord) -> str:
+    """What is written behind the estimates of a record that cannot be relied on; "" for others."""
+    return "; not dependable" if doubt_of(record) else ""
 
 
 def _meaningless(record: AuditRecord) -> str:

@@ -227,11 +227,11 @@ def _show_stop(stopped: AuditStopped, as_json: bool, not_judgeable: str | None) 
 
 
 def _facts(result: "AuditRecord", out: Path) -> Iterator[tuple[str, str]]:
-    from analyzer.audit.verdict import doubt_of
+    from analyzer.audit.verdict import mark_of
     from analyzer.measures.registry import MEASURES
 
     data, gap, rows, device = result.data, result.gap, result.rows, result.device
-    doubt = "; not dependable, see below" if doubt_of(result) else ""
+    doubt = f"{mark}, see below" if (mark := mark_of(result)) else ""
     if result.verdict:
         yield "verdict", result.verdict.sentence
     yield "network", result.model.path

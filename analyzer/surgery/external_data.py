@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from analyzer.errors import ModelError
+from analyzer.files import is_readable_file
 from analyzer.surgery.validation import bytes_of, tensors_of
 
 __all__ = ["external_files", "read_short_tensors"]
@@ -52,9 +53,7 @@ def _file(path: Path, name: str, location: str) -> Path:
     try:
         mode = os.lstat(file).st_mode
     except OSError:
-        raise ModelError(
-            f"{where}, which is not beside it. Copy that file into the folder {str(path.parent)!r}."
-        ) from None
+        raise ModelError(f"{where}, which is not beside it. {_way_out(path, location)}") from None
     if stat.S_ISLNK(mode):
         raise ModelError(
             f"{where}, which is a symbolic link; onnxruntime follows none. Put the file itself "
@@ -65,6 +64,16 @@ def _file(path: Path, name: str, location: str) -> Path:
     if os.path.samefile(file, path):
         raise ModelError(f"{where}, which is the network itself. Export it again.")
     return file
+
+
+def _way_out(path: Path, location: str) -> str:
+    """What to do where the weights of ``path`` are not at their place."""
+    copy = f"opy that file to {str(path.parent / location)!r}."
+    if not path.is_symlink():
+        return f"C{copy}"
+    real = Path(os.path.realpath(path))
+    name = f"name {str(real)!r} itself, or " if is_readable_file(real.parent / location) else ""
+    return f"{path} is a link, and weights are looked for beside the link: {name}c{copy}"
 
 
 def _check_place(path: Path, tensor: onnx.TensorProto, said: dict[str, str], file: Path) -> None:

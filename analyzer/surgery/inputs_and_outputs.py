@@ -49,6 +49,8 @@ _LISTED = 20  # inputs that a message names
 _THRESHOLDS = {"logit": 0.0, "probability": 0.5}
 _BEHIND_ARGMAX = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _RESHAPING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze")
+_KEEPS_AXES = ("Cast", "Dropout", "Identity", "LogSoftmax", "Relu", "Sigmoid", "Softmax")
+_BROADCASTING = ("Add", "Div", "Mul", "Sub")
 _PROBABILITIES = ("HardSigmoid", "Sigmoid", "Softmax")
 _KEEPS_PROBABILITIES = (*_RESHAPING, "Clip", "Gather", "Slice", "Transpose", "Unsqueeze")
 _FIRST_IR_WITHOUT_INPUTS = 4  # before it, every initializer had to be listed as an input
@@ -210,6 +212,7 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
                 if (kind := _kind(value)) is not None:
                     _refuse_unread_type(network, value)
                     return value, kind
+                _refuse_unknown_scores(network, value)
                 if (dtype := dtype_of(value)).is_integer():
                     raise ModelError(
                         f"The output {name} of {network.path} is {dtype.numpy().name}, and no "
@@ -234,6 +237,8 @@ def _find_output(network: Network, name: str | None) -> tuple[ir.Value, str]:
                 f"{network.path} has several outputs that could be class scores. Name one with "
                 f"{parameter('output')}: {listed}."
             )
+    for value in outputs:
+        _refuse_unknown_scores(network, value)
     raise ModelError(
         f"No output of {network.path} has the shape of class scores (images × classes) and is in "
         f"floating point. It has: {listed}. Export the network with its classifier."
@@ -258,6 +263,21 @@ def _refuse_unread_type(network: Network, value: ir.Value) -> None:
         raise ModelError(
             f"The output {value.name} of {network.path} is {dtype.numpy().name}, which onnxruntime "
             "makes no array of. Export the network with scores that a Cast turns to float32."
+        )
+
+
+def _refuse_unknown_scores(network: Network, value: ir.Value) -> None:
+    """Refuse labels that an ``ArgMax`` makes of a tensor of which not even the axes are known.
+
+    Raises:
+        ModelError: they are such.
+    """
+    node = _argmax(value)
+    if node is not None and _axes(operand(node)) is None:
+        raise ModelError(
+            f"The output {value.name} of {network.path} is the ArgMax of {operand(node).name}, and "
+            "whether that holds class scores (images × classes) cannot be told: onnx infers no "
+            "shape of it. Export the network with the scores as its output, before the ArgMax."
         )
 
 
@@ -292,14 +312,48 @@ def _is_probability(value: ir.Value) -> bool:
 
 def _before_argmax(value: ir.Value) -> ir.Value | None:
     """The scores (N, K) that ``value`` holds the highest class of."""
+    node = _argmax(value)
+    if node is None or attribute(node, "select_last_index", 0):
+        return None
+    scores = operand(node)
+    return scores if _axes(scores) == 2 and attribute(node, "axis", 0) % 2 == 1 else None
+
+
+def _argmax(value: ir.Value) -> ir.Node | None:
+    """The ``ArgMax`` that makes ``value``, reshaped or converted."""
     node = value.producer()
     while is_op(node, *_BEHIND_ARGMAX):
         node = operand(node).producer()
-    if not is_op(node, "ArgMax") or attribute(node, "select_last_index", 0):
-        return None
-    scores = operand(node)
-    shape = dimensions(scores)
-    return scores if shape and len(shape) == 2 and attribute(node, "axis", 0) % 2 == 1 else None
+    return node if is_op(node, "ArgMax") else None
+
+
+def _axes(value: ir.Value) -> int | None:
+    """How many axes a tensor has, also behind operators that no shape is inferred of."""
+    least = 0
+    while (shape := dimensions(value)) is None:
+        node = value.producer()
+        if is_op(node, "Flatten", "Gemm"):
+            return max(least, 2)
+        if is_op(node, "Reshape"):
+            target = dimensions(operand(node, 1))
+            if target is None or len(target) != 1 or not isinstance(target[0], int):
+                return None
+            return max(least, target[0])
+        if is_op(node, *_BROADCASTING):
+            known = [dimensions(operand(node, place)) for place in (0, 1)]
+            place = 0 if known[0] is None else 1
+            other = known[1 - place]
+            if other is None:
+                return None
+            least = max(least, len(other))
+            value = operand(node, place)
+        elif is_op(node, *_KEEPS_AXES) or (
+            is_op(node, "MatMul") and len(dimensions(operand(node, 1)) or ()) == 2
+        ):
+            value = operand(node)
+        else:
+            return None
+    return max(least, len(shape))
 
 
 def before_squashing(value: ir.Value) -> ir.Value:

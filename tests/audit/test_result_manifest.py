@@ -440,3 +440,21 @@ def test_what_is_missing_is_said(folder, tmp_path, monkeypatch):
         check_signature(folder, there, there)
     (folder / "manifest.json").unlink()
     assert "no manifest.json" in check_signature(folder, there, there).sentence
+
+
+def test_a_reader_that_meets_another_result_accuses_neither(asked, other, monkeypatch):
+    run_audit(asked)
+    replaced = []
+
+    def replacing(*given):
+        if not replaced:
+            replaced.append(True)
+            run_audit(other)
+        return read_entries(*given)
+
+    monkeypatch.setattr("analyzer.audit.result_manifest.read_entries", replacing)
+    monkeypatch.setattr("analyzer.audit.result_manifest._matches", lambda path, entry: False)
+    with pytest.raises(AuditFolderError, match="was replaced while it was being read; read it"):
+        open_audit(asked.out)
+    with pytest.raises(AuditFolderError, match="it was changed after the audit"):
+        open_audit(asked.out)

@@ -161,3 +161,62 @@ def test_scores_of_a_type_that_tells_no_class_are_refused_by_it(write, kind, sai
         surgery.find_answer(network, "y")
     with pytest.raises(ModelError, match=f"{kind}"):
         surgery.find_answer(network)
+
+
+def labels_of(head: str) -> str:
+    """A network of labels alone, of which onnx infers no shape behind the activation."""
+    return f"""
+    net (float[N,3,8,8] x) => (int64[N] y)
+    <float[4,3,3,3] w, float[4] s, float[4] t, float[144,5] v, float[5] b, float[144] one,
+     int64[2] target = {{-1, 144}}, int64[4] four = {{-1, 4, 6, 6}}>
+    {{
+        c = Conv(x, w)
+        r = Relu(c)
+        g = GroupNormalization<num_groups=2>(r, s, t)
+        {head}
+    }}
+    """
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "f = Flatten(g) z = MatMul(f, v) y = ArgMax<axis=1, keepdims=0>(z)",
+        "f = Flatten(g) z = Gemm(f, v, b) p = Softmax(z) y = ArgMax<axis=-1, keepdims=0>(p)",
+        "f = Reshape(g, target) h = Mul(one, f) z = MatMul(h, v) a = Add(z, b)"
+        " y = ArgMax<axis=1, keepdims=0>(a)",
+    ],
+)
+def test_labels_are_told_where_no_shape_of_the_scores_is(write, run, tmp_path, head):
+    network = surgery.load_network(write(labels_of(head), opset=21, ir_version=10))
+    answer = surgery.find_answer(network)
+    assert (answer.output, answer.kind) == ("y", "labels")
+    cut = surgery.cut_network(network, surgery.default_site(network), tmp_path)
+    made = run(cut.prefix, {"x": IMAGES})
+    passed = {name: made[name] for name in (cut.features, *cut.skip_inputs)}
+    (scores,) = run(cut.suffix, {**passed, cut.mask: np.ones((1, 4), np.float32)}).values()
+    assert scores.shape == (3, 5)
+    labels = run(network.path, {"x": IMAGES})["y"]
+    np.testing.assert_array_equal(scores.argmax(axis=1), labels)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "y = ArgMax<axis=1, keepdims=0>(g)",
+        "m = Mul(g, g) y = ArgMax<axis=1, keepdims=0>(m)",
+        "n = MatMul(x, g) y = ArgMax<axis=1, keepdims=0>(n)",
+    ],
+)
+@pytest.mark.parametrize("name", [None, "y"])
+def test_labels_of_what_may_be_no_scores_are_refused_with_a_way_out(write, head, name):
+    network = surgery.load_network(write(labels_of(head), opset=21, ir_version=10))
+    with pytest.raises(ModelError, match=r"ArgMax of [gmn], .* Export .* before the ArgMax\.$"):
+        surgery.find_answer(network, name)
+
+
+def test_labels_of_a_map_are_none_of_an_image(write):
+    head = "f = Reshape(g, four) y = ArgMax<axis=1, keepdims=0>(f)"
+    network = surgery.load_network(write(labels_of(head), opset=21, ir_version=10))
+    with pytest.raises(ModelError, match=r"No output of .* has the shape of class scores"):
+        surgery.find_answer(network)

@@ -169,6 +169,33 @@ def test_missing_and_truncated_external_data_are_refused(write):
         surgery.load_network(path)
 
 
+def test_weights_that_are_not_beside_a_link_are_asked_for_where_they_are_looked_for(
+    write, tmp_path, monkeypatch
+):
+    path = write(TEXT)
+    (path.parent / "sub").mkdir()
+    where = "sub/w.bin"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=where, size_threshold=0)
+    (tmp_path / "linked").mkdir()
+    monkeypatch.chdir(tmp_path / "linked")
+    Path("link.onnx").symlink_to(path)
+    with pytest.raises(ModelError) as refused:
+        surgery.load_network("link.onnx")
+    assert str(refused.value).endswith(
+        "in 'sub/w.bin', which is not beside it. link.onnx is a link, and weights are looked for "
+        f"beside the link: name {str(path.resolve())!r} itself, or copy that file to 'sub/w.bin'."
+    )
+    surgery.load_network(path.resolve())
+    Path("sub").mkdir()
+    (path.parent / where).rename(where)
+    surgery.load_network("link.onnx")
+    Path(where).rename("w.bin")
+    with pytest.raises(ModelError, match=r"beside the link: copy that file to 'sub/w\.bin'\.$"):
+        surgery.load_network("link.onnx")
+    with pytest.raises(ModelError, match=r"not beside it\. Copy that file to '.*/sub/w\.bin'\.$"):
+        surgery.load_network(path)
+
+
 def test_weights_of_another_size_than_they_say_are_refused(write):
     path = write(TEXT)
     model = onnx.load(path)
