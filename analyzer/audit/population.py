@@ -3,20 +3,20 @@
 import contextlib
 import math
 import os
-import signal
-import sys
-import threading
-import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analyzer import data, estimation, surgery
+from analyzer import data, estimation
 from analyzer.audit.assemble_record import some_of
-from analyzer.audit.folder import AUDIT, locked, read_record
+from analyzer.audit.folder import AUDIT, locked
 from analyzer.audit.inputs import find_inputs, open_network
+from analyzer.audit.population_earlier_table import (
+    drop_replaced,
+    kept_rows,
+    table_of_an_earlier_run,
+)
 from analyzer.audit.population_manifest import Member
 from analyzer.audit.population_page import write_page
 from analyzer.audit.population_result import (
@@ -31,21 +31,21 @@ from analyzer.audit.population_result import (
     table_of,
     write_failures,
 )
+from analyzer.audit.population_workers import SchedulerLost, outcomes_of
 from analyzer.audit.run import run_audit
 from analyzer.audit.shared_inputs import ReadInput, SharedInputs
 from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AnalyzerError, DataError, GapModelError, ModelError, parameter
-from analyzer.estimation.population_table import FILES, gap_contradiction
+from analyzer.errors import AnalyzerError, DataError, parameter
+from analyzer.estimation.population_table import gap_contradiction
 from analyzer.measures.registry import feature_values
 from analyzer.measures.unmasked_predictions import predict_test_data
 from analyzer.output_files import prepare_folder, remove_parts
 
 __all__ = ["audit_population"]
 
-_WATCH_SECONDS = 0.5
 _OTHER_ACCURACY = 0.05  # that training accuracies may differ by: networks are also trained with
 # dropout, or on images that are changed at random
 _TEST_DATA_NOT_RUN = (
@@ -100,7 +100,7 @@ def audit_population(
     with locked(out, wait=template.wait, say=say) as check_lock:
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))
-        earlier = _table_of_an_earlier_run(out)
+        earlier = table_of_an_earlier_run(out)
         shared = SharedInputs(_shared_files(members, template))
 
         def check() -> None:
@@ -115,12 +115,19 @@ def audit_population(
         if failures:  # before the table that lacks them
             write_failures(failures, out)
         if not networks:
-            dropped = _drop_replaced(earlier, members, out) if earlier else []
+            dropped = drop_replaced(earlier, members, out) if earlier else []
             raise _none_done(failures, out, len(members), dropped)
         kept = {}
         if failures and not skip_failed and earlier:
             left = [one for one in members if one.name not in networks.keys() | failures.keys()]
-            kept = _kept_rows(earlier, left, networks, template, out)
+            kept = kept_rows(
+                earlier,
+                left,
+                networks,
+                lambda member, record: _is_asked_for(record, _request(member, template, out)),
+                _values,
+                out,
+            )
             shared.hold_files()
         tabled = networks | kept
         dropped = [name for name in (earlier.name if earlier else ()) if name not in tabled]
@@ -175,7 +182,10 @@ def _audit_all(
     networks: dict[str, AuditedNetwork] = {}
     failures: dict[str, AnalyzerError] = {}
     progress("networks", 0, len(members))
-    with _folder_of_audits(out), contextlib.closing(_outcomes(tasks, jobs, say)) as outcomes:
+    with (
+        _folder_of_audits(out),
+        contextlib.closing(outcomes_of(tasks, _measured, jobs, say)) as outcomes,
+    ):
         for number, (name, found) in enumerate(outcomes, 1):
             check()
             if isinstance(found, AuditedNetwork):
@@ -206,71 +216,6 @@ def _folder_of_audits(out: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _outcomes(
-    tasks: Mapping[str, tuple[Member, AuditRequest]],
-    jobs: int,
-    say: Callable[[str], None],
-    *,
-    again: bool = False,
-) -> Generator[tuple[str, AuditedNetwork | AnalyzerError], None, None]:
-    """What comes of each network, by name, as it is finished.
-
-    With a lost worker process joblib gives up all that are not finished. They are audited again in
-    two halves, and so on, until a network that always takes its worker with it is alone.
-
-    Args:
-        tasks: by name.
-        jobs: networks audited at once.
-        say: told that a worker was lost.
-        again: the network in ``tasks`` is alone, and was lost once already.
-    """
-    import joblib  # a quarter of a second that a single audit does not pay
-
-    # No more workers than networks, but two: alone it would run in this process, and take it along.
-    workers = min(jobs, max(len(tasks), 2))
-    ours = workers > 1 and _are_ours()
-    options = {"initializer": _prepare_worker, "initargs": (os.getpid(),)} if ours else {}
-    run = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", **options)
-    left = dict(tasks)
-    try:
-        with contextlib.ExitStack() as ending:
-            ending.enter_context(_quiet_when_ended())
-            with _away_from_signals() if ours else contextlib.nullcontext():
-                outcomes = run(joblib.delayed(_measured)(*task) for task in tasks.values())
-                ending.enter_context(contextlib.closing(outcomes))
-            for name, found in outcomes:
-                del left[name]
-                yield name, found
-    except _lost_worker() as error:
-        if not left:
-            return
-        if again:
-            (name,) = left
-            yield name, _lost_twice()
-            return
-        say(
-            f"A worker process was lost ({type(error).__name__}); the {len(left)} networks that "
-            "are not finished are audited again, from where they were."
-        )
-    except _lost_scheduler():
-        for name in left:
-            yield name, _SchedulerLost("The Dask scheduler was lost before it was audited.")
-        return
-    if not left:
-        return
-    names = list(left)
-    half = (len(names) + 1) // 2
-    for part in (names[:half], names[half:]):
-        if part:
-            yield from _outcomes(
-                {name: left[name] for name in part}, jobs, say, again=len(names) == 1
-            )
-
-
-class _SchedulerLost(AnalyzerError):
-    """Nothing is wrong with the network: what was to run it is gone."""
-
-
 def _way_on(why: AnalyzerError, skip: str = "") -> str:
     """What to do about a network that has failed.
 
@@ -278,29 +223,9 @@ def _way_on(why: AnalyzerError, skip: str = "") -> str:
         why: it did.
         skip: how the others are audited without it, where that is possible.
     """
-    if isinstance(why, _SchedulerLost):
+    if isinstance(why, SchedulerLost):
         return "Start a scheduler and workers again, and run the same command with its address."
     return f"Correct or remove its row and run the same command again{skip}."
-
-
-def _lost_twice() -> AnalyzerError:
-    return AnalyzerError(
-        "The process that audited it was killed, and once more when it was audited alone. It "
-        f"probably takes more memory than there is: give it less {parameter('memory')}, or audit "
-        f"fewer {parameter('jobs')} at once."
-    )
-
-
-def _lost_worker() -> tuple[type[Exception], ...]:
-    """What joblib raises when a worker process is gone: of its own processes, or of Dask's."""
-    dask = sys.modules.get("distributed")
-    return (BrokenExecutor, *((dask.KilledWorker,) if dask else ()))
-
-
-def _lost_scheduler() -> tuple[type[BaseException], ...]:
-    """What is raised when Dask's scheduler is gone."""
-    dask = sys.modules.get("distributed")
-    return (dask.CancelledError, dask.comm.CommClosedError) if dask else ()
 
 
 def _stopped(
@@ -400,7 +325,7 @@ def _measured(member: Member, request: AuditRequest) -> tuple[str, AuditedNetwor
                 warned = [_TEST_DATA_NOT_RUN]
         values = _values(member, result, test)
     except AnalyzerError as error:
-        return member.name, AnalyzerError(error.message)  # some subclasses cannot be pickled
+        return member.name, error
     return member.name, AuditedNetwork.of(
         result, values, [*_other_accuracy(member, result), *warned], read
     )
@@ -438,153 +363,6 @@ def _other_accuracy(member: Member, audited: AuditRecord) -> Iterator[str]:
         )
 
 
-def _are_ours() -> bool:
-    """Whether networks are audited by joblib's own processes; those of Dask are somebody else's."""
-    from joblib.parallel import get_active_backend
-
-    backend, _ = get_active_backend()
-    return type(backend).__name__ == "LokyBackend"
-
-
-@contextlib.contextmanager
-def _away_from_signals() -> Iterator[None]:
-    """Start worker processes that Ctrl-C does not reach, and none by halves.
-
-    A terminal sends it to all processes of a command. The one that leads ends the others, which
-    would print where they were. A blocked signal stays blocked in the threads that are started
-    here, and in the processes that these start later in the place of others.
-    """
-    came: list[int] = []
-    before = {}
-    # Only the main thread handles signals, those that were sent to other threads among them.
-    if threading.current_thread() is threading.main_thread():
-        before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
-    handled = [which for which, handler in before.items() if handler is not None]
-    try:
-        for which in handled:
-            signal.signal(which, lambda number, _: came.append(number))
-        if hasattr(signal, "pthread_sigmask"):  # not on Windows
-            _start_trackers()
-            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                yield
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        else:
-            yield
-    finally:
-        for which in handled:
-            signal.signal(which, before[which])
-        for number in came[:1]:
-            signal.raise_signal(number)
-
-
-@contextlib.contextmanager
-def _quiet_when_ended() -> Iterator[None]:
-    """Let joblib's thread say nothing where it is ended before it has passed every task on.
-
-    Its workers are killed by then, and it looks for a task that it has dropped.
-    """
-    before = threading.excepthook
-
-    def hook(raised: threading.ExceptHookArgs) -> None:
-        whose = type(raised.thread).__module__
-        if raised.exc_type is not KeyError or not whose.startswith("joblib."):
-            before(raised)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-
-
-def _start_trackers() -> None:
-    """Start the processes that clean up after workers; as they start, they unblock signals here."""
-    from multiprocessing import resource_tracker
-
-    from joblib.externals.loky.backend import resource_tracker as loky_tracker
-
-    resource_tracker.ensure_running()
-    loky_tracker.ensure_running()
-
-
-def _prepare_worker(parent: int) -> None:
-    """Leave Ctrl-C to the process ``parent``, and end this one soon after that has.
-
-    It may be killed and tell nobody, before a task or in one.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _table_of_an_earlier_run(out: Path) -> estimation.PopulationTable | None:
-    try:
-        return estimation.read_population(out / TABLE)
-    except GapModelError:  # there is none, or it is no table any more
-        return None
-
-
-def _kept_rows(
-    table: estimation.PopulationTable,
-    members: Iterable[Member],
-    done: Mapping[str, AuditedNetwork],
-    template: AuditRequest,
-    out: Path,
-) -> dict[str, AuditedNetwork]:
-    """The networks of an earlier table whose rows this run would write again, by name.
-
-    Accuracies that were measured on test data are those of the table, all else is what the audits
-    and the manifest say.
-
-    Args:
-        table: of an earlier run.
-        members: networks that this run has not come to.
-        done: those that are done.
-        template, out: as of :func:`audit_population`.
-    """
-    rows = {name: row for row, name in enumerate(table.name)}
-    asked_for = {one.made_by: True for one in done.values()}
-    found = {}
-    for member in members:
-        row = rows.get(member.name)
-        if row is None or any(
-            table.further.get(name, [""] * len(table))[row] != member.cells.get(name, "")
-            for name in FILES
-        ):
-            continue
-        with contextlib.suppress(AnalyzerError):
-            record = read_record(out / AUDITS / member.name)
-            test = member.test_accuracy
-            if test is None and member.test_data is not None:
-                measured = float(table.test_accuracy[row])
-                test = None if math.isnan(measured) else measured
-            kept = AuditedNetwork.of(record, _values(member, record, test))
-            if not (member.model.is_file() and _is_of(table, row, record)):
-                continue
-            if _is_another(member, record):
-                continue
-            if kept.made_by not in asked_for:  # one network tells for all that were made like it
-                asked_for[kept.made_by] = _is_asked_for(record, _request(member, template, out))
-            if asked_for[kept.made_by]:
-                found[member.name] = kept
-    return found
-
-
-def _is_another(member: Member, audited: AuditRecord) -> bool:
-    """Whether a network is not the one that was audited; one whose file is gone is not another."""
-    try:
-        return surgery.sha256_of_network(member.model) != audited.model.sha256
-    except ModelError:
-        return member.model.is_file()
-
-
 def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
     """Whether an audit is what is asked for, as far as that is known without reading samples."""
     try:
@@ -598,40 +376,6 @@ def _is_asked_for(audited: AuditRecord, request: AuditRequest) -> bool:
         subject.key,
         subject.files,
         key_of(request.settings()),
-    )
-
-
-def _drop_replaced(
-    table: estimation.PopulationTable, members: Iterable[Member], out: Path
-) -> list[str]:
-    """Take the networks that are others by now out of the table of an earlier run.
-
-    Returns:
-        Their names.
-    """
-    dropped = []
-    for member in members:
-        with contextlib.suppress(AnalyzerError):
-            if member.name in table.name and _is_another(
-                member, read_record(out / AUDITS / member.name)
-            ):
-                dropped.append(member.name)
-    if dropped:
-        (out / PAGE).unlink(missing_ok=True)
-        left = [row for row, name in enumerate(table.name) if name not in dropped]
-        if left:
-            estimation.write_population(table.take(left), out / TABLE)
-        else:
-            (out / TABLE).unlink()
-    return dropped
-
-
-def _is_of(table: estimation.PopulationTable, row: int, audited: AuditRecord) -> bool:
-    """Whether a row was made from an audit, and not from one that was there before it."""
-    told = table.values(row)
-    return all(
-        math.isnan(value) if math.isnan(told.get(name, math.nan)) else value == told[name]
-        for name, value in feature_values(audited).items()
     )
 
 

@@ -276,7 +276,7 @@ def _refuse_unknown_scores(network: Network, value: ir.Value) -> None:
     if node is not None and _axes(operand(node)) is None:
         raise ModelError(
             f"The output {value.name} of {network.path} is the ArgMax of {operand(node).name}, and "
-            "whether that holds class scores (images × classes) cannot be told: onnx infers no "
+            "nothing shows whether that holds class scores (images × classes): onnx infers no "
             "shape of it. Export the network with the scores as its output, before the ArgMax."
         )
 
