@@ -10,6 +10,7 @@ torchvision and timm do not. Of several frames or pages, the first is read.
 import contextlib
 import io
 import re
+import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,12 @@ _one_large = threading.Lock()
 _EIGHT = 8  # bits a channel
 _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
+# Of PNG files: what they begin with, a part's size and name, its checksum, and the color types
+# (the 26th byte) of gray, colors and a palette.
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PART_HEAD, _PART_END = 8, 4
+_COLOR_TYPE = 25
+_OPAQUE = (0, 2, 3)
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
@@ -149,11 +156,30 @@ def same_picture(png: bytes, other: bytes | None, most: float) -> bool:
     """
     if other is None or png == other:
         return other is not None
+    if not _is_bare_png(png):  # a viewer would show more, or less, than the pixels
+        return False
     try:
         one, two = (np.asarray(decode(file).convert("RGB"), np.float64) for file in (png, other))
     except DataError:
         return False
     return one.shape == two.shape and float(np.abs(one - two).mean()) <= most
+
+
+def _is_bare_png(png: bytes) -> bool:
+    """Whether a PNG file holds gray or colored pixels alone: no transparency, gamma or frames."""
+    place, parts = len(_PNG), []
+    while place + _PART_HEAD <= len(png):
+        size, kind = struct.unpack_from(">I4s", png, place)
+        parts.append(kind)
+        place += _PART_HEAD + size + _PART_END
+    return (
+        png.startswith(_PNG)
+        and place == len(png)
+        and parts[:1] == [b"IHDR"]
+        and parts[-1] == b"IEND"
+        and {*parts} <= {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+        and png[_COLOR_TYPE] in _OPAQUE
+    )
 
 
 def _refuse_black(image: Image.Image) -> None:

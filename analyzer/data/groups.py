@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.formats.arrays import read_value
-from analyzer.data.formats.format import SPLIT_KEYS, one_of
-from analyzer.data.formats.image_files import (
+from analyzer.data.formats.format import NAME_KEYS, SPLIT_KEYS, one_of
+from analyzer.data.formats.manifest import (
     INDEX_KEYS,
     LONGEST_LINE,
-    NAME_KEYS,
     PATH_KEYS,
     TABLES,
     manifest_rows,

@@ -36,7 +36,7 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.network_size import check_made_tensors, check_structure
-from analyzer.surgery.saving import save_model
+from analyzer.surgery.saving import are_short_weights_outside, save_model
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
     check_file,
@@ -202,21 +202,27 @@ def load_network(
 
 
 def runnable_file(network: Network, folder: Path) -> Path:
-    """The network's file, or where onnxruntime would refuse it a copy in ``folder``.
+    """The network's file, or where onnxruntime would not run it as it is a copy in ``folder``.
 
-    ONNX lets nodes share a name, onnxruntime does not; the copy differs in nothing else. Where
-    the network is guarded, it is the guarded network.
+    ONNX lets nodes share a name, onnxruntime does not. A size or the condition of an ``If`` that
+    lies beside the network it does not find, or takes it from a file of that name in the current
+    folder. The copy differs in nothing else. Where the network is guarded, it is the guarded
+    network.
     """
+    copy = folder / "original.onnx"
     if network.guarded:
-        save_model(network.model, folder / "original.onnx")
-        return folder / "original.onnx"
+        save_model(network.model, copy)
+        return copy
     names = [node.name for node in network.model.graph if node.name]
-    if len(set(names)) == len(names):
+    has_files_beside = len(network.as_read) > 1
+    if len(set(names)) == len(names) and not has_files_beside:
         return network.path
     model = ir.from_proto(read_model_proto(network.path))
     ir.external_data.set_base_dir(model.graph, network.path.parent)
-    save_model(model, folder / "original.onnx")
-    return folder / "original.onnx"
+    if len(set(names)) == len(names) and not are_short_weights_outside(model.graph):
+        return network.path
+    save_model(model, copy)
+    return copy
 
 
 def one_image_at_a_time(network: Network) -> Network:

@@ -18,7 +18,13 @@ from analyzer.output_files import remove_tree
 from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
 from analyzer.surgery.validation import nodes_of
 
-__all__ = ["save_model", "save_part", "weights_file", "weights_placed"]
+__all__ = [
+    "are_short_weights_outside",
+    "save_model",
+    "save_part",
+    "weights_file",
+    "weights_placed",
+]
 
 
 _INLINE_LIMIT = 1 << 30  # bytes of weights; protobuf ends at 2 GiB
@@ -51,6 +57,14 @@ def weights_file(model: ir.Model, path: Path) -> Path | None:
     """Where :func:`save_model` puts large weights beside ``path``; None where they stay inside."""
     large = sum(map(_bytes, _tensors_of(model.graph).values())) > _INLINE_LIMIT
     return path.with_name(f"{path.name}.data") if large else None
+
+
+def are_short_weights_outside(graph: ir.Graph) -> bool:
+    """Whether weights lie in other files that are short enough for the network's own."""
+    return any(
+        isinstance(tensor, ir.ExternalTensor) and _bytes(tensor) <= _SMALL
+        for tensor in _tensors_of(graph).values()
+    )
 
 
 def _save(model: ir.Model, path: Path, *, bare: bool) -> None:

@@ -244,6 +244,42 @@ def test_runnable_copy_is_made_only_where_names_repeat(write, tmp_path):
     assert names == ["same", "same_2", "same_3", "same_4"]
 
 
+BRANCHES = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3] x) => (float[N,3] y)
+<float[3,3] w = {1, 0, 0, 0, 1, 0, 0, 0, 1}, bool positive = {1}>
+{
+    m = MatMul(x, w)
+    y = If(positive) <
+        then_branch = kept () => (float[N,3] same) { same = Identity(m) },
+        else_branch = turned () => (float[N,3] negative) { negative = Neg(m) }>
+}
+"""
+
+
+def test_weights_of_files_in_the_current_folder_are_not_taken(tmp_path, monkeypatch):
+    """onnxruntime looks there for the condition of an If that lies beside the network."""
+    folder, elsewhere, scratch = (tmp_path / name for name in ("network", "elsewhere", "scratch"))
+    for one in (folder, elsewhere, scratch):
+        one.mkdir()
+    path = folder / "network.onnx"
+    model = onnx.parser.parse_model(BRANCHES)
+    for tensor in model.graph.initializer:  # the parser's fields are no raw data
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name)
+        )
+    onnx.save_model(
+        model, path, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0
+    )
+    (elsewhere / "positive").write_bytes(b"\0")
+    monkeypatch.chdir(elsewhere)
+    runnable = surgery.runnable_file(surgery.load_network(path), scratch)
+    x = np.ones((2, 3), np.float32)
+    assert np.array_equal(ort.InferenceSession(runnable).run(None, {"x": x})[0], x)
+    wrong = ort.InferenceSession(path).run(None, {"x": x})[0]
+    assert np.array_equal(wrong, -x)  # else the copy is not needed any more
+
+
 def test_a_producer_that_is_not_text_is_refused(tmp_path):
     """Found by the fuzz test: protobuf hands such a field over as bytes."""
     content = (Path(__file__).parents[1] / "fixtures" / "vgg16-older-free.onnx").read_bytes()

@@ -16,23 +16,30 @@ from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
+    "NAME_KEYS",
     "SPLIT_KEYS",
     "Format",
     "Wanted",
     "choose_split",
     "missing_parts",
+    "name_key",
     "no_split_named",
     "of_no_split",
     "one_of",
+    "refuse_other_splits",
     "split_called",
     "split_column",
     "split_in",
     "split_of_two",
+    "split_word",
     "two_candidates",
 ]
 
 SPLIT_KEYS = ("split", "half", "subset", "set")
 """The usual names of a column that says which split each row is in."""
+
+NAME_KEYS = ("class_name", "label_name")
+"""The usual names of a column of class names, often beside that of indices."""
 
 _PART = re.compile(r"(.*?)(\d{1,9})-of-(\d{1,9})(?!\d)", re.DOTALL)
 _WORDS = {
@@ -72,12 +79,32 @@ def split_called(name: str) -> str | None:
     return _WORDS.get(name.lower())
 
 
+def split_word(name: str) -> str | None:
+    """The word of a name that says which split it is: "valid" of "valid-00000-of-00002.parquet"."""
+    return next((word for word in re.split(r"[^a-z]+", name.lower()) if word in _WORDS), None)
+
+
 def split_in(name: str) -> str | None:
-    """The split that a name says it is: "train-00000-of-00002.parquet" is "train"."""
-    for word in re.split(r"[^a-z]+", name.lower()):
-        if word in _WORDS:
-            return _WORDS[word]
-    return None
+    """The split that a name says it is: "valid-00000-of-00002.parquet" is "val"."""
+    return _WORDS.get(split_word(name) or "")
+
+
+def refuse_other_splits(columns: Mapping[str, Collection[str]], where: object) -> None:
+    """Refuse a column that tells splits in every row, and is not called so.
+
+    Args:
+        columns: those of other names that tell splits in every row, with the splits.
+        where: what has the columns, for the message.
+
+    Raises:
+        DataError: one tells several splits.
+    """
+    for key, splits in columns.items():
+        if len(splits) > 1:
+            raise DataError(
+                f"The column {key!r} of {where} says {' and '.join(sorted(splits))}, and is none "
+                "that is known to name splits. Call it 'split', or remove it."
+            )
 
 
 def split_column(columns: Collection[str], where: object) -> str | None:
@@ -88,6 +115,19 @@ def split_column(columns: Collection[str], where: object) -> str | None:
     """
     usual = [one for key in SPLIT_KEYS for one in columns if one.strip().lower() == key]
     return one_of(usual, usual, where, "name a split", "Remove or rename one of them.")
+
+
+def name_key(columns: Collection[str], label: str, keys: tuple[str, str] | None) -> str | None:
+    """The column of class names beside that of indices, if nobody has named one to take.
+
+    Args:
+        columns: names that are there.
+        label: the column of labels.
+        keys: the columns that the caller names.
+    """
+    if keys is not None or label in NAME_KEYS:
+        return None
+    return next((key for key in NAME_KEYS if key in columns), None)
 
 
 def split_of_two(split: str | None, kind: str, where: Path) -> str:
@@ -182,7 +222,8 @@ def choose_split(
     """The items of one split, and its name: the one asked for, else "train" if there are splits.
 
     Args:
-        items: what there is, with the split each is in; None: it does not say.
+        items: what there is, with what the data call the split that each is in: "dev" and "val"
+            are both "val"; None: it does not say.
         split: the split asked for.
         where: what to call the data in errors.
 
@@ -190,17 +231,29 @@ def choose_split(
         all items and None where there are no splits and none is asked for.
 
     Raises:
-        DataError: the split is not there, or there are splits but no "train".
+        DataError: the split is not there, there are splits but no "train", or what is asked for
+            goes by two names.
     """
-    splits = sorted({item_split for item_split in items.values() if item_split})
+    splits = {item: split_in(name) if name else None for item, name in items.items()}
+    there = sorted({one for one in splits.values() if one})
+    wanted = split
     if split is not None:
         split = split_called(split) or split
-    elif splits:
+    elif there:
         split = "train"
-    chosen = [item for item, item_split in items.items() if item_split == split]
+    chosen = [item for item, item_split in splits.items() if item_split == split]
     if not chosen:
         raise DataError(
-            f"{where} has no split {split!r} (there: {', '.join(splits) or 'no splits'}). Name one "
+            f"{where} has no split {split!r} (there: {', '.join(there) or 'no splits'}). Name one "
             "as PATH#SPLIT."
         )
+    names = sorted({items[item] or "" for item in chosen})
+    if len(names) > 1:  # one of them tells its items from the others
+        if wanted not in names:
+            ways = " or ".join(f"{where}#{name}" for name in names)
+            raise DataError(
+                f"{where} has {names[0]!r} and {names[1]!r}, and both are split {split!r}. Name "
+                f"one of them as {ways}."
+            )
+        chosen, split = [item for item in chosen if items[item] == wanted], wanted
     return chosen, split

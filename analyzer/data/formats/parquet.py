@@ -7,27 +7,31 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
+from analyzer.data.formats.class_folders import is_looked_into
 from analyzer.data.formats.format import (
     SPLIT_KEYS,
     Format,
     Wanted,
     choose_split,
     missing_parts,
+    name_key,
     no_split_named,
     of_no_split,
     one_of,
+    refuse_other_splits,
+    split_called,
     split_column,
-    split_in,
+    split_word,
 )
-from analyzer.data.formats.image_files import is_looked_into
 from analyzer.data.formats.parquet_store import ParquetStore
-from analyzer.data.labels import integer_labels, labels_of_values
+from analyzer.data.labels import integer_labels, labels_of_values, refuse_other_names
 from analyzer.data.source import (
     CompactNames,
     FileStates,
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["PARQUET", "open_parquet"]
 
 _IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
+_FEW_ROWS = 100  # that are looked at for whether a column tells splits
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
 
@@ -120,6 +125,7 @@ class _Contents:
     features: Mapping[str, Mapping]
     label: str  # the name of the label column
     labels: "list[str | None] | pyarrow.ChunkedArray"  # a list where they are texts
+    names_beside: list[str] | None  # of the classes, where a column has them beside the indices
     split: str | None  # that they are
     warnings: tuple[str, ...]
 
@@ -154,6 +160,8 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     image, label = _columns(schema, features, wanted.keys, paths[0])
     _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
     telling, texts = _split_texts(paths, schema, features, {image, label}, wanted.budgets)
+    if telling is None and split is None:
+        refuse_other_splits(_other_splits(paths, schema, {image, label}, wanted.budgets), path)
     chosen, split, warnings = _rows_of_split(telling, texts, split, wanted.split, path)
     image_type, label_type = schema.field(image).type, schema.field(label).type
     labels: list[str | None] | pa.ChunkedArray
@@ -164,10 +172,52 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
         labels = _column(paths, label, label_type)
         labels = labels if chosen is None else labels.take(pa.array(chosen))
     names = _names(paths, image, image_type, chosen, wanted.budgets)
+    named = None
+    if not _is_text(label_type):
+        named = _names_beside(paths, schema, label, wanted)
+    names_beside = named if chosen is None or named is None else [named[row] for row in chosen]
     column = f"{image}.bytes" if pa.types.is_struct(image_type) else image
     file_states.refuse_if_changed()
     store = ParquetStore(paths, column, metadata, wanted.budgets, file_states, chosen)
-    return _Contents(store, names, features, label, labels, split, warnings)
+    return _Contents(store, names, features, label, labels, names_beside, split, warnings)
+
+
+def _names_beside(
+    paths: tuple[Path, ...], schema: "pyarrow.Schema", label: str, wanted: Wanted
+) -> list[str] | None:
+    """The names of the classes in a column beside that of their indices, if there is one."""
+    key = name_key(schema.names, label, wanted.keys)
+    if key is None or not _is_text(schema.field(key).type):
+        return None
+    return [name or "" for name in _texts(paths, key, wanted.budgets)]
+
+
+def _other_splits(
+    paths: tuple[Path, ...],
+    schema: "pyarrow.Schema",
+    others: Collection[str],
+    budgets: Budgets,
+) -> dict[str, set[str]]:
+    """The splits that columns of texts tell in every row, of those that are not called so.
+
+    Most hold something else, which a few rows show.
+    """
+    import pyarrow.parquet as pq
+
+    found = {}
+    for column in schema.names:
+        if column in others or not _is_text(schema.field(column).type):
+            continue
+        with _naming(paths[0]), pq.ParquetFile(paths[0]) as file:
+            some = file.iter_batches(_FEW_ROWS, columns=[column])
+            texts = {text for batch in islice(some, 1) for text in batch[0].to_pylist()}
+        if not all(split_called((text or "").strip()) for text in texts):
+            continue
+        texts = set(_texts(paths, column, budgets))
+        splits = [split for text in texts if (split := split_called((text or "").strip()))]
+        if len(splits) == len(texts):
+            found[column] = set(splits)
+    return found
 
 
 def _split_texts(
@@ -215,7 +265,7 @@ def _rows_of_split(
     Raises:
         DataError: there is no such split.
     """
-    splits = {text: split_in(text) if text else None for text in set(texts)}
+    splits = {text: split_word(text) if text else None for text in set(texts)}
     if not any(splits.values()):
         if split is None and wanted is not None:
             choose_split({path: None}, wanted, path)
@@ -277,7 +327,10 @@ def _labels(
     if isinstance(labels, list):
         return labels_of_values(labels, samples, wanted.classes, where)
     if pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type):
-        return integer_labels(labels.to_numpy(), where), class_names, "labels"
+        indices = integer_labels(labels.to_numpy(), where)
+        if found.names_beside is not None:
+            refuse_other_names(indices, found.names_beside, wanted.classes, where)
+        return indices, class_names, "labels"
     raise DataError(
         f"The column {found.label!r} of {where} is {labels.type}. Name the columns of images and "
         f"class indices with {parameter('keys')}."
@@ -369,7 +422,8 @@ def _files(path: Path) -> dict[Path, str | None]:
     found = (file for file in path.rglob("*.parquet") if not _is_hidden(file.relative_to(path)))
     files = sorted(found, key=lambda file: natural_key(str(file)))
     return {
-        file: split_in(file.name) or (split_in(file.parent.name) if file.parent != path else None)
+        file: split_word(file.name)
+        or (split_word(file.parent.name) if file.parent != path else None)
         for file in files
     }
 

@@ -1,7 +1,8 @@
 """The formats of labeled data that there are, and what opens data of any of them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.data.formats.arrays import NPZ, from_arrays
+from analyzer.data.formats.class_folders import FOLDER, folders_of_images
 from analyzer.data.formats.format import Format, Wanted
-from analyzer.data.formats.image_files import FOLDER, MANIFEST, folders_of_images
+from analyzer.data.formats.manifest import MANIFEST
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
@@ -77,14 +79,12 @@ def open_data(
 def _open_path(data: str | Path, wanted: Wanted) -> Source:
     try:
         path, split = _path_and_split(data)
+        wanted = replace(wanted, split=split)
         for known in FORMATS:
+            if known is FOLDER and known.recognizes(path):
+                return _beside_classes(_open_folder(path, wanted), path)
             if known.recognizes(path):
-                source = known.open(path, replace(wanted, split=split))
-                return (
-                    _beside_classes(source, path)
-                    if known is FOLDER
-                    else _beside_images(source, path, known)
-                )
+                return _beside_images(known.open(path, wanted), path, known)
     except OSError as error:
         named = (str(data), str(data).rpartition("#")[0] or str(data))
         below = str(error.filename or "").startswith(tuple(f"{one}{os.sep}" for one in named))
@@ -100,6 +100,37 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         ) from error
     nature = "" if path.is_file() or path.is_dir() else f"{nature_of(path)} and "
     raise DataError(f"{path} is {nature}not a known kind of data. Wanted: {_descriptions()}.")
+
+
+def _open_folder(path: Path, wanted: Wanted) -> Source:
+    """Open a folder of class folders; where it is none, say which folder in it is data."""
+    try:
+        return FOLDER.open(path, wanted)
+    except DataError as error:
+        if (inner := _data_inside(path)) is None:
+            raise
+        folder, known = inner
+        raise DataError(
+            f"{error.message} If {folder}, {known.description}, is meant, name it itself."
+        ) from error
+
+
+def _data_inside(path: Path) -> tuple[Path, Format] | None:
+    """The first folder below that is data of another kind than class folders, if there is one."""
+    with suppress(OSError):
+        for folder in _folders_below(path, depth=2):
+            for known in FORMATS:
+                if known is not FOLDER and known.recognizes(folder):
+                    return folder, known
+    return None
+
+
+def _folders_below(path: Path, depth: int) -> Iterator[Path]:
+    """The folders in a folder, and those in them, as deep as said."""
+    inner = sorted(one for one in path.iterdir() if one.is_dir())
+    yield from inner
+    for one in inner if depth > 1 else ():
+        yield from _folders_below(one, depth - 1)
 
 
 def _beside_classes(source: Source, path: Path) -> Source:

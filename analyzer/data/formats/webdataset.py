@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analyzer.data.decode_images import EXTENSIONS
+from analyzer.data.formats.class_folders import is_looked_into
 from analyzer.data.formats.format import (
     Format,
     Wanted,
@@ -14,10 +15,9 @@ from analyzer.data.formats.format import (
     missing_parts,
     of_no_split,
     split_called,
-    split_in,
+    split_word,
     two_candidates,
 )
-from analyzer.data.formats.image_files import is_looked_into
 from analyzer.data.labels import label_value, labels_of_values, same_label
 from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
 from analyzer.errors import DataError, parameter
@@ -108,7 +108,7 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     if path.is_dir():
         found = [file for file in path.glob("*.tar") if not file.name.startswith(".")]
         found.sort(key=lambda file: natural_key(file.name))
-        files = {file: split_in(file.name) for file in found}
+        files = {file: split_word(file.name) for file in found}
     where, split = str(path), None
     warnings: tuple[str, ...] = ()
     if any(files.values()):
@@ -159,14 +159,14 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
 
 
 def _splits_of_folders(names: list[str]) -> list[str]:
-    """The splits that the folders of one level of sample names are called, if all of them are."""
+    """The folders of one level of sample names, if all of them are called like splits."""
     for level in range(min(name.count("/") for name in names)):
         splits: list[str] = []
         for name in names:
-            split = split_called(name.split("/", level + 1)[level])
-            if split is None:
+            folder = name.split("/", level + 1)[level]
+            if split_called(folder) is None:
                 break
-            splits.append(split)
+            splits.append(folder)
         else:
             return splits
     return []

@@ -190,7 +190,7 @@ def test_files_that_are_missing_by_the_names_of_others(write, tmp_path):
 def test_a_column_of_splits(kind, paths, write, encoded, picture):
     path = write("a.parquet", [0, 1, None, 2, 1], paths=paths)
     table = pq.read_table(path)
-    splits = pa.array(["train", "validation", "test", "training", None])
+    splits = pa.array(["train", "validation", "test", "Train", None])
     if kind == "categories":
         splits = splits.dictionary_encode()
     if kind == "class labels":
@@ -219,6 +219,46 @@ def test_a_column_that_names_no_split_is_told(values, write):
         f"The column 'set' of {path} names none of train, val and test, so all rows were taken.",
     )
     assert source.source == str(path)
+
+
+def with_column(path, name, values):
+    values = pa.array(values).dictionary_encode() if name == "category" else values
+    pq.write_table(pq.read_table(path).append_column(name, pa.array(values)), path)
+    return path
+
+
+def test_a_column_of_splits_of_another_name_is_refused(write, tmp_path):
+    for name in ("phase", "category"):
+        path = with_column(write("a.parquet", [0, 1, 1]), name, ["train", "Test", "train"])
+        with pytest.raises(DataError, match=rf"'{name}' of .*a\.parquet says test and train, "):
+            open_data(path)
+    for values in (["train"] * 3, ["train", "test", "owl"], ["train", "test", None]):
+        path = with_column(write("b.parquet", [0, 1, 1]), "phase", values)
+        assert open_data(path).labels.tolist() == [0, 1, 1]
+    for name in ("train", "test"):  # what the files say counts
+        with_column(write(f"d/{name}.parquet", [0, 1]), "phase", ["train", "test"])
+    assert open_data(tmp_path / "d").labels.tolist() == [0, 1]
+
+
+def test_names_beside_indices_are_held_against_them(write, tmp_path):
+    path = with_column(write("a.parquet", [0, 1, 1]), "label_name", ["cat", "owl", "cat"])
+    with pytest.raises(DataError, match=r"calls the class 1 'owl' and 'cat'"):
+        open_data(path)
+    assert open_data(path, keys=("image", "label")).labels.tolist() == [0, 1, 1]
+    path = with_column(write("b.parquet", [0, 1, 1]), "label_name", ["cat", "owl", None])
+    classes = tmp_path / "classes.txt"
+    classes.write_text("owl\ncat\ndog\n")
+    assert open_data(path).labels.tolist() == [0, 1, 1]
+    with pytest.raises(DataError, match=r"calls the class 0 'cat', which .* has at 1"):
+        open_data(path, classes=classes)
+
+
+def test_two_names_of_one_split_are_told_apart(write, tmp_path):
+    write("d/dev.parquet", [0, 1])
+    write("d/valid.parquet", [2])
+    with pytest.raises(DataError, match=r"has 'dev' and 'valid', and both are split 'val'"):
+        open_data(f"{tmp_path}/d#val")
+    assert open_data(f"{tmp_path}/d#dev").labels.tolist() == [0, 1]
 
 
 def test_a_column_of_splits_beside_files_of_splits(write, tmp_path):

@@ -214,3 +214,22 @@ def test_archives_that_are_missing_by_the_names_of_others(shard, tmp_path):
     assert not open_data(one).warnings
     shard("a-3-of-3.tar", {"c.png": b"1", "c.cls": "0"})
     assert not open_data(tmp_path).warnings
+
+
+def test_two_names_of_one_split_are_told_apart(shard, tmp_path):
+    for name, label in (("train", "0"), ("valid", "1"), ("validation", "2")):
+        shard(f"{name}.tar", {"a.png": 1, "a.cls": label}, folder=tmp_path / "d")
+    assert open_data(tmp_path / "d").labels.tolist() == [0]
+    with pytest.raises(DataError, match=r"has 'valid' and 'validation', and both are split 'val'"):
+        open_data(f"{tmp_path}/d#val")
+    assert open_data(f"{tmp_path}/d#valid").labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("folders", ["d/train", "d/raw/train"])
+def test_archives_in_folders_of_splits_are_named(folders, shard, tmp_path):
+    folder = tmp_path / folders
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    archive = shard("a.tar", {"a.png": 1, "a.cls": "0"}, folder=folder)
+    with pytest.raises(DataError, match=rf"If {folder}, a WebDataset .tar, is meant, name it"):
+        open_data(tmp_path / "d")
+    assert open_data(archive.parent).labels.tolist() == [0]
