@@ -5,7 +5,7 @@ Results warn through ``warnings.warn`` with the category :class:`AuditWarning`.
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,14 @@ BudgetChange = str | Iterable[str] | Mapping[str, int | None]
 
 class AuditWarning(UserWarning):
     """Something that a reader of a result must know."""
+
+
+@dataclass(frozen=True)
+class _Switches:
+    """Of :func:`audit_population`, besides the options of an audit."""
+
+    skip_failed: bool
+    page: bool
 
 
 def _silent(*_: object) -> None:
@@ -261,6 +269,7 @@ def audit_population(
     from analyzer.audit import read_manifest
 
     report = _reporting(progress)
+    switches = coerced_options({"skip_failed": skip_failed, "page": page}, _Switches)
     check_are_paths(manifest=manifest, out=out)
     check_paths(DataError, manifest=manifest)
     members = read_manifest(Path(manifest))
@@ -272,8 +281,8 @@ def audit_population(
         template,
         Path(out),
         jobs=jobs,
-        skip_failed=skip_failed,
-        page=page,
+        skip_failed=switches["skip_failed"],
+        page=switches["page"],
         progress=report,
         say=_warn,
     )
@@ -308,6 +317,7 @@ def fit_gap_model(
     from analyzer import estimation
     from analyzer.audit import refuse_to_replace
 
+    _check_numbers(Real, coverage=coverage)
     check_paths(GapModelError, population=population)
     check_paths(OutputError, out=out)
     for parameter, text in (

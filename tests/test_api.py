@@ -338,6 +338,22 @@ def test_what_stands_for_true(true):
     assert request.keep_twins is request.margins is True
 
 
+@pytest.mark.parametrize("switch", ["skip_failed", "page"])
+@pytest.mark.parametrize("wrong", ["no", None, [True], np.array([True, False])])
+def test_switches_of_a_population_are_true_or_false(tmp_path, switch, wrong):
+    with pytest.raises(TypeError, match=f"^{switch} "):
+        analyzer.audit_population(tmp_path / "m.csv", tmp_path / "out", **{switch: wrong})
+
+
+def test_numbers_that_cannot_be_are_refused(tmp_path):
+    table = BUNDLED / "population.csv"
+    for wrong in ([0.9], np.array([0.5, 0.9]), "0.9"):
+        with pytest.raises(TypeError, match="^coverage is of type "):
+            analyzer.fit_gap_model(table, coverage=wrong)
+    with pytest.raises(analyzer.DataError, match="^seed=-1 cannot be|^seed cannot be -1"):
+        analyzer.compare_audits(tmp_path, tmp_path, seed=-1)
+
+
 @pytest.mark.parametrize("name", ["name", "trained_on", "architecture", "features"])
 def test_texts_of_a_gap_model_are_texts(tmp_path, name):
     with pytest.raises(TypeError, match=f"^{name} is of type "):

@@ -129,10 +129,13 @@ def compare_audits(
 
     Raises:
         AuditFolderError: one of the folders holds no whole audit.
-        DataError: ``resamples`` is too low or too high, or ``tolerance`` below 0 or not finite.
+        DataError: ``resamples`` is too low or too high, ``tolerance`` below 0 or not finite, or
+            ``seed`` below 0.
     """
     if not 0 <= tolerance <= sys.float_info.max:
         raise DataError(f"{parameter('tolerance')} cannot be {tolerance}; give a number from 0 on.")
+    if seed < 0:
+        raise DataError(f"{parameter('seed')} cannot be {seed}; give a whole number from 0 on.")
     with finished_audit(before) as a, finished_audit(after) as b:
         for folder, record in ((before, a), (after, b)):
             if record.site is None:

@@ -269,6 +269,10 @@ def _metrics(ending: Ending, record: AuditRecord) -> Iterator[tuple[str, float]]
         yield "gap_low", ending.gap.low
         yield "gap_high", ending.gap.high
         yield "expected_accuracy", ending.expected.unseen
+    test = record.sections.get("test")
+    for name in ("accuracy", "gap", "top5", "train_top5") if test else ():
+        if (value := getattr(test, name)) is not None:
+            yield name if name == "train_top5" else f"test_{name}", value
 
 
 def _tags(ending: Ending, record: AuditRecord) -> Iterator[tuple[str, str]]:

@@ -244,7 +244,7 @@ def _endings(record: StoppedRecord) -> Iterator[tuple[str, VerdictRecord]]:
             undeclared=data.preprocessing.get("origin") == UNDECLARED,
             scale=scale if known else 1.0,
         )
-        for told in (AnalyzerError.for_command_line, str):
+        for told in (AnalyzerError.for_command_line, AnalyzerError.for_library):
             ending = judge_first_look(figures, limits_of(record.settings), told)
             if ending is not None:
                 yield told(AnalyzerError(ending.message)), ending.verdict

@@ -6,6 +6,7 @@ from other files, such as the counts themselves, a forger of the manifest can re
 network and the data, they are measured again, in parts that are drawn at random.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,13 +19,16 @@ from analyzer.audit.assemble_record import (
     warnings_of,
     with_sureness,
 )
-from analyzer.audit.folder import REPORT, RESULT_FILES, read_record
+from analyzer.audit.folder import AUDIT, REPORT, RESULT_FILES, STOPPED, read_record
 from analyzer.audit.provenance import installed_versions
 from analyzer.audit.report import class_table_check, html_of, page_of
 from analyzer.audit.result_manifest import MANIFEST, check_signature, find_faults, unchanged
 from analyzer.audit.stopped_audit import is_stopped, stopped_checks
 from analyzer.audit.suspects import (
+    SUSPECTS,
+    THUMBNAILS,
     how_many,
+    read_thumbnails,
     suspect_checks,
 )
 from analyzer.audit.verdict import judge
@@ -35,6 +39,7 @@ from analyzer.errors import AnalyzerError, AuditFolderError, GapModelError, Site
 from analyzer.estimation import GapModel, conditions_of, read_gap_model, unusual_settings
 from analyzer.files import RUN_AGAIN, holds, is_readable_file, shown_path
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
+from analyzer.measures.ablation.class_curves import CURVES
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.interpolation.measure import read_answers
@@ -187,7 +192,9 @@ def _verify_stopped(
     files = _files(folder)
     record, found = stopped_checks(folder)
     settings = _settings(record, _shown_by_both(record, len(record.classes)))
-    checks = [*signed, files, *found, _precision(record), settings]
+    others = [name for name in RESULT_FILES if name not in (STOPPED, REPORT)]
+    others_there = _of_others(folder, others, STOPPED)
+    checks = [*signed, files, *found, _precision(record), settings, others_there]
     not_checked = []
     if not any(one.name == "report" for one in found):
         not_checked.append(_of_another_version(record.versions))
@@ -239,6 +246,21 @@ def _contents(folder: Path, record: AuditRecord) -> Iterator[Check]:
     yield _data(folder, record)
     yield _precision(record)
     yield _settings(record, _shown(folder, record))
+    idle = [name for one in MEASURES if not one.measured(record) for name in one.files]
+    idle += [] if record.site else [CURVES]
+    idle += [] if record.suspects else [SUSPECTS]
+    idle += [] if read_thumbnails(folder) else [THUMBNAILS]
+    yield _of_others(folder, [STOPPED, *idle], AUDIT)
+
+
+def _of_others(folder: Path, names: Sequence[str], record: str) -> Check:
+    """Whether there are files of a result for which the record of this one has no place."""
+    wrong = [
+        f"{name} is there, and {record} tells of nothing that would be in it."
+        for name in names
+        if os.path.lexists(folder / name)
+    ]
+    return check("other files", wrong, f"There is no file that {record} tells nothing of.")
 
 
 def _warnings(folder: Path, record: AuditRecord) -> Check:

@@ -29,7 +29,6 @@ from analyzer.output_files import scratch_folder
 __all__ = ["Drawn", "Remeasured", "Remeasuring"]
 
 _SHARES = (0.01, 0.1)  # of the cells forged, for which the chance to pass is told
-_PICTURE_OFF = 8.0  # of 255, that the pixels of a picture may differ by on average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,14 +160,13 @@ class Remeasured:
 
     def _pictures(self, source: Any) -> Check:
         """Whether the pictures of suspects are those of the samples."""
-        from analyzer.data import same_picture, thumbnail
+        from analyzer.data import shows_sample
 
         pictures = read_thumbnails(self._folder)
         wrong = [
             f"The picture of sample {index} in {THUMBNAILS} is not that of the data."
             for index, png in pictures.items()
-            if index >= len(source)
-            or not same_picture(png, thumbnail(source.read(index)), _PICTURE_OFF)
+            if index >= len(source) or not shows_sample(png, source.read(index))
         ]
         return check("pictures", wrong, f"{len(pictures)} pictures are those of the samples.")
 

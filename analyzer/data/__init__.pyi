@@ -1,5 +1,4 @@
 from .batches import Batch, FirstReading, Samples, read_batches
-from .decode_images import same_picture, thumbnail
 from .formats.arrays import from_arrays, is_missing_value, read_value
 from .formats.registry import open_data
 from .groups import are_missing_groups, read_groups
@@ -14,6 +13,7 @@ from .preprocessing.resolve import (
 from .preprocessing.spec import INTERPOLATIONS, PRESETS
 from .preprocessing.steps import Preprocessing
 from .source import Source, combine_digests
+from .thumbnails import shows_sample, thumbnail
 
 __all__ = [
     "INTERPOLATIONS",
@@ -41,6 +41,6 @@ __all__ = [
     "read_value",
     "recorded_preprocessing",
     "resolve_preprocessing",
-    "same_picture",
+    "shows_sample",
     "thumbnail",
 ]

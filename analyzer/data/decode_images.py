@@ -1,4 +1,4 @@
-"""Images decoded, always to 8 bits a channel, gray or RGB, the same everywhere; and thumbnails.
+"""Images decoded, always to 8 bits a channel, gray or RGB, the same everywhere.
 
 What trainers' pipelines do with odd files is followed where they agree (``convert("RGB")``):
 palettes are looked up, CMYK is converted, alpha is dropped and not composited. 16-bit gray keeps
@@ -10,9 +10,7 @@ torchvision and timm do not. Of several frames or pages, the first is read.
 import contextlib
 import io
 import re
-import struct
 import threading
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
@@ -20,10 +18,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
-if TYPE_CHECKING:
-    from analyzer.data.source import Sample
-
-__all__ = ["EXTENSIONS", "decode", "same_picture", "thumbnail"]
+__all__ = ["EXTENSIONS", "decode"]
 
 # Only formats that are decoded in this process: Pillow's EPS plugin, say, starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
@@ -39,18 +34,9 @@ _one_large = threading.Lock()
 _EIGHT = 8  # bits a channel
 _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
-# Of PNG files: what they begin with, a part's size and name, its checksum, and the color types
-# (the 26th byte) of gray, colors and a palette.
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PART_HEAD, _PART_END = 8, 4
-_COLOR_TYPE = 25
-_OPAQUE = (0, 2, 3)
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
-_THUMBNAIL = 96  # pixels, at most, either way
-_THUMBNAIL_COLORS = 128
-_FEW_PIXELS = 48 * 48  # below, a palette saves nothing
 
 
 def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGETS) -> Image.Image:
@@ -71,8 +57,10 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         image: Image.Image = _open(data, budgets)
         deep = _is_deep(image, data)
         pixels = image.width * image.height
-        if excess := budgets.excess("pixels", pixels):
-            raise DataError(f"it has {pixels:,} pixels, {excess}")
+        times, kind = _slowness(image, deep=deep)
+        if excess := budgets.excess("pixels", pixels * times):
+            slow = f", which count {times} times in {kind}" if times > 1 else ""
+            raise DataError(f"it has {pixels:,} pixels{slow}, {excess}")
         if image.mode == "F":
             raise DataError(
                 "pixels are floating-point numbers of unknown range; store 8-bit images"
@@ -105,6 +93,16 @@ def _open(data: bytes, budgets: Budgets) -> Image.Image:
         raise DataError(f"it has {pixels:,} pixels, {excess}") from error
 
 
+def _slowness(image: Image.Image, *, deep: bool) -> tuple[int, str]:
+    """How many times as long as usual an image takes to be decoded, and of what kind it then is."""
+    if image.format == "JPEG2000":
+        return 4, "JPEG 2000"
+    if image.format != "PNG":
+        return 1, ""
+    kinds = ["16-bit"] * deep + ["interlaced"] * bool(image.info.get("interlace"))
+    return 1 + len(kinds), f"{' '.join(kinds)} PNG"
+
+
 def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether an image whose pixels are still encoded has more than 8 bits a channel.
 
@@ -130,56 +128,6 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
             )
         return deep
     return False
-
-
-def thumbnail(sample: "Sample") -> bytes | None:
-    """A sample as a small PNG file; None where it is not an image but floats of unknown range."""
-    pixels = sample.image
-    if pixels.dtype != np.uint8:
-        return None
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image = image.convert("L" if image.mode in ("L", "LA") else "RGB")
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    if image.mode == "RGB" and image.width * image.height > _FEW_PIXELS:
-        image = image.quantize(_THUMBNAIL_COLORS)
-    png = io.BytesIO()
-    image.save(png, "PNG", optimize=True)
-    return png.getvalue()
-
-
-def same_picture(png: bytes, other: bytes | None, most: float) -> bool:
-    """Whether two PNG files of :func:`thumbnail` show the same.
-
-    Args:
-        png, other: the files; None: there is none.
-        most: that their values of 0 to 255 may be apart on average.
-    """
-    if other is None or png == other:
-        return other is not None
-    if not _is_bare_png(png):  # a viewer would show more, or less, than the pixels
-        return False
-    try:
-        one, two = (np.asarray(decode(file).convert("RGB"), np.float64) for file in (png, other))
-    except DataError:
-        return False
-    return one.shape == two.shape and float(np.abs(one - two).mean()) <= most
-
-
-def _is_bare_png(png: bytes) -> bool:
-    """Whether a PNG file holds gray or colored pixels alone: no transparency, gamma or frames."""
-    place, parts = len(_PNG), []
-    while place + _PART_HEAD <= len(png):
-        size, kind = struct.unpack_from(">I4s", png, place)
-        parts.append(kind)
-        place += _PART_HEAD + size + _PART_END
-    return (
-        png.startswith(_PNG)
-        and place == len(png)
-        and parts[:1] == [b"IHDR"]
-        and parts[-1] == b"IEND"
-        and {*parts} <= {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-        and png[_COLOR_TYPE] in _OPAQUE
-    )
 
 
 def _refuse_black(image: Image.Image) -> None:

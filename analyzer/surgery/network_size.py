@@ -28,9 +28,10 @@ from analyzer.surgery.graph import (
     reads,
     size_of,
     subgraphs,
+    with_subgraphs,
 )
 from analyzer.surgery.node_work import HIDING, hidden_elements, work_of
-from analyzer.surgery.shapes import infer_body
+from analyzer.surgery.shapes import LENGTHENING, infer_body, shapes_for_one_image
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
 __all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
@@ -132,6 +133,8 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
     work = {True: 0.0, False: 0.0}  # of what depends on an input, and of the rest
     most: dict[bool, tuple[float, str]] = {True: (0.0, ""), False: (0.0, "")}
     for_one_image, alone = _Shapes(batches), _Shapes(set())
+    if _may_grow(model.graph, inputs):
+        for_one_image = for_one_image.within(shapes_for_one_image(model))
     for node in model.graph:
         depends = not varying.isdisjoint(reads(node))
         shapes = for_one_image if depends else alone
@@ -152,6 +155,18 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
     hold("constant_operations", work[False], "takes", after)
     after = f"multiply-adds for one image (most of them in {most[True][1]})"
     hold("operations", work[True], "takes", after)
+
+
+def _may_grow(graph: ir.Graph, inputs: Sequence[ir.Value]) -> bool:
+    """Whether some node may make more images of one, which sizes without a number do not show."""
+    given = {size for value in inputs for size in dimensions(value) or () if size is not None}
+    for one in with_subgraphs(graph):
+        for node in one:
+            if node.op_type == "Concat" or node.op_type in LENGTHENING:
+                first, *_ = (dimensions(node.outputs[0]) if node.outputs else ()) or (None,)
+                if not isinstance(first, int) and first not in given:
+                    return True
+    return False
 
 
 def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budgets: Budgets) -> None:
@@ -286,12 +301,16 @@ class _Shapes:
             return ()
         found = self._sizes.get(value)
         if found is None:
-            shape = self._inferred.get(value.name or "") if self._inferred else None
-            found = [d if isinstance(d, int) else 1 for d in shape or dimensions(value) or ()]
+            found = [d if isinstance(d, int) else 1 for d in self.shape(value) or ()]
             if found and found[0] in self.batches and not self.is_fixed(value):
                 found[0] = 1
             self._sizes[value] = found
         return found
+
+    def shape(self, value: ir.Value) -> Dimensions | None:
+        """The shape that was inferred for a value's name, or its own."""
+        inferred = self._inferred.get(value.name or "") if self._inferred else None
+        return dimensions(value) if inferred is None else inferred
 
     def is_fixed(self, value: ir.Value) -> bool:
         """Whether a value is a constant, or made of constants."""
@@ -312,7 +331,7 @@ def _work(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> float:
 def _sizes(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> Iterator[tuple[ir.Value, int]]:
     """The outputs of a node and of the nodes inside it, with their elements for one image."""
     for value in node.outputs:
-        shape = dimensions(value)
+        shape = shapes.shape(value)
         if shape is None:
             yield value, sizes.made_by(node)
             continue
@@ -347,14 +366,14 @@ def _looped(
     carried = len(node.inputs) - 2
     if not turns or len(body.inputs) != carried + 2 or len(body.outputs) < carried + 1:
         return [], 0
-    states = [None if v is None else dimensions(v) for v in node.inputs[2:]]
+    states = [None if v is None else around.shape(v) for v in node.inputs[2:]]
     names = [value.name or "" for value in body.outputs[1:]]
     inside = {value.name: value for inner in body for value in inner.outputs}
     largest = dict.fromkeys(names[carried:], 0)
     grown = [[_elements(shape, batches)] for shape in states]
     left, asked = turns, list[float]()
     for _ in range(min(turns, max(_LOOP_WORK // max(len(body), 1), _FEWEST_TURNS))):
-        shapes = infer_body(body, [(), (), *states], model.opset_imports)
+        shapes = infer_body(body, [(), (), *states], model.opset_imports, around.shape)
         within = around.within(shapes)
         for name, shape in shapes.items():
             value = inside.get(name)

@@ -7,7 +7,7 @@ shape, the channels can be followed through it, and nothing ties it to the rest 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +34,12 @@ from analyzer.surgery.graph import (
 from analyzer.surgery.validation import bytes_of, nodes_of
 
 __all__ = [
+    "LENGTHENING",
     "infer_body",
     "infer_shapes",
     "read_with_shapes",
     "settle_reshapes",
+    "shapes_for_one_image",
 ]
 
 
@@ -128,12 +130,14 @@ def _copy_fields(source: Message, target: Message, leave_out: Sequence[str]) -> 
             getattr(target, field.name).MergeFrom(value)
 
 
-_LENGTHENING = frozenset(  # operators that may make much of little, or hold such operators
+LENGTHENING = frozenset(
     (
         "ConstantOfShape", "Expand", "If", "Loop", "NonZero", "OneHot", "Pad", "Range", "Resize",
         "Scan", "Tile", "Upsample",
     )
 )  # fmt: skip
+"""Operators that may make much of little, or hold such operators."""
+
 _LONG = 1 << 20  # numbers of a vector
 _MEMORY = 3 << 29  # bytes, for the inference of a network that may make long vectors
 
@@ -155,7 +159,7 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[bool]:
     given = (value.type.tensor_type.shape.dim for value in proto.graph.input)
     long = any(len(sizes) == 1 and sizes[0].dim_value > _LONG for sizes in given)
     status = Path("/proc/self/statm")
-    lengthening = any(node.op_type in _LENGTHENING for node in proto.graph.node)
+    lengthening = any(node.op_type in LENGTHENING for node in proto.graph.node)
     if not (long or lengthening) or not status.exists():
         yield False
         return
@@ -217,17 +221,47 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     return settle_reshapes(model)
 
 
+def shapes_for_one_image(model: ir.Model) -> dict[str, Dimensions | None]:
+    """The shapes of what a network makes, by name, where its inputs have one image each.
+
+    onnx adds and multiplies no sizes without a number, such as that of a batch.
+
+    Args:
+        model: of which the shapes are inferred; it stays as it is.
+    """
+    with _large_as_inputs(model):
+        try:
+            proto = ir.to_proto(model)
+        except Exception:  # what cannot be written cannot be inferred
+            return {}
+    graph = proto.graph
+    weights = {tensor.name for tensor in graph.initializer} | {*model.graph.initializers}
+    for info in graph.input:
+        sizes = info.type.tensor_type.shape.dim
+        if info.name not in weights and sizes and not sizes[0].HasField("dim_value"):
+            sizes[0].dim_value = 1
+    del graph.value_info[:]
+    for info in graph.output:
+        info.type.tensor_type.ClearField("shape")
+    inferred = _inferred(proto)
+    return {} if inferred is None else _sizes_by_name(inferred.graph)
+
+
 def infer_body(
-    body: ir.Graph, given: Sequence[Dimensions | None], opsets: Mapping[str, int]
+    body: ir.Graph,
+    given: Sequence[Dimensions | None],
+    opsets: Mapping[str, int],
+    around: Callable[[ir.Value], Dimensions | None] = dimensions,
 ) -> dict[str, Dimensions | None]:
     """The shapes of what a loop's body makes, by name, where its inputs have those given.
 
     What the branches of an ``If`` in it make is included.
 
     Args:
-        body: reads values of graphs around it, whose shapes are inferred.
+        body: reads values of graphs around it.
         given: of each of its inputs.
         opsets: of the model, by domain.
+        around: the shape of a value of the graphs around it.
     """
     model = onnx.ModelProto(ir_version=_IR_VERSION)
     model.opset_import.extend(
@@ -237,7 +271,7 @@ def infer_body(
     graph = model.graph
     made = {value for node in body for value in node.outputs}
     outer = {
-        value: dimensions(value)
+        value: around(value)
         for node in body
         for value in reads(node)
         if value not in made and value not in body.inputs
@@ -261,15 +295,17 @@ def infer_body(
         return {}
     if inferred is None:
         return {}
-    inner = [
-        attr.g
-        for node, _ in nodes_of(inferred.graph.node)
-        for attr in node.attribute
-        if attr.HasField("g")
-    ]
-    infos = [info for g in (inferred.graph, *inner) for info in (*g.value_info, *g.output)]
     known = {name_of(value): shape for value, shape in shapes.items()}
-    return known | {info.name: _said_sizes(info.type) for info in infos if info.name not in known}
+    return _sizes_by_name(inferred.graph) | known
+
+
+def _sizes_by_name(graph: onnx.GraphProto) -> dict[str, Dimensions | None]:
+    """The shapes of what a graph, and those in it, make, by name."""
+    inner = [
+        attr.g for node, _ in nodes_of(graph.node) for attr in node.attribute if attr.HasField("g")
+    ]
+    infos = [info for one in (graph, *inner) for info in (*one.value_info, *one.output)]
+    return {info.name: _said_sizes(info.type) for info in infos}
 
 
 def _info(value: ir.Value, shape: Dimensions | None) -> onnx.ValueInfoProto:
@@ -305,10 +341,21 @@ def settle_reshapes(model: ir.Model) -> ir.Model:
 
 
 def _infer(model: ir.Model) -> None:
-    """Write the shapes and types into ``model`` that onnx infers; none where it cannot.
+    """Write the shapes and types into ``model`` that onnx infers; none where it cannot."""
+    with _large_as_inputs(model):
+        try:
+            proto = _inferred(ir.to_proto(model))
+        except MemoryError:
+            raise
+        except Exception:  # what cannot be written cannot be inferred
+            return
+    if proto is not None:
+        _take_over(model.graph, proto.graph, {})
 
-    Large initializers are inputs meanwhile, so that a network over 2 GB can be serialized.
-    """
+
+@contextlib.contextmanager
+def _large_as_inputs(model: ir.Model) -> Iterator[None]:
+    """Let large initializers be inputs meanwhile, so that a network over 2 GB can be serialized."""
     graph = model.graph
     inputs, initializers = list(graph.inputs), list(graph.initializers.values())
     tensors = {value: value.const_value for value in initializers}
@@ -325,11 +372,7 @@ def _infer(model: ir.Model) -> None:
             del graph.initializers[name_of(value)]
     graph.inputs.extend(value for value in initializers if value not in listed)
     try:
-        proto = _inferred(ir.to_proto(model))
-    except MemoryError:
-        raise
-    except Exception:  # what cannot be written cannot be inferred
-        return
+        yield
     finally:
         for value, tensor in tensors.items():
             value.const_value = tensor
@@ -337,8 +380,6 @@ def _infer(model: ir.Model) -> None:
                 graph.register_initializer(value)
         graph.inputs.clear()
         graph.inputs.extend(inputs)
-    if proto is not None:
-        _take_over(graph, proto.graph, {})
 
 
 _Said = tuple[ir.TypeProtocol | None, ir.Shape | None]

@@ -10,6 +10,7 @@ import pytest
 from analyzer.audit import exports, log_to_mlflow, read_record
 from analyzer.audit.verdict import judge
 from analyzer.errors import OutputError
+from analyzer.measures.test_data.measure import TestRecord
 from tools.forged_folders import rewrite_record
 
 
@@ -50,6 +51,18 @@ def test_figures_options_origin_and_files_are_logged(judged, store, tmp_path):
     assert files == {f"audit/{one.name}" for one in judged.iterdir() if one.is_file()}
     kept = client.download_artifacts(run.info.run_id, "audit/audit.json", str(tmp_path))
     assert Path(kept).read_bytes() == (judged / "audit.json").read_bytes()
+
+
+def test_figures_of_test_data_are_metrics(judged, store):
+    uri, client = store
+    record = read_record(judged)
+    test = TestRecord("t.npz", 20, "0" * 64, 0.8, 0.95, record.accuracy - 0.8, None)
+    rewrite_record(judged, dataclasses.replace(record, sections={**record.sections, "test": test}))
+    metrics = client.get_run(log_to_mlflow(judged, uri)).data.metrics
+    assert metrics["test_accuracy"] == 0.8
+    assert metrics["test_gap"] == test.gap
+    assert metrics["test_top5"] == 0.95
+    assert "train_top5" not in metrics
 
 
 def test_an_estimate_that_does_not_hold_is_a_tag(judged, store):

@@ -293,3 +293,13 @@ def test_a_result_that_is_replaced_meanwhile_does_not_pass(audit, monkeypatch):
     monkeypatch.setattr(verify, "read_record", replaced)
     with pytest.raises(AuditFolderError, match="was replaced while it was being read"):
         verify_audit(audit)
+
+
+@pytest.mark.parametrize("name", ["stopped.json", "test.npz", "margins.npz"])
+def test_a_file_that_the_record_tells_nothing_of_is_found(audit, name):
+    (audit / name).write_bytes(b"{}")
+    write_entries(audit, entries_of(audit, RESULT_FILES))
+    found = failed(verify_audit(audit))
+    assert found == {
+        "other files": f"{name} is there, and audit.json tells of nothing that would be in it."
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import analyzer
 from analyzer.audit.folder import RESULT_FILES
 from analyzer.audit.result_manifest import entries_of, write_entries
 
@@ -68,7 +69,8 @@ def test_verify_holds_the_record_the_page_and_the_network_against_each_other(
     onnx_gap, network, renumbered
 ):
     onnx_gap("audit", network, "--data", renumbered, *PLAIN)
-    names = ["files", "accuracy", "verdict", "report", "precision", "settings", "model"]
+    names = ["files", "accuracy", "verdict", "report", "precision", "settings", "other files"]
+    names.append("model")
     shown = onnx_gap("verify", "audit", "--json").json
     assert [(one["name"], one["passed"]) for one in shown["checks"]] == [(n, True) for n in names]
     for option, value in (("--data", "nothing.npz"), ("--gap-model", "zoo:any")):
@@ -275,3 +277,16 @@ def test_a_recorded_path_that_leads_nowhere_is_not_checked(onnx_gap, network, re
     assert shown.code == 0, shown.out
     assert "is no file that can be read; name it with --model." in shown.out
     assert len(shown.out) < 2_000
+
+
+@pytest.mark.parametrize("limits", [{"max_gap": 0.5}, {"min_accuracy": 0.999}])
+def test_what_stopped_a_caller_of_the_library_is_verified(onnx_gap, network, digits, limits):
+    data = digits["images"], np.roll(digits["labels"], 7)
+    with pytest.raises(analyzer.AuditStopped):
+        analyzer.audit_network(network, data, "audit", preprocess="none", **limits)
+    assert onnx_gap("verify", "audit").code == 0
+    Path("audit/curves.npz").write_bytes(b"PK")
+    write_entries(Path("audit"), entries_of(Path("audit"), RESULT_FILES))
+    found = onnx_gap("verify", "audit")
+    assert found.code == 1
+    assert "curves.npz is there, and stopped.json tells of nothing" in found.out

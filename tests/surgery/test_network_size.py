@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from functools import partial
 
 import numpy as np
 import onnx
@@ -85,8 +86,15 @@ def looping(turns):
     return [node("Loop", [turns, "yes", "r"], body=body)]
 
 
-def carrying(*made, carried="t", scanned=()):
-    """A loop of n turns that carries s on as t, from "one", and what of its body it lists."""
+def twice(kind, **attributes):
+    """Nodes of which each makes twice as many images."""
+    names = [f"b{number}" for number in range(24)]
+    inputs = [[name, name if kind == "Concat" else "two"] for name in ["r", *names]]
+    return added(*map(partial(node, kind, **attributes), inputs, [*names, "made"]))
+
+
+def carrying(*made, carried="t", scanned=(), first="one"):
+    """A loop of n turns that carries s on as t, and what of its body it lists."""
     value = helper.make_tensor_value_info
     outputs = [value("on", 9, []), value(carried, 1, None), *(value(v, 1, None) for v in scanned)]
     body = helper.make_graph(
@@ -96,7 +104,7 @@ def carrying(*made, carried="t", scanned=()):
         outputs,
     )
     listed = [f"all_{name}" for name in scanned]
-    loop = helper.make_node("Loop", ["n", "yes", "one"], ["made", *listed], body=body)
+    loop = helper.make_node("Loop", ["n", "yes", first], ["made", *listed], body=body)
     last = [node("ReduceMax", [name], f"most_{name}", keepdims=0) for name in listed]
     return added(loop, *last)
 
@@ -165,6 +173,14 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             "elements",
         ),
         (carrying(node("Concat", ["s"] * 2, "t", axis=0)), GROWING, "536,870,912", "elements"),
+        (
+            carrying(node("Concat", ["s"] * 2, "t", axis=0), first="r"),
+            GROWING,
+            "1.4e\\+11",
+            "elements",
+        ),
+        (twice("Concat", axis=0), {}, "134,217,728 elements for one image \\(b18", "elements"),
+        (twice("Tile"), {"two": np.array([2, 1, 1, 1])}, "134,217,728", "elements"),
         (carrying(node("Tile", ["s", "big"], "t")), GROWING, "1e\\+18", "elements"),
         (
             carrying(
