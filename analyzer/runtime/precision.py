@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import ModelError, parameter
+from analyzer.surgery import operators_of_float32
 
 __all__ = ["PRECISIONS", "in_float16"]
 
@@ -28,9 +29,14 @@ def in_float16(path: Path) -> Any:
     # Imported here: it takes a tenth of a second, and only float16 needs it.
     from analyzer.runtime.sessions import load_float16_converter
 
-    convert = load_float16_converter()
+    convert, without = load_float16_converter()
     try:
-        model = convert(str(path), keep_io_types=True, disable_shape_infer=True)
+        model = convert(
+            str(path),
+            keep_io_types=True,
+            disable_shape_infer=True,
+            op_block_list=[*without, *operators_of_float32(path)],
+        )
     except MemoryError:
         raise
     except Exception as error:  # assertions and whatever onnx raises

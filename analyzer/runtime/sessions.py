@@ -264,11 +264,14 @@ def _open(
     return Session(Path(path), device, provider, note, outputs, tf32, memory, session)
 
 
-def load_float16_converter() -> Callable[..., Any]:
-    """onnxruntime's own converter; imported when it is asked for, because that takes time."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+def load_float16_converter() -> tuple[Callable[..., Any], Sequence[str]]:
+    """onnxruntime's own converter, and the operators that it knows to be without float16.
 
-    return convert_float_to_float16
+    Imported when it is asked for, because that takes time.
+    """
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    return convert_float_to_float16, DEFAULT_OP_BLOCK_LIST
 
 
 def _line(error: Exception) -> str:

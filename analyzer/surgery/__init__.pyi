@@ -1,6 +1,7 @@
 from .activation_graph import write_activation_outputs
 from .cut import cut_network
 from .cut_plan import Outline, outline_network, write_shape_probe
+from .float32_operators import operators_of_float32
 from .inputs_and_outputs import bind_inputs, find_answer
 from .margin_graph import write_margin_graph
 from .mask import write_masked
@@ -26,6 +27,7 @@ __all__ = [
     "load_network",
     "named_site",
     "one_image_at_a_time",
+    "operators_of_float32",
     "outline_network",
     "rewrite_network",
     "runnable_file",

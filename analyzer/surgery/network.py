@@ -341,6 +341,8 @@ def _inline_functions(
 
 def _raise_opset(path: Path, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     try:
+        if proto.functions:  # which the converter drops
+            proto = onnx.inliner.inline_local_functions(proto)
         return onnx.version_converter.convert_version(proto, _OLDEST_OPSET)
     except RuntimeError as error:
         raise ModelError(

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -28,6 +29,7 @@ from analyzer.surgery.inputs_and_outputs import format_shape, score_output
 from analyzer.surgery.layout import KEEPING_PLACES, Flow, Layout, trace
 from analyzer.surgery.mask_sinking import sinks_to
 from analyzer.surgery.network import Network
+from analyzer.surgery.shapes import shapes_for_one_image
 from analyzer.surgery.validation import reports_invalid_file
 
 __all__ = [
@@ -56,12 +58,15 @@ class Survey:
     activations: dict[ir.Value, Activation]
     bearers: Counter[str | None]  # how many nodes have a name
     activated: frozenset[ir.Value]  # what :func:`_activated` finds
+    images: Mapping[ir.Value, int]  # along axis 0 for one image, where that is not the batch
 
     def spatial(self, value: ir.Value) -> bool:
         """Spatial axes, a channel axis of known size, and a convolution above."""
         shape = dimensions(value)
         axis = self.flow.axis.get(value)
         if value not in self.flow.convolution or not shape or len(shape) < 3 or not axis:
+            return False
+        if value in self.images:
             return False
         channels = shape[axis]
         return isinstance(channels, int) and channels > 0
@@ -77,8 +82,15 @@ class Survey:
         """The record of a site.
 
         Raises:
-            SiteError: no axis of the tensor holds a known number of channels.
+            SiteError: no axis of the tensor holds a known number of channels, or axis 0 holds
+                other things than images.
         """
+        if value in self.images:
+            raise SiteError(
+                f"The tensor {value.name!r} of {self.network.path} has {self.images[value]} "
+                "entries along axis 0 for each image, so its channels are not those of an image. "
+                f"{_WAY_OUT}."
+            )
         shape = dimensions(value)
         rank = 0 if shape is None else len(shape)
         if axis is None:
@@ -159,6 +171,8 @@ class Survey:
         for value in reversed(behind):
             shape = dimensions(value)
             if value not in self.activated or value not in self.flow.convolution:
+                continue
+            if value in self.images:
                 continue
             if shape is None:
                 return (
@@ -358,7 +372,27 @@ def _survey(
 ) -> Survey:
     names = Counter(node.name for node in graph)
     activated = _activated(graph, flow, activations)
-    return Survey(network, graph, flow, activations, names, activated)
+    images = _images_along_axis_0(network, flow)
+    return Survey(network, graph, flow, activations, names, activated, images)
+
+
+def _images_along_axis_0(network: Network, flow: Flow) -> dict[ir.Value, int]:
+    """How much lies along axis 0 of a tensor for one image, where that is not the batch.
+
+    A ``Reshape`` to [-1, 1, H, W] puts channels there.
+    """
+    batches = {(dimensions(value) or (None,))[0] for value in flow.images}
+    firsts = {value: (dimensions(value) or (None,))[0] for value in flow.convolution}
+    unsure = [value for value, first in firsts.items() if first not in batches]
+    if not unsure:
+        return {}
+    sizes = shapes_for_one_image(network.model)
+    found = {value: (sizes.get(name_of(value)) or (None,))[0] for value in unsure}
+    return {
+        value: size
+        for value, size in found.items()
+        if isinstance(size, int) and size not in {1, *batches}
+    }
 
 
 def _activated(

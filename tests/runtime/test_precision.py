@@ -34,7 +34,7 @@ def test_operators_without_float16_may_read_the_same_value(tmp_path):
         """
         <ir_version: 8, opset_import: ["" : 17]>
         net (float[N,4] x) => (float[N,3] y) <float[4,3] w> {
-            m = MatMul(x, w)  a = Max(m, m)  b = Min(m, a)  y = Add(a, b)
+            m = MatMul(x, w)  a = Max(m, m)  b = Min(m, a)  c = Celu(a)  y = Add(c, b)
         }"""
     )
     weights = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)

@@ -244,6 +244,30 @@ def test_runnable_copy_is_made_only_where_names_repeat(write, tmp_path):
     assert names == ["same", "same_2", "same_3", "same_4"]
 
 
+FUNCTION = """
+<ir_version: 8, opset_import: ["" : 8, "local" : 1]>
+net (float[N,3,4,4] x) => (float[N,2] y)
+<float[2,3,1,1] w = {1, 2, 3, 4, 5, 6}>
+{
+    c = Conv(x, w)
+    r = local.positive(c)
+    p = GlobalAveragePool(r)
+    y = Flatten(p)
+}
+<opset_import: ["" : 8], domain: "local">
+positive (a) => (b) { b = Relu(a) }
+"""
+
+
+def test_functions_of_an_old_opset_stay(tmp_path):
+    path = tmp_path / "network.onnx"
+    model = onnx.parser.parse_model(FUNCTION)
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    assert [node.op_type for node in network.model.graph if node.domain] == []
+    assert surgery.default_site(network).operator == "Relu"
+
+
 BRANCHES = """
 <ir_version: 8, opset_import: ["" : 17]>
 net (float[N,3] x) => (float[N,3] y)

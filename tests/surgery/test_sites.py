@@ -306,3 +306,29 @@ def test_several_score_outputs_ask_for_one(network):
     assert surgery.default_site(found, output="y").tensor == "e"
     with pytest.raises(ModelError, match="no output called 'q'"):
         surgery.default_site(found, output="q")
+
+
+CHANNELS_AS_IMAGES = """
+net (float[N,2,8,8] x) => (float[N,5] y)
+<float[4,2,3,3] w, float[3,1,3,3] u, float[5,12] v, int64[4] apart = {-1, 1, 8, 8},
+ int64[4] again = {-1, 12, 8, 8}>
+{
+    c = Conv<pads=[1,1,1,1]>(x, w)
+    r = Relu(c)
+    a = Reshape(r, apart)
+    d = Conv<pads=[1,1,1,1]>(a, u)
+    e = Relu(d)
+    b = Reshape(e, again)
+    p = GlobalAveragePool(b)
+    f = Flatten(p)
+    y = Gemm<transB=1>(f, v)
+}
+"""
+
+
+def test_channels_that_lie_along_the_batch_are_no_site(network):
+    found = network(CHANNELS_AS_IMAGES)
+    assert surgery.default_site(found).tensor == "r"
+    assert [site.tensor for site in surgery.candidates(found)] == ["c", "r"]
+    with pytest.raises(SiteError, match=r"'e' of .* has 4 entries along axis 0 for each image"):
+        surgery.named_site(found, "e")

@@ -143,8 +143,8 @@ class _InFloat32:
             ) from error
         raise ModelError(
             f"onnxruntime loads {self._path}, but not what is left where it is cut at {site!r}: "
-            f"{_reason(error)} Name another {parameter('site')}, or export the network without "
-            "sequences and optional values."
+            f"{_reason(error)} Name another {parameter('site')}, or export the network in another "
+            "way: with a newer opset, or without sequences, optional values and local functions."
         ) from error
 
     def check(self, network: CutNetwork, *, seed: int) -> int:
