@@ -465,6 +465,15 @@ def _finished(
         if name not in _DERIVED:
             say(f"{sentence} Everything is measured again.")
             return None
+    wrong = [
+        one.sentence
+        for measure in MEASURES
+        for one in measure.checks(request.out, found)
+        if not one.passed
+    ]
+    if wrong:  # also where the manifest was made to match
+        say(f"{request.out} contradicts itself: {wrong[0]} Everything is measured again.")
+        return None
     return found
 
 
