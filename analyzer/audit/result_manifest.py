@@ -10,11 +10,13 @@ Signatures of a result are of ``manifest.json``, which names every file's SHA-25
 checked by OpenSSH's ``ssh-keygen -Y``, in the namespace ``onnx-gap``.
 """
 
+import base64
 import contextlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +49,7 @@ NAMESPACE = "onnx-gap"
 _SCHEMA = 1
 _SIGNATURE_SECONDS = 60  # that ssh-keygen may take
 _LARGEST_SIGNATURE = 1 << 20  # bytes; of RSA with 16,384 bits it has 6,000
+_KEY_SIZE = 10  # place of four bytes in a signature, after "SSHSIG" and a version
 _SIGNATURE_BEGINS = b"-----BEGIN SSH SIGNATURE-----"
 _NOBODY = "No principal matched"  # what ssh-keygen adds to every reason, or says alone
 
@@ -263,21 +266,52 @@ def check_signature(
         return _failed(signature, "it holds none that ssh-keygen made")
     if b"\r\n" in said:
         return _failed(signature, "its lines end in CR and LF, not in LF as ssh-keygen made them")
+    if signer is not None:
+        return _signed_by(signer, manifest, signature, allowed_signers)
+    found = _one_signer(manifest, signature, allowed_signers)
+    if not found.passed:  # ssh-keygen takes the first line of a key, whatever it allows
+        for line in _lines_of_key(allowed_signers, said):
+            with tempfile.NamedTemporaryFile() as alone:
+                alone.write(line)
+                alone.flush()
+                again = _one_signer(manifest, signature, Path(alone.name))
+            if again.passed:
+                return again
+    return found
+
+
+def _one_signer(manifest: bytes, signature: Path, allowed_signers: Path) -> Check:
+    """Whether whom ssh-keygen finds first for the key has signed it."""
     files = ("-s", str(signature.resolve()), "-f", str(allowed_signers.resolve()))
-    identity = signer
-    if identity is None:
-        found = _ssh_keygen("find-principals", *files, given=b"")
-        if found.returncode or not found.stdout.strip():
-            why = _in_one_line(found).removesuffix(_NOBODY).strip()
-            return _failed(
-                signature,
-                f"ssh-keygen says: {why}" if why else f"its key is not one of {allowed_signers}",
-            )
-        identity = _decoded(found.stdout.splitlines()[0])
+    found = _ssh_keygen("find-principals", *files, given=b"")
+    if found.returncode or not found.stdout.strip():
+        why = _in_one_line(found).removesuffix(_NOBODY).strip()
+        return _failed(
+            signature,
+            f"ssh-keygen says: {why}" if why else f"its key is not one of {allowed_signers}",
+        )
+    identity = _decoded(found.stdout.splitlines()[0])
+    return _signed_by(identity, manifest, signature, allowed_signers)
+
+
+def _signed_by(identity: str, manifest: bytes, signature: Path, allowed_signers: Path) -> Check:
+    files = ("-s", str(signature.resolve()), "-f", str(allowed_signers.resolve()))
     answer = _ssh_keygen("verify", *files, "-n", NAMESPACE, "-I", identity, given=manifest)
     if answer.returncode:
         return _failed(signature, f"ssh-keygen says of {identity}: {_in_one_line(answer)}")
     return Check("signature", True, f"{identity} signed {MANIFEST}.")
+
+
+def _lines_of_key(allowed_signers: Path, signature: bytes) -> list[bytes]:
+    """The lines of a file of signers that have the key of a signature."""
+    armored = b"".join(line for line in signature.splitlines() if not line.startswith(b"-----"))
+    try:
+        content = base64.b64decode(armored)
+        size = int.from_bytes(content[_KEY_SIZE : _KEY_SIZE + 4])
+        key = base64.b64encode(content[_KEY_SIZE + 4 : _KEY_SIZE + 4 + size])
+        return [line for line in allowed_signers.read_bytes().splitlines() if key in line.split()]
+    except (OSError, ValueError):
+        return []
 
 
 def _failed(signature: Path, reason: str) -> Check:

@@ -35,6 +35,7 @@ _EIGHT = 8  # bits a channel
 _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
+_JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
 
@@ -55,9 +56,9 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
     """
     try:
         image: Image.Image = _open(data, budgets)
-        deep = _is_deep(image, data)
+        deep, depth = _is_deep(image, data), _gray_depth(image)
         pixels = image.width * image.height
-        times, kind = _slowness(image, deep=deep)
+        times, kind = _slowness(image, data, deep=deep)
         if excess := budgets.excess("pixels", pixels * times):
             slow = f", which count {times} times in {kind}" if times > 1 else ""
             raise DataError(f"it has {pixels:,} pixels{slow}, {excess}")
@@ -71,7 +72,7 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
                 _refuse_black(image)
             if exif:
                 image = ImageOps.exif_transpose(image)
-            return _eight_bits(image)
+            return _eight_bits(image, *depth)
     except DataError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -93,10 +94,12 @@ def _open(data: bytes, budgets: Budgets) -> Image.Image:
         raise DataError(f"it has {pixels:,} pixels, {excess}") from error
 
 
-def _slowness(image: Image.Image, *, deep: bool) -> tuple[int, str]:
+def _slowness(image: Image.Image, data: bytes, *, deep: bool) -> tuple[int, str]:
     """How many times as long as usual an image takes to be decoded, and of what kind it then is."""
     if image.format == "JPEG2000":
         return 4, "JPEG 2000"
+    if image.format == "JPEG" and (scans := data.count(_JPEG_SCAN)) >= _MANY_SCANS:
+        return 1 + scans // _MANY_SCANS, f"a JPEG file of {scans:,} scans"
     if image.format != "PNG":
         return 1, ""
     kinds = ["16-bit"] * deep + ["interlaced"] * bool(image.info.get("interlace"))
@@ -148,8 +151,22 @@ def _refuse_black(image: Image.Image) -> None:
         )
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as mode "L" or "RGB"."""
+def _gray_depth(image: Image.Image) -> tuple[int, bool]:
+    """The bits of gray that Pillow reads as whole numbers, and whether 0 is white: TIFF's tell."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 2 * _EIGHT, False
+    bits = max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    return min(bits, 2 * _EIGHT), white_is_zero
+
+
+def _eight_bits(image: Image.Image, depth: int, white_is_zero: bool) -> Image.Image:
+    """The image as mode "L" or "RGB".
+
+    Args:
+        image: loaded.
+        depth, white_is_zero: of gray as whole numbers, as :func:`_gray_depth` tells.
+    """
     if image.mode in ("L", "RGB"):
         return image
     if image.mode in ("1", "LA", "La"):
@@ -159,11 +176,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > _WHITE:
             raise DataError("pixels are whole numbers of unknown range; store 8-bit images")
-        if 0 < high <= _LOW_BYTE:
+        white = (1 << depth) - 1
+        if white_is_zero:
+            values, high = white - values, white - low
+        if 0 < high < 1 << (depth - _EIGHT):
             raise DataError(
-                f"its 16-bit pixels are all from 0 to {high} of {_WHITE}, which is black; store "
-                "8-bit images, or use the whole range"
+                f"its {depth}-bit pixels are all from 0 to {high} of {white}, which is black; "
+                "store 8-bit images, or use the whole range"
             )
-        return Image.fromarray((values >> 8).astype(np.uint8))
+        return Image.fromarray((values >> (depth - _EIGHT)).astype(np.uint8))
     image.info.pop("transparency", None)  # or Pillow warns of what is meant: alpha is dropped
     return image.convert("RGB")

@@ -1,7 +1,7 @@
 from .activation_graph import write_activation_outputs
 from .cut import cut_network
 from .cut_plan import Outline, outline_network, write_shape_probe
-from .float32_operators import operators_of_float32
+from .float_types import operators_of_float32, type_rounding
 from .inputs_and_outputs import bind_inputs, find_answer
 from .margin_graph import write_margin_graph
 from .mask import write_masked
@@ -32,6 +32,7 @@ __all__ = [
     "rewrite_network",
     "runnable_file",
     "sha256_of_network",
+    "type_rounding",
     "write_activation_outputs",
     "write_margin_graph",
     "write_masked",

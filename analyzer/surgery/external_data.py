@@ -6,6 +6,7 @@ here before anything reads them.
 
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,7 @@ import onnx_ir as ir
 
 from analyzer.errors import ModelError
 from analyzer.files import is_readable_file
+from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.validation import bytes_of, tensors_of
 
 __all__ = ["external_files", "read_short_tensors"]
@@ -21,14 +23,18 @@ _LONGEST_LIST = 16  # elements of a tensor that shapes may follow from
 _EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}  # what onnxruntime knows
 
 
-def external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
+def external_files(
+    path: Path, proto: onnx.ModelProto, budgets: Budgets = DEFAULT_BUDGETS
+) -> list[Path]:
     """The files that hold the network's weights outside ``path``, sorted by name.
 
     Raises:
-        ModelError: one is missing, truncated, not a regular file or not beside the network, or the
-            network says of a tensor what cannot be; the message names tensor and file.
+        ModelError: one is missing, truncated, not a regular file or not beside the network, or
+            holds much besides the weights; or the network says of a tensor what cannot be; the
+            message names tensor and file.
     """
     files: dict[str, Path] = {}
+    needed = Counter[Path]()
     for tensor in tensors_of(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -37,6 +43,14 @@ def external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
         file = files.get(location) or _file(path, tensor.name, location)
         files[location] = file
         _check_place(path, tensor, said, file)
+        needed[file] += bytes_of(tensor)
+    for file, bytes_needed in needed.items():
+        more = file.stat().st_size - bytes_needed
+        if excess := budgets.excess("bytes", more):  # it is read as a whole, to be told from others
+            raise ModelError(
+                f"{file} has {more:,} bytes besides the weights that {path.name} keeps there, "
+                f"{excess}"
+            )
     return [files[location] for location in sorted(files)]
 
 

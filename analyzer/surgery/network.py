@@ -156,7 +156,7 @@ def load_network(
     proto = read_model_proto(path)
     expanded = check_structure(path, proto, budgets)
     refuse_endless_equations(path, proto)
-    data_files = external_files(path, proto)
+    data_files = external_files(path, proto, budgets)
     as_read = ((path, began), *((file, file_identity(file)) for file in data_files))
     library = None if custom_ops is None else Path(custom_ops)
     if library is None:

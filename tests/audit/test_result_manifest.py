@@ -396,6 +396,20 @@ def test_others_and_other_purposes_do_not_count(folder, sign, tmp_path):
 
 
 @needs_ssh_keygen
+def test_of_one_key_one_identity_may_sign_and_another_not(folder, sign):
+    signature, signers = sign("ann")
+    key = signers.read_text().removeprefix("ann ")
+    signers.write_text(f'git namespaces="git" {key}old valid-before="20200101" {key}ann {key}')
+    assert check_signature(folder, signature, signers).sentence == "ann signed manifest.json."
+    assert check_signature(folder, signature, signers, "ann").passed
+    assert not check_signature(folder, signature, signers, "git").passed
+    signers.write_text(f'git namespaces="git" {key}')
+    found = check_signature(folder, signature, signers)
+    assert not found.passed
+    assert "is not permitted for use in signature namespace" in found.sentence
+
+
+@needs_ssh_keygen
 def test_a_damaged_signature_does_not_count(folder, sign):
     signature, signers = sign("ann")
     signature.write_text(signature.read_text().replace("A", "B"))

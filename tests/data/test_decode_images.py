@@ -20,12 +20,14 @@ from analyzer.input_budgets import Budgets
     [
         ("JPEG2000", "RGB", "4 times in JPEG 2000"),
         ("PNG", "I;16", "2 times in 16-bit PNG"),
+        ("JPEG", "L", "3 times in a JPEG file of 33 scans"),
         ("PNG", "L", ""),
     ],
 )
 def test_pixels_that_are_slow_to_decode_count_several_times(format, mode, kind):
     file = io.BytesIO()
     Image.new(mode, (30, 20), 300 if mode == "I;16" else 9).save(file, format)
+    file.write(b"\xff\xda" * (32 if format == "JPEG" else 0))
     budgets = Budgets(pixels=1000)
     if not kind:
         decode(file.getvalue(), budgets=budgets)
@@ -249,6 +251,32 @@ def tiff_of_16_bits(values, color, planar=1):
     head += b"".join(struct.pack("<HHII", *field) for field in fields) + bytes(4)
     head += struct.pack(f"<{channels}H{2 * channels}I", *[16] * channels, *places)
     return head + values.astype("<u2").tobytes()
+
+
+def gray_tiff(values, bits, *, white_is_zero):
+    """An uncompressed TIFF file of gray values (H, W) of 12 or 16 bits."""
+    height, width = values.shape
+    if bits == 12:
+        digits = (values.reshape(-1, 1) >> np.arange(11, -1, -1)) & 1
+        content = np.packbits(digits.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    else:
+        content = values.astype("<u2").tobytes()
+    said = {256: width, 257: height, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 0}
+    said |= {277: 1, 278: height, 279: len(content)}
+    said[273] = 8 + 2 + 12 * len(said) + 4
+    fields = b"".join(struct.pack("<HHII", name, 4, 1, value) for name, value in said.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(said)) + fields + bytes(4) + content
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(12, False), (16, False), (16, True)])
+def test_gray_tiff_of_more_than_8_bits_keeps_its_high_bits(bits, white_is_zero):
+    values = np.random.default_rng(0).integers(0, 1 << bits, (6, 10))
+    image = np.asarray(decode(gray_tiff(values, bits, white_is_zero=white_is_zero)))
+    wanted = values >> (bits - 8)
+    assert np.array_equal(image, 255 - wanted if white_is_zero else wanted)
+    dark = np.full((6, 10), 3) if not white_is_zero else np.full((6, 10), (1 << bits) - 4)
+    with pytest.raises(DataError, match=f"{bits}-bit pixels are all from 0 to 3 of"):
+        decode(gray_tiff(dark, bits, white_is_zero=white_is_zero))
 
 
 @pytest.mark.parametrize(

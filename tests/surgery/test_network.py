@@ -304,6 +304,19 @@ def test_weights_of_files_in_the_current_folder_are_not_taken(tmp_path, monkeypa
     assert np.array_equal(wrong, -x)  # else the copy is not needed any more
 
 
+def test_a_file_of_much_more_than_weights_is_refused(write, tmp_path):
+    """It is read as a whole, and one with holes is of any length."""
+    path = write(TEXT)
+    model = onnx.load(path)
+    onnx.save_model(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    sha256 = surgery.load_network(path).info.sha256
+    os.truncate(tmp_path / "w.bin", 1 << 40)
+    with pytest.raises(ModelError, match=r"w.bin has 1,099,511,627,\d+ bytes besides the weights"):
+        surgery.load_network(path)
+    os.truncate(tmp_path / "w.bin", 10_000)
+    assert surgery.load_network(path).info.sha256 != sha256
+
+
 def test_a_producer_that_is_not_text_is_refused(tmp_path):
     """Found by the fuzz test: protobuf hands such a field over as bytes."""
     content = (Path(__file__).parents[1] / "fixtures" / "vgg16-older-free.onnx").read_bytes()

@@ -101,7 +101,9 @@ class _Plain:
     """
 
     def __init__(self, subject: Subject, run: RunOptions, scratch: Path):
-        self._near, self._last_places = _NEAR[run.precision], _LAST_PLACES[run.precision]
+        of_type = surgery.type_rounding(subject.network)
+        self._near = max(_NEAR[run.precision], 10 * of_type)
+        self._last_places = max(_LAST_PLACES[run.precision], 2 * of_type)
         self._scale = 0.0  # of the scores that compete
         network = in_precision(subject.network, subject.output, run.precision, scratch)
         # In files that are written the extra inputs are bound.
