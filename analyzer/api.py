@@ -330,7 +330,7 @@ def fit_gap_model(
             raise TypeError(f"{parameter} is of type {type(text).__name__}; it takes a text.")
     if out is not None:
         check_are_paths(out=out)
-        check_place(out)
+        check_place(out, text=True)
         refuse_to_replace({"out": out}, [population], [Path(out).parent])
     table = population
     if isinstance(table, str | Path):
@@ -388,7 +388,7 @@ def compare_audits(
     folders = _folder("before", before), _folder("after", after)
     if page is not None:
         check_are_paths(page=page)
-        check_place(page)
+        check_place(page, text=True)
         refuse_to_replace({"page": page}, [], folders)
     with as_opened(before, after):
         found = compare(

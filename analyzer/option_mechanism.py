@@ -114,6 +114,8 @@ def _coerced(name: str, value: Any, declared: Option | None, hint: Any) -> Any:
         return tuple(value)
     if isinstance(value, numbers.Real) and not isinstance(value, int | float):  # of numpy
         return int(value) if isinstance(value, numbers.Integral) else float(value)
+    if isinstance(value, Path) and Path not in (hint, *get_args(hint)):
+        return str(value)
     if declared is None or not isinstance(value, str):
         return value
     if declared.parse is not None:

@@ -42,6 +42,8 @@ _HIDDEN = 50  # characters of a file's name that are in that of its temporary on
 _QUOTED = re.compile('[,"\r\n]')
 _RANDOM_BYTES = 4  # in the name of a temporary file
 
+_BEGINNING = 4096  # bytes that tell text from anything else
+
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
@@ -68,16 +70,17 @@ def aside(path: str | Path) -> Iterator[Path]:
         raise _unwritable(path, error) from error
 
 
-def check_place(path: str | Path, *, parents: bool = False) -> None:
+def check_place(path: str | Path, *, parents: bool = False, text: bool = False) -> None:
     """Refuse a place where no file can be written, before the work of which the file is to tell.
 
     Args:
         path: of the file.
         parents: whether its folder is made if needed, as by :func:`make_parents`.
+        text: whether it is text, and so replaces no file that is something else, as an image.
 
     Raises:
         OutputError: the folder is missing or cannot be written, the name is too long, or something
-            else than a file is there.
+            is there that must not be replaced.
     """
     path = Path(path)
     _refuse_special(path)
@@ -95,6 +98,10 @@ def check_place(path: str | Path, *, parents: bool = False) -> None:
         temporary.unlink()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unwritable(path, error) from error
+    if text and path.is_file():
+        with suppress(OSError), path.open("rb") as file:  # it can be replaced, though not read
+            if b"\0" in file.read(_BEGINNING):
+                raise OutputError(f"{path} is no text, so it is not replaced. Name another file.")
 
 
 def refuse_replaced(results: Mapping[str, Path], read: Callable[[], Iterable[Path]]) -> None:

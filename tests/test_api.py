@@ -345,6 +345,24 @@ def test_switches_of_a_population_are_true_or_false(tmp_path, switch, wrong):
         analyzer.audit_population(tmp_path / "m.csv", tmp_path / "out", **{switch: wrong})
 
 
+def test_text_replaces_no_data_and_no_networks(tmp_path):
+    data, network = tmp_path / "data.npz", tmp_path / "network.onnx"
+    np.savez(data, images=np.zeros(3))
+    network.write_bytes(b"\x08\x00\x12\x00")
+    for path in (data, network):
+        before = path.read_bytes()
+        with pytest.raises(analyzer.OutputError, match="is no text, so it is not replaced"):
+            analyzer.fit_gap_model(BUNDLED / "population.csv", path)
+        with pytest.raises(analyzer.OutputError, match="is no text, so it is not replaced"):
+            analyzer.compare_audits(tmp_path / "a", tmp_path / "b", page=path)
+        assert path.read_bytes() == before
+
+
+def test_a_site_may_be_given_as_a_path():
+    with pytest.raises(analyzer.SiteError, match="nowhere"):
+        analyzer.inspect_network("zoo:digits-c0", site=Path("nowhere"))
+
+
 def test_numbers_that_cannot_be_are_refused(tmp_path):
     table = BUNDLED / "population.csv"
     for wrong in ([0.9], np.array([0.5, 0.9]), "0.9"):

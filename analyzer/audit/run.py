@@ -42,7 +42,7 @@ from analyzer.audit.suspects import (
     pictures_of,
     write_suspects,
 )
-from analyzer.audit.unfinished_audit import UnfinishedAudit
+from analyzer.audit.unfinished_audit import UnfinishedAudit, contradiction
 from analyzer.audit_options import AuditRequest, LimitOptions
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
@@ -142,6 +142,7 @@ def _audit(
             )
         request = _with(request, measure, measure.asked_for_by())
     _refuse_idle_seed(request, inputs.subject)
+    resuming = bool(unfinished)
     completed = unfinished.complete()
     replacing = request.fresh and not completed
     finished = None if replacing else _finished(request, inputs.subject, progress, say)
@@ -175,6 +176,8 @@ def _audit(
     )
     with unfinished.result() as folder:
         _write(folder, result, results, evidence, inputs.subject)
+        if resuming and (wrong := _contradictions(folder, result)):
+            raise contradiction(request.out, wrong[0])
         inputs.subject.first_reading.confirm()
         work.confirm()
     return result
@@ -465,16 +468,20 @@ def _finished(
         if name not in _DERIVED:
             say(f"{sentence} Everything is measured again.")
             return None
-    wrong = [
-        one.sentence
-        for measure in MEASURES
-        for one in measure.checks(request.out, found)
-        if not one.passed
-    ]
-    if wrong:  # also where the manifest was made to match
+    if wrong := _contradictions(request.out, found):  # also where the manifest was made to match
         say(f"{request.out} contradicts itself: {wrong[0]} Everything is measured again.")
         return None
     return found
+
+
+def _contradictions(folder: Path, record: AuditRecord) -> list[str]:
+    """Sentences of what does not follow from the files of the measures."""
+    return [
+        one.sentence
+        for measure in MEASURES
+        for one in measure.checks(folder, record)
+        if not one.passed
+    ]
 
 
 def _has_these_samples(

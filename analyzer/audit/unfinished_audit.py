@@ -28,13 +28,26 @@ from analyzer.output_files import (
     write_text,
 )
 
-__all__ = ["UnfinishedAudit", "key_of"]
+__all__ = ["UnfinishedAudit", "contradiction", "key_of"]
 
 
 def key_of(measured: Mapping[str, Any]) -> str:
     """The identity of what is measured: network, site, samples, preprocessing, …, as hex."""
     text = json.dumps(measured, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def contradiction(out: Path, what: str) -> AuditFolderError:
+    """What is wrong where states that an audit went on from do not fit together.
+
+    Args:
+        out: the audit folder.
+        what: a sentence.
+    """
+    return AuditFolderError(
+        f"The unfinished audit in {out} contradicts itself: {what} Pass "
+        f"{parameter('fresh', True)} to start again."
+    )
 
 
 class UnfinishedAudit:
@@ -114,7 +127,7 @@ class UnfinishedAudit:
         """What was kept of a measure for ``key``; None if nothing was.
 
         Raises:
-            AuditFolderError: something was, but of another audit.
+            AuditFolderError: something was, but of another audit, or a number in it cannot be.
         """
         if not self._files[measure].is_file():
             return None
@@ -125,6 +138,8 @@ class UnfinishedAudit:
                 f"or other settings; pass {parameter('fresh', True)} to drop it, or name another "
                 f"{parameter('out')}."
             )
+        if any(a.dtype.kind == "f" and a.ndim == 0 and not a >= 0 for a in arrays.values()):
+            raise contradiction(self.folder.parent, f"A number of {measure} cannot be.")
         return arrays
 
     def write(self, key: str, arrays: Mapping[str, np.ndarray], measure: str) -> None:

@@ -211,9 +211,6 @@ def declared_options(kind: type, *only: str, needs: str = "") -> Decorator:
     )
 
 
-_BEGINNING = 4096  # bytes that tell text from anything else
-
-
 class ResultFile(click.Path):
     """A file to write when all else is done; whether it can be written is checked at once.
 
@@ -237,19 +234,9 @@ class ResultFile(click.Path):
 
         path = Path(os.fsdecode(value))
         try:
-            check_place(path, parents=self._parents)
+            check_place(path, parents=self._parents, text=self._text)
         except OutputError as error:
             self.fail(str(error), param, ctx)
-        if self._text and path.is_file():
-            try:
-                with path.open("rb") as file:
-                    is_text = b"\0" not in file.read(_BEGINNING)
-            except OSError:  # it can be replaced, though not read
-                is_text = True
-            if not is_text:
-                self.fail(
-                    f"{path} is no text, so it is not replaced. Name another file.", param, ctx
-                )
         return path
 
 

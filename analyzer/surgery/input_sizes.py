@@ -177,8 +177,8 @@ def _outcome(node: ir.Node, model: ir.Model) -> np.ndarray | None:
     # Imported here: most audits need no evaluator.
     from onnx.reference import ReferenceEvaluator
 
-    evaluator = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports))
     try:
+        evaluator = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports))
         (outcome,) = evaluator.run(None, known)
     except Exception:  # what cannot be evaluated is left as it is
         return None

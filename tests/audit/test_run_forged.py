@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import analyzer
 from analyzer.audit import read_record, verify_audit
+from analyzer.files import read_arrays
+from analyzer.measures.interpolation.measure import Interpolation
+from analyzer.output_files import write_arrays
 from tools.forged_folders import rewrite_record
 
 OPTIONS = {"limit_per_class": 2, "anyway": True, "neighbor_samples": 0, "suspects": 0}
@@ -23,3 +27,37 @@ def test_a_figure_that_the_counts_do_not_give_is_measured_again(tmp_path, name):
     again()
     assert getattr(read_record(tmp_path), name) == getattr(before, name)
     assert verify_audit(tmp_path).passed
+
+
+@pytest.fixture
+def unfinished(tmp_path, monkeypatch):
+    """The state of a sweep that was done when its audit was interrupted."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Interpolation, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            analyzer.audit_network("zoo:digits-c0", out=tmp_path, **OPTIONS)
+    return tmp_path / ".unfinished" / "ablation.npz"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("hits", lambda hits: hits + 1, "contradicts itself"),
+        ("curves", np.zeros_like, "contradicts itself"),
+        ("samples", lambda samples: samples + 1, "contradicts itself"),
+        ("sweep_seconds", lambda seconds: seconds * np.nan, "A number of ablation cannot be"),
+    ],
+)
+def test_a_forged_state_is_no_result(unfinished, name, change, said):
+    arrays = read_arrays(unfinished)
+    write_arrays(unfinished, {**arrays, name: change(arrays[name])}, compressed=False)
+    out = unfinished.parents[1]
+    with pytest.raises(analyzer.AuditFolderError, match=said):
+        analyzer.audit_network("zoo:digits-c0", out=out, **OPTIONS)
+    assert not (out / "audit.json").exists()
+    analyzer.audit_network("zoo:digits-c0", out=out, fresh=True, **OPTIONS)
+    assert verify_audit(out).passed

@@ -12,6 +12,7 @@ import pytest
 
 from analyzer import surgery
 from analyzer.errors import ModelError
+from analyzer.surgery.input_sizes import fix_sizes
 from analyzer.surgery.validation import reports_invalid_file
 
 TEXT = """
@@ -302,6 +303,40 @@ def test_weights_of_files_in_the_current_folder_are_not_taken(tmp_path, monkeypa
     assert np.array_equal(ort.InferenceSession(runnable).run(None, {"x": x})[0], x)
     wrong = ort.InferenceSession(path).run(None, {"x": x})[0]
     assert np.array_equal(wrong, -x)  # else the copy is not needed any more
+
+
+WEIGHTS_OF_BRANCHES = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,4,4] x) => (float[N,2] y)
+<bool one = {1}>
+{
+    w = If(one) <
+        then_branch = first () => (float[2,3,1,1] a)
+            <float[2,3,1,1] v = {1, 2, 3, 4, 5, 6}> { a = Identity(v) },
+        else_branch = second () => (float[2,3,1,1] b)
+            <float[2,3,1,1] u = {6, 5, 4, 3, 2, 1}> { b = Identity(u) }>
+    c = Conv(x, w)
+    r = Relu(c)
+    p = GlobalAveragePool(r)
+    y = Flatten(p)
+}
+"""
+
+
+def test_branches_may_keep_their_weights_in_another_file(tmp_path):
+    path = tmp_path / "network.onnx"
+    model = onnx.parser.parse_model(WEIGHTS_OF_BRANCHES)
+    (branches,) = (node.attribute for node in model.graph.node if node.op_type == "If")
+    (tmp_path / "w.bin").write_bytes(np.arange(6, dtype=np.float32).tobytes())
+    for branch in branches:
+        (tensor,) = branch.g.initializer
+        tensor.ClearField("float_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="w.bin")
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    surgery.cut_network(network, surgery.default_site(network), tmp_path)
+    fix_sizes(network.model, "x", (1, 3, 4, 4))  # evaluates what it can
 
 
 def test_a_file_of_much_more_than_weights_is_refused(write, tmp_path):
