@@ -4,10 +4,8 @@ pyarrow is an extra of this distribution, so it is imported where it is used.
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +20,19 @@ from analyzer.data.formats.format import (
     choose_split,
     missing_parts,
     name_key,
-    no_split_named,
     of_no_split,
     one_of,
     refuse_other_splits,
-    split_called,
-    split_column,
     split_word,
+)
+from analyzer.data.formats.parquet_columns import (
+    is_text,
+    naming,
+    other_splits,
+    read_column,
+    read_texts,
+    rows_of_split,
+    split_texts,
 )
 from analyzer.data.formats.parquet_store import ParquetStore
 from analyzer.data.labels import integer_labels, labels_of_values, refuse_other_names
@@ -52,7 +56,6 @@ if TYPE_CHECKING:
 __all__ = ["PARQUET", "open_parquet"]
 
 _IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
-_FEW_ROWS = 100  # that are looked at for whether a column tells splits
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
 
@@ -103,19 +106,6 @@ def _called(path: Path, split: str | None) -> str:
     return f"{path}#{split}" if split else str(path)
 
 
-@contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """Name a file where it cannot be read: Arrow raises anything, from OSError to KeyError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{file} is not readable Parquet ({reason_of(error)}). Fetch it again, or remove it."
-        ) from error
-
-
 @dataclass(frozen=True, slots=True)
 class _Contents:
     """What files hold: the images where they are, the rest in memory."""
@@ -149,31 +139,31 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     file_states = FileStates.of(*paths)
     metadata = []
     for file in paths:
-        with _naming(file):
+        with naming(file):
             metadata.append(pq.read_metadata(file))
     count = sum(one.num_rows for one in metadata)
     if excess := wanted.budgets.excess("samples", count):
         raise DataError(f"{_called(path, split)} has {count:,} rows, {excess}.")
-    with _naming(paths[0]):
+    with naming(paths[0]):
         schema = pq.read_schema(paths[0])
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, paths[0])
     _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
-    telling, texts = _split_texts(paths, schema, features, {image, label}, wanted.budgets)
+    telling, texts = split_texts(paths, schema, features, {image, label}, wanted.budgets)
     if telling is None and split is None:
-        refuse_other_splits(_other_splits(paths, schema, {image, label}, wanted.budgets), path)
-    chosen, split, warnings = _rows_of_split(telling, texts, split, wanted.split, path)
+        refuse_other_splits(other_splits(paths, schema, {image, label}, wanted.budgets), path)
+    chosen, split, warnings = rows_of_split(telling, texts, split, wanted.split, path)
     image_type, label_type = schema.field(image).type, schema.field(label).type
     labels: list[str | None] | pa.ChunkedArray
-    if _is_text(label_type):
-        labels = _texts(paths, label, wanted.budgets)
+    if is_text(label_type):
+        labels = read_texts(paths, label, wanted.budgets)
         labels = labels if chosen is None else [labels[row] for row in chosen]
     else:
-        labels = _column(paths, label, label_type)
+        labels = read_column(paths, label, label_type)
         labels = labels if chosen is None else labels.take(pa.array(chosen))
     names = _names(paths, image, image_type, chosen, wanted.budgets)
     named = None
-    if not _is_text(label_type):
+    if not is_text(label_type):
         named = _names_beside(paths, schema, label, wanted)
     names_beside = named if chosen is None or named is None else [named[row] for row in chosen]
     column = f"{image}.bytes" if pa.types.is_struct(image_type) else image
@@ -187,112 +177,9 @@ def _names_beside(
 ) -> list[str] | None:
     """The names of the classes in a column beside that of their indices, if there is one."""
     key = name_key(schema.names, label, wanted.keys)
-    if key is None or not _is_text(schema.field(key).type):
+    if key is None or not is_text(schema.field(key).type):
         return None
-    return [name or "" for name in _texts(paths, key, wanted.budgets)]
-
-
-def _other_splits(
-    paths: tuple[Path, ...],
-    schema: "pyarrow.Schema",
-    others: Collection[str],
-    budgets: Budgets,
-) -> dict[str, set[str]]:
-    """The splits that columns of texts tell in every row, of those that are not called so.
-
-    Most hold something else, which a few rows show.
-    """
-    import pyarrow.parquet as pq
-
-    found = {}
-    for column in schema.names:
-        if column in others or not _is_text(schema.field(column).type):
-            continue
-        with _naming(paths[0]), pq.ParquetFile(paths[0]) as file:
-            some = file.iter_batches(_FEW_ROWS, columns=[column])
-            texts = {text for batch in islice(some, 1) for text in batch[0].to_pylist()}
-        if not all(split_called((text or "").strip()) for text in texts):
-            continue
-        texts = set(_texts(paths, column, budgets))
-        splits = [split for text in texts if (split := split_called((text or "").strip()))]
-        if len(splits) == len(texts):
-            found[column] = set(splits)
-    return found
-
-
-def _split_texts(
-    paths: tuple[Path, ...],
-    schema: "pyarrow.Schema",
-    features: Mapping[str, Mapping],
-    others: Collection[str],
-    budgets: Budgets,
-) -> tuple[str | None, Sequence[str | None]]:
-    """The column that may tell the split of each row, and what it says; nothing without texts.
-
-    Raises:
-        DataError: there are several.
-    """
-    import pyarrow as pa
-
-    column = split_column([name for name in schema.names if name not in others], paths[0])
-    if column is None:
-        return None, ()
-    kind, names = schema.field(column).type, features.get(column, {}).get("names")
-    if _is_text(kind):
-        return column, _texts(paths, column, budgets)
-    if not pa.types.is_integer(kind) or not isinstance(names, list):
-        return column, ()
-    said = dict(enumerate(map(str, names)))
-    return column, [said.get(number) for number in _column(paths, column, kind).to_pylist()]
-
-
-def _rows_of_split(
-    column: str | None,
-    texts: Sequence[str | None],
-    split: str | None,
-    wanted: str | None,
-    path: Path,
-) -> tuple[np.ndarray | None, str | None, tuple[str, ...]]:
-    """The rows of one split, int64 (S,), or None for all; its name; and warnings.
-
-    Args:
-        column: that may name splits.
-        texts: what it says of each row, if anything.
-        split: that the files of the rows are.
-        wanted: the split asked for.
-        path: what to call the data.
-
-    Raises:
-        DataError: there is no such split.
-    """
-    splits = {text: split_word(text) if text else None for text in set(texts)}
-    if not any(splits.values()):
-        if split is None and wanted is not None:
-            choose_split({path: None}, wanted, path)
-        return None, split, no_split_named(column, path) if column and split is None else ()
-    kept, split = choose_split(splits, split or wanted, path)
-    warnings = of_no_split("Rows", [splits[text] for text in texts], path)
-    return np.flatnonzero([text in kept for text in texts]), split, warnings
-
-
-def _is_text(kind: "pyarrow.DataType") -> bool:
-    import pyarrow as pa
-
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _column(
-    paths: tuple[Path, ...], column: str, kind: "pyarrow.DataType"
-) -> "pyarrow.ChunkedArray":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    chunks = []
-    for path in paths:
-        with _naming(path):
-            chunks += pq.read_table(path, columns=[column])[0].chunks
-    return pa.chunked_array(chunks, kind)
+    return [name or "" for name in read_texts(paths, key, wanted.budgets)]
 
 
 def _labels(
@@ -359,7 +246,7 @@ def _check_alike(
 
     types: dict[str, object] = {}
     for path in paths:
-        with _naming(path):
+        with naming(path):
             schema = pq.read_schema(path)
         found = {one: schema.field(one).type if one in schema.names else None for one in columns}
         others = {one.strip().lower() for one in schema.names if one not in columns}
@@ -497,24 +384,6 @@ def _choose(
     return one_of(usual, declared or schema.names, path, "be meant", way_out) or ""
 
 
-def _texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:
-    """The texts of a column, which share their memory where they are the same."""
-    import pyarrow.parquet as pq
-
-    found: list[str | None] = []
-    for path in paths:
-        with _naming(path):
-            texts = pq.read_table(path, columns=[column], read_dictionary=[column])[0]
-        while texts.type.num_fields:  # a field of a column
-            texts = texts.flatten()[0]
-        for chunk in texts.chunks:
-            if excess := budgets.excess_of_file(path, chunk.nbytes):
-                raise DataError(f"{column!r} of {path} takes {chunk.nbytes:,} bytes, {excess}.")
-            known = [*chunk.dictionary.to_pylist(), None]
-            found.extend(known[place] for place in chunk.indices.fill_null(-1).to_pylist())
-    return found
-
-
 def _names(
     paths: tuple[Path, ...],
     image: str,
@@ -537,7 +406,7 @@ def _names(
     numbers = None if rows is None else CompactNames(f"row {row}" for row in rows)
     if "path" not in kinds or pa.types.is_null(kinds["path"]):
         return numbers
-    found = _texts(paths, f"{image}.path", budgets)
+    found = read_texts(paths, f"{image}.path", budgets)
     names = [name for name in found if name is not None]
     total = sum(map(len, names))
     if excess := budgets.excess("bytes", total):

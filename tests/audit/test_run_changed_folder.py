@@ -1,4 +1,4 @@
-"""An audit run again on a folder that was forged, manifest and all."""
+"""An audit whose folder somebody else changed: forged before, or put elsewhere meanwhile."""
 
 from dataclasses import replace
 
@@ -61,3 +61,17 @@ def test_a_forged_state_is_no_result(unfinished, name, change, said):
     assert not (out / "audit.json").exists()
     analyzer.audit_network("zoo:digits-c0", out=out, fresh=True, **OPTIONS)
     assert verify_audit(out).passed
+
+
+def test_an_empty_folder_in_the_place_of_its_own_stays(tmp_path):
+    out = tmp_path / "new" / "audit"
+
+    def put_another(stage, done, total):
+        if not (tmp_path / "moved").exists():
+            out.rename(tmp_path / "moved")
+            out.mkdir()
+
+    with pytest.raises(analyzer.AuditFolderError, match="was moved, removed or replaced"):
+        analyzer.audit_network("zoo:digits-c0", out=out, progress=put_another, **OPTIONS)
+    assert out.is_dir()
+    assert not any(out.iterdir())

@@ -1,0 +1,172 @@
+"""Columns of Parquet files that are read as a whole: labels, names, and what tells splits."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.data.formats.format import (
+    choose_split,
+    no_split_named,
+    of_no_split,
+    split_called,
+    split_column,
+    split_word,
+)
+from analyzer.data.source import reason_of
+from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = [
+    "is_text",
+    "naming",
+    "other_splits",
+    "read_column",
+    "read_texts",
+    "rows_of_split",
+    "split_texts",
+]
+
+_FEW_ROWS = 100  # that are looked at for whether a column tells splits
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Name a file where it cannot be read: Arrow raises anything, from OSError to KeyError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{file} is not readable Parquet ({reason_of(error)}). Fetch it again, or remove it."
+        ) from error
+
+
+def is_text(kind: "pyarrow.DataType") -> bool:
+    """Whether a column of that type holds texts, as they are or as places in a dictionary."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def read_column(
+    paths: tuple[Path, ...], column: str, kind: "pyarrow.DataType"
+) -> "pyarrow.ChunkedArray":
+    """The values of a column of that type, of all files one after the other."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chunks = []
+    for path in paths:
+        with naming(path):
+            chunks += pq.read_table(path, columns=[column])[0].chunks
+    return pa.chunked_array(chunks, kind)
+
+
+def read_texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:
+    """The texts of a column, which share their memory where they are the same."""
+    import pyarrow.parquet as pq
+
+    found: list[str | None] = []
+    for path in paths:
+        with naming(path):
+            texts = pq.read_table(path, columns=[column], read_dictionary=[column])[0]
+        while texts.type.num_fields:  # a field of a column
+            texts = texts.flatten()[0]
+        for chunk in texts.chunks:
+            if excess := budgets.excess_of_file(path, chunk.nbytes):
+                raise DataError(f"{column!r} of {path} takes {chunk.nbytes:,} bytes, {excess}.")
+            known = [*chunk.dictionary.to_pylist(), None]
+            found.extend(known[place] for place in chunk.indices.fill_null(-1).to_pylist())
+    return found
+
+
+def split_texts(
+    paths: tuple[Path, ...],
+    schema: "pyarrow.Schema",
+    features: Mapping[str, Mapping],
+    others: Collection[str],
+    budgets: Budgets,
+) -> tuple[str | None, Sequence[str | None]]:
+    """The column that may tell the split of each row, and what it says; nothing without texts.
+
+    Raises:
+        DataError: there are several.
+    """
+    import pyarrow as pa
+
+    column = split_column([name for name in schema.names if name not in others], paths[0])
+    if column is None:
+        return None, ()
+    kind, names = schema.field(column).type, features.get(column, {}).get("names")
+    if is_text(kind):
+        return column, read_texts(paths, column, budgets)
+    if not pa.types.is_integer(kind) or not isinstance(names, list):
+        return column, ()
+    said = dict(enumerate(map(str, names)))
+    return column, [said.get(number) for number in read_column(paths, column, kind).to_pylist()]
+
+
+def rows_of_split(
+    column: str | None,
+    texts: Sequence[str | None],
+    split: str | None,
+    wanted: str | None,
+    path: Path,
+) -> tuple[np.ndarray | None, str | None, tuple[str, ...]]:
+    """The rows of one split, int64 (S,), or None for all; its name; and warnings.
+
+    Args:
+        column: that may name splits.
+        texts: what it says of each row, if anything.
+        split: that the files of the rows are.
+        wanted: the split asked for.
+        path: what to call the data.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    splits = {text: split_word(text) if text else None for text in set(texts)}
+    if not any(splits.values()):
+        if split is None and wanted is not None:
+            choose_split({path: None}, wanted, path)
+        return None, split, no_split_named(column, path) if column and split is None else ()
+    kept, split = choose_split(splits, split or wanted, path)
+    warnings = of_no_split("Rows", [splits[text] for text in texts], path)
+    return np.flatnonzero([text in kept for text in texts]), split, warnings
+
+
+def other_splits(
+    paths: tuple[Path, ...],
+    schema: "pyarrow.Schema",
+    others: Collection[str],
+    budgets: Budgets,
+) -> dict[str, set[str]]:
+    """The splits that columns of texts tell in every row, of those that are not called so.
+
+    Most hold something else, which a few rows show.
+    """
+    import pyarrow.parquet as pq
+
+    found = {}
+    for column in schema.names:
+        if column in others or not is_text(schema.field(column).type):
+            continue
+        with naming(paths[0]), pq.ParquetFile(paths[0]) as file:
+            some = file.iter_batches(_FEW_ROWS, columns=[column])
+            texts = {text for batch in islice(some, 1) for text in batch[0].to_pylist()}
+        if not all(split_called((text or "").strip()) for text in texts):
+            continue
+        texts = set(read_texts(paths, column, budgets))
+        splits = [split for text in texts if (split := split_called((text or "").strip()))]
+        if len(splits) == len(texts):
+            found[column] = set(splits)
+    return found
