@@ -66,6 +66,7 @@ def test_what_a_measure_is_built_from_takes_groups_of_options_and_no_request():
         "audit/inputs.py",
         "audit/first_look.py",
         "audit/assemble_record.py",
+        "audit/finished_before.py",
     }
 
 

@@ -25,6 +25,7 @@ from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 __all__ = ["are_missing_groups", "read_groups"]
 
 _GROUP = "group"
+_WHOLE = re.compile(r"(-?[0-9]+)?")
 _NO_GROUP = re.compile(r"|-(?=[0-9.]*[1-9])[0-9]+(\.[0-9]*)?")  # empty, or a number below 0
 
 
@@ -96,7 +97,7 @@ def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) 
         if not name:
             raise DataError(f"Line {line} of {path} lacks {keys[0]!r}.")
         missing = group is None or group != group  # NaN, as pandas writes it into JSON
-        said = "" if missing else label_text(group)
+        said = "" if missing else str(group).strip()
         if found.setdefault(str(name), said) != said:
             raise DataError(
                 f"Line {line} of {path} puts {name} into the group {said!r}, an earlier one into "
@@ -174,14 +175,21 @@ def _lines(path: Path, budgets: Budgets) -> list[str]:
                     raise DataError(f"{path} has more than {len(found):,} lines, {excess}.")
                 if len(line) == LONGEST_LINE:
                     raise DataError(f"{path} has a line of {LONGEST_LINE:,} characters or more.")
-                found.append(label_text(line))
+                found.append(line.strip())
     except (OSError, ValueError) as error:
         raise DataError(f"The groups in {path} cannot be read ({error}).") from error
     return found
 
 
 def _numbered(groups: Iterable[str]) -> np.ndarray:
-    """Numbers in the order in which groups first come, −1 for an empty one or one below 0."""
+    """Numbers in the order in which groups first come, −1 for an empty one or one below 0.
+
+    "2.0" and "2e0" are 2 where all groups are whole numbers; hexadecimal ones may look like that.
+    """
+    groups = list(groups)
+    as_numbers = [label_text(group) for group in groups]
+    if all(_WHOLE.fullmatch(group) for group in as_numbers):
+        groups = as_numbers
     numbers: dict[str, int] = {}
     return np.array(
         [

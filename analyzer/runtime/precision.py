@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import ModelError, parameter
-from analyzer.surgery import operators_of_float32
 
 __all__ = ["PRECISIONS", "in_float16"]
 
@@ -27,6 +26,7 @@ def in_float16(path: Path) -> Any:
         ModelError: it has no weights in float32, or cannot be converted.
     """
     # Imported here: it takes a tenth of a second, and only float16 needs it.
+    from analyzer import surgery
     from analyzer.runtime.sessions import load_float16_converter
 
     convert, without = load_float16_converter()
@@ -35,7 +35,7 @@ def in_float16(path: Path) -> Any:
             str(path),
             keep_io_types=True,
             disable_shape_infer=True,
-            op_block_list=[*without, *operators_of_float32(path)],
+            op_block_list=[*without, *surgery.operators_of_float32(path)],
         )
     except MemoryError:
         raise

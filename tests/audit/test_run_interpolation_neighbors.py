@@ -225,6 +225,24 @@ def test_groups_are_told_from_a_file(asked, tmp_path):
         run_audit(told)
 
 
+def test_groups_that_share_a_sample_count_as_one_and_this_is_said(asked, tmp_path):
+    arrays = dict(np.load(asked.data))
+    arrays["images"][20] = arrays["images"][0]  # the same bytes in groups 0 and 2
+    arrays["labels"][20] = arrays["labels"][0]
+    np.savez(asked.data, **arrays)
+    count = len(arrays["labels"])
+    np.save(tmp_path / "groups.npy", np.arange(count) // 10)
+    found = run_audit(replace(asked, groups=str(tmp_path / "groups.npy"), keep_twins=True))
+    twins = found.sections["neighbors"].twins
+    assert (twins.groups, twins.joined, twins.grouped) == (count // 10, 2, count)
+    said = [sentence for sentence in found.warnings if "groups share" in sentence]
+    assert len(said) == 1
+    assert said[0].startswith(f"2 of {count // 10} groups share samples of the same bytes")
+    nearest = read_arrays(asked.out / "neighbors.npz")["nearest"]
+    assert not np.isin(nearest[:10], np.arange(20, 30)).any()
+    assert verify_audit(asked.out).passed
+
+
 def test_neighbors_without_interpolation_have_no_trusted_error(asked):
     result = run_audit(replace(asked, interpolation_samples=0, neighbor_samples=20))
     assert "interpolation" not in result.sections

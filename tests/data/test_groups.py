@@ -39,6 +39,13 @@ def test_groups_are_read_as_labels_are(tmp_path):
     assert read_groups(lines, source_of()).tolist() == [-1, 0, 0, 0]
 
 
+def test_names_that_look_like_numbers_beside_others_are_names(tmp_path):
+    lines = written(tmp_path / "groups.txt", "1e3\n1000\nab2\n1e3\n")
+    assert read_groups(lines, source_of()).tolist() == [0, 1, 2, 0]
+    lines = written(tmp_path / "groups.txt", "1e3\n1000\n-1\n\n")
+    assert read_groups(lines, source_of()).tolist() == [0, 0, -1, -1]
+
+
 def test_two_columns_of_usual_names_for_samples_are_refused(tmp_path):
     text = "path,file,group\n" + "".join(f"{name},{name},a\n" for name in NAMES)
     with pytest.raises(DataError, match=r"'path' and 'file', and both can name samples\. Remove"):

@@ -217,8 +217,14 @@ class Neighbors(Measure[NeighborsResult]):
                 )
 
     def warnings(self, record: AuditRecord) -> Iterator[str]:
-        """That many samples have a twin."""
+        """That many samples have a twin, and that groups are connected."""
         twins = record.sections[self.name].twins if self.measured(record) else None
+        if twins is not None and twins.joined:
+            yield (
+                f"{twins.joined:,} of {twins.groups:,} groups share samples of the same bytes, or "
+                "twins, with others, and count as one with these: their samples are no neighbors "
+                "of each other. If that is not meant, leave such samples out."
+            )
         if twins is not None and twins.share >= _MANY_TWINS:
             copies = f"{twins.samples:,} samples ({twins.share:.1%}) look like copies of others"
             if twins.kept:

@@ -65,6 +65,8 @@ class TwinsRecord:
     share: float  # of those that were looked at
     things: int  # that they show
     grouped: int  # samples that were said to be of a group
+    groups: int = 0  # groups that samples were said to be of
+    joined: int = 0  # groups of these that have samples of another one, too, or their twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,19 @@ def twins_record(votes: NeighborVotes, kept: bool) -> TwinsRecord:
         share=len(have_one) / looked_at if looked_at else 0.0,
         things=len(np.unique(votes.things()[have_one])),
         grouped=int((votes.group >= 0).sum()),
+        groups=len(groups := np.unique(votes.group[votes.group >= 0])),
+        joined=_joined(votes, groups, with_twins=not kept),
     )
+
+
+def _joined(votes: NeighborVotes, groups: np.ndarray, *, with_twins: bool) -> int:
+    """How many groups have samples that others have, too: the same bytes, or twins."""
+    if not len(groups):
+        return 0
+    known = votes.group >= 0
+    pairs = np.stack([votes.group[known], votes.things(with_twins=with_twins)[known]], axis=1)
+    _, of_thing = np.unique(np.unique(pairs, axis=0)[:, 1], return_counts=True)
+    return int(of_thing[of_thing > 1].sum())
 
 
 def layer_errors(
