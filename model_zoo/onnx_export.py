@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from analyzer.output_files import aside
+from analyzer.runtime.sessions import ort  # without its telemetry
 
 __all__ = ["export"]
 
@@ -63,9 +63,9 @@ def _forget_origin(model: onnx.ModelProto) -> None:
 def _check_scores(path: Path, network: nn.Module, images: torch.Tensor) -> None:
     with torch.inference_mode():
         wanted = network(images).numpy()
-    options = onnxruntime.SessionOptions()
+    options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (got,) = session.run(None, {"image": images.numpy()})
     difference = float(np.abs(got - wanted).max())
     allowed = _TOLERANCE * float(np.abs(wanted).max())

@@ -386,6 +386,8 @@ def _shown(folder: Path, record: AuditRecord) -> dict[str, Any]:
     there = record.sections.keys() | record.unmeasured.keys()
     if "test" not in there:
         shown["test_data"] = None
+    elif said.get("test_data") is None and "test" in record.sections:
+        shown["test_data"] = record.sections["test"].source
     if "margins" in said:
         shown["margins"] = "margins" in there
     for name in ("interpolation", "neighbors"):

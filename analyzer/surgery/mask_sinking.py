@@ -179,9 +179,14 @@ def _elementwise(at: _At) -> Layout | None:
     return at.layout if _first_input(at) else None
 
 
+_MASKED = {  # types of which onnxruntime has a ``Where``
+    getattr(ir.DataType, name)
+    for name in ("FLOAT", "DOUBLE", "FLOAT16", "INT8", "UINT8", "INT32", "UINT32", "INT64")
+}
+
+
 def _cast(at: _At) -> Layout | None:
-    kind = ir.DataType(attribute(at.node, "to", 0))
-    return at.layout if kind.is_floating_point() or kind.is_integer() else None
+    return at.layout if attribute(at.node, "to", 0) in _MASKED else None
 
 
 def _scale(at: _At) -> Layout | None:

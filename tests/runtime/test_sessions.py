@@ -50,6 +50,13 @@ def test_an_audit_leaves_no_file_behind(precision, tmp_path):
     assert (tmp_path / "audit" / "audit.json").exists()
 
 
+def test_training_leaves_nothing_of_onnxruntime_behind(tmp_path):
+    pytest.importorskip("torch", reason="the extra zoo is not installed")
+    train = ("-m", "analyzer", "zoo", "train", "digits", "--out", tmp_path / "digits")
+    left = files_left(tmp_path / "user", *train, "--limit", 1, "--samples", 30)
+    assert [path for path in left if "inductor" not in path] == []  # which is torch's own
+
+
 def test_a_session_leaves_no_file_behind(tmp_path):
     code = f"from analyzer.runtime import open_session; open_session({str(MODEL)!r}, 'cpu')"
     assert files_left(tmp_path / "user", "-c", code) == []
