@@ -36,6 +36,8 @@ _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
 _JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
+_PLAIN = (b"P1", b"P2", b"P3")  # PBM, PGM and PPM whose pixels are written in digits
+_MOST_COMMENTS = 10_000
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
 
@@ -55,6 +57,9 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         DataError: not an image, damaged, or too large; the message gives the reason only.
     """
     try:
+        if data[:2] in _PLAIN and (comments := data.count(b"#")) > _MOST_COMMENTS:
+            # Pillow copies the rest of a block for each.
+            raise DataError(f"it has {comments:,} comments, more than {_MOST_COMMENTS:,}")
         image: Image.Image = _open(data, budgets)
         deep, depth = _is_deep(image, data), _gray_depth(image)
         pixels = image.width * image.height

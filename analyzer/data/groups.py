@@ -25,8 +25,8 @@ from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 __all__ = ["are_missing_groups", "read_groups"]
 
 _GROUP = "group"
-_WHOLE = re.compile(r"(-?[0-9]+)?")
-_NO_GROUP = re.compile(r"|-(?=[0-9.]*[1-9])[0-9]+(\.[0-9]*)?")  # empty, or a number below 0
+_WHOLE = re.compile(r"(-?[0-9]+|nan)?", re.IGNORECASE)
+_NO_GROUP = re.compile(r"|nan|-(?=[0-9.]*[1-9])[0-9]+(\.[0-9]*)?", re.IGNORECASE)  # or below 0
 
 
 def read_groups(

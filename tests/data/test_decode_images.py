@@ -203,6 +203,13 @@ def test_16_bit_images_that_would_be_black_are_refused(encoded):
         decode(encoded(np.full((4, 4), 70_000, np.int32), "TIFF"))
 
 
+def test_plain_files_of_very_many_comments_are_refused():
+    header, pixels = b"P2\n2 1\n255\n", b"7 8\n"
+    assert np.asarray(decode(header + b"# drawn\n" * 100 + pixels)).tolist() == [[7, 8]]
+    with pytest.raises(DataError, match="it has 400,000 comments, more than 10,000"):
+        decode(header + b"#\n" * 400_000 + pixels)
+
+
 def png_of_16_bits(values, color):
     """A PNG file of values (H, W, C), which Pillow cannot write."""
 

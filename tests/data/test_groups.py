@@ -42,7 +42,7 @@ def test_groups_are_read_as_labels_are(tmp_path):
 def test_names_that_look_like_numbers_beside_others_are_names(tmp_path):
     lines = written(tmp_path / "groups.txt", "1e3\n1000\nab2\n1e3\n")
     assert read_groups(lines, source_of()).tolist() == [0, 1, 2, 0]
-    lines = written(tmp_path / "groups.txt", "1e3\n1000\n-1\n\n")
+    lines = written(tmp_path / "groups.txt", "1e3\n1000\n-1\nnan\n")
     assert read_groups(lines, source_of()).tolist() == [0, 0, -1, -1]
 
 

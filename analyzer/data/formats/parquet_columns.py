@@ -17,13 +17,16 @@ from analyzer.data.formats.format import (
     split_word,
 )
 from analyzer.data.source import reason_of
-from analyzer.errors import DataError
+from analyzer.errors import DataError, parameter
 from analyzer.input_budgets import Budgets
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 __all__ = [
+    "HELD",
+    "claimed_bytes",
     "is_text",
     "naming",
     "other_splits",
@@ -33,7 +36,12 @@ __all__ = [
     "split_texts",
 ]
 
+HELD = 4
+"""Times that what is read of a file is in memory: decompressed, laid out, and handed on."""
+
 _FEW_ROWS = 100  # that are looked at for whether a column tells splits
+_SPLIT_BYTES = 64  # that the name of a split takes at most, in a file
+_LONGEST_TEXT = 1 << 20  # bytes; as the longest line of a manifest
 
 
 @contextmanager
@@ -71,22 +79,63 @@ def read_column(
     return pa.chunked_array(chunks, kind)
 
 
+def claimed_bytes(
+    metadata: "pyarrow.parquet.FileMetaData", column: str, group: int | None = None
+) -> int:
+    """What a column takes once decompressed, as the file says: of one row group, or of all."""
+    groups = range(metadata.num_row_groups) if group is None else (group,)
+    chunks = (
+        metadata.row_group(one).column(number)
+        for one in groups
+        for number in range(metadata.num_columns)
+    )
+    return sum(one.total_uncompressed_size for one in chunks if one.path_in_schema == column)
+
+
 def read_texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:
-    """The texts of a column, which share their memory where they are the same."""
+    """The texts of a column, which share their memory where they are the same.
+
+    Raises:
+        DataError: one is damaged, or the texts are more or longer than labels and names are.
+    """
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     found: list[str | None] = []
     for path in paths:
         with naming(path):
-            texts = pq.read_table(path, columns=[column], read_dictionary=[column])[0]
-        while texts.type.num_fields:  # a field of a column
-            texts = texts.flatten()[0]
-        for chunk in texts.chunks:
+            claimed = claimed_bytes(pq.read_metadata(path), column)
+        if excess := budgets.excess_of_file(path, HELD * claimed):
+            raise DataError(
+                f"The texts in {column!r} of {path} take {claimed:,} bytes, which are held "
+                f"{HELD} times, {excess}."
+            )
+        # Of a field of a column, read_table would read all others, too.
+        with naming(path), pq.ParquetFile(path, read_dictionary=[column]) as file:
+            groups = [
+                file.read_row_group(group, columns=[column])[0]
+                for group in range(file.num_row_groups)
+            ]
+        for chunk in (chunk for texts in groups for chunk in _leaf(texts).chunks):
             if excess := budgets.excess_of_file(path, chunk.nbytes):
                 raise DataError(f"{column!r} of {path} takes {chunk.nbytes:,} bytes, {excess}.")
+            longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+            if longest > _LONGEST_TEXT:
+                raise DataError(
+                    f"{column!r} of {path} has a text of {longest:,} bytes, which is no label, "
+                    "name or split. Remove the row, or name other columns with "
+                    f"{parameter('keys')}."
+                )
             known = [*chunk.dictionary.to_pylist(), None]
             found.extend(known[place] for place in chunk.indices.fill_null(-1).to_pylist())
     return found
+
+
+def _leaf(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
+    """What is in a column that holds one field, of one field."""
+    while column.type.num_fields:
+        column = column.flatten()[0]
+    return column
 
 
 def split_texts(
@@ -152,15 +201,19 @@ def other_splits(
 ) -> dict[str, set[str]]:
     """The splits that columns of texts tell in every row, of those that are not called so.
 
-    Most hold something else, which a few rows show.
+    Most hold something else: longer texts, or others in the first rows.
     """
     import pyarrow.parquet as pq
 
     found = {}
+    with naming(paths[0]):
+        metadata = pq.read_metadata(paths[0])
     for column in schema.names:
         if column in others or not is_text(schema.field(column).type):
             continue
-        with naming(paths[0]), pq.ParquetFile(paths[0]) as file:
+        if claimed_bytes(metadata, column) > _SPLIT_BYTES * (metadata.num_rows + _FEW_ROWS):
+            continue
+        with naming(paths[0]), pq.ParquetFile(paths[0], read_dictionary=[column]) as file:
             some = file.iter_batches(_FEW_ROWS, columns=[column])
             texts = {text for batch in islice(some, 1) for text in batch[0].to_pylist()}
         if not all(split_called((text or "").strip()) for text in texts):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.data.formats.parquet_columns import HELD, claimed_bytes
 from analyzer.data.source import FileStates
 from analyzer.errors import DataError
 from analyzer.input_budgets import Budgets
@@ -20,6 +21,7 @@ __all__ = ["ParquetStore"]
 
 _CACHE_BYTES = 512 << 20  # whole data sets of CIFAR's size; some row groups of large ones
 _MOST_ONCE = 1 << 30
+_LARGE = 64 << 20  # bytes; such row groups are read one at a time
 
 
 class ParquetStore:
@@ -59,17 +61,17 @@ class ParquetStore:
             for group in range(metadata.num_row_groups)
         ]
         self._groups = [(file, group) for file, group, _ in groups]
-        self._bytes = [self._claimed(file, group) for file, group in self._groups]
+        self._bytes = [claimed_bytes(metadata[file], column, group) for file, group in self._groups]
         for (file, group), claimed in zip(self._groups, self._bytes, strict=True):
-            if excess := budgets.excess_of_file(paths[file], claimed):
+            if excess := budgets.excess_of_file(paths[file], HELD * claimed):
                 raise DataError(
-                    f"Row group {group} of {paths[file]} decompresses to {claimed:,} bytes, "
-                    f"{excess}."
+                    f"Row group {group} of {paths[file]} decompresses to {claimed:,} bytes, which "
+                    f"are held {HELD} times, {excess}."
                 )
         self._starts = np.cumsum([0, *(count for _, _, count in groups)])
         self._kept: OrderedDict[int, pyarrow.ChunkedArray] = OrderedDict()
         self._kept_bytes = 0
-        self._lock = threading.Lock()
+        self._lock, self._one_large = threading.Lock(), threading.Lock()
 
     def stored(self, index: int, budgets: Budgets) -> bytes:
         row = index if self._rows is None else int(self._rows[index])
@@ -94,7 +96,15 @@ class ParquetStore:
             if group in self._kept:
                 self._kept.move_to_end(group)
                 return self._kept[group]
-        cells = self._read_group(group)  # outside the lock, so that other threads can read
+        if self._bytes[group] <= _LARGE:  # other threads can read meanwhile
+            return self._keep(group, self._read_group(group))
+        with self._one_large:
+            with self._lock:
+                if group in self._kept:  # another thread was reading it
+                    return self._kept[group]
+            return self._keep(group, self._read_group(group))
+
+    def _keep(self, group: int, cells: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
         with self._lock:
             if group not in self._kept:
                 self._kept[group] = cells
@@ -120,13 +130,3 @@ class ParquetStore:
             raise DataError(f"{self._paths[file]} is damaged: {error}") from error
         cells = table.column(0)
         return cells.flatten()[0] if pa.types.is_struct(cells.type) else cells
-
-    def _claimed(self, file: int, group: int) -> int:
-        """What a row group's images take, as the file says."""
-        columns = self._metadata[file].row_group(group)
-        chunks = (columns.column(number) for number in range(columns.num_columns))
-        return sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema == self._column
-        )

@@ -7,6 +7,7 @@ import pytest
 from analyzer.data import open_data
 from analyzer.data.formats import parquet_store
 from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -251,6 +252,27 @@ def test_names_beside_indices_are_held_against_them(write, tmp_path):
     assert open_data(path).labels.tolist() == [0, 1, 1]
     with pytest.raises(DataError, match=r"calls the class 0 'cat', which .* has at 1"):
         open_data(path, classes=classes)
+
+
+def test_texts_and_images_that_repeat_zeros_are_refused_before_they_are_read(
+    tmp_path, encoded, picture
+):
+    images = [encoded(picture(8, 8, seed=number)) for number in range(3)]
+    budgets = Budgets(bytes=20_000_000)
+
+    def opened(labels, images=images, **more):
+        table = pa.table({"image": images, "label": labels, **more})
+        pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+        return open_data(tmp_path / "a.parquet", budgets=budgets)
+
+    long = "x" * 6_000_000
+    assert opened([0, 1, 1], text=[long, "a", "b"]).labels.tolist() == [0, 1, 1]  # it is not read
+    with pytest.raises(DataError, match=r"texts in 'label' .* are held 4 times, more than"):
+        opened([long, "a", "b"])
+    with pytest.raises(DataError, match=r"'label' .* has a text of 3,000,000 bytes, which is no"):
+        opened(["x" * 3_000_000, "a", "b"])
+    with pytest.raises(DataError, match=r"Row group 0 .* are held 4 times, more than the budget"):
+        opened([0, 1, 1], [images[0] + bytes(6_000_000), *images[1:]])
 
 
 def test_two_names_of_one_split_are_told_apart(write, tmp_path):
