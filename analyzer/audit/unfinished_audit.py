@@ -38,7 +38,7 @@ def key_of(measured: Mapping[str, Any]) -> str:
 
 
 def contradiction(out: Path, what: str) -> AuditFolderError:
-    """What is wrong where states that an audit went on from do not fit together.
+    """What is wrong where the states that an audit resumed do not fit together.
 
     Args:
         out: the audit folder.

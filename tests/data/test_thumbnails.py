@@ -20,7 +20,7 @@ def saved(image, **options):
 
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (8, 3), (60, 3)])
 def test_a_picture_with_more_than_pixels_is_another_picture(picture, side, channels):
-    """What a viewer shows of a PNG file hangs on more than on what is decoded here."""
+    """A viewer shows more of a PNG file than the pixels that are decoded here."""
     sample = SimpleNamespace(image=picture(side, side, channels))
     own = thumbnail(sample)
     image = Image.open(io.BytesIO(own))
