@@ -4,18 +4,15 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 import pytest
+from interpolated_audits import BOTH, OFF, S
 
 from analyzer import surgery
 from analyzer.audit import run_audit, verify_audit
 from analyzer.audit.unfinished_audit import UnfinishedAudit
-from analyzer.audit_options import AuditRequest
-from analyzer.errors import AuditFolderError, DataError, ModelError
+from analyzer.errors import DataError, ModelError
 from analyzer.estimation import fit_gap_model, ridge, write_gap_model
 from analyzer.files import read_arrays, read_json
 from analyzer.measures.ablation.measure import Ablation
@@ -25,37 +22,6 @@ from analyzer.measures.interpolation.mixing import INTERPOLATION_FEATURES
 from analyzer.measures.neighbors.measure import Neighbors
 from analyzer.measures.neighbors.votes import LAYERS, NEIGHBORS_FEATURES
 from analyzer.measures.registry import feature_values
-from analyzer.output_files import write_arrays, write_json
-from tools.forged_folders import seal
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-BOTH = ("interpolation", "neighbors")
-OFF = {"interpolation_samples": 0, "neighbor_samples": 0}
-S = 30
-
-
-def labels_by(model, images):
-    """Labels of which most are what the network says."""
-    random = np.random.default_rng(0)
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    labels = session.run(None, {"input": images})[0].argmax(axis=1)
-    labels[::4] = random.integers(0, 10, len(labels[::4]))
-    return labels
-
-
-@pytest.fixture
-def asked(tmp_path):
-    model = FIXTURES / "vgg16-older-free.onnx"
-    images = np.random.default_rng(0).normal(size=(S, 3, 32, 32)).astype(np.float32)
-    np.savez(tmp_path / "train.npz", images=images, labels=labels_by(model, images))
-    return AuditRequest(
-        anyway=True,
-        model=model,
-        data=str(tmp_path / "train.npz"),
-        out=tmp_path / "audit",
-        device="cpu",
-        threads=1,
-    )
 
 
 def content(folder):
@@ -134,112 +100,6 @@ def test_other_samples_are_measured_again_for_one_measure_alone(asked, tmp_path,
     assert [layer.error for layer in before] == [layer.error for layer in after]
     assert [one.trusted_error for one in before] != [one.trusted_error for one in after]
     assert part.settings["interpolation_samples"] == 10
-    assert verify_audit(asked.out).passed
-
-
-def test_the_same_image_under_two_labels_is_told(asked):
-    arrays = dict(np.load(asked.data))
-    images, labels = arrays["images"], arrays["labels"]
-    images[5], labels[5] = images[2], (labels[2] + 1) % 10
-    images[9], labels[9] = images[20] + 1e-4, (labels[20] + 3) % 10
-    images[12], labels[12] = images[13], labels[13]
-    np.savez(asked.data, **arrays)
-    said = run_audit(asked).sections["neighbors"].conflicts
-    assert (said.same_bytes, said.near) == (2, 2)
-    first, second = said.pairs
-    assert (first.index, first.other_index, first.same_bytes, first.distance) == (2, 5, True, 0)
-    assert first.label_name == str(labels[2])
-    assert (second.index, second.other_index, second.same_bytes) == (9, 20, False)
-    assert 0 <= second.distance < 1e-3
-    assert second.other_label_name == str(labels[20])
-    assert verify_audit(asked.out).passed
-    path = asked.out / "audit.json"
-    record = read_json(path)
-    pairs = record["neighbors"]["conflicts"]["pairs"]
-    for field in ("index", "label_name", "other_index", "other_label_name", "same_bytes"):
-        pair = {**pairs[0], field: "x" if "name" in field else not pairs[0][field]}
-        pair[field] = int(pair[field]) if "index" in field else pair[field]
-        conflicts = {**record["neighbors"]["conflicts"], "pairs": [pair, pairs[1]]}
-        section = {**record["neighbors"], "conflicts": conflicts}
-        write_json(path, {**record, "neighbors": section})
-        assert failed(asked.out) == ["neighbors"], field
-
-
-def with_copies(asked):
-    """The request with ten brighter copies beside the samples, two of them of another label."""
-    arrays = dict(np.load(asked.data))
-    images, labels = arrays["images"], arrays["labels"]
-    copies = labels[:10].copy()
-    copies[:2] = (copies[:2] + 1) % 10
-    np.savez(
-        asked.data,
-        images=np.concatenate([images, 1.02 * images[:10] + 0.01]),
-        labels=np.concatenate([labels, copies]),
-    )
-    return asked
-
-
-def test_twins_are_told_and_verified(asked, tmp_path):
-    found = run_audit(with_copies(asked))
-    twins = found.sections["neighbors"].twins
-    assert (twins.samples, twins.things, twins.kept, twins.grouped) == (20, 10, False, 0)
-    assert twins.share == 0.5
-    assert found.sections["neighbors"].conflicts.near == 4
-    assert any("20 samples (50.0%)" in sentence for sentence in found.warnings)
-    assert "20 samples (50.0" in (asked.out / "report.html").read_text()
-    assert verify_audit(asked.out).passed
-    path = asked.out / "neighbors.npz"
-    arrays = read_arrays(path)
-    for array, cell, value in (
-        ("twins", (0, 1), 12), ("twin_distance", 0, 3.0), ("group", 4, 1),
-        ("nearest", (0, 0), 30),
-    ):  # fmt: skip
-        changed = arrays[array].copy()
-        changed[cell] = value
-        write_arrays(path, {**arrays, array: changed})
-        assert "neighbors" in failed(asked.out), (array, cell)
-    write_arrays(path, arrays)
-    kept = run_audit(replace(asked, keep_twins=True))
-    assert kept.sections["neighbors"].twins == replace(twins, kept=True)
-    assert kept.key == found.key  # nothing else is measured again
-    assert (read_arrays(path)["nearest"][:10] == np.arange(30, 40)[:, None]).any(axis=1).all()
-    assert verify_audit(asked.out).passed
-
-
-def test_groups_are_told_from_a_file(asked, tmp_path):
-    groups = np.where(np.arange(40) % 30 < 10, np.arange(40) % 30, -1)
-    np.save(tmp_path / "groups.npy", groups)
-    told = replace(with_copies(asked), groups=str(tmp_path / "groups.npy"))
-    found = run_audit(told)
-    assert (found.sections["neighbors"].twins.samples, found.settings["groups"]) == (0, told.groups)
-    arrays = read_arrays(asked.out / "neighbors.npz")
-    assert arrays["group"].tolist() == groups.tolist()
-    for name in ("nearest", "nearest_images"):
-        assert not (arrays[name][:10] == np.arange(30, 40)[:, None]).any()
-    assert verify_audit(asked.out).passed
-    assert run_audit(told) == found
-    with pytest.raises(AuditFolderError, match="differs in groups"):
-        run_audit(asked)
-    np.save(tmp_path / "groups.npy", np.arange(39))
-    with pytest.raises(DataError, match="39 groups"):
-        run_audit(told)
-
-
-def test_groups_that_share_a_sample_count_as_one_and_this_is_said(asked, tmp_path):
-    arrays = dict(np.load(asked.data))
-    arrays["images"][20] = arrays["images"][0]  # the same bytes in groups 0 and 2
-    arrays["labels"][20] = arrays["labels"][0]
-    np.savez(asked.data, **arrays)
-    count = len(arrays["labels"])
-    np.save(tmp_path / "groups.npy", np.arange(count) // 10)
-    found = run_audit(replace(asked, groups=str(tmp_path / "groups.npy"), keep_twins=True))
-    twins = found.sections["neighbors"].twins
-    assert (twins.groups, twins.joined, twins.grouped) == (count // 10, 2, count)
-    said = [sentence for sentence in found.warnings if "groups share" in sentence]
-    assert len(said) == 1
-    assert said[0].startswith(f"2 of {count // 10} groups share samples of the same bytes")
-    nearest = read_arrays(asked.out / "neighbors.npz")["nearest"]
-    assert not np.isin(nearest[:10], np.arange(20, 30)).any()
     assert verify_audit(asked.out).passed
 
 
@@ -349,65 +209,6 @@ def test_samples_that_cannot_be_read_have_no_row(asked, tmp_path):
     assert verify_audit(asked.out).passed
 
 
-def failed(folder):
-    seal(folder)
-    return [check.name for check in verify_audit(folder).checks if not check.passed]
-
-
-def test_verification_finds_every_change_of_the_files(asked):
-    run_audit(asked)
-    for name in BOTH:
-        path = asked.out / f"{name}.npz"
-        arrays = read_arrays(path)
-        for array, values in arrays.items():
-            if not values.size:  # no twins
-                continue
-            changed = values.copy()
-            first = tuple(np.argwhere(values == values)[0])  # no NaN
-            if array in ("agreement", "majority"):
-                first = (LAYERS.index("two_thirds"), 0)
-            changed[first] = ~values[first] if values.dtype == bool else values[first] + 1
-            if array in ("nearest", "nearest_images"):
-                changed[first] = 0  # the first sample itself
-            write_arrays(path, {**arrays, array: changed})
-            assert name in failed(asked.out), array
-            write_arrays(path, arrays)
-    assert failed(asked.out) == []
-    samples = read_arrays(asked.out / "interpolation.npz")
-    cropped = {array: values[:-1] for array, values in samples.items()}
-    write_arrays(asked.out / "interpolation.npz", cropped)
-    assert {"interpolation", "neighbors"} <= set(failed(asked.out))
-
-
-def test_verification_finds_every_change_of_the_record(asked):
-    run_audit(asked)
-    path = asked.out / "audit.json"
-    record = read_json(path)
-
-    def changed(value):
-        if isinstance(value, list):
-            return [changed(value[0]), *value[1:]]
-        return value + 1e-3 if isinstance(value, float) else value + 1
-
-    for field in ("lambdas", "accuracy", "same", "other", "third", "hold_mean", "samples"):
-        said = record["interpolation"]
-        write_json(path, {**record, "interpolation": {**said, field: changed(said[field])}})
-        assert failed(asked.out) == ["interpolation"], field
-    said = record["neighbors"]
-    for field in ("k", "samples"):
-        write_json(path, {**record, "neighbors": {**said, field: said[field] + 1}})
-        assert failed(asked.out) == ["neighbors"], field
-    for field in ("same_bytes", "near"):
-        conflicts = {**said["conflicts"], field: 1}
-        write_json(path, {**record, "neighbors": {**said, "conflicts": conflicts}})
-        assert failed(asked.out) == ["neighbors"], field
-    for field in ("error", "trusted_error"):
-        layer = {**said["layers"][2], field: None}
-        layers = [*said["layers"][:2], layer, *said["layers"][3:]]
-        write_json(path, {**record, "neighbors": {**said, "layers": layers}})
-        assert failed(asked.out) == ["neighbors"], field
-
-
 def test_what_a_network_does_not_allow_is_null_with_a_warning(asked, monkeypatch, tmp_path):
     def impossible(*_, **__):
         raise ModelError("It has no layers.")
@@ -500,69 +301,3 @@ def test_numbers_of_samples_that_there_are_not(options, said, asked):
     with pytest.raises(DataError, match=said):
         run_audit(replace(asked, **options))
     assert not asked.out.exists()
-
-
-HEAD = "g = GlobalAveragePool(r)  f = Flatten(g)  "
-KINDS = {
-    "logits": ("float[N,3,6,6] x", "float[N,3] y", "c = Conv(x, w)", HEAD + "y = MatMul(f, v)"),
-    "fixed batch": ("float[4,3,6,6] x", "float[4,3] y", "c = Conv(x, w)",
-                    HEAD + "y = MatMul(f, v)"),
-    "labels": ("float[N,3,6,6] x", "int64[N] y", "c = Conv(x, w)",
-               HEAD + "z = MatMul(f, v)  y = ArgMax<axis=1, keepdims=0>(z)"),
-    "a single score": ("float[N,3,6,6] x", "float[N,1] y", "c = Conv(x, w)",
-                       HEAD + "z = MatMul(f, u)  y = Sigmoid(z)"),
-    "uint8": ("uint8[N,3,6,6] x", "float[N,3] y", "i = Cast<to=1>(x)  c = Conv(i, w)",
-              HEAD + "y = MatMul(f, v)"),
-    "channels last": ("float[N,6,6,3] x", "float[N,3] y",
-                      "i = Transpose<perm=[0,3,1,2]>(x)  c = Conv(i, w)",
-                      HEAD + "y = MatMul(f, v)"),
-    "an extra input": ("float[N,3,6,6] x, float[1] factor", "float[N,3] y",
-                       "i = Mul(x, factor)  c = Conv(i, w)", HEAD + "y = MatMul(f, v)"),
-    "224 × 224": ("float[N,3,224,224] x", "float[N,3] y", "c = Conv<strides=[8,8]>(x, w)",
-                  HEAD + "y = MatMul(f, v)"),
-    "200 classes": ("float[N,3,6,6] x", "float[N,200] y", "c = Conv(x, w)",
-                    HEAD + "y = MatMul(f, t)"),
-    "quantized": ("float[N,3,6,6] x", "float[N,3] y",
-                  "d = Conv(x, w)  e = Relu(d)  q = QuantizeLinear(e, s, o)  "
-                  "c = DequantizeLinear(q, s, o)", HEAD + "y = MatMul(f, v)"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_networks_of_every_kind(kind, tmp_path):
-    inputs, outputs, start, head = KINDS[kind]
-    random = np.random.default_rng(0)
-    graph = onnx.parser.parse_model(
-        f'<ir_version: 9, opset_import: ["": 17]> g ({inputs}) => ({outputs}) '
-        f"{{ {start}  r = Relu(c)  {head} }}"
-    )
-    constants = {
-        "w": random.normal(size=(5, 3, 3, 3)).astype(np.float32),
-        "v": random.normal(size=(5, 3)).astype(np.float32),
-        "t": random.normal(size=(5, 200)).astype(np.float32),
-        "u": random.normal(size=(5, 1)).astype(np.float32),
-        "s": np.float32(0.05),
-        "o": np.uint8(0),
-    }
-    for name, value in constants.items():
-        if re.search(rf"[(, ]{name}[,)]", start + head):
-            graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
-    onnx.save(graph, tmp_path / "network.onnx")
-    shape = {"channels last": (6, 6, 3), "224 × 224": (3, 224, 224)}.get(kind, (3, 6, 6))
-    images = random.normal(size=(26, *shape)).astype(np.float32)
-    if kind == "uint8":
-        images = random.integers(0, 256, size=(26, *shape), dtype=np.uint8)
-    labels = np.arange(26) % (2 if kind == "a single score" else 3)
-    np.savez(tmp_path / "train.npz", images=images, labels=labels)
-    result = run_audit(
-        AuditRequest(
-            anyway=True,
-            model=tmp_path / "network.onnx", data=str(tmp_path / "train.npz"),
-            out=tmp_path / "audit", device="cpu",
-            inputs=(("factor", "2.0"),) if "factor" in inputs else (),
-        )
-    )  # fmt: skip
-    assert (result.sections.keys(), result.unmeasured) == (set(BOTH), {})
-    assert result.sections["interpolation"].samples == 26
-    assert result.sections["interpolation"].accuracy == pytest.approx(result.accuracy)
-    assert verify_audit(tmp_path / "audit").passed
