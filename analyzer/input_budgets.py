@@ -28,7 +28,7 @@ class Budgets:
     # Of data.
     bytes: int = 1 << 30  # of memory for what a file holds once decompressed
     pixels: int = 89_478_485  # of an image, as stored and as resized; where Pillow warns
-    samples: int = 20_000_000  # of a data set
+    samples: int = 5_000_000  # of a data set
     # Of a network.
     nodes: int = 250_000  # those of subgraphs included
     function_nodes: int = 5_000  # more, that local functions come to where they are called

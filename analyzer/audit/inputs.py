@@ -30,6 +30,8 @@ from analyzer.output_files import refuse_replaced
 
 __all__ = ["AuditInputs", "find_inputs", "open_network"]
 
+_PICTURES_PART = 8  # of the memory, beside it
+
 
 @dataclass(frozen=True, slots=True)
 class AuditInputs:
@@ -98,6 +100,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         key=key,
         files=hashlib.sha256(source.store.fingerprint().encode()).hexdigest(),
         first_reading=data.FirstReading(source),
+        pictures=data.KeptPictures(request.memory // _PICTURES_PART),
         no_site=no_site,
         groups=groups,
     )

@@ -1,4 +1,4 @@
-from .batches import Batch, FirstReading, Samples, read_batches
+from .batches import Batch, FirstReading, KeptPictures, Samples, read_batches
 from .formats.arrays import from_arrays, is_missing_value, read_value
 from .formats.registry import open_data
 from .groups import are_missing_groups, read_groups
@@ -20,6 +20,7 @@ __all__ = [
     "PRESETS",
     "Batch",
     "FirstReading",
+    "KeptPictures",
     "PreprocessOptions",
     "Preprocessing",
     "Samples",

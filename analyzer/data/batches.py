@@ -5,6 +5,7 @@ whether they are still the same.
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from analyzer.data.preprocessing.steps import Preprocessing, numpy_dtype
 from analyzer.data.source import LEAVE_ALONE, Sample, Source, digest, reason_of
 from analyzer.errors import DataError, parameter
 
-__all__ = ["Batch", "FirstReading", "Load", "Samples", "Skipped", "read_batches"]
+__all__ = ["Batch", "FirstReading", "KeptPictures", "Load", "Samples", "Skipped", "read_batches"]
 
 _CHUNK = 8  # encoded images a task decodes: amortises the hand-over, keeps all threads busy
 _NOT_FINITE = "it holds values that are not finite numbers"
@@ -78,6 +79,32 @@ class Samples:
         return None
 
 
+class KeptPictures:
+    """Pictures, decoded, resized and cropped, that are kept for the next reading if there is room.
+
+    Those that came first stay: every reading is in one order, and would drop what it wants next.
+
+    Args:
+        room: bytes that they may take.
+    """
+
+    def __init__(self, room: int):
+        self._room = room
+        self._kept: dict[int, tuple[np.ndarray, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, index: int) -> tuple[np.ndarray, bytes] | None:
+        """The picture of a sample, uint8 (H, W) or (H, W, C), and sha256 of it as it is stored."""
+        return self._kept.get(index)
+
+    def keep(self, index: int, picture: np.ndarray, stored: bytes) -> None:
+        """Keep what :meth:`get` then gives, if there is room."""
+        with self._lock:
+            if index not in self._kept and picture.nbytes <= self._room:
+                self._room -= picture.nbytes
+                self._kept[index] = picture, stored
+
+
 def read_batches(
     source: Source,
     preprocessing: Preprocessing,
@@ -86,6 +113,7 @@ def read_batches(
     *,
     skip_bad: bool = False,
     fed: bool = False,
+    kept: KeptPictures | None = None,
     threads: int | None = None,
 ) -> Iterator[Batch]:
     """Read, decode and preprocess samples, in the order of ``indices``.
@@ -100,6 +128,7 @@ def read_batches(
         skip_bad: leave unreadable samples out of their batch, which names them; a batch can
             come out empty.
         fed: also tell what the network is fed of each sample.
+        kept: pictures of earlier readings of the same source with the same preprocessing.
         threads: that decode; the number of usable cores by default.
 
     Raises:
@@ -109,11 +138,12 @@ def read_batches(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     indices = np.asarray(indices, np.int64)
     parts = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    kept = kept or KeptPictures(room=0)
     with ThreadPoolExecutor(threads or _usable_cores(), "decode") as pool:
         pending: deque[_Pending] = deque()
         try:
             for part in parts:
-                pending.append(_begin(pool, source, preprocessing, part, skip_bad, fed))
+                pending.append(_begin(pool, source, preprocessing, part, skip_bad, fed, kept))
                 if len(pending) > _AHEAD:
                     yield _end(pending.popleft())
             while pending:
@@ -137,6 +167,7 @@ def _begin(
     indices: np.ndarray,
     skip_bad: bool,
     fed: bool,
+    kept: KeptPictures,
 ) -> _Pending:
     batch = Batch(
         indices,
@@ -149,7 +180,9 @@ def _begin(
         tasks = [pool.submit(_fill_from_array, array, source, preprocessing, batch, skip_bad)]
     else:
         tasks = [
-            pool.submit(_fill, source, preprocessing, batch, slice(start, start + _CHUNK), skip_bad)
+            pool.submit(
+                _fill, source, preprocessing, batch, slice(start, start + _CHUNK), skip_bad, kept
+            )
             for start in range(0, len(indices), _CHUNK)
         ]
     return _Pending(batch, tasks)
@@ -170,9 +203,9 @@ def _end(pending: _Pending) -> Batch:
     )
 
 
-def _tell(batch: Batch, slot: int, stored: bytes | np.ndarray) -> None:
-    """Keep the digests of a sample that is in its place."""
-    batch.digests[slot] = np.frombuffer(digest(stored), np.uint8)
+def _tell(batch: Batch, slot: int, stored: bytes) -> None:
+    """Keep the digests of a sample that is in its place; ``stored`` is that of what is stored."""
+    batch.digests[slot] = np.frombuffer(stored, np.uint8)
     if len(batch.fed):
         image = batch.images[slot].view(np.uint8)  # bfloat16 is no type of a buffer
         batch.fed[slot] = np.frombuffer(digest(image), np.uint8)
@@ -193,7 +226,7 @@ def _fill_from_array(
             raise DataError(source.unreadable(index, reason))
         skipped.append(Skipped(index, source.names[index], reason))
     for slot, row in enumerate(rows):
-        _tell(batch, slot, row)
+        _tell(batch, slot, digest(row))
     return skipped
 
 
@@ -213,35 +246,56 @@ def _overflow(preprocessing: Preprocessing) -> str:
 
 
 def _fill(
-    source: Source, preprocessing: Preprocessing, batch: Batch, slots: slice, skip_bad: bool
+    source: Source,
+    preprocessing: Preprocessing,
+    batch: Batch,
+    slots: slice,
+    skip_bad: bool,
+    kept: KeptPictures,
 ) -> list[Skipped]:
     """Make some samples of a batch one by one."""
     skipped = []
     for slot in range(*slots.indices(len(batch))):
         index = int(batch.indices[slot])
         try:
-            stored = source.stored(index)
-            image: Image.Image | np.ndarray
-            if isinstance(stored, bytes):
-                image = decode_images.decode(
-                    stored, exif=preprocessing.exif, budgets=source.budgets
-                )
-            else:
-                image = stored
-        except (OSError, DataError) as error:
-            reason = reason_of(error)
+            picture, stored = kept.get(index) or _read_picture(source, preprocessing, index, kept)
+        except _UnreadableError as error:
             if not skip_bad:
-                raise DataError(source.unreadable(index, reason)) from error
-            skipped.append(Skipped(index, source.names[index], str(DataError(reason))))
+                raise DataError(source.unreadable(index, error.reason)) from error
+            skipped.append(Skipped(index, source.names[index], str(DataError(error.reason))))
             continue
-        try:
-            picture = preprocessing.picture(image)
-        except DataError as error:
-            name = f"{source.names[index]} in {source.source}"
-            raise DataError(f"{name} {error.message}") from error
         preprocessing.finish(picture[None], batch.images[slot : slot + 1])
         _tell(batch, slot, stored)
     return skipped
+
+
+class _UnreadableError(Exception):
+    """A sample cannot be read or decoded; one that does not come out at the right size can."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+
+def _read_picture(
+    source: Source, preprocessing: Preprocessing, index: int, kept: KeptPictures
+) -> tuple[np.ndarray, bytes]:
+    """What :meth:`KeptPictures.get` gives of a sample that was not kept."""
+    image: Image.Image | np.ndarray
+    try:
+        stored = source.stored(index)
+        if isinstance(stored, bytes):
+            image = decode_images.decode(stored, exif=preprocessing.exif, budgets=source.budgets)
+        else:
+            image = stored
+    except (OSError, DataError) as error:
+        raise _UnreadableError(reason_of(error)) from error
+    try:
+        picture = preprocessing.picture(image)
+    except DataError as error:
+        raise DataError(f"{source.names[index]} in {source.source} {error.message}") from error
+    found = picture, digest(stored)
+    kept.keep(index, *found)
+    return found
 
 
 def _usable_cores() -> int:

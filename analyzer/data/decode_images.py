@@ -9,8 +9,11 @@ torchvision and timm do not. Of several frames or pages, the first is read.
 
 import contextlib
 import io
+import logging
+import math
 import re
 import threading
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
@@ -29,15 +32,26 @@ EXTENSIONS = frozenset(
         *("ppm", "pgm", "pbm", "pnm"),
     )
 )
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or what it logs goes to stderr
+
 _LARGE = 1 << 24  # pixels; such images are decoded one at a time, or memory grows with the cores
 _one_large = threading.Lock()
+_LONG, _NARROW = 1 << 16, 1000  # pixels: a line takes time and memory of its own, too
 _EIGHT = 8  # bits a channel
 _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
 _JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
+_PNM = re.compile(rb"P[1-6]")
 _PLAIN = (b"P1", b"P2", b"P3")  # PBM, PGM and PPM whose pixels are written in digits
+_PNM_HEADER = re.compile(rb"P(?:[14]|[2356]\s+\d+)\s+\d+\s+\d+\s")  # without its comments
+_PNM_COMMENT = re.compile(rb"#[^\r\n]*")
 _MOST_COMMENTS = 10_000
+_MOST_PARTS = 100_000  # Pillow goes through them one by one
+_GIF, _GIF_EXTENSION = b"GIF8", re.compile(rb"\x21[\x01\xf9\xfe\xff]")
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_FILLING = 0xFF
+_SIGNED = 2  # among TIFF's sample formats
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
 
@@ -57,16 +71,13 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         DataError: not an image, damaged, or too large; the message gives the reason only.
     """
     try:
-        if data[:2] in _PLAIN and (comments := data.count(b"#")) > _MOST_COMMENTS:
-            # Pillow copies the rest of a block for each.
-            raise DataError(f"it has {comments:,} comments, more than {_MOST_COMMENTS:,}")
+        _refuse_many_parts(data)
         image: Image.Image = _open(data, budgets)
+        if (parts := len(getattr(image, "tile", ()))) > _MOST_PARTS:
+            raise DataError(f"it has {parts:,} strips or tiles, more than {_MOST_PARTS:,}")
         deep, depth = _is_deep(image, data), _gray_depth(image)
         pixels = image.width * image.height
-        times, kind = _slowness(image, data, deep=deep)
-        if excess := budgets.excess("pixels", pixels * times):
-            slow = f", which count {times} times in {kind}" if times > 1 else ""
-            raise DataError(f"it has {pixels:,} pixels{slow}, {excess}")
+        _hold_pixels(image, *_slowness(image, data, deep=deep), budgets)
         if image.mode == "F":
             raise DataError(
                 "pixels are floating-point numbers of unknown range; store 8-bit images"
@@ -87,6 +98,47 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         raise DataError(f"damaged image: {str(error) or type(error).__name__}") from error
 
 
+def _refuse_many_parts(data: bytes) -> None:
+    """Refuse a file that takes long before its pixels are come to.
+
+    Raises:
+        DataError: it has too many parts, or its header is too long.
+    """
+    if data[:2] in _PLAIN and (comments := data.count(b"#")) > _MOST_COMMENTS:
+        # Pillow copies the rest of a block for each.
+        raise DataError(f"it has {comments:,} comments, more than {_MOST_COMMENTS:,}")
+    if len(data) <= _MOST_PARTS:
+        return
+    if _PNM.match(data) and not _PNM_HEADER.match(_PNM_COMMENT.sub(b"", data[:_MOST_PARTS])):
+        raise DataError(f"its header does not end within {_MOST_PARTS:,} bytes")
+    parts: Iterable[object] = ()
+    if data.startswith(_PNG):
+        parts = _png_chunks(data)
+    elif data.startswith(_JPEG):
+        parts = _jpeg_segments(data)
+    elif data.startswith(_GIF):
+        parts = _GIF_EXTENSION.finditer(data)
+    if any(number == _MOST_PARTS for number, _ in enumerate(parts)):
+        raise DataError(f"it has more than {_MOST_PARTS:,} parts beside its pixels")
+
+
+def _png_chunks(data: bytes) -> Iterator[int]:
+    """Where the chunks of a PNG file begin."""
+    at = len(_PNG)
+    while at < len(data):
+        yield at
+        at += 12 + int.from_bytes(data[at : at + 4])
+
+
+def _jpeg_segments(data: bytes) -> Iterator[int]:
+    """Where the segments of a JPEG file before its first scan begin, and the bytes between them."""
+    at = len(_JPEG)
+    while at < len(data) and not data.startswith(_JPEG_SCAN, at):
+        yield at
+        between = data[at] != _FILLING or data[at + 1 : at + 2] in (b"\xff", b"\x00")
+        at += 1 if between else 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
+
+
 def _open(data: bytes, budgets: Budgets) -> Image.Image:
     """The image, its pixels still encoded."""
     if Image.MAX_IMAGE_PIXELS is not None and budgets.pixels > Image.MAX_IMAGE_PIXELS:
@@ -99,12 +151,37 @@ def _open(data: bytes, budgets: Budgets) -> Image.Image:
         raise DataError(f"it has {pixels:,} pixels, {excess}") from error
 
 
+def _hold_pixels(image: Image.Image, times: int, kind: str, budgets: Budgets) -> None:
+    """Hold the size of an image whose pixels are still encoded against the budget.
+
+    Args:
+        image: as it was opened.
+        times: that a pixel counts.
+        kind: in which it does.
+        budgets: that hold.
+
+    Raises:
+        DataError: it has too many pixels.
+    """
+    is_narrow = min(image.size) < _NARROW and max(image.size) > _LONG
+    sides = [max(side, _NARROW) for side in image.size] if is_narrow else image.size
+    if excess := budgets.excess("pixels", math.prod(sides) * times):
+        pixels = image.width * image.height
+        counted = f", which count {times} times in {kind}" if times > 1 else ""
+        if is_narrow:
+            counted = f", which count as {sides[0]:,} × {sides[1]:,}"
+        raise DataError(f"it has {pixels:,} pixels{counted}, {excess}")
+
+
 def _slowness(image: Image.Image, data: bytes, *, deep: bool) -> tuple[int, str]:
     """How many times as long as usual an image takes to be decoded, and of what kind it then is."""
     if image.format == "JPEG2000":
         return 4, "JPEG 2000"
     if image.format == "JPEG" and (scans := data.count(_JPEG_SCAN)) >= _MANY_SCANS:
         return 1 + scans // _MANY_SCANS, f"a JPEG file of {scans:,} scans"
+    for kind in ("WEBP", "AVIF", "LAB"):
+        if kind in (image.format, image.mode):
+            return 2, kind
     if image.format != "PNG":
         return 1, ""
     kinds = ["16-bit"] * deep + ["interlaced"] * bool(image.info.get("interlace"))
@@ -157,10 +234,16 @@ def _refuse_black(image: Image.Image) -> None:
 
 
 def _gray_depth(image: Image.Image) -> tuple[int, bool]:
-    """The bits of gray that Pillow reads as whole numbers, and whether 0 is white: TIFF's tell."""
+    """The bits of gray that Pillow reads as whole numbers, and whether 0 is white: TIFF's tell.
+
+    Raises:
+        DataError: a TIFF file has signed bytes, which Pillow reads as unsigned.
+    """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 2 * _EIGHT, False
     bits = max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    if bits == _EIGHT and _SIGNED in image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, ()):
+        raise DataError("its pixels are signed numbers; store unsigned 8-bit images")
     white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
     return min(bits, 2 * _EIGHT), white_is_zero
 

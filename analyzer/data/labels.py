@@ -181,7 +181,7 @@ def _whole_numbers(labels: np.ndarray, where: str) -> np.ndarray:
             "Store" if np.isfinite(labels[index]) else "Drop the samples without a label, or store"
         )
         raise DataError(
-            f"The label of sample {index} in {where} is {labels[index]:g}, which is no whole "
+            f"The label of sample {index} in {where} is {labels[index]}, which is no whole "
             f"number. {way_out} class indices 0, 1, … for all."
         )
     if labels.size and labels.max() >= _HIGHEST:

@@ -24,7 +24,7 @@ from analyzer.runtime import OutOfMemory
 
 if TYPE_CHECKING:  # what an audit runs with; reading one needs none of it
     from analyzer.audit_options import AuditRequest
-    from analyzer.data import FirstReading, Preprocessing, Samples, Source
+    from analyzer.data import FirstReading, KeptPictures, Preprocessing, Samples, Source
     from analyzer.measures.training_images import SampleImages
     from analyzer.surgery import Network
 
@@ -65,6 +65,7 @@ class Subject:
     key: str  # identifies what is measured, but for what the samples are
     files: str  # sha256 of the states of the data's files, by which samples are known unread
     first_reading: "FirstReading"  # of the samples of ``source``
+    pictures: "KeptPictures"  # of the samples, decoded once for all measures where there is room
     no_site: str = ""  # why there is none, a sentence
     groups: np.ndarray | None = None  # int64 (S,): those that show the same thing; −1 for none
 
@@ -93,7 +94,13 @@ class Subject:
             labels=self.labels,
             load=self.first_reading.guarded(
                 lambda indices, batch_size: read_batches(
-                    self.source, self.preprocessing, indices, batch_size, skip_bad=skip_bad, fed=fed
+                    self.source,
+                    self.preprocessing,
+                    indices,
+                    batch_size,
+                    skip_bad=skip_bad,
+                    fed=fed,
+                    kept=self.pictures,
                 )
             ),
         )

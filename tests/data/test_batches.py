@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from analyzer.data import (
+    KeptPictures,
     PreprocessOptions,
+    decode_images,
     from_arrays,
     open_data,
     read_batches,
@@ -144,6 +146,27 @@ def test_digests_of_arrays(network_input):
         source.read(4).digest,
         source.read(2).digest,
     ]
+
+
+@pytest.mark.parametrize(("room", "read_again"), [(0, 31), (31 * 192, 0), (10 * 192, 21)])
+def test_pictures_are_kept_for_the_next_reading(
+    room, read_again, folder_and_preprocessing, monkeypatch
+):
+    _, source, preprocessing = folder_and_preprocessing
+    kept = KeptPictures(room)
+    first = list(read_batches(source, preprocessing, range(31), 9, kept=kept))
+    decoded, decode = [], decode_images.decode
+
+    def count(*args, **options):
+        decoded.append(args)
+        return decode(*args, **options)
+
+    monkeypatch.setattr("analyzer.data.decode_images.decode", count)
+    again = list(read_batches(source, preprocessing, range(31), 9, kept=kept, fed=True))
+    assert len(decoded) == read_again
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.images, other.images)
+        assert np.array_equal(one.digests, other.digests)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -19,6 +19,8 @@ from analyzer.input_budgets import Budgets
     ("format", "mode", "kind"),
     [
         ("JPEG2000", "RGB", "4 times in JPEG 2000"),
+        ("WEBP", "RGB", "2 times in WEBP"),
+        ("TIFF", "LAB", "2 times in LAB"),
         ("PNG", "I;16", "2 times in 16-bit PNG"),
         ("JPEG", "L", "3 times in a JPEG file of 33 scans"),
         ("PNG", "L", ""),
@@ -26,7 +28,8 @@ from analyzer.input_budgets import Budgets
 )
 def test_pixels_that_are_slow_to_decode_count_several_times(format, mode, kind):
     file = io.BytesIO()
-    Image.new(mode, (30, 20), 300 if mode == "I;16" else 9).save(file, format)
+    color = {"I;16": 300, "L": 9}.get(mode, (9, 9, 9))
+    Image.new(mode, (30, 20), color).save(file, format)
     file.write(b"\xff\xda" * (32 if format == "JPEG" else 0))
     budgets = Budgets(pixels=1000)
     if not kind:
@@ -35,6 +38,16 @@ def test_pixels_that_are_slow_to_decode_count_several_times(format, mode, kind):
     with pytest.raises(DataError, match=f"it has 600 pixels, which count {kind}, more than"):
         decode(file.getvalue(), budgets=budgets)
     decode(file.getvalue())
+
+
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
+def test_lines_of_few_pixels_count_as_longer_ones(size, encoded):
+    data = encoded(Image.new("1", size))
+    decode(data)
+    shown = " × ".join(f"{max(side, 1000):,}" for side in size)
+    with pytest.raises(DataError, match=f"70,000 pixels, which count as {shown}, more than"):
+        decode(data, budgets=Budgets(pixels=60_000_000))
+    decode(encoded(Image.new("1", (20, 20))), budgets=Budgets(pixels=400))
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "PPM", "WEBP", "JPEG2000"])
@@ -210,18 +223,75 @@ def test_plain_files_of_very_many_comments_are_refused():
         decode(header + b"#\n" * 400_000 + pixels)
 
 
+def png_chunk(kind, content):
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+@pytest.mark.parametrize(
+    ("format", "at", "part"),
+    [
+        ("PNG", 33, png_chunk(b"abCd", b"")),
+        ("PNG", 33, png_chunk(b"tEXt", b"a\0b")),
+        ("JPEG", 2, b"\xff\xfe\0\x03A"),
+        ("JPEG", 2, b"\xff\xe1\0\x08Exif\0\0"),
+        ("JPEG", 2, b"\xff"),
+        ("JPEG", 20, b"\x01"),
+        ("GIF", 781, b"\x21\xfe\x01A\0"),
+    ],
+)
+def test_files_of_very_many_parts_are_refused(format, at, part, encoded):
+    data = encoded(Image.new("P" if format == "GIF" else "L", (8, 8), 9), format)
+    assert np.array_equal(
+        np.asarray(decode(data[:at] + 2 * part + data[at:])), np.asarray(decode(data))
+    )
+    with pytest.raises(DataError, match="more than 100,000 parts beside its pixels"):
+        decode(data[:at] + 100_001 * part + data[at:])
+
+
+@pytest.mark.parametrize("start", [b"P5\n#%b\n", b"P6%b", b"P4\n%b"])
+def test_long_headers_are_refused(start):
+    end = b"8 1 255\n" if start[1:2] != b"4" else b"8 1\n"
+    assert decode(start % (b" " * 90_000) + end + bytes(24)).size == (8, 1)
+    with pytest.raises(DataError, match="header does not end within 100,000 bytes"):
+        decode(start % (b" " * 110_000) + end + bytes(24))
+
+
+def tiff_of_strips(count, sample_format=1):
+    """A TIFF file of lines of 8 gray pixels, each a strip of its own at one place."""
+    at = 8 + 8
+    entries = [
+        (256, 4, 1, 8), (257, 4, 1, count), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, count, at), (277, 3, 1, 1), (278, 4, 1, 1), (279, 4, count, at + 4 * count),
+        (339, 3, 1, sample_format),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    places, sizes = (struct.pack("<I", one) * count for one in (8, 8))
+    return (
+        struct.pack("<2sHI", b"II", 42, at + 8 * count) + b"\x80" * 8 + places + sizes + directory
+    )
+
+
+def test_files_of_very_many_strips_are_refused():
+    assert np.unique(decode(tiff_of_strips(50))).tolist() == [0x80]
+    with pytest.raises(DataError, match="it has 100,001 strips or tiles, more than 100,000"):
+        decode(tiff_of_strips(100_001), budgets=Budgets(pixels=1 << 30))
+
+
+def test_signed_bytes_are_refused():
+    with pytest.raises(DataError, match="its pixels are signed numbers"):
+        decode(tiff_of_strips(50, sample_format=2))
+
+
 def png_of_16_bits(values, color):
     """A PNG file of values (H, W, C), which Pillow cannot write."""
-
-    def chunk(kind, content):
-        checked = kind + content
-        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
 
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     head = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
-    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 
 
 def ppm_of_16_bits(values, color):

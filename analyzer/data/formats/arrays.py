@@ -24,7 +24,7 @@ __all__ = ["NPZ", "ArrayStore", "from_arrays", "is_missing_value", "open_npz", "
 
 _CHANNEL_COUNTS = (1, 3, 4)
 _PAIRS: dict[str | None, tuple[tuple[str, str], ...]] = {
-    None: (("images", "labels"), ("x", "y"), ("X", "y")),
+    None: (("images", "labels"), ("images", "label"), ("x", "y"), ("X", "y")),
     "train": (("x_train", "y_train"), ("train_images", "train_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
     "val": (("x_val", "y_val"), ("val_images", "val_labels")),

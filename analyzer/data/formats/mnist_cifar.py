@@ -11,9 +11,9 @@ import pickle
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -136,6 +136,8 @@ def _read_idx(path: Path, budgets: Budgets, *, dimensions: int) -> np.ndarray:
 
 _PIXELS = 3 * 32 * 32
 _MOST_CLASSES = 100
+_MOST_OPERATIONS = 1_000_000  # of a pickle; CIFAR-100's training data have some 300,000
+_FURTHER_BATCH = re.compile(r"data_batch_\d+(\.bin)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
     images, labels, names = zip(*(read(file, version.kind) for file in files), strict=True)
     class_names = _class_names(names_path, version, wanted.budgets)
     file_states.refuse_if_changed()
-    return from_arrays(
+    source = from_arrays(
         np.concatenate(images).reshape(-1, 3, 32, 32),
         np.concatenate(labels),
         source=f"{folder}#{split}",
@@ -233,6 +235,16 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
         names=CompactNames(name for part in names for name in part) if all(names) else None,
         file_states=file_states,
     )
+    return replace(source, warnings=(*source.warnings, *_further_batches(folder, version)))
+
+
+def _further_batches(folder: Path, version: _Version) -> tuple[str, ...]:
+    """A warning of batches that are none of CIFAR's."""
+    names = sorted(file.name for file in folder.iterdir() if _FURTHER_BATCH.fullmatch(file.name))
+    further = [name for name in names if name not in version.train]
+    if version.kind != "cifar10" or not further:
+        return ()
+    return (f"CIFAR-10 has five batches; others were left out of {folder}: {', '.join(further)}.",)
 
 
 def _read_binary(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -262,7 +274,7 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
         and images.shape[1] == _PIXELS
         and isinstance(labels, list)
         and len(labels) == len(images)
-        and all(isinstance(label, int) and 0 <= label < _MOST_CLASSES for label in labels)
+        and all(type(label) is int and 0 <= label < _MOST_CLASSES for label in labels)
     ):
         raise DataError(f"{path} does not hold CIFAR's images and labels. Fetch it again.")
     return images, np.array(labels, np.int64), _texts(content.get(b"filenames", []))
@@ -293,6 +305,7 @@ def _load_arrays(path: Path) -> Mapping[bytes, object]:
     """The dictionary in a pickle that holds plain values and arrays, and nothing that runs."""
     try:
         with path.open("rb") as file:
+            _refuse_many_operations(file)
             content = _ArraysOnly(file, encoding="bytes").load()
     except DataError as error:
         raise DataError(f"{path} {error}") from error
@@ -303,6 +316,23 @@ def _load_arrays(path: Path) -> Mapping[bytes, object]:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no dictionary. Fetch it again.")
     return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+
+
+def _refuse_many_operations(file: BinaryIO) -> None:
+    """Refuse a pickle that takes long to load, or much memory for its size.
+
+    Raises:
+        DataError: it is one; the message wants the file's name before it.
+        Exception: whatever else a damaged one makes.
+    """
+    import pickletools
+
+    if any(number == _MOST_OPERATIONS for number, _ in enumerate(pickletools.genops(file))):
+        raise DataError(
+            f"is a pickle of more than {_MOST_OPERATIONS:,} operations, many more than CIFAR's "
+            "have. Fetch it again."
+        )
+    file.seek(0)
 
 
 class _Array:

@@ -212,6 +212,12 @@ def _labels(
             "Leave out the rows without a label, or give them one."
         )
     if isinstance(labels, list):
+        if class_names is not None and wanted.classes is None:
+            raise DataError(
+                f"{where} has the labels as texts, and names classes by their indices, too, so "
+                "that either order can be the network's. Pass its class list with "
+                f"{parameter('classes', 'FILE')}."
+            )
         return labels_of_values(labels, samples, wanted.classes, where)
     if pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type):
         indices = integer_labels(labels.to_numpy(), where)

@@ -32,6 +32,7 @@ __all__ = [
     "other_splits",
     "read_column",
     "read_texts",
+    "refuse_deltas",
     "rows_of_split",
     "split_texts",
 ]
@@ -39,6 +40,7 @@ __all__ = [
 HELD = 4
 """Times that what is read of a file is in memory: decompressed, laid out, and handed on."""
 
+_DELTAS = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})
 _FEW_ROWS = 100  # that are looked at for whether a column tells splits
 _SPLIT_BYTES = 64  # that the name of a split takes at most, in a file
 _LONGEST_TEXT = 1 << 20  # bytes; as the longest line of a manifest
@@ -83,13 +85,39 @@ def claimed_bytes(
     metadata: "pyarrow.parquet.FileMetaData", column: str, group: int | None = None
 ) -> int:
     """What a column takes once decompressed, as the file says: of one row group, or of all."""
-    groups = range(metadata.num_row_groups) if group is None else (group,)
-    chunks = (
-        metadata.row_group(one).column(number)
-        for one in groups
-        for number in range(metadata.num_columns)
-    )
-    return sum(one.total_uncompressed_size for one in chunks if one.path_in_schema == column)
+    return sum(one.total_uncompressed_size for one in _chunks(metadata, column, group))
+
+
+def _chunks(
+    metadata: "pyarrow.parquet.FileMetaData", column: str, group: int | None = None
+) -> Iterator["pyarrow.parquet.ColumnChunkMetaData"]:
+    """What a file says of a column in one row group, or in all."""
+    for one in range(metadata.num_row_groups) if group is None else (group,):
+        row_group = metadata.row_group(one)
+        for number in range(metadata.num_columns):
+            chunk = row_group.column(number)
+            if chunk.path_in_schema == column:
+                yield chunk
+
+
+def refuse_deltas(path: Path, metadata: "pyarrow.parquet.FileMetaData", column: str) -> None:
+    """Refuse bytes or texts that are written as differences.
+
+    Arrow cannot give them so that a value takes its memory once, and so a small file could fill
+    all memory.
+
+    Raises:
+        DataError: they are.
+    """
+    for encoding in _encodings(metadata, column) & _DELTAS:
+        raise DataError(
+            f"{column!r} of {path} is encoded as {encoding}, which is not read. Write the file "
+            "again in dictionary or plain encoding, as pyarrow and datasets do by default."
+        )
+
+
+def _encodings(metadata: "pyarrow.parquet.FileMetaData", column: str) -> set[str]:
+    return {name for one in _chunks(metadata, column) for name in one.encodings}
 
 
 def read_texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[str | None]:
@@ -104,7 +132,9 @@ def read_texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[s
     found: list[str | None] = []
     for path in paths:
         with naming(path):
-            claimed = claimed_bytes(pq.read_metadata(path), column)
+            metadata = pq.read_metadata(path)
+            claimed = claimed_bytes(metadata, column)
+            refuse_deltas(path, metadata, column)
         if excess := budgets.excess_of_file(path, HELD * claimed):
             raise DataError(
                 f"The texts in {column!r} of {path} take {claimed:,} bytes, which are held "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.data.formats.parquet_columns import HELD, claimed_bytes
+from analyzer.data.formats.parquet_columns import HELD, claimed_bytes, refuse_deltas
 from analyzer.data.source import FileStates
 from analyzer.errors import DataError
 from analyzer.input_budgets import Budgets
@@ -55,6 +55,8 @@ class ParquetStore:
         self._column = column
         self._rows = rows
         self._metadata = metadata
+        for path, one in zip(paths, metadata, strict=True):
+            refuse_deltas(path, one, column)
         groups = [
             (file, group, metadata.row_group(group).num_rows)
             for file, metadata in enumerate(self._metadata)

@@ -161,6 +161,8 @@ def _path_and_split(data: str | Path) -> tuple[Path, str | None]:
     text, hash_sign, split = str(data).rpartition("#")
     if hash_sign and not path.exists():
         path = Path(text)
+        if not split and path.exists():
+            raise DataError(f"{data} names no split behind its #. Name one, or leave the # out.")
     else:
         split = ""
     if not path.exists():

@@ -10,7 +10,9 @@ IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 LABELS = np.array([2, 0, 1])
 
 
-@pytest.mark.parametrize(("x", "y"), [("images", "labels"), ("x", "y"), ("X", "y")])
+@pytest.mark.parametrize(
+    ("x", "y"), [("images", "labels"), ("images", "label"), ("x", "y"), ("X", "y")]
+)
 def test_usual_keys(x, y, tmp_path):
     np.savez(tmp_path / "a.npz", **{x: IMAGES, y: LABELS})
     source = open_data(tmp_path / "a.npz")
@@ -46,6 +48,7 @@ def test_splits_in_one_file(keys, tmp_path):
         ("images labels x_train y_train", "the arrays 'images' and 'x_train'"),
         ("images labels x", "the arrays 'images' and 'x'"),
         ("images labels y", "the arrays 'labels' and 'y'"),
+        ("images labels label", "the arrays 'labels' and 'label'"),
         ("images x y", "the arrays 'images' and 'x'"),
         ("x X y", "the arrays 'x' and 'X'"),
         ("x_train y_train y", "the arrays 'y' and 'y_train'"),

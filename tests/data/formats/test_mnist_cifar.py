@@ -256,6 +256,7 @@ def test_other_pickles_are_refused(data, tmp_path):
         {b"data": np.zeros((3, 12), np.uint8)},
         {b"labels": [1, 2]},
         {b"labels": [1, 2, "a"]},
+        {b"labels": [1, 2, True]},
         {b"labels": None},
     ],
 )
@@ -268,6 +269,22 @@ def test_other_content_is_refused(change, tmp_path):
         DataError, match=r"data_batch_4 (does not hold CIFAR's|is a pickle that makes more)"
     ):
         open_data(folder)
+
+
+def test_batches_that_are_none_of_cifars_are_told(tmp_path):
+    cifar10_python(tmp_path / "cifar")
+    assert open_data(tmp_path / "cifar").warnings == ()
+    dump({}, tmp_path / "cifar" / "data_batch_6")
+    (told,) = open_data(tmp_path / "cifar").warnings
+    assert told.endswith("cifar: data_batch_6.")
+
+
+@pytest.mark.parametrize("data", [b"(" * 1_100_000, b"(" + b"]" * 1_100_000 + b"l"])
+def test_pickles_of_very_many_operations_are_refused(data, tmp_path):
+    cifar10_python(tmp_path / "cifar")
+    (tmp_path / "cifar" / "data_batch_1").write_bytes(data + b".")
+    with pytest.raises(DataError, match=r"data_batch_1 is a pickle of more than 1,000,000 operat"):
+        open_data(tmp_path / "cifar")
 
 
 def test_missing_and_truncated_files(tmp_path):

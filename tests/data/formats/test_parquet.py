@@ -103,6 +103,27 @@ def test_names_of_classes_as_labels(write):
     assert (source.labels.tolist(), source.class_names) == ([1, 0], ("cat", "owl"))
 
 
+def test_names_of_classes_beside_texts_want_a_class_list(write, tmp_path):
+    path = write("a.parquet", ["owl", "cat"], names=("owl", "dog", "cat"))
+    with pytest.raises(DataError, match=r"either order can be the network's\. Pass its class list"):
+        open_data(path)
+    (tmp_path / "classes.txt").write_text("owl\ndog\ncat\n")
+    found = open_data(path, classes=tmp_path / "classes.txt")
+    assert (found.labels.tolist(), found.class_names) == ([0, 2], ("owl", "dog", "cat"))
+
+
+@pytest.mark.parametrize("column", ["image.bytes", "image.path", "label"])
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_what_is_written_as_differences_is_refused(column, encoding, write):
+    path = write("a.parquet", ["owl", "cat"], features=False)
+    table = pq.read_table(path)
+    pq.write_table(table, path, use_dictionary=False, column_encoding={column: encoding})
+    with pytest.raises(
+        DataError, match=f"'{column}' of .* is encoded as {encoding}.*again in dict"
+    ):
+        open_data(path)
+
+
 def test_plain_bytes_as_images(encoded, picture, tmp_path):
     data = encoded(picture(8, 8))
     pq.write_table(pa.table({"image": [data, data], "label": [0, 1]}), tmp_path / "a.parquet")

@@ -11,6 +11,12 @@ from analyzer.data.formats.registry import FORMATS
 from analyzer.errors import DataError
 
 
+def test_a_split_without_a_name_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4), np.uint8), labels=[0, 1])
+    with pytest.raises(DataError, match=r"a\.npz# names no split behind its #"):
+        open_data(f"{tmp_path}/a.npz#")
+
+
 @pytest.mark.parametrize("spec", ["nothing", "nothing#test", "nothing.npz"])
 def test_a_missing_path_is_named(spec, tmp_path):
     with pytest.raises(
