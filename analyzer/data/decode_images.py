@@ -12,6 +12,7 @@ import io
 import logging
 import math
 import re
+import struct
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -51,6 +52,15 @@ _MOST_PARTS = 100_000  # Pillow goes through them one by one
 _GIF, _GIF_EXTENSION = b"GIF8", re.compile(rb"\x21[\x01\xf9\xfe\xff]")
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _FILLING = 0xFF
+# By how TIFF files begin: the order of bytes; where the place of the first page's entries is, and
+# its type; the type of their number; the bytes of one; and its tag and number of values.
+_TIFF = {
+    b"II*\0": ("<", 4, "I", "H", 12, "H2xI"),
+    b"MM\0*": (">", 4, "I", "H", 12, "H2xI"),
+    b"II+\0": ("<", 8, "Q", "Q", 20, "H2xQ"),
+    b"MM\0+": (">", 8, "Q", "Q", 20, "H2xQ"),
+}
+_STRIPS = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
 _SIGNED = 2  # among TIFF's sample formats
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
@@ -73,8 +83,6 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
     try:
         _refuse_many_parts(data)
         image: Image.Image = _open(data, budgets)
-        if (parts := len(getattr(image, "tile", ()))) > _MOST_PARTS:
-            raise DataError(f"it has {parts:,} strips or tiles, more than {_MOST_PARTS:,}")
         deep, depth = _is_deep(image, data), _gray_depth(image)
         pixels = image.width * image.height
         _hold_pixels(image, *_slowness(image, data, deep=deep), budgets)
@@ -120,6 +128,8 @@ def _refuse_many_parts(data: bytes) -> None:
         parts = _GIF_EXTENSION.finditer(data)
     if any(number == _MOST_PARTS for number, _ in enumerate(parts)):
         raise DataError(f"it has more than {_MOST_PARTS:,} parts beside its pixels")
+    if data[:4] in _TIFF and (strips := _tiff_strips(data)) > _MOST_PARTS:
+        raise DataError(f"it has {strips:,} strips or tiles, more than {_MOST_PARTS:,}")
 
 
 def _png_chunks(data: bytes) -> Iterator[int]:
@@ -128,6 +138,20 @@ def _png_chunks(data: bytes) -> Iterator[int]:
     while at < len(data):
         yield at
         at += 12 + int.from_bytes(data[at : at + 4])
+
+
+def _tiff_strips(data: bytes) -> int:
+    """How many strips or tiles the first page of a TIFF file has.
+
+    Raises:
+        struct.error: it is cut off.
+    """
+    order, first, offset, count, size, entry = _TIFF[data[:4]]
+    (at,) = struct.unpack_from(order + offset, data, first)
+    (entries,) = struct.unpack_from(order + count, data, at)
+    at += struct.calcsize(count)
+    fields = (struct.unpack_from(order + entry, data, at + size * n) for n in range(entries))
+    return max((number for tag, number in fields if tag in _STRIPS), default=0)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[int]:

@@ -257,26 +257,34 @@ def test_long_headers_are_refused(start):
         decode(start % (b" " * 110_000) + end + bytes(24))
 
 
-def tiff_of_strips(count, sample_format=1):
+def tiff_of_strips(count, sample_format=1, order="<", big=False):
     """A TIFF file of lines of 8 gray pixels, each a strip of its own at one place."""
-    at = 8 + 8
-    entries = [
-        (256, 4, 1, 8), (257, 4, 1, count), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
-        (273, 4, count, at), (277, 3, 1, 1), (278, 4, 1, 1), (279, 4, count, at + 4 * count),
-        (339, 3, 1, sample_format),
-    ]  # fmt: skip
-    directory = struct.pack("<H", len(entries))
-    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
-    places, sizes = (struct.pack("<I", one) * count for one in (8, 8))
-    return (
-        struct.pack("<2sHI", b"II", 42, at + 8 * count) + b"\x80" * 8 + places + sizes + directory
-    )
+    head, pixels = (16 if big else 8), b"\x80" * 8
+    at = head + len(pixels)
+    directory_at = at + 8 * count
+    values = {
+        256: 8, 257: count, 258: 8, 259: 1, 262: 1, 273: at, 277: 1, 278: 1, 279: at + 4 * count,
+        339: sample_format,
+    }  # fmt: skip
+    of_all, entry = ("Q", "HHQQ") if big else ("H", "HHII")
+    directory = struct.pack(order + of_all, len(values))
+    for tag, value in values.items():
+        directory += struct.pack(order + entry, tag, 4, count if tag in (273, 279) else 1, value)
+    places = struct.pack(order + "I", head) * count
+    sizes = struct.pack(order + "I", len(pixels)) * count
+    start = b"II" if order == "<" else b"MM"
+    if big:
+        start += struct.pack(order + "HHHQ", 43, 8, 0, directory_at)
+    else:
+        start += struct.pack(order + "HI", 42, directory_at)
+    return start + pixels + places + sizes + directory + bytes(8)
 
 
-def test_files_of_very_many_strips_are_refused():
-    assert np.unique(decode(tiff_of_strips(50))).tolist() == [0x80]
+@pytest.mark.parametrize("form", [{}, {"order": ">"}, {"big": True}])
+def test_files_of_very_many_strips_are_refused(form):
+    assert np.unique(decode(tiff_of_strips(50, **form))).tolist() == [0x80]
     with pytest.raises(DataError, match="it has 100,001 strips or tiles, more than 100,000"):
-        decode(tiff_of_strips(100_001), budgets=Budgets(pixels=1 << 30))
+        decode(tiff_of_strips(100_001, **form), budgets=Budgets(pixels=1 << 30))
 
 
 def test_signed_bytes_are_refused():

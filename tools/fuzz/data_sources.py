@@ -45,6 +45,12 @@ def _zeros() -> bytes:
 # Images
 
 _KINDS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+_PARTS = {  # where further ones can be, and what is no more than ignored there
+    "PNG": (33, b"\0\0\0\0abCdx\x06\xe9\xb3"),
+    "JPEG": (2, b"\xff\xfe\0\x03A"),
+    "GIF": (13, b"\x21\xfe\x01A\0"),
+    "PPM": (3, b"#\n"),
+}
 _ENDINGS = ("png", "jpg", "gif", "bmp", "tif", "webp", "pgm", "jp2", "PNG", "jpeg")
 
 
@@ -56,13 +62,16 @@ def _images(draw: st.DrawFn) -> bytes:
     if kind == "JPEG":
         shape = shape[:2]
     content = encoded(np.full(shape, 7, np.uint8), kind)
-    what = draw(st.sampled_from(["whole", "damaged", "damaged", "endless", "empty"]))
+    what = draw(st.sampled_from(["whole", "damaged", "damaged", "endless", "parts", "empty"]))
     if what == "endless" and kind in ("PNG", "BMP"):
         at, order = (16, ">II") if kind == "PNG" else (18, "<ii")
-        edge = draw(st.sampled_from([13_300, 65_535, 2**31 - 1]))
-        content = content[:at] + struct.pack(order, edge, edge) + content[at + 8 :]
+        edges = draw(st.sampled_from([(13_300, 13_300), (1, 89_000_000), (2**31 - 1, 2**31 - 1)]))
+        content = content[:at] + struct.pack(order, *edges) + content[at + 8 :]
     elif what == "endless":
         content = f"P5 {draw(hostile_numbers)} {draw(hostile_numbers)} 255\n".encode() + bytes(70)
+    elif what == "parts" and kind in _PARTS:
+        at, part = _PARTS[kind]
+        content = content[:at] + draw(st.sampled_from([3, 90_000, 300_000])) * part + content[at:]
     elif what == "empty":
         content = b""
     elif what == "damaged":
@@ -247,6 +256,7 @@ _CALLS = (
     b"\x8b\xff\xff\xff\x7f",
     b"\x8e" + b"\xff" * 7 + b"\x7f",
     b"(l" * 3000 + b"a" * 2000,
+    b"(" * 3_000_000,
 )
 
 
