@@ -43,6 +43,8 @@ _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
 _JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
+_PNM_DECODER = "ppm"  # Pillow's in Python, for greatest values other than 1, 255 and 65535
+_RUNS_DECODER = "bmp_rle"  # as well in Python
 _PNM = re.compile(rb"P[1-6]")
 _PLAIN = (b"P1", b"P2", b"P3")  # PBM, PGM and PPM whose pixels are written in digits
 _PNM_HEADER = re.compile(rb"P(?:[14]|[2356]\s+\d+)\s+\d+\s+\d+\s")  # without its comments
@@ -91,7 +93,7 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
                 "pixels are floating-point numbers of unknown range; store 8-bit images"
             )
         with _one_large if pixels > _LARGE else contextlib.nullcontext():
-            image.load()
+            image = _loaded(image, data)
             if deep:
                 _refuse_black(image)
             if exif:
@@ -203,6 +205,10 @@ def _slowness(image: Image.Image, data: bytes, *, deep: bool) -> tuple[int, str]
         return 4, "JPEG 2000"
     if image.format == "JPEG" and (scans := data.count(_JPEG_SCAN)) >= _MANY_SCANS:
         return 1 + scans // _MANY_SCANS, f"a JPEG file of {scans:,} scans"
+    if data[:2] in _PLAIN:
+        return 50, "a plain PNM file"
+    if any(tile[0] == _RUNS_DECODER for tile in getattr(image, "tile", [])):
+        return 50, "a run-length encoded BMP file"
     for kind in ("WEBP", "AVIF", "LAB"):
         if kind in (image.format, image.mode):
             return 2, kind
@@ -237,6 +243,35 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
             )
         return deep
     return False
+
+
+def _loaded(image: Image.Image, data: bytes) -> Image.Image:
+    """The image with its pixels decoded."""
+    tiles = getattr(image, "tile", [])
+    if len(tiles) == 1 and tiles[0][0] == _PNM_DECODER:
+        return _pnm(image, data, tiles[0][2], tiles[0][3][-1])
+    image.load()
+    return image
+
+
+def _pnm(image: Image.Image, data: bytes, start: int, greatest: int) -> Image.Image:
+    """A PNM image whose greatest value is not that of its type, as Pillow decodes it but faster.
+
+    Args:
+        image: as it was opened, of mode "L", "RGB" or "I".
+        data: the file's bytes.
+        start: where its pixels begin.
+        greatest: value, which is white.
+
+    Raises:
+        ValueError: it is cut off.
+    """
+    kind, white = (">u2" if greatest > _LOW_BYTE else "u1"), _WHITE if image.mode == "I" else 255
+    shape = (image.height, image.width, len(image.getbands()))
+    values = np.frombuffer(data, kind, math.prod(shape), start)
+    scaled = np.round(np.arange(int(values.max()) + 1) / greatest * white).clip(max=white)
+    pixels = scaled.astype(np.int32 if image.mode == "I" else np.uint8)[values].reshape(shape)
+    return Image.fromarray(pixels if image.mode == "RGB" else pixels[..., 0])
 
 
 def _refuse_black(image: Image.Image) -> None:

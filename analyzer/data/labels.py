@@ -37,6 +37,7 @@ _WHOLE = re.compile(r"(-?[0-9]+)\.0*")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _SCIENTIFIC = re.compile(r"-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")  # as numpy.savetxt writes numbers
 _BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
+_LONG_NAME = 256  # characters
 _NESTED = (_BY_INDEX, "label_names", "class_names", "classes", "names")  # where JSON has the names
 _COLUMNS = 2  # of a class list as a table
 _NAMES_FIRST, _INDEX_FIRST = False, True  # in a pair
@@ -69,6 +70,9 @@ def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassL
     if suffix in (".pkl", ".pickle"):
         raise DataError(f"{path} is a pickle, which can run code. Write the class list as text.")
     text = read_text(path, budgets, "The class list")
+    most = max(text.count("\n"), len(text) // _LONG_NAME)
+    if excess := budgets.excess("classes", most):
+        raise DataError(f"The class list {path} is long enough for {most:,} classes, {excess}.")
     if suffix == ".json":
         names = _from_json(text, path)
     elif suffix in (".csv", ".tsv"):
@@ -196,11 +200,13 @@ def label_value(label: object, where: str) -> int | str:
         DataError: it is something else; ``where`` begins the message.
     """
     if isinstance(label, float) and label.is_integer():
-        return int(label)
+        label = int(label)
     if isinstance(label, bool) or not isinstance(label, int | str):
         raise DataError(
             f"{where} has label {label!r}; wanted is a class index, or a name in quotation marks."
         )
+    if isinstance(label, int) and abs(label) > _HIGHEST:  # many of them may have the same hash
+        raise _too_high(label, where)
     return label
 
 
@@ -440,7 +446,9 @@ def _is_number(text: str) -> bool:
 
 
 def _is_index(value: object) -> bool:
-    return isinstance(value, int | str) and _is_number(str(value)) and int(value) >= 0
+    if not isinstance(value, int | str) or not _is_number(str(value)):
+        return False
+    return 0 <= int(value) <= _HIGHEST  # many above that may have the same hash
 
 
 def _too_high(label: int, where: str) -> DataError:

@@ -219,6 +219,8 @@ def test_16_bit_images_that_would_be_black_are_refused(encoded):
 def test_plain_files_of_very_many_comments_are_refused():
     header, pixels = b"P2\n2 1\n255\n", b"7 8\n"
     assert np.asarray(decode(header + b"# drawn\n" * 100 + pixels)).tolist() == [[7, 8]]
+    with pytest.raises(DataError, match="2 pixels, which count 50 times in a plain PNM file"):
+        decode(header + pixels, budgets=Budgets(pixels=99))
     with pytest.raises(DataError, match="it has 400,000 comments, more than 10,000"):
         decode(header + b"#\n" * 400_000 + pixels)
 
@@ -247,6 +249,24 @@ def test_files_of_very_many_parts_are_refused(format, at, part, encoded):
     )
     with pytest.raises(DataError, match="more than 100,000 parts beside its pixels"):
         decode(data[:at] + 100_001 * part + data[at:])
+
+
+@pytest.mark.parametrize("greatest", [1, 3, 100, 254, 255, 256, 1023, 4095, 60_000, 65_534, 65_535])
+@pytest.mark.parametrize(("kind", "channels"), [(b"P5", 1), (b"P6", 3)])
+def test_pnm_of_any_greatest_value_is_what_pillow_makes_of_it(kind, channels, greatest):
+    values = np.random.default_rng(0).integers(0, greatest + 2, (9, 7, channels))
+    if greatest in (1, 255, 65_535):
+        values = values.clip(max=greatest)
+    stored = values.astype("u1" if greatest < 256 else ">u2").tobytes()
+    data = kind + b" 7 9 %d\n" % greatest + stored
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image)
+    found = np.asarray(decode(data))
+    if expected.dtype != np.uint8:  # gray of 16 bits
+        expected = expected >> 8
+    assert np.array_equal(found, expected)
+    with pytest.raises(DataError, match="damaged image"):
+        decode(data[:-1])
 
 
 @pytest.mark.parametrize("start", [b"P5\n#%b\n", b"P6%b", b"P4\n%b"])
@@ -290,6 +310,17 @@ def test_files_of_very_many_strips_are_refused(form):
 def test_signed_bytes_are_refused():
     with pytest.raises(DataError, match="its pixels are signed numbers"):
         decode(tiff_of_strips(50, sample_format=2))
+
+
+def test_run_length_encoded_bitmaps_count_as_slow():
+    pixels = b"".join(b"\x08" + bytes([value]) + b"\0\0" for value in range(4))  # lines of 8
+    palette = b"".join(bytes([value] * 3 + [0]) for value in range(256))
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, 8, 1, len(pixels), 1, 1, 256, 256)
+    start = 14 + len(head) + len(palette)
+    data = struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + head + palette + pixels
+    assert np.asarray(decode(data)).reshape(4, -1)[:, 0].tolist() == [3, 2, 1, 0]
+    with pytest.raises(DataError, match="32 pixels, which count 50 times in a run-length encoded"):
+        decode(data, budgets=Budgets(pixels=32 * 49))
 
 
 def png_of_16_bits(values, color):

@@ -7,8 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.data import check_classes, from_arrays, limit_per_class, open_data, read_classes
-from analyzer.data.labels import ClassList, index_names, integer_labels, labels_of_values
+from analyzer.data.labels import (
+    ClassList,
+    index_names,
+    integer_labels,
+    label_value,
+    labels_of_values,
+)
 from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
 
 
 @pytest.mark.parametrize(
@@ -314,3 +321,22 @@ def test_class_lists_below_usual_names(tmp_path, key):
     path.write_text(json.dumps({key: ["cat", "owl"], "label_names": ["owl", "cat"]}))
     with pytest.raises(DataError, match="gives the classes other names in"):
         read_classes(path)
+
+
+def test_class_lists_of_very_many_lines_are_refused(tmp_path):
+    budgets = Budgets(classes=1000)
+    (tmp_path / "a.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
+    assert len(read_classes(tmp_path / "a.txt", budgets).names) == 1000
+    for text in ("a\n" * 1001, "a" * 257_000):
+        (tmp_path / "a.txt").write_text(text)
+        with pytest.raises(DataError, match=r"long enough for 1,00\d classes, more than"):
+            read_classes(tmp_path / "a.txt", budgets)
+
+
+def test_integers_of_the_same_hash_are_no_indices(tmp_path):
+    collide = [i * (2**61 - 1) for i in range(5, 9)]
+    (tmp_path / "a.csv").write_text("".join(f"class {n},{n}\n" for n in collide))
+    with pytest.raises(DataError, match="does not give each index"):
+        read_classes(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="is no index of a class"):
+        label_value(collide[-1], "Line 1 of a.jsonl")

@@ -66,6 +66,7 @@ def from_arrays(
     names: Sequence[str] | None = None,
     file_states: FileStates | None = None,
     part: str = "",
+    budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Source:
     """A source over arrays in memory.
 
@@ -80,6 +81,7 @@ def from_arrays(
         file_states: of what the arrays were read from; by default :meth:`Source.fingerprint`
             hashes the values.
         part: what of the files the arrays are, where they hold more.
+        budgets: how many samples they may be.
 
     Raises:
         DataError: shapes, types or lengths do not fit.
@@ -88,7 +90,6 @@ def from_arrays(
         images, labels = np.asarray(images), np.asarray(labels)
     except ValueError as error:
         raise DataError(f"The images or labels in {source} are no array ({error}).") from error
-    labels = integer_labels(labels, source)
     if images.ndim < 2:
         raise DataError(
             f"The images in {source} have shape {images.shape}; the samples must lie along the "
@@ -96,8 +97,11 @@ def from_arrays(
         )
     if 0 in images.shape[1:]:
         raise DataError(f"The images in {source} have shape {images.shape}, so they are empty.")
-    if len(images) != len(labels):
+    if labels.ndim and len(images) != len(labels):
         raise DataError(f"{source} holds {len(images)} images but {len(labels)} labels.")
+    if excess := budgets.excess("samples", len(images)):
+        raise DataError(f"{source} holds {len(images):,} samples, {excess}.")
+    labels = integer_labels(labels, source)
     warnings: tuple[str, ...] = ()
     if images.dtype.kind in "iu" and images.dtype != np.uint8:
         if images.size and not 0 <= images.min() <= images.max() <= 255:
@@ -171,6 +175,7 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
         kind="npz",
         file_states=file_states,
         part=f"{images_key} {labels_key}",
+        budgets=wanted.budgets,
     )
 
 

@@ -7,16 +7,15 @@ python version.
 import gzip
 import math
 import os
-import pickle
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
+from analyzer.data.formats.array_pickles import load_arrays
 from analyzer.data.formats.arrays import from_arrays
 from analyzer.data.formats.format import Format, Wanted, split_of_two, two_candidates
 from analyzer.data.source import CompactNames, FileStates, Source
@@ -58,6 +57,7 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
         source=f"{path}#{split}",
         kind="idx",
         file_states=file_states,
+        budgets=wanted.budgets,
     )
 
 
@@ -136,7 +136,6 @@ def _read_idx(path: Path, budgets: Budgets, *, dimensions: int) -> np.ndarray:
 
 _PIXELS = 3 * 32 * 32
 _MOST_CLASSES = 100
-_MOST_OPERATIONS = 1_000_000  # of a pickle; CIFAR-100's training data have some 300,000
 _FURTHER_BATCH = re.compile(r"data_batch_\d+(\.bin)?")
 
 
@@ -234,6 +233,7 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
         class_names=class_names,
         names=CompactNames(name for part in names for name in part) if all(names) else None,
         file_states=file_states,
+        budgets=wanted.budgets,
     )
     return replace(source, warnings=(*source.warnings, *_further_batches(folder, version)))
 
@@ -262,10 +262,8 @@ def _read_binary(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[st
 
 def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images (S, 3072), labels (S,) and file names of a python batch."""
-    content = _load_arrays(path)
+    content = load_arrays(path)
     images = content.get(b"data")
-    if isinstance(images, _Array):
-        images = getattr(images, "values", None)
     labels = content.get(b"labels" if kind == "cifar10" else b"fine_labels")
     if not (
         isinstance(images, np.ndarray)
@@ -290,7 +288,7 @@ def _class_names(path: Path, version: _Version, budgets: Budgets) -> list[str]:
     key = b"label_names" if version.kind == "cifar10" else b"fine_label_names"
     if excess := budgets.excess("bytes", path.stat().st_size):
         raise DataError(f"{path} is {path.stat().st_size:,} bytes large, {excess}.")
-    names = _texts(_load_arrays(path).get(key, []))
+    names = _texts(load_arrays(path).get(key, []))
     if not names:
         raise DataError(f"{path} does not hold the names of the classes. Fetch it again.")
     return names
@@ -299,115 +297,6 @@ def _class_names(path: Path, version: _Version, budgets: Budgets) -> list[str]:
 def _texts(values: object) -> list[str]:
     values = values if isinstance(values, list) else []
     return [os.fsdecode(value) for value in values if isinstance(value, bytes | str)]
-
-
-def _load_arrays(path: Path) -> Mapping[bytes, object]:
-    """The dictionary in a pickle that holds plain values and arrays, and nothing that runs."""
-    try:
-        with path.open("rb") as file:
-            _refuse_many_operations(file)
-            content = _ArraysOnly(file, encoding="bytes").load()
-    except DataError as error:
-        raise DataError(f"{path} {error}") from error
-    except Exception as error:
-        # A damaged pickle makes the unpickler raise anything from EOFError to TypeError.
-        why = str(error) or type(error).__name__
-        raise DataError(f"{path} is a damaged pickle ({why}). Fetch it again.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no dictionary. Fetch it again.")
-    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
-
-
-def _refuse_many_operations(file: BinaryIO) -> None:
-    """Refuse a pickle that takes long to load, or much memory for its size.
-
-    Raises:
-        DataError: it is one; the message wants the file's name before it.
-        Exception: whatever else a damaged one makes.
-    """
-    import pickletools
-
-    if any(number == _MOST_OPERATIONS for number, _ in enumerate(pickletools.genops(file))):
-        raise DataError(
-            f"is a pickle of more than {_MOST_OPERATIONS:,} operations, many more than CIFAR's "
-            "have. Fetch it again."
-        )
-    file.seek(0)
-
-
-class _Array:
-    """Stands for numpy's array, and for the function that makes one: bytes of one shape."""
-
-    __slots__ = ("values",)
-
-    def __call__(self, kind: object, shape: object, code: object) -> "_Array":
-        return _Array()
-
-    def __setstate__(self, state: Any) -> None:
-        try:
-            _, shape, _, fortran, values = state
-            array = np.frombuffer(values, np.uint8)
-            self.values = array.reshape(shape, order="F" if fortran else "C")
-        except (TypeError, ValueError):
-            raise _more_than_arrays() from None
-
-
-class _Type:
-    """Stands for numpy's data type: that of bytes."""
-
-    __slots__ = ()
-
-    def __call__(self, code: object, align: object = False, copy: object = False) -> "_Type":
-        if code not in ("u1", b"u1"):
-            raise _more_than_arrays()
-        return self
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and such, which bytes do not have."""
-
-
-class _Encode:
-    """Stands for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
-
-    __slots__ = ()
-
-    def __call__(self, text: object, encoding: object) -> bytes:
-        if encoding not in ("latin1", b"latin1") or not isinstance(text, str | bytes):
-            raise _more_than_arrays()
-        return (text if isinstance(text, str) else text.decode("latin1")).encode("latin1")
-
-    def __setstate__(self, state: object) -> None:
-        raise _more_than_arrays()
-
-
-_ALLOWED: Mapping[tuple[str, str], type] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): _Encode,
-}
-
-
-class _ArraysOnly(pickle._Unpickler):
-    """Unpickles numbers, texts, lists, dictionaries and arrays of bytes; imports nothing.
-
-    Python's own: the one in C makes room for as many memo entries as a pickle says it has. What
-    stands for numpy's objects is made here, because numpy trusts the state that it is given.
-    """
-
-    def find_class(self, module: str, name: str) -> object:
-        try:
-            return _ALLOWED[module, name]()
-        except KeyError:
-            raise DataError(
-                f"is a pickle that asks for {module}.{name}, which could run code. It was "
-                "not read further."
-            ) from None
-
-
-def _more_than_arrays() -> DataError:
-    return DataError("is a pickle that makes more than arrays of bytes. Fetch it again.")
 
 
 CIFAR = Format(

@@ -150,7 +150,7 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     image, label = _columns(schema, features, wanted.keys, paths[0])
     _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
     telling, texts = split_texts(paths, schema, features, {image, label}, wanted.budgets)
-    if telling is None and split is None:
+    if telling is None:
         refuse_other_splits(other_splits(paths, schema, {image, label}, wanted.budgets), path)
     chosen, split, warnings = rows_of_split(telling, texts, split, wanted.split, path)
     image_type, label_type = schema.field(image).type, schema.field(label).type

@@ -217,7 +217,7 @@ def rows_of_split(
     if not any(splits.values()):
         if split is None and wanted is not None:
             choose_split({path: None}, wanted, path)
-        return None, split, no_split_named(column, path) if column and split is None else ()
+        return None, split, no_split_named(column, path) if column else ()
     kept, split = choose_split(splits, split or wanted, path)
     warnings = of_no_split("Rows", [splits[text] for text in texts], path)
     return np.flatnonzero([text in kept for text in texts]), split, warnings

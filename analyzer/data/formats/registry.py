@@ -64,7 +64,7 @@ def open_data(
     elif isinstance(data, tuple | list) and len(data) == 2:
         if keys is not None:
             raise DataError(f"{parameter('keys')} names arrays in a file; leave it out for arrays.")
-        source = from_arrays(*data, source="memory")
+        source = from_arrays(*data, source="memory", budgets=budgets)
     else:
         raise DataError(
             f"Data of type {type(data).__name__} are unknown; give a path, or two arrays as "

@@ -5,6 +5,7 @@ import pytest
 
 from analyzer.data import from_arrays, open_data, read_value
 from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 LABELS = np.array([2, 0, 1])
@@ -80,6 +81,17 @@ def test_other_keys_by_option(tmp_path):
         open_data(tmp_path / "a.npz")
     with pytest.raises(DataError, match=r"not 'labels'\. Name two of these with keys"):
         open_data(tmp_path / "a.npz", keys=("pixels", "labels"))
+
+
+def test_many_labels_are_refused_before_they_are_widened(tmp_path, monkeypatch):
+    monkeypatch.setattr("analyzer.data.formats.arrays.integer_labels", pytest.fail)
+    few = Budgets(samples=10)
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=np.zeros(900, np.uint8))
+    with pytest.raises(DataError, match="holds 3 images but 900 labels"):
+        open_data(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", images=np.zeros((11, 1, 1), np.uint8), labels=np.zeros(11, "u1"))
+    with pytest.raises(DataError, match="holds 11 samples, more than the budget of 10 samples"):
+        open_data(tmp_path / "a.npz", budgets=few)
 
 
 class Bomb:

@@ -287,6 +287,36 @@ def test_pickles_of_very_many_operations_are_refused(data, tmp_path):
         open_data(tmp_path / "cifar")
 
 
+KEYS = [(i * (2**61 - 1)) for i in range(5)]  # all have the hash 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {b"data": dict.fromkeys(KEYS)},
+        {3: b"labels"},
+        {b"data": {(1, 2): 3}},
+        {b"data": {1, 2}},
+        {b"data": frozenset({1, 2})},
+        {b"labels": [2**80]},
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_what_has_hashes_that_can_be_foreseen_is_refused(content, protocol, tmp_path):
+    cifar10_python(tmp_path / "cifar")
+    dump(content, tmp_path / "cifar" / "data_batch_1", protocol)
+    with pytest.raises(DataError, match=r"data_batch_1 is a (pickle that|damaged pickle)"):
+        open_data(tmp_path / "cifar")
+
+
+def test_places_in_the_memo_that_collide_are_refused(tmp_path):
+    cifar10_python(tmp_path / "cifar")
+    content = b"(" + b"".join(b"Np%d\n" % (i * (2**61 - 1)) for i in range(20)) + b"d."
+    (tmp_path / "cifar" / "data_batch_1").write_bytes(content)
+    with pytest.raises(DataError, match="data_batch_1 is a pickle that makes more than arrays"):
+        open_data(tmp_path / "cifar")
+
+
 def test_missing_and_truncated_files(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
