@@ -1,5 +1,6 @@
 """Pickles of arrays, as CIFAR is shipped in, read without running what is in them."""
 
+import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def load_arrays(path: Path) -> Mapping[bytes, object]:
         raise DataError(f"{path} is a damaged pickle ({why}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no dictionary. Fetch it again.")
+    if len({os.fsencode(key) for key in content}) < len(content):
+        raise DataError(f"{path} has two entries of one name, as bytes and as text. Remove one.")
     return {
         key.encode() if isinstance(key, str) else key: getattr(value, "values", None)
         if isinstance(value, _Array)
@@ -81,6 +84,20 @@ class _Array:
             raise _more_than_arrays() from None
 
 
+class _FromBuffer:
+    """Stands for numpy's function that makes an array in protocol 5."""
+
+    __slots__ = ()
+
+    def __call__(self, values: object, kind: object, shape: object, order: object) -> _Array:
+        array = _Array()
+        array.__setstate__((None, shape, kind, order in ("F", b"F"), values))
+        return array
+
+    def __setstate__(self, state: object) -> None:
+        raise _more_than_arrays()
+
+
 class _Type:
     """Stands for numpy's data type: that of bytes."""
 
@@ -114,6 +131,8 @@ _ALLOWED: Mapping[tuple[str, str], type] = {
     ("numpy", "dtype"): _Type,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.numeric", "_frombuffer"): _FromBuffer,
+    ("numpy._core.numeric", "_frombuffer"): _FromBuffer,
     ("_codecs", "encode"): _Encode,
 }
 

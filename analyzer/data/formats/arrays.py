@@ -88,7 +88,7 @@ def from_arrays(
     """
     try:
         images, labels = np.asarray(images), np.asarray(labels)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # of torch's tensors, say
         raise DataError(f"The images or labels in {source} are no array ({error}).") from error
     if images.ndim < 2:
         raise DataError(

@@ -9,12 +9,14 @@ import numpy as np
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.class_folders import is_looked_into
 from analyzer.data.formats.format import (
+    SPLIT_KEYS,
     Format,
     Wanted,
     choose_split,
     missing_parts,
     of_no_split,
     split_called,
+    split_in,
     split_word,
     two_candidates,
 )
@@ -71,6 +73,7 @@ class _Entry:
     image: tuple[int, int] | None = None  # offset and size
     labels: dict[str, int | str] = field(default_factory=dict)  # by what says it
     fault: DataError | None = None  # of a .json, which counts where nothing else has a label
+    split: str | None = None  # that a .json says it is in
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class _Index:
     labels: list[int | str] = field(default_factory=list)
     archive: list[int] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
+    splits: set[str] = field(default_factory=set)  # that .json files say, of all together
     without_image: int = 0
 
     def keep(self, rows: list[int]) -> None:
@@ -130,6 +134,12 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         rows, split = choose_split(dict(enumerate(splits)), wanted.split, path)
         index.keep(rows)
         where = f"{path}#{split}"
+    taken = {split_in(split)} if split else set()
+    if len(index.splits | taken) > 1 and index.splits:
+        raise DataError(
+            f"The .json files of {where} say {' and '.join(sorted(index.splits))} as split, which "
+            "is not read. Put the samples of each split into archives or a folder of their own."
+        )
     labels, class_names, indexing = labels_of_values(
         index.labels, index.names, wanted.classes, where
     )
@@ -206,6 +216,8 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
             index.without_image += 1
             continue
         index.labels.append(_one_label(entry, name, path))
+        if entry.split is not None:
+            index.splits.add(entry.split)
         index.names.append(name)
         index.archive.append(number)
         index.places.append(entry.image)
@@ -280,7 +292,7 @@ def _add_member(
         entry.image = member.offset_data, member.size
     elif ending in ((keys[1],) if keys else ("cls", "json")):
         try:
-            found = _labels(archive, member, ending, path)
+            found, entry.split = _labels(archive, member, ending, path)
         except DataError as error:
             if keys or ending != "json":
                 raise
@@ -292,9 +304,11 @@ def _add_member(
 
 def _labels(
     archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, path: Path
-) -> dict[str, int | str]:
-    """The label in a ``.cls`` (text) or ``.json`` file, by where it stands; the latter may have
-    none or two."""
+) -> tuple[dict[str, int | str], str | None]:
+    """The label in a ``.cls`` (text) or ``.json`` file, by where it stands, and the split it names.
+
+    A ``.json`` file may have no label or two.
+    """
     where = f"{member.name} in {path}"
     if member.size > _LABEL_BYTES:
         raise DataError(f"{where} is too large for a label.")
@@ -302,14 +316,16 @@ def _labels(
     try:
         text = b"" if file is None else file.read()
         if not ending.endswith("json"):
-            return {f".{ending}": text.decode("utf-8").strip()}
+            return {f".{ending}": text.decode("utf-8").strip()}, None
         content = parse_json(text.decode("utf-8").strip())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} cannot be read as a label ({error}).") from error
-    said = {f".{ending}": content}
+    said, split = {f".{ending}": content}, None
     if isinstance(content, dict):
         said = {f"{key!r} in .{ending}": content.get(key) for key in _JSON_KEYS}
-    return {by: label_value(one, where) for by, one in said.items() if one is not None}
+        called = (split_called(str(content.get(key)).strip()) for key in SPLIT_KEYS)
+        split = next(filter(None, called), None)
+    return {by: label_value(one, where) for by, one in said.items() if one is not None}, split
 
 
 def _is_packed(path: Path) -> bool:

@@ -277,7 +277,8 @@ def _check(curves: ClassCurves, name: str) -> None:
             raise DataError(
                 f"The curves of class {name} differ with {removed} removed ({descending[n]} and "
                 f"{ascending[n]} correct): they were not measured on one network that answers "
-                "the same each time. Measure both again."
+                "the same each time, or its scores are so close that rounding decides. Measure "
+                "both again, or name another site."
             )
 
 

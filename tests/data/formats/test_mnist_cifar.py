@@ -112,7 +112,7 @@ def pixels(count):
     return RNG.integers(0, 256, (count, 3072), np.uint8)
 
 
-@pytest.fixture(params=[2, 4])
+@pytest.fixture(params=[0, 2, 4, 5])
 def protocol(request):
     return request.param
 
@@ -306,6 +306,23 @@ def test_what_has_hashes_that_can_be_foreseen_is_refused(content, protocol, tmp_
     cifar10_python(tmp_path / "cifar")
     dump(content, tmp_path / "cifar" / "data_batch_1", protocol)
     with pytest.raises(DataError, match=r"data_batch_1 is a (pickle that|damaged pickle)"):
+        open_data(tmp_path / "cifar")
+
+
+def test_entries_of_one_name_as_text_and_as_bytes_are_refused(tmp_path):
+    cifar10_python(tmp_path / "cifar")
+    dump(
+        {b"data": pixels(3), b"labels": [1] * 3, "labels": [2] * 3}, tmp_path / "cifar/data_batch_1"
+    )
+    with pytest.raises(DataError, match="data_batch_1 has two entries of one name"):
+        open_data(tmp_path / "cifar")
+
+
+def test_a_key_that_takes_long_to_hash_is_refused(tmp_path):
+    cifar10_python(tmp_path / "cifar")
+    content = b"\x80\x02}N" + b"2\x86" * 45 + b"Ns."  # a pair of itself, of itself, …
+    (tmp_path / "cifar" / "data_batch_1").write_bytes(content)
+    with pytest.raises(DataError, match="data_batch_1 is a pickle that makes more than arrays"):
         open_data(tmp_path / "cifar")
 
 

@@ -233,3 +233,24 @@ def test_archives_in_folders_of_splits_are_named(folders, shard, tmp_path):
     with pytest.raises(DataError, match=rf"If {folder}, a WebDataset .tar, is meant, name it"):
         open_data(tmp_path / "d")
     assert open_data(archive.parent).labels.tolist() == [0]
+
+
+def test_splits_that_json_files_name_are_refused(shard, tmp_path):
+    def files(*splits):
+        made = {f"{n}.png": n for n in range(len(splits))}
+        return made | {
+            f"{n}.json": {"label": n, "Split": s, "split": s} for n, s in enumerate(splits)
+        }
+
+    assert open_data(shard("a.tar", files("Test", "testing"))).labels.tolist() == [0, 1]
+    assert len(open_data(shard("a.tar", files("front", "test")))) == 2
+    with pytest.raises(DataError, match=r"files of .*a\.tar say test and train as split"):
+        open_data(shard("a.tar", files("train", "test", "train")))
+    shard("train.tar", files("train", "training"), folder=tmp_path / "d")
+    shard("test.tar", files("test", "train"), folder=tmp_path / "d")
+    assert len(open_data(tmp_path / "d")) == 2
+    with pytest.raises(DataError, match="d#test say test and train as split"):
+        open_data(f"{tmp_path}/d#test")
+    shard("train.tar", files("test"), folder=tmp_path / "d")
+    with pytest.raises(DataError, match="d#train say test as split, which is not read"):
+        open_data(tmp_path / "d")
