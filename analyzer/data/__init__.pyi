@@ -1,8 +1,9 @@
 from .batches import Batch, FirstReading, KeptPictures, Samples, read_batches
+from .class_lists import read_classes
 from .formats.arrays import from_arrays, is_missing_value, read_value
 from .formats.registry import open_data
 from .groups import are_missing_groups, read_groups
-from .labels import check_class_names, check_classes, limit_per_class, read_classes
+from .labels import check_class_names, check_classes, limit_per_class
 from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
 from .preprocessing.resolve import (
     preprocessing_of_record,

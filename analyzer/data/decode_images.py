@@ -12,13 +12,12 @@ import io
 import logging
 import math
 import re
-import struct
 import threading
-from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
+from analyzer.data.image_costs import hold_pixels, refuse_many_parts
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
@@ -37,32 +36,11 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # or what it logs go
 
 _LARGE = 1 << 24  # pixels; such images are decoded one at a time, or memory grows with the cores
 _one_large = threading.Lock()
-_LONG, _NARROW = 1 << 16, 1000  # pixels: a line takes time and memory of its own, too
 _EIGHT = 8  # bits a channel
 _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
-_JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
 _PNM_DECODER = "ppm"  # Pillow's in Python, for greatest values other than 1, 255 and 65535
-_RUNS_DECODER = "bmp_rle"  # as well in Python
-_PNM = re.compile(rb"P[1-6]")
-_PLAIN = (b"P1", b"P2", b"P3")  # PBM, PGM and PPM whose pixels are written in digits
-_PNM_HEADER = re.compile(rb"P(?:[14]|[2356]\s+\d+)\s+\d+\s+\d+\s")  # without its comments
-_PNM_COMMENT = re.compile(rb"#[^\r\n]*")
-_MOST_COMMENTS = 10_000
-_MOST_PARTS = 100_000  # Pillow goes through them one by one
-_GIF, _GIF_EXTENSION = b"GIF8", re.compile(rb"\x21[\x01\xf9\xfe\xff]")
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_FILLING = 0xFF
-# By how TIFF files begin: the order of bytes; where the place of the first page's entries is, and
-# its type; the type of their number; the bytes of one; and its tag and number of values.
-_TIFF = {
-    b"II*\0": ("<", 4, "I", "H", 12, "H2xI"),
-    b"MM\0*": (">", 4, "I", "H", 12, "H2xI"),
-    b"II+\0": ("<", 8, "Q", "Q", 20, "H2xQ"),
-    b"MM\0+": (">", 8, "Q", "Q", 20, "H2xQ"),
-}
-_STRIPS = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
 _SIGNED = 2  # among TIFF's sample formats
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
@@ -83,11 +61,11 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         DataError: not an image, damaged, or too large; the message gives the reason only.
     """
     try:
-        _refuse_many_parts(data)
+        refuse_many_parts(data)
         image: Image.Image = _open(data, budgets)
         deep, depth = _is_deep(image, data), _gray_depth(image)
         pixels = image.width * image.height
-        _hold_pixels(image, *_slowness(image, data, deep=deep), budgets)
+        hold_pixels(image, data, budgets, deep=deep)
         if image.mode == "F":
             raise DataError(
                 "pixels are floating-point numbers of unknown range; store 8-bit images"
@@ -108,63 +86,6 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
         raise DataError(f"damaged image: {str(error) or type(error).__name__}") from error
 
 
-def _refuse_many_parts(data: bytes) -> None:
-    """Refuse a file that takes long before its pixels are come to.
-
-    Raises:
-        DataError: it has too many parts, or its header is too long.
-    """
-    if data[:2] in _PLAIN and (comments := data.count(b"#")) > _MOST_COMMENTS:
-        # Pillow copies the rest of a block for each.
-        raise DataError(f"it has {comments:,} comments, more than {_MOST_COMMENTS:,}")
-    if len(data) <= _MOST_PARTS:
-        return
-    if _PNM.match(data) and not _PNM_HEADER.match(_PNM_COMMENT.sub(b"", data[:_MOST_PARTS])):
-        raise DataError(f"its header does not end within {_MOST_PARTS:,} bytes")
-    parts: Iterable[object] = ()
-    if data.startswith(_PNG):
-        parts = _png_chunks(data)
-    elif data.startswith(_JPEG):
-        parts = _jpeg_segments(data)
-    elif data.startswith(_GIF):
-        parts = _GIF_EXTENSION.finditer(data)
-    if any(number == _MOST_PARTS for number, _ in enumerate(parts)):
-        raise DataError(f"it has more than {_MOST_PARTS:,} parts beside its pixels")
-    if data[:4] in _TIFF and (strips := _tiff_strips(data)) > _MOST_PARTS:
-        raise DataError(f"it has {strips:,} strips or tiles, more than {_MOST_PARTS:,}")
-
-
-def _png_chunks(data: bytes) -> Iterator[int]:
-    """Where the chunks of a PNG file begin."""
-    at = len(_PNG)
-    while at < len(data):
-        yield at
-        at += 12 + int.from_bytes(data[at : at + 4])
-
-
-def _tiff_strips(data: bytes) -> int:
-    """How many strips or tiles the first page of a TIFF file has.
-
-    Raises:
-        struct.error: it is cut off.
-    """
-    order, first, offset, count, size, entry = _TIFF[data[:4]]
-    (at,) = struct.unpack_from(order + offset, data, first)
-    (entries,) = struct.unpack_from(order + count, data, at)
-    at += struct.calcsize(count)
-    fields = (struct.unpack_from(order + entry, data, at + size * n) for n in range(entries))
-    return max((number for tag, number in fields if tag in _STRIPS), default=0)
-
-
-def _jpeg_segments(data: bytes) -> Iterator[int]:
-    """Where the segments of a JPEG file before its first scan begin, and the bytes between them."""
-    at = len(_JPEG)
-    while at < len(data) and not data.startswith(_JPEG_SCAN, at):
-        yield at
-        between = data[at] != _FILLING or data[at + 1 : at + 2] in (b"\xff", b"\x00")
-        at += 1 if between else 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
-
-
 def _open(data: bytes, budgets: Budgets) -> Image.Image:
     """The image, its pixels still encoded."""
     if Image.MAX_IMAGE_PIXELS is not None and budgets.pixels > Image.MAX_IMAGE_PIXELS:
@@ -175,47 +96,6 @@ def _open(data: bytes, budgets: Budgets) -> Image.Image:
         pixels = int(re.findall(r"\d+", str(error))[0])  # nothing else says how many
         excess = budgets.excess("pixels", pixels)
         raise DataError(f"it has {pixels:,} pixels, {excess}") from error
-
-
-def _hold_pixels(image: Image.Image, times: int, kind: str, budgets: Budgets) -> None:
-    """Hold the size of an image whose pixels are still encoded against the budget.
-
-    Args:
-        image: as it was opened.
-        times: that a pixel counts.
-        kind: in which it does.
-        budgets: that hold.
-
-    Raises:
-        DataError: it has too many pixels.
-    """
-    is_narrow = min(image.size) < _NARROW and max(image.size) > _LONG
-    sides = [max(side, _NARROW) for side in image.size] if is_narrow else image.size
-    if excess := budgets.excess("pixels", math.prod(sides) * times):
-        pixels = image.width * image.height
-        counted = f", which count {times} times in {kind}" if times > 1 else ""
-        if is_narrow:
-            counted = f", which count as {sides[0]:,} × {sides[1]:,}"
-        raise DataError(f"it has {pixels:,} pixels{counted}, {excess}")
-
-
-def _slowness(image: Image.Image, data: bytes, *, deep: bool) -> tuple[int, str]:
-    """How many times as long as usual an image takes to be decoded, and of what kind it then is."""
-    if image.format == "JPEG2000":
-        return 4, "JPEG 2000"
-    if image.format == "JPEG" and (scans := data.count(_JPEG_SCAN)) >= _MANY_SCANS:
-        return 1 + scans // _MANY_SCANS, f"a JPEG file of {scans:,} scans"
-    if data[:2] in _PLAIN:
-        return 50, "a plain PNM file"
-    if any(tile[0] == _RUNS_DECODER for tile in getattr(image, "tile", [])):
-        return 50, "a run-length encoded BMP file"
-    for kind in ("WEBP", "AVIF", "LAB"):
-        if kind in (image.format, image.mode):
-            return 2, kind
-    if image.format != "PNG":
-        return 1, ""
-    kinds = ["16-bit"] * deep + ["interlaced"] * bool(image.info.get("interlace"))
-    return 1 + len(kinds), f"{' '.join(kinds)} PNG"
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:

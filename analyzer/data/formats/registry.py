@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.data.class_lists import read_classes
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.class_folders import FOLDER, folders_of_images
 from analyzer.data.formats.format import Format, Wanted
@@ -17,7 +18,7 @@ from analyzer.data.formats.manifest import MANIFEST
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
 from analyzer.data.formats.webdataset import WEBDATASET
-from analyzer.data.labels import ClassList, index_names, read_classes
+from analyzer.data.labels import ClassList, index_names
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
 from analyzer.files import nature_of
