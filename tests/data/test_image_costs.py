@@ -1,0 +1,113 @@
+import io
+import struct
+
+import numpy as np
+import pytest
+from made_up_images import png_chunk, tiff_of_strips
+from PIL import Image
+
+from analyzer.data.decode_images import decode
+from analyzer.errors import DataError
+from analyzer.input_budgets import Budgets
+
+
+@pytest.mark.parametrize(
+    ("format", "mode", "kind"),
+    [
+        ("JPEG2000", "RGB", "4 times in JPEG 2000"),
+        ("WEBP", "RGB", "2 times in WEBP"),
+        ("TIFF", "LAB", "2 times in LAB"),
+        ("PNG", "I;16", "2 times in 16-bit PNG"),
+        ("JPEG", "L", "3 times in a JPEG file of 33 scans"),
+        ("PNG", "L", ""),
+    ],
+)
+def test_pixels_that_are_slow_to_decode_count_several_times(format, mode, kind):
+    file = io.BytesIO()
+    color = {"I;16": 300, "L": 9}.get(mode, (9, 9, 9))
+    Image.new(mode, (30, 20), color).save(file, format)
+    file.write(b"\xff\xda" * (32 if format == "JPEG" else 0))
+    budgets = Budgets(pixels=1000)
+    if not kind:
+        decode(file.getvalue(), budgets=budgets)
+        return
+    with pytest.raises(DataError, match=f"it has 600 pixels, which count {kind}, more than"):
+        decode(file.getvalue(), budgets=budgets)
+    decode(file.getvalue())
+
+
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
+def test_lines_of_few_pixels_count_as_longer_ones(size, encoded):
+    data = encoded(Image.new("1", size))
+    decode(data)
+    shown = " × ".join(f"{max(side, 1000):,}" for side in size)
+    with pytest.raises(DataError, match=f"70,000 pixels, which count as {shown}, more than"):
+        decode(data, budgets=Budgets(pixels=60_000_000))
+    decode(encoded(Image.new("1", (20, 20))), budgets=Budgets(pixels=400))
+
+
+def test_decompression_bombs_are_refused(encoded, monkeypatch):
+    data = encoded(np.zeros((40, 40), np.uint8))
+    small = Budgets(pixels=40 * 40 - 1)
+    with pytest.raises(DataError, match=r"it has 1,600 pixels, .*budget=pixels=1600$"):
+        decode(data, budgets=small)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # Pillow's own refusal says the same
+    with pytest.raises(DataError, match=r"it has 1,600 pixels, .*budget=pixels=1600$"):
+        decode(data, budgets=Budgets(pixels=40))
+    assert decode(data, budgets=Budgets(pixels=1600)).size == (40, 40)
+
+
+def test_plain_files_of_very_many_comments_are_refused():
+    header, pixels = b"P2\n2 1\n255\n", b"7 8\n"
+    assert np.asarray(decode(header + b"# drawn\n" * 100 + pixels)).tolist() == [[7, 8]]
+    with pytest.raises(DataError, match="2 pixels, which count 50 times in a plain PNM file"):
+        decode(header + pixels, budgets=Budgets(pixels=99))
+    with pytest.raises(DataError, match="it has 400,000 comments, more than 10,000"):
+        decode(header + b"#\n" * 400_000 + pixels)
+
+
+@pytest.mark.parametrize(
+    ("format", "at", "part"),
+    [
+        ("PNG", 33, png_chunk(b"abCd", b"")),
+        ("PNG", 33, png_chunk(b"tEXt", b"a\0b")),
+        ("JPEG", 2, b"\xff\xfe\0\x03A"),
+        ("JPEG", 2, b"\xff\xe1\0\x08Exif\0\0"),
+        ("JPEG", 2, b"\xff"),
+        ("JPEG", 20, b"\x01"),
+        ("GIF", 781, b"\x21\xfe\x01A\0"),
+    ],
+)
+def test_files_of_very_many_parts_are_refused(format, at, part, encoded):
+    data = encoded(Image.new("P" if format == "GIF" else "L", (8, 8), 9), format)
+    assert np.array_equal(
+        np.asarray(decode(data[:at] + 2 * part + data[at:])), np.asarray(decode(data))
+    )
+    with pytest.raises(DataError, match="more than 100,000 parts beside its pixels"):
+        decode(data[:at] + 100_001 * part + data[at:])
+
+
+@pytest.mark.parametrize("start", [b"P5\n#%b\n", b"P6%b", b"P4\n%b"])
+def test_long_headers_are_refused(start):
+    end = b"8 1 255\n" if start[1:2] != b"4" else b"8 1\n"
+    assert decode(start % (b" " * 90_000) + end + bytes(24)).size == (8, 1)
+    with pytest.raises(DataError, match="header does not end within 100,000 bytes"):
+        decode(start % (b" " * 110_000) + end + bytes(24))
+
+
+@pytest.mark.parametrize("form", [{}, {"order": ">"}, {"big": True}])
+def test_files_of_very_many_strips_are_refused(form):
+    assert np.unique(decode(tiff_of_strips(50, **form))).tolist() == [0x80]
+    with pytest.raises(DataError, match="it has 100,001 strips or tiles, more than 100,000"):
+        decode(tiff_of_strips(100_001, **form), budgets=Budgets(pixels=1 << 30))
+
+
+def test_run_length_encoded_bitmaps_count_as_slow():
+    pixels = b"".join(b"\x08" + bytes([value]) + b"\0\0" for value in range(4))  # lines of 8
+    palette = b"".join(bytes([value] * 3 + [0]) for value in range(256))
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, 8, 1, len(pixels), 1, 1, 256, 256)
+    start = 14 + len(head) + len(palette)
+    data = struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + head + palette + pixels
+    assert np.asarray(decode(data)).reshape(4, -1)[:, 0].tolist() == [3, 2, 1, 0]
+    with pytest.raises(DataError, match="32 pixels, which count 50 times in a run-length encoded"):
+        decode(data, budgets=Budgets(pixels=32 * 49))
