@@ -1,5 +1,6 @@
-from .batches import Batch, FirstReading, KeptPictures, Samples, read_batches
+from .batches import Batch, KeptPictures, Samples, read_batches
 from .class_lists import read_classes
+from .first_reading import FirstReading
 from .formats.arrays import from_arrays, is_missing_value, read_value
 from .formats.registry import open_data
 from .groups import are_missing_groups, read_groups
