@@ -117,6 +117,11 @@ def command(
     from analyzer.audit import audit_population, read_manifest
     from analyzer.make_request import population_request
 
+    if dask is not None and jobs > 1:
+        raise click.UsageError(
+            "--jobs is for processes of this machine, and --dask for the workers of a cluster: "
+            "give one of them."
+        )
     members = read_manifest(manifest)
     template = population_request(
         members,

@@ -91,6 +91,9 @@ def test_no_scheduler_at_the_address(onnx_gap, tmp_path):
     manifest.write_text(
         f'name,model,train_data,keys\na,{entry.model},{entry.data},"images,labels_c0"\n'
     )
-    found = onnx_gap("population", manifest, "--dask", "tcp://127.0.0.1:9", "--out", "out")
+    nobody = ("--dask", "tcp://127.0.0.1:9", "--out", "out")
+    found = onnx_gap("population", manifest, *nobody, "--jobs", 2)
+    assert (found.code, "--jobs is for processes of this machine" in found.err) == (2, True)
+    found = onnx_gap("population", manifest, *nobody)
     assert found.code == 2
     assert "127.0.0.1:9" in found.err
