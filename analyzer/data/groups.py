@@ -62,7 +62,7 @@ def read_groups(
             )
         name = path.name.lower()
         if name.endswith(TABLES):
-            return _numbered(_by_name(path, _table(path, None, None, budgets), source))
+            return _numbered(_by_name(path, _table(path, None, None, budgets, source), source))
         return _in_order(path, source, budgets)
     if source.kind != "manifest":
         what = (
@@ -85,8 +85,18 @@ def are_missing_groups(text: str) -> bool:
     return is_path and not is_readable_file(text)
 
 
-def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) -> dict[str, str]:
-    """What a table says of each name: in a column, or in that called group or else the only one."""
+def _table(
+    path: Path,
+    names: str | None,
+    column: str | None,
+    budgets: Budgets,
+    of_all: Source | None = None,
+) -> dict[str, str]:
+    """What a table says of each name: in a column, or in that called group or else the only one.
+
+    Args:
+        of_all: the samples, where the table may name no others.
+    """
     found: dict[str, str] = {}
     keys: tuple[str, str] | None = None
     for line, row in manifest_rows(path):
@@ -103,6 +113,8 @@ def _table(path: Path, names: str | None, column: str | None, budgets: Budgets) 
                 f"Line {line} of {path} puts {name} into the group {said!r}, an earlier one into "
                 f"{found[str(name)]!r}. Give each sample one group."
             )
+        if of_all is not None and len(found) > len(of_all):
+            break  # one of them is of no sample
     return found
 
 
@@ -131,6 +143,12 @@ def _keys(
 
 def _by_name(path: Path, groups: dict[str, str], source: Source) -> list[str]:
     names = list(source.names)
+    unknown = set(groups).difference(names)
+    if unknown:
+        raise DataError(
+            f"{path} names samples that {source.source} does not have, {min(unknown)} among them. "
+            "Name samples as suspects.csv does, or remove these lines."
+        )
     missing = [name for name in names if name not in groups]
     if missing:
         raise DataError(
@@ -138,41 +156,36 @@ def _by_name(path: Path, groups: dict[str, str], source: Source) -> list[str]:
             f"{source.source}, {missing[0]} among them. Give each a line; leave the group empty "
             "where a sample has none."
         )
-    unknown = set(groups).difference(names)
-    if unknown:
-        raise DataError(
-            f"{path} names {len(unknown):,} samples that {source.source} does not have, "
-            f"{min(unknown)} among them. Name samples as suspects.csv does, or remove these lines."
-        )
     return [groups[name] for name in names]
 
 
 def _in_order(path: Path, source: Source, budgets: Budgets) -> np.ndarray:
     if path.suffix.lower() == ".npy":
-        groups = read_value(str(path), budgets)
-        if groups.ndim != 1 or groups.dtype.kind not in "iu":
+        array = read_value(str(path), budgets)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
             raise DataError(
-                f"{path} holds {groups.dtype} of shape {groups.shape}; a whole number for each "
+                f"{path} holds {array.dtype} of shape {array.shape}; a whole number for each "
                 "sample was expected."
             )
-        groups = _numbered(map(str, groups.tolist()))
+        groups = list(map(str, array[: len(source) + 1].tolist()))
     else:
-        groups = _numbered(_lines(path, budgets))
+        groups = _lines(path, len(source))
     if len(groups) != len(source):
+        more = "more than " if len(groups) > len(source) else ""
         raise DataError(
-            f"{path} has {len(groups):,} groups, {source.source} {len(source):,} samples. Give "
-            "each sample a line; leave it empty where a sample has no group."
+            f"{path} has {more}{min(len(groups), len(source)):,} groups, {source.source} "
+            f"{len(source):,} samples. Give each sample a line; leave it empty where a sample has "
+            "no group."
         )
-    return groups
+    return _numbered(groups)
 
 
-def _lines(path: Path, budgets: Budgets) -> list[str]:
+def _lines(path: Path, samples: int) -> list[str]:
+    """The lines of a file, no more than one after those of so many samples."""
     found: list[str] = []
     try:
         with path.open(encoding="utf-8-sig") as file:
-            while line := file.readline(LONGEST_LINE):
-                if excess := budgets.excess("samples", len(found) + 1):
-                    raise DataError(f"{path} has more than {len(found):,} lines, {excess}.")
+            while len(found) <= samples and (line := file.readline(LONGEST_LINE)):
                 if len(line) == LONGEST_LINE:
                     raise DataError(f"{path} has a line of {LONGEST_LINE:,} characters or more.")
                 found.append(line.strip())

@@ -120,11 +120,12 @@ def test_a_column_of_the_manifest(tmp_path):
     [
         ("g.csv", "path,group\ncat/1.png,a\n", "no group for 3 of the 4 samples.*cat/2.png"),
         ("g.csv", "path,group\n" + "".join(f"{n},a\n" for n in [*NAMES, "x.png"]),
-         "names 1 samples that data does not have, x.png"),
+         "names samples that data does not have, x.png"),
         ("g.csv", "path,group\ncat/1.png,a\ncat/1.png,b\n", "Line 3.*cat/1.png into the group 'b'"),
         ("g.csv", "path,group\n,a\n", "Line 2 .* lacks 'path'"),
         ("g.csv", "path\ncat/1.png\n", "columns 'path', none of them 'group'"),
         ("g.txt", "a\nb\n", "has 2 groups, data 4 samples"),
+        ("g.txt", "a\n" * 9, "has more than 4 groups, data 4 samples"),
     ],
 )  # fmt: skip
 def test_what_is_no_group_of_each_sample_is_refused(name, text, said, tmp_path):
@@ -135,6 +136,16 @@ def test_what_is_no_group_of_each_sample_is_refused(name, text, said, tmp_path):
 def test_numbers_of_another_kind_are_refused(tmp_path):
     np.save(tmp_path / "groups.npy", np.array([[0.5, 1]]))
     with pytest.raises(DataError, match="a whole number for each sample was expected"):
+        read_groups(str(tmp_path / "groups.npy"), source_of())
+
+
+def test_no_more_is_read_than_there_are_samples(tmp_path):
+    names = [*NAMES, "x.png", "y.png"]
+    table = "path,group\n" + "".join(f"{name},a\n" for name in names) + "z.png\n"
+    with pytest.raises(DataError, match=r"does not have, x\.png among"):
+        read_groups(written(tmp_path / "groups.csv", table), source_of())
+    np.save(tmp_path / "groups.npy", np.arange(9))
+    with pytest.raises(DataError, match="has more than 4 groups"):
         read_groups(str(tmp_path / "groups.npy"), source_of())
 
 

@@ -277,20 +277,27 @@ def _add_member(
     folder, slash, file = member.name.rpartition("/")
     stem, _, ending = file.partition(".")
     parts = (part for part in folder.split("/") if part not in ("", ".", ".."))
-    if not stem or member.issparse() or not all(map(is_looked_into, parts)):
+    if not stem or not all(map(is_looked_into, parts)):
         return
     entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
     if not member.isreg():  # a link is not followed, but its sample counts as one without
         return
     ending = ending.lower()
-    if ending == keys[0] if keys else f".{ending}" in EXTENSIONS:
+    is_image = ending == keys[0] if keys else f".{ending}" in EXTENSIONS
+    is_label = ending in ((keys[1],) if keys else ("cls", "json"))
+    if member.issparse() and (is_image or is_label):
+        raise DataError(
+            f"{member.name} in {path} is stored as a sparse file, without its zeros, which is not "
+            "read. Make the archive again without --sparse (-S)."
+        )
+    if is_image:
         if entry.image is not None:
             raise DataError(
                 f"{member.name} in {path} is a second image. Choose the endings of images and "
                 f"labels with {parameter('keys', 'jpg,cls')}."
             )
         entry.image = member.offset_data, member.size
-    elif ending in ((keys[1],) if keys else ("cls", "json")):
+    elif is_label:
         try:
             found, entry.split = _labels(archive, member, ending, path)
         except DataError as error:

@@ -1,6 +1,8 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 import tarfile
 
 import pytest
@@ -254,3 +256,17 @@ def test_splits_that_json_files_name_are_refused(shard, tmp_path):
     shard("train.tar", files("test"), folder=tmp_path / "d")
     with pytest.raises(DataError, match="d#train say test as split, which is not read"):
         open_data(tmp_path / "d")
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
+@pytest.mark.parametrize("flavour", ["gnu", "pax"])
+@pytest.mark.parametrize("sparse", ["a.png", "a.cls"])
+def test_sparse_files_are_refused(flavour, sparse, encoded, picture, tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(picture(8, 8, seed=1)))
+    (tmp_path / "a.cls").write_text("1")
+    with (tmp_path / sparse).open("ab") as file:
+        file.truncate(1 << 20)
+    where = ["tar", "-C", str(tmp_path), "--sparse", f"--format={flavour}"]
+    subprocess.run([*where, "-cf", str(tmp_path / "a.tar"), "a.png", "a.cls"], check=True)
+    with pytest.raises(DataError, match=rf"{re.escape(sparse)} in .*a\.tar is stored as a sparse"):
+        open_data(tmp_path / "a.tar")
