@@ -17,6 +17,7 @@ from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
 from analyzer.data import combine_digests
 from analyzer.errors import AuditFolderError, parameter
+from analyzer.files import RUN_AGAIN
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.measures.measure import Subject
 from analyzer.measures.registry import MEASURES
@@ -48,16 +49,14 @@ def finished_before(
     if found.key != subject.key or not _has_these_samples(found, request, subject, progress):
         if request.fresh_if_other:
             return None
+        if edited := _faults(request.out).get(AUDIT):
+            raise AuditFolderError(f"{edited} {RUN_AGAIN}")
         differences = _differences(found, request, subject)
         raise AuditFolderError(
             f"{request.out} holds an audit that differs in {differences}; "
             f"pass {parameter('fresh', True)} to replace it, or name another {parameter('out')}."
         )
-    try:
-        faults = find_faults(request.out, RESULT_FILES)
-    except AuditFolderError as error:
-        faults = {AUDIT: str(error)}
-    for name, sentence in faults.items():
+    for name, sentence in _faults(request.out).items():
         if name not in _DERIVED:
             say(f"{sentence} Everything is measured again.")
             return None
@@ -65,6 +64,14 @@ def finished_before(
         say(f"{request.out} contradicts itself: {wrong[0]} Everything is measured again.")
         return None
     return found
+
+
+def _faults(out: Path) -> dict[str, str]:
+    """Sentences of what does not match the manifest, by the names of files."""
+    try:
+        return find_faults(out, RESULT_FILES)
+    except AuditFolderError as error:
+        return {AUDIT: error.message}
 
 
 def contradictions(folder: Path, record: AuditRecord) -> list[str]:

@@ -114,7 +114,9 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
             message names ``file`` and the field.
     """
     if not isinstance(value, Mapping) or "schema" not in value:
-        raise AuditFolderError(f"{file} is not the record of an audit: it has no field 'schema'.")
+        raise AuditFolderError(
+            f"{file} is not the record of an audit: it has no field 'schema'. {RUN_AGAIN}"
+        )
     if value["schema"] != SCHEMA:
         raise AuditFolderError(
             f"{file} has schema {value['schema']!r}, this version of onnx-gap reads {SCHEMA}; "

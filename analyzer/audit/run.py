@@ -48,6 +48,7 @@ from analyzer.errors import (
     SiteError,
     parameter,
 )
+from analyzer.estimation import GapModel
 from analyzer.files import folder_identity
 from analyzer.measures.measure import FILES, Job, Measure, State, Subject
 from analyzer.measures.registry import MEASURES
@@ -133,7 +134,7 @@ def _audit(
             if measure.measured(finished):
                 request = _with(request, measure, measure.kept_by(finished))
         say(f"{request.out} holds the counts of this audit already; --fresh counts them again.")
-    _refuse_limit_without_figure(request)
+    _refuse_limit_without_figure(request, inputs.gap_model)
     if finished is not None and says_the_same(finished, request, inputs):
         return finished
     work = _Work(request, inputs, finished, unfinished, progress, say)
@@ -338,8 +339,12 @@ def _refuse_idle_seed(request: AuditRequest, subject: Subject) -> None:
     )
 
 
-def _refuse_limit_without_figure(request: AuditRequest) -> None:
+def _refuse_limit_without_figure(request: AuditRequest, gap_model: GapModel | None) -> None:
     """Refuse a limit of what these options leave unmeasured, before anything is counted.
+
+    Args:
+        request: with what a finished audit has, if there is one.
+        gap_model: that estimates the gap, if there is one.
 
     Raises:
         DataError: the sentence names the option that is missing, or stands in the way.
@@ -364,6 +369,14 @@ def _refuse_limit_without_figure(request: AuditRequest) -> None:
             f"{parameter('max_gap')} is held against the estimated gap, and "
             f"{parameter('gap_model', 'none')} asks for no estimate. Leave one of them out, or "
             f"pass {parameter('gate', 'measured')} with {parameter('test_data')}."
+        )
+    taken = set(gap_model.features if gap_model else ())
+    off = [one.name for one in MEASURES if taken & set(one.features) and not one.wanted(request)]
+    if request.gate != "measured" and off:
+        raise DataError(
+            f"{parameter('max_gap')} is held against the estimated gap, and these options switch "
+            f"off {' and '.join(off)}, of which the gap model is. Leave them out, or name another "
+            f"with {parameter('gap_model')}."
         )
 
 

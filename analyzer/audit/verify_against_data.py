@@ -18,7 +18,7 @@ from analyzer.audit_options import (
 )
 from analyzer.audit_record import AuditRecord
 from analyzer.common_types import Progress
-from analyzer.errors import AuditFolderError, DataError, ModelError, parameter
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, parameter
 from analyzer.files import RUN_AGAIN, is_readable_file, shown_path
 from analyzer.json_codec import JsonSource, decode
 from analyzer.measures.measure import Check, Draw, Job, check
@@ -110,8 +110,9 @@ class Remeasured:
 
         request, record = self._request, self._record
         subject = find_inputs(request, recorded=record.data.preprocessing).subject
-        yield self._names(subject.source)
-        yield self._pictures(subject.source)
+        of_data = [self._names(subject.source), self._pictures(subject.source)]
+        yield from of_data
+        failed = not all(found.passed for found in of_data)
         with scratch_folder() as scratch:
             images = subject.opened_images(
                 skip_bad=request.skip_bad, memory=request.memory // 2, progress=progress
@@ -131,10 +132,15 @@ class Remeasured:
                         images=images,
                         found={},
                     )
-                    yield from measure.recount(self._folder, record, job, self.draw)
-            except ModelError:
+                    for found in measure.recount(self._folder, record, job, self.draw):
+                        failed |= not found.passed
+                        yield found
+            except AnalyzerError as error:
                 subject.network.refuse_if_changed()  # of two networks nothing fits together
-                raise
+                if not failed:
+                    raise
+                wrong = [f"Nothing more can be measured again: {error}"]
+                yield check(f"{measure.name} measured again", wrong, "")
         subject.network.refuse_if_changed()
         subject.first_reading.confirm()
 

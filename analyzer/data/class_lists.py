@@ -51,8 +51,7 @@ def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassL
             raise DataError(f"Line {names.index('') + 1} of the class list {path} is empty.")
     if not names:
         raise DataError(f"The class list {path} names no class.")
-    first_index = {name: index for index, name in reversed(list(enumerate(names)))}
-    return ClassList(str(path), tuple(names), first_index)
+    return ClassList.of(str(path), names)
 
 
 def _from_json(text: str, path: Path) -> list[str]:

@@ -4,7 +4,8 @@ What trainers' pipelines do with odd files is followed where they agree (``conve
 palettes are looked up, CMYK is converted, alpha is dropped and not composited. 16-bit gray keeps
 its high byte, where Pillow's own conversion would clip everything above 255 to white; of colors
 Pillow keeps the high byte itself. Files are rotated by their EXIF tag only where asked for, as
-torchvision and timm do not. Of several frames or pages, the first is read.
+torchvision and timm do not; a TIFF file, which Pillow always turns, is refused unless asked for.
+Of several frames or pages, the first is read.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from analyzer.data.image_costs import hold_pixels, refuse_many_parts
-from analyzer.errors import DataError
+from analyzer.errors import DataError, parameter
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["EXTENSIONS", "decode"]
@@ -41,6 +42,7 @@ _WHITE = 0xFFFF  # of 16-bit images
 _LOW_BYTE = 0xFF
 _DARK = 1  # of 255: what is left of a low byte by one decoder's rounding; 0 by the others'
 _PNM_DECODER = "ppm"  # Pillow's in Python, for greatest values other than 1, 255 and 65535
+_ORIENTATION, _TURNED = 274, range(2, 9)  # the tag of TIFF, and its values that turn or mirror
 _SIGNED = 2  # among TIFF's sample formats
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
@@ -63,6 +65,8 @@ def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGET
     try:
         refuse_many_parts(data)
         image: Image.Image = _open(data, budgets)
+        if not exif:
+            _refuse_turned(image)
         deep, depth = _is_deep(image, data), _gray_depth(image)
         pixels = image.width * image.height
         hold_pixels(image, data, budgets, deep=deep)
@@ -123,6 +127,22 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
             )
         return deep
     return False
+
+
+def _refuse_turned(image: Image.Image) -> None:
+    """Refuse a TIFF file that Pillow turns by its tag, where nobody has asked for that.
+
+    Raises:
+        DataError: it is one; the message gives the reason only.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    orientation = image.tag_v2.get(_ORIENTATION)
+    if orientation in _TURNED:
+        raise DataError(
+            f"its orientation tag is {orientation}, and not all readers of TIFF turn images by it. "
+            f"Pass {parameter('exif', True)} if training did, or save it without the tag"
+        )
 
 
 def _loaded(image: Image.Image, data: bytes) -> Image.Image:

@@ -128,6 +128,11 @@ def _keys(
         or one_of(PATH_KEYS, row, path, "name samples", "Remove one of them.")
         or next((key for key in columns if key != _GROUP), "")
     )
+    if column is not None and column in (name, *INDEX_KEYS, *NAME_KEYS, *SPLIT_KEYS):
+        raise DataError(
+            f"The column {column!r} of {path} tells samples, labels or splits, and no groups. Name "
+            f"another, or a file of groups, with {parameter('groups')}."
+        )
     others = [key for key in columns if key != name]
     group = column or (_GROUP if _GROUP in others else "")
     if not group:  # a column of labels or splits tells no groups, whatever is beside it

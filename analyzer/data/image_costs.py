@@ -6,7 +6,7 @@ Pillow goes through the parts of a file one by one, and some of its decoders are
 import math
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from PIL import Image, TiffImagePlugin
 
@@ -24,17 +24,23 @@ _PNM_HEADER = re.compile(rb"P(?:[14]|[2356]\s+\d+)\s+\d+\s+\d+\s")  # without it
 _PNM_COMMENT = re.compile(rb"#[^\r\n]*")
 _MOST_COMMENTS = 10_000
 _MOST_PARTS = 100_000
-_GIF, _GIF_EXTENSION = b"GIF8", re.compile(rb"\x21[\x01\xf9\xfe\xff]")
+_GIF, _GIF_HEADER, _GIF_EXTENSION = b"GIF8", 13, 0x21
+_GIF_ENDS = b",;"  # what an image begins with, and the end of the file
+_WEBP = b"RIFF", b"WEBP"
+_BOXES = (b"jP  ", b"ftyp")  # the first of JPEG 2000 and of AVIF
+_DESCRIBING = {b"jp2h": 0, b"meta": 4}  # boxes with boxes in them, after so many bytes
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _FILLING = 0xFF
 # By how TIFF files begin: the order of bytes; where the place of the first page's entries is, and
-# its type; the type of their number; the bytes of one; and its tag and number of values.
+# its type; the type of their number; the bytes of one; and its tag, the type of its values, and how
+# many they are.
 _TIFF = {
-    b"II*\0": ("<", 4, "I", "H", 12, "H2xI"),
-    b"MM\0*": (">", 4, "I", "H", 12, "H2xI"),
-    b"II+\0": ("<", 8, "Q", "Q", 20, "H2xQ"),
-    b"MM\0+": (">", 8, "Q", "Q", 20, "H2xQ"),
+    b"II*\0": ("<", 4, "I", "H", 12, "HHI"),
+    b"MM\0*": (">", 4, "I", "H", 12, "HHI"),
+    b"II+\0": ("<", 8, "Q", "Q", 20, "HHQ"),
+    b"MM\0+": (">", 8, "Q", "Q", 20, "HHQ"),
 }
+_BYTES = (1, 2, 6, 7)  # types of values that are single bytes or texts
 _STRIPS = (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS)
 
 
@@ -53,17 +59,25 @@ def refuse_many_parts(data: bytes) -> None:
         return
     if _PNM.match(data) and not _PNM_HEADER.match(_PNM_COMMENT.sub(b"", data[:_MOST_PARTS])):
         raise DataError(f"its header does not end within {_MOST_PARTS:,} bytes")
-    parts: Iterable[object] = ()
-    if data.startswith(_PNG):
-        parts = _png_chunks(data)
-    elif data.startswith(_JPEG):
-        parts = _jpeg_segments(data)
-    elif data.startswith(_GIF):
-        parts = _GIF_EXTENSION.finditer(data)
-    if any(number == _MOST_PARTS for number, _ in enumerate(parts)):
+    if any(number == _MOST_PARTS for number, _ in enumerate(_parts(data))):
         raise DataError(f"it has more than {_MOST_PARTS:,} parts beside its pixels")
-    if data[:4] in _TIFF and (strips := _tiff_strips(data)) > _MOST_PARTS:
-        raise DataError(f"it has {strips:,} strips or tiles, more than {_MOST_PARTS:,}")
+    if data[:4] in _TIFF:
+        _refuse_long_tags(data)
+
+
+def _parts(data: bytes) -> Iterator[int]:
+    """Where the parts of a file begin that are read one by one besides its pixels."""
+    if data.startswith(_PNG):
+        return _png_chunks(data)
+    if data.startswith(_JPEG):
+        return _jpeg_segments(data)
+    if data.startswith(_GIF):
+        return _gif_blocks(data)
+    if data.startswith(_WEBP[0]) and data.startswith(_WEBP[1], 8):
+        return _webp_chunks(data)
+    if data[4:8] in _BOXES:
+        return _boxes(data)
+    return iter(())
 
 
 def _png_chunks(data: bytes) -> Iterator[int]:
@@ -74,18 +88,69 @@ def _png_chunks(data: bytes) -> Iterator[int]:
         at += 12 + int.from_bytes(data[at : at + 4])
 
 
-def _tiff_strips(data: bytes) -> int:
-    """How many strips or tiles the first page of a TIFF file has.
+def _gif_blocks(data: bytes) -> Iterator[int]:
+    """Where the blocks in extensions of a GIF file begin, and stray bytes, before its first image.
 
     Raises:
+        IndexError: it is cut off.
+    """
+    at = _GIF_HEADER
+    if data[10] & 0x80:  # colors follow
+        at += 3 * 2 ** (1 + (data[10] & 7))
+    while data[at] not in _GIF_ENDS:
+        yield at
+        at += 1
+        if data[at - 1] != _GIF_EXTENSION:
+            continue
+        at += 1  # its kind
+        while data[at]:
+            yield at
+            at += 1 + data[at]
+        at += 1
+
+
+def _webp_chunks(data: bytes) -> Iterator[int]:
+    """Where the chunks of a WebP file begin."""
+    at = 12
+    while at < len(data):
+        yield at
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+
+
+def _boxes(data: bytes, at: int = 0, end: int | None = None) -> Iterator[int]:
+    """Where the boxes of a JPEG 2000 or AVIF file begin, those that describe pixels included."""
+    end = len(data) if end is None else end
+    while at < end:
+        yield at
+        size, head = int.from_bytes(data[at : at + 4]), 8
+        if size == 1:  # a longer one follows
+            size, head = int.from_bytes(data[at + 8 : at + 16]), 16
+        after = at + max(size, head) if size else end
+        inside = _DESCRIBING.get(data[at + 4 : at + 8])
+        if inside is not None:
+            yield from _boxes(data, at + head + inside, min(after, end))
+        at = after
+
+
+def _refuse_long_tags(data: bytes) -> None:
+    """Refuse a TIFF file whose first page has many tags, or one that lists many numbers.
+
+    Raises:
+        DataError: it does.
         struct.error: it is cut off.
     """
     order, first, offset, count, size, entry = _TIFF[data[:4]]
     (at,) = struct.unpack_from(order + offset, data, first)
     (entries,) = struct.unpack_from(order + count, data, at)
+    if entries > _MOST_PARTS:
+        raise DataError(f"it has {entries:,} tags, more than {_MOST_PARTS:,}")
     at += struct.calcsize(count)
-    fields = (struct.unpack_from(order + entry, data, at + size * n) for n in range(entries))
-    return max((number for tag, number in fields if tag in _STRIPS), default=0)
+    for place in range(at, at + size * entries, size):
+        tag, kind, number = struct.unpack_from(order + entry, data, place)
+        if number > _MOST_PARTS and kind not in _BYTES:
+            what = "strips or tiles" if tag in _STRIPS else f"numbers in its tag {tag}"
+            raise DataError(f"it has {number:,} {what}, more than {_MOST_PARTS:,}")
 
 
 def _jpeg_segments(data: bytes) -> Iterator[int]:

@@ -41,7 +41,13 @@ class ClassList:
 
     path: str
     names: tuple[str, ...]
-    index: Mapping[str, int]
+    index: Mapping[str, int]  # the first, of a name that is there twice
+
+    @classmethod
+    def of(cls, path: str, names: Sequence[str]) -> "ClassList":
+        """The list of these names, in their order."""
+        first_index = {name: index for index, name in reversed(list(enumerate(names)))}
+        return cls(path, tuple(names), first_index)
 
 
 def index_names(
@@ -274,8 +280,9 @@ def check_classes(source: Source, classes: int, *, exact: bool = True) -> None:
         exact: False where it may have more.
 
     Raises:
-        DataError: a label outside the network's classes, a class list of another length, or class
-            indices made from the order of names although their number is not the network's.
+        DataError: a label outside the network's classes, a class list of another length, more
+            names in the data than the network has classes, or class indices made from the order of
+            names although their number is not the network's.
     """
     names = source.class_names or ()
     if source.class_list is not None and exact and len(names) != classes:
@@ -289,6 +296,12 @@ def check_classes(source: Source, classes: int, *, exact: bool = True) -> None:
             f"{source.source} has {len(source.class_names)} classes but the network has "
             f"{classes}, so their indices are not the order of their names. Pass the network's "
             f"own class list with {parameter('classes', 'FILE')}."
+        )
+    if source.indexing == "labels" and source.class_list is None and len(names) > classes:
+        raise DataError(
+            f"{source.source} names {len(names):,} classes but the network has {classes:,}, so "
+            "their indices may be others. Pass the network's own class list with "
+            f"{parameter('classes', 'FILE')}."
         )
     highest = int(source.labels.max())
     if highest >= classes:

@@ -26,6 +26,7 @@ __all__ = [
     "Sample",
     "Source",
     "Store",
+    "check_length",
     "combine_digests",
     "digest",
     "natural_key",
@@ -39,6 +40,19 @@ LEAVE_ALONE = "Leave the data alone until the audit is done, and start it again.
 
 _DIGITS = re.compile(r"(\d+)")
 _LONGEST = 1000  # digits of a number; Python reads none of more than 4,300
+
+
+def check_length(name: str) -> None:
+    """Refuse a name of a sample that is longer than a path can be.
+
+    Raises:
+        DataError: it is.
+    """
+    if len(name) > LONGEST_NAME:
+        raise DataError(
+            f"A sample has a name of {len(name):,} characters: '{name[:20]}…'. Shorten it to "
+            f"{LONGEST_NAME:,}."
+        )
 
 
 class Store(Protocol):
@@ -295,11 +309,7 @@ class CompactNames(Sequence[str]):
             DataError: one is no text, or longer than a path can be.
         """
         for name in names:
-            if len(name) > LONGEST_NAME:
-                raise DataError(
-                    f"A sample has a name of {len(name):,} characters: '{name[:20]}…'. "
-                    f"Shorten it to {LONGEST_NAME:,}."
-                )
+            check_length(name)
             try:
                 self._block += os.fsencode(name)
             except UnicodeEncodeError:

@@ -90,6 +90,32 @@ def test_a_folder_with_another_audit_is_refused_by_what_differs(audit, onnx_gap,
     assert "differs in the site, --seed; pass --fresh" in shown.err
 
 
+@pytest.mark.parametrize(
+    "edited", [b"{}", b"[]", lambda text: text.replace(b'"key": "', b'"key": "0')]
+)
+def test_an_edited_record_is_named_with_the_way_out(audit, onnx_gap, network, train, edited):
+    path = audit() / "audit.json"
+    path.write_bytes(edited if isinstance(edited, bytes) else edited(path.read_bytes()))
+    again = ("audit", network, "--data", train, "--preprocess", "none", "--out", path.parent)
+    shown = onnx_gap(*again)
+    assert shown.code == 2
+    assert "audit.json is not the" in shown.err
+    assert shown.err.rstrip().endswith("Run the audit again with --fresh.")
+    assert onnx_gap(*again, "--fresh").code == 0
+
+
+def test_a_limit_of_a_gap_model_whose_measures_are_switched_off_is_refused(
+    onnx_gap, network, train
+):
+    off = ("--neighbor-samples", 0, "--interpolation-samples", 0)
+    limited = ("audit", network, "--data", train, "--preprocess", "none", "--max-gap", 0.3)
+    shown = onnx_gap(*limited, *off, "--out", "audit")
+    assert shown.code == 2
+    assert "switch off interpolation and neighbors" in shown.err
+    assert not Path("audit").exists()
+    assert onnx_gap(*limited, *off, "--gap-model", "zoo:digits", "--out", "audit").code in (0, 1, 4)
+
+
 def test_classes_in_another_order_are_warned_of(onnx_gap, network, save, digits):
     swapped = np.arange(10)
     swapped[[3, 5]] = 5, 3
@@ -163,7 +189,9 @@ def test_without_the_measures_that_it_needs_there_is_no_default_estimate(onnx_ga
     assert shown.code == 0
     assert shown.json["gap"] is None
     assert "needs neighbors_error_third_trusted" in shown.json["no_gap"]
-    assert onnx_gap(*arguments, "--max-gap", 0.5).code == 4
+    limited = onnx_gap(*arguments, "--max-gap", 0.5)
+    assert (limited.code, limited.out) == (2, "")
+    assert "these options switch off neighbors, of which the gap model is" in limited.err
     assert onnx_gap(*arguments).json["created"] == onnx_gap(*arguments).json["created"]
     # Named, it is an order: what it needs is measured.
     assert onnx_gap(*arguments, "--gap-model", "zoo:any").json["gap"] is not None

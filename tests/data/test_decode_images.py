@@ -85,6 +85,13 @@ def test_exif_rotation_only_where_asked_for(picture, encoded):
     data = encoded(array, exif=exif)
     assert np.array_equal(np.asarray(decode(data)), array)
     assert np.array_equal(np.asarray(decode(data, exif=True)), np.rot90(array, -1))
+    exif[0x0112] = 1
+    assert np.array_equal(np.asarray(decode(encoded(array, "TIFF", exif=exif))), array)
+    exif[0x0112] = 6  # which Pillow turns whatever is asked for
+    data = encoded(array, "TIFF", exif=exif)
+    with pytest.raises(DataError, match=r"orientation tag is 6, .*Pass exif=True if training did"):
+        decode(data)
+    assert np.array_equal(np.asarray(decode(data, exif=True)), np.rot90(array, -1))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -111,6 +111,9 @@ def test_a_column_of_the_manifest(tmp_path):
     assert read_groups("video", source, keys=("image", "label")).tolist() == [0, 0, 1, 1]
     with pytest.raises(DataError, match="columns 'image', 'label', 'video', none of them 'clip'"):
         read_groups("clip", source)
+    for column in ("image", "label"):
+        with pytest.raises(DataError, match=f"column '{column}' .* tells samples, labels or"):
+            read_groups(column, source)
     with pytest.raises(DataError, match="no file clip, and data is no manifest"):
         read_groups("clip", source_of())
 

@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import pytest
 from made_up_images import png_chunk, tiff_of_strips
-from PIL import Image
+from PIL import Image, features
 
 from analyzer.data.decode_images import decode
 from analyzer.errors import DataError
@@ -75,11 +75,18 @@ def test_plain_files_of_very_many_comments_are_refused():
         ("JPEG", 2, b"\xff\xe1\0\x08Exif\0\0"),
         ("JPEG", 2, b"\xff"),
         ("JPEG", 20, b"\x01"),
-        ("GIF", 781, b"\x21\xfe\x01A\0"),
+        ("GIF", 19, b"\x21\xfe\x01A\0"),
+        ("GIF", 19, b"\x80"),
+        ("WEBP", None, b"abcd\x01\0\0\0A\0"),
+        ("JPEG2000", 32, b"\0\0\0\x08free"),
+        ("AVIF", None, b"\0\0\0\x08free"),
     ],
 )
 def test_files_of_very_many_parts_are_refused(format, at, part, encoded):
-    data = encoded(Image.new("P" if format == "GIF" else "L", (8, 8), 9), format)
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    data = encoded(Image.new("P" if format == "GIF" else "L", (8, 8), 7), format)
+    at = len(data) if at is None else at
     assert np.array_equal(
         np.asarray(decode(data[:at] + 2 * part + data[at:])), np.asarray(decode(data))
     )
@@ -100,6 +107,25 @@ def test_files_of_very_many_strips_are_refused(form):
     assert np.unique(decode(tiff_of_strips(50, **form))).tolist() == [0x80]
     with pytest.raises(DataError, match="it has 100,001 strips or tiles, more than 100,000"):
         decode(tiff_of_strips(100_001, **form), budgets=Budgets(pixels=1 << 30))
+
+
+def test_comments_of_very_many_blocks_are_refused(encoded):
+    data = encoded(Image.new("L", (8, 8), 9), "GIF")
+    start = data.index(b",", 13)
+    comment = data[:start] + b"\x21\xfe%b\0" + data[start:]
+    assert np.asarray(decode(comment % (b"\x01A" * 50_000))).max() == 9
+    with pytest.raises(DataError, match="more than 100,000 parts beside its pixels"):
+        decode(comment % (b"\x01A" * 100_000))
+
+
+def test_tiff_files_of_very_many_tags_or_numbers_are_refused():
+    for tags, says in (
+        ([(65000, 3, 1, 0)] * 100_001, r"it has 100,011 tags, more than 100,000"),
+        ([(65000, 3, 200_000, 16)], "it has 200,000 numbers in its tag 65000, more than"),
+    ):
+        with pytest.raises(DataError, match=says):
+            decode(tiff_of_strips(1, big=True, tags=tags) + bytes(400_000))
+    assert decode(tiff_of_strips(1, tags=[(65000, 7, 200_000, 16)]) + bytes(200_000)).mode == "L"
 
 
 def test_run_length_encoded_bitmaps_count_as_slow():

@@ -113,6 +113,16 @@ def test_a_label_outside_the_network_is_named():
         check_classes(arrays([0, 10]), 10)
 
 
+def test_more_names_in_the_data_than_the_network_has_classes_are_refused():
+    source = from_arrays(
+        np.zeros((2, 2, 2), np.uint8), [0, 1], source="data", class_names=["a", "b", "c"]
+    )
+    for classes in (3, 4):
+        check_classes(source, classes)
+    with pytest.raises(DataError, match="data names 3 classes but the network has 2"):
+        check_classes(source, 2)
+
+
 @pytest.mark.parametrize("classes", [1, 3])
 def test_an_order_of_names_must_have_the_networks_number(classes, class_folders):
     source = open_data(class_folders({"a": 1, "b": 1}))

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analyzer.data.formats.format import Format, Wanted, one_of
-from analyzer.data.labels import integer_labels
+from analyzer.data.labels import ClassList, integer_labels, labels_of_values
 from analyzer.data.source import FileStates, NumberedNames, Source, reason_of
 from analyzer.errors import DataError, parameter
 from analyzer.files import is_readable_file, read_whole
@@ -66,6 +66,7 @@ def from_arrays(
     names: Sequence[str] | None = None,
     file_states: FileStates | None = None,
     part: str = "",
+    classes: ClassList | None = None,
     budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Source:
     """A source over arrays in memory.
@@ -74,13 +75,14 @@ def from_arrays(
         images: uint8 images (S, H, W), (S, H, W, C) or (S, C, H, W) with C of 1, 3 or 4, which
             go through the preprocessing; or floats (S, …), which are fed as they are. Whole
             numbers of a wider type are taken as uint8 where they fit.
-        labels: (S,) class indices.
+        labels: (S,) class indices, or texts: indices where all are numbers, else names.
         source: what to call it in records and errors.
         class_names: by class index.
         names: of the samples; their numbers by default.
         file_states: of what the arrays were read from; by default :meth:`Source.fingerprint`
             hashes the values.
         part: what of the files the arrays are, where they hold more.
+        classes: the network's class list, which indexes labels that are names.
         budgets: how many samples they may be.
 
     Raises:
@@ -101,6 +103,11 @@ def from_arrays(
         raise DataError(f"{source} holds {len(images)} images but {len(labels)} labels.")
     if excess := budgets.excess("samples", len(images)):
         raise DataError(f"{source} holds {len(images):,} samples, {excess}.")
+    sample_names = NumberedNames(len(images)) if names is None else names
+    indexing = "labels"
+    if labels.dtype.kind in "SU":
+        texts = _texts(labels, source)
+        labels, class_names, indexing = labels_of_values(texts, sample_names, classes, source)
     labels = integer_labels(labels, source)
     warnings: tuple[str, ...] = ()
     if images.dtype.kind in "iu" and images.dtype != np.uint8:
@@ -127,11 +134,30 @@ def from_arrays(
         source=source,
         kind=kind,
         labels=labels,
-        names=NumberedNames(len(labels)) if names is None else names,
+        names=sample_names,
         store=ArrayStore(images, file_states, part),
         class_names=None if class_names is None else tuple(class_names),
+        indexing=indexing,
         warnings=warnings,
     )
+
+
+def _texts(labels: np.ndarray, source: str) -> list[str]:
+    """Labels that are texts, one a sample.
+
+    Raises:
+        DataError: bytes that are not UTF-8, or more than one a sample.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"The labels in {source} have shape {labels.shape}; one a sample is wanted."
+        )
+    try:
+        return [one.decode() if isinstance(one, bytes) else one for one in labels.tolist()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"The labels in {source} are bytes that are not UTF-8 ({error}).") from None
 
 
 def open_npz(path: Path, wanted: Wanted) -> Source:
@@ -158,15 +184,7 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     with archive, zipfile.ZipFile(path) as sizes:
         images_key, labels_key, split = _choose_keys(archive.files, path, wanted)
         _check_sizes(path, sizes, (images_key, labels_key), wanted.budgets)
-        try:
-            images, labels = archive[images_key], archive[labels_key]
-        except Exception as error:  # zipfile and numpy raise anything of damaged files
-            pickled = "allow_pickle" in str(error)
-            reason = "pickled objects are never read" if pickled else reason_of(error)
-            raise DataError(
-                f"{images_key!r} and {labels_key!r} of {path} cannot be read ({reason}). Save "
-                "plain arrays of numbers."
-            ) from error
+        images, labels = (_read(archive, key, path) for key in (images_key, labels_key))
     file_states.refuse_if_changed()
     return from_arrays(
         images,
@@ -175,8 +193,25 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
         kind="npz",
         file_states=file_states,
         part=f"{images_key} {labels_key}",
+        classes=wanted.classes,
         budgets=wanted.budgets,
     )
+
+
+def _read(archive: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
+    """One array of an archive.
+
+    Raises:
+        DataError: damaged, or pickled objects.
+    """
+    try:
+        return archive[key]
+    except Exception as error:  # zipfile and numpy raise anything of damaged files
+        pickled = "Object arrays" in str(error)
+        reason = "pickled objects are never read" if pickled else reason_of(error)
+        raise DataError(
+            f"{key!r} of {path} cannot be read ({reason}). Save plain arrays of numbers."
+        ) from error
 
 
 def _check_sizes(
@@ -296,6 +331,7 @@ def _channels_last(images: np.ndarray, source: str) -> np.ndarray:
 
 NPZ = Format(
     "a .npz file of images and labels",
+    lambda name: name.lower().endswith(".npz"),
     lambda path: path.is_file() and path.name.lower().endswith(".npz"),
     open_npz,
 )

@@ -261,4 +261,4 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-FOLDER = Format("a folder of class folders", Path.is_dir, open_folder)
+FOLDER = Format("a folder of class folders", _is_image, Path.is_dir, open_folder)

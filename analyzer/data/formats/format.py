@@ -70,6 +70,7 @@ class Format:
     """A form in which labeled data are stored."""
 
     description: str  # for people, as "a folder of class folders"
+    holds: Callable[[str], bool]  # whether a file of that name can be, or be part of, such data
     recognizes: Callable[[Path], bool]  # whether what lies at an existing path has this form
     open: Callable[[Path, Wanted], Source]  # raises DataError where it is damaged or unfit
 

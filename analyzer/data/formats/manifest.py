@@ -3,6 +3,7 @@
 import codecs
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -130,26 +131,27 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = _lines(file, path)
+            blank, lines = _from_first_line(_lines(file, path), path)
             if path.suffix.lower() in (".csv", ".tsv"):
                 delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
                 reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-                line = 1
+                line = blank + 1
                 if (twice := repeated(reader.fieldnames or ())) is not None:
                     raise DataError(
                         f"The manifest {path} has two columns named {twice!r}; keep one of them."
                     )
-                line = 2
+                line = blank + 2
                 for row in reader:
                     if None in row:  # where DictReader puts what has no name
                         raise DataError(
-                            f"Line {reader.line_num} of {path} has more fields than the header "
-                            f"names. Put quotation marks around a field that holds {delimiter!r}."
+                            f"Line {blank + reader.line_num} of {path} has more fields than the "
+                            "header names. Put quotation marks around a field that holds "
+                            f"{delimiter!r}."
                         )
-                    yield reader.line_num, row
-                    line = reader.line_num + 1
+                    yield blank + reader.line_num, row
+                    line = blank + reader.line_num + 1
                 return
-            for line, text in enumerate(lines, start=1):
+            for line, text in enumerate(lines, start=blank + 1):
                 if not text.strip():
                     continue
                 row = parse_json(text)
@@ -192,6 +194,20 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
+def _from_first_line(lines: Iterator[str], path: Path) -> tuple[int, Iterator[str]]:
+    """How many blank lines come first, and the lines after them."""
+    blank = 0
+    for line in lines:
+        if "\0" in line:
+            raise DataError(
+                f"The manifest {path} has zero bytes, as text in UTF-16. Save it again as UTF-8."
+            )
+        if line.strip():
+            return blank, chain((line,), lines)
+        blank += 1
+    return blank, lines
+
+
 def _columns(
     row: dict[str, object], keys: tuple[str, str] | None, path: Path
 ) -> tuple[str, str, str | None]:
@@ -217,7 +233,13 @@ def _column(
     for keys in ((wanted,),) if wanted else usual:
         if found := one_of(keys, row, path, f"be {what}", way_out):
             return found
-    columns = ", ".join(repr(key) for key in row if key is not None)
+    keys_there = [key for key in row if key is not None]
+    if len(keys_there) == 1 and (other := next(filter(keys_there[0].count, ";\t|"), None)):
+        raise DataError(
+            f"The first line of {path} seems to separate columns by {other!r}. Separate them by "
+            "commas, or by tabs in a file called .tsv."
+        )
+    columns = ", ".join(map(repr, keys_there))
     missing = (
         f"not {wanted!r}"
         if wanted
@@ -231,6 +253,7 @@ def _column(
 
 MANIFEST = Format(
     "a .csv or .jsonl manifest",
+    lambda name: name.lower().endswith(TABLES),
     lambda path: path.is_file() and path.name.lower().endswith(TABLES),
     open_manifest,
 )

@@ -62,11 +62,11 @@ def open_idx(path: Path, wanted: Wanted) -> Source:
 
 
 def _is_idx_folder(path: Path) -> bool:
-    return path.is_dir() and any(_is_idx(file, "images") for file in path.iterdir())
+    return path.is_dir() and any(_is_idx(file.name, "images") for file in path.iterdir())
 
 
-def _is_idx(path: Path, what: str) -> bool:
-    name = path.name.lower().removesuffix(".gz")
+def _is_idx(name: str, what: str) -> bool:
+    name = name.lower().removesuffix(".gz")
     return what in name and name.endswith(("-ubyte", ".ubyte", ".idx", "_ubyte")) and "idx" in name
 
 
@@ -81,7 +81,7 @@ def _find_idx(folder: Path, split: str, what: str) -> list[Path]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         words = path.name.lower().replace(".", "-").replace("_", "-").split("-")
-        if _is_idx(path, what) and any(prefix in words for prefix in _PREFIXES[split]):
+        if _is_idx(path.name, what) and any(prefix in words for prefix in _PREFIXES[split]):
             # The plain file sorts before its gzipped twin, and is the faster one to read.
             found.setdefault(path.name.removesuffix(".gz"), []).append(path)
     if len(found) != 1:
@@ -136,6 +136,7 @@ def _read_idx(path: Path, budgets: Budgets, *, dimensions: int) -> np.ndarray:
 
 _PIXELS = 3 * 32 * 32
 _MOST_CLASSES = 100
+_BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?")
 _FURTHER_BATCH = re.compile(r"data_batch_\d+(\.bin)?")
 
 
@@ -238,6 +239,11 @@ def open_cifar(path: Path, wanted: Wanted) -> Source:
     return replace(source, warnings=(*source.warnings, *_further_batches(folder, version)))
 
 
+def _is_batch(name: str) -> bool:
+    """Whether a file of CIFAR-10 is called so; those of CIFAR-100 are called like anything."""
+    return _BATCH.fullmatch(name) is not None
+
+
 def _further_batches(folder: Path, version: _Version) -> tuple[str, ...]:
     """A warning of batches that are none of CIFAR's."""
     names = sorted(file.name for file in folder.iterdir() if _FURTHER_BATCH.fullmatch(file.name))
@@ -264,6 +270,10 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
     """Images (S, 3072), labels (S,) and file names of a python batch."""
     content = load_arrays(path)
     images = content.get(b"data")
+    if kind == "cifar10" and b"fine_labels" in content:
+        raise two_candidates(
+            path, "'labels'", "'fine_labels'", "CIFAR-10 has the former alone", "Remove one."
+        )
     labels = content.get(b"labels" if kind == "cifar10" else b"fine_labels")
     if not (
         isinstance(images, np.ndarray)
@@ -301,7 +311,13 @@ def _texts(values: object) -> list[str]:
 
 CIFAR = Format(
     "a CIFAR-10 or CIFAR-100 folder",
+    _is_batch,
     lambda path: path.is_dir() and _find_cifar(path) is not None,
     open_cifar,
 )
-IDX = Format("an IDX folder (MNIST family)", _is_idx_folder, open_idx)
+IDX = Format(
+    "an IDX folder (MNIST family)",
+    lambda name: _is_idx(name, "images") or _is_idx(name, "labels"),
+    _is_idx_folder,
+    open_idx,
+)

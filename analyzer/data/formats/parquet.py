@@ -35,7 +35,7 @@ from analyzer.data.formats.parquet_columns import (
     split_texts,
 )
 from analyzer.data.formats.parquet_store import ParquetStore
-from analyzer.data.labels import integer_labels, labels_of_values, refuse_other_names
+from analyzer.data.labels import ClassList, integer_labels, labels_of_values, refuse_other_names
 from analyzer.data.source import (
     CompactNames,
     FileStates,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PARQUET", "open_parquet"]
 
+_ENDING = ".parquet"
 _IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
@@ -223,10 +224,13 @@ def _labels(
         indices = integer_labels(labels.to_numpy(), where)
         if found.names_beside is not None:
             refuse_other_names(indices, found.names_beside, wanted.classes, where)
+            if class_names is not None:
+                own = ClassList.of(f"the features of {where}", class_names)
+                refuse_other_names(indices, found.names_beside, own, where)
         return indices, class_names, "labels"
     raise DataError(
-        f"The column {found.label!r} of {where} is {labels.type}. Name the columns of images and "
-        f"class indices with {parameter('keys')}."
+        f"The column {found.label!r} of {where} is {labels.type}, not whole numbers. Store class "
+        f"indices, or name another column with {parameter('keys')}."
     )
 
 
@@ -312,7 +316,8 @@ def _files(path: Path) -> dict[Path, str | None]:
     """The Parquet files at a path with the split each is in, as file or folder names say."""
     if path.is_file():
         return {path: None}
-    found = (file for file in path.rglob("*.parquet") if not _is_hidden(file.relative_to(path)))
+    there = (file for file in path.rglob("*") if file.name.lower().endswith(_ENDING))
+    found = (file for file in there if not _is_hidden(file.relative_to(path)))
     files = sorted(found, key=lambda file: natural_key(str(file)))
     return {
         file: split_word(file.name)
@@ -365,8 +370,9 @@ def _columns(
         kind = next((field.type for field in kind if field.name == "bytes"), None)
     if kind not in (pa.binary(), pa.large_binary()):
         raise DataError(
-            f"{there}, but {image!r} does not hold the bytes of image files. Embed them, as "
-            "datasets' save_to_disk and push_to_hub do."
+            f"{there}, but {image!r} is {kind or schema.field(image).type}, not bytes of image "
+            "files as Arrow's type binary. Embed them, as datasets' save_to_disk and push_to_hub "
+            "do."
         )
     return image, label
 
@@ -425,15 +431,15 @@ def _names(
 def _is_parquet(path: Path) -> bool:
     """Whether it is a Parquet file, or a folder with some; looks no further than first images."""
     if path.is_file():
-        return path.name.lower().endswith(".parquet")
+        return path.name.lower().endswith(_ENDING)
     for _, folders, files in os.walk(path):
         folders[:] = [folder for folder in folders if not folder.startswith(".")]
         endings = {os.path.splitext(file)[1].lower() for file in files if file[0] != "."}
-        if ".parquet" in endings:
+        if _ENDING in endings:
             return True
         if endings & EXTENSIONS:
             return False
     return False
 
 
-PARQUET = Format("Parquet", _is_parquet, open_parquet)
+PARQUET = Format("Parquet", lambda name: name.lower().endswith(_ENDING), _is_parquet, open_parquet)

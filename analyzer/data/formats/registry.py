@@ -17,7 +17,7 @@ from analyzer.data.formats.format import Format, Wanted
 from analyzer.data.formats.manifest import MANIFEST
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
-from analyzer.data.formats.webdataset import WEBDATASET
+from analyzer.data.formats.webdataset import WEBDATASET, refuse_packed
 from analyzer.data.labels import ClassList, index_names
 from analyzer.data.source import Source, reason_of
 from analyzer.errors import AnalyzerError, DataError, parameter
@@ -65,7 +65,7 @@ def open_data(
     elif isinstance(data, tuple | list) and len(data) == 2:
         if keys is not None:
             raise DataError(f"{parameter('keys')} names arrays in a file; leave it out for arrays.")
-        source = from_arrays(*data, source="memory", budgets=budgets)
+        source = from_arrays(*data, source="memory", classes=class_list, budgets=budgets)
     else:
         raise DataError(
             f"Data of type {type(data).__name__} are unknown; give a path, or two arrays as "
@@ -83,9 +83,9 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         wanted = replace(wanted, split=split)
         for known in FORMATS:
             if known is FOLDER and known.recognizes(path):
-                return _beside_classes(_open_folder(path, wanted), path)
+                return _beside(_open_folder(path, wanted), path, known)
             if known.recognizes(path):
-                return _beside_images(known.open(path, wanted), path, known)
+                return _beside(known.open(path, wanted), path, known)
     except OSError as error:
         named = (str(data), str(data).rpartition("#")[0] or str(data))
         below = str(error.filename or "").startswith(tuple(f"{one}{os.sep}" for one in named))
@@ -109,6 +109,8 @@ def _open_folder(path: Path, wanted: Wanted) -> Source:
         return FOLDER.open(path, wanted)
     except DataError as error:
         if (inner := _data_inside(path)) is None:
+            for name in filter(WEBDATASET.holds, _data_files(path, FOLDER)):
+                refuse_packed(path / name)
             raise
         folder, known = inner
         raise DataError(
@@ -116,10 +118,10 @@ def _open_folder(path: Path, wanted: Wanted) -> Source:
         ) from error
 
 
-def _data_inside(path: Path) -> tuple[Path, Format] | None:
+def _data_inside(path: Path, depth: int = 2) -> tuple[Path, Format] | None:
     """The first folder below that is data of another kind than class folders, if there is one."""
     with suppress(OSError):
-        for folder in _folders_below(path, depth=2):
+        for folder in _folders_below(path, depth):
             for known in FORMATS:
                 if known is not FOLDER and known.recognizes(folder):
                     return folder, known
@@ -134,26 +136,42 @@ def _folders_below(path: Path, depth: int) -> Iterator[Path]:
         yield from _folders_below(one, depth - 1)
 
 
-def _beside_classes(source: Source, path: Path) -> Source:
-    """The source, with a warning where files beside its class folders could be data, too."""
-    found = sorted(
+def _beside(source: Source, path: Path, known: Format) -> Source:
+    """The source, with warnings where other things in its folder could be data, too."""
+    if not path.is_dir():
+        return source
+    warnings = source.warnings
+    if found := _data_files(path, known):
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        warnings += (
+            f"{path} was read as {known.description}; {found[0]}{others} beside that not.",
+        )
+    if known is not FOLDER:
+        inner = _data_inside(path, depth=1) if known is WEBDATASET else None
+        if inner is not None:
+            warnings += (
+                f"{path} was read as {known.description}; {inner[0].name} in it, "
+                f"{inner[1].description}, was left out.",
+            )
+        elif count := folders_of_images(path):
+            warnings += (
+                f"{path} was read as {known.description}; folders of images were left out: "
+                f"{count}.",
+            )
+    return replace(source, warnings=warnings)
+
+
+def _data_files(path: Path, besides: Format) -> list[str]:
+    """The names of files in a folder that can be data of another format."""
+    others = [known for known in FORMATS if known is not besides]
+    return sorted(
         file.name
         for file in path.iterdir()
-        if not file.name.startswith(".") and (NPZ.recognizes(file) or MANIFEST.recognizes(file))
+        if not file.name.startswith(".")
+        and file.is_file()
+        and not besides.holds(file.name)
+        and any(known.holds(file.name) for known in others)
     )
-    if not found:
-        return source
-    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    left_out = f"{path} was read as {FOLDER.description}; {found[0]}{others} beside them not."
-    return replace(source, warnings=(*source.warnings, left_out))
-
-
-def _beside_images(source: Source, path: Path, known: Format) -> Source:
-    """The source, with a warning where its folder could be one of class folders, too."""
-    if not path.is_dir() or not (count := folders_of_images(path)):
-        return source
-    left_out = f"{path} was read as {known.description}; folders of images were left out: {count}."
-    return replace(source, warnings=(*source.warnings, left_out))
 
 
 def _path_and_split(data: str | Path) -> tuple[Path, str | None]:

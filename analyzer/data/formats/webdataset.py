@@ -21,16 +21,30 @@ from analyzer.data.formats.format import (
     two_candidates,
 )
 from analyzer.data.labels import label_value, labels_of_values, same_label
-from analyzer.data.source import CompactNames, FileStates, Source, natural_key, reason_of
+from analyzer.data.source import (
+    CompactNames,
+    FileStates,
+    Source,
+    check_length,
+    natural_key,
+    reason_of,
+)
 from analyzer.errors import DataError, parameter
 from analyzer.files import check_regular
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import parse_json
 
-__all__ = ["WEBDATASET", "TarStore", "open_webdataset"]
+__all__ = ["WEBDATASET", "TarStore", "open_webdataset", "refuse_packed"]
 
-_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_MAGICS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, Zstandard
+_LONGEST_MAGIC = max(map(len, _MAGICS))
 _MOST_PADDING = 1 << 24  # bytes of zeros after the last file; writers fill up to 10,240
+_KEEP_ONE = "Keep one of them."
+_CHOOSE = (
+    "Keep one of them, or choose the endings of images and labels with "
+    f"{parameter('keys', 'jpg,cls')}."
+)
 _JSON_KEYS = ("label", "cls")
 _LABEL_BYTES = 1 << 20  # no label file is larger, nor what goes before a file as its header
 
@@ -71,6 +85,7 @@ class _Entry:
     """A sample while its archive is being indexed."""
 
     image: tuple[int, int] | None = None  # offset and size
+    image_ending: str = ""
     labels: dict[str, int | str] = field(default_factory=dict)  # by what says it
     fault: DataError | None = None  # of a .json, which counts where nothing else has a label
     split: str | None = None  # that a .json says it is in
@@ -106,11 +121,10 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     Raises:
         DataError: compressed, truncated, or a sample has no label or two images.
     """
-    if _is_packed(path):
-        raise DataError(f"{path} is compressed, so that samples cannot be read singly. Unpack it.")
     files: dict[Path, str | None] = {path: None}
     if path.is_dir():
-        found = [file for file in path.glob("*.tar") if not file.name.startswith(".")]
+        there = (file for file in path.iterdir() if not file.name.startswith("."))
+        found = [file for file in there if _is_shard(file.name)]
         found.sort(key=lambda file: natural_key(file.name))
         files = {file: split_word(file.name) for file in found}
     where, split = str(path), None
@@ -120,6 +134,8 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         warnings = of_no_split("Archives", files.values(), path)
         files = dict.fromkeys(chosen)
         where = f"{path}#{split}"
+    for file in files:
+        refuse_packed(file)
     if path.is_dir():
         warnings += missing_parts(files, where)
     file_states = FileStates.of(*files)
@@ -168,6 +184,23 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     )
 
 
+def refuse_packed(path: Path) -> None:
+    """Refuse an archive that is compressed by its name or its beginning.
+
+    Raises:
+        DataError: it is.
+    """
+    packed = _is_packed(path.name)
+    if not packed and path.is_file():
+        with path.open("rb") as file:
+            packed = file.read(_LONGEST_MAGIC).startswith(_MAGICS)
+    if packed:
+        raise DataError(
+            f"{path} is compressed, so that samples cannot be read singly. Unpack it; or, if it is "
+            "a copy of what is beside it, move it elsewhere."
+        )
+
+
 def _splits_of_folders(names: list[str]) -> list[str]:
     """The folders of one level of sample names, if all of them are called like splits."""
     for level in range(min(name.count("/") for name in names)):
@@ -212,6 +245,7 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
         reason = reason_of(error)
         raise DataError(f"{path} is not a readable plain tar archive ({reason}).") from error
     for name, entry in entries.items():
+        check_length(name)
         if entry.image is None:
             index.without_image += 1
             continue
@@ -240,8 +274,7 @@ def _one_label(entry: _Entry, name: str, path: Path) -> int | str:
                 f"the label {label!r} ({one})",
                 f"{value!r} ({other})",
                 "nothing says which is meant",
-                "Keep one of them, or choose the endings of images and labels with "
-                f"{parameter('keys', 'jpg,cls')}.",
+                _KEEP_ONE if one.endswith(".json") and other.endswith(".json") else _CHOOSE,
             )
     return label
 
@@ -292,11 +325,10 @@ def _add_member(
         )
     if is_image:
         if entry.image is not None:
-            raise DataError(
-                f"{member.name} in {path} is a second image. Choose the endings of images and "
-                f"labels with {parameter('keys', 'jpg,cls')}."
-            )
+            way_out = _KEEP_ONE if keys or entry.image_ending == ending else _CHOOSE
+            raise DataError(f"{member.name} in {path} is a second image. {way_out}")
         entry.image = member.offset_data, member.size
+        entry.image_ending = ending
     elif is_label:
         try:
             found, entry.split = _labels(archive, member, ending, path)
@@ -305,7 +337,7 @@ def _add_member(
                 raise
             entry.fault, found = error, {}
         if entry.labels.keys() & found.keys():
-            raise DataError(f"{member.name} in {path} is a second label. Keep one of them.")
+            raise DataError(f"{member.name} in {path} is a second label. {_KEEP_ONE}")
         entry.labels.update(found)
 
 
@@ -323,8 +355,8 @@ def _labels(
     try:
         text = b"" if file is None else file.read()
         if not ending.endswith("json"):
-            return {f".{ending}": text.decode("utf-8").strip()}, None
-        content = parse_json(text.decode("utf-8").strip())
+            return {f".{ending}": text.decode("utf-8-sig").strip()}, None
+        content = parse_json(text.decode("utf-8-sig").strip())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} cannot be read as a label ({error}).") from error
     said, split = {f".{ending}": content}, None
@@ -335,14 +367,19 @@ def _labels(
     return {by: label_value(one, where) for by, one in said.items() if one is not None}, split
 
 
-def _is_packed(path: Path) -> bool:
-    return path.name.lower().endswith(_PACKED)
+def _is_packed(name: str) -> bool:
+    return name.lower().endswith(PACKED)
+
+
+def _is_shard(name: str) -> bool:
+    return name.lower().endswith(".tar") or _is_packed(name)
 
 
 def _is_webdataset(path: Path) -> bool:
     if path.is_dir():
-        return any(not file.name.startswith(".") for file in path.glob("*.tar"))
-    return path.name.lower().endswith(".tar") or _is_packed(path)
+        names = (file.name for file in path.iterdir() if not file.name.startswith("."))
+        return any(name.lower().endswith(".tar") for name in names)
+    return _is_shard(path.name)
 
 
-WEBDATASET = Format("a WebDataset .tar", _is_webdataset, open_webdataset)
+WEBDATASET = Format("a WebDataset .tar", _is_shard, _is_webdataset, open_webdataset)

@@ -203,6 +203,7 @@ _HARMLESS = {
     "return_tensors", "total_mask_patches", "transformers_version",
 }  # fmt: skip
 _HARMLESS_BEGINNINGS = ("_", "codebook_", "mask_group_")  # the last two: other outputs of FLAVA
+_CROPPED_BY_SHARE = ("ConvNext", "PoolFormer")  # processors that use ``crop_pct``
 # Processors whose files can carry a mean and std that they never use.
 _NOT_NORMALIZED = ("MobileViT", "SuperPoint")
 # What tells a file of Hugging Face's from timm's, besides switches.
@@ -326,6 +327,12 @@ def from_hugging_face(content: Mapping[str, object]) -> PreprocessingSpec:
             raise DataError(f"has {key} {value!r}; a switch is true or false.")
     content = with_class_defaults(kind, content)
     _refuse_unknown(content, _SWITCHES | _VALUES | _HARMLESS)
+    if content.get("crop_pct") and kind not in _CROPPED_BY_SHARE:
+        raise DataError(
+            f"asks for crop_pct, which is not known of {kind or 'a file without a class'}. Give "
+            "single options instead; or remove crop_pct from a copy of the file, if it changes no "
+            "pixel."
+        )
     resize = crop = None
     if content.get("do_resize", "size" in content):
         resize, crop = _resize_and_crop(content, kind)

@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from verified_with_data import audited, failed
+from verified_with_data import CLASSES, audited, failed
 
 from analyzer import verify_audit
 from analyzer.audit.folder import read_record
 from analyzer.files import read_arrays
+from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.output_files import write_arrays
 from tools.forged_folders import rewrite_arrays, rewrite_record
 
@@ -39,6 +40,14 @@ def test_every_measure_is_measured_again(everything, data, tmp_path):
     assert set(failed(folder, data)) == {
         f"{name} measured again" for name in ("margins", "interpolation", "neighbors")
     }
+
+
+def test_other_labels_are_found_where_a_measure_cannot_be_of_them(everything, data):
+    predicted = read_samples(everything).predicted
+    said = failed(everything, (data[0], (predicted + 1) % CLASSES))
+    assert "data read again" in said
+    (more,) = (one for one in said.values() if one.startswith("Nothing more can be measured"))
+    assert "no margins to describe" in more
 
 
 def test_as_many_samples_are_measured_again_as_are_recorded(tmp_path, data, network, monkeypatch):

@@ -240,3 +240,24 @@ def test_an_array_that_is_there_twice_is_refused(tmp_path):
         np.lib.format.write_array(member, np.array([1, 0]))
     with pytest.raises(DataError, match="holds 'labels' twice"):
         open_data(path)
+
+
+def test_labels_that_are_texts(tmp_path):
+    images = np.zeros((3, 4, 4), np.uint8)
+    names = tmp_path / "classes.txt"
+    names.write_text("owl\ncat\n")
+    for kind in ("U", "S"):
+        np.savez(tmp_path / "a.npz", images=images, labels=np.array(["2", "0", "1.0"]).astype(kind))
+        assert open_data(tmp_path / "a.npz").labels.tolist() == [2, 0, 1]
+        np.savez(tmp_path / "a.npz", images=images, labels=np.array(["owl", "cat", "owl"], kind))
+        source = open_data(tmp_path / "a.npz")
+        assert (source.labels.tolist(), source.class_names) == ([1, 0, 1], ("cat", "owl"))
+        assert source.indexing == "order"
+        assert open_data(tmp_path / "a.npz", classes=names).labels.tolist() == [0, 1, 0]
+    assert open_data((images, ["owl", "cat", "owl"]), classes=names).labels.tolist() == [0, 1, 0]
+    np.savez(tmp_path / "a.npz", images=images, labels=np.array([b"\xff", b"a", b"b"]))
+    with pytest.raises(DataError, match="not UTF-8"):
+        open_data(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", images=images, labels=np.array([["a", "b"]] * 3))
+    with pytest.raises(DataError, match=r"shape \(3, 2\); one a sample"):
+        open_data(tmp_path / "a.npz")

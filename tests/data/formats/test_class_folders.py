@@ -180,13 +180,13 @@ def test_splits_below_classes_are_refused(class_folders, tmp_path):
         open_data(tmp_path / "data")
 
 
-@pytest.mark.parametrize("name", ["train.npz", "labels.csv", "metadata.jsonl"])
+@pytest.mark.parametrize("name", ["train.npz", "labels.csv", "metadata.jsonl", "more.tar.gz"])
 def test_what_could_be_data_beside_class_folders_is_named(class_folders, name):
     folder = class_folders({"a": 1, "b": 1})
     (folder / "README.md").write_text("x")
     assert open_data(folder).warnings == ()
     (folder / name).write_text("x")
-    assert f"; {name} beside them not." in open_data(folder).warnings[0]
+    assert f"; {name} beside that not." in open_data(folder).warnings[0]
 
 
 def test_a_folder_that_could_be_a_split_or_a_class_is_refused(class_folders, tmp_path):

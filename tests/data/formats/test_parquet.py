@@ -94,7 +94,7 @@ def test_columns_by_option(write):
         open_data(path)
     with pytest.raises(DataError, match="not 'label'"):
         open_data(path, keys=("photo", "label"))
-    with pytest.raises(DataError, match="does not hold the bytes of image files"):
+    with pytest.raises(DataError, match="not bytes of image files"):
         open_data(path, keys=("kind", "kind"))
 
 
@@ -270,12 +270,15 @@ def test_names_beside_indices_are_held_against_them(write, tmp_path):
     with pytest.raises(DataError, match=r"calls the class 1 'owl' and 'cat'"):
         open_data(path)
     assert open_data(path, keys=("image", "label")).labels.tolist() == [0, 1, 1]
-    path = with_column(write("b.parquet", [0, 1, 1]), "label_name", ["cat", "owl", None])
+    path = with_column(write("b.parquet", [0, 1, 1]), "label_name", ["cat", "dog", None])
     classes = tmp_path / "classes.txt"
     classes.write_text("owl\ncat\ndog\n")
     assert open_data(path).labels.tolist() == [0, 1, 1]
     with pytest.raises(DataError, match=r"calls the class 0 'cat', which .* has at 1"):
         open_data(path, classes=classes)
+    path = with_column(write("c.parquet", [0, 1, 1]), "class_name", ["dog", "cat", "cat"])
+    with pytest.raises(DataError, match=r"calls the class 0 'dog', which the features .* at 1"):
+        open_data(path)
 
 
 def test_texts_and_images_that_repeat_zeros_are_refused_before_they_are_read(

@@ -112,3 +112,19 @@ def test_folders_of_images_beside_other_data_are_said_to_be_left_out(class_folde
         f"{folder} was read as a WebDataset .tar; folders of images were left out: 2.",
     )
     assert not open_data(folder / "all.tar").warnings
+
+
+@pytest.mark.parametrize("name", ["b.npz", "c.png", "d.parquet", "data_batch_6.bin", "e.csv"])
+def test_files_that_could_be_data_beside_others_are_said_to_be_left_out(name, tmp_path):
+    for kind in ("images", "labels"):
+        shape = [2, 4, 4] if kind == "images" else [2]
+        header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+        (tmp_path / f"train-{kind}-idx{len(shape)}-ubyte").write_bytes(
+            header + bytes(int(np.prod(shape)))
+        )
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"x")
+    (tmp_path / "README.md").write_text("x")
+    assert open_data(tmp_path).warnings == ()
+    (tmp_path / name).write_bytes(b"x")
+    (warning,) = open_data(tmp_path).warnings
+    assert warning.endswith(f"; {name} beside that not.")

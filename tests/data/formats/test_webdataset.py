@@ -170,8 +170,48 @@ def test_compressed_archives_are_refused_with_the_way_out(shard):
     with pytest.raises(DataError, match=r"is compressed, .* Unpack it"):
         open_data(path)
     path.rename(path.with_name("b.tar"))
-    with pytest.raises(DataError, match=r"b\.tar is not a readable plain tar"):
+    with pytest.raises(DataError, match=r"b\.tar is compressed"):
         open_data(path.with_name("b.tar"))
+
+
+@pytest.mark.parametrize("packed", ["s-1.tar.gz", "s-1.TGZ", "s-0.tar.gz"])
+def test_a_compressed_shard_beside_others_is_refused(packed, shard, tmp_path):
+    shard("s-0.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
+    shard(packed, {"b.png": 0, "b.cls": "1"}, mode="w:gz", folder=tmp_path / "d")
+    with pytest.raises(DataError, match=rf"{re.escape(packed)} is compressed"):
+        open_data(tmp_path / "d")
+    (tmp_path / "d" / "s-0.tar").unlink()
+    with pytest.raises(DataError, match=rf"{re.escape(packed)} is compressed"):
+        open_data(tmp_path / "d")
+
+
+def test_compressed_shards_of_another_split_do_not_matter(shard, tmp_path):
+    shard("train.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
+    shard("test.tar.gz", {"b.png": 0, "b.cls": "1"}, mode="w:gz", folder=tmp_path / "d")
+    assert list(open_data(tmp_path / "d").names) == ["a"]
+
+
+def test_endings_of_shards_are_in_any_case(shard, tmp_path):
+    for number, name in enumerate(("s-0.tar", "s-1.TAR")):
+        shard(name, {f"{number}.png": 0, f"{number}.cls": "1"}, folder=tmp_path / "d")
+    assert list(open_data(tmp_path / "d").names) == ["0", "1"]
+
+
+def test_shards_in_a_folder_of_their_own_are_said_to_be_left_out(shard, tmp_path):
+    shard("s-0.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
+    shard("s-1.tar", {"b.png": 0, "b.cls": "1"}, folder=tmp_path / "d" / "more")
+    (warning,) = open_data(tmp_path / "d").warnings
+    assert warning.endswith("; more in it, a WebDataset .tar, was left out.")
+
+
+def test_deep_folders_are_refused_before_they_are_split(shard):
+    with pytest.raises(DataError, match=r"has a name of 200,00. characters"):
+        open_data(shard("a.tar", {"d/" * 100_000 + "k.png": 0, "d/" * 100_000 + "k.cls": "1"}))
+
+
+def test_labels_may_begin_with_a_byte_order_mark(shard):
+    files = {"a.png": 0, "a.json": '\ufeff{"label": 1}', "b.png": 1, "b.cls": "\ufeff2"}
+    assert open_data(shard("a.tar", files)).labels.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("keep", [600, 700, 2000])

@@ -101,6 +101,18 @@ def test_a_step_that_the_class_does_not_have_is_refused(name, step):
         read(name, **{step: True})
 
 
+@pytest.mark.parametrize("kind", ["", "ViT", "Foo"])
+def test_a_share_that_is_cropped_is_refused_where_no_class_is_known_to_use_it(kind):
+    size = {"shortest_edge": 224}
+    assert read("ConvNext", size=size, crop_pct=0.5).resize == Resize("shortest", (448, 448))
+    switches = {"do_resize": True, "do_rescale": True, "do_normalize": False, "resample": 2}
+    content = {"size": {"height": 8, "width": 8}, **switches}
+    named = {"image_processor_type": f"{kind}ImageProcessor"} if kind else {}
+    assert from_hugging_face({**content, **named, "crop_pct": None}).crop is None
+    with pytest.raises(DataError, match="asks for crop_pct, which is not known of"):
+        from_hugging_face({**content, **named, "crop_pct": 0.5})
+
+
 def test_an_unknown_class_is_read_if_its_file_says_each_switch():
     size = {"height": 8, "width": 8}
     values = {"size": size, "resample": 2, "image_mean": [0.5], "image_std": [0.5]}
