@@ -45,11 +45,14 @@ def _zeros() -> bytes:
 # Images
 
 _KINDS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+_END = 1 << 40
 _PARTS = {  # where further ones can be, and what is no more than ignored there
     "PNG": (33, b"\0\0\0\0abCdx\x06\xe9\xb3"),
     "JPEG": (2, b"\xff\xfe\0\x03A"),
     "GIF": (13, b"\x21\xfe\x01A\0"),
     "PPM": (3, b"#\n"),
+    "WEBP": (_END, b"abcd\x01\0\0\0A\0"),
+    "JPEG2000": (_END, b"\0\0\0\x08free"),
 }
 _ENDINGS = ("png", "jpg", "gif", "bmp", "tif", "webp", "pgm", "jp2", "PNG", "jpeg")
 
@@ -390,7 +393,7 @@ def _tars(draw: st.DrawFn) -> Case:
         members.append([f"{number}.cls", b"%d" % label, None, b"0"])
     for _ in range(draw(st.integers(1, 3))):
         member = draw(st.sampled_from(members))
-        what = draw(st.sampled_from(["size", "name", "content", "kind", "json", "long"]))
+        what = draw(st.sampled_from(["size", "name", "content", "kind", "json", "long", "deep"]))
         if what == "size":
             member[2] = draw(sizes)
         elif what == "name":
@@ -406,6 +409,8 @@ def _tars(draw: st.DrawFn) -> Case:
             )
         elif what == "long":
             member[3], member[1] = b"x", b"30 size=999999999999999999999\n" * 2
+        elif what == "deep":
+            member[3], member[1] = b"x", b"200018 path=%sk.png\n" % (b"d/" * 100_000)
         else:
             member[1] = draw(
                 st.one_of(_images(), hostile_texts.map(as_bytes), st.binary(max_size=9))
