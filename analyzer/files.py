@@ -69,7 +69,7 @@ def read_json(path: str | Path) -> Any:
         raise AuditFolderError(f"{path} {error.message}. {RUN_AGAIN}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise AuditFolderError(f"{path} is not valid JSON: {error}. {RUN_AGAIN}") from None
 
 

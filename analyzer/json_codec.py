@@ -55,10 +55,12 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         options: further ones of :func:`json.loads`.
 
     Raises:
-        ValueError: it is not JSON, or an object repeats a member.
-        RecursionError: it is nested too deep.
+        ValueError: it is not JSON, is nested too deep, or an object repeats a member.
     """
-    return json.loads(text, object_pairs_hook=_members, **options)
+    try:
+        return json.loads(text, object_pairs_hook=_members, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from analyzer.audit_options import LimitOptions
 from analyzer.audit_record import SCHEMA, AuditRecord, StoppedRecord
 from analyzer.errors import AuditFolderError, DataError, OutputError, parameter
 from analyzer.files import RUN_AGAIN, check_own_place, folder_identity, read_json
-from analyzer.json_codec import JsonSource, decode, encode
+from analyzer.json_codec import JsonSource, decode, encode, parse_json
 from analyzer.measures.registry import MEASURES
 from analyzer.option_mechanism import check_values, options_of
 from analyzer.output_files import lack_of_room, prepare_folder, write_json
@@ -405,6 +405,9 @@ def _try_to_lock(path: Path, parents: bool) -> int | None:
     return file
 
 
+_LONGEST_LOCK = 4096  # bytes; that of a run has some 80
+
+
 def _holder(path: Path) -> str:
     """Who holds the lock, in words."""
     return _about(path) or "it has just begun"
@@ -413,7 +416,8 @@ def _holder(path: Path) -> str:
 def _about(path: Path) -> str:
     """What the file of a lock says of the run that wrote it; "" where it does not."""
     try:
-        about = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            about = parse_json(file.read(_LONGEST_LOCK))
         return f"process {about['pid']} on {about['host']}, since {about['since']}"
     except (OSError, ValueError, KeyError, TypeError):  # it was written or removed just now
         return ""

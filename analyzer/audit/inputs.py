@@ -56,7 +56,11 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
     site, no_site = _site(network, request)
     _hold_sizes(network, site, request)
     source = data.open_data(
-        request.data, keys=request.keys, classes=request.classes, budgets=request.budgets
+        request.data,
+        keys=request.keys,
+        classes=request.classes,
+        exif=request.preprocess.exif if recorded is None else bool(recorded.get("exif")),
+        budgets=request.budgets,
     )
     if request.keys is not None:
         source.refuse_keys("keys")

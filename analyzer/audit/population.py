@@ -390,6 +390,7 @@ def _test_accuracy(
             test_data,
             keys=test_keys,
             classes=request.classes,
+            exif=request.preprocess.exif,
             budgets=request.budgets,
         )
     except DataError as error:
@@ -400,7 +401,6 @@ def _test_accuracy(
         network.info.inputs[0],
         data.preprocessing_of_record(audited.data.preprocessing, AUDIT),
         audited.data.source,
-        request.preprocess,
     )
     found = predict_test_data(
         network,

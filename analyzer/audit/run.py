@@ -57,6 +57,8 @@ from analyzer.runtime.batch_size import OutOfMemory
 
 __all__ = ["run_audit"]
 
+_OF_STATES = (AuditFolderError, DataError)  # what numbers that an interrupted run left can lead to
+
 
 def run_audit(
     request: AuditRequest,
@@ -426,6 +428,11 @@ def _unfinished(
         if not unfinished or (isinstance(error, DataError) and not resuming):
             unfinished.drop()
         unfinished.tidy()
+        if resuming and isinstance(error, _OF_STATES) and not error.asks_for("fresh"):
+            raise type(error)(
+                f"{error.message} If that is of what an interrupted run left, drop it with "
+                f"{parameter('fresh', True)}."
+            ) from error
         raise
     unfinished.drop()
 

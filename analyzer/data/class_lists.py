@@ -57,7 +57,7 @@ def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassL
 def _from_json(text: str, path: Path) -> list[str]:
     try:
         content = parse_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"The class list {path} is not JSON ({error}).") from error
     if not isinstance(content, dict):
         return _listed(content, path)

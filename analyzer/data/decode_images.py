@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from analyzer.data.image_costs import hold_pixels, refuse_many_parts
-from analyzer.errors import DataError, parameter
+from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = ["EXTENSIONS", "decode"]
@@ -141,7 +141,7 @@ def _refuse_turned(image: Image.Image) -> None:
     if orientation in _TURNED:
         raise DataError(
             f"its orientation tag is {orientation}, and not all readers of TIFF turn images by it. "
-            f"Pass {parameter('exif', True)} if training did, or save it without the tag"
+            "Have images rotated by EXIF if training did that, or save it without the tag"
         )
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
+from itertools import chain
 
 from PIL import Image, TiffImagePlugin
 
@@ -17,7 +18,11 @@ __all__ = ["hold_pixels", "refuse_many_parts"]
 
 _LONG, _NARROW = 1 << 16, 1000  # pixels: a line takes time and memory of its own, too
 _JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
+_BYTES_COUNT = {"JPEG": 1, "AVIF": 2, "JPEG2000": 5}  # pixels that a byte takes as long as
+_ARITHMETIC = {bytes([0xC0 + kind]) for kind in (9, 10, 11, 13, 14, 15)}  # kinds of frames
+_MANY_ARITHMETIC = 4  # scans
 _RUNS_DECODER = "bmp_rle"  # Pillow's in Python
+_RUNS, _RUN = "a run-length encoded BMP file", 4  # bytes; a pixel takes two, a line one or two more
 _PNM = re.compile(rb"P[1-6]")
 _PLAIN = (b"P1", b"P2", b"P3")  # PBM, PGM and PPM whose pixels are written in digits
 _PNM_HEADER = re.compile(rb"P(?:[14]|[2356]\s+\d+)\s+\d+\s+\d+\s")  # without its comments
@@ -28,6 +33,7 @@ _GIF, _GIF_HEADER, _GIF_EXTENSION = b"GIF8", 13, 0x21
 _GIF_ENDS = b",;"  # what an image begins with, and the end of the file
 _WEBP = b"RIFF", b"WEBP"
 _BOXES = (b"jP  ", b"ftyp")  # the first of JPEG 2000 and of AVIF
+_CODESTREAM, _TILE = b"\xff\x4f\xff\x51", b"\xff\x90"  # what it and its tiles begin with
 _DESCRIBING = {b"jp2h": 0, b"meta": 4}  # boxes with boxes in them, after so many bytes
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _FILLING = 0xFF
@@ -76,7 +82,9 @@ def _parts(data: bytes) -> Iterator[int]:
     if data.startswith(_WEBP[0]) and data.startswith(_WEBP[1], 8):
         return _webp_chunks(data)
     if data[4:8] in _BOXES:
-        return _boxes(data)
+        return chain(_boxes(data), _jpeg2000_segments(data, data.find(_CODESTREAM)))
+    if data.startswith(_CODESTREAM):
+        return _jpeg2000_segments(data, 0)
     return iter(())
 
 
@@ -133,6 +141,14 @@ def _boxes(data: bytes, at: int = 0, end: int | None = None) -> Iterator[int]:
         at = after
 
 
+def _jpeg2000_segments(data: bytes, at: int) -> Iterator[int]:
+    """Where the segments of the main header of a codestream begin, which starts at ``at``."""
+    at += len(_CODESTREAM) - 2
+    while 0 < at < len(data) and not data.startswith(_TILE, at):
+        yield at
+        at += 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
+
+
 def _refuse_long_tags(data: bytes) -> None:
     """Refuse a TIFF file whose first page has many tags, or one that lists many numbers.
 
@@ -162,6 +178,11 @@ def _jpeg_segments(data: bytes) -> Iterator[int]:
         at += 1 if between else 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
 
 
+def _is_arithmetic(data: bytes) -> bool:
+    """Whether a JPEG file is coded in the rarer and slower of its two ways."""
+    return any(data[at + 1 : at + 2] in _ARITHMETIC for at in _jpeg_segments(data))
+
+
 def hold_pixels(image: Image.Image, data: bytes, budgets: Budgets, *, deep: bool) -> None:
     """Hold the size of an image whose pixels are still encoded against the budget.
 
@@ -175,8 +196,19 @@ def hold_pixels(image: Image.Image, data: bytes, budgets: Budgets, *, deep: bool
         DataError: it has too many pixels; the message gives the reason only.
     """
     times, kind = _slowness(image, data, deep=deep)
+    if kind == _RUNS and len(data) > _MOST_PARTS + _RUN * math.prod(image.size):
+        raise DataError(
+            f"its {math.prod(image.size):,} pixels take {len(data):,} bytes, more than run-length "
+            "encoding ever does"
+        )
     is_narrow = min(image.size) < _NARROW and max(image.size) > _LONG
     sides = [max(side, _NARROW) for side in image.size] if is_narrow else image.size
+    by_bytes = _BYTES_COUNT.get(image.format or "", 0) * len(data)
+    if by_bytes > math.prod(sides) * times and (excess := budgets.excess("pixels", by_bytes)):
+        raise DataError(
+            f"it has {len(data):,} bytes, which count as {by_bytes:,} pixels in {image.format}, "
+            f"{excess}"
+        )
     if excess := budgets.excess("pixels", math.prod(sides) * times):
         pixels = image.width * image.height
         counted = f", which count {times} times in {kind}" if times > 1 else ""
@@ -189,12 +221,15 @@ def _slowness(image: Image.Image, data: bytes, *, deep: bool) -> tuple[int, str]
     """How many times as long as usual an image takes to be decoded, and of what kind it then is."""
     if image.format == "JPEG2000":
         return 4, "JPEG 2000"
-    if image.format == "JPEG" and (scans := data.count(_JPEG_SCAN)) >= _MANY_SCANS:
+    scans = data.count(_JPEG_SCAN)
+    if image.format == "JPEG" and scans >= _MANY_SCANS and not _is_arithmetic(data):
         return 1 + scans // _MANY_SCANS, f"a JPEG file of {scans:,} scans"
+    if image.format == "JPEG" and _is_arithmetic(data):
+        return 1 + scans // _MANY_ARITHMETIC, f"an arithmetic JPEG file of {scans:,} scans"
     if data[:2] in _PLAIN:
         return 50, "a plain PNM file"
     if any(tile[0] == _RUNS_DECODER for tile in getattr(image, "tile", [])):
-        return 50, "a run-length encoded BMP file"
+        return 50, _RUNS
     for kind in ("WEBP", "AVIF", "LAB"):
         if kind in (image.format, image.mode):
             return 2, kind

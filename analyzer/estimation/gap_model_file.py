@@ -87,7 +87,7 @@ def read_gap_model(path: str | Path) -> GapModel:
         ) from error
     try:
         value = parse_json(content)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise GapModelError(
             f"The gap model {path} is not valid JSON ({error}): name a file that `onnx-gap fit` "
             "wrote."

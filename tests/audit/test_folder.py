@@ -62,6 +62,14 @@ def test_the_second_is_told_who_holds_it(holder, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"pid": 1}', b"\xff", b"1"])
+def test_what_is_no_lock_is_left_alone(content, tmp_path):
+    (tmp_path / LOCK).write_bytes(content)
+    with pytest.raises(AuditFolderError, match=r"\.lock is no lock of onnx-gap"), locked(tmp_path):
+        pass
+    assert (tmp_path / LOCK).read_bytes() == content
+
+
 def test_a_killed_process_holds_nothing(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from cli_commands import BUNDLED
+from PIL import Image
 
 import analyzer
 from analyzer.estimation import read_gap_model
@@ -114,6 +115,23 @@ def test_a_limit_of_a_gap_model_whose_measures_are_switched_off_is_refused(
     assert "switch off interpolation and neighbors" in shown.err
     assert not Path("audit").exists()
     assert onnx_gap(*limited, *off, "--gap-model", "zoo:digits", "--out", "audit").code in (0, 1, 4)
+
+
+def test_turned_tiff_files_are_pictured_as_the_network_sees_them(onnx_gap, network, train):
+    exif = Image.Exif()
+    with np.load(train) as stored:
+        images, labels = stored["images"], stored["labels"]
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = Path(f"turned/{label}/{number}.tif")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exif[0x0112] = number % 8 + 1
+        Image.fromarray(image).save(path, exif=exif)
+    audit = ("audit", network, "--data", "turned", "--preprocess", "none", "--anyway")
+    assert "its orientation tag is" in onnx_gap(*audit, "--out", "audit").err
+    assert onnx_gap(*audit, "--exif", "--out", "audit").code == 0
+    with np.load("audit/thumbnails.npz") as pictures:
+        assert len(pictures.files) > 1
+    assert onnx_gap("verify", "audit", "--data", "turned").code == 0
 
 
 def test_classes_in_another_order_are_warned_of(onnx_gap, network, save, digits):

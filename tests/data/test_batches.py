@@ -267,9 +267,8 @@ def test_exif_rotation(tmp_path, picture, encoded, images_of):
     exif[0x0112] = 6
     (tmp_path / "d" / "a").mkdir(parents=True)
     (tmp_path / "d" / "a" / "0.png").write_bytes(encoded(picture(8, 8), exif=exif))
-    source = open_data(tmp_path / "d")
-    upright = images_of(source, "N", 3, 8, 8)
-    turned = images_of(source, "N", 3, 8, 8, exif=True)
+    upright = images_of(open_data(tmp_path / "d"), "N", 3, 8, 8)
+    turned = images_of(open_data(tmp_path / "d", exif=True), "N", 3, 8, 8)
     assert np.array_equal(turned[0], np.rot90(upright[0], -1, (1, 2)))
 
 

@@ -36,6 +36,26 @@ def test_pixels_that_are_slow_to_decode_count_several_times(format, mode, kind):
     decode(file.getvalue())
 
 
+def test_arithmetic_coding_counts_more_often(encoded):
+    data = encoded(Image.new("RGB", (30, 20)), "JPEG", progressive=True)
+    assert data.count(b"\xff\xda") == 10
+    decode(data, budgets=Budgets(pixels=1000))
+    with pytest.raises(DataError, match="which count 3 times in an arithmetic JPEG file of 10 sc"):
+        decode(data.replace(b"\xff\xc2", b"\xff\xca"), budgets=Budgets(pixels=1000))
+
+
+@pytest.mark.parametrize(("format", "times"), [("JPEG", 1), ("AVIF", 2), ("JPEG2000", 5)])
+def test_bytes_count_where_they_are_more_than_pixels(format, times, encoded):
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    data = encoded(noise, format, **({"irreversible": False} if times == 5 else {"quality": 100}))
+    decode(data, budgets=Budgets(pixels=times * len(data)))
+    says = f"{len(data):,} bytes, which count as {times * len(data):,} pixels in {format}, more"
+    with pytest.raises(DataError, match=says):
+        decode(data, budgets=Budgets(pixels=times * len(data) - 1))
+
+
 @pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
 def test_lines_of_few_pixels_count_as_longer_ones(size, encoded):
     data = encoded(Image.new("1", size))
@@ -79,6 +99,7 @@ def test_plain_files_of_very_many_comments_are_refused():
         ("GIF", 19, b"\x80"),
         ("WEBP", None, b"abcd\x01\0\0\0A\0"),
         ("JPEG2000", 32, b"\0\0\0\x08free"),
+        ("JPEG2000", -1, b"\xff\x64\0\x05\0\0A"),
         ("AVIF", None, b"\0\0\0\x08free"),
     ],
 )
@@ -86,6 +107,10 @@ def test_files_of_very_many_parts_are_refused(format, at, part, encoded):
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("Pillow was built without AVIF")
     data = encoded(Image.new("P" if format == "GIF" else "L", (8, 8), 7), format)
+    if at == -1:  # in its codestream, whose length 0 lets end with the file
+        size = data.index(b"jp2c") - 4
+        data = data[:size] + bytes(4) + data[size + 4 :]
+        at = data.index(b"\xff\x52")
     at = len(data) if at is None else at
     assert np.array_equal(
         np.asarray(decode(data[:at] + 2 * part + data[at:])), np.asarray(decode(data))
@@ -135,5 +160,8 @@ def test_run_length_encoded_bitmaps_count_as_slow():
     start = 14 + len(head) + len(palette)
     data = struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + head + palette + pixels
     assert np.asarray(decode(data)).reshape(4, -1)[:, 0].tolist() == [3, 2, 1, 0]
+    moves = data[:start] + b"\0\2\0\0" * 30_000 + pixels
+    with pytest.raises(DataError, match=r"its 32 pixels take 121,\d+ bytes, more than run-length"):
+        decode(moves)
     with pytest.raises(DataError, match="32 pixels, which count 50 times in a run-length encoded"):
         decode(data, budgets=Budgets(pixels=32 * 49))

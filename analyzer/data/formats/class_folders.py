@@ -45,6 +45,7 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     name = f"{path}#{split}" if split else str(path)
     folders = [entry.name for entry in os.scandir(root) if _is_class(entry)]
     folders.sort(key=natural_key)
+    _refuse_splits_below(root, folders)
     loose = sum(_loose_images(place) for place in {path, root})
     if not folders and loose:
         raise DataError(
@@ -207,8 +208,6 @@ def _walk(
     for place, folders, files in os.walk(
         os.path.join(root, class_folder), followlinks=True, onerror=_raise
     ):
-        if place == os.path.join(root, class_folder):
-            _refuse_splits_below(place, folders)
         status = os.stat(place)
         known = visited.setdefault((status.st_dev, status.st_ino), place)
         if known is not place:  # a link; back up, or to what is counted already
@@ -232,20 +231,35 @@ def _walk(
     return found, skipped
 
 
-def _refuse_splits_below(place: str, folders: Sequence[str]) -> None:
-    """Refuse a class folder that holds several splits: all of them would be training data."""
-    splits = {called: folder for folder in folders if (called := split_called(folder))}
-    if len(splits) > 1:
-        one, other, *_ = sorted(splits.values())
+def _refuse_splits_below(root: Path, classes: Sequence[str]) -> None:
+    """Refuse class folders that hold splits: all of them would be training data.
+
+    That is so if folders in them are of several splits, or all classes have one of the same split.
+    """
+    found: dict[str, list[str]] = {}
+    for name in classes:
+        with suppress(OSError), os.scandir(root / name) as inside:  # named where it is read
+            for entry in inside:
+                called = split_called(entry.name) if _is_class(entry) else None
+                if called:
+                    found.setdefault(called, []).append(f"{name}/{entry.name}")
+    if len(found) > 1:
+        (one, *_), (other, *_), *_ = found.values()
         raise two_candidates(
-            place,
+            root,
             f"the folders {one!r}",
             f"{other!r}",
             "both can be of the training data",
-            "Put classes into splits, as "
-            f"{splits.get('train', one)}/{os.path.basename(place)}, or list the files of one split "
-            "in a .csv manifest.",
+            f"Put classes into splits, as {'/'.join(one.split('/')[::-1])}, or list the files of "
+            "one split in a .csv manifest.",
         )
+    for places in found.values():
+        if len(places) == len(classes) > 1:
+            raise DataError(
+                f"All classes in {root} have a folder like {places[0]!r}, which is called as a "
+                f"split. Put classes into splits, as {'/'.join(places[0].split('/')[::-1])}, "
+                "rename these folders, or list the files of one split in a .csv manifest."
+            )
 
 
 def _endings(counts: Counter[str]) -> str:

@@ -128,7 +128,8 @@ def name_key(columns: Collection[str], label: str, keys: tuple[str, str] | None)
     """
     if keys is not None or label in NAME_KEYS:
         return None
-    return next((key for key in NAME_KEYS if key in columns), None)
+    usual = (one for key in NAME_KEYS for one in columns if one.strip().lower() == key)
+    return next(usual, None)
 
 
 def split_of_two(split: str | None, kind: str, where: Path) -> str:

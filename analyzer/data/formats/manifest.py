@@ -163,7 +163,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             f"The manifest {path} cannot be read: line {_undecodable_line(path)} has the byte "
             f"0x{error.object[error.start]:02x}, which is not UTF-8. Save it again as UTF-8."
         ) from error
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         where = f"in line {line} ({error})" if line else f"({error})"
         raise DataError(
             f"The manifest {path} cannot be read {where}. Correct it, or save it again as UTF-8."

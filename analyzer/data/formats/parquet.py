@@ -26,6 +26,8 @@ from analyzer.data.formats.format import (
     split_word,
 )
 from analyzer.data.formats.parquet_columns import (
+    can_be_text,
+    check_rows,
     is_text,
     naming,
     other_splits,
@@ -149,6 +151,8 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
         schema = pq.read_schema(paths[0])
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, paths[0])
+    for file, one in zip(paths, metadata, strict=True):
+        check_rows(file, one, (image, label))
     _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
     telling, texts = split_texts(paths, schema, features, {image, label}, wanted.budgets)
     if telling is None:
@@ -178,7 +182,7 @@ def _names_beside(
 ) -> list[str] | None:
     """The names of the classes in a column beside that of their indices, if there is one."""
     key = name_key(schema.names, label, wanted.keys)
-    if key is None or not is_text(schema.field(key).type):
+    if key is None or not can_be_text(schema.field(key).type):
         return None
     return [name or "" for name in read_texts(paths, key, wanted.budgets)]
 
@@ -335,7 +339,7 @@ def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
     try:
         content = parse_json((schema.metadata or {})[b"huggingface"])
         features = content["info"]["features"]
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError):
         return {}
     if not isinstance(features, dict):
         return {}
@@ -353,6 +357,12 @@ def _columns(
 
     if (twice := repeated(schema.names)) is not None:
         raise DataError(f"{path} has two columns named {twice!r}. Rename or remove one of them.")
+    for name in schema.names:  # of the fields in a column, Arrow calls each so
+        if "." in name and name.split(".")[0] in schema.names:
+            raise DataError(
+                f"{path} has a column named {name!r} beside {name.split('.')[0]!r}, so that the "
+                "former could be a field of the latter. Rename it."
+            )
     there = f"{path} has the columns {', '.join(map(repr, schema.names))}"
     image, label = keys or (
         _choose(schema, features, "Image", _IMAGE_COLUMNS, path),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HELD",
+    "can_be_text",
+    "check_rows",
     "claimed_bytes",
     "is_text",
     "naming",
@@ -64,7 +66,13 @@ def is_text(kind: "pyarrow.DataType") -> bool:
     import pyarrow as pa
 
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
+
+
+def can_be_text(kind: "pyarrow.DataType") -> bool:
+    """Whether a column of that type holds texts, or bytes, as which some programs write texts."""
+    kind_of_bytes = str(kind).startswith(("binary", "large_binary"))
+    return is_text(kind) or kind_of_bytes
 
 
 def read_column(
@@ -79,6 +87,37 @@ def read_column(
         with naming(path):
             chunks += pq.read_table(path, columns=[column])[0].chunks
     return pa.chunked_array(chunks, kind)
+
+
+def check_rows(
+    path: Path, metadata: "pyarrow.parquet.FileMetaData", columns: Collection[str]
+) -> None:
+    """Refuse a file whose footer contradicts itself in how many rows there are.
+
+    Args:
+        path: of the file.
+        metadata: its footer.
+        columns: of top level, that hold a value for each row.
+
+    Raises:
+        DataError: it does.
+    """
+    left = metadata.num_rows
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        left -= group.num_rows
+        for place in range(metadata.num_columns):
+            chunk = group.column(place)
+            is_read = chunk.path_in_schema.split(".")[0] in columns
+            if is_read and chunk.num_values != group.num_rows:
+                left = -1
+        if left < 0 or group.num_rows < 0:
+            break
+    if left:
+        raise DataError(
+            f"{path} is damaged: its footer gives other numbers of rows for its parts than for the "
+            "whole. Fetch it again."
+        )
 
 
 def claimed_bytes(
@@ -156,9 +195,13 @@ def read_texts(paths: tuple[Path, ...], column: str, budgets: Budgets) -> list[s
                     "name or split. Remove the row, or name other columns with "
                     f"{parameter('keys')}."
                 )
-            known = [*chunk.dictionary.to_pylist(), None]
+            known = [*map(_text, chunk.dictionary.to_pylist()), None]
             found.extend(known[place] for place in chunk.indices.fill_null(-1).to_pylist())
     return found
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
 def _leaf(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
@@ -186,7 +229,7 @@ def split_texts(
     if column is None:
         return None, ()
     kind, names = schema.field(column).type, features.get(column, {}).get("names")
-    if is_text(kind):
+    if can_be_text(kind):
         return column, read_texts(paths, column, budgets)
     if not pa.types.is_integer(kind) or not isinstance(names, list):
         return column, ()
@@ -239,17 +282,17 @@ def other_splits(
     with naming(paths[0]):
         metadata = pq.read_metadata(paths[0])
     for column in schema.names:
-        if column in others or not is_text(schema.field(column).type):
+        if column in others or not can_be_text(schema.field(column).type):
             continue
         if claimed_bytes(metadata, column) > _SPLIT_BYTES * (metadata.num_rows + _FEW_ROWS):
             continue
         with naming(paths[0]), pq.ParquetFile(paths[0], read_dictionary=[column]) as file:
             some = file.iter_batches(_FEW_ROWS, columns=[column])
-            texts = {text for batch in islice(some, 1) for text in batch[0].to_pylist()}
-        if not all(split_called((text or "").strip()) for text in texts):
+            read = (text for batch in islice(some, 1) for text in batch[0].to_pylist())
+            texts = {_text(text or "") for text in read}
+        if not all(split_called(text.strip()) for text in texts):
             continue
-        texts = set(read_texts(paths, column, budgets))
-        splits = [split for text in texts if (split := split_called((text or "").strip()))]
-        if len(splits) == len(texts):
-            found[column] = set(splits)
+        splits = {split_called((text or "").strip()) for text in read_texts(paths, column, budgets)}
+        if None not in splits:
+            found[column] = {split for split in splits if split}
     return found

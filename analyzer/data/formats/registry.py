@@ -13,7 +13,7 @@ import numpy as np
 from analyzer.data.class_lists import read_classes
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.class_folders import FOLDER, folders_of_images
-from analyzer.data.formats.format import Format, Wanted
+from analyzer.data.formats.format import Format, Wanted, split_called
 from analyzer.data.formats.manifest import MANIFEST
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
 from analyzer.data.formats.parquet import PARQUET
@@ -36,6 +36,7 @@ def open_data(
     *,
     keys: Sequence[str] | None = None,
     classes: str | Path | None = None,
+    exif: bool | None = None,
     budgets: Budgets = DEFAULT_BUDGETS,
 ) -> Source:
     """Open labeled samples.
@@ -46,6 +47,7 @@ def open_data(
             :func:`analyzer.data.from_arrays` takes them, identified by their values.
         keys: the names of the images and the labels, where these can be named.
         classes: path of the network's class list (:func:`analyzer.data.read_classes`).
+        exif: whether image files are rotated by their EXIF tag; None: as is usual for the format.
         budgets: what the files may ask for.
 
     Raises:
@@ -60,7 +62,7 @@ def open_data(
     if isinstance(data, str | Path):
         named = None if keys is None else (keys[0], keys[1])
         source = _open_path(data, Wanted(None, named, class_list, budgets))
-        again = partial(open_data, data, keys=keys, classes=classes, budgets=budgets)
+        again = partial(open_data, data, keys=keys, classes=classes, exif=exif, budgets=budgets)
         source = replace(source, reopen=again)
     elif isinstance(data, tuple | list) and len(data) == 2:
         if keys is not None:
@@ -73,6 +75,8 @@ def open_data(
         )
     if excess := budgets.excess("samples", len(source)):
         raise DataError(f"{source.source} holds {len(source):,} samples, {excess}.")
+    if exif is not None and source.array is None:
+        source = replace(source, exif=exif)
     source = replace(source, budgets=budgets)
     return source if class_list is None else _named(source, class_list)
 
@@ -118,10 +122,10 @@ def _open_folder(path: Path, wanted: Wanted) -> Source:
         ) from error
 
 
-def _data_inside(path: Path, depth: int = 2) -> tuple[Path, Format] | None:
+def _data_inside(path: Path) -> tuple[Path, Format] | None:
     """The first folder below that is data of another kind than class folders, if there is one."""
     with suppress(OSError):
-        for folder in _folders_below(path, depth):
+        for folder in _folders_below(path, depth=2):
             for known in FORMATS:
                 if known is not FOLDER and known.recognizes(folder):
                     return folder, known
@@ -147,18 +151,32 @@ def _beside(source: Source, path: Path, known: Format) -> Source:
             f"{path} was read as {known.description}; {found[0]}{others} beside that not.",
         )
     if known is not FOLDER:
-        inner = _data_inside(path, depth=1) if known is WEBDATASET else None
-        if inner is not None:
-            warnings += (
-                f"{path} was read as {known.description}; {inner[0].name} in it, "
-                f"{inner[1].description}, was left out.",
-            )
+        if inner := _unread_folder(path, source, known):
+            warnings += (f"{path} was read as {known.description}; {inner} in it was left out.",)
         elif count := folders_of_images(path):
             warnings += (
                 f"{path} was read as {known.description}; folders of images were left out: "
                 f"{count}.",
             )
     return replace(source, warnings=warnings)
+
+
+def _unread_folder(path: Path, source: Source, known: Format) -> str:
+    """The first folder below with files of data of which none is read; "" if there is none."""
+    if known is PARQUET:  # whose folders are all looked into
+        return ""
+    read = {file.parent for file in source.store.files()}
+    has_splits = any(split_called(folder.name) for folder in read if folder != path)
+    with suppress(OSError):
+        for folder in _folders_below(path, depth=2):
+            inside = [file for file in folder.iterdir() if not file.name.startswith(".")]
+            if has_splits and split_called(folder.name):
+                continue
+            if folder not in read and any(
+                one.holds(file.name) for file in inside for one in FORMATS if one is not FOLDER
+            ):
+                return str(folder.relative_to(path))
+    return ""
 
 
 def _data_files(path: Path, besides: Format) -> list[str]:

@@ -1,5 +1,6 @@
 """WebDataset: tar archives in which files of one name but different endings make a sample."""
 
+import re
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +37,13 @@ from analyzer.json_codec import parse_json
 
 __all__ = ["WEBDATASET", "TarStore", "open_webdataset", "refuse_packed"]
 
-PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_PACKED = re.compile(
+    r".*\.(tar\.(gz|bz2|xz|zst|lzma|lz4|lz|lzo|br|z)|t(gz|az|bz2?|b2|xz|zst|lz|z))",
+    re.IGNORECASE | re.DOTALL,
+)
 _MAGICS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, Zstandard
 _LONGEST_MAGIC = max(map(len, _MAGICS))
+_LEVELS = 8  # of folders in an archive that are looked at for splits
 _MOST_PADDING = 1 << 24  # bytes of zeros after the last file; writers fill up to 10,240
 _KEEP_ONE = "Keep one of them."
 _CHOOSE = (
@@ -114,8 +119,8 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
 
     The label is the ``.cls`` file's number or class name, or "label" or "cls" in the ``.json``
     file; where several of them are there, they say the same.
-    Where a folder's archives name splits, or the folders of one level inside of them all do, one is
-    taken, "train" by default. Keys are the endings
+    Where a folder's archives name splits, or its folders with archives, or the folders of one level
+    inside of them all do, one is taken, "train" by default. Keys are the endings
     of the image and the label ("jpg", "cls"); where none are given, any image is taken.
 
     Raises:
@@ -123,10 +128,9 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     """
     files: dict[Path, str | None] = {path: None}
     if path.is_dir():
-        there = (file for file in path.iterdir() if not file.name.startswith("."))
-        found = [file for file in there if _is_shard(file.name)]
-        found.sort(key=lambda file: natural_key(file.name))
-        files = {file: split_word(file.name) for file in found}
+        files = {file: split_word(file.name) for file in _shards(path)}
+        for folder in () if files else _split_folders(path):
+            files |= dict.fromkeys(_shards(folder), folder.name)
     where, split = str(path), None
     warnings: tuple[str, ...] = ()
     if any(files.values()):
@@ -145,10 +149,11 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     file_states.refuse_if_changed()
     if not index.names:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
-    splits = [] if split else _splits_of_folders(index.names)
+    splits = [] if split else _splits_of_folders(index.names, wanted.split, path)
     if splits or (wanted.split is not None and split is None):
         rows, split = choose_split(dict(enumerate(splits)), wanted.split, path)
         index.keep(rows)
+        warnings += of_no_split("Samples", splits, path)
         where = f"{path}#{split}"
     taken = {split_in(split)} if split else set()
     if len(index.splits | taken) > 1 and index.splits:
@@ -184,13 +189,25 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     )
 
 
+def _shards(folder: Path) -> list[Path]:
+    """The archives in a folder, compressed ones as well."""
+    there = (file for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted(filter(_is_shard, there), key=lambda file: natural_key(file.name))
+
+
+def _split_folders(folder: Path) -> list[Path]:
+    """The folders in a folder that are called like splits and hold archives."""
+    called = [one for one in folder.iterdir() if split_called(one.name) and one.is_dir()]
+    return sorted(one for one in called if any(map(_is_tar, _shards(one))))
+
+
 def refuse_packed(path: Path) -> None:
     """Refuse an archive that is compressed by its name or its beginning.
 
     Raises:
         DataError: it is.
     """
-    packed = _is_packed(path.name)
+    packed = _is_packed(path)
     if not packed and path.is_file():
         with path.open("rb") as file:
             packed = file.read(_LONGEST_MAGIC).startswith(_MAGICS)
@@ -201,17 +218,28 @@ def refuse_packed(path: Path) -> None:
         )
 
 
-def _splits_of_folders(names: list[str]) -> list[str]:
-    """The folders of one level of sample names, if all of them are called like splits."""
-    for level in range(min(name.count("/") for name in names)):
-        splits: list[str] = []
-        for name in names:
-            folder = name.split("/", level + 1)[level]
-            if split_called(folder) is None:
-                break
-            splits.append(folder)
-        else:
-            return splits
+def _splits_of_folders(names: list[str], wanted: str | None, path: Path) -> list[str | None]:
+    """The split of each sample, where folders of one level of their names say it; else nothing.
+
+    Raises:
+        DataError: some folders are of several splits, others of none, and none is ``wanted``.
+    """
+    parts = [[one for one in name.split("/") if one != "."] for name in names]
+    for level in range(min(_LEVELS, max(map(len, parts)) - 1)):
+        folders = [one[level] if level < len(one) - 1 else "" for one in parts]
+        called = {folder: split_called(folder) for folder in set(folders)}
+        if all(called.values()):
+            return list(folders)
+        splits = sorted(folder for folder, split in called.items() if split)
+        if len({called[folder] for folder in splits}) < 2:
+            continue
+        if wanted is None:
+            raise DataError(
+                f"{path} has samples in folders {splits[0]!r} and {splits[1]!r}, which are called "
+                "as splits, beside others that are in none. Put the samples of each split into "
+                "archives of their own."
+            )
+        return [folder if called[folder] else None for folder in folders]
     return []
 
 
@@ -229,7 +257,10 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
     """Add the samples of one archive to the index."""
     entries: dict[str, _Entry] = {}
     try:
-        check_regular(path)
+        try:
+            check_regular(path)
+        except DataError as error:
+            raise DataError(f"{path} {error.message}. Move it elsewhere.") from error
         with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps an object for every file
@@ -357,29 +388,34 @@ def _labels(
         if not ending.endswith("json"):
             return {f".{ending}": text.decode("utf-8-sig").strip()}, None
         content = parse_json(text.decode("utf-8-sig").strip())
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{where} cannot be read as a label ({error}).") from error
     said, split = {f".{ending}": content}, None
     if isinstance(content, dict):
         said = {f"{key!r} in .{ending}": content.get(key) for key in _JSON_KEYS}
-        called = (split_called(str(content.get(key)).strip()) for key in SPLIT_KEYS)
-        split = next(filter(None, called), None)
+        named = (value for key, value in content.items() if key.strip().lower() in SPLIT_KEYS)
+        split = next(filter(None, (split_called(str(value).strip()) for value in named)), None)
     return {by: label_value(one, where) for by, one in said.items() if one is not None}, split
 
 
-def _is_packed(name: str) -> bool:
-    return name.lower().endswith(PACKED)
+def _is_packed(path: Path) -> bool:
+    return _PACKED.fullmatch(path.name) is not None
 
 
-def _is_shard(name: str) -> bool:
-    return name.lower().endswith(".tar") or _is_packed(name)
+def _is_tar(path: Path) -> bool:
+    return path.name.lower().endswith(".tar")
+
+
+def _is_shard(path: Path) -> bool:
+    return _is_tar(path) or _is_packed(path)
 
 
 def _is_webdataset(path: Path) -> bool:
     if path.is_dir():
-        names = (file.name for file in path.iterdir() if not file.name.startswith("."))
-        return any(name.lower().endswith(".tar") for name in names)
-    return _is_shard(path.name)
+        return any(map(_is_tar, _shards(path))) or bool(_split_folders(path))
+    return _is_shard(path)
 
 
-WEBDATASET = Format("a WebDataset .tar", _is_shard, _is_webdataset, open_webdataset)
+WEBDATASET = Format(
+    "a WebDataset .tar", lambda name: _is_shard(Path(name)), _is_webdataset, open_webdataset
+)

@@ -101,7 +101,6 @@ def resolve_preprocessing(
     spec, warnings = _settle_values(spec, options, input_info, takes_integers)
     channels = _channels(source, spec, plane, input_info, options.channels)
     _check_depth(spec, channels, input_info)
-    exif = source.exif if options.exif is None else options.exif
     result = Preprocessing(
         shape=(),
         dtype=dtype.name,
@@ -116,7 +115,7 @@ def resolve_preprocessing(
         mean=spec.mean,
         std=spec.std,
         layout=plane.layout,
-        exif=exif,
+        exif=source.exif,
         budgets=source.budgets,
         warnings=(*warnings, *plane.warnings),
     )
@@ -228,7 +227,6 @@ def preprocessing_of_test_data(
     input_info: TensorInfo,
     trained: Preprocessing,
     train_data: str,
-    options: PreprocessOptions,
 ) -> Preprocessing:
     """The preprocessing of the training data, for test data.
 
@@ -237,7 +235,6 @@ def preprocessing_of_test_data(
         input_info: the network's input.
         trained: the preprocessing of the training data.
         train_data: what to call these.
-        options: what the caller declares; of it, whether images are rotated by their EXIF tag.
 
     Raises:
         DataError: the test data are of another kind, or of another size that nothing brings to
@@ -262,8 +259,7 @@ def preprocessing_of_test_data(
                 f"{_text(trained.shape)} of {train_data}. Bring all to one size with "
                 f"{parameter('img_size')}."
             )
-        exif = source.exif if options.exif is None else options.exif
-        result = replace(trained, size=size, exif=exif, budgets=source.budgets, warnings=())
+        result = replace(trained, size=size, exif=source.exif, budgets=source.budgets, warnings=())
     _check_fed(result, source, input_info)
     return result
 

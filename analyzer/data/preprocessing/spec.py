@@ -248,7 +248,7 @@ def read_spec(path: Path) -> PreprocessingSpec:
     text = read_text(path, DEFAULT_BUDGETS, "The preprocessing file")
     try:
         content = parse_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"The preprocessing file {path} cannot be read ({error}).") from error
     try:
         if not isinstance(content, dict):

@@ -305,6 +305,7 @@ def _open(request: "AuditRequest") -> "Source":
             str(request.test_data),
             keys=request.test_keys,
             classes=request.classes,
+            exif=request.preprocess.exif,
             budgets=request.budgets,
         )
     except DataError as error:
@@ -344,7 +345,7 @@ def _preprocessing(job: Job, source: "Source") -> "Preprocessing":
     subject = job.subject
     image = subject.network.info.inputs[0]
     return data.preprocessing_of_test_data(
-        source, image, subject.preprocessing, subject.source.source, job.request.preprocess
+        source, image, subject.preprocessing, subject.source.source
     )
 
 

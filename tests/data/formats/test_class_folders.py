@@ -176,8 +176,21 @@ def test_splits_by_a_word_of_their_names(class_folders, tmp_path, names):
 def test_splits_below_classes_are_refused(class_folders, tmp_path):
     for name in ("cat", "owl"):
         class_folders({"train": 2, "test": 1}, tmp_path / "data" / name)
-    with pytest.raises(DataError, match=r"cat has the folders 'test' and 'train', .*train/cat"):
+    with pytest.raises(DataError, match=r"'cat/t\w+' and 'cat/t\w+', .*as t\w+/cat"):
         open_data(tmp_path / "data")
+
+
+def test_one_split_below_every_class_is_refused(class_folders, tmp_path):
+    root = tmp_path / "data"
+    for name in ("cat", "owl"):
+        class_folders({"val": 1}, root / name)
+    with pytest.raises(DataError, match=r"All classes in .* have a folder like '(cat|owl)/val'"):
+        open_data(root)
+    class_folders({"bus": 1}, root)  # which has none
+    assert len(open_data(root)) == 3
+    class_folders({"Test": 1}, root / "bus")
+    with pytest.raises(DataError, match="both can be of the training data"):
+        open_data(root)
 
 
 @pytest.mark.parametrize("name", ["train.npz", "labels.csv", "metadata.jsonl", "more.tar.gz"])

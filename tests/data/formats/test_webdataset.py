@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -57,11 +58,28 @@ def test_folders_in_an_archive_that_are_splits(shard, tmp_path):
     assert list(open_data(f"{path}#val").names) == ["./set/Val/dog/3"]
     with pytest.raises(DataError, match=r"has no split 'extra' \(there: test, train, val\)"):
         open_data(f"{path}#extra")
-    files |= {"./set/bus/4.png": 4, "./set/bus/4.cls": "4"}  # so that "train" is a vehicle
+    files |= {"set/bus/4.png": 4, "set/bus/4.cls": "4"}
     path = shard("b.tar", files)
-    assert open_data(path).labels.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(DataError, match=r"in folders 'Val' and 'test', which are called as splits"):
+        open_data(path)
+    source = open_data(f"{path}#train")
+    assert source.labels.tolist() == [0, 1]
+    assert source.warnings == (f"Samples that name no split were left out of {path}: 1.",)
+    vehicles = {name: one for name, one in files.items() if "/test/" not in name}
+    vehicles = {name: one for name, one in vehicles.items() if "/Val/" not in name}
+    path = shard("c.tar", vehicles)  # so that "train" is one
+    assert open_data(path).labels.tolist() == [0, 1, 4]
     with pytest.raises(DataError, match=r"has no split 'train' \(there: no splits\)"):
         open_data(f"{path}#train")
+
+
+def test_folders_of_splits_that_are_written_in_two_ways(shard):
+    files = {}
+    for number, folder in enumerate(("./train", "train", "test", ".")):
+        files |= {f"{folder}/{number}.png": number, f"{folder}/{number}.cls": str(number)}
+    assert open_data(f"{shard('a.tar', files)}#train").labels.tolist() == [0, 1]
+    del files["./3.png"], files["./3.cls"]
+    assert open_data(shard("b.tar", files)).labels.tolist() == [0, 1]
 
 
 def test_hidden_folders_and_those_that_systems_add_are_not_looked_into(shard):
@@ -174,7 +192,7 @@ def test_compressed_archives_are_refused_with_the_way_out(shard):
         open_data(path.with_name("b.tar"))
 
 
-@pytest.mark.parametrize("packed", ["s-1.tar.gz", "s-1.TGZ", "s-0.tar.gz"])
+@pytest.mark.parametrize("packed", ["s-1.tar.gz", "s-1.TGZ", "s-0.tar.gz", "s-1.tar.Z", "s-1.tlz"])
 def test_a_compressed_shard_beside_others_is_refused(packed, shard, tmp_path):
     shard("s-0.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
     shard(packed, {"b.png": 0, "b.cls": "1"}, mode="w:gz", folder=tmp_path / "d")
@@ -201,7 +219,12 @@ def test_shards_in_a_folder_of_their_own_are_said_to_be_left_out(shard, tmp_path
     shard("s-0.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
     shard("s-1.tar", {"b.png": 0, "b.cls": "1"}, folder=tmp_path / "d" / "more")
     (warning,) = open_data(tmp_path / "d").warnings
-    assert warning.endswith("; more in it, a WebDataset .tar, was left out.")
+    assert warning.endswith("; more in it was left out.")
+    (tmp_path / "d" / "more" / "s-1.tar").rename(tmp_path / "d" / "more" / "s-1.txt")
+    (tmp_path / "d" / "more" / "still").mkdir()
+    (tmp_path / "d" / "more" / "still" / "s-2.tgz").write_text("x")
+    (warning,) = open_data(tmp_path / "d").warnings
+    assert warning.endswith("; more/still in it was left out.")
 
 
 def test_deep_folders_are_refused_before_they_are_split(shard):
@@ -267,14 +290,34 @@ def test_two_names_of_one_split_are_told_apart(shard, tmp_path):
     assert open_data(f"{tmp_path}/d#valid").labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("folders", ["d/train", "d/raw/train"])
-def test_archives_in_folders_of_splits_are_named(folders, shard, tmp_path):
+@pytest.mark.parametrize("folders", ["d/shards", "d/raw/shards"])
+def test_archives_in_other_folders_are_named(folders, shard, tmp_path):
     folder = tmp_path / folders
     folder.parent.mkdir(parents=True, exist_ok=True)
     archive = shard("a.tar", {"a.png": 1, "a.cls": "0"}, folder=folder)
     with pytest.raises(DataError, match=rf"If {folder}, a WebDataset .tar, is meant, name it"):
         open_data(tmp_path / "d")
     assert open_data(archive.parent).labels.tolist() == [0]
+
+
+def test_archives_in_folders_of_splits(shard, tmp_path):
+    (tmp_path / "d").mkdir()
+    for number, split in enumerate(("train", "validation")):
+        for part in range(2):
+            files = {f"{part}.png": number, f"{part}.cls": f"{number}"}
+            shard(f"{part}.tar", files, folder=tmp_path / "d" / split)
+    source = open_data(tmp_path / "d")
+    assert (source.labels.tolist(), source.source) == ([0, 0], f"{tmp_path / 'd'}#train")
+    assert open_data(f"{tmp_path / 'd'}#val").labels.tolist() == [1, 1]
+    assert source.warnings == ()
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo])
+def test_what_is_called_like_an_archive_and_is_none_is_named(make, shard, tmp_path):
+    shard("s-0.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
+    make(tmp_path / "d" / "s-1.tar")
+    with pytest.raises(DataError, match=r"s-1\.tar is a \w+, not a regular file\. Move"):
+        open_data(tmp_path / "d")
 
 
 def test_splits_that_json_files_name_are_refused(shard, tmp_path):

@@ -196,13 +196,13 @@ def test_the_first_image_that_can_be_read_gives_the_size(class_folders, network_
 
 
 def test_the_resolved_form_is_json(resolve):
-    result = resolve(uint8(2, 10, 12, 3), "N", 3, 8, 8, preset="imagenet", exif=True)
+    result = resolve(uint8(2, 10, 12, 3), "N", 3, 8, 8, preset="imagenet", interpolation="bicubic")
     echoed = json.loads(json.dumps(result.to_dict()))
     assert echoed == result.to_dict()
     assert echoed["origin"] == "preset imagenet and options"
     assert echoed["resize"] == {"how": "shortest", "size": [9, 9]}
     assert echoed["mean"] == [0.485, 0.456, 0.406]
-    assert echoed["exif"] is True
+    assert echoed["exif"] is False
 
 
 @pytest.mark.parametrize(
@@ -240,22 +240,22 @@ def test_test_data_are_preprocessed_as_the_training_data_or_refused(
 ):
     shape = ("N", 3, "H", "W")
     found = resolve(trained, *shape)
-    info, options = network_input(*shape), PreprocessOptions()
+    info = network_input(*shape)
     again, other = (from_arrays(a, np.zeros(2, int), source="test") for a in (trained, test))
-    same = preprocessing_of_test_data(again, info, found, "data", options)
+    same = preprocessing_of_test_data(again, info, found, "data")
     assert same == replace(found, warnings=())
     recorded = preprocessing_of_record(json.loads(json.dumps(found.to_dict())), "audit.json")
-    same = preprocessing_of_test_data(again, info, recorded, "data", options)
+    same = preprocessing_of_test_data(again, info, recorded, "data")
     assert same.to_dict() == found.to_dict()
     with pytest.raises(DataError, match=said):
-        preprocessing_of_test_data(other, info, found, "data", options)
+        preprocessing_of_test_data(other, info, found, "data")
 
 
 def test_open_channels_of_test_data_are_those_of_the_training_data(resolve, network_input):
     found = resolve(uint8(2, 6, 6), "N", "C", 6, 6)
     color = from_arrays(uint8(2, 6, 6, 3), [0, 1], source="test")
     info = network_input("N", "C", 6, 6)
-    same = preprocessing_of_test_data(color, info, found, "data", PreprocessOptions())
+    same = preprocessing_of_test_data(color, info, found, "data")
     assert same.channels == found.channels == "gray"
 
 
