@@ -14,7 +14,6 @@ from plain_way import plain_curves
 
 import analyzer
 from analyzer.audit import read_record, run_audit, verify_audit
-from analyzer.audit.folder import write_record
 from analyzer.audit.unfinished_audit import UnfinishedAudit
 from analyzer.audit_options import AuditRequest
 from analyzer.errors import AuditFolderError, DataError, DeviceError, ModelError, OutputError
@@ -23,6 +22,7 @@ from analyzer.measures.ablation.class_curves import read_curves
 from analyzer.measures.ablation.measure import Ablation
 from analyzer.measures.ablation.sample_scores import SampleCounts, read_samples
 from analyzer.runtime.sessions import Session
+from tools.forged_folders import rewrite_record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -447,7 +447,7 @@ def test_an_unfinished_audit_of_something_else_is_not_gone_on_from(request_for):
         run_audit(replace(request, data=str(request.out.parent / "others.npz")))
     older = read_record(request.out)
     older = replace(older, key="", versions={**older.versions, "onnx": "1.0", "gone": "2.0"})
-    write_record(request.out, older)
+    rewrite_record(request.out, older)
     with pytest.raises(AuditFolderError, match="in the version of onnx, the version of gone; "):
         run_audit(request)
     run_audit(replace(other, fresh=True))
