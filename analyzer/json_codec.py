@@ -61,6 +61,10 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         return json.loads(text, object_pairs_hook=_members, **options)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    except ValueError as error:
+        if isinstance(error, json.JSONDecodeError) or "set_int_max_str_digits" not in str(error):
+            raise
+        raise ValueError("a number has thousands of digits") from None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ __all__ = ["hold_pixels", "refuse_many_parts"]
 
 _LONG, _NARROW = 1 << 16, 1000  # pixels: a line takes time and memory of its own, too
 _JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
-_BYTES_COUNT = {"JPEG": 1, "AVIF": 2, "JPEG2000": 5}  # pixels that a byte takes as long as
+_BYTES_COUNT = {"JPEG": 1, "AVIF": 3, "JPEG2000": 5}  # pixels that a byte takes as long as
 _ARITHMETIC = {bytes([0xC0 + kind]) for kind in (9, 10, 11, 13, 14, 15)}  # kinds of frames
 _MANY_ARITHMETIC = 4  # scans
 _RUNS_DECODER = "bmp_rle"  # Pillow's in Python

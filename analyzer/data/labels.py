@@ -315,17 +315,33 @@ def check_classes(source: Source, classes: int, *, exact: bool = True) -> None:
         )
 
 
-def check_class_names(source: Source, trained: Mapping[int, str], train_data: str) -> None:
-    """Check that the classes of test data are those of the training data, where both name them.
+def check_class_names(
+    source: Source, trained: Mapping[int, str], train_data: str, *, by_order: bool = False
+) -> None:
+    """Check that the classes of test data are those of the training data, as far as names tell.
 
     Args:
         source: the test data.
         trained: names of the classes of the training data, by index; the index itself is no name.
         train_data: what to call these.
+        by_order: whether the indices of the training data are the order of their names.
 
     Raises:
-        DataError: an index has another name.
+        DataError: an index has another name; or one has names, whose order alone gives them
+            indices, and the other has indices without names.
     """
+    tested = dict(enumerate(source.class_names or ()))
+    named = [any(name != str(index) for index, name in one.items()) for one in (tested, trained)]
+    made = [source.indexing == "order", by_order]
+    for place, (one, other) in enumerate(
+        ((source.source, train_data), (train_data, source.source))
+    ):
+        if named[place] and made[place] and not named[1 - place]:
+            raise DataError(
+                f"{one} has names of classes, and {other} has their indices alone, so that nothing "
+                "says which name has which index. Pass the network's class list with "
+                f"{parameter('classes', 'FILE')}."
+            )
     for index, name in enumerate(source.class_names or ()):
         if str(index) not in (name, known := trained.get(index, name)) and known != name:
             raise DataError(

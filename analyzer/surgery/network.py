@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import onnx
@@ -42,6 +43,7 @@ from analyzer.surgery.validation import (
     check_file,
     check_sizes,
     first_line,
+    nodes_of,
     refuse_endless_equations,
     refuse_fatal_divisions,
     refuse_fatal_operators,
@@ -169,6 +171,7 @@ def load_network(
     check_file(path)
     check_sizes(path, proto)
     opset = _opset(proto)
+    _name_left_out(proto)
     if opset < _OLDEST_OPSET:
         proto = _raise_opset(path, proto, opset)
     model = _read(path, proto, expanded, external=bool(data_files))
@@ -318,6 +321,23 @@ def _read(path: Path, proto: onnx.ModelProto, expanded: int, *, external: bool) 
         changed = read_short_tensors(model) or changed
     refuse_training(path, model)
     return settle_reshapes(model) if inferred and not changed else infer_shapes(model)
+
+
+def _name_left_out(proto: onnx.ModelProto) -> None:
+    """Name the outputs that calls of local functions leave out.
+
+    What is inlined would else have an output without a name, which is no tensor to anybody.
+    """
+    own = {(one.domain, one.name, one.overload) for one in proto.functions}
+    bodies = (proto.graph.node, *(function.node for function in proto.functions))
+    nodes = [node for body in bodies for node, _ in nodes_of(body)]
+    calls = [one for one in nodes if (one.domain, one.op_type, one.overload) in own]
+    left_out = [(one, place) for one in calls for place, name in enumerate(one.output) if not name]
+    if left_out:
+        taken = {name for node in nodes for name in (*node.input, *node.output)}
+        free = (name for n in count() if (name := f"left_out_{n}") not in taken)
+        for node, place in left_out:
+            node.output[place] = next(free)
 
 
 def _inline_functions(

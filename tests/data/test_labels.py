@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.data import check_classes, from_arrays, limit_per_class, open_data, read_classes
+from analyzer.data import (
+    check_class_names,
+    check_classes,
+    from_arrays,
+    limit_per_class,
+    open_data,
+    read_classes,
+)
 from analyzer.data.labels import (
     ClassList,
     index_names,
@@ -121,6 +128,20 @@ def test_more_names_in_the_data_than_the_network_has_classes_are_refused():
         check_classes(source, classes)
     with pytest.raises(DataError, match="data names 3 classes but the network has 2"):
         check_classes(source, 2)
+
+
+def test_names_that_their_order_indexes_say_nothing_of_indices_without_names(class_folders):
+    named, numbers = open_data(class_folders({"a": 1, "b": 1})), arrays([0, 1])
+    said = dict(enumerate(named.class_names))
+    with pytest.raises(DataError, match="data has their indices alone, so that nothing says which"):
+        check_class_names(named, {}, "data")
+    with pytest.raises(DataError, match="has names of classes, and data has their indices alone"):
+        check_class_names(numbers, said, "trained", by_order=True)
+    check_class_names(numbers, said, "trained")  # which declared them
+    check_class_names(numbers, {0: "0", 1: "1"}, "trained", by_order=True)
+    check_class_names(named, said, "trained", by_order=True)
+    with pytest.raises(DataError, match=r"Class 0 is 'a' in .* and 'b' in trained"):
+        check_class_names(named, {0: "b", 1: "a"}, "trained", by_order=True)
 
 
 @pytest.mark.parametrize("classes", [1, 3])

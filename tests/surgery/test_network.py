@@ -90,6 +90,42 @@ def test_local_functions_are_inlined(tmp_path, cut_and_compare):
     cut_and_compare(network, site, {"x": x})
 
 
+@pytest.mark.parametrize("leaves_out", [True, False])
+@pytest.mark.parametrize("calls", [1, 600])  # of which the latter are inlined by onnx itself
+def test_calls_may_leave_out_outputs(leaves_out, calls, tmp_path, cut_and_compare):
+    text = """
+        <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        net (float[N,3,6,6] x) => (float[N,3] y)
+        <float[3,3,1,1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}>
+        {
+            m = Conv(x, w)
+            r = Relu(m)
+            left_out_0, c = local.two(r)
+            p = GlobalAveragePool(c)
+            y = Flatten(p)
+        }
+        <domain: "local", opset_import: ["" : 17]>
+        two (a) => (z, b)
+        {
+            z = Neg(a)
+            b = Tanh(a)
+        }
+    """
+    model = onnx.parser.parse_model(text)
+    (node,) = (node for node in model.graph.node if node.op_type == "two")
+    if leaves_out:
+        node.output[0] = ""
+    for number in range(calls - 1):  # that nobody uses
+        model.graph.node.add(op_type="two", domain="local", input=["r"], output=["", f"o{number}"])
+    path = tmp_path / "functions.onnx"
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    site = surgery.default_site(network)
+    assert (site.operator, site.channels) == ("Tanh", 3)
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
+    cut_and_compare(network, site, {"x": x})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -31,6 +31,7 @@ __all__ = [
     "split_column",
     "split_in",
     "split_of_two",
+    "split_told",
     "split_word",
     "two_candidates",
 ]
@@ -52,6 +53,7 @@ _WORDS = {
     "validation": "val",
     "dev": "val",
 }
+_NEGATIONS = {"no", "non", "not", "un"}
 _T = TypeVar("_T")
 
 
@@ -82,7 +84,17 @@ def split_called(name: str) -> str | None:
 
 def split_word(name: str) -> str | None:
     """The word of a name that says which split it is: "valid" of "valid-00000-of-00002.parquet"."""
-    return next((word for word in re.split(r"[^a-z]+", name.lower()) if word in _WORDS), None)
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((word for word in words if word in _WORDS and not _NEGATIONS & set(words)), None)
+
+
+def split_told(value: object) -> str | None:
+    """What a value of a column calls its split, if it names one: "train_extra" is another "train".
+
+    Where two values are of one split, :func:`choose_split` wants one of them named.
+    """
+    text = "" if value is None else str(value).strip().lower()
+    return text if split_word(text) else None
 
 
 def split_in(name: str) -> str | None:
@@ -240,7 +252,8 @@ def choose_split(
     there = sorted({one for one in splits.values() if one})
     wanted = split
     if split is not None:
-        split = split_called(split) or split
+        is_there = split in items.values()
+        split = (split_in(split) if is_there else split_called(split)) or split
     elif there:
         split = "train"
     chosen = [item for item, item_split in splits.items() if item_split == split]

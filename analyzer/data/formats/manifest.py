@@ -20,7 +20,7 @@ from analyzer.data.formats.format import (
     refuse_other_splits,
     split_called,
     split_column,
-    split_word,
+    split_told,
 )
 from analyzer.data.labels import label_value, labels_of_values, refuse_other_names
 from analyzer.data.source import CompactNames, FileStates, Source
@@ -73,7 +73,7 @@ def open_manifest(path: Path, wanted: Wanted) -> Source:
             raise DataError(f"Line {line} of {path} lacks {path_key!r} or {label_key!r}.")
         paths.append(str(row[path_key]))
         values.append(label_value(label, f"Line {line} of {path}"))
-        splits.append(split_word(str(row.get(split_key))) if split_key else None)
+        splits.append(split_told(row.get(split_key)) if split_key else None)
         if names_key:
             names_beside.append(str(row.get(names_key) or ""))
         for key in list(other_splits):

@@ -14,7 +14,7 @@ from analyzer.data.formats.format import (
     of_no_split,
     split_called,
     split_column,
-    split_word,
+    split_told,
 )
 from analyzer.data.source import reason_of
 from analyzer.errors import DataError, parameter
@@ -256,7 +256,7 @@ def rows_of_split(
     Raises:
         DataError: there is no such split.
     """
-    splits = {text: split_word(text) if text else None for text in set(texts)}
+    splits = {text: split_told(text) for text in set(texts)}
     if not any(splits.values()):
         if split is None and wanted is not None:
             choose_split({path: None}, wanted, path)

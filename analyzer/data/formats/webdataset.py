@@ -21,7 +21,7 @@ from analyzer.data.formats.format import (
     split_word,
     two_candidates,
 )
-from analyzer.data.labels import label_value, labels_of_values, same_label
+from analyzer.data.labels import label_text, label_value, labels_of_values, same_label
 from analyzer.data.source import (
     CompactNames,
     FileStates,
@@ -129,7 +129,7 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     files: dict[Path, str | None] = {path: None}
     if path.is_dir():
         files = {file: split_word(file.name) for file in _shards(path)}
-        for folder in () if files else _split_folders(path):
+        for folder in _split_folders(path):
             files |= dict.fromkeys(_shards(folder), folder.name)
     where, split = str(path), None
     warnings: tuple[str, ...] = ()
@@ -149,11 +149,23 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     file_states.refuse_if_changed()
     if not index.names:
         raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
-    splits = [] if split else _splits_of_folders(index.names, wanted.split, path)
-    if splits or (wanted.split is not None and split is None):
-        rows, split = choose_split(dict(enumerate(splits)), wanted.split, path)
+    told = _splits_of_folders(index)
+    splits = {called for name in told if name and (called := split_called(name))}
+    if split and not splits <= {split_in(split)}:
+        raise DataError(
+            f"The archives of {where} have folders that are called as splits, {_listed(told)}. "
+            "Name the archives by what is in them, or move these samples elsewhere."
+        )
+    if wanted.split is None and splits and None in told:
+        raise DataError(
+            f"{path} has samples in folders that are called as splits, {_listed(told)}, beside "
+            f"others that are in none. Choose a split, as {path}#{sorted(splits)[0]}, or put the "
+            "samples of each into archives of their own."
+        )
+    if split is None and (splits or wanted.split is not None):
+        rows, split = choose_split(dict(enumerate(told)), wanted.split, path)
         index.keep(rows)
-        warnings += of_no_split("Samples", splits, path)
+        warnings += of_no_split("Samples", told, path)
         where = f"{path}#{split}"
     taken = {split_in(split)} if split else set()
     if len(index.splits | taken) > 1 and index.splits:
@@ -218,29 +230,26 @@ def refuse_packed(path: Path) -> None:
         )
 
 
-def _splits_of_folders(names: list[str], wanted: str | None, path: Path) -> list[str | None]:
-    """The split of each sample, where folders of one level of their names say it; else nothing.
+def _splits_of_folders(index: _Index) -> list[str | None]:
+    """The folder that says the split of each sample; None: there is none.
 
-    Raises:
-        DataError: some folders are of several splits, others of none, and none is ``wanted``.
+    One alone that is called as a split may be a class instead: it is if it holds all samples of a
+    class and no others, as "train" does among vehicles.
     """
-    parts = [[one for one in name.split("/") if one != "."] for name in names]
-    for level in range(min(_LEVELS, max(map(len, parts)) - 1)):
-        folders = [one[level] if level < len(one) - 1 else "" for one in parts]
-        called = {folder: split_called(folder) for folder in set(folders)}
-        if all(called.values()):
-            return list(folders)
-        splits = sorted(folder for folder, split in called.items() if split)
-        if len({called[folder] for folder in splits}) < 2:
-            continue
-        if wanted is None:
-            raise DataError(
-                f"{path} has samples in folders {splits[0]!r} and {splits[1]!r}, which are called "
-                "as splits, beside others that are in none. Put the samples of each split into "
-                "archives of their own."
-            )
-        return [folder if called[folder] else None for folder in folders]
-    return []
+    folders = [name.split("/")[:-1][:_LEVELS] for name in index.names]
+    told = [next(filter(split_called, names), None) for names in folders]
+    if len(set(told) - {None}) == 1 and None in told:
+        inside, outside = set[str](), set[str]()
+        for name, label in zip(told, map(label_text, index.labels), strict=True):
+            (inside if name else outside).add(label)
+        if len(inside) == 1 and not inside & outside:
+            return [None] * len(told)
+    return told
+
+
+def _listed(told: list[str | None]) -> str:
+    """The folders that are called as splits, for a message."""
+    return " and ".join(sorted({repr(name) for name in told if name}))
 
 
 class _Member(tarfile.TarInfo):
@@ -295,7 +304,10 @@ def _one_label(entry: _Entry, name: str, path: Path) -> int | str:
         DataError: nothing does, or two say different ones.
     """
     if not entry.labels:
-        none = DataError(f"{name} in {path} has no label (.cls or .json beside the image).")
+        none = DataError(
+            f"{name} in {path} has no label (.cls, or .json with 'label' or 'cls', beside the "
+            "image)."
+        )
         raise entry.fault or none
     (one, label), *others = entry.labels.items()
     for other, value in others:

@@ -330,7 +330,12 @@ def _open_checked(job: Job) -> "Source":
             f"The class list {source.class_list} has changed since the training data were opened. "
             "Leave it alone until the audit is done, and start it again."
         )
-    data.check_class_names(source, dict(enumerate(trained.class_names or ())), trained.source)
+    data.check_class_names(
+        source,
+        dict(enumerate(trained.class_names or ())),
+        trained.source,
+        by_order=trained.indexing == "order",
+    )
     return source
 
 

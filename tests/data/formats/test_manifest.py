@@ -173,6 +173,19 @@ def test_a_column_of_splits_in_another_case(tmp_path, column):
     assert open_data(f"{tmp_path / 'a.csv'}#test").labels.tolist() == [1]
 
 
+def test_values_that_name_a_split_in_part(tmp_path):
+    def opened(*splits, of=""):
+        rows = "".join(f"{n}.png,{n},{split}\n" for n, split in enumerate(splits))
+        (tmp_path / "a.csv").write_text(f"path,label,split\n{rows}")
+        return open_data(f"{tmp_path / 'a.csv'}{of}")
+
+    assert opened("train", " Train", "not_train", "test").labels.tolist() == [0, 1]
+    assert opened("train_set", "test_set").labels.tolist() == [0]
+    with pytest.raises(DataError, match=r"'train' and 'train_extra', and both are split 'train'"):
+        opened("train", "train_extra")
+    assert opened("train", "train_extra", of="#train_extra").labels.tolist() == [1]
+
+
 @pytest.mark.parametrize("column", ["phase", "Usage", "partition"])
 def test_a_column_of_another_name_that_tells_splits_is_refused(tmp_path, column):
     (tmp_path / "a.csv").write_text(f"path,label,{column}\na.png,0,train\nb.png,1,Test\n")

@@ -60,15 +60,17 @@ def test_folders_in_an_archive_that_are_splits(shard, tmp_path):
         open_data(f"{path}#extra")
     files |= {"set/bus/4.png": 4, "set/bus/4.cls": "4"}
     path = shard("b.tar", files)
-    with pytest.raises(DataError, match=r"in folders 'Val' and 'test', which are called as splits"):
+    with pytest.raises(DataError, match=r"called as splits, .Val. and .test. and .train., beside"):
         open_data(path)
     source = open_data(f"{path}#train")
     assert source.labels.tolist() == [0, 1]
     assert source.warnings == (f"Samples that name no split were left out of {path}: 1.",)
-    vehicles = {name: one for name, one in files.items() if "/test/" not in name}
-    vehicles = {name: one for name, one in vehicles.items() if "/Val/" not in name}
-    path = shard("c.tar", vehicles)  # so that "train" is one
-    assert open_data(path).labels.tolist() == [0, 1, 4]
+    one = {name: content for name, content in files.items() if "/train/" in name or "/bus/" in name}
+    with pytest.raises(DataError, match=r"called as splits, 'train', beside others that are"):
+        open_data(shard("d.tar", one))
+    vehicles = {"train/0.png": 0, "train/0.cls": "1", "train/1.png": 1, "train/1.cls": "1"}
+    path = shard("c.tar", {**vehicles, "bus/0.png": 2, "bus/0.cls": "0"})  # "train" is one
+    assert open_data(path).labels.tolist() == [1, 1, 0]
     with pytest.raises(DataError, match=r"has no split 'train' \(there: no splits\)"):
         open_data(f"{path}#train")
 
@@ -298,6 +300,30 @@ def test_archives_in_other_folders_are_named(folders, shard, tmp_path):
     with pytest.raises(DataError, match=rf"If {folder}, a WebDataset .tar, is meant, name it"):
         open_data(tmp_path / "d")
     assert open_data(archive.parent).labels.tolist() == [0]
+
+
+def test_archives_and_folders_in_them_tell_the_same_split(shard, tmp_path):
+    files = {}
+    for number, folder in enumerate(("train", "train", "test")):
+        files |= {f"{folder}/{number}.png": number, f"{folder}/{number}.cls": str(number)}
+    path = shard("train.tar", files, folder=tmp_path / "d")
+    assert open_data(path).labels.tolist() == [0, 1]
+    with pytest.raises(DataError, match=r"archives of .*#train have folders .* 'test' and 'train'"):
+        open_data(path.parent)
+    del files["test/2.png"], files["test/2.cls"]
+    shard("train.tar", files, folder=tmp_path / "d")
+    assert open_data(path.parent).labels.tolist() == [0, 1]
+
+
+def test_archives_beside_folders_of_splits(shard, tmp_path):
+    shard("a.tar", {"a.png": 0, "a.cls": "0"}, folder=tmp_path / "train")
+    shard("test-0.tar", {"b.png": 0, "b.cls": "1"})
+    assert list(open_data(tmp_path).names) == ["a"]
+    assert list(open_data(f"{tmp_path}#test").names) == ["b"]
+    shard("c.tar", {"c.png": 0, "c.cls": "1"})
+    source = open_data(tmp_path)
+    assert list(source.names) == ["a"]
+    assert source.warnings == (f"Archives that name no split were left out of {tmp_path}: 1.",)
 
 
 def test_archives_in_folders_of_splits(shard, tmp_path):
