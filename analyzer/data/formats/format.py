@@ -83,9 +83,14 @@ def split_called(name: str) -> str | None:
 
 
 def split_word(name: str) -> str | None:
-    """The word of a name that says which split it is: "valid" of "valid-00000-of-00002.parquet"."""
+    """The word of a name that says which split it is: "valid" of "valid-00000-of-00002.parquet".
+
+    None where words name several splits, or one says no.
+    """
     words = re.split(r"[^a-z]+", name.lower())
-    return next((word for word in words if word in _WORDS and not _NEGATIONS & set(words)), None)
+    found = [word for word in words if word in _WORDS]
+    is_one = len({_WORDS[word] for word in found}) == 1
+    return found[0] if is_one and not _NEGATIONS & set(words) else None
 
 
 def split_told(value: object) -> str | None:
@@ -102,12 +107,15 @@ def split_in(name: str) -> str | None:
     return _WORDS.get(split_word(name) or "")
 
 
-def refuse_other_splits(columns: Mapping[str, Collection[str]], where: object) -> None:
+def refuse_other_splits(
+    columns: Mapping[str, Collection[str]], where: object, *, what: str = "column"
+) -> None:
     """Refuse a column that tells splits in every row, and is not called so.
 
     Args:
         columns: those of other names that tell splits in every row, with the splits.
         where: what has the columns, for the message.
+        what: they are, if something else.
 
     Raises:
         DataError: one tells several splits.
@@ -115,7 +123,7 @@ def refuse_other_splits(columns: Mapping[str, Collection[str]], where: object) -
     for key, splits in columns.items():
         if len(splits) > 1:
             raise DataError(
-                f"The column {key!r} of {where} says {' and '.join(sorted(splits))}, and is none "
+                f"The {what} {key!r} of {where} says {' and '.join(sorted(splits))}, and is none "
                 "that is known to name splits. Call it 'split', or remove it."
             )
 

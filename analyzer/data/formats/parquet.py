@@ -24,10 +24,11 @@ from analyzer.data.formats.format import (
     one_of,
     refuse_other_splits,
     split_word,
+    two_candidates,
 )
 from analyzer.data.formats.parquet_columns import (
     can_be_text,
-    check_rows,
+    check_footer,
     is_text,
     naming,
     other_splits,
@@ -152,7 +153,7 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, paths[0])
     for file, one in zip(paths, metadata, strict=True):
-        check_rows(file, one, (image, label))
+        check_footer(file, one, (image, label))
     _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
     telling, texts = split_texts(paths, schema, features, {image, label}, wanted.budgets)
     if telling is None:
@@ -397,12 +398,19 @@ def _choose(
     """The one column of a kind, or of a usual name; "" where there is none.
 
     Raises:
-        DataError: several have usual names.
+        DataError: several have usual names, or one has, and another is declared.
     """
     declared = [name for name, feature in features.items() if feature.get("_type") == kind]
-    if len(declared) == 1:
-        return declared[0]
+    if len(declared) > 1:
+        declared = [name for name in declared if name.strip().lower() not in SPLIT_KEYS]
     way_out = f"Name the columns of images and labels with {parameter('keys')}."
+    if len(declared) == 1:
+        (one,) = declared
+        others = [] if one in usual else [name for name in usual if name in schema.names]
+        if others:
+            why = f"the former is declared as {kind}, and the latter has a usual name"
+            raise two_candidates(path, f"the columns {one!r}", f"{others[0]!r}", why, way_out)
+        return one
     return one_of(usual, declared or schema.names, path, "be meant", way_out) or ""
 
 

@@ -1,7 +1,9 @@
 """Columns of Parquet files that are read as a whole: labels, names, and what tells splits."""
 
+import io
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HELD",
     "can_be_text",
-    "check_rows",
+    "check_footer",
     "claimed_bytes",
     "is_text",
     "naming",
@@ -89,10 +91,56 @@ def read_column(
     return pa.chunked_array(chunks, kind)
 
 
-def check_rows(
+class _Unread(Exception):
+    """Pages of a file were to be read."""
+
+
+class _Unreadable(io.RawIOBase):
+    """A file of whose content nothing is given."""
+
+    def __init__(self, size: int):
+        self._size, self._at = size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        raise _Unread
+
+
+def _check_chunks(path: Path, metadata: "pyarrow.parquet.FileMetaData") -> None:
+    """Have Arrow look at what the footer says of each column in each row group.
+
+    Where that is damaged, Arrow's metadata end the process when they are asked for it; its readers
+    raise an error, before they read a page.
+
+    Raises:
+        Exception: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    columns = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    with pq.ParquetFile(_Unreadable(path.stat().st_size), metadata=metadata) as file:
+        for group in range(metadata.num_row_groups):
+            for column in columns:
+                with suppress(_Unread, StopIteration):
+                    next(file.iter_batches(1, row_groups=[group], columns=[column]))
+
+
+def check_footer(
     path: Path, metadata: "pyarrow.parquet.FileMetaData", columns: Collection[str]
 ) -> None:
-    """Refuse a file whose footer contradicts itself in how many rows there are.
+    """Refuse a file whose footer is damaged, or contradicts itself in how many rows there are.
 
     Args:
         path: of the file.
@@ -102,6 +150,8 @@ def check_rows(
     Raises:
         DataError: it does.
     """
+    with naming(path):
+        _check_chunks(path, metadata)
     left = metadata.num_rows
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)

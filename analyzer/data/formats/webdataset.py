@@ -10,18 +10,21 @@ import numpy as np
 from analyzer.data.decode_images import EXTENSIONS
 from analyzer.data.formats.class_folders import is_looked_into
 from analyzer.data.formats.format import (
-    SPLIT_KEYS,
     Format,
     Wanted,
     choose_split,
     missing_parts,
     of_no_split,
     split_called,
-    split_in,
-    split_word,
     two_candidates,
 )
-from analyzer.data.labels import label_text, label_value, labels_of_values, same_label
+from analyzer.data.formats.tar_splits import (
+    JsonSplits,
+    OtherMembers,
+    archive_split,
+    splits_of_samples,
+)
+from analyzer.data.labels import label_value, labels_of_values, same_label
 from analyzer.data.source import (
     CompactNames,
     FileStates,
@@ -43,13 +46,8 @@ _PACKED = re.compile(
 )
 _MAGICS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, Zstandard
 _LONGEST_MAGIC = max(map(len, _MAGICS))
-_LEVELS = 8  # of folders in an archive that are looked at for splits
 _MOST_PADDING = 1 << 24  # bytes of zeros after the last file; writers fill up to 10,240
 _KEEP_ONE = "Keep one of them."
-_CHOOSE = (
-    "Keep one of them, or choose the endings of images and labels with "
-    f"{parameter('keys', 'jpg,cls')}."
-)
 _JSON_KEYS = ("label", "cls")
 _LABEL_BYTES = 1 << 20  # no label file is larger, nor what goes before a file as its header
 
@@ -93,7 +91,7 @@ class _Entry:
     image_ending: str = ""
     labels: dict[str, int | str] = field(default_factory=dict)  # by what says it
     fault: DataError | None = None  # of a .json, which counts where nothing else has a label
-    split: str | None = None  # that a .json says it is in
+    told: JsonSplits = field(default_factory=JsonSplits)
 
 
 @dataclass(slots=True)
@@ -104,12 +102,13 @@ class _Index:
     labels: list[int | str] = field(default_factory=list)
     archive: list[int] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
-    splits: set[str] = field(default_factory=set)  # that .json files say, of all together
+    splits: list[str | None] = field(default_factory=list)  # that .json files say
+    other_members: OtherMembers = field(default_factory=OtherMembers)
     without_image: int = 0
 
     def keep(self, rows: list[int]) -> None:
         """Drop all samples but those of these rows."""
-        for name in ("names", "labels", "archive", "places"):
+        for name in ("names", "labels", "archive", "places", "splits"):
             column = getattr(self, name)
             setattr(self, name, [column[row] for row in rows])
 
@@ -128,9 +127,8 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     """
     files: dict[Path, str | None] = {path: None}
     if path.is_dir():
-        files = {file: split_word(file.name) for file in _shards(path)}
-        for folder in _split_folders(path):
-            files |= dict.fromkeys(_shards(folder), folder.name)
+        shards = [file for folder in (path, *_split_folders(path)) for file in _shards(folder)]
+        files = {file: archive_split(file, path) for file in shards}
     where, split = str(path), None
     warnings: tuple[str, ...] = ()
     if any(files.values()):
@@ -148,31 +146,21 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         _index_archive(file, number, wanted, index)
     file_states.refuse_if_changed()
     if not index.names:
-        raise DataError(f"{path} holds no samples of an image and a label (.cls or .json).")
-    told = _splits_of_folders(index)
-    splits = {called for name in told if name and (called := split_called(name))}
-    if split and not splits <= {split_in(split)}:
-        raise DataError(
-            f"The archives of {where} have folders that are called as splits, {_listed(told)}. "
-            "Name the archives by what is in them, or move these samples elsewhere."
-        )
-    if wanted.split is None and splits and None in told:
-        raise DataError(
-            f"{path} has samples in folders that are called as splits, {_listed(told)}, beside "
-            f"others that are in none. Choose a split, as {path}#{sorted(splits)[0]}, or put the "
-            "samples of each into archives of their own."
-        )
-    if split is None and (splits or wanted.split is not None):
+        files_of = "an image and a label (.cls or .json)"
+        if wanted.keys:
+            files_of = "a .{} and a .{} file, as {} names them without dots".format(
+                *wanted.keys, parameter("keys", ",".join(wanted.keys))
+            )
+        raise DataError(f"{path} holds no samples of {files_of}.")
+    index.other_members.refuse(where)
+    told = splits_of_samples(
+        index.names, index.labels, index.splits, split, where, is_asked_for=wanted.split is not None
+    )
+    if split is None and (any(told) or wanted.split is not None):
         rows, split = choose_split(dict(enumerate(told)), wanted.split, path)
         index.keep(rows)
         warnings += of_no_split("Samples", told, path)
         where = f"{path}#{split}"
-    taken = {split_in(split)} if split else set()
-    if len(index.splits | taken) > 1 and index.splits:
-        raise DataError(
-            f"The .json files of {where} say {' and '.join(sorted(index.splits))} as split, which "
-            "is not read. Put the samples of each split into archives or a folder of their own."
-        )
     labels, class_names, indexing = labels_of_values(
         index.labels, index.names, wanted.classes, where
     )
@@ -230,28 +218,6 @@ def refuse_packed(path: Path) -> None:
         )
 
 
-def _splits_of_folders(index: _Index) -> list[str | None]:
-    """The folder that says the split of each sample; None: there is none.
-
-    One alone that is called as a split may be a class instead: it is if it holds all samples of a
-    class and no others, as "train" does among vehicles.
-    """
-    folders = [name.split("/")[:-1][:_LEVELS] for name in index.names]
-    told = [next(filter(split_called, names), None) for names in folders]
-    if len(set(told) - {None}) == 1 and None in told:
-        inside, outside = set[str](), set[str]()
-        for name, label in zip(told, map(label_text, index.labels), strict=True):
-            (inside if name else outside).add(label)
-        if len(inside) == 1 and not inside & outside:
-            return [None] * len(told)
-    return told
-
-
-def _listed(told: list[str | None]) -> str:
-    """The folders that are called as splits, for a message."""
-    return " and ".join(sorted({repr(name) for name in told if name}))
-
-
 class _Member(tarfile.TarInfo):
     """A file in an archive, or a header before one, of a size that can be."""
 
@@ -289,26 +255,23 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
         if entry.image is None:
             index.without_image += 1
             continue
-        index.labels.append(_one_label(entry, name, path))
-        if entry.split is not None:
-            index.splits.add(entry.split)
+        index.labels.append(_one_label(entry, name, wanted.keys, path))
+        index.splits.append(entry.told.split)
+        index.other_members.add(entry.told)
         index.names.append(name)
         index.archive.append(number)
         index.places.append(entry.image)
 
 
-def _one_label(entry: _Entry, name: str, path: Path) -> int | str:
+def _one_label(entry: _Entry, name: str, keys: tuple[str, str] | None, path: Path) -> int | str:
     """The label of a sample, whoever says it.
 
     Raises:
         DataError: nothing does, or two say different ones.
     """
     if not entry.labels:
-        none = DataError(
-            f"{name} in {path} has no label (.cls, or .json with 'label' or 'cls', beside the "
-            "image)."
-        )
-        raise entry.fault or none
+        wanted = f"no .{keys[1]}" if keys else "neither .cls, nor .json with 'label' or 'cls',"
+        raise entry.fault or DataError(f"{name} in {path} has no label: {wanted} is there.")
     (one, label), *others = entry.labels.items()
     for other, value in others:
         if not same_label(label, value):
@@ -317,9 +280,19 @@ def _one_label(entry: _Entry, name: str, path: Path) -> int | str:
                 f"the label {label!r} ({one})",
                 f"{value!r} ({other})",
                 "nothing says which is meant",
-                _KEEP_ONE if one.endswith(".json") and other.endswith(".json") else _CHOOSE,
+                _KEEP_ONE
+                if one.endswith(".json") and other.endswith(".json")
+                else _choose(entry.image_ending),
             )
     return label
+
+
+def _choose(ending: str) -> str:
+    """The way out of two images, or two labels of an image with that ending."""
+    return (
+        "Keep one of them, or choose the endings of images and labels, as with "
+        f"{parameter('keys', f'{ending},cls')}."
+    )
 
 
 def _check_end(archive: tarfile.TarFile, path: Path) -> None:
@@ -368,28 +341,37 @@ def _add_member(
         )
     if is_image:
         if entry.image is not None:
-            way_out = _KEEP_ONE if keys or entry.image_ending == ending else _CHOOSE
+            way_out = _KEEP_ONE if keys or entry.image_ending == ending else _choose(ending)
             raise DataError(f"{member.name} in {path} is a second image. {way_out}")
         entry.image = member.offset_data, member.size
         entry.image_ending = ending
-    elif is_label:
+    elif is_label or ending == "json":  # whose splits count where its label does not
+        found: dict[str, int | str] = {}
         try:
-            found, entry.split = _labels(archive, member, ending, path)
+            values, told = _read_labels(archive, member, ending, path)
+            if told != JsonSplits():
+                entry.told = told
+            if is_label:
+                where = f"{member.name} in {path}"
+                found = {by: label_value(one, where) for by, one in values.items()}
         except DataError as error:
-            if keys or ending != "json":
+            if is_label and (keys or ending != "json"):
                 raise
-            entry.fault, found = error, {}
+            entry.fault = error if is_label else None
         if entry.labels.keys() & found.keys():
             raise DataError(f"{member.name} in {path} is a second label. {_KEEP_ONE}")
         entry.labels.update(found)
 
 
-def _labels(
+def _read_labels(
     archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, path: Path
-) -> tuple[dict[str, int | str], str | None]:
-    """The label in a ``.cls`` (text) or ``.json`` file, by where it stands, and the split it names.
+) -> tuple[dict[str, object], JsonSplits]:
+    """What a ``.cls`` (text) or ``.json`` file says of labels, by where it stands, and of splits.
 
     A ``.json`` file may have no label or two.
+
+    Raises:
+        DataError: it cannot be read.
     """
     where = f"{member.name} in {path}"
     if member.size > _LABEL_BYTES:
@@ -398,16 +380,15 @@ def _labels(
     try:
         text = b"" if file is None else file.read()
         if not ending.endswith("json"):
-            return {f".{ending}": text.decode("utf-8-sig").strip()}, None
+            return {f".{ending}": text.decode("utf-8-sig").strip()}, JsonSplits()
         content = parse_json(text.decode("utf-8-sig").strip())
     except ValueError as error:
         raise DataError(f"{where} cannot be read as a label ({error}).") from error
-    said, split = {f".{ending}": content}, None
-    if isinstance(content, dict):
-        said = {f"{key!r} in .{ending}": content.get(key) for key in _JSON_KEYS}
-        named = (value for key, value in content.items() if key.strip().lower() in SPLIT_KEYS)
-        split = next(filter(None, (split_called(str(value).strip()) for value in named)), None)
-    return {by: label_value(one, where) for by, one in said.items() if one is not None}, split
+    if not isinstance(content, dict):
+        return ({} if content is None else {f".{ending}": content}), JsonSplits()
+    values = {f"{key!r} in .{ending}": content.get(key) for key in _JSON_KEYS}
+    values = {by: one for by, one in values.items() if one is not None}
+    return values, JsonSplits.of(content)
 
 
 def _is_packed(path: Path) -> bool:

@@ -265,6 +265,21 @@ def test_a_column_of_splits_of_another_name_is_refused(write, tmp_path):
         open_data(tmp_path / "d")
 
 
+@pytest.mark.parametrize(
+    ("names", "kind"), [(("split", "label"), "ClassLabel"), (("mask", "image"), "Image")]
+)
+def test_a_declared_column_beside_one_of_a_usual_name_is_refused(names, kind, write):
+    declared, usual = names
+    path = write("a.parquet", [0, 1, 1])
+    table = pq.read_table(path)
+    table = table.append_column(declared, table[usual])
+    content = json.dumps({"info": {"features": {declared: {"_type": kind, "names": ["a", "b"]}}}})
+    pq.write_table(table.replace_schema_metadata({"huggingface": content}), path)
+    with pytest.raises(DataError, match=f"'{declared}' and '{usual}', and the former is declared"):
+        open_data(path)
+    assert open_data(path, keys=("image", "label")).labels.tolist() == [0, 1, 1]
+
+
 def test_names_beside_indices_are_held_against_them(write, tmp_path):
     path = with_column(write("a.parquet", [0, 1, 1]), "label_name", ["cat", "owl", "cat"])
     with pytest.raises(DataError, match=r"calls the class 1 'owl' and 'cat'"):

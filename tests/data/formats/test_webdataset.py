@@ -60,13 +60,13 @@ def test_folders_in_an_archive_that_are_splits(shard, tmp_path):
         open_data(f"{path}#extra")
     files |= {"set/bus/4.png": 4, "set/bus/4.cls": "4"}
     path = shard("b.tar", files)
-    with pytest.raises(DataError, match=r"called as splits, .Val. and .test. and .train., beside"):
+    with pytest.raises(DataError, match=r"a split, .Val. and .test. and .train., beside"):
         open_data(path)
     source = open_data(f"{path}#train")
     assert source.labels.tolist() == [0, 1]
     assert source.warnings == (f"Samples that name no split were left out of {path}: 1.",)
     one = {name: content for name, content in files.items() if "/train/" in name or "/bus/" in name}
-    with pytest.raises(DataError, match=r"called as splits, 'train', beside others that are"):
+    with pytest.raises(DataError, match=r"name a split, 'train', beside others that are"):
         open_data(shard("d.tar", one))
     vehicles = {"train/0.png": 0, "train/0.cls": "1", "train/1.png": 1, "train/1.cls": "1"}
     path = shard("c.tar", {**vehicles, "bus/0.png": 2, "bus/0.cls": "0"})  # "train" is one
@@ -308,7 +308,7 @@ def test_archives_and_folders_in_them_tell_the_same_split(shard, tmp_path):
         files |= {f"{folder}/{number}.png": number, f"{folder}/{number}.cls": str(number)}
     path = shard("train.tar", files, folder=tmp_path / "d")
     assert open_data(path).labels.tolist() == [0, 1]
-    with pytest.raises(DataError, match=r"archives of .*#train have folders .* 'test' and 'train'"):
+    with pytest.raises(DataError, match=r"test/2 in .*#train is of split 'test' and of 'train'"):
         open_data(path.parent)
     del files["test/2.png"], files["test/2.cls"]
     shard("train.tar", files, folder=tmp_path / "d")
@@ -346,25 +346,71 @@ def test_what_is_called_like_an_archive_and_is_none_is_named(make, shard, tmp_pa
         open_data(tmp_path / "d")
 
 
-def test_splits_that_json_files_name_are_refused(shard, tmp_path):
-    def files(*splits):
+@pytest.mark.parametrize("key", ["split", "Split", " SUBSET"])
+def test_splits_that_json_files_name(key, shard, tmp_path):
+    def files(*splits, cls=False):
         made = {f"{n}.png": n for n in range(len(splits))}
-        return made | {
-            f"{n}.json": {"label": n, "Split": s, "split": s} for n, s in enumerate(splits)
-        }
+        made |= {f"{n}.json": {"label": n, key: split} for n, split in enumerate(splits)}
+        return made | ({f"{n}.cls": str(n) for n in range(len(splits))} if cls else {})
 
-    assert open_data(shard("a.tar", files("Test", "testing"))).labels.tolist() == [0, 1]
-    assert len(open_data(shard("a.tar", files("front", "test")))) == 2
-    with pytest.raises(DataError, match=r"files of .*a\.tar say test and train as split"):
-        open_data(shard("a.tar", files("train", "test", "train")))
-    shard("train.tar", files("train", "training"), folder=tmp_path / "d")
+    path = shard("a.tar", files("train", "Test", " training", cls=True))
+    with pytest.raises(DataError, match=r"'train' and 'training', and both are split 'train'"):
+        open_data(path)
+    assert open_data(f"{path}#train").labels.tolist() == [0]
+    assert open_data(f"{path}#test", keys=("png", "cls")).labels.tolist() == [1]
+    path = shard("b.tar", files("test", "test"))
+    with pytest.raises(DataError, match=r"no split 'train' \(there: test\)"):
+        open_data(path)
+    assert len(open_data(f"{path}#test")) == 2
+    path = shard("c.tar", files("front", "test"))
+    with pytest.raises(DataError, match=r"name a split, 'test', beside others that are in none"):
+        open_data(path)
+    assert open_data(f"{path}#test").labels.tolist() == [1]
+    shard("train.tar", files("train", "train"), folder=tmp_path / "d")
     shard("test.tar", files("test", "train"), folder=tmp_path / "d")
     assert len(open_data(tmp_path / "d")) == 2
-    with pytest.raises(DataError, match="d#test say test and train as split"):
+    with pytest.raises(DataError, match=r"1 in .*d#test is of split 'train' and of 'test'"):
         open_data(f"{tmp_path}/d#test")
-    shard("train.tar", files("test"), folder=tmp_path / "d")
-    with pytest.raises(DataError, match="d#train say test as split, which is not read"):
-        open_data(tmp_path / "d")
+
+
+def test_a_member_of_another_name_that_tells_splits_is_refused(shard):
+    files = {f"{n}.png": n for n in range(3)}
+    files |= {f"{n}.cls": str(n) for n in range(3)}
+    told = [{"phase": "train", "view": "test"}, {"phase": "Test"}, {"phase": "train", "view": "x"}]
+    files |= {f"{n}.json": one for n, one in enumerate(told)}
+    with pytest.raises(DataError, match=r"The member 'phase' of .*a\.tar says test and train"):
+        open_data(shard("a.tar", files))
+    files["1.json"] = {"phase": "front"}
+    assert len(open_data(shard("a.tar", files))) == 3
+
+
+@pytest.mark.parametrize("folders", [("set_train", "set_val"), ("train_0", "test_0")])
+def test_words_in_folders_tell_splits_where_all_have_some(folders, shard):
+    files = {}
+    for number, folder in enumerate(folders):
+        files |= {f"./d/{folder}/{number}.png": number, f"./d/{folder}/{number}.cls": str(number)}
+    assert open_data(shard("a.tar", files)).labels.tolist() == [0]
+    files |= {"./d/bullet/2.png": 2, "./d/bullet/2.cls": "2"}  # so these are classes
+    assert open_data(shard("b.tar", files)).labels.tolist() == [0, 1, 2]
+
+
+def test_folders_that_contradict_each_other_are_refused(shard, tmp_path):
+    files = {"train/0.png": 0, "train/0.cls": "0", "train/test/1.png": 1, "train/test/1.cls": "1"}
+    with pytest.raises(DataError, match=r"train/test/1 in .* is of split 'train' and of 'test'"):
+        open_data(shard("a.tar", files))
+    shard("test-0.tar", {"a.png": 0, "a.cls": "0"}, folder=tmp_path / "train")
+    with pytest.raises(
+        DataError, match=r"test-0.tar is called as a split, .test., and in a"
+    ):
+        open_data(tmp_path)
+
+
+def test_a_name_of_two_splits_names_none(shard, tmp_path):
+    shard("train.tar", {"a.png": 0, "a.cls": "0"})
+    shard("train-val.tar", {"b.png": 0, "b.cls": "1"})
+    source = open_data(tmp_path)
+    assert list(source.names) == ["a"]
+    assert source.warnings == (f"Archives that name no split were left out of {tmp_path}: 1.",)
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
