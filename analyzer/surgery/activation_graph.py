@@ -196,7 +196,7 @@ def write_activation_outputs(
     new.insert_last()
     save_part(_giving(model, [values[tensor] for tensor in outputs], outputs.values(), added), path)
     operations = multiply_adds(sized.graph)
-    largest = largest_tensor(sized.graph)
+    largest = largest_tensor(sized.graph, network.sizes)
     return ActivationGraph(
         path, image, tuple(layers), batch, network.custom_ops, operations, largest
     )

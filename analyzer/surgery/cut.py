@@ -96,8 +96,10 @@ def cut_network(
         head=head,
         custom_ops=network.custom_ops,
         warnings=_warnings(network, find_answer(network, output), batch),
-        largest_in_prefix=largest_tensor(node for node in model.graph if node not in suffix),
-        largest_in_suffix=largest_tensor(suffix),
+        largest_in_prefix=largest_tensor(
+            (node for node in model.graph if node not in suffix), network.sizes
+        ),
+        largest_in_suffix=largest_tensor(suffix, network.sizes),
     )
 
 

@@ -9,7 +9,7 @@ promise one raise ``ValueError`` then, see :func:`analyzer.surgery.validation.re
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import Any, TypeGuard
 
@@ -149,15 +149,20 @@ def size_of(value: ir.Value | None, *, first_axis: int = 0) -> int | None:
     return None if shape is None or len(sizes) < len(shape) - first_axis else prod(sizes)
 
 
-def largest_tensor(nodes: Iterable[ir.Node]) -> int:
-    """The most elements for one image that one of these nodes makes, as far as sizes are known."""
+def largest_tensor(nodes: Iterable[ir.Node], known: Mapping[str, int]) -> int:
+    """The most elements for one image that one of these nodes makes, as far as sizes are known.
+
+    Args:
+        nodes: whose outputs, and those in their subgraphs, count.
+        known: elements for one image, by name, where shapes do not tell them.
+    """
     largest = 0
     for node in nodes:
         for value in node.outputs:
             sizes = (d for d in (dimensions(value) or ())[1:] if isinstance(d, int))
-            largest = max(largest, prod(sizes))
+            largest = max(largest, known.get(value.name or "", 0), prod(sizes))
         for body in subgraphs(node):
-            largest = max(largest, largest_tensor(body))
+            largest = max(largest, largest_tensor(body, known))
     return largest
 
 

@@ -7,9 +7,9 @@ the graph without its large tensors, so networks over 2 GB work like small ones.
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -90,11 +90,13 @@ class Network:
     budgets: Budgets = DEFAULT_BUDGETS
     as_read: tuple[tuple[Path, tuple[int, ...]], ...] = ()  # its files, before they were read
     guarded: bool = False  # the model has guards that the file lacks
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Elements for one image, of tensors whose shapes do not tell them."""
 
     @property
     def largest(self) -> int:
         """Elements of the largest tensor that is made of one image, as far as shapes tell."""
-        return largest_tensor(self.model.graph)
+        return largest_tensor(self.model.graph, self.sizes)
 
     @property
     def files(self) -> list[Path]:
@@ -177,7 +179,7 @@ def load_network(
     model = _read(path, proto, expanded, external=bool(data_files))
     refuse_fatal_divisions(path, model)
     refuse_fatal_operators(path, model)
-    check_made_tensors(path, model, budgets)
+    sizes = check_made_tensors(path, model, budgets)
     guarded = add_guards(model, budgets)
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer()]
@@ -198,7 +200,7 @@ def load_network(
         inputs=tuple(map(_tensor_info, inputs)),
         outputs=tuple(map(_tensor_info, graph.outputs)),
     )
-    network = Network(path, info, model, library, budgets, as_read, guarded)
+    network = Network(path, info, model, library, budgets, as_read, guarded, sizes)
     if any(file_identity(file) != identity for file, identity in as_read):
         raise network.changed()
     return network

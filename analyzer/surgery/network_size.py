@@ -96,13 +96,17 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
     return max(calls, expanded)
 
 
-def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
+def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[str, int]:
     """Hold loops and tensors against the budgets, as far as shapes and constants tell.
 
     Args:
         path: of the network.
         model: functions inlined, constants gathered, shapes inferred.
         budgets: the budgets.
+
+    Returns:
+        elements of tensors for one image by name, where some may have more images than go in;
+        nothing where the shapes themselves tell.
 
     Raises:
         ModelError: a loop takes too many turns, a tensor is too large, or an input has a size of
@@ -133,7 +137,8 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
     work = {True: 0.0, False: 0.0}  # of what depends on an input, and of the rest
     most: dict[bool, tuple[float, str]] = {True: (0.0, ""), False: (0.0, "")}
     for_one_image, alone = _Shapes(batches), _Shapes(set())
-    if _may_grow(model.graph, inputs):
+    grown: dict[str, int] = {}
+    if may_grow := _may_grow(model.graph, inputs):
         for_one_image = for_one_image.within(shapes_for_one_image(model))
     for node in model.graph:
         depends = not varying.isdisjoint(reads(node))
@@ -147,6 +152,8 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
         most[depends] = max(most[depends], (asked, node.name or node.op_type))
         for value, size in (*_sizes(node, sizes, shapes), *sized):
             made += 0 if depends else size
+            if may_grow and depends and value.name:
+                grown[value.name] = size
             if size > budgets.elements:
                 after = f"elements for one image ({value.name})"
                 hold("elements", size, "makes a tensor of", after)
@@ -155,6 +162,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> None:
     hold("constant_operations", work[False], "takes", after)
     after = f"multiply-adds for one image (most of them in {most[True][1]})"
     hold("operations", work[True], "takes", after)
+    return grown
 
 
 def _may_grow(graph: ir.Graph, inputs: Sequence[ir.Value]) -> bool:

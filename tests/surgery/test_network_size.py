@@ -394,3 +394,19 @@ def test_time_is_in_proportion_to_the_initializers(network):
         surgery.load_network(path)
         seconds.append(time.process_time() - began)
     assert seconds[1] < 24 * seconds[0]
+
+
+def test_images_that_a_network_makes_of_one_count_for_its_batches(network, tmp_path):
+    """Of [1000, …] copies one is left, so that the answers are as many as the images."""
+    more = [
+        node("Tile", ["r", "n"], "many"),
+        node("Reshape", ["many", "apart"], "parts"),
+        node("ReduceMean", ["parts"], "z", axes=[0], keepdims=0),
+    ]
+    weights = {"n": np.array([1000, 1, 1, 1]), "apart": np.array([1000, -1, 4, 8, 8])}
+    loaded = surgery.load_network(network(more, weights))
+    assert loaded.largest == 1000 * 4 * 8 * 8
+    cut = surgery.cut_network(loaded, surgery.find_site(loaded, "r"), tmp_path)
+    assert cut.largest_in_suffix == 1000 * 4 * 8 * 8
+    assert cut.largest_in_prefix < 4 * 8 * 8 + 1
+    assert surgery.load_network(network([node("Relu", ["r"])])).largest == 4 * 8 * 8

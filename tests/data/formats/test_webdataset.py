@@ -399,9 +399,7 @@ def test_folders_that_contradict_each_other_are_refused(shard, tmp_path):
     with pytest.raises(DataError, match=r"train/test/1 in .* is of split 'train' and of 'test'"):
         open_data(shard("a.tar", files))
     shard("test-0.tar", {"a.png": 0, "a.cls": "0"}, folder=tmp_path / "train")
-    with pytest.raises(
-        DataError, match=r"test-0.tar is called as a split, .test., and in a"
-    ):
+    with pytest.raises(DataError, match=r"test-0.tar is called as a split, .test., and in a"):
         open_data(tmp_path)
 
 
