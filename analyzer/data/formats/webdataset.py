@@ -118,9 +118,8 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
 
     The label is the ``.cls`` file's number or class name, or "label" or "cls" in the ``.json``
     file; where several of them are there, they say the same.
-    Where a folder's archives name splits, or its folders with archives, or the folders of one level
-    inside of them all do, one is taken, "train" by default. Keys are the endings
-    of the image and the label ("jpg", "cls"); where none are given, any image is taken.
+    Where something tells splits (:mod:`.tar_splits`), one is taken, "train" by default. Keys are
+    the endings of the image and the label ("jpg", "cls"); where none are given, any image is taken.
 
     Raises:
         DataError: compressed, truncated, or a sample has no label or two images.
@@ -148,9 +147,9 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     if not index.names:
         files_of = "an image and a label (.cls or .json)"
         if wanted.keys:
-            files_of = "a .{} and a .{} file, as {} names them without dots".format(
-                *wanted.keys, parameter("keys", ",".join(wanted.keys))
-            )
+            image, label = wanted.keys
+            option = parameter("keys", f"{image},{label}")
+            files_of = f"a .{image} and a .{label} file, as {option} names them without dots"
         raise DataError(f"{path} holds no samples of {files_of}.")
     index.other_members.refuse(where)
     told = splits_of_samples(
