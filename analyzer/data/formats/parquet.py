@@ -28,7 +28,6 @@ from analyzer.data.formats.format import (
 )
 from analyzer.data.formats.parquet_columns import (
     can_be_text,
-    check_footer,
     is_text,
     naming,
     other_splits,
@@ -37,6 +36,7 @@ from analyzer.data.formats.parquet_columns import (
     rows_of_split,
     split_texts,
 )
+from analyzer.data.formats.parquet_footer import check_footer
 from analyzer.data.formats.parquet_store import ParquetStore
 from analyzer.data.labels import ClassList, integer_labels, labels_of_values, refuse_other_names
 from analyzer.data.source import (
@@ -153,7 +153,7 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     features = _features(schema)
     image, label = _columns(schema, features, wanted.keys, paths[0])
     for file, one in zip(paths, metadata, strict=True):
-        check_footer(file, one, (image, label))
+        check_footer(file, one, (image, f"{image}.bytes", f"{image}.path", label))
     _check_alike(paths, (image, label), features.get(label, {}).get("names"), wanted.keys)
     telling, texts = split_texts(paths, schema, features, {image, label}, wanted.budgets)
     if telling is None:

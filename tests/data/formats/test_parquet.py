@@ -1,11 +1,13 @@
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from analyzer.data import open_data
 from analyzer.data.formats import parquet_store
+from analyzer.data.formats.parquet_footer import check_footer, check_rows
 from analyzer.errors import DataError
 from analyzer.input_budgets import Budgets
 
@@ -278,6 +280,46 @@ def test_a_declared_column_beside_one_of_a_usual_name_is_refused(names, kind, wr
     with pytest.raises(DataError, match=f"'{declared}' and '{usual}', and the former is declared"):
         open_data(path)
     assert open_data(path, keys=("image", "label")).labels.tolist() == [0, 1, 1]
+
+
+def test_footers_that_contradict_themselves_are_refused(write, tmp_path):
+    path = write("a.parquet", [0, 1, 1, 2, 0])
+    metadata = pq.read_metadata(path)
+    columns = ("image.bytes", "label")
+    check_footer(path, metadata, columns)
+
+    class Footer:
+        """The same, but for one number."""
+
+        def __init__(self, place=None, rows=None, values=None):
+            self.place, self.rows, self.values = place, rows, values
+
+        def __getattr__(self, name):
+            return getattr(metadata, name)
+
+        def row_group(self, number):
+            group = metadata.row_group(number)
+            if number != self.place:
+                return group
+            chunks = [group.column(one) for one in range(metadata.num_columns)]
+            if self.values is not None:
+                chunks[0] = SimpleNamespace(
+                    path_in_schema=chunks[0].path_in_schema, num_values=self.values
+                )
+            rows = group.num_rows if self.rows is None else self.rows
+            return SimpleNamespace(num_rows=rows, column=chunks.__getitem__)
+
+    for wrong in ({"rows": 10**12}, {"rows": -1}, {"rows": 1}, {"values": 3}):
+        with pytest.raises(DataError, match=r"a\.parquet is damaged: its footer gives other"):
+            check_rows(path, Footer(1, **wrong), columns)
+
+
+def test_columns_that_hold_lists_may_have_more_values_than_rows(write):
+    path = write("a.parquet", [0, 1, 1])
+    table = pq.read_table(path)
+    table = table.append_column("boxes", pa.array([[1, 2], [], [3, 4, 5]]))
+    pq.write_table(table, path)
+    assert open_data(path).labels.tolist() == [0, 1, 1]
 
 
 def test_names_beside_indices_are_held_against_them(write, tmp_path):
