@@ -336,7 +336,7 @@ def _add_member(
     if member.issparse() and (is_image or is_label):
         raise DataError(
             f"{member.name} in {path} is stored as a sparse file, without its zeros, which is not "
-            "read. Make the archive again without --sparse (-S)."
+            "read. Make the archive again without tar's option for sparse files (-S)."
         )
     if is_image:
         if entry.image is not None:
