@@ -66,6 +66,8 @@ def _is_idx_folder(path: Path) -> bool:
 
 
 def _is_idx(name: str, what: str) -> bool:
+    if name.startswith("."):
+        return False
     name = name.lower().removesuffix(".gz")
     return what in name and name.endswith(("-ubyte", ".ubyte", ".idx", "_ubyte")) and "idx" in name
 

@@ -9,6 +9,7 @@ from verified_with_data import CLASSES, audited, failed
 
 from analyzer import verify_audit
 from analyzer.audit.folder import read_record
+from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.output_files import write_arrays
@@ -140,3 +141,17 @@ def test_a_measure_that_was_left_out_for_no_reason_is_found(tmp_path, data, netw
     assert verify_audit(folder).passed  # without the data, nothing is to be seen
     said = failed(folder, data)["interpolation measured again"]
     assert said == "audit.json says that interpolation could not be measured; here they can."
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("neighbors.npz", "agreement"), ("interpolation.npz", "hold")]
+)
+@pytest.mark.parametrize("wrong", [-0.5, 1.5, np.inf])
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_share_is_refused(file, name, wrong, everything, tmp_path):
+    folder = shutil.copytree(everything, tmp_path / "audit")
+    arrays = read_arrays(folder / file)
+    arrays[name].flat[3] = wrong
+    rewrite_arrays(folder / file, arrays)
+    with pytest.raises(AuditFolderError, match=rf"{name}' holds {wrong}, not a share from 0 to 1"):
+        verify_audit(folder)

@@ -43,6 +43,14 @@ def test_splits(packed, dot, tmp_path):
     assert len(open_data(f"{tmp_path}#test")) == 1
 
 
+def test_hidden_files_are_not_looked_at(tmp_path):
+    write(tmp_path, "train", IMAGES, LABELS)
+    for name in ("._train-images-idx3-ubyte", ".train-labels-idx1-ubyte.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    source = open_data(tmp_path)
+    assert (len(source), source.warnings) == (4, ())
+
+
 def test_labels_of_another_set_are_refused(tmp_path):
     write(tmp_path, "emnist-letters-train", IMAGES, LABELS)
     (tmp_path / "emnist-letters-train-labels-idx1-ubyte").rename(
