@@ -112,6 +112,11 @@ def _check_place(path: Path, tensor: onnx.TensorProto, said: dict[str, str], fil
             f"{path} says that the weights {tensor.name} in {file} have the shape "
             f"{list(tensor.dims)}, which cannot be. Export it again."
         )
+    if tensor.data_type == onnx.TensorProto.STRING:
+        raise ModelError(
+            f"{path} keeps the texts {tensor.name} in {file}, where ONNX allows numbers alone. "
+            "Export it again."
+        )
     wanted = bytes_of(tensor)
     if numbers["length"] not in (None, 0, wanted):
         raise ModelError(

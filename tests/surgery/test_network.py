@@ -375,6 +375,18 @@ def test_branches_may_keep_their_weights_in_another_file(tmp_path):
     fix_sizes(network.model, "x", (1, 3, 4, 4))  # evaluates what it can
 
 
+def test_texts_in_another_file_are_refused(write, tmp_path):
+    path = write(TEXT)
+    model = onnx.load(path)
+    (tmp_path / "w.bin").write_bytes(b"text")
+    texts = model.graph.initializer.add(name="texts", data_type=onnx.TensorProto.STRING, dims=[1])
+    texts.data_location = onnx.TensorProto.EXTERNAL
+    texts.external_data.add(key="location", value="w.bin")
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"keeps the texts texts in .*w\.bin, where ONNX allows"):
+        surgery.load_network(path)
+
+
 def test_a_file_of_much_more_than_weights_is_refused(write, tmp_path):
     """It is read as a whole, and one with holes is of any length."""
     path = write(TEXT)

@@ -229,8 +229,15 @@ def rows_of_split(
         if split is None and wanted is not None:
             choose_split({path: None}, wanted, path)
         return None, split, no_split_named(column, path) if column else ()
+    of_files = split
     kept, split = choose_split(splits, split or wanted, path)
     warnings = of_no_split("Rows", [splits[text] for text in texts], path)
+    others = sum(splits[text] is not None and text not in kept for text in texts)
+    if of_files and others:
+        warnings += (
+            f"Rows that the column {column!r} gives another split than the names of their files "
+            f"were left out of {path}#{split}: {others}.",
+        )
     return np.flatnonzero([text in kept for text in texts]), split, warnings
 
 

@@ -371,7 +371,11 @@ def test_a_column_of_splits_beside_files_of_splits(write, tmp_path):
     for name, splits in (("train", ["train", "val"]), ("test", ["a", "b"])):
         path = write(f"d/{name}.parquet", [0, 1])
         pq.write_table(pq.read_table(path).append_column("subset", pa.array(splits)), path)
-    assert open_data(tmp_path / "d").labels.tolist() == [0]
+    train = open_data(tmp_path / "d")
+    assert train.labels.tolist() == [0]
+    (warning,) = train.warnings
+    assert warning.startswith("Rows that the column 'subset' gives another split than the names of")
+    assert warning.endswith("d#train: 1.")
     test = open_data(f"{tmp_path}/d#test")
     assert test.labels.tolist() == [0, 1]
     assert test.warnings[0].startswith("The column 'subset' of ")
