@@ -1,6 +1,7 @@
 """Class lists, which name the classes of a network by index, as files: text, JSON, CSV."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def read_classes(path: str | Path, budgets: Budgets = DEFAULT_BUDGETS) -> ClassL
     elif suffix in (".csv", ".tsv"):
         names = _from_rows(text, path, "\t" if suffix == ".tsv" else ",")
     else:
-        names = [line.strip() for line in text.splitlines()]
+        names = [line.strip() for line in io.StringIO(text, newline=None)]
         while names and not names[-1]:
             names.pop()
         if "" in names:
@@ -98,7 +99,9 @@ def _contradiction(path: Path, one: str, other: str) -> DataError:
 
 def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
     try:
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter) if row
+        ]
     except csv.Error as error:
         raise DataError(f"The class list {path} is not a table ({error}).") from error
     for row in rows:

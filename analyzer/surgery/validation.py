@@ -338,6 +338,14 @@ def _window_fits(node: ir.Node) -> bool:
     return size is not None and size > 1 and (length is None or frame is None or size == frame)
 
 
+def _divides_by_no_zero(node: ir.Node) -> bool:
+    """Whether the lengths of a ``SplitToSequence`` are not given, or constants above 0."""
+    if len(node.inputs) < 2 or node.inputs[1] is None:
+        return True
+    lengths = constant(node.inputs[1])
+    return lengths is not None and bool((lengths > 0).all())
+
+
 # The operators with their domains, and which forms of them are safe.
 _FATAL: dict[str, tuple[str, Callable[[ir.Node], bool]]] = {
     "AttnLSTM": ("com.microsoft", lambda node: False),
@@ -347,6 +355,7 @@ _FATAL: dict[str, tuple[str, Callable[[ir.Node], bool]]] = {
     "QLinearLeakyRelu": ("com.microsoft", _scalars),
     "QLinearSigmoid": ("com.microsoft", _scalars),
     "STFT": ("", _window_fits),
+    "SplitToSequence": ("", _divides_by_no_zero),
     "TfIdfVectorizer": ("", lambda node: False),
 }
 

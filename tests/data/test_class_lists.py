@@ -125,3 +125,14 @@ def test_integers_of_the_same_hash_are_no_indices(tmp_path):
         read_classes(tmp_path / "a.csv")
     with pytest.raises(DataError, match="is no index of a class"):
         label_value(collide[-1], "Line 1 of a.jsonl")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_where_texts_have_ends_of_lines(end, tmp_path):
+    names = ["a\u2028b", "c\u0085d", "e\x0bf"]
+    for name, content in (
+        ("classes.txt", end.join(names)),
+        ("classes.csv", end.join(f"{one},{n}" for n, one in enumerate(names))),
+    ):
+        (tmp_path / name).write_bytes(content.encode())
+        assert read_classes(tmp_path / name).names == tuple(names)

@@ -140,14 +140,18 @@ def test_networks_that_draw_random_numbers_are_refused(write):
         ("GatherND<batch_dims=-9223372036854775808>(r, at)", "GatherND(r, at)"),
         ("com.microsoft.Inverse(c)", "com.microsoft.Inverse(even)"),
         ('TfIdfVectorizer<mode="TF">(r)', "Relu(r)"),
+        ("SplitToSequence<axis=1>(r, none)", "SplitToSequence<axis=1>(r, two)"),
+        ("SplitToSequence<axis=1>(r, computed)", "SplitToSequence<axis=1>(r)"),
     ],
 )
 def test_forms_of_operators_that_stop_a_process_are_refused(fatal, safe, write):
     text = """
         net (float[N,3,9,8] x) => (float[N,4] y)
-        <float[4,3,3,3] w, float[2,2] even = {1, 0, 0, 1}, int64[1,1] at = {0}> {
+        <float[4,3,3,3] w, float[2,2] even = {1, 0, 0, 1}, int64[1,1] at = {0}, int64 none = {0},
+         int64 two = {2}> {
             c = Conv(x, w)
             r = Relu(c)
+            computed = Size(x)
             unread = FATAL
             p = GlobalAveragePool(r)
             y = Flatten(p)
@@ -156,8 +160,8 @@ def test_forms_of_operators_that_stop_a_process_are_refused(fatal, safe, write):
     model = onnx.load(path)
     opsets = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>'
     for said, refused in ((fatal, True), (safe, False)):
-        node = onnx.parser.parse_model(opsets + text.replace("FATAL", said)).graph.node[2]
-        model.graph.node[2].CopyFrom(node)
+        node = onnx.parser.parse_model(opsets + text.replace("FATAL", said)).graph.node[3]
+        model.graph.node[3].CopyFrom(node)
         del model.opset_import[1:]
         model.opset_import.add(domain="com.microsoft", version=1)
         onnx.save(model, path)

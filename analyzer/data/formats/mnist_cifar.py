@@ -5,6 +5,7 @@ python version.
 """
 
 import gzip
+import io
 import math
 import os
 import re
@@ -293,7 +294,7 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
 def _class_names(path: Path, version: _Version, budgets: Budgets) -> list[str]:
     if version.binary:
         text = read_text(path, budgets, "The file of class names")
-        names = [line.strip() for line in text.rstrip().splitlines()]
+        names = [line.strip() for line in io.StringIO(text.rstrip(), newline=None)]
         if "" in names or not names:
             raise DataError(f"Line {names.index('') + 1 if names else 1} of {path} names no class.")
         return names

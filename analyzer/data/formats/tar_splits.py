@@ -146,8 +146,8 @@ def _told_by_folders(names: Sequence[str], labels: Sequence[int | str]) -> list[
         [one for one in name.split("/")[:-1] if one not in ("", ".")][:_LEVELS] for name in names
     ]
     told = [list(filter(split_called, one)) for one in folders]
-    if not any(told):
-        return _told_by_words(folders) or told
+    if by_words := _told_by_words(folders):
+        return [[*one, *some] for one, some in zip(by_words, told, strict=True)]
     if len({one for some in told for one in some}) == 1 and not all(told):
         inside, outside = set[str](), set[str]()
         for some, label in zip(told, map(label_text, labels), strict=True):

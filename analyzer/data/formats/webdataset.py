@@ -238,7 +238,7 @@ def _index_archive(path: Path, number: int, wanted: Wanted, index: _Index) -> No
         with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps an object for every file
-                if member.isreg() or member.issym() or member.islnk():
+                if not member.isdir():
                     _add_member(archive, member, wanted.keys, entries, path)
                 known = len(index.names) + len(entries)
                 if excess := wanted.budgets.excess("samples", known):
@@ -327,12 +327,15 @@ def _add_member(
     parts = (part for part in folder.split("/") if part not in ("", ".", ".."))
     if not stem or not all(map(is_looked_into, parts)):
         return
-    entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
-    if not member.isreg():  # a link is not followed, but its sample counts as one without
-        return
     ending = ending.lower()
     is_image = ending == keys[0] if keys else f".{ending}" in EXTENSIONS
     is_label = ending in ((keys[1],) if keys else ("cls", "json"))
+    is_link = member.issym() or member.islnk()
+    if not (member.isreg() or is_link or is_image or is_label):
+        return
+    entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
+    if not member.isreg():  # no link is followed, but its sample counts as one without an image
+        return
     if member.issparse() and (is_image or is_label):
         raise DataError(
             f"{member.name} in {path} is stored as a sparse file, without its zeros, which is not "

@@ -129,7 +129,7 @@ class SweepState:
             AuditFolderError: the checkpoint is one of another size.
         """
         for name, own in self.arrays().items():
-            if name not in arrays or (name != "skipped" and arrays[name].shape != own.shape):
+            if name not in arrays or not _fits(arrays[name], own, of_any_length=name == "skipped"):
                 raise AuditFolderError(
                     f"The unfinished audit there does not fit ({name!r}). Use "
                     f"{parameter('fresh', True)} to start again."
@@ -270,3 +270,12 @@ class SweepState:
             index=indices[read],
             scores=sample_scores(kept, labels, kind),
         )
+
+
+def _fits(kept: np.ndarray, own: np.ndarray, *, of_any_length: bool) -> bool:
+    """Whether an array of a checkpoint is of the shape and kind of one's own."""
+    if of_any_length:
+        return kept.ndim == own.ndim and kept.dtype.kind == own.dtype.kind
+    if not own.ndim:
+        return not kept.ndim and kept.dtype.kind in "iuf"
+    return kept.shape == own.shape and kept.dtype == own.dtype

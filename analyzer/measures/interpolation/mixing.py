@@ -126,7 +126,7 @@ class InterpolationState:
             AuditFolderError: it is of another size.
         """
         if not {"named", "at", "seconds"} <= set(arrays) or (
-            arrays["named"].shape != self.named.shape
+            arrays["named"].shape != self.named.shape or arrays["named"].dtype != self.named.dtype
         ):
             raise AuditFolderError(
                 "The unfinished interpolation is of other samples or other settings. Start again."

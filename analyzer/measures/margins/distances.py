@@ -191,7 +191,9 @@ class MarginState:
             AuditFolderError: it is of other samples or layers.
         """
         fits = all(
-            name in arrays and arrays[name].shape == own.shape
+            name in arrays
+            and arrays[name].shape == own.shape
+            and (not own.ndim or arrays[name].dtype == own.dtype)
             for name, own in self.arrays().items()
         )
         if not fits:

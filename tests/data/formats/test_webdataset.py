@@ -384,7 +384,9 @@ def test_a_member_of_another_name_that_tells_splits_is_refused(shard):
     assert len(open_data(shard("a.tar", files))) == 3
 
 
-@pytest.mark.parametrize("folders", [("set_train", "set_val"), ("train_0", "test_0")])
+@pytest.mark.parametrize(
+    "folders", [("set_train", "set_val"), ("train_0", "test_0"), ("train", "imagenet_val")]
+)
 def test_words_in_folders_tell_splits_where_all_have_some(folders, shard):
     files = {}
     for number, folder in enumerate(folders):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analyzer import data, surgery
-from analyzer.errors import AnalyzerError, DataError, DeviceError
+from analyzer.errors import AnalyzerError, AuditFolderError, DataError, DeviceError
 from analyzer.measures.ablation.prefix_and_suffix import open_network
 from analyzer.measures.ablation.ranking_and_evaluations import Ranking
 from analyzer.measures.ablation.sweep import (
@@ -216,3 +216,21 @@ def test_a_shard_that_fails_brings_the_others_to_a_halt(network, monkeypatch):
 def test_a_ranking_that_compares_classes_wants_one_device(network):
     with pytest.raises(DeviceError, match="rank=selectivity compares all classes"):
         counted(network, 2, ranking=Ranking("selectivity"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("hits", np.full((2, 3), np.nan)),
+        ("read", np.zeros(3, np.float32)),
+        ("curves", np.zeros((2, 2, 1), np.int64)),
+        ("run", np.array("x")),
+        ("skipped", np.zeros(2)),
+    ],
+)
+def test_a_checkpoint_of_other_arrays_is_refused(name, wrong):
+    state = SweepState.start(3, 2, 4)
+    arrays = state.arrays()
+    assert state.resumed(arrays).arrays().keys() == arrays.keys()
+    with pytest.raises(AuditFolderError, match=rf"does not fit \('{name}'\)\. Use fresh=True"):
+        state.resumed({**arrays, name: wrong})
