@@ -24,7 +24,6 @@ __all__ = [
     "check_paths",
     "check_places",
     "check_regular",
-    "check_shares",
     "file_identity",
     "folder_identity",
     "holds",
@@ -174,20 +173,6 @@ def check_places(
     for name in ascending:
         if (np.diff(arrays[name]) <= 0).any():
             raise AuditFolderError(f"{path}: '{name}' is not ascending. {RUN_AGAIN}")
-
-
-def check_shares(path: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
-    """Refuse arrays of shares, NaN where there is none, that hold what is no share.
-
-    Raises:
-        AuditFolderError: a number is not from 0 to 1.
-    """
-    for name in names:
-        wrong = arrays[name][(arrays[name] < 0) | (arrays[name] > 1)]
-        if len(wrong):
-            raise AuditFolderError(
-                f"{path}: '{name}' holds {wrong[0]}, not a share from 0 to 1. {RUN_AGAIN}"
-            )
 
 
 def _refuse_constant(name: str) -> None:

@@ -121,8 +121,9 @@ def doubt_terms(
 
     What was not measured of a sample counts as ½. Arguments as for :func:`doubt_labels`.
     """
-    mean = np.nan_to_num(agreement[: len(DEPTHS)], nan=_UNKNOWN).mean(axis=0)
-    held = np.nan_to_num(np.asarray(hold, np.float64), nan=_UNKNOWN)
+    # What a forger wrote can be no share; the checks of the measures say so.
+    mean = np.nan_to_num(agreement[: len(DEPTHS)], nan=_UNKNOWN).clip(0, 1).mean(axis=0)
+    held = np.nan_to_num(np.asarray(hold, np.float64), nan=_UNKNOWN).clip(0, 1)
     _, depths = likely_labels(labels, majority)
     return np.stack([np.log(mean + _SOFT), np.log(held + _SOFT), depths / len(DEPTHS)], axis=1)
 

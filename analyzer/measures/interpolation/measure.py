@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from analyzer.audit_record import AuditRecord
-from analyzer.files import array_of, check_shares, read_arrays
+from analyzer.files import array_of, read_arrays
 from analyzer.measures.ablation.sample_scores import SAMPLES, read_samples
 from analyzer.measures.interpolation.mixing import (
     INTERPOLATION_FEATURES,
@@ -261,7 +261,6 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
     }
     for name, (dtype, shape) in wanted.items():
         array_of(path, arrays, name, dtype, shape)
-    check_shares(path, arrays, ("hold",))
     return arrays
 
 

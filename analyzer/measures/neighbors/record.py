@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.files import array_of, check_places, check_shares, read_arrays
+from analyzer.files import array_of, check_places, read_arrays
 from analyzer.measures.neighbors.twins import ConflictsRecord
 from analyzer.measures.neighbors.votes import LAYERS, NeighborVotes, neighbors_features
 from analyzer.output_files import write_arrays
@@ -140,7 +140,6 @@ def read_votes(folder: Path) -> NeighborVotes:
     bounds |= dict.fromkeys(("nearest", "nearest_images"), (-1, size))
     bounds |= dict.fromkeys(("majority", "group"), (-1, math.inf))
     check_places(path, votes, bounds)
-    check_shares(path, votes, ("agreement",))
     return NeighborVotes(**votes)
 
 

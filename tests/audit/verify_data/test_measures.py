@@ -9,7 +9,6 @@ from verified_with_data import CLASSES, audited, failed
 
 from analyzer import verify_audit
 from analyzer.audit.folder import read_record
-from analyzer.errors import AuditFolderError
 from analyzer.files import read_arrays
 from analyzer.measures.ablation.sample_scores import read_samples
 from analyzer.output_files import write_arrays
@@ -148,10 +147,10 @@ def test_a_measure_that_was_left_out_for_no_reason_is_found(tmp_path, data, netw
 )
 @pytest.mark.parametrize("wrong", [-0.5, 1.5, np.inf])
 @pytest.mark.filterwarnings("error")
-def test_what_is_no_share_is_refused(file, name, wrong, everything, tmp_path):
+def test_what_is_no_share_is_found_without_a_word_of_numpy(file, name, wrong, everything, tmp_path):
     folder = shutil.copytree(everything, tmp_path / "audit")
     arrays = read_arrays(folder / file)
     arrays[name].flat[3] = wrong
     rewrite_arrays(folder / file, arrays)
-    with pytest.raises(AuditFolderError, match=rf"{name}' holds {wrong}, not a share from 0 to 1"):
-        verify_audit(folder)
+    found = verify_audit(folder)
+    assert file.removesuffix(".npz") in {check.name for check in found.checks if not check.passed}
