@@ -18,7 +18,7 @@ import threading
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
-from analyzer.data.image_costs import hold_pixels, refuse_many_parts
+from analyzer.data.image_costs import JPEG2000_STREAM, hold_pixels, refuse_many_parts
 from analyzer.errors import DataError
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
@@ -45,7 +45,7 @@ _PNM_DECODER = "ppm"  # Pillow's in Python, for greatest values other than 1, 25
 _ORIENTATION, _TURNED = 274, range(2, 9)  # the tag of TIFF, and its values that turn or mirror
 _SIGNED = 2  # among TIFF's sample formats
 _PNG_DEPTH = 24  # where a PNG file has its bits a channel
-_JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # after them, at 40: how many channels, then 3 bytes each
+_JPEG2000_CHANNELS = 40  # place in its codestream: how many there are, then 3 bytes for each
 
 
 def decode(data: bytes, *, exif: bool = False, budgets: Budgets = DEFAULT_BUDGETS) -> Image.Image:
@@ -114,7 +114,7 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
         numbers = (value for tile in image.tile for value in tile.args or ())
         return any(isinstance(value, int) and value > _LOW_BYTE for value in numbers)
     if image.format == "JPEG2000":
-        start = data.find(_JPEG2000_SIZES) + 40
+        start = data.find(JPEG2000_STREAM) + _JPEG2000_CHANNELS
         channels = int.from_bytes(data[start : start + 2])
         depths = data[start + 2 : start + 2 + 3 * channels : 3]
         return any((depth & 0x7F) + 1 > _EIGHT for depth in depths)

@@ -14,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 from analyzer.errors import DataError
 from analyzer.input_budgets import Budgets
 
-__all__ = ["hold_pixels", "refuse_many_parts"]
+__all__ = ["JPEG2000_STREAM", "hold_pixels", "refuse_many_parts"]
 
 _LONG, _NARROW = 1 << 16, 1000  # pixels: a line takes time and memory of its own, too
 _JPEG_SCAN, _MANY_SCANS = b"\xff\xda", 16  # what each begins with; progressive files have 10
@@ -33,7 +33,8 @@ _GIF, _GIF_HEADER, _GIF_EXTENSION = b"GIF8", 13, 0x21
 _GIF_ENDS = b",;"  # what an image begins with, and the end of the file
 _WEBP = b"RIFF", b"WEBP"
 _BOXES = (b"jP  ", b"ftyp")  # the first of JPEG 2000 and of AVIF
-_CODESTREAM, _TILE = b"\xff\x4f\xff\x51", b"\xff\x90"  # what it and its tiles begin with
+JPEG2000_STREAM = b"\xff\x4f\xff\x51"  # what the codestream and its first segment begin with
+_FIRST_SEGMENT, _TILE = 2, b"\xff\x90"  # where that segment is; what a tile begins with
 _DESCRIBING = {b"jp2h": 0, b"meta": 4}  # boxes with boxes in them, after so many bytes
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _FILLING = 0xFF
@@ -82,9 +83,9 @@ def _parts(data: bytes) -> Iterator[int]:
     if data.startswith(_WEBP[0]) and data.startswith(_WEBP[1], 8):
         return _webp_chunks(data)
     if data[4:8] in _BOXES:
-        return chain(_boxes(data), _jpeg2000_segments(data, data.find(_CODESTREAM)))
-    if data.startswith(_CODESTREAM):
-        return _jpeg2000_segments(data, 0)
+        return chain(_boxes(data), _jpeg2000_segments(data))
+    if data.startswith(JPEG2000_STREAM):
+        return _jpeg2000_segments(data)
     return iter(())
 
 
@@ -141,10 +142,11 @@ def _boxes(data: bytes, at: int = 0, end: int | None = None) -> Iterator[int]:
         at = after
 
 
-def _jpeg2000_segments(data: bytes, at: int) -> Iterator[int]:
-    """Where the segments of the main header of a codestream begin, which starts at ``at``."""
-    at += len(_CODESTREAM) - 2
-    while 0 < at < len(data) and not data.startswith(_TILE, at):
+def _jpeg2000_segments(data: bytes) -> Iterator[int]:
+    """Where the segments of the main header of a JPEG 2000 codestream begin, if there is one."""
+    start = data.find(JPEG2000_STREAM)
+    at = len(data) if start < 0 else start + _FIRST_SEGMENT
+    while at < len(data) and not data.startswith(_TILE, at):
         yield at
         at += 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
 
@@ -221,11 +223,11 @@ def _slowness(image: Image.Image, data: bytes, *, deep: bool) -> tuple[int, str]
     """How many times as long as usual an image takes to be decoded, and of what kind it then is."""
     if image.format == "JPEG2000":
         return 4, "JPEG 2000"
-    scans = data.count(_JPEG_SCAN)
-    if image.format == "JPEG" and scans >= _MANY_SCANS and not _is_arithmetic(data):
+    if image.format == "JPEG":
+        scans = data.count(_JPEG_SCAN)
+        if _is_arithmetic(data):
+            return 1 + scans // _MANY_ARITHMETIC, f"an arithmetic JPEG file of {scans:,} scans"
         return 1 + scans // _MANY_SCANS, f"a JPEG file of {scans:,} scans"
-    if image.format == "JPEG" and _is_arithmetic(data):
-        return 1 + scans // _MANY_ARITHMETIC, f"an arithmetic JPEG file of {scans:,} scans"
     if data[:2] in _PLAIN:
         return 50, "a plain PNM file"
     if any(tile[0] == _RUNS_DECODER for tile in getattr(image, "tile", [])):

@@ -134,6 +134,14 @@ def test_files_of_very_many_strips_are_refused(form):
         decode(tiff_of_strips(100_001, **form), budgets=Budgets(pixels=1 << 30))
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
+def test_padding_of_a_file_without_a_codestream_is_no_parts(encoded):
+    data = encoded(Image.new("L", (8, 8), 7), "AVIF")
+    padding = bytes(600_000)
+    padded = data + struct.pack(">I", 8 + len(padding)) + b"free" + padding
+    assert np.array_equal(np.asarray(decode(padded)), np.asarray(decode(data)))
+
+
 def test_comments_of_very_many_blocks_are_refused(encoded):
     data = encoded(Image.new("L", (8, 8), 9), "GIF")
     start = data.index(b",", 13)
