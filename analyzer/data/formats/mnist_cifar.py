@@ -140,7 +140,6 @@ def _read_idx(path: Path, budgets: Budgets, *, dimensions: int) -> np.ndarray:
 _PIXELS = 3 * 32 * 32
 _MOST_CLASSES = 100
 _BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?")
-_FURTHER_BATCH = re.compile(r"data_batch_\d+(\.bin)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +248,8 @@ def _is_batch(name: str) -> bool:
 
 def _further_batches(folder: Path, version: _Version) -> tuple[str, ...]:
     """A warning of batches that are none of CIFAR's."""
-    names = sorted(file.name for file in folder.iterdir() if _FURTHER_BATCH.fullmatch(file.name))
-    further = [name for name in names if name not in version.train]
+    names = sorted(file.name for file in folder.iterdir() if _is_batch(file.name))
+    further = [name for name in names if name.startswith("data") and name not in version.train]
     if version.kind != "cifar10" or not further:
         return ()
     return (f"CIFAR-10 has five batches; others were left out of {folder}: {', '.join(further)}.",)
