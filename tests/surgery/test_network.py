@@ -64,7 +64,23 @@ def test_external_data_is_found_hashed_and_kept(write, cut_and_compare):
     cut_and_compare(network, surgery.default_site(network), {"x": x})
 
 
-def test_local_functions_are_inlined(tmp_path, cut_and_compare):
+@pytest.fixture
+def compare_cut_at(tmp_path, cut_and_compare):
+    """compare_cut_at(model, operator): the network is cut there, and gives what it gave."""
+
+    def compare(model, operator):
+        path = tmp_path / "functions.onnx"
+        onnx.save(model, path)
+        network = surgery.load_network(path)
+        site = surgery.default_site(network)
+        assert (site.operator, site.channels) == (operator, 3)
+        x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
+        cut_and_compare(network, site, {"x": x})
+
+    return compare
+
+
+def test_local_functions_are_inlined(compare_cut_at):
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         net (float[N,3,6,6] x) => (float[N,3] y)
@@ -81,18 +97,12 @@ def test_local_functions_are_inlined(tmp_path, cut_and_compare):
             b = Relu(m)
         }
     """)
-    path = tmp_path / "functions.onnx"
-    onnx.save(model, path)
-    network = surgery.load_network(path)
-    site = surgery.default_site(network)
-    assert (site.operator, site.channels) == ("Relu", 3)
-    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
-    cut_and_compare(network, site, {"x": x})
+    compare_cut_at(model, "Relu")
 
 
 @pytest.mark.parametrize("leaves_out", [True, False])
 @pytest.mark.parametrize("calls", [1, 600])  # of which the latter are inlined by onnx itself
-def test_calls_may_leave_out_outputs(leaves_out, calls, tmp_path, cut_and_compare):
+def test_calls_may_leave_out_outputs(leaves_out, calls, compare_cut_at):
     text = """
         <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         net (float[N,3,6,6] x) => (float[N,3] y)
@@ -117,13 +127,7 @@ def test_calls_may_leave_out_outputs(leaves_out, calls, tmp_path, cut_and_compar
         node.output[0] = ""
     for number in range(calls - 1):  # that nobody uses
         model.graph.node.add(op_type="two", domain="local", input=["r"], output=["", f"o{number}"])
-    path = tmp_path / "functions.onnx"
-    onnx.save(model, path)
-    network = surgery.load_network(path)
-    site = surgery.default_site(network)
-    assert (site.operator, site.channels) == ("Tanh", 3)
-    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
-    cut_and_compare(network, site, {"x": x})
+    compare_cut_at(model, "Tanh")
 
 
 @pytest.mark.parametrize(
