@@ -240,8 +240,8 @@ def _refuse_splits_below(root: Path, classes: Sequence[str]) -> None:
     for name in classes:
         with suppress(OSError), os.scandir(root / name) as inside:  # named where it is read
             for entry in inside:
-                called = split_called(entry.name) if _is_class(entry) else None
-                if called:
+                called = split_called(entry.name)
+                if called and _is_class(entry):
                     found.setdefault(called, []).append(f"{name}/{entry.name}")
     if len(found) > 1:
         (one, *_), (other, *_), *_ = found.values()

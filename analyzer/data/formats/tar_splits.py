@@ -118,7 +118,7 @@ def splits_of_samples(
     told: list[str | None] = []
     for name, folders, split in zip(names, _told_by_folders(names, labels), by_json, strict=True):
         said = [*folders, *([split] if split else []), *([taken] if taken else [])]
-        if len(set(map(split_in, said))) > 1:
+        if len(set(said)) > 1 and len(set(map(split_in, said))) > 1:
             one = next(other for other in said if split_in(other) != split_in(said[0]))
             raise DataError(
                 f"{name} in {where} is of split {said[0]!r} and of {one!r}, by its folders, its "
@@ -142,10 +142,13 @@ def _told_by_folders(names: Sequence[str], labels: Sequence[int | str]) -> list[
     "train" does among vehicles. Words in the names of folders count where all folders of one level
     have some, of several splits: a class may be called "bullet train".
     """
-    folders = [
-        [one for one in name.split("/")[:-1] if one not in ("", ".")][:_LEVELS] for name in names
-    ]
-    told = [list(filter(split_called, one)) for one in folders]
+    places = [name.rpartition("/")[0] for name in names]
+    parts = {
+        place: [one for one in place.split("/") if one not in ("", ".")][:_LEVELS]
+        for place in set(places)
+    }
+    called = {place: list(filter(split_called, inner)) for place, inner in parts.items()}
+    folders, told = ([one[place] for place in places] for one in (parts, called))
     if by_words := _told_by_words(folders):
         return [[*one, *some] for one, some in zip(by_words, told, strict=True)]
     if len({one for some in told for one in some}) == 1 and not all(told):
