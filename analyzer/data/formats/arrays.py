@@ -3,7 +3,7 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,15 +176,15 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
         if file.read(len(magic)) == magic:
             raise DataError(f"{path} is a single array. Save images and labels with numpy.savez.")
     try:
-        archive = np.load(path, allow_pickle=False)
+        archive = zipfile.ZipFile(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # What is no archive, numpy takes for a pickle, and advises to load it.
-        reason = "it is no archive of arrays" if "pickle" in str(error) else error
-        raise DataError(f"{path} is not a readable .npz file ({reason}).") from error
-    with archive, zipfile.ZipFile(path) as sizes:
-        images_key, labels_key, split = _choose_keys(archive.files, path, wanted)
-        _check_sizes(path, sizes, (images_key, labels_key), wanted.budgets)
-        images, labels = (_read(archive, key, path) for key in (images_key, labels_key))
+        raise DataError(f"{path} is not a readable .npz file ({error}).") from error
+    with archive:
+        members = {_key(info): info for info in archive.infolist()}
+        images_key, labels_key, split = _choose_keys(list(members), path, wanted)
+        keys = (images_key, labels_key)
+        _check_sizes(path, archive, keys, wanted.budgets)
+        images, labels = (_read(archive, members[key], path) for key in keys)
     file_states.refuse_if_changed()
     return from_arrays(
         images,
@@ -198,20 +198,29 @@ def open_npz(path: Path, wanted: Wanted) -> Source:
     )
 
 
-def _read(archive: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
     """One array of an archive.
 
     Raises:
         DataError: damaged, or pickled objects.
     """
+    key = _key(member)
     try:
-        return archive[key]
+        with archive.open(member) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            is_whole = not file.read(1)
     except Exception as error:  # zipfile and numpy raise anything of damaged files
         pickled = "Object arrays" in str(error)
         reason = "pickled objects are never read" if pickled else reason_of(error)
         raise DataError(
             f"{key!r} of {path} cannot be read ({reason}). Save plain arrays of numbers."
         ) from error
+    if not is_whole:
+        raise DataError(
+            f"{key!r} of {path} holds more than its header tells, of the shape {array.shape}. Save "
+            "it again."
+        )
+    return array
 
 
 def _check_sizes(

@@ -322,10 +322,10 @@ def _add_member(
     entries: dict[str, _Entry],
     path: Path,
 ) -> None:
-    folder, slash, file = member.name.rpartition("/")
+    *folders, file = (part for part in f"/{member.name}".split("/") if part != ".")
+    folders = list(filter(None, folders))  # ./a/b.png is a//b.png is a/b.png
     stem, _, ending = file.partition(".")
-    parts = (part for part in folder.split("/") if part not in ("", ".", ".."))
-    if not stem or not all(map(is_looked_into, parts)):
+    if not stem or not all(is_looked_into(folder) for folder in folders if folder != ".."):
         return
     ending = ending.lower()
     is_image = ending == keys[0] if keys else f".{ending}" in EXTENSIONS
@@ -333,7 +333,7 @@ def _add_member(
     is_link = member.issym() or member.islnk()
     if not (member.isreg() or is_link or is_image or is_label):
         return
-    entry = entries.setdefault(f"{folder}{slash}{stem}", _Entry())
+    entry = entries.setdefault("/".join([*folders, stem]), _Entry())
     if not member.isreg():  # no link is followed, but its sample counts as one without an image
         return
     if member.issparse() and (is_image or is_label):

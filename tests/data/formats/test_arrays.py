@@ -1,3 +1,4 @@
+import io
 import zipfile
 
 import numpy as np
@@ -261,3 +262,15 @@ def test_labels_that_are_texts(tmp_path):
     np.savez(tmp_path / "a.npz", images=images, labels=np.array([["a", "b"]] * 3))
     with pytest.raises(DataError, match=r"shape \(3, 2\); one a sample"):
         open_data(tmp_path / "a.npz")
+
+
+def test_an_array_of_more_than_its_header_tells_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, images=IMAGES)
+    labels = io.BytesIO()
+    np.save(labels, LABELS[:2])
+    labels.write(LABELS[2:].tobytes())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.npy", labels.getvalue())
+    with pytest.raises(DataError, match=r"'labels' of .* more than its header tells, of the shape"):
+        open_data(path)

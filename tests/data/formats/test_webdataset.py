@@ -53,9 +53,9 @@ def test_folders_in_an_archive_that_are_splits(shard, tmp_path):
     path = shard("a.tar", files)
     source = open_data(path)
     assert source.source == f"{path}#train"
-    assert list(source.names) == ["./set/train/cat/0", "./set/train/dog/1"]
+    assert list(source.names) == ["set/train/cat/0", "set/train/dog/1"]
     assert source.labels.tolist() == [0, 1]
-    assert list(open_data(f"{path}#val").names) == ["./set/Val/dog/3"]
+    assert list(open_data(f"{path}#val").names) == ["set/Val/dog/3"]
     with pytest.raises(DataError, match=r"has no split 'extra' \(there: test, train, val\)"):
         open_data(f"{path}#extra")
     files |= {"set/bus/4.png": 4, "set/bus/4.cls": "4"}
@@ -88,7 +88,7 @@ def test_hidden_folders_and_those_that_systems_add_are_not_looked_into(shard):
     files = {"./n/1.png": 1, "./n/1.cls": "7"}
     for folder in ("__MACOSX/n", "n/@eaDir", ".hidden"):
         files |= {f"{folder}/1.png": 2, f"{folder}/1.cls": "3"}
-    assert list(open_data(shard("a.tar", files)).names) == ["./n/1"]
+    assert list(open_data(shard("a.tar", files)).names) == ["n/1"]
 
 
 def test_labels_in_json_and_in_cls(shard):
@@ -172,6 +172,7 @@ def test_links_are_no_images_and_are_counted(kind, shard):
     [
         ({"a.png": 0}, "a in .* has no label"),
         ({"a.png": 0, "a.jpg": 1, "a.cls": "1"}, "second image"),
+        ({"d/a.png": 0, "d/a.cls": "1", "./d//a.png": 0}, "second image"),
         ({"a.cls": "1"}, "no samples"),
         ({"a.png": 0, "a.cls": b"\xff"}, "a.cls"),
         ({"a.png": 0, "a.json": "{"}, "a.json"),
