@@ -27,6 +27,10 @@ class FileStore:
         self._root, self._paths, self._manifest = root, paths, manifest
         self._fingerprint = self._states()
 
+    @property
+    def root(self) -> Path:
+        return self._root
+
     def stored(self, index: int, budgets: Budgets) -> bytes:
         try:
             return read_whole(Path(self._root, self._paths[index]), budgets)

@@ -13,6 +13,7 @@ import numpy as np
 from analyzer.data.class_lists import read_classes
 from analyzer.data.formats.arrays import NPZ, from_arrays
 from analyzer.data.formats.class_folders import FOLDER, folders_of_images
+from analyzer.data.formats.file_store import FileStore
 from analyzer.data.formats.format import Format, Wanted, split_called
 from analyzer.data.formats.manifest import MANIFEST
 from analyzer.data.formats.mnist_cifar import CIFAR, IDX
@@ -113,7 +114,7 @@ def _open_folder(path: Path, wanted: Wanted) -> Source:
         return FOLDER.open(path, wanted)
     except DataError as error:
         if (inner := _data_inside(path)) is None:
-            for name in filter(WEBDATASET.holds, _data_files(path, FOLDER)):
+            for name in filter(WEBDATASET.holds, _data_files(path, path, FOLDER)):
                 refuse_packed(path / name)
             raise
         folder, known = inner
@@ -145,7 +146,8 @@ def _beside(source: Source, path: Path, known: Format) -> Source:
     if not path.is_dir():
         return source
     warnings = source.warnings
-    if found := _data_files(path, known):
+    places = _folders_read(path, source)
+    if found := [name for place in places for name in _data_files(path, place, known)]:
         others = f" and {len(found) - 1} more" if len(found) > 1 else ""
         warnings += (
             f"{path} was read as {known.description}; {found[0]}{others} beside that not.",
@@ -153,12 +155,19 @@ def _beside(source: Source, path: Path, known: Format) -> Source:
     if known is not FOLDER:
         if inner := _unread_folder(path, source, known):
             warnings += (f"{path} was read as {known.description}; {inner} in it was left out.",)
-        elif count := folders_of_images(path):
+        elif count := sum(map(folders_of_images, places)):
             warnings += (
                 f"{path} was read as {known.description}; folders of images were left out: "
                 f"{count}.",
             )
     return replace(source, warnings=warnings)
+
+
+def _folders_read(path: Path, source: Source) -> list[Path]:
+    """The folder, and those of its folders that lie above all files read, or right above some."""
+    store = source.store
+    inner = {store.root} if isinstance(store, FileStore) else {one.parent for one in store.files()}
+    return [path, *sorted(one for one in inner if path in one.parents)]
 
 
 def _unread_folder(path: Path, source: Source, known: Format) -> str:
@@ -179,12 +188,12 @@ def _unread_folder(path: Path, source: Source, known: Format) -> str:
     return ""
 
 
-def _data_files(path: Path, besides: Format) -> list[str]:
-    """The names of files in a folder that can be data of another format."""
+def _data_files(path: Path, folder: Path, besides: Format) -> list[str]:
+    """The files in a folder that can be data of another format, relative to a folder above."""
     others = [known for known in FORMATS if known is not besides]
     return sorted(
-        file.name
-        for file in path.iterdir()
+        str(file.relative_to(path))
+        for file in folder.iterdir()
         if not file.name.startswith(".")
         and file.is_file()
         and not besides.holds(file.name)

@@ -200,6 +200,12 @@ def test_what_could_be_data_beside_class_folders_is_named(class_folders, name):
     assert open_data(folder).warnings == ()
     (folder / name).write_text("x")
     assert f"; {name} beside that not." in open_data(folder).warnings[0]
+    splits = folder / "of_splits"
+    for split in ("train", "test"):
+        class_folders({"a": 1, "b": 1}, splits / split)
+    assert open_data(splits).warnings == ()
+    (splits / "train" / name).write_text("x")
+    assert f"; train/{name} beside that not." in open_data(splits).warnings[0]
 
 
 def test_a_folder_that_could_be_a_split_or_a_class_is_refused(class_folders, tmp_path):

@@ -103,15 +103,29 @@ def test_every_format_says_what_it_is():
 def test_folders_of_images_beside_other_data_are_said_to_be_left_out(class_folders):
     folder = class_folders({"a": 1, "b": 1})
     (folder / "c").mkdir()
-    with tarfile.open(folder / "all.tar", "w") as archive:
-        for name, content in (("a.png", b"x"), ("a.cls", b"0")):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+    _pack(folder / "all.tar")
     assert open_data(folder).warnings == (
         f"{folder} was read as a WebDataset .tar; folders of images were left out: 2.",
     )
     assert not open_data(folder / "all.tar").warnings
+
+
+def test_folders_of_images_in_the_split_that_is_read_are_said_to_be_left_out(
+    class_folders, tmp_path
+):
+    class_folders({"a": 1, "b": 1}, tmp_path / "train")
+    _pack(tmp_path / "train" / "all.tar")
+    (warning,) = open_data(tmp_path).warnings
+    assert warning.endswith("read as a WebDataset .tar; folders of images were left out: 2.")
+
+
+def _pack(path):
+    """An archive of one sample."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in (("a.png", b"x"), ("a.cls", b"0")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
 
 
 @pytest.mark.parametrize("name", ["b.npz", "c.png", "d.parquet", "data_batch_6.bin", "e.csv"])
