@@ -87,10 +87,8 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
         path, split = _path_and_split(data)
         wanted = replace(wanted, split=split)
         for known in FORMATS:
-            if known is FOLDER and known.recognizes(path):
-                return _beside(_open_folder(path, wanted), path, known)
             if known.recognizes(path):
-                return _beside(known.open(path, wanted), path, known)
+                return _beside(_open_known(known, path, wanted), path, known)
     except OSError as error:
         named = (str(data), str(data).rpartition("#")[0] or str(data))
         below = str(error.filename or "").startswith(tuple(f"{one}{os.sep}" for one in named))
@@ -108,28 +106,36 @@ def _open_path(data: str | Path, wanted: Wanted) -> Source:
     raise DataError(f"{path} is {nature}not a known kind of data. Wanted: {_descriptions()}.")
 
 
-def _open_folder(path: Path, wanted: Wanted) -> Source:
-    """Open a folder of class folders; where it is none, say which folder in it is data."""
+def _open_known(known: Format, path: Path, wanted: Wanted) -> Source:
+    """Open data of a format; where that fails, say which folder inside is data of another."""
     try:
-        return FOLDER.open(path, wanted)
+        return known.open(path, wanted)
     except DataError as error:
-        if (inner := _data_inside(path)) is None:
-            for name in filter(WEBDATASET.holds, _data_files(path, path, FOLDER)):
-                refuse_packed(path / name)
+        if (inner := _data_inside(path, known)) is None:
+            for name in _data_files(path, path, FOLDER) if known is FOLDER else ():
+                if WEBDATASET.holds(name):
+                    refuse_packed(path / name)
             raise
-        folder, known = inner
+        folder, other = inner
         raise DataError(
-            f"{error.message} If {folder}, {known.description}, is meant, name it itself."
+            f"{error.message} If {folder}, {other.description}, is meant, name it itself."
         ) from error
 
 
-def _data_inside(path: Path) -> tuple[Path, Format] | None:
-    """The first folder below that is data of another kind than class folders, if there is one."""
+def _data_inside(path: Path, besides: Format) -> tuple[Path, Format] | None:
+    """The first folder below that is data of another format, if there is one.
+
+    Beside other data, class folders are so where the folder above them is called as a split.
+    """
+    if not path.is_dir():
+        return None
     with suppress(OSError):
         for folder in _folders_below(path, depth=2):
             for known in FORMATS:
-                if known is not FOLDER and known.recognizes(folder):
+                if known not in (FOLDER, besides) and known.recognizes(folder):
                     return folder, known
+            if besides is not FOLDER and split_called(folder.name) and folders_of_images(folder):
+                return folder, FOLDER
     return None
 
 

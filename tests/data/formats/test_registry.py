@@ -119,6 +119,13 @@ def test_folders_of_images_in_the_split_that_is_read_are_said_to_be_left_out(
     assert warning.endswith("read as a WebDataset .tar; folders of images were left out: 2.")
 
 
+def test_a_split_of_class_folders_beside_archives_of_another_is_named(class_folders, tmp_path):
+    class_folders({"a": 1, "b": 1}, tmp_path / "train")
+    _pack(tmp_path / "test.tar")
+    with pytest.raises(DataError, match=r"there: test.*If .*train, a folder of class folders, is"):
+        open_data(tmp_path)
+
+
 def _pack(path):
     """An archive of one sample."""
     with tarfile.open(path, "w") as archive:
