@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
 
-__all__ = ["HIDING", "Sizes", "hidden_elements", "work_of"]
+__all__ = ["HIDING", "SIZED_BY_VALUES", "Sizes", "elements_at_most", "hidden_elements", "work_of"]
 
 Sizes = Callable[[ir.Value | None], Sequence[int]]
 """The sizes of a tensor, 1 for each that is not known; () for no tensor."""
@@ -29,6 +29,9 @@ _PRODUCTS = frozenset(
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
 HIDING = ("Einsum", "RoiAlign")  # they make tensors that they do not give on
+SIZED_BY_VALUES = ("Compress", "NonMaxSuppression", "NonZero", "Unique")
+"""What they make depends on the values that they read, and not on their shapes alone."""
+
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 _RECURRENT = ("GRU", "LSTM", "RNN")
 _MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
@@ -75,6 +78,16 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
     if node.op_type == "RoiAlign":
         return _OF_A_SAMPLE * math.prod(sizes(node.outputs[0])[2:]) * _samples(node)
     return 0
+
+
+def elements_at_most(node: ir.Node, sizes: Sizes) -> int:
+    """Elements of the largest output of one of :data:`SIZED_BY_VALUES`, whatever it reads."""
+    first, *others = [sizes(value) for value in node.inputs] or [()]
+    if node.op_type == "NonZero":  # where each element lies
+        return math.prod(first) * len(first)
+    if node.op_type == "NonMaxSuppression":  # image, class and box
+        return 3 * math.prod(others[0] if others else ())
+    return math.prod(first)
 
 
 def _products(node: ir.Node, sizes: Sizes) -> int:

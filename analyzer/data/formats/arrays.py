@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +24,7 @@ from analyzer.option_mechanism import parse_number
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "is_missing_value", "open_npz", "read_value"]
 
 _CHANNEL_COUNTS = (1, 3, 4)
+_LONGEST_HEADER = 10_000  # bytes, of an array's; numpy takes no more of strangers, but reads it all
 _PAIRS: dict[str | None, tuple[tuple[str, str], ...]] = {
     None: (("images", "labels"), ("images", "label"), ("x", "y"), ("X", "y")),
     "train": (("x_train", "y_train"), ("train_images", "train_labels")),
@@ -207,7 +209,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.n
     key = _key(member)
     try:
         with archive.open(member) as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
+            array = _read_npy(file)
             is_whole = not file.read(1)
     except Exception as error:  # zipfile and numpy raise anything of damaged files
         pickled = "Object arrays" in str(error)
@@ -221,6 +223,20 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.n
             "it again."
         )
     return array
+
+
+def _read_npy(file: IO[bytes]) -> np.ndarray:
+    """The array in a file, whose header is not read where it is longer than numpy takes.
+
+    Raises:
+        ValueError: it is longer, or damaged, or the array has pickled objects.
+    """
+    width = 2 if np.lib.format.read_magic(file) == (1, 0) else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _check_sizes(
@@ -261,7 +277,7 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(f"{text!r} is no number, and no .npy file: {reason_of(error)}.") from None
     try:
-        found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        found = _read_npy(io.BytesIO(content))
     except Exception:  # its header is a stranger's Python text
         raise DataError(f"{text} is not a .npy file of numbers.") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":

@@ -27,7 +27,7 @@ from analyzer.input_budgets import Budgets
 __all__ = ["CIFAR", "IDX", "open_cifar", "open_idx"]
 
 _PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
-_WORDS_OF_A_KIND = {"images", "labels", "idx", "idx1", "idx3", "ubyte", "gz", ""}
+_WORDS_OF_A_KIND = re.compile(r"images|labels|idx\d*|ubyte|gz|")
 _UNSIGNED_BYTE = 0x08
 
 
@@ -76,7 +76,7 @@ def _is_idx(name: str, what: str) -> bool:
 def _set_of(path: Path) -> list[str]:
     """The words of a file's name that say which set it is of."""
     words = re.split(r"[-_.]", path.name.lower())
-    return [word for word in words if word not in _WORDS_OF_A_KIND]
+    return [word for word in words if not _WORDS_OF_A_KIND.fullmatch(word)]
 
 
 def _find_idx(folder: Path, split: str, what: str) -> list[Path]:

@@ -34,7 +34,7 @@ from analyzer.option_mechanism import (
 
 __all__ = ["PreprocessOptions", "make_spec", "preprocess_options"]
 
-_NO_SIZE = "is not a height and width in pixels."
+_NO_SIZE = f"is not a height and width of 1 to {LONGEST_EDGE:,} pixels."
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +318,8 @@ def _resize(options: PreprocessOptions) -> Resize | None:
 def _pad(value: object) -> Pad:
     """The border that a text like "2", "2,255" or "square,124,116,104" means, or a number."""
     wrong = DataError(
-        f"{parameter('pad', value)} is not a number of pixels or the word square, with a pixel "
-        "value of 0 to 255 or three of them after it, as in 2,255."
+        f"{parameter('pad', value)} is not a number of 1 to {LONGEST_EDGE:,} pixels or the word "
+        "square, with a pixel value of 0 to 255 or three of them after it, as in 2,255."
     )
     what, *fill = str(value).split(",")
     try:

@@ -436,8 +436,8 @@ def _height_width(size: object, key: str) -> Size:
 
 
 def _pixels(value: object, key: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 16384:
-        raise DataError(f"has {key} {value!r}; a number of pixels is wanted.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LONGEST_EDGE:
+        raise DataError(f"has {key} {value!r}; a number of 1 to {LONGEST_EDGE:,} pixels is wanted.")
     return value
 
 
