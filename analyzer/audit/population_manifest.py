@@ -120,6 +120,11 @@ def _member(columns: Sequence[str], row: Sequence[str], where: str, base: Path) 
     train, test, gap = (
         _number(cells, name, where) for name in ("train_accuracy", "test_accuracy", "gap")
     )
+    if cells.get("test_keys") and not cells.get("test_data"):
+        raise DataError(
+            f"{where} has test_keys {cells['test_keys']!r}, but no test_data that they are of. "
+            "Give both, or neither."
+        )
     if contradiction := gap_contradiction(train, test, gap):
         raise DataError(f"{where}, {contradiction}")
     return Member(

@@ -172,10 +172,11 @@ class GapModel:
         if domain is not None and conditions is not None:
             outside = [*domain.outside(conditions, self.name), *outside]
         low, high = self._interval(point, estimate, leverage, conditions, inside=not outside)
-        beyond = self._beyond(estimate)
+        before = estimate
         if self.of_several_populations:
             most = 1.0 if conditions is None else conditions.accuracy
             estimate, low, high = (min(max(end, 0.0), most) for end in (estimate, low, high))
+        beyond = self._beyond(before, is_clipped=before != estimate)
         return GapEstimate(
             estimate=estimate,
             low=low,
@@ -271,12 +272,13 @@ class GapModel:
             )
         return outside
 
-    def _beyond(self, estimate: float) -> list[str]:
+    def _beyond(self, estimate: float, *, is_clipped: bool) -> list[str]:
         low, high = self.gap_range
         if low <= estimate <= high:
             return []
         further = "" if 0 <= estimate <= 1 else ", and outside 0 to 1"
+        said = "Before it was clipped, the estimate was" if is_clipped else "The estimate is"
         return [
-            f"The estimate {estimate:.3g} is outside the gaps that the gap model was fitted on "
+            f"{said} {estimate:.3g}, outside the gaps that the gap model was fitted on "
             f"({low:.3g} to {high:.3g}){further}."
         ]

@@ -39,7 +39,7 @@ NOTHING_DRAWN = ("--interpolation-samples", 0, "--neighbor-samples", "all")
         (("--min-accuracy", "0.5_0"), "'0.5_0' is not a valid number"),
         (("--mean", "٠"), "is not a list of numbers"),
         (("--memory", "٢G"), "is not a size"),
-        (("--pad", "1_0"), "--pad 1_0 is not a number of pixels"),
+        (("--pad", "1_0"), "--pad 1_0 is not a number of 1 to 16,384 pixels"),
         (("--junit", "-"), "a file called - is ./-."),
         (("--gap-model", "-"), "a file called - is ./-."),
         (("--gate", "estimate"), "--gate does nothing without --max-gap"),

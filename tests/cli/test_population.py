@@ -512,6 +512,7 @@ def test_names_of_strangers_cannot_leave_their_place_in_the_page(onnx_gap, manif
         ("name,model,train_data\n", "names no network"),
         ("name,model,train_data\na,network.onnx,\n", "line 2: the column 'train_data' is empty"),
         ("name,model,train_data\n../a,network.onnx,t.npz\n", "becomes a folder"),
+        ('name,model,train_data,test_keys\na,network.onnx,t.npz,"x,y"\n', "but no test_data"),
         *(
             (f"name,model,train_data\n{name},network.onnx,t.npz\n", "becomes a folder")
             for name in ("..", ".", ".hidden", "/a", "a/b", "-rf", "a" * 101, "a\0b", "\x1b[1m")

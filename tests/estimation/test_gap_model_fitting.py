@@ -209,6 +209,7 @@ def test_an_estimate_lies_from_0_to_the_accuracy():
         values = dict(zip(FEATURES, (0.5, 0.5, third), strict=True))
         one = found.estimate(values, conditions=AuditConditions(accuracy, 10, 64, 500, 500, "x"))
         assert 0 <= one.low <= one.estimate <= one.high <= accuracy
+        assert "Before it was clipped, the estimate was" in one.warnings[-1]
 
 
 def test_an_estimate_below_0_leaves_an_interval_that_is_as_wide_as_others_needed():

@@ -167,6 +167,12 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             "elements",
         ),
         (
+            [node("ConstantOfShape", ["n"], "made"), *added(node("NonZero", ["made"], "places"))],
+            {"n": np.array([8000, 8000])},
+            "makes a tensor of 128,000,000 elements",
+            "elements",
+        ),
+        (
             [node("Tile", ["r", "n"])],
             {"n": np.array([1, 1, 10**5, 10**5])},
             "for one image \\(z",

@@ -323,11 +323,7 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
                 f"{path}#{split} does not exist: a .npz file has the splits train, test and val."
             )
         pairs += [(*pair, split) for pair in _PAIRS[split]]
-    found = [
-        (images, labels, split)
-        for images, labels, split in pairs
-        if {images, labels} <= set(present)
-    ]
+    found = [pair for pair in pairs if _has_pair(present, [pair[:2]])]
     if found:
         images, labels, _ = found[0]
         say_which = f"Say which are meant, as with {parameter('keys', f'{images},{labels}')}."
@@ -336,7 +332,15 @@ def _choose_keys(present: Sequence[str], path: Path, wanted: Wanted) -> tuple[st
             one_of(usual, present, path, meant, say_which, what="arrays")
         return found[0]
     wanted_pairs = " or ".join(f"{a!r} and {b!r}" for a, b in _PAIRS[wanted.split])
+    if wanted.split is None:
+        held = (split for split, pairs in _PAIRS.items() if split and _has_pair(present, pairs))
+        if other := next(held, None):
+            name_them = f"For its split {other!r}, give {path}#{other}."
     raise DataError(f"{there}, not {wanted_pairs}. {name_them}")
+
+
+def _has_pair(present: Sequence[str], pairs: Sequence[tuple[str, str]]) -> bool:
+    return any(set(pair) <= set(present) for pair in pairs)
 
 
 def _channels_last(images: np.ndarray, source: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from analyzer.data.labels import ClassList
 from analyzer.data.source import Source
 from analyzer.errors import DataError
+from analyzer.files import file_identity
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "no_split_named",
     "of_no_split",
     "one_of",
+    "refuse_one_file_twice",
     "refuse_other_splits",
     "split_called",
     "split_column",
@@ -236,6 +238,19 @@ def missing_parts(files: Iterable[Path], where: object) -> tuple[str, ...]:
         for (_, name, total), numbers in found.items()
         if len(numbers) < total
     )
+
+
+def refuse_one_file_twice(files: Iterable[Path]) -> None:
+    """Refuse files of which one is another, by a link: its samples would count twice.
+
+    Raises:
+        DataError: there are such files.
+    """
+    known: dict[tuple[int, ...], Path] = {}
+    for file in files:
+        other = known.setdefault(file_identity(file), file)
+        if other is not file:
+            raise DataError(f"{other} and {file} are one file, by a link. Remove one of them.")
 
 
 def choose_split(

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,11 +82,14 @@ def _set_of(path: Path) -> list[str]:
 def _find_idx(folder: Path, split: str, what: str) -> list[Path]:
     """The one file of such images or labels; with its gzipped twin, if there is one."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        words = path.name.lower().replace(".", "-").replace("_", "-").split("-")
-        if _is_idx(path.name, what) and any(prefix in words for prefix in _PREFIXES[split]):
-            # The plain file sorts before its gzipped twin, and is the faster one to read.
-            found.setdefault(path.name.removesuffix(".gz"), []).append(path)
+    for path in _find_files(folder, split, what):
+        # The plain file sorts before its gzipped twin, and is the faster one to read.
+        found.setdefault(path.name.removesuffix(".gz"), []).append(path)
+    if not found and split != "test" and any(_find_files(folder, "test", what)):
+        raise DataError(
+            f"{folder} holds no train {what}, but those of its split 'test': give {folder}#test "
+            "for these."
+        )
     if len(found) != 1:
         state = f"{len(found)} sets of {split} {what}" if found else f"no {split} {what}"
         raise DataError(
@@ -94,6 +97,14 @@ def _find_idx(folder: Path, split: str, what: str) -> list[Path]:
             f"{_PREFIXES[split][0]}-{what}-idx{3 if what == 'images' else 1}-ubyte[.gz]."
         )
     return next(iter(found.values()))
+
+
+def _find_files(folder: Path, split: str, what: str) -> Iterator[Path]:
+    """All files that their names call such images or labels."""
+    for path in sorted(folder.iterdir()):
+        words = path.name.lower().replace(".", "-").replace("_", "-").split("-")
+        if _is_idx(path.name, what) and any(prefix in words for prefix in _PREFIXES[split]):
+            yield path
 
 
 def _read_alike(paths: Sequence[Path], budgets: Budgets, *, dimensions: int) -> np.ndarray:

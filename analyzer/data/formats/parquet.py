@@ -22,6 +22,7 @@ from analyzer.data.formats.format import (
     name_key,
     of_no_split,
     one_of,
+    refuse_one_file_twice,
     refuse_other_splits,
     split_word,
     two_candidates,
@@ -159,6 +160,7 @@ def _read(paths: tuple[Path, ...], path: Path, split: str | None, wanted: Wanted
     if telling is None:
         refuse_other_splits(other_splits(paths, schema, {image, label}, wanted.budgets), path)
     chosen, split, warnings = rows_of_split(telling, texts, split, wanted.split, path)
+    warnings += _unread_features(schema, paths[0])
     image_type, label_type = schema.field(image).type, schema.field(label).type
     labels: list[str | None] | pa.ChunkedArray
     if is_text(label_type):
@@ -299,6 +301,7 @@ def _of_split(
         listed = ", ".join(sorted(str(folder.relative_to(path)) for folder in folders))
         raise DataError(f"{path} holds several data sets ({listed}). Name one of these folders.")
     if path.is_dir():
+        refuse_one_file_twice(files)
         warnings += missing_parts(files, _called(path, named))
     return tuple(files), named, warnings
 
@@ -338,13 +341,36 @@ def _is_hidden(path: Path) -> bool:
 def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
     """What Hugging Face wrote of the columns: {"_type": "ClassLabel", "names": […]} and such."""
     try:
-        content = parse_json((schema.metadata or {})[b"huggingface"])
-        features = content["info"]["features"]
-    except (KeyError, TypeError, ValueError):
+        content = _hugging_face(schema)
+    except ValueError:  # which :func:`_unread_features` says
         return {}
+    info = content.get("info") if isinstance(content, dict) else None
+    features = info.get("features") if isinstance(info, dict) else None
     if not isinstance(features, dict):
         return {}
     return {name: value for name, value in features.items() if isinstance(value, dict)}
+
+
+def _unread_features(schema: "pyarrow.Schema", path: Path) -> tuple[str, ...]:
+    """A warning where what Hugging Face wrote of the columns is no JSON."""
+    try:
+        _hugging_face(schema)
+    except ValueError as error:
+        return (
+            f"What the metadata of {path} say of its columns and classes, under 'huggingface', "
+            f"cannot be read ({error}), so the classes have no names by it.",
+        )
+    return ()
+
+
+def _hugging_face(schema: "pyarrow.Schema") -> object:
+    """The JSON that its libraries keep in the metadata of a file; None where there is none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    written = (schema.metadata or {}).get(b"huggingface")
+    return None if written is None else parse_json(written)
 
 
 def _columns(

@@ -15,6 +15,7 @@ from analyzer.data.formats.format import (
     choose_split,
     missing_parts,
     of_no_split,
+    refuse_one_file_twice,
     split_called,
     two_candidates,
 )
@@ -138,6 +139,7 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
     for file in files:
         refuse_packed(file)
     if path.is_dir():
+        refuse_one_file_twice(files)
         warnings += missing_parts(files, where)
     file_states = FileStates.of(*files)
     index = _Index()
@@ -160,6 +162,11 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
         index.keep(rows)
         warnings += of_no_split("Samples", told, path)
         where = f"{path}#{split}"
+    if twice := len(index.names) - len(set(index.names)):
+        warnings += (
+            f"Samples are called as others in {where}, in other archives: {twice}. If archives are "
+            "there twice, remove one of them.",
+        )
     labels, class_names, indexing = labels_of_values(
         index.labels, index.names, wanted.classes, where
     )

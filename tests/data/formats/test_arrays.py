@@ -41,6 +41,10 @@ def test_splits_in_one_file(keys, tmp_path):
     assert len(open_data(f"{tmp_path}/a.npz#test")) == 1
     with pytest.raises(DataError, match=r"holds 'x_train'|holds 'train_images'"):
         open_data(f"{tmp_path}/a.npz#val")
+    tests = {key: array for key, array in content.items() if "test" in key}
+    np.savez(tmp_path / "b.npz", **tests)
+    with pytest.raises(DataError, match=r"its split 'test', give .*b\.npz#test\."):
+        open_data(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(
@@ -273,4 +277,14 @@ def test_an_array_of_more_than_its_header_tells_is_refused(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.npy", labels.getvalue())
     with pytest.raises(DataError, match=r"'labels' of .* more than its header tells, of the shape"):
+        open_data(path)
+
+
+def test_a_header_that_is_longer_than_any_is_not_read(tmp_path):
+    long = np.lib.format.MAGIC_PREFIX + bytes((2, 0)) + (1 << 30).to_bytes(4, "little") + b"{"
+    path = tmp_path / "a.npz"
+    np.savez(path, labels=LABELS)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("images.npy", long)
+    with pytest.raises(DataError, match=r"\(its header has 1,073,741,824 bytes\)"):
         open_data(path)

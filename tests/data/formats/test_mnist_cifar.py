@@ -60,6 +60,20 @@ def test_labels_of_another_set_are_refused(tmp_path):
         open_data(tmp_path)
 
 
+def test_files_of_other_dimensions_are_told_as_what_they_are(tmp_path):
+    write(tmp_path, "train", IMAGES[..., None], LABELS)
+    (tmp_path / "train-images-idx3-ubyte").rename(tmp_path / "train-images-idx4-ubyte")
+    with pytest.raises(DataError, match=r"idx4-ubyte is not an IDX file of .* in 3 dimensions"):
+        open_data(tmp_path)
+
+
+def test_a_split_that_is_there_alone_is_named(tmp_path):
+    write(tmp_path, "t10k", IMAGES, LABELS)
+    with pytest.raises(DataError, match=f"no train images, .* 'test': give {tmp_path}#test for"):
+        open_data(tmp_path)
+    assert len(open_data(f"{tmp_path}#test")) == 4
+
+
 def test_packed_and_plain_twins_are_one_set(tmp_path):
     write(tmp_path, "train", IMAGES, LABELS)
     write(tmp_path, "train", IMAGES, LABELS, packed=True)

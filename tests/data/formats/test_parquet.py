@@ -282,6 +282,24 @@ def test_a_declared_column_beside_one_of_a_usual_name_is_refused(names, kind, wr
     assert open_data(path, keys=("image", "label")).labels.tolist() == [0, 1, 1]
 
 
+def test_metadata_that_cannot_be_read_are_said_to_give_no_names(write):
+    path = write("a.parquet", [0, 1, 1])
+    table = pq.read_table(path)
+    assert open_data(path).warnings == ()
+    pq.write_table(table.replace_schema_metadata({"huggingface": '{"info": {"fea'}), path)
+    source = open_data(path)
+    assert source.class_names is None
+    (warning,) = source.warnings
+    assert "under 'huggingface', cannot be read" in warning
+
+
+def test_a_file_that_is_another_by_a_link_is_refused(write):
+    path = write("d/train-0.parquet", [0, 1])
+    (path.parent / "train-1.parquet").symlink_to(path)
+    with pytest.raises(DataError, match=r"train-1\.parquet are one file, by a link\. Remove"):
+        open_data(path.parent)
+
+
 def test_footers_that_contradict_themselves_are_refused(write, tmp_path):
     path = write("a.parquet", [0, 1, 1, 2, 0])
     metadata = pq.read_metadata(path)

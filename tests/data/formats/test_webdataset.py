@@ -426,3 +426,20 @@ def test_sparse_files_are_refused(flavour, sparse, encoded, picture, tmp_path):
     subprocess.run([*where, "-cf", str(tmp_path / "a.tar"), "a.png", "a.cls"], check=True)
     with pytest.raises(DataError, match=rf"{re.escape(sparse)} in .*a\.tar is stored as a sparse"):
         open_data(tmp_path / "a.tar")
+
+
+def test_an_archive_that_is_another_by_a_link_is_refused(shard, tmp_path):
+    path = shard("a.tar", {"a.png": 0, "a.cls": "1"}, folder=tmp_path / "d")
+    (path.parent / "b.tar").symlink_to(path)
+    with pytest.raises(DataError, match=r"a\.tar and .*b\.tar are one file, by a link\. Remove"):
+        open_data(path.parent)
+
+
+def test_samples_called_as_others_in_other_archives_are_counted(shard, tmp_path):
+    files = {"a.png": 0, "a.cls": "1", "b.png": 1, "b.cls": "1"}
+    for name in ("a.tar", "b.tar"):
+        shard(name, files, folder=tmp_path / "d")
+    source = open_data(tmp_path / "d")
+    assert len(source) == 4
+    (warning,) = source.warnings
+    assert warning.startswith(f"Samples are called as others in {tmp_path}/d, in other archives: 2")

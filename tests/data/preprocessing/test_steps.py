@@ -197,12 +197,12 @@ def test_without_antialiasing_as_torch_does(fed):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"pad": "wide"}, "pad=wide is not a number of pixels or the word square"),
+        ({"pad": "wide"}, "pad=wide is not a number of 1 to 16,384 pixels or the word square"),
         ({"pad": 0}, "^pad=0"),
         ({"pad": "2,256"}, "^pad=2,256"),
         ({"pad": "2,1,2"}, "^pad=2,1,2"),
         ({"pad": "20000"}, "^pad=20000"),
-        ({"resize": 0}, "^resize=0 is not a height and width"),
+        ({"resize": 0}, "^resize=0 is not a height and width of 1 to 16,384 pixels"),
         ({"resize": "all"}, "^resize=all"),
         ({"resize": (8, 20000)}, "^resize=8x20000"),
         ({"resize": 9, "crop_pct": 0.9}, "resize=9 and crop_pct=0.9 both say"),
