@@ -30,13 +30,7 @@ from analyzer.surgery.graph import (
     subgraphs,
     with_subgraphs,
 )
-from analyzer.surgery.node_work import (
-    HIDING,
-    SIZED_BY_VALUES,
-    elements_at_most,
-    hidden_elements,
-    work_of,
-)
+from analyzer.surgery.node_work import HIDING, hidden_elements, work_of
 from analyzer.surgery.shapes import LENGTHENING, infer_body, shapes_for_one_image
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
@@ -353,8 +347,6 @@ def _sizes(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> Iterator[tupl
         yield value, max(math.prod(shapes(value)), 0 if known else sizes.made_by(node))
     if node.op_type in HIDING:
         yield node.outputs[0], hidden_elements(node, shapes)
-    if node.op_type in SIZED_BY_VALUES:
-        yield node.outputs[0], elements_at_most(node, shapes)
     for body in subgraphs(node):
         for inner in body:
             yield from _sizes(inner, sizes, shapes)

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
 
-__all__ = ["HIDING", "SIZED_BY_VALUES", "Sizes", "elements_at_most", "hidden_elements", "work_of"]
+__all__ = ["HIDING", "Sizes", "hidden_elements", "work_of"]
 
 Sizes = Callable[[ir.Value | None], Sequence[int]]
 """The sizes of a tensor, 1 for each that is not known; () for no tensor."""
@@ -28,10 +29,11 @@ _PRODUCTS = frozenset(
 )  # fmt: skip
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
-HIDING = ("Einsum", "RoiAlign")  # they make tensors that they do not give on
-SIZED_BY_VALUES = ("Compress", "NonMaxSuppression", "NonZero", "Unique")
-"""What they make depends on the values that they read, and not on their shapes alone."""
-
+_OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
+_OF_A_VALUE = (
+    32  # elements that take as much memory, and time, as a node of Unique's tree, or a text
+)
+HIDING = ("Cast", "Einsum", "NonZero", "RoiAlign", "Unique")  # they make more than they give on
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 _RECURRENT = ("GRU", "LSTM", "RNN")
 _MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
@@ -77,17 +79,12 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
         return _contracted(node, sizes)[1]
     if node.op_type == "RoiAlign":
         return _OF_A_SAMPLE * math.prod(sizes(node.outputs[0])[2:]) * _samples(node)
+    first = sizes(node.inputs[0]) if node.inputs else ()
+    if node.op_type == "NonZero":  # all may be other than 0
+        return _OF_A_PLACE * len(first) * math.prod(first)
+    if node.op_type == "Unique" or attribute(node, "to", None) == onnx.TensorProto.STRING:
+        return _OF_A_VALUE * math.prod(first)
     return 0
-
-
-def elements_at_most(node: ir.Node, sizes: Sizes) -> int:
-    """Elements of the largest output of one of :data:`SIZED_BY_VALUES`, whatever it reads."""
-    first, *others = [sizes(value) for value in node.inputs] or [()]
-    if node.op_type == "NonZero":  # where each element lies
-        return math.prod(first) * len(first)
-    if node.op_type == "NonMaxSuppression":  # image, class and box
-        return 3 * math.prod(others[0] if others else ())
-    return math.prod(first)
 
 
 def _products(node: ir.Node, sizes: Sizes) -> int:

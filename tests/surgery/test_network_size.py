@@ -167,9 +167,25 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             "elements",
         ),
         (
-            [node("ConstantOfShape", ["n"], "made"), *added(node("NonZero", ["made"], "places"))],
+            added(node("ConstantOfShape", ["n"], "ones"), node("NonZero", ["ones"], "made")),
             {"n": np.array([8000, 8000])},
-            "makes a tensor of 128,000,000 elements",
+            "makes a tensor of 512,000,000 elements",
+            "elements",
+        ),
+        (
+            added(
+                node("ConstantOfShape", ["n"], "ones"),
+                node("Cast", ["ones"], "texts", to=TensorProto.STRING),
+                node("Cast", ["texts"], "made", to=TensorProto.FLOAT),
+            ),
+            {"n": np.array([5000, 5000])},
+            "makes a tensor of 800,000,000 elements",
+            "elements",
+        ),
+        (
+            added(node("ConstantOfShape", ["n"], "ones"), node("Unique", ["ones"], "made")),
+            {"n": np.array([5000, 5000])},
+            "makes a tensor of 800,000,000 elements",
             "elements",
         ),
         (
