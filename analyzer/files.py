@@ -28,6 +28,7 @@ __all__ = [
     "folder_identity",
     "holds",
     "is_readable_file",
+    "is_utf8",
     "nature_of",
     "read_arrays",
     "read_json",
@@ -228,6 +229,15 @@ _NATURES = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the whole path is text, as libraries want it that open files themselves."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nature_of(path: str | Path) -> str:

@@ -135,6 +135,7 @@ def from_dict(value: Any, *, file: str | Path = AUDIT) -> AuditRecord:
     if not record.classes:
         raise AuditFolderError(f"{file}: 'classes' is empty; an audit has at least one class.")
     _check_classes(record, file)
+    _check_quantities(record, source)
     return record
 
 
@@ -180,6 +181,23 @@ def _check_classes(record: AuditRecord, file: str | Path) -> None:
         raise AuditFolderError(
             f"{file}: a class is listed with samples and without any. {RUN_AGAIN}"
         )
+
+
+def _check_quantities(record: AuditRecord, source: JsonSource) -> None:
+    """Refuse quantities that are null although there is a site.
+
+    Raises:
+        AuditFolderError: the message names the field.
+    """
+    if record.site is None:
+        return
+    said = {name: getattr(record, name) for name in ("zeta", "kappa")}
+    for place, one in enumerate(record.classes):
+        names = ("n0", "n0_r", "zeta", "kappa")
+        said |= {f"classes[{place}].{name}": getattr(one, name) for name in names}
+    for name, value in said.items():
+        if value is None:
+            raise source.wrong(name, "a number, as there is a site", value)
 
 
 def write_record(folder: str | Path, record: AuditRecord) -> None:

@@ -21,6 +21,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, ModelError, SiteError, parameter
+from analyzer.files import is_utf8
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
@@ -255,11 +256,8 @@ def _check_options(request: AuditRequest) -> None:
             "(exact) to below 1, for example 0.01."
         )
     check_values(request)
-    for place in (request.model, request.out):
-        try:
-            str(place.absolute()).encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f"The path {place} is not UTF-8 text, and onnxruntime opens no other. Rename it."
-            ) from None
+    if not is_utf8(request.out):
+        raise DataError(
+            f"The path {request.out} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+        )
     runtime.named_devices(request.device)

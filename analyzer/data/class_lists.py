@@ -16,6 +16,7 @@ __all__ = ["read_classes"]
 _BY_INDEX, _BY_NAME = "id2label", "label2id"  # in files of Hugging Face
 _LONG_NAME = 256  # characters
 _NESTED = (_BY_INDEX, "label_names", "class_names", "classes", "names")  # where JSON has the names
+_SEPARATORS = {",": "a comma", "\t": "a tab"}
 _COLUMNS = 2  # of a class list as a table
 _NAMES_FIRST, _INDEX_FIRST = False, True  # in a pair
 
@@ -109,7 +110,7 @@ def _from_rows(text: str, path: Path, delimiter: str) -> list[str]:
             found = "one column" if len(row) == 1 else f"{len(row)} columns"
             raise DataError(
                 f"The class list {path} has a row of {found}. Give each the name and the index of "
-                "a class, and nothing else."
+                f"a class, with {_SEPARATORS[delimiter]} between, and nothing else."
             )
     if rows and not any(is_index(cell.strip()) for cell in rows[0]):
         rows = rows[1:]

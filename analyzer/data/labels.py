@@ -94,6 +94,15 @@ def index_names(
         if times[name] > 1:
             raise DataError(f"The class list {classes.path} has {name!r} twice.")
     index = {name: place for place, name in enumerate(names)}
+    if names is not classes.names:
+        behind = {" ".join(name.split()[1:]): place for place, name in enumerate(classes.names)}
+        for name in found:
+            if behind.get(name, index[name]) != index[name]:
+                raise DataError(
+                    f"The class {name!r} of {where} is the first word of one class in the class "
+                    f"list {classes.path}, and the rest of another. Write the list as text with a "
+                    "name a line, of the words that the data use."
+                )
     indices = [index[name] for name in found]
     return indices, classes.names, "classes"
 

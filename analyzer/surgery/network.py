@@ -22,7 +22,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import NetworkInfo, TensorInfo
 from analyzer.errors import ModelError
-from analyzer.files import file_identity, nature_of
+from analyzer.files import file_identity, is_utf8, nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.external_data import external_files, read_short_tensors
@@ -455,6 +455,10 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         what = f"is {nature_of(path)}" if path.exists() else "does not exist"
         raise ModelError(f"{path} {what}. Give the path of an ONNX file.")
+    if not is_utf8(path):
+        raise ModelError(
+            f"The path {path} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+        )
     size = path.stat().st_size
     if size == 0:
         raise ModelError(f"{path} is empty. Export or copy the network again.")

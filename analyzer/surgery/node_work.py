@@ -22,11 +22,15 @@ Sizes = Callable[[ir.Value | None], Sequence[int]]
 _OF_AN_ELEMENT = 16  # multiply-adds that take as long as one element read or made by the others
 _OF_A_CUBE = 100  # elements that take as long as one of a cubic ``Resize``
 _OF_A_SAMPLE = 10  # elements that take as much memory as what RoiAlign keeps of a place it reads
+_OF_A_WHOLE = 32  # multiply-adds of floats that take as long as one of integers of 32 bits or more
+_OF_A_GROUP = 16  # those of a usual convolution that take as long as one of few channels a group
+_FEW = 4  # channels
 _MANY = 1 << 30
 _PRODUCTS = frozenset(
     ("DynamicQuantizeMatMul", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger",
      "MatMulIntegerToFloat", "QGemm", "QLinearMatMul", "TransposeMatMul")
 )  # fmt: skip
+_WHOLE = {getattr(ir.DataType, name) for name in ("INT32", "INT64", "UINT32", "UINT64")}
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
 _OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
@@ -69,8 +73,19 @@ def work_of(node: ir.Node, sizes: Sizes) -> int:
             touched += math.prod(sizes(read))
     if kind in _REPEATING:
         touched += _repeated(node, sizes)
-    products = _products(node, sizes) if kind in _MULTIPLYING else 0
+    products = _products(node, sizes) * _slowness(node, sizes) if kind in _MULTIPLYING else 0
     return _OF_AN_ELEMENT * touched + products
+
+
+def _slowness(node: ir.Node, sizes: Sizes) -> int:
+    """How many multiply-adds of a usual product take as long as one of this product."""
+    if node.op_type in _CONVOLVED:
+        factor = sizes(node.inputs[1]) if len(node.inputs) > 1 else ()
+        alone = attribute(node, "group", 1) > 1 and len(factor) > 1 and factor[1] < _FEW
+        return _OF_A_GROUP if alone else 1
+    made = node.outputs[0].dtype
+    whole = made in _WHOLE and node.op_type in ("Einsum", "MatMul")
+    return _OF_A_WHOLE if whole else 1
 
 
 def hidden_elements(node: ir.Node, sizes: Sizes) -> int:

@@ -87,6 +87,8 @@ def test_fields_of_later_versions_are_ignored(audit):
         (("settings", "gate"), "class", "'settings' has a limit that no audit has. gate cannot be"),
         (("data", "samples"), 0, r"'data\.samples' must be an integer of at least 1"),
         (("chance",), 1.0, "'chance' must be a number from 0 to below 1"),
+        (("kappa",), None, "'kappa' must be a number, as there is a site"),
+        (("classes", 1, "n0"), None, r"'classes\[1\]\.n0' must be a number, as there is a site"),
         (("settings", "max_gap"), "x", r"'settings\.max_gap' must be a number, not 'x'"),
     ],
 )

@@ -358,6 +358,7 @@ def test_names_that_are_not_utf8(refused, onnx_gap, network, digits, tmp_path):
     data = ("--data", folder, "--preprocess", "none")
     odd = shutil.copy(network, tmp_path / "n\udcff.onnx")
     assert "is not UTF-8 text" in refused(odd, *data, "--out", "audit")
+    assert "n\\udcff.onnx is not UTF-8 text" in onnx_gap("inspect", odd).err
     assert "is not UTF-8 text" in refused(network, *data, "--out", "a\udcff")
     shown = onnx_gap("audit", network, *data, "--out", "audit")
     assert shown.code == 0, shown.err

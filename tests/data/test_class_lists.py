@@ -59,6 +59,7 @@ def test_keras_class_index(tmp_path):
         ("a.csv", "dog\ncat\n", "one column"),
         ("a.csv", "dog,0\ncat,0\n", "each index"),
         ("a.csv", "index,name,label\n0,c,a\n1,a,b\n2,b,c\n", "a row of 3 columns"),
+        ("a.csv", "dog;0\ncat;1\n", "a row of one column.* with a comma between"),
         ("a.csv", "0,1\n1,2\n2,0\n", "either can be the index"),
         ("a.json", '{"0": 1, "1": 2, "2": 0}', "either can be the index"),
         (

@@ -221,6 +221,13 @@ def test_first_words_that_stand_twice_in_the_list_cannot_be_indexed(tmp_path):
         index_names(["dog", "tiger"], classes, "data")
 
 
+def test_a_label_that_is_the_id_of_one_class_and_the_words_of_another_is_refused(tmp_path):
+    classes = class_list(tmp_path, "n0 n2", "n1 owl", "n2 n2", "n3 n1")
+    assert index_names(["n0", "n3"], classes, "data")[0] == [0, 3]
+    with pytest.raises(DataError, match=r"'n1' of data is the first word of one class .* the rest"):
+        index_names(["n0", "n1"], classes, "data")
+
+
 def test_names_that_are_one_index_are_refused(tmp_path):
     classes = class_list(tmp_path, "dog", "cat")
     with pytest.raises(DataError, match="names that are the class index 1, with and without"):

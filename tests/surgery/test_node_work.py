@@ -44,6 +44,17 @@ def test_products_are_counted_by_their_factors(node, products):
     assert node_work.work_of(node, sizes) == products + elements
 
 
+def test_products_that_are_slow_count_more():
+    fast, slow = (node_of("MatMul", [(50, 80), (80, 90)], (50, 90)) for _ in range(2))
+    slow.outputs[0].dtype = ir.DataType.INT64
+    added = node_work.work_of(slow, sizes) - node_work.work_of(fast, sizes)
+    assert added == 31 * 50 * 80 * 90
+    shapes = [("N", 8, 9, 9), (8, 1, 3, 3)], ("N", 8, 7, 7)
+    grouped = node_of("Conv", *shapes, group=8)
+    added = node_work.work_of(grouped, sizes) - node_work.work_of(node_of("Conv", *shapes), sizes)
+    assert added == 15 * 8 * 49 * 9
+
+
 def test_an_equation_with_a_large_tensor_between_its_operands():
     square = [(10, 10)] * 3
     kept = node_of("Einsum", [*square, (1, 10)], (), equation="ab,bc,ca,db->")

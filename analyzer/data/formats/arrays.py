@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from analyzer.option_mechanism import parse_number
 __all__ = ["NPZ", "ArrayStore", "from_arrays", "is_missing_value", "open_npz", "read_value"]
 
 _CHANNEL_COUNTS = (1, 3, 4)
+_MAGIC = 8  # bytes, before the length of the header
 _LONGEST_HEADER = 10_000  # bytes, of an array's; numpy takes no more of strangers, but reads it all
 _PAIRS: dict[str | None, tuple[tuple[str, str], ...]] = {
     None: (("images", "labels"), ("images", "label"), ("x", "y"), ("X", "y")),
@@ -209,32 +211,37 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.n
     key = _key(member)
     try:
         with archive.open(member) as file:
-            array = _read_npy(file)
-            is_whole = not file.read(1)
+            return _read_npy(file, member.file_size)
     except Exception as error:  # zipfile and numpy raise anything of damaged files
         pickled = "Object arrays" in str(error)
         reason = "pickled objects are never read" if pickled else reason_of(error)
         raise DataError(
             f"{key!r} of {path} cannot be read ({reason}). Save plain arrays of numbers."
         ) from error
-    if not is_whole:
-        raise DataError(
-            f"{key!r} of {path} holds more than its header tells, of the shape {array.shape}. Save "
-            "it again."
-        )
-    return array
 
 
-def _read_npy(file: IO[bytes]) -> np.ndarray:
-    """The array in a file, whose header is not read where it is longer than numpy takes.
+def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
+    """The array in a file of that many bytes, of which the header is checked first.
 
     Raises:
-        ValueError: it is longer, or damaged, or the array has pickled objects.
+        ValueError: the header is longer than any, or tells of more or fewer values than there are;
+            the file is damaged, or the array has pickled objects.
     """
-    width = 2 if np.lib.format.read_magic(file) == (1, 0) else 4
+    version = np.lib.format.read_magic(file)
+    width = 2 if version == (1, 0) else 4
     length = int.from_bytes(file.read(width), "little")
     if length > _LONGEST_HEADER:
         raise ValueError(f"its header has {length:,} bytes")
+    file.seek(_MAGIC)
+    read = (
+        np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    )
+    shape, _, dtype = read(file)
+    held, promised = size - _MAGIC - width - length, math.prod(shape) * dtype.itemsize
+    if held != promised and not dtype.hasobject:
+        raise ValueError(
+            f"its header tells of {promised:,} bytes, of the shape {shape}, and {held:,} follow"
+        )
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -277,7 +284,7 @@ def read_value(text: str, budgets: Budgets = DEFAULT_BUDGETS) -> np.ndarray:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(f"{text!r} is no number, and no .npy file: {reason_of(error)}.") from None
     try:
-        found = _read_npy(io.BytesIO(content))
+        found = _read_npy(io.BytesIO(content), len(content))
     except Exception:  # its header is a stranger's Python text
         raise DataError(f"{text} is not a .npy file of numbers.") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":

@@ -152,7 +152,9 @@ def open_webdataset(path: Path, wanted: Wanted) -> Source:
             image, label = wanted.keys
             option = parameter("keys", f"{image},{label}")
             files_of = f"a .{image} and a .{label} file, as {option} names them without dots"
-        raise DataError(f"{path} holds no samples of {files_of}.")
+        raise DataError(
+            f"{path} holds no samples of {files_of}. {parameter('keys')} names other endings."
+        )
     index.other_members.refuse(where)
     told = splits_of_samples(
         index.names, index.labels, index.splits, split, where, is_asked_for=wanted.split is not None
@@ -385,9 +387,12 @@ def _read_labels(
     where = f"{member.name} in {path}"
     if member.size > _LABEL_BYTES:
         raise DataError(f"{where} is too large for a label.")
-    file = archive.extractfile(member)
+    file = archive.fileobj
+    assert file is not None
+    file.seek(member.offset_data)
     try:
-        text = b"" if file is None else file.read()
+        if len(text := file.read(member.size)) < member.size:
+            raise ValueError("the archive ends before it does")
         if not ending.endswith("json"):
             return {f".{ending}": text.decode("utf-8-sig").strip()}, JsonSplits()
         content = parse_json(text.decode("utf-8-sig").strip())

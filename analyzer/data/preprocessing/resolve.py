@@ -511,7 +511,7 @@ def _first_image(source: Source) -> np.ndarray:
 def _undeclared(result: Preprocessing) -> str:
     steps = []
     if result.crop is not None:
-        steps.append(f"resized to {result.size[0]}×{result.size[1]} where they differ")
+        steps.append(f"{_how_sized(result.resize, result.crop)} where they differ")
     if result.scale != 1:
         steps.append(f"scaled by 1/{1 / result.scale:g}, without mean and std")
     what = "No preprocessing" if result.origin is None else "No scale, mean or std"
@@ -520,6 +520,18 @@ def _undeclared(result: Preprocessing) -> str:
         "Declare what the network was trained with: a preset or a file (--preprocess), or single "
         "options (--scale, --mean, --std)."
     )
+
+
+def _how_sized(resize: Resize | None, crop: Crop) -> str:
+    """How images become as large as the network takes them."""
+    height, width = crop.size
+    if resize is None:
+        return f"cut to {height}×{width}"
+    if resize.size == crop.size:
+        return f"resized to {height}×{width}"
+    first, second = resize.size
+    before = f"a shorter edge of {first}" if resize.how == "shortest" else f"{first}×{second}"
+    return f"resized to {before} and cut to {height}×{width}"
 
 
 def _text(shape: tuple[int | str | None, ...]) -> str:

@@ -68,10 +68,17 @@ def test_open_channels_follow_the_images(resolve):
 def test_nothing_declared_is_warned_of(resolve):
     result = resolve(uint8(2, 10, 12, 3), "N", 3, 8, 8)
     assert "No preprocessing was declared" in result.warnings[0]
-    assert "8×8" in result.warnings[0]
+    assert "images are resized to 8×8 where they differ" in result.warnings[0]
     assert "1/255" in result.warnings[0]
     assert result.to_dict()["origin"] == "not declared"
     assert resolve(uint8(2, 10, 12, 3), "N", 3, 8, 8, preset="none").warnings == ()
+    for resize, said in (
+        ("none", "cut to 8×8"),
+        ((9, 12), "resized to 9×12 and cut to 8×8"),
+        (9, "resized to a shorter edge of 9 and cut to 8×8"),
+    ):
+        result = resolve(uint8(2, 10, 12, 3), "N", 3, 8, 8, resize=resize)
+        assert f"images are {said} where they differ" in result.warnings[0]
 
 
 def test_a_presets_size_yields_to_the_networks(resolve):
