@@ -123,17 +123,9 @@ def _check_places(request: AuditRequest, source: data.Source, network: surgery.N
     source.refuse_results(request.further_results)
     extra = [Path(value) for _, value in request.inputs]  # numbers are no files
     refuse_replaced(request.further_results, lambda: [*network.files, *extra])
-    out = os.path.realpath(request.out)
     if source.kind == "folder":
-        root = os.path.realpath(source.source)
-        if source.source != str(request.data):  # a split, which is a folder below
-            path, _, split = source.source.rpartition("#")
-            root = os.path.realpath(os.path.join(path, split))
-        if out == root or out.startswith(root + os.sep):
-            raise DataError(
-                f"{parameter('out', request.out)} lies in {source.source}, whose folders are "
-                "classes. Name a folder outside of the data."
-            )
+        refuse_in_class_folders(request.out, source.source)
+    out = os.path.realpath(request.out)
     results = {os.path.join(out, name) for name in (*RESULT_FILES, MANIFEST, LOCK)}
     options = ("model", "data", "test_data", "gap_model", "custom_ops", "classes", "groups")
     named = [(name, getattr(request, name)) for name in options]
@@ -145,6 +137,25 @@ def _check_places(request: AuditRequest, source: data.Source, network: surgery.N
                 f"The result would replace {value}, which {parameter(name)} names. Name another "
                 f"{parameter('out')}."
             )
+
+
+def refuse_in_class_folders(out: Path, data_of: str) -> None:
+    """Refuse a result in a folder of class folders, of which it would be one.
+
+    Args:
+        out: where the result goes.
+        data_of: data, of any kind.
+
+    Raises:
+        DataError: the sentence names both.
+    """
+    folder = data.class_folders_of(data_of)
+    root, place = os.path.realpath(folder or os.devnull), os.path.realpath(out)
+    if folder is not None and (place == root or place.startswith(root + os.sep)):
+        raise DataError(
+            f"{parameter('out', out)} lies in {data_of}, whose folders are classes. Name a folder "
+            "outside of the data."
+        )
 
 
 def _places(value: str | Path) -> set[str]:

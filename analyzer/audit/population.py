@@ -11,7 +11,7 @@ from pathlib import Path
 from analyzer import data, estimation
 from analyzer.audit.assemble_record import some_of
 from analyzer.audit.folder import AUDIT, locked
-from analyzer.audit.inputs import find_inputs, open_network
+from analyzer.audit.inputs import find_inputs, open_network, refuse_in_class_folders
 from analyzer.audit.population_earlier_table import (
     drop_replaced,
     kept_rows,
@@ -97,6 +97,9 @@ def audit_population(
     if not isinstance(jobs, int) or jobs < 1:
         raise DataError(f"{parameter('jobs')} cannot be {jobs!r}; give a whole number from 1 on.")
     refuse_foreign_files(out)  # before a folder is made or locked
+    for one in {one.train_data for one in members} | {one.test_data for one in members}:
+        if one is not None:
+            refuse_in_class_folders(out, one)
     with locked(out, wait=template.wait, say=say) as check_lock:
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))

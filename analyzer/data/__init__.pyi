@@ -2,7 +2,7 @@ from .batches import Batch, KeptPictures, Samples, read_batches
 from .class_lists import read_classes
 from .first_reading import FirstReading
 from .formats.arrays import from_arrays, is_missing_value, read_value
-from .formats.registry import open_data
+from .formats.registry import class_folders_of, open_data
 from .groups import are_missing_groups, read_groups
 from .labels import check_class_names, check_classes, limit_per_class
 from .preprocessing.preprocess_options import PreprocessOptions, preprocess_options
@@ -30,6 +30,7 @@ __all__ = [
     "are_missing_groups",
     "check_class_names",
     "check_classes",
+    "class_folders_of",
     "combine_digests",
     "from_arrays",
     "is_missing_value",

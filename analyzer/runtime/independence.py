@@ -24,6 +24,7 @@ class CheckedSizes:
     """
 
     _sizes: set[int] = field(default_factory=lambda: {1})
+    _shape: tuple[int, ...] | None = None  # of the scores of one image
 
     def __contains__(self, rows: int) -> bool:
         return rows in self._sizes
@@ -47,26 +48,42 @@ class CheckedSizes:
             scores: whether the last of the arrays holds class scores (B, K).
 
         Raises:
-            ModelError: the two differ by more than rounding could make them.
+            ModelError: the two differ by more than rounding could make them, or some images have
+                more scores than others.
         """
         rows = len(together[0])
+        if scores:
+            self._hold_shape(output, together[-1])
         if rows in self:
             return
         count = _ALONE if rows > max(self._sizes) else _ALONE_IN_SMALLER
         self._sizes.add(rows)
         places = np.unique(np.linspace(0, rows - 1, count).astype(int)).tolist()
-        found = zip(*(alone(slice(place, place + 1)) for place in places), strict=True)
+        singly = [alone(slice(place, place + 1)) for place in places]
+        for one in singly if scores else ():
+            self._hold_shape(output, one[-1])
+        found = zip(*singly, strict=True)
         pairs = list(zip(map(np.concatenate, found), together, strict=True))
         alike = all(_alike(one, batch[places], exact=exact) for one, batch in pairs)
         if alike and scores and not exact:
-            one, batch = pairs[-1]
-            alike = _compete_alike(one, batch, places)
+            alike = _compete_alike(*pairs[-1], places)
         if not alike:
             raise ModelError(
                 f"The network's output {output} for an image depends on the other images of its "
                 "batch, so there is no one answer to count. Export the network so that nothing is "
                 "averaged, normalized or compared across the batch, and nothing depends on its "
                 "size."
+            )
+
+    def _hold_shape(self, output: str, scores: np.ndarray) -> None:
+        shape = scores.shape[1:]
+        if self._shape is None:
+            self._shape = shape
+        elif shape != self._shape:
+            raise ModelError(
+                f"The network's output {output} has the shape {self._shape} for some images and "
+                f"{shape} for others, so there are no classes to count. Export the network so that "
+                "the number of its scores does not depend on the image."
             )
 
 

@@ -222,7 +222,7 @@ def check_rows(answers: object, images: int, output: str) -> None:
         output: its name.
 
     Raises:
-        ModelError: there are more rows, or fewer, or no numbers.
+        ModelError: there are more rows, or fewer, or nothing in them, or no numbers.
     """
     if not isinstance(answers, np.ndarray) or answers.dtype.kind not in "biuf":
         raise ModelError(
@@ -236,6 +236,11 @@ def check_rows(answers: object, images: int, output: str) -> None:
             f"The network's output {output} has {given} of scores for {images} images. Check "
             f"{parameter('img_size')} and {parameter('layout')}, or export the network with one "
             "row of scores an image."
+        )
+    if images and not answers.size:
+        raise ModelError(
+            f"The network's output {output} has the shape {answers.shape}, so there are no scores. "
+            "Export the network with one for each class."
         )
 
 

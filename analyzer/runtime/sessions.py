@@ -150,9 +150,9 @@ class Session:
                     raise ModelError(f"For an image the network {does}.") from error
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in feeds.items())
             raise ModelError(
-                f"The network refused its input ({shapes}): {_line(error)}. If it takes images "
-                f"of another size or layout, say so with {parameter('img_size')} or "
-                f"{parameter('layout')}."
+                f"The network cannot be run on its input ({shapes}): {_line(error)}. If it takes "
+                f"images of another size or layout, say so with {parameter('img_size')} or "
+                f"{parameter('layout')}; if not, export it again until onnxruntime runs it."
             ) from error
 
 

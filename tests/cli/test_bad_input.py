@@ -182,6 +182,28 @@ def test_a_network_that_is_not_cut_is_named_not_its_parts(refused, train, tmp_pa
     assert "suffix.onnx" not in sentence
 
 
+def test_a_network_that_cannot_be_masked_is_named_not_a_file_of_ours(refused, train, tmp_path):
+    text = SEQUENCES.replace("SequenceConstruct(r, r)", "SplitToSequence<axis=1>(r)")
+    text = text.replace(
+        "  f = Flatten(t)", "  k = ConcatFromSequence<axis=1>(sequence)\n f = Flatten(k)"
+    )
+    network = _of_text(text, tmp_path / "sequences.onnx")
+    sentence = refused(network, "--data", train, "--out", "audit", "--anyway")
+    assert "onnxruntime loads the network, but not with a mask at 'r'" in sentence
+    assert "masked.onnx" not in sentence
+    assert "without sequences" in sentence
+
+
+def test_a_network_without_scores(refused, train, tmp_path):
+    text = SEQUENCES.replace("y = MatMul(f, v)", "z = MatMul(f, v)\n  y, places = TopK(z, none)")
+    text = text.replace("int64 one = {1}", "int64 one = {1}, int64[1] none = {0}")
+    network = _of_text(
+        text.replace("= SequenceAt(sequence, one)", "= Relu(r)"), tmp_path / "n.onnx"
+    )
+    sentence = refused(network, "--data", train, "--out", "audit", "--anyway")
+    assert "output y has the shape (4, 0), so there are no scores. Export" in sentence
+
+
 def test_a_padding_that_onnx_does_not_have(refused, train, tmp_path):
     text = SEQUENCES.replace("<pads=[1,1,1,1]>", '<auto_pad="BAD">')
     network = _of_text(text, tmp_path / "padded.onnx")

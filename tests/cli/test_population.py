@@ -86,6 +86,18 @@ def three(tmp_path, network, train):
     return path
 
 
+def test_a_place_in_class_folders_that_are_data_is_refused(
+    onnx_gap, network, class_folders, tmp_path
+):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"name,model,train_data\na,{network},{class_folders}\n")
+    before = sorted(class_folders.rglob("*"))
+    for out in (class_folders, class_folders / "3", class_folders / "population"):
+        shown = onnx_gap("population", manifest, *QUICK, "--out", out)
+        assert (shown.code, "whose folders are classes. Name" in shown.err) == (2, True), shown.err
+    assert sorted(class_folders.rglob("*")) == before
+
+
 def test_the_first_bad_network_ends_the_run_with_a_table_of_those_before_it(
     onnx_gap, three, tmp_path
 ):

@@ -56,6 +56,18 @@ def test_each_size_is_checked_once_and_rounding_is_let_pass():
     assert len(alone) > first
 
 
+def test_images_of_which_some_have_more_scores_are_refused():
+    def of(count):
+        return [np.zeros((1, count))]
+
+    checked = CheckedSizes()
+    checked.check("scores", of(5), lambda piece: of(5))
+    with pytest.raises(ModelError, match=r"shape \(5,\) for some images and \(4,\) for others"):
+        checked.check("scores", of(4), lambda piece: of(4))
+    with pytest.raises(ModelError, match=r"\(5,\) for some images and \(6,\)"):
+        checked.check("scores", [np.zeros((2, 5))], lambda piece: of(6))
+
+
 def test_labels_and_scores_all_alike():
     same = np.full((5, 3), 7.0, np.float32)
     CheckedSizes().check("scores", [same], lambda piece: [same[piece] * np.float32(1 + 1e-7)])

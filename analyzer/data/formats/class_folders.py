@@ -23,7 +23,7 @@ from analyzer.data.labels import index_names
 from analyzer.data.source import CompactNames, Source, natural_key
 from analyzer.errors import DataError, parameter
 
-__all__ = ["FOLDER", "folders_of_images", "is_looked_into", "open_folder"]
+__all__ = ["FOLDER", "folder_of_classes", "folders_of_images", "is_looked_into", "open_folder"]
 
 _OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of copies that macOS and Synology add
 _LISTED = 5  # endings that a warning names
@@ -41,7 +41,7 @@ def open_folder(path: Path, wanted: Wanted) -> Source:
     Raises:
         DataError: no classes, an empty class, or a class that the list does not know.
     """
-    root, split, warnings = _split_folder(path, wanted)
+    root, split, warnings = folder_of_classes(path, wanted)
     name = f"{path}#{split}" if split else str(path)
     folders = [entry.name for entry in os.scandir(root) if _is_class(entry)]
     folders.sort(key=natural_key)
@@ -117,7 +117,7 @@ def _loose_images(folder: Path) -> int:
     return sum(_is_image(entry.name) for entry in os.scandir(folder) if entry.is_file())
 
 
-def _split_folder(folder: Path, wanted: Wanted) -> tuple[Path, str | None, tuple[str, ...]]:
+def folder_of_classes(folder: Path, wanted: Wanted) -> tuple[Path, str | None, tuple[str, ...]]:
     """The folder of class folders: the folder itself, or one of its splits; its name; warnings.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 
 from analyzer.data.class_lists import read_classes
 from analyzer.data.formats.arrays import NPZ, from_arrays
-from analyzer.data.formats.class_folders import FOLDER, folders_of_images
+from analyzer.data.formats.class_folders import FOLDER, folder_of_classes, folders_of_images
 from analyzer.data.formats.file_store import FileStore
 from analyzer.data.formats.format import Format, Wanted, split_called
 from analyzer.data.formats.manifest import MANIFEST
@@ -26,7 +26,7 @@ from analyzer.files import nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.json_codec import repeated
 
-__all__ = ["FORMATS", "open_data"]
+__all__ = ["FORMATS", "class_folders_of", "open_data"]
 
 FORMATS: tuple[Format, ...] = (NPZ, MANIFEST, CIFAR, IDX, WEBDATASET, PARQUET, FOLDER)
 """The first that recognizes a path opens it, so the one that takes any folder comes last."""
@@ -80,6 +80,18 @@ def open_data(
         source = replace(source, exif=exif)
     source = replace(source, budgets=budgets)
     return source if class_list is None else _named(source, class_list)
+
+
+def class_folders_of(data: str) -> Path | None:
+    """The folder of class folders that a path of data, with a split or without, leads to.
+
+    None where it leads to nothing, or data of another kind.
+    """
+    with suppress(DataError, OSError):
+        path, split = _path_and_split(data)
+        if next((known for known in FORMATS if known.recognizes(path)), None) is FOLDER:
+            return folder_of_classes(path, Wanted(split))[0]
+    return None
 
 
 def _open_path(data: str | Path, wanted: Wanted) -> Source:

@@ -24,6 +24,10 @@ from analyzer.runtime.sessions import DeviceArray, Session, open_session
 __all__ = ["CheckedNetwork", "check_precision", "check_surgery", "open_checked"]
 
 _OUR_FILE = re.compile(r"^onnxruntime cannot load \S+: (Load model from .*? failed: ?)?")
+_WAY_OUT = (
+    f"Name another {parameter('site')}, or export the network in another way: with a newer opset, "
+    "or without sequences, optional values and local functions."
+)
 _MASKS = 3
 # Of the scores' scale: prefix and suffix may be compiled into other kernels than the whole.
 _TOLERANCE = 1e-3
@@ -143,8 +147,7 @@ class _InFloat32:
             ) from error
         raise ModelError(
             f"onnxruntime loads {self._path}, but not what is left where it is cut at {site!r}: "
-            f"{_reason(error)} Name another {parameter('site')}, or export the network in another "
-            "way: with a newer opset, or without sequences, optional values and local functions."
+            f"{_reason(error)} {_WAY_OUT}"
         ) from error
 
     def check(self, network: CutNetwork, *, seed: int) -> int:
@@ -205,7 +208,14 @@ def check_surgery(
     _compare(expected, actual, kind, "with nothing removed", rounding)
 
     with_mask = replace(original, path=masked, extra_inputs=())
-    whole = _opened(with_mask, network)
+    try:
+        whole = _opened(with_mask, network)
+    except ModelError as error:
+        site = network.cut.site.tensor
+        raise ModelError(
+            f"onnxruntime loads the network, but not with a mask at {site!r}: {_reason(error)} "
+            f"{_WAY_OUT}"
+        ) from error
     random = np.random.default_rng(seed)
     for number in range(1, _MASKS + 1):
         mask = (random.random((len(images), channels)) < 0.5).astype(np.float32)
