@@ -37,7 +37,10 @@ _OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZ
 _OF_A_VALUE = (
     32  # elements that take as much memory, and time, as a node of Unique's tree, or a text
 )
-HIDING = ("Cast", "Einsum", "NonZero", "RoiAlign", "Unique")  # they make more than they give on
+_OF_A_PIECE = 1024  # elements that take as much memory and time as one tensor of a sequence
+HIDING = ("Cast", "Einsum", "NonZero", "RoiAlign", "SplitToSequence", "Unique")
+"""They make more than the elements of what they give on."""
+
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 _RECURRENT = ("GRU", "LSTM", "RNN")
 _MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
@@ -97,9 +100,21 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
     first = sizes(node.inputs[0]) if node.inputs else ()
     if node.op_type == "NonZero":  # all may be other than 0
         return _OF_A_PLACE * len(first) * math.prod(first)
+    if node.op_type == "SplitToSequence":
+        return _OF_A_PIECE * _pieces(node, first)
     if node.op_type == "Unique" or attribute(node, "to", None) == onnx.TensorProto.STRING:
         return _OF_A_VALUE * math.prod(first)
     return 0
+
+
+def _pieces(node: ir.Node, shape: Sequence[int]) -> int:
+    """The tensors that a ``SplitToSequence`` makes, at most."""
+    axis = attribute(node, "axis", 0)
+    size = shape[axis] if -len(shape) <= axis < len(shape) else 1
+    split = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if split is None or not split.size:
+        return size
+    return split.size if split.ndim else -(-size // max(int(split), 1))
 
 
 def _products(node: ir.Node, sizes: Sizes) -> int:

@@ -189,6 +189,16 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             "elements",
         ),
         (
+            added(
+                node("ConstantOfShape", ["n"], "ones"),
+                node("SplitToSequence", ["ones", "two"], "pieces"),
+                node("ConcatFromSequence", ["pieces"], "made", axis=0),
+            ),
+            {"n": np.array([400_000, 2]), "two": np.array(2)},
+            "makes a tensor of 204,800,000 elements",
+            "elements",
+        ),
+        (
             [node("Tile", ["r", "n"])],
             {"n": np.array([1, 1, 10**5, 10**5])},
             "for one image \\(z",
