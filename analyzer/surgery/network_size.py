@@ -137,6 +137,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
     work = {True: 0.0, False: 0.0}  # of what depends on an input, and of the rest
     most: dict[bool, tuple[float, str]] = {True: (0.0, ""), False: (0.0, "")}
     for_one_image, alone = _Shapes(batches), _Shapes(set())
+    texts = _Texts()
     grown: dict[str, int] = {}
     if may_grow := _may_grow(model.graph, inputs):
         for_one_image = for_one_image.within(shapes_for_one_image(model))
@@ -146,11 +147,13 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
         if depends:
             varying.update(node.outputs)
         for_one_image.note(node, fixed=not depends)
+        texts.note(node)
         sized, looped = _looped(node, sizes, shapes, model)
         asked = looped or _work(node, sizes, shapes)
         work[depends] += asked
         most[depends] = max(most[depends], (asked, node.name or node.op_type))
-        for value, size in (*_sizes(node, sizes, shapes), *sized):
+        for value, count in (*_sizes(node, sizes, shapes), *sized):
+            size = count * texts.elements(value)
             made += 0 if depends else size
             if may_grow and depends and value.name:
                 grown[value.name] = size
@@ -424,6 +427,51 @@ def _elements(shape: Dimensions | None, batches: set[int]) -> int:
         return 0
     known = [d for d in shape if isinstance(d, int)]
     return math.prod(known[1:] if shape and shape[0] in batches else known)
+
+
+_OF_A_TEXT = 32  # elements that take as much memory, and time, as a text of a few characters
+_BYTES = 4  # of a longer text, that take as much as an element
+
+
+class _Texts:
+    """How long the texts in tensors can be: an ``Expand`` takes a long one as often as it likes."""
+
+    def __init__(self) -> None:
+        self._longest: dict[ir.Value, int] = {}  # bytes
+
+    def note(self, node: ir.Node) -> None:
+        """Keep how long those can be that a node makes, and those inside it."""
+        read = [self._of(value) for value in node.inputs if value is not None]
+        longest = sum(read) if node.op_type == "StringConcat" else max(read, default=0)
+        said = (attr.value for attr in node.attributes.values() if isinstance(attr, ir.Attr))
+        listed = (text for value in said if isinstance(value, list | tuple) for text in value)
+        longest = max([longest, *(len(text) for text in listed if isinstance(text, str | bytes))])
+        if longest:
+            self._longest |= dict.fromkeys(node.outputs, longest)
+        for body in subgraphs(node):
+            if longest:
+                self._longest |= dict.fromkeys(body.inputs, longest)
+            for inner in body:
+                self.note(inner)
+            if made := max((self._of(value) for value in body.outputs), default=0):
+                self._longest |= dict.fromkeys(node.outputs, made)
+
+    def elements(self, value: ir.Value) -> int:
+        """How many elements take as much memory as one of this tensor: 1 where it is no text."""
+        if value.dtype not in (ir.DataType.STRING, None):
+            return 1
+        longest = self._of(value)
+        if value.dtype is None and not longest:
+            return 1
+        return _OF_A_TEXT + longest // _BYTES
+
+    def _of(self, value: ir.Value) -> int:
+        if value not in self._longest and value.is_initializer():
+            tensor = value.const_value
+            if tensor is not None and tensor.dtype == ir.DataType.STRING:
+                texts = np.ravel(tensor.numpy()).tolist()
+                self._longest[value] = max((len(text) for text in texts), default=0)
+        return self._longest.get(value, 0)
 
 
 _MAKE_SIZES = ("ConstantOfShape", "Expand", "Range", "Tile")  # of elements of their inputs

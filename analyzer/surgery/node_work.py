@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
@@ -34,11 +33,9 @@ _WHOLE = {getattr(ir.DataType, name) for name in ("INT32", "INT64", "UINT32", "U
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
 _OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
-_OF_A_VALUE = (
-    32  # elements that take as much memory, and time, as a node of Unique's tree, or a text
-)
+_OF_A_VALUE = 32  # elements that take as much memory and time as a value of Unique
 _OF_A_PIECE = 1024  # elements that take as much memory and time as one tensor of a sequence
-HIDING = ("Cast", "Einsum", "NonZero", "RoiAlign", "SplitToSequence", "Unique")
+HIDING = ("Einsum", "NonZero", "RoiAlign", "SplitToSequence", "Unique")
 """They make more than the elements of what they give on."""
 
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
@@ -102,7 +99,7 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
         return _OF_A_PLACE * len(first) * math.prod(first)
     if node.op_type == "SplitToSequence":
         return _OF_A_PIECE * _pieces(node, first)
-    if node.op_type == "Unique" or attribute(node, "to", None) == onnx.TensorProto.STRING:
+    if node.op_type == "Unique":
         return _OF_A_VALUE * math.prod(first)
     return 0
 

@@ -190,6 +190,15 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
         ),
         (
             added(
+                node("Expand", ["text", "n"], "texts"),
+                node("Cast", ["texts"], "made", to=TensorProto.FLOAT),
+            ),
+            {"n": np.array([100, 100]), "text": np.array(["1" * 40_000], object)},
+            "makes a tensor of 100,320,000 elements",
+            "elements",
+        ),
+        (
+            added(
                 node("ConstantOfShape", ["n"], "ones"),
                 node("SplitToSequence", ["ones", "two"], "pieces"),
                 node("ConcatFromSequence", ["pieces"], "made", axis=0),
@@ -347,6 +356,20 @@ def test_a_function_with_an_operators_name_is_refused(network):
     relu = helper.make_function("", "Relu", ["x"], ["y"], [node("Neg", ["x"], "y")], imports)
     with pytest.raises(ModelError, match="the name of ONNX's operator Relu"):
         surgery.load_network(network(chain(1), functions=[relu]))
+
+
+def test_texts_that_are_joined_count_by_their_length(network):
+    nodes = added(
+        node("StringConcat", ["text", "text"], "twice"),
+        node("StringConcat", ["twice", "twice"], "texts"),
+        node("Cast", ["texts"], "made", to=TensorProto.FLOAT),
+    )
+    path = network(nodes, {"text": np.array(["1" * 4_000] * 20_000, object)})
+    model = onnx.load(path)
+    model.opset_import[0].version = 20  # the first with this operator
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="makes a tensor of 80,640,000 elements"):
+        surgery.load_network(path)
 
 
 def test_functions_within_the_budget_are_expanded(network):
