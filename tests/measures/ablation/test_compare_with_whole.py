@@ -1,5 +1,7 @@
 """How far the cut network may differ from the whole one."""
 
+import warnings
+
 import numpy as np
 import pytest
 
