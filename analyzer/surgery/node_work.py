@@ -21,6 +21,9 @@ Sizes = Callable[[ir.Value | None], Sequence[int]]
 _OF_AN_ELEMENT = 16  # multiply-adds that take as long as one element read or made by the others
 _OF_A_CUBE = 100  # elements that take as long as one of a cubic ``Resize``
 _OF_A_SAMPLE = 10  # elements that take as much memory as what RoiAlign keeps of a place it reads
+_OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
+_OF_A_VALUE = 32  # elements that take as much memory and time as a value of Unique
+_OF_A_PIECE = 1024  # elements that take as much memory and time as one tensor of a sequence
 _OF_A_WHOLE = 32  # multiply-adds of floats that take as long as one of integers of 32 bits or more
 _OF_A_GROUP = 16  # those of a usual convolution that take as long as one of few channels a group
 _FEW = 4  # channels
@@ -32,9 +35,6 @@ _PRODUCTS = frozenset(
 _WHOLE = {getattr(ir.DataType, name) for name in ("INT32", "INT64", "UINT32", "UINT64")}
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
-_OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
-_OF_A_VALUE = 32  # elements that take as much memory and time as a value of Unique
-_OF_A_PIECE = 1024  # elements that take as much memory and time as one tensor of a sequence
 HIDING = ("Einsum", "NonZero", "RoiAlign", "SplitToSequence", "Unique")
 """They make more than the elements of what they give on."""
 
