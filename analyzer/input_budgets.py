@@ -40,9 +40,9 @@ class Budgets:
     scopes: int = 20_000_000  # tensors in sight of nodes with subgraphs, summed over these
     turns: int = 10_000  # of all loops, in one run
     elements: int = 1 << 26  # of a tensor, for one image, or for all that the network is fixed to
-    constant_elements: int = 1 << 27  # of all tensors that depend on no input
+    constant_elements: int = 1 << 25  # of all tensors that depend on no input
     operations: int = 1 << 44  # multiply-adds for one image
-    constant_operations: int = 1 << 34  # multiply-adds for all that depends on no input
+    constant_operations: int = 1 << 31  # multiply-adds for all that depends on no input
     batch: int = 4096  # images that the network is fixed to
     channels: int = 1 << 16  # of the site: an evaluation of each sample for every one, twice
     classes: int = 1 << 17  # of which each image gets a score

@@ -13,13 +13,14 @@ import onnx_ir as ir
 
 from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
 
-__all__ = ["HIDING", "Sizes", "hidden_elements", "work_of"]
+__all__ = ["HIDING", "OF_AN_ELEMENT", "Sizes", "hidden_elements", "work_of"]
 
 Sizes = Callable[[ir.Value | None], Sequence[int]]
 """The sizes of a tensor, 1 for each that is not known; () for no tensor."""
 
-_OF_AN_ELEMENT = 16  # multiply-adds that take as long as one element read or made by the others
-_OF_A_CUBE = 100  # elements that take as long as one of a cubic ``Resize``
+OF_AN_ELEMENT = 64  # multiply-adds that take as long as one element read or made by the others
+_OF_A_FACTOR = 16  # those that take as long as one element that a product reads or makes
+_OF_A_CUBE = 100  # elements that take as long as one of a cubic ``Resize`` or ``GridSample``
 _OF_A_SAMPLE = 10  # elements that take as much memory as what RoiAlign keeps of a place it reads
 _OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
 _OF_A_VALUE = 32  # elements that take as much memory and time as a value of Unique
@@ -35,7 +36,10 @@ _PRODUCTS = frozenset(
 _WHOLE = {getattr(ir.DataType, name) for name in ("INT32", "INT64", "UINT32", "UINT64")}
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
-HIDING = ("Einsum", "NonZero", "RoiAlign", "SplitToSequence", "Unique")
+HIDING = frozenset(
+    (*_ATTENTIONS, "AffineGrid", "CenterCropPad", "Einsum", "NonZero", "RoiAlign",
+     "SplitToSequence", "Unique")
+)  # fmt: skip
 """They make more than the elements of what they give on."""
 
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
@@ -46,6 +50,7 @@ _REPEATING = frozenset(
         *_POOLING,
         "DFT",
         "Det",
+        "GridSample",
         "MaxRoiPool",
         "NonMaxSuppression",
         "Resize",
@@ -63,7 +68,8 @@ _SIZED_BY_OUTPUT = frozenset(  # they read what they give on, or no element
 def work_of(node: ir.Node, sizes: Sizes) -> int:
     """Multiply-adds of a node, without those of its subgraphs: at most, as its sizes tell.
 
-    What is no product counts by elements, at :data:`_OF_AN_ELEMENT` each.
+    What is no product counts by elements, at :data:`OF_AN_ELEMENT` each; what a product reads and
+    makes counts less, beside its multiply-adds.
     """
     kind, touched = node.op_type, 0
     for made in node.outputs:
@@ -74,7 +80,7 @@ def work_of(node: ir.Node, sizes: Sizes) -> int:
     if kind in _REPEATING:
         touched += _repeated(node, sizes)
     products = _products(node, sizes) * _slowness(node, sizes) if kind in _MULTIPLYING else 0
-    return _OF_AN_ELEMENT * touched + products
+    return (_OF_A_FACTOR if kind in _MULTIPLYING else OF_AN_ELEMENT) * touched + products
 
 
 def _slowness(node: ir.Node, sizes: Sizes) -> int:
@@ -99,6 +105,10 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
         return _OF_A_PLACE * len(first) * math.prod(first)
     if node.op_type == "SplitToSequence":
         return _OF_A_PIECE * _pieces(node, first)
+    if node.op_type in _ATTENTIONS:
+        return _weights_of_attention(node, sizes)
+    if node.op_type in ("AffineGrid", "CenterCropPad"):  # functions, with tensors of their own
+        return 2 * math.prod(sizes(node.outputs[0]))
     if node.op_type == "Unique":
         return _OF_A_VALUE * math.prod(first)
     return 0
@@ -138,16 +148,33 @@ def _products(node: ir.Node, sizes: Sizes) -> int:
     if kind == "MatMulNBits":
         return math.prod(sizes(node.outputs[0])) * max(attribute(node, "K", 1), 1)
     if kind in _ATTENTIONS and len(given) > 1:
-        of_itself = kind == "Attention" and node.domain == "com.microsoft"  # with weights
-        keys = given[0] if of_itself else given[1]
+        keys = _keys(node, given)
         across = 2 * (keys[-2] if len(keys) > 1 else 1)
-        return math.prod(given[0]) * (across + (given[1][-1] if of_itself and given[1] else 0))
+        weighted = given[1][-1] if keys is given[0] and given[1] else 0
+        softmax = OF_AN_ELEMENT * _weights_of_attention(node, sizes)
+        return math.prod(given[0]) * (across + weighted) + softmax
     if kind in _RECURRENT and len(given) > 2:
         steps = math.prod(given[0][:-1])  # times images
         return steps * (math.prod(given[1]) + math.prod(given[2]))
     if kind == "Einsum":
         return _contracted(node, sizes)[0]
     return 0
+
+
+def _weights_of_attention(node: ir.Node, sizes: Sizes) -> int:
+    """The elements of the weights of an attention: each query by each key, for each head."""
+    given = [sizes(value) for value in node.inputs]
+    heads = max(attribute(node, "num_heads", 0), attribute(node, "q_num_heads", 0), 1)
+    if len(given[0]) > 3:  # with an axis of heads
+        heads = given[0][-3]
+    queries, keys = (shape[-2] if len(shape) > 1 else 1 for shape in (given[0], _keys(node, given)))
+    return heads * queries * keys
+
+
+def _keys(node: ir.Node, given: Sequence[Sequence[int]]) -> Sequence[int]:
+    """The shape of what an attention takes its keys from: its first input, beside weights."""
+    of_itself = node.op_type == "Attention" and node.domain == "com.microsoft"
+    return given[0] if of_itself or len(given) < 2 or not given[1] else given[1]
 
 
 def _transposed(shape: Sequence[int]) -> Sequence[int]:
@@ -165,8 +192,8 @@ def _repeated(node: ir.Node, sizes: Sizes) -> int:
         return math.prod(sizes(node.outputs[0])) * _samples(node)
     if kind == "MaxRoiPool" and len(node.inputs) > 1:
         return math.prod([*first[1:], *sizes(node.inputs[1])[:1]])
-    if kind in ("Resize", "Upsample"):
-        cubic = attribute(node, "mode", "nearest") == "cubic"
+    if kind in ("GridSample", "Resize", "Upsample"):
+        cubic = attribute(node, "mode", "") in ("bicubic", "cubic")
         return math.prod(sizes(node.outputs[0])) * (_OF_A_CUBE if cubic else 1)
     if kind in ("DFT", "STFT"):  # where no power of two lets it be faster
         made = sizes(node.outputs[0])

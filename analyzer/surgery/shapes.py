@@ -132,7 +132,8 @@ def _copy_fields(source: Message, target: Message, leave_out: Sequence[str]) -> 
 
 LENGTHENING = frozenset(
     (
-        "ConstantOfShape", "Expand", "If", "Loop", "NonZero", "OneHot", "Pad", "Range", "Resize",
+        "AffineGrid", "BlackmanWindow", "CenterCropPad", "ConstantOfShape", "Expand",
+        "HammingWindow", "HannWindow", "If", "Loop", "NonZero", "OneHot", "Pad", "Range", "Resize",
         "Scan", "Tile", "Upsample",
     )
 )  # fmt: skip
@@ -159,7 +160,8 @@ def _within_memory(proto: onnx.ModelProto) -> Iterator[bool]:
     given = (value.type.tensor_type.shape.dim for value in proto.graph.input)
     long = any(len(sizes) == 1 and sizes[0].dim_value > _LONG for sizes in given)
     status = Path("/proc/self/statm")
-    lengthening = any(node.op_type in LENGTHENING for node in proto.graph.node)
+    bodies = (proto.graph.node, *(function.node for function in proto.functions))
+    lengthening = any(node.op_type in LENGTHENING for body in bodies for node in body)
     if not (long or lengthening) or not status.exists():
         yield False
         return
@@ -289,7 +291,7 @@ def infer_body(
         vectors = [shape[0] for shape in given if shape is not None and len(shape) == 1]
         long = any(isinstance(size, int) and size > _LONGEST for size in vectors)
         inferred = _inferred(model, follow=not long)
-    except MemoryError:
+    except (MemoryError, ModelError):
         raise
     except Exception:  # what cannot be written cannot be inferred
         return {}
@@ -345,7 +347,7 @@ def _infer(model: ir.Model) -> None:
     with _large_as_inputs(model):
         try:
             proto = _inferred(ir.to_proto(model))
-        except MemoryError:
+        except (MemoryError, ModelError):
             raise
         except Exception:  # what cannot be written cannot be inferred
             return

@@ -297,9 +297,9 @@ def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
                     f"auto_pad {padding!r}, which ONNX does not have. Export it with one of "
                     f"{', '.join(_PADDINGS)}."
                 )
-            rule = _FATAL.get(node.op_type)
             domain = "" if node.domain == "ai.onnx" else node.domain
-            if rule is None or domain != rule[0] or rule[1](node):
+            is_safe = _FATAL.get((domain, node.op_type))
+            if is_safe is None or is_safe(node):
                 continue
             raise ModelError(
                 f"{path} has a node {node.name!r} of the operator {node.op_type} in a form that "
@@ -329,34 +329,51 @@ def _square(node: ir.Node) -> bool:
 
 
 def _window_fits(node: ir.Node) -> bool:
-    """Whether the window of an ``STFT`` is known, and as long as a frame where both are given."""
+    """Whether the window of an ``STFT`` is known, and as long as a frame where both are given.
+
+    The step and the length of a frame, where given, are constants above 0.
+    """
     inputs = [*node.inputs, None, None]
     window, length = inputs[2], inputs[3]
+    if not all(_is_above_0(value) for value in (inputs[1], length)):
+        return False
     if window is None:
         return True
     size, frame = size_of(window), constant(length)
     return size is not None and size > 1 and (length is None or frame is None or size == frame)
 
 
+def _is_above_0(value: ir.Value | None) -> bool:
+    """Whether a value is not given, or holds constants above 0."""
+    found = None if value is None else constant(value)
+    return value is None or (found is not None and bool((found > 0).all()))
+
+
+def _has_heads(node: ir.Node) -> bool:
+    """Whether an attention has at least one head, where it says how many."""
+    names = ("num_heads", "q_num_heads", "kv_num_heads")
+    return all(attribute(node, name, 1) > 0 for name in names)
+
+
 def _divides_by_no_zero(node: ir.Node) -> bool:
     """Whether the lengths of a ``SplitToSequence`` are not given, or constants above 0."""
-    if len(node.inputs) < 2 or node.inputs[1] is None:
-        return True
-    lengths = constant(node.inputs[1])
-    return lengths is not None and bool((lengths > 0).all())
+    return len(node.inputs) < 2 or _is_above_0(node.inputs[1])
 
 
-# The operators with their domains, and which forms of them are safe.
-_FATAL: dict[str, tuple[str, Callable[[ir.Node], bool]]] = {
-    "AttnLSTM": ("com.microsoft", lambda node: False),
-    "Attention": ("com.microsoft", lambda node: _ranks(node, 3, 2)),
-    "GatherND": ("", lambda node: attribute(node, "batch_dims", 0) >= 0),
-    "Inverse": ("com.microsoft", _square),
-    "QLinearLeakyRelu": ("com.microsoft", _scalars),
-    "QLinearSigmoid": ("com.microsoft", _scalars),
-    "STFT": ("", _window_fits),
-    "SplitToSequence": ("", _divides_by_no_zero),
-    "TfIdfVectorizer": ("", lambda node: False),
+# The operators by their domains and names, and which forms of them are safe.
+_FATAL: dict[tuple[str, str], Callable[[ir.Node], bool]] = {
+    ("", "Attention"): _has_heads,
+    ("", "GatherND"): lambda node: attribute(node, "batch_dims", 0) >= 0,
+    ("", "STFT"): _window_fits,
+    ("", "SplitToSequence"): _divides_by_no_zero,
+    ("", "TfIdfVectorizer"): lambda node: False,
+    ("com.microsoft", "Attention"): lambda node: _ranks(node, 3, 2) and _has_heads(node),
+    ("com.microsoft", "AttnLSTM"): lambda node: False,
+    ("com.microsoft", "GroupQueryAttention"): _has_heads,
+    ("com.microsoft", "Inverse"): _square,
+    ("com.microsoft", "MultiHeadAttention"): _has_heads,
+    ("com.microsoft", "QLinearLeakyRelu"): _scalars,
+    ("com.microsoft", "QLinearSigmoid"): _scalars,
 }
 
 

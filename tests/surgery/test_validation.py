@@ -140,6 +140,13 @@ def test_networks_that_draw_random_numbers_are_refused(write):
         ("GatherND<batch_dims=-9223372036854775808>(r, at)", "GatherND(r, at)"),
         ("com.microsoft.Inverse(c)", "com.microsoft.Inverse(even)"),
         ('TfIdfVectorizer<mode="TF">(r)', "Relu(r)"),
+        ("STFT(signal, two, , none)", "STFT(signal, two, , two)"),
+        ("STFT(signal, none, , two)", "STFT(signal, two, , two)"),
+        ("STFT(signal, two, , computed)", "STFT(signal, two, , two)"),
+        (
+            "com.microsoft.MultiHeadAttention<num_heads=0>(tokens, tokens, tokens)",
+            "com.microsoft.MultiHeadAttention<num_heads=2>(tokens, tokens, tokens)",
+        ),
         ("SplitToSequence<axis=1>(r, none)", "SplitToSequence<axis=1>(r, two)"),
         ("SplitToSequence<axis=1>(r, computed)", "SplitToSequence<axis=1>(r)"),
     ],
@@ -148,7 +155,7 @@ def test_forms_of_operators_that_stop_a_process_are_refused(fatal, safe, write):
     text = """
         net (float[N,3,9,8] x) => (float[N,4] y)
         <float[4,3,3,3] w, float[2,2] even = {1, 0, 0, 1}, int64[1,1] at = {0}, int64 none = {0},
-         int64 two = {2}> {
+         int64 two = {2}, float[1,8,1] signal, float[1,3,4] tokens> {
             c = Conv(x, w)
             r = Relu(c)
             computed = Size(x)
