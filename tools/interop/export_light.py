@@ -17,12 +17,14 @@ FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 VERSION = f"onnx {onnx.__version__}"
 EXPECTED = {"light_inception_v1": "Concat", "light_inception_v2": "Concat"}
 EVERY = 64
-LARGE = ("vgg19", "zfnet512")
+LARGE = ("bvlc alexnet", "vgg19", "zfnet512")
+BUDGET = (("elements", 1 << 27), ("constant_elements", 1 << 28), ("constant_operations", 1 << 34))
+OPTIONS = " ".join(f"--budget {name}={most}" for name, most in BUDGET).replace("_", "-")
 NOTE = (
     "ConstantOfShape makes the weights of these files, so that they count as tensors that the "
-    "network makes. Those of vgg19 and zfnet512 are beyond what a network may make unless told "
-    f"otherwise: both were audited with `--budget elements={1 << 27} --budget "
-    f"constant-elements={1 << 28}`."
+    "network makes. Those of bvlc alexnet, vgg19 and zfnet512 are beyond what a network may make "
+    "unless told otherwise: they were audited with "
+    f"`{OPTIONS}`."
 )
 
 
@@ -34,7 +36,7 @@ def build(name, place):
     expected = EXPECTED.get(name, "Relu")
     budget, note = (), ""
     if words in LARGE:
-        budget, note = (("elements", 1 << 27), ("constant_elements", 1 << 28)), NOTE
+        budget, note = BUDGET, NOTE
     return Cell(
         "onnx light models", words, VERSION, expected=expected, every=EVERY, budget=budget,
         note=note,
