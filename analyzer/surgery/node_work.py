@@ -22,6 +22,7 @@ OF_AN_ELEMENT = 64  # multiply-adds that take as long as one element read or mad
 _OF_A_FACTOR = 16  # those that take as long as one element that a product reads or makes
 _OF_A_CUBE = 100  # elements that take as long as one of a cubic ``Resize`` or ``GridSample``
 _OF_A_SAMPLE = 10  # elements that take as much memory as what RoiAlign keeps of a place it reads
+_OF_A_SEARCH = 256  # elements that take as long as one that Unique looks for in its tree
 _OF_A_PLACE = 4  # elements that take as much memory as one coordinate that NonZero finds
 _OF_A_VALUE = 32  # elements that take as much memory and time as a value of Unique
 _OF_A_PIECE = 1024  # elements that take as much memory and time as one tensor of a sequence
@@ -56,6 +57,7 @@ _REPEATING = frozenset(
         "Resize",
         "RoiAlign",
         "STFT",
+        "Unique",
         "Upsample",
     )
 )
@@ -199,6 +201,8 @@ def _repeated(node: ir.Node, sizes: Sizes) -> int:
         made = sizes(node.outputs[0])
         lengths = (2 * made[-2],) if kind == "STFT" and len(made) > 1 else (*first[:-1], *made[:-1])
         return math.prod(made) * max(lengths, default=1)
+    if kind == "Unique":
+        return _OF_A_SEARCH * math.prod(first)
     if kind == "Det":
         return math.prod(first) * (first[-1] if first else 1)
     if kind == "NonMaxSuppression" and len(node.inputs) > 1:

@@ -8,7 +8,7 @@ shape, the channels can be followed through it, and nothing ties it to the rest 
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import onnx
@@ -31,6 +31,7 @@ from analyzer.surgery.graph import (
     reads,
     subgraphs,
 )
+from analyzer.surgery.memory_limit import MemoryLimitReached, can_limit, run_within
 from analyzer.surgery.validation import bytes_of, nodes_of
 
 __all__ = [
@@ -143,41 +144,24 @@ _LONG = 1 << 20  # numbers of a vector
 _MEMORY = 3 << 29  # bytes, for the inference of a network that may make long vectors
 
 
-@contextlib.contextmanager
-def _within_memory(proto: onnx.ModelProto) -> Iterator[bool]:
-    """Let the inference of a network that may make long vectors take so much memory, no more.
+def _is_risky(proto: onnx.ModelProto) -> bool:
+    """Whether a network may make a long vector, of which onnx would follow each number."""
+    graph = proto.graph
+    said = (
+        value.type.tensor_type.shape.dim
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    )
+    bodies = (graph.node, *(function.node for function in proto.functions))
+    return any(len(sizes) == 1 and sizes[0].dim_value > _LONG for sizes in said) or any(
+        _may_be_long(node) for body in bodies for node in body
+    )
 
-    onnx follows each number of a vector, at 70 bytes, and a file of a few bytes can ask for 10⁹ of
-    them. The limit is one of the process, so it is set only where it may be needed; where the
-    system has none, nothing is limited.
 
-    Raises:
-        MemoryError: within the block, where it wants more.
-
-    Returns:
-        Whether a limit was set.
-    """
-    given = (value.type.tensor_type.shape.dim for value in proto.graph.input)
-    long = any(len(sizes) == 1 and sizes[0].dim_value > _LONG for sizes in given)
-    status = Path("/proc/self/statm")
-    bodies = (proto.graph.node, *(function.node for function in proto.functions))
-    lengthening = any(node.op_type in LENGTHENING for body in bodies for node in body)
-    if not (long or lengthening) or not status.exists():
-        yield False
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    now = int(status.read_text().split()[0]) * resource.getpagesize()
-    limit = now + _MEMORY + 10 * proto.ByteSize()
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        yield False
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    try:
-        yield True
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+def _may_be_long(node: onnx.NodeProto) -> bool:
+    """Whether a node may make a long vector: by what it is, or by a number that it has."""
+    return node.op_type in LENGTHENING or any(
+        attr.i > _LONG or max(attr.ints, default=0) > _LONG for attr in node.attribute
+    )
 
 
 def _inferred(proto: onnx.ModelProto, *, follow: bool = True) -> onnx.ModelProto | None:
@@ -195,26 +179,45 @@ def _inferred(proto: onnx.ModelProto, *, follow: bool = True) -> onnx.ModelProto
             node.domain, node.op_type = "", "Identity"
             del node.input[1:]
             del node.attribute[:]
-    found = None
+    infer = partial(
+        onnx.shape_inference.infer_shapes,
+        proto,
+        check_type=False,
+        strict_mode=False,
+        data_prop=follow,
+    )
     try:
-        with _within_memory(proto) as limited:
-            found = onnx.shape_inference.infer_shapes(
-                proto, check_type=False, strict_mode=False, data_prop=follow
-            )
-    except MemoryError:
-        if not limited:
-            raise
-        raise ModelError(
-            "The network makes a list of so many numbers that its shapes cannot be worked out: "
-            "onnx follows each of them. Export the network without it."
-        ) from None
+        found = _limited(infer, proto) if can_limit() and _is_risky(proto) else infer()
+    except (MemoryError, ModelError):
+        raise
     except Exception:
-        pass
+        found = None
     for place, node in unknown.items():
         for one in (proto, found):
             if one is not None:
                 one.graph.node[place].ParseFromString(node)
     return found
+
+
+def _limited(infer: Callable[[], onnx.ModelProto], proto: onnx.ModelProto) -> onnx.ModelProto:
+    """What is inferred within :data:`_MEMORY`.
+
+    onnx follows each number of a vector, at 70 bytes, and a file of a few bytes can ask for 10⁹ of
+    them.
+
+    Raises:
+        MemoryError: this process may not take as much itself.
+        ModelError: it wants more.
+        RuntimeError: onnx cannot infer it.
+    """
+    memory = _MEMORY + 10 * proto.ByteSize()
+    try:
+        return onnx.ModelProto.FromString(run_within(memory, lambda: infer().SerializeToString()))
+    except MemoryLimitReached:
+        raise ModelError(
+            "The network makes a list of so many numbers that its shapes cannot be worked out: "
+            "onnx follows each of them. Export the network without it."
+        ) from None
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:

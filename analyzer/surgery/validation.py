@@ -298,6 +298,11 @@ def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
                     f"{', '.join(_PADDINGS)}."
                 )
             domain = "" if node.domain == "ai.onnx" else node.domain
+            for name, value in _odd_numbers(node):
+                raise ModelError(
+                    f"{path} has a node {node.name!r} of the operator {node.op_type} with the "
+                    f"{name} {value}, which cannot be. Export it again."
+                )
             is_safe = _FATAL.get((domain, node.op_type))
             if is_safe is None or is_safe(node):
                 continue
@@ -305,6 +310,30 @@ def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
                 f"{path} has a node {node.name!r} of the operator {node.op_type} in a form that "
                 "can stop the process that runs it. Export it without."
             )
+
+
+_AT_LEAST_1 = frozenset(
+    ("blocksize", "dilations", "group", "kernel_shape", "kv_num_heads", "num_heads", "q_num_heads",
+     "strides")
+)  # fmt: skip
+_OF_64_BITS = frozenset(("Constant", "Shape", "Slice"))  # whose numbers may be ends of anything
+_MOST = 1 << 31
+_NUMBERS = (ir.AttributeType.INT, ir.AttributeType.INTS)
+
+
+def _odd_numbers(node: ir.Node) -> Iterator[tuple[str, int]]:
+    """Attributes that kernels divide by and that are not above 0, or of more than 32 bits.
+
+    onnxruntime cuts them off there: 2³² becomes 0.
+    """
+    for attr in node.attributes.values():
+        if not isinstance(attr, ir.Attr) or attr.type not in _NUMBERS:
+            continue
+        values = [attr.value] if attr.type == ir.AttributeType.INT else attr.value
+        wide = node.op_type in _OF_64_BITS or node.domain == "ai.onnx.ml"
+        for value in values:
+            if (attr.name in _AT_LEAST_1 and value < 1) or (not wide and abs(value) >= _MOST):
+                yield attr.name, value
 
 
 _PADDINGS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")

@@ -198,6 +198,12 @@ POWER = {"base": np.array([10**6]), "two": np.array([2])}
             "constant-operations",
         ),
         (
+            added(node("Unique", ["weights"], "made")),
+            {"weights": np.zeros(1 << 20, np.float32)},
+            "multiply-adds for what depends on no input \\(most of them in Unique",
+            "constant-operations",
+        ),
+        (
             added(node("ConstantOfShape", ["n"], "made")),
             {"n": np.array([6000, 6000])},
             "makes tensors of 35,997,889 elements of constants alone",

@@ -151,16 +151,30 @@ def test_activations_of_microsoft_have_the_shape_of_their_input(write, tmp_path,
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no memory to read off")
-def test_a_list_of_very_many_numbers_is_refused_before_memory_is_gone(write):
-    path = write(
-        """
+@pytest.mark.parametrize(
+    "made",
+    [
+        "Range(a, b, s)",
+        "HannWindow(b)",
+        "RandomUniform<shape=[1000000000]>()",
+        "local.listed(a, b, s)",
+    ],
+)
+def test_a_list_of_very_many_numbers_is_refused_before_memory_is_gone(made, tmp_path):
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         net (float[N,3,8,8] x) => (float[N,4] y)
-        <float[4,3,3,3] w, int64 a = {0}, int64 b = {1000000000}, int64 s = {1}> {
-            numbers = Range(a, b, s) many = Size(numbers) c = Conv(x, w) r = Relu(c)
+        <float[4,3,3,3] w, int64 a = {{0}}, int64 b = {{1000000000}}, int64 s = {{1}}> {{
+            numbers = {made} many = Size(numbers) c = Conv(x, w) r = Relu(c)
             p = GlobalAveragePool(r) f = Flatten(p) k = Cast<to=1>(many) y = Add(f, k)
-        }
-        """
-    )
+        }}
+        <domain: "local", opset_import: ["" : 17]>
+        listed (a, b, s) => (numbers) {{ numbers = Range(a, b, s) }}
+        """)
+    kernel = onnx.numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    model.graph.initializer.append(kernel)
+    path = tmp_path / "n.onnx"
+    onnx.save(model, path)
     before = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(ModelError, match="list of so many numbers"):
         surgery.load_network(path)
