@@ -38,6 +38,7 @@ __all__ = [
     "get_value",
     "is_captured",
     "is_op",
+    "is_unused",
     "largest_tensor",
     "like",
     "name_of",
@@ -74,6 +75,11 @@ _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 def is_op(node: ir.Node | None, *op_types: str) -> TypeGuard[ir.Node]:
     """Whether ``node`` is one of these operators of the default domain."""
     return node is not None and node.op_type in op_types and node.domain in ("", "ai.onnx")
+
+
+def is_unused(value: ir.Value) -> bool:
+    """Whether no node reads a value, and it is no input or output of its graph."""
+    return not (value.uses() or value.is_graph_output() or value.is_graph_input())
 
 
 def attribute(node: ir.Node, name: str, default: Any) -> Any:

@@ -29,6 +29,7 @@ from analyzer.surgery.external_data import external_files, read_short_tensors
 from analyzer.surgery.graph import (
     dimensions,
     is_op,
+    is_unused,
     largest_tensor,
     name_of,
     operand,
@@ -70,6 +71,7 @@ __all__ = [
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _MANY_INLINED = 500  # nodes, or functions
+_MANY_UNUSED = 1000  # weights that nothing reads; loading takes in proportion to their square
 _MICROSOFT_DYNAMIC = ("DynamicQuantizeLSTM", "DynamicQuantizeMatMul")
 _OLDEST_OPSET = 9  # the first with Where, which the mask is made of
 
@@ -211,21 +213,27 @@ def runnable_file(network: Network, folder: Path) -> Path:
 
     ONNX lets nodes share a name, onnxruntime does not. A size or the condition of an ``If`` that
     lies beside the network it does not find, or takes it from a file of that name in the current
-    folder. The copy differs in nothing else. Where the network is guarded, it is the guarded
-    network.
+    folder. Very many weights that nothing reads take it minutes to load. The copy differs in
+    nothing else. Where the network is guarded, it is the guarded network.
     """
     copy = folder / "original.onnx"
     if network.guarded:
         save_model(network.model, copy)
         return copy
     names = [node.name for node in network.model.graph if node.name]
-    has_files_beside = len(network.as_read) > 1
-    if len(set(names)) == len(names) and not has_files_beside:
+    weights = network.model.graph.initializers.values()
+    names_differ, has_files_beside = len(set(names)) == len(names), len(network.as_read) > 1
+    are_many_unused = sum(map(is_unused, weights)) > _MANY_UNUSED
+    if names_differ and not has_files_beside and not are_many_unused:
         return network.path
     model = ir.from_proto(read_model_proto(network.path))
-    ir.external_data.set_base_dir(model.graph, network.path.parent)
-    if len(set(names)) == len(names) and not are_short_weights_outside(model.graph):
+    graph = model.graph
+    ir.external_data.set_base_dir(graph, network.path.parent)
+    if names_differ and not are_many_unused and not are_short_weights_outside(graph):
         return network.path
+    for value in list(graph.initializers.values()) if are_many_unused else ():
+        if is_unused(value):
+            del graph.initializers[name_of(value)]
     save_model(model, copy)
     return copy
 

@@ -161,7 +161,9 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
             if size > budgets.elements:
                 after = f"elements for one image ({value.name})"
                 hold("elements", size, "makes a tensor of", after)
-    free = _FREE * sum(map(_bytes_of, model.graph.initializers.values()))
+    over = budgets.excess("constant_elements", made)
+    over = over or budgets.excess("constant_operations", work[False])
+    free = _FREE * sum(map(_bytes_of, model.graph.initializers.values())) if over else 0
     after = "elements of constants alone, besides what its weights ask for"
     hold("constant_elements", max(made - free, 0), "makes tensors of", after)
     after = f"multiply-adds for what depends on no input (most of them in {most[False][1]})"

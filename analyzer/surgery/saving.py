@@ -15,7 +15,14 @@ import onnx_ir as ir
 
 from analyzer.errors import OutputError
 from analyzer.output_files import remove_tree
-from analyzer.surgery.graph import Dimensions, dimensions, name_of, subgraphs, with_subgraphs
+from analyzer.surgery.graph import (
+    Dimensions,
+    dimensions,
+    is_unused,
+    name_of,
+    subgraphs,
+    with_subgraphs,
+)
 from analyzer.surgery.validation import nodes_of
 
 __all__ = [
@@ -154,7 +161,7 @@ def _bare_proto(model: ir.Model) -> onnx.ModelProto:
         for value in values:
             ir.serde.serialize_value_into(infos.add(), value)
     for value in source.initializers.values():
-        if value.const_value is not None:
+        if value.const_value is not None and not is_unused(value):
             tensor = graph.initializer.add()
             ir.serde.serialize_tensor_into(tensor, value.const_value)
             tensor.name = name_of(value)

@@ -285,6 +285,23 @@ def test_runnable_copy_is_made_only_where_names_repeat(write, tmp_path):
     assert names == ["same", "same_2", "same_3", "same_4"]
 
 
+def test_very_many_weights_that_nothing_reads_are_not_run(write, tmp_path):
+    path = write(TEXT)
+    model = onnx.load(path)
+    read = [tensor.name for tensor in model.graph.initializer]
+    for number in range(2000):
+        unread = onnx.numpy_helper.from_array(np.ones(1, np.float32), f"unread_{number}")
+        model.graph.initializer.append(unread)
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    copy = surgery.runnable_file(network, tmp_path)
+    assert copy != path
+    assert [tensor.name for tensor in onnx.load(copy).graph.initializer] == read
+    masked = tmp_path / "masked.onnx"
+    surgery.write_masked(network, surgery.default_site(network), masked, to_run=True)
+    assert not any("unread" in one.name for one in onnx.load(masked).graph.initializer)
+
+
 FUNCTION = """
 <ir_version: 8, opset_import: ["" : 8, "local" : 1]>
 net (float[N,3,4,4] x) => (float[N,2] y)
