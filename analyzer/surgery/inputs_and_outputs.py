@@ -439,7 +439,7 @@ def bind_inputs(
     for extra in fed:
         _bind(model.graph, extra, image)
     bound = replace(network.info, inputs=(image,))
-    return replace(network, info=bound, model=infer_shapes(model)), tuple(fed)
+    return replace(network, info=bound, model=infer_shapes(model), bound=True), tuple(fed)
 
 
 def _image(network: Network) -> TensorInfo:

@@ -94,6 +94,7 @@ class Network:
     guarded: bool = False  # the model has guards that the file lacks
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Elements for one image, of tensors whose shapes do not tell them."""
+    bound: bool = False  # the model has constants for inputs that the file has
 
     @property
     def largest(self) -> int:
@@ -214,10 +215,14 @@ def runnable_file(network: Network, folder: Path) -> Path:
     ONNX lets nodes share a name, onnxruntime does not. A size or the condition of an ``If`` that
     lies beside the network it does not find, or takes it from a file of that name in the current
     folder. Very many weights that nothing reads take it minutes to load. The copy differs in
-    nothing else. Where the network is guarded, it is the guarded network.
+    nothing else. Where the network is guarded, it is the guarded network, with all its inputs.
     """
     copy = folder / "original.onnx"
     if network.guarded:
+        if network.bound:
+            network = load_network(
+                network.path, custom_ops=network.custom_ops, budgets=network.budgets
+            )
         save_model(network.model, copy)
         return copy
     names = [node.name for node in network.model.graph if node.name]

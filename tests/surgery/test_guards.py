@@ -7,6 +7,7 @@ import pytest
 from analyzer import runtime, surgery
 from analyzer.errors import ModelError
 from analyzer.input_budgets import DEFAULT_BUDGETS, UNLIMITED, Budgets
+from analyzer.runtime.predictions import scores_in_batches
 
 # The numbers 0, 1, 2, … of an image, less one, divide; and count the turns of a loop.
 DIVISION = """
@@ -101,3 +102,23 @@ def test_without_a_budget_a_loop_needs_no_guard(write, tmp_path):
     path = write(LOOP)
     network = surgery.load_network(path, budgets=Budgets(turns=UNLIMITED))
     assert surgery.runnable_file(network, tmp_path) == path
+
+
+def test_turns_that_another_input_gives(write, tmp_path):
+    path = write(LOOP)
+    model = onnx.load(path)
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    loop.input[0] = "turns"
+    model.graph.input.append(onnx.helper.make_tensor_value_info("turns", 7, []))
+    onnx.save(model, path)
+    network = surgery.load_network(path)
+    bound, (turns,) = surgery.bind_inputs(network, {"turns": np.array(3)})
+    runnable = surgery.runnable_file(bound, tmp_path)
+    assert {value.name for value in onnx.load(runnable).graph.input} == {"x", "turns"}
+    whole = runtime.WholeNetwork(
+        runnable, bound.info.inputs[0], surgery.find_answer(bound, None), (turns,)
+    )
+    session = runtime.open_session(runnable, "cpu", threads=1)
+    few = scores_in_batches(whole, session, images(1, 2))
+    expected = runtime.open_session(path, "cpu").run({"x": images(1, 2), "turns": np.array(3)})
+    np.testing.assert_array_equal(few, expected[0])
