@@ -3,13 +3,13 @@
 A file of a few kilobytes can ask for hours or terabytes: functions that call each other twice,
 loops, a ``Range`` up to 10¹². What can be told from the file is told before onnx and onnxruntime
 work on it, first from its structure, then from the shapes that were inferred. Not told, and so not
-bounded: sizes that are computed from the images, arithmetic on constants other than
-:data:`_ARITHMETIC`, and what grows in loops that are in others. Loops whose number of turns is
-computed get a guard (:mod:`analyzer.surgery.guards`).
+bounded: sizes that are computed from the images, arithmetic on constants other than that of
+:mod:`analyzer.surgery.constant_numbers`, and what grows in loops that are in others. Loops whose
+number of turns is computed get a guard (:mod:`analyzer.surgery.guards`).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,10 @@ import onnx_ir as ir
 
 from analyzer.errors import ModelError
 from analyzer.input_budgets import Budgets
+from analyzer.surgery.constant_numbers import ConstantNumbers, whole
 from analyzer.surgery.graph import (
     Dimensions,
     attribute,
-    constant,
     dimensions,
     is_op,
     reads,
@@ -30,8 +30,9 @@ from analyzer.surgery.graph import (
     subgraphs,
     with_subgraphs,
 )
-from analyzer.surgery.node_work import HIDING, OF_AN_ELEMENT, hidden_elements, work_of
+from analyzer.surgery.node_work import OF_AN_ELEMENT, hidden_elements, work_of
 from analyzer.surgery.shapes import LENGTHENING, infer_body, shapes_for_one_image
+from analyzer.surgery.text_lengths import TextLengths
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
 __all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
@@ -130,7 +131,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
             batches.add(shape[0])
             images, name = shape[0] if len(shape) > 1 else 1, value.name
             hold("batch", images, "is fixed to", f"images at a time ({name})", _FIXED)
-    sizes = _Constants()
+    sizes = ConstantNumbers()
     turns = sum(_turns(node, sizes) for node in model.graph)
     hold("turns", turns, "takes", "turns in its loops in every run")
     varying = set(inputs)
@@ -138,7 +139,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
     work = {True: 0.0, False: 0.0}  # of what depends on an input, and of the rest
     most: dict[bool, tuple[float, str]] = {True: (0.0, ""), False: (0.0, "")}
     for_one_image, alone = _Shapes(batches), _Shapes(set())
-    texts = _Texts()
+    texts = TextLengths()
     grown: dict[str, int] = {}
     if may_grow := _may_grow(model.graph, inputs):
         for_one_image = for_one_image.within(shapes_for_one_image(model))
@@ -264,7 +265,7 @@ def _count_functions(path: Path, proto: onnx.ModelProto) -> dict[_FunctionKey, i
     return counted
 
 
-def _turns(node: ir.Node, sizes: "_Constants") -> float:
+def _turns(node: ir.Node, sizes: ConstantNumbers) -> float:
     """The turns of all loops in a node, as far as they are known; infinite for one without end."""
     bodies = subgraphs(node)
     if not bodies:
@@ -274,7 +275,7 @@ def _turns(node: ir.Node, sizes: "_Constants") -> float:
     return inside if turns is None else turns * (1 + inside)
 
 
-def _own_turns(node: ir.Node, sizes: "_Constants") -> float | None:
+def _own_turns(node: ir.Node, sizes: ConstantNumbers) -> float | None:
     """The turns of a loop, 1 where they are computed; None for another node."""
     if is_op(node, "Loop"):
         most = node.inputs[0] if node.inputs else None
@@ -338,7 +339,7 @@ class _Shapes:
         return value in self.fixed or value.is_initializer()
 
 
-def _work(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> float:
+def _work(node: ir.Node, sizes: ConstantNumbers, shapes: _Shapes) -> float:
     """Multiply-adds of a node and of all turns of those inside it; computed turns count once."""
     total: float = work_of(node, shapes)
     bodies = subgraphs(node)
@@ -349,7 +350,9 @@ def _work(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> float:
     return total
 
 
-def _sizes(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> Iterator[tuple[ir.Value, int]]:
+def _sizes(
+    node: ir.Node, sizes: ConstantNumbers, shapes: _Shapes
+) -> Iterator[tuple[ir.Value, int]]:
     """The outputs of a node and of the nodes inside it, with their elements for one image."""
     for value in node.outputs:
         shape = shapes.shape(value)
@@ -358,8 +361,8 @@ def _sizes(node: ir.Node, sizes: "_Constants", shapes: _Shapes) -> Iterator[tupl
             continue
         known = all(isinstance(d, int) for d in shape)
         yield value, max(math.prod(shapes(value)), 0 if known else sizes.made_by(node))
-    if node.op_type in HIDING:
-        yield node.outputs[0], hidden_elements(node, shapes)
+    if hidden := hidden_elements(node, shapes):
+        yield node.outputs[0], hidden
     for body in subgraphs(node):
         for inner in body:
             yield from _sizes(inner, sizes, shapes)
@@ -372,7 +375,7 @@ _ENOUGH = 1 << 50  # elements: more than any machine has
 
 
 def _looped(
-    node: ir.Node, sizes: "_Constants", around: _Shapes, model: ir.Model
+    node: ir.Node, sizes: ConstantNumbers, around: _Shapes, model: ir.Model
 ) -> tuple[list[tuple[ir.Value, int]], float]:
     """What a loop of known turns makes, and its multiply-adds; ``([], 0)`` for another node.
 
@@ -383,7 +386,7 @@ def _looped(
     if not is_op(node, "Loop") or len(node.inputs) < 2 or len(bodies) != 1:
         return [], 0
     count, (body,) = sizes.find(node.inputs[0]), bodies
-    turns = 0 if count is None or count.size != 1 else _whole(float(count[0]))
+    turns = 0 if count is None or count.size != 1 else whole(float(count[0]))
     carried = len(node.inputs) - 2
     if not turns or len(body.inputs) != carried + 2 or len(body.outputs) < carried + 1:
         return [], 0
@@ -424,11 +427,11 @@ def _after(grown: Sequence[float], turns: int) -> int:
     """Elements, or work, after more turns, of what grew like that."""
     steps = np.diff(np.array(grown[-3:], np.float64))
     if not turns or steps[-1] <= 0:
-        return _whole(grown[-1])
+        return whole(grown[-1])
     ratio = steps[-1] / steps[0] if len(steps) > 1 and steps[0] > 0 else 1.0
     with np.errstate(over="ignore"):
         more = np.sum(ratio ** np.arange(1, turns + 1)) if ratio > _DOUBLING else float(turns)
-    return _whole(float(grown[-1] + steps[-1] * more))
+    return whole(float(grown[-1] + steps[-1] * more))
 
 
 def _elements(shape: Dimensions | None, batches: set[int]) -> int:
@@ -437,171 +440,3 @@ def _elements(shape: Dimensions | None, batches: set[int]) -> int:
         return 0
     known = [d for d in shape if isinstance(d, int)]
     return math.prod(known[1:] if shape and shape[0] in batches else known)
-
-
-_OF_A_TEXT = 32  # elements that take as much memory, and time, as a text of a few characters
-_DOUBLED = 50  # turns of a loop after which texts that double in each are longer than any
-_BYTES = 4  # of a longer text, that take as much as an element
-
-
-class _Texts:
-    """How long the texts in tensors can be: an ``Expand`` takes a long one as often as it likes."""
-
-    def __init__(self) -> None:
-        self._longest: dict[ir.Value, int] = {}  # bytes
-
-    def note(self, node: ir.Node, turns: float | None = None) -> None:
-        """Keep how long those can be that a node makes, and those inside it.
-
-        Args:
-            turns: of the node, if it is a loop.
-        """
-        read = [self._of(value) for value in node.inputs if value is not None]
-        longest = sum(read) if node.op_type == "StringConcat" else max(read, default=0)
-        said = (attr.value for attr in node.attributes.values() if isinstance(attr, ir.Attr))
-        listed = (text for value in said if isinstance(value, list | tuple) for text in value)
-        longest = max([longest, *(len(text) for text in listed if isinstance(text, str | bytes))])
-        if longest:
-            self._longest |= dict.fromkeys(node.outputs, longest)
-        for body in subgraphs(node):
-            tried = int(min(turns or 1, _DOUBLED))
-            for _ in range(tried):
-                before = longest
-                if longest:
-                    self._longest |= dict.fromkeys(body.inputs, longest)
-                for inner in body:
-                    self.note(inner)
-                longest = max([longest, *map(self._of, body.outputs)])
-                if longest == before:
-                    break
-            else:  # they grow in each turn
-                longest += int(min(turns or 1, _ENOUGH) - tried) * (longest - before)
-            if longest:
-                self._longest |= dict.fromkeys(node.outputs, longest)
-
-    def elements(self, value: ir.Value) -> int:
-        """How many elements take as much memory as one of this tensor: 1 where it is no text."""
-        if value.dtype not in (ir.DataType.STRING, None):
-            return 1
-        longest = self._of(value)
-        if value.dtype is None and not longest:
-            return 1
-        return _OF_A_TEXT + longest // _BYTES
-
-    def _of(self, value: ir.Value) -> int:
-        if value not in self._longest and value.is_initializer():
-            tensor = value.const_value
-            if tensor is not None and tensor.dtype == ir.DataType.STRING:
-                texts = np.ravel(tensor.numpy()).tolist()
-                self._longest[value] = max((len(text) for text in texts), default=0)
-        return self._longest.get(value, 0)
-
-
-_MAKE_SIZES = ("ConstantOfShape", "Expand", "Range", "Tile")  # of elements of their inputs
-_SMALL = 256  # elements of a constant that is followed
-_DEEP = 32  # operators that are followed
-
-_Arithmetic = Callable[..., np.ndarray]
-
-
-def _reduced(function: Callable[[np.ndarray], float]) -> _Arithmetic:
-    return lambda x, *_: np.array([function(x)])
-
-
-_ARITHMETIC: dict[str, _Arithmetic] = {
-    "Abs": np.abs,
-    "Add": np.add,
-    "Cast": lambda x: x,
-    "Ceil": np.ceil,
-    "Concat": lambda *parts: np.concatenate(parts),
-    "Div": np.divide,
-    "Exp": np.exp,
-    "Flatten": lambda x: x,
-    "Floor": np.floor,
-    "Gather": lambda x, indices: x[indices.astype(int)],
-    "Identity": lambda x: x,
-    "Max": lambda *values: np.max(np.broadcast_arrays(*values), axis=0),
-    "Min": lambda *values: np.min(np.broadcast_arrays(*values), axis=0),
-    "Mul": np.multiply,
-    "Neg": np.negative,
-    "Pow": np.power,
-    "ReduceMax": _reduced(np.max),
-    "ReduceMin": _reduced(np.min),
-    "ReduceProd": _reduced(np.prod),
-    "ReduceSum": _reduced(np.sum),
-    "Reshape": lambda x, _: x,
-    "Round": np.round,
-    "Sqrt": np.sqrt,
-    "Squeeze": lambda x, *_: x,
-    "Sub": np.subtract,
-    "Unsqueeze": lambda x, *_: x,
-}
-"""What is followed from constants to the size of a tensor, on flat arrays of float64."""
-
-
-class _Constants:
-    """The values of small tensors that follow from constants, roughly: in float64 and flat."""
-
-    def __init__(self) -> None:
-        self._found: dict[ir.Value, np.ndarray | None] = {}
-
-    def find(self, value: ir.Value | None, depth: int = 0) -> np.ndarray | None:
-        """float64 (E,); None where it is large, or not known."""
-        if value is None or depth > _DEEP:
-            return None
-        if value not in self._found:
-            self._found[value] = self._follow(value, depth)
-        return self._found[value]
-
-    def _follow(self, value: ir.Value, depth: int) -> np.ndarray | None:
-        array = _small_constant(value)
-        node = value.producer()
-        if array is not None or node is None:
-            return array
-        rule = _ARITHMETIC.get(node.op_type) if is_op(node, node.op_type) else None
-        operands = [] if rule is None else [self.find(v, depth + 1) for v in node.inputs]
-        known = [array for array in operands if array is not None]
-        if rule is None or not known or len(known) < len(operands):
-            return None
-        try:
-            with np.errstate(all="ignore"):
-                found = np.ravel(rule(*known))
-        except (ValueError, IndexError, TypeError):  # does not fit: not for us to say
-            return None
-        return found if found.size <= _SMALL else None
-
-    def made_by(self, node: ir.Node) -> int:
-        """The elements of what a node makes of constants, where its shape was not inferred."""
-        if node.op_type not in _MAKE_SIZES:
-            return 0
-        if is_op(node, "ConstantOfShape"):
-            shape = self.find(node.inputs[0])
-            return 0 if shape is None else _whole(np.prod(shape))
-        if node.op_type == "Range":  # of com.microsoft, too
-            ends = [self.find(v) for v in node.inputs]
-            if len(ends) < 2 or any(end is None or end.size != 1 for end in ends):
-                return 0
-            start, stop, *steps = (float(end[0]) for end in ends if end is not None)
-            step = steps[0] if steps else 1.0
-            return _whole((stop - start) / step if step else 0.0)
-        if is_op(node, "Expand", "Tile") and len(node.inputs) > 1:
-            factors = self.find(node.inputs[1])
-            source = size_of(node.inputs[0]) if is_op(node, "Tile") else 1
-            return 0 if factors is None else _whole(np.prod(factors) * (source or 1))
-        return 0
-
-
-def _small_constant(value: ir.Value) -> np.ndarray | None:
-    """A constant of a few numbers, flat."""
-    tensor = value.const_value if value.is_initializer() else None
-    if tensor is not None and tensor.size > _SMALL:
-        return None
-    array = constant(value)
-    if array is None or array.size > _SMALL or array.dtype.kind not in "iufb":
-        return None
-    return array.astype(np.float64).ravel()
-
-
-def _whole(number: float) -> int:
-    """A number of elements; what is no number is none."""
-    return int(min(number, 1e18)) if number > 0 else 0

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
 
-__all__ = ["HIDING", "OF_AN_ELEMENT", "Sizes", "hidden_elements", "work_of"]
+__all__ = ["OF_AN_ELEMENT", "Sizes", "hidden_elements", "work_of"]
 
 Sizes = Callable[[ir.Value | None], Sequence[int]]
 """The sizes of a tensor, 1 for each that is not known; () for no tensor."""
@@ -37,12 +37,6 @@ _PRODUCTS = frozenset(
 _WHOLE = {getattr(ir.DataType, name) for name in ("INT32", "INT64", "UINT32", "UINT64")}
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
-HIDING = frozenset(
-    (*_ATTENTIONS, "AffineGrid", "CenterCropPad", "Einsum", "NonZero", "RoiAlign",
-     "SplitToSequence", "Unique")
-)  # fmt: skip
-"""They make more than the elements of what they give on."""
-
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 _RECURRENT = ("GRU", "LSTM", "RNN")
 _MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
