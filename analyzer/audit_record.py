@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from analyzer.errors import AuditFolderError, parameter
-
 __all__ = [
     "AS_STORED",
     "SCHEMA",
@@ -106,16 +104,8 @@ class ClassRecord:
 
 
 def quantity(value: float | None) -> float:
-    """A sparsity quantity of a network or class that has a site.
-
-    Raises:
-        AuditFolderError: it is null.
-    """
-    if value is None:
-        raise AuditFolderError(
-            "audit.json names a site, and a quantity of its units is null. Replace the folder with "
-            f"an audit with {parameter('fresh', True)}."
-        )
+    """A sparsity quantity of a network or class that has a site; reading a record checks it."""
+    assert value is not None
     return value
 
 

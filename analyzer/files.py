@@ -24,11 +24,11 @@ __all__ = [
     "check_paths",
     "check_places",
     "check_regular",
+    "check_utf8",
     "file_identity",
     "folder_identity",
     "holds",
     "is_readable_file",
-    "is_utf8",
     "nature_of",
     "read_arrays",
     "read_json",
@@ -231,13 +231,18 @@ _NATURES = (
 )
 
 
-def is_utf8(path: Path) -> bool:
-    """Whether the whole path is text, as libraries want it that open files themselves."""
+def check_utf8(error: type[AnalyzerError], path: Path) -> None:
+    """Refuse a path that is no text as a whole, as libraries want it that open files themselves.
+
+    Raises:
+        ``error``: the sentence names the path.
+    """
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise error(
+            f"The path {path} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+        ) from None
 
 
 def nature_of(path: str | Path) -> str:

@@ -21,7 +21,7 @@ from analyzer.audit.unfinished_audit import key_of
 from analyzer.audit_options import AuditRequest
 from analyzer.common_types import ExtraInput, Site
 from analyzer.errors import DataError, ModelError, SiteError, parameter
-from analyzer.files import is_utf8
+from analyzer.files import check_utf8
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import repeated
 from analyzer.measures.ablation.curve_features import chance_fraction
@@ -124,7 +124,7 @@ def _check_places(request: AuditRequest, source: data.Source, network: surgery.N
     extra = [Path(value) for _, value in request.inputs]  # numbers are no files
     refuse_replaced(request.further_results, lambda: [*network.files, *extra])
     if source.kind == "folder":
-        refuse_in_class_folders(request.out, source.source)
+        refuse_in_class_folders(request.out, str(request.data), request.classes)
     out = os.path.realpath(request.out)
     results = {os.path.join(out, name) for name in (*RESULT_FILES, MANIFEST, LOCK)}
     options = ("model", "data", "test_data", "gap_model", "custom_ops", "classes", "groups")
@@ -139,21 +139,22 @@ def _check_places(request: AuditRequest, source: data.Source, network: surgery.N
             )
 
 
-def refuse_in_class_folders(out: Path, data_of: str) -> None:
+def refuse_in_class_folders(out: Path, where: str, classes: str | Path | None) -> None:
     """Refuse a result in a folder of class folders, of which it would be one.
 
     Args:
         out: where the result goes.
-        data_of: data, of any kind.
+        where: the data are, of any kind.
+        classes: path of the class list, if there is one.
 
     Raises:
         DataError: the sentence names both.
     """
-    folder = data.class_folders_of(data_of)
-    root, place = os.path.realpath(folder or os.devnull), os.path.realpath(out)
-    if folder is not None and (place == root or place.startswith(root + os.sep)):
+    folder = data.class_folders_of(where, classes)
+    place = Path(os.path.realpath(out))
+    if folder and Path(os.path.realpath(folder)) in (place, *place.parents):
         raise DataError(
-            f"{parameter('out', out)} lies in {data_of}, whose folders are classes. Name a folder "
+            f"{parameter('out', out)} lies in {folder}, whose folders are classes. Name a folder "
             "outside of the data."
         )
 
@@ -267,8 +268,5 @@ def _check_options(request: AuditRequest) -> None:
             "(exact) to below 1, for example 0.01."
         )
     check_values(request)
-    if not is_utf8(request.out):
-        raise DataError(
-            f"The path {request.out} is not UTF-8 text, and onnxruntime opens no other. Rename it."
-        )
+    check_utf8(DataError, request.out)
     runtime.named_devices(request.device)

@@ -97,9 +97,8 @@ def audit_population(
     if not isinstance(jobs, int) or jobs < 1:
         raise DataError(f"{parameter('jobs')} cannot be {jobs!r}; give a whole number from 1 on.")
     refuse_foreign_files(out)  # before a folder is made or locked
-    for one in {one.train_data for one in members} | {one.test_data for one in members}:
-        if one is not None:
-            refuse_in_class_folders(out, one)
+    for where in {path for one in members for path in (one.train_data, one.test_data) if path}:
+        refuse_in_class_folders(out, where, template.classes)
     with locked(out, wait=template.wait, say=say) as check_lock:
         replaced = ReplacedNetworks(out)
         remove_parts(out, (TABLE, FAILED, PAGE))

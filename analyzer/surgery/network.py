@@ -22,7 +22,7 @@ from onnx_ir.passes import common as passes
 
 from analyzer.common_types import NetworkInfo, TensorInfo
 from analyzer.errors import ModelError
-from analyzer.files import file_identity, is_utf8, nature_of
+from analyzer.files import check_utf8, file_identity, nature_of
 from analyzer.input_budgets import DEFAULT_BUDGETS, Budgets
 from analyzer.surgery.activations import Activation, find_activations
 from analyzer.surgery.external_data import external_files, read_short_tensors
@@ -226,19 +226,17 @@ def runnable_file(network: Network, folder: Path) -> Path:
         save_model(network.model, copy)
         return copy
     names = [node.name for node in network.model.graph if node.name]
-    weights = network.model.graph.initializers.values()
-    names_differ, has_files_beside = len(set(names)) == len(names), len(network.as_read) > 1
-    are_many_unused = sum(map(is_unused, weights)) > _MANY_UNUSED
-    if names_differ and not has_files_beside and not are_many_unused:
+    unused = sum(map(is_unused, network.model.graph.initializers.values()))
+    needs_copy = len(set(names)) < len(names) or unused > _MANY_UNUSED
+    if not needs_copy and len(network.as_read) == 1:
         return network.path
     model = ir.from_proto(read_model_proto(network.path))
-    graph = model.graph
-    ir.external_data.set_base_dir(graph, network.path.parent)
-    if names_differ and not are_many_unused and not are_short_weights_outside(graph):
+    ir.external_data.set_base_dir(model.graph, network.path.parent)
+    if not needs_copy and not are_short_weights_outside(model.graph):
         return network.path
-    for value in list(graph.initializers.values()) if are_many_unused else ():
-        if is_unused(value):
-            del graph.initializers[name_of(value)]
+    if unused > _MANY_UNUSED:
+        for value in filter(is_unused, tuple(model.graph.initializers.values())):
+            del model.graph.initializers[name_of(value)]
     save_model(model, copy)
     return copy
 
@@ -468,10 +466,7 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         what = f"is {nature_of(path)}" if path.exists() else "does not exist"
         raise ModelError(f"{path} {what}. Give the path of an ONNX file.")
-    if not is_utf8(path):
-        raise ModelError(
-            f"The path {path} is not UTF-8 text, and onnxruntime opens no other. Rename it."
-        )
+    check_utf8(ModelError, path)
     size = path.stat().st_size
     if size == 0:
         raise ModelError(f"{path} is empty. Export or copy the network again.")

@@ -160,12 +160,12 @@ def _bare_proto(model: ir.Model) -> onnx.ModelProto:
     for values, infos in ((source.inputs, graph.input), (source.outputs, graph.output)):
         for value in values:
             ir.serde.serialize_value_into(infos.add(), value)
+    outputs = {value.name for value in source.outputs}
     for value in source.initializers.values():
-        if value.const_value is not None and not is_unused(value):
+        if value.const_value is not None and (value.name in outputs or not is_unused(value)):
             tensor = graph.initializer.add()
             ir.serde.serialize_tensor_into(tensor, value.const_value)
             tensor.name = name_of(value)
-    outputs = {value.name for value in source.outputs}
     types: dict[tuple[ir.DataType | None, Dimensions | None], onnx.TypeProto] = {}
     for node in source:
         listed = graph.node.add()

@@ -298,10 +298,10 @@ def refuse_fatal_operators(path: Path, model: ir.Model) -> None:
                     f"{', '.join(_PADDINGS)}."
                 )
             domain = "" if node.domain == "ai.onnx" else node.domain
-            for name, value in _odd_numbers(node):
+            if odd := _odd_number(node):
                 raise ModelError(
                     f"{path} has a node {node.name!r} of the operator {node.op_type} with the "
-                    f"{name} {value}, which cannot be. Export it again."
+                    f"{odd}, which cannot be. Export it again."
                 )
             is_safe = _FATAL.get((domain, node.op_type))
             if is_safe is None or is_safe(node):
@@ -321,10 +321,10 @@ _MOST = 1 << 31
 _NUMBERS = (ir.AttributeType.INT, ir.AttributeType.INTS)
 
 
-def _odd_numbers(node: ir.Node) -> Iterator[tuple[str, int]]:
-    """Attributes that kernels divide by and that are not above 0, or of more than 32 bits.
+def _odd_number(node: ir.Node) -> str:
+    """An attribute that kernels divide by and that is not above 0, or one of more than 32 bits.
 
-    onnxruntime cuts them off there: 2³² becomes 0.
+    onnxruntime cuts it off there: 2³² becomes 0. "" where there is none.
     """
     for attr in node.attributes.values():
         if not isinstance(attr, ir.Attr) or attr.type not in _NUMBERS:
@@ -333,7 +333,8 @@ def _odd_numbers(node: ir.Node) -> Iterator[tuple[str, int]]:
         wide = node.op_type in _OF_64_BITS or node.domain == "ai.onnx.ml"
         for value in values:
             if (attr.name in _AT_LEAST_1 and value < 1) or (not wide and abs(value) >= _MOST):
-                yield attr.name, value
+                return f"{attr.name} {value}"
+    return ""
 
 
 _PADDINGS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")

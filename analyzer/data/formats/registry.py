@@ -82,15 +82,19 @@ def open_data(
     return source if class_list is None else _named(source, class_list)
 
 
-def class_folders_of(data: str) -> Path | None:
+def class_folders_of(data: str, classes: str | Path | None = None) -> Path | None:
     """The folder of class folders that a path of data, with a split or without, leads to.
 
     None where it leads to nothing, or data of another kind.
+
+    Args:
+        data, classes: as for :func:`open_data`.
     """
     with suppress(DataError, OSError):
         path, split = _path_and_split(data)
         if next((known for known in FORMATS if known.recognizes(path)), None) is FOLDER:
-            return folder_of_classes(path, Wanted(split))[0]
+            class_list = None if classes is None else read_classes(classes)
+            return folder_of_classes(path, Wanted(split, classes=class_list))[0]
     return None
 
 
@@ -124,8 +128,8 @@ def _open_known(known: Format, path: Path, wanted: Wanted) -> Source:
         return known.open(path, wanted)
     except DataError as error:
         if (inner := _data_inside(path, known)) is None:
-            for name in _data_files(path, path, FOLDER) if known is FOLDER else ():
-                if WEBDATASET.holds(name):
+            if known is FOLDER:
+                for name in filter(WEBDATASET.holds, _data_files(path, path, FOLDER)):
                     refuse_packed(path / name)
             raise
         folder, other = inner
