@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
@@ -182,7 +182,12 @@ def _begin(
 
 
 def _end(pending: _Pending) -> Batch:
-    skipped = [bad for task in pending.tasks for bad in task.result()]
+    # Here, as the threads of the tasks do not know whether flags or parameters are meant.
+    skipped = [
+        replace(bad, reason=str(DataError(bad.reason)))
+        for task in pending.tasks
+        for bad in task.result()
+    ]
     batch = pending.batch
     if not skipped:
         return batch
@@ -255,7 +260,7 @@ def _fill(
         except _UnreadableError as error:
             if not skip_bad:
                 raise DataError(source.unreadable(index, error.reason)) from error
-            skipped.append(Skipped(index, source.names[index], str(DataError(error.reason))))
+            skipped.append(Skipped(index, source.names[index], error.reason))
             continue
         preprocessing.finish(picture[None], batch.images[slot : slot + 1])
         _tell(batch, slot, stored)

@@ -419,6 +419,16 @@ def test_unreadable_images_are_left_out_on_demand_and_named(onnx_gap, network, c
     assert "3/c.png" in shown.err
 
 
+def test_an_image_over_the_budget_is_left_out_with_the_option_that_raises_it(
+    onnx_gap, network, class_folders
+):
+    Image.new("L", (200, 200)).save(class_folders / "3" / "c.png")
+    data = ("--data", class_folders, "--preprocess", "none", "--out", "audit")
+    shown = onnx_gap("audit", network, *data, "--skip-bad", "--budget", "pixels=1000")
+    assert shown.code == 0
+    assert "pass --budget pixels=40000" in shown.err
+
+
 def test_a_finished_audit_is_not_counted_again(audit, onnx_gap, network, train):
     folder = audit()
     before = (
