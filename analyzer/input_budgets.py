@@ -35,6 +35,7 @@ class Budgets:
     connections: int = 1_000_000  # inputs of all nodes together
     inputs: int = 2048  # and outputs, of a node and of the network
     initializers: int = 1_000_000
+    read_initializers: int = 1 << 14  # that nodes read; loading takes the square of their number
     weight_bytes: int = 64 << 30  # as the shapes of the weights say
     levels: int = 16  # of subgraphs
     scopes: int = 20_000_000  # tensors in sight of nodes with subgraphs, summed over these
@@ -106,6 +107,7 @@ class Budgets:
 _NOUNS = {
     "function_nodes": "nodes of functions",
     "weight_bytes": "bytes of weights",
+    "read_initializers": "initializers",
     "levels": "levels of subgraphs",
     "scopes": "tensors in sight of subgraphs",
     "turns": "turns of loops",

@@ -24,6 +24,7 @@ __all__ = ["BATCH", "fix_sizes", "free_batch", "knows_sizes"]
 BATCH = "N"  # name of the batch axis where the network has none
 
 _SMALL = 1 << 12  # elements; what is computed from shapes has fewer
+_FEW = 64  # inputs; what is computed from shapes has fewer, and onnx-ir removes nodes in the square
 
 
 def free_batch(model: ir.Model, images: tuple[str, ...]) -> tuple[ir.Model, int | None]:
@@ -165,6 +166,8 @@ def _outcome(node: ir.Node, model: ir.Model) -> np.ndarray | None:
         return np.array(size if is_op(node, "Size") else part, np.int64)
     if is_op(node, "Cast") and (weights := constant(node.outputs[0])) is not None:
         return weights  # stored in a narrower type: as large as they may be
+    if len(node.inputs) > _FEW:
+        return None
     operands = [v for v in node.inputs if v is not None]
     known = {name_of(v): array for v in operands if (array := constant(v)) is not None}
     if not known or any(v.name not in known for v in operands):

@@ -37,7 +37,11 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
-from analyzer.surgery.network_size import check_made_tensors, check_structure
+from analyzer.surgery.network_size import (
+    check_made_tensors,
+    check_read_initializers,
+    check_structure,
+)
 from analyzer.surgery.saving import are_short_weights_outside, save_model
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
@@ -216,7 +220,11 @@ def runnable_file(network: Network, folder: Path) -> Path:
     lies beside the network it does not find, or takes it from a file of that name in the current
     folder. Very many weights that nothing reads take it minutes to load. The copy differs in
     nothing else. Where the network is guarded, it is the guarded network, with all its inputs.
+
+    Raises:
+        ModelError: nodes read more initializers than the budget has.
     """
+    check_read_initializers(network.path, network.model, network.budgets)
     copy = folder / "original.onnx"
     if network.guarded:
         if network.bound:

@@ -25,6 +25,7 @@ from analyzer.surgery.graph import (
     attribute,
     dimensions,
     is_op,
+    is_unused,
     reads,
     size_of,
     subgraphs,
@@ -35,7 +36,12 @@ from analyzer.surgery.shapes import LENGTHENING, infer_body, shapes_for_one_imag
 from analyzer.surgery.text_lengths import TextLengths
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
-__all__ = ["check_fixed_batch", "check_made_tensors", "check_structure"]
+__all__ = [
+    "check_fixed_batch",
+    "check_made_tensors",
+    "check_read_initializers",
+    "check_structure",
+]
 
 
 _FREE = 4  # elements made of constants, for each byte of weights: quantized ones are widened, say
@@ -172,6 +178,28 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
     after = f"multiply-adds for one image (most of them in {most[True][1]})"
     hold("operations", work[True], "takes", after)
     return grown
+
+
+def check_read_initializers(path: Path, model: ir.Model, budgets: Budgets) -> None:
+    """Hold what nodes read of initializers and constants against the budget.
+
+    onnxruntime loads them in a time that grows with the square of their number.
+
+    Args:
+        path: of the network.
+        model: constants gathered as initializers.
+        budgets: the budgets.
+
+    Raises:
+        ModelError: there are more.
+    """
+    read = sum(
+        not is_unused(value)
+        for graph in with_subgraphs(model.graph)
+        for value in graph.initializers.values()
+    )
+    after = "initializers and constants that nodes read"
+    _hold(path, budgets, "read_initializers", read, "has", after)
 
 
 def _bytes_of(weights: ir.Value) -> int:
