@@ -1,7 +1,7 @@
 """Whether record and ``neighbors.npz`` follow from each other, and from a second measurement."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields
 
 import numpy as np
 
@@ -115,9 +115,14 @@ def _count_faults(said: NeighborsRecord, votes: NeighborVotes) -> list[str]:
 
 def _twin_faults(said: TwinsRecord, votes: NeighborVotes) -> list[str]:
     found = twins_record(votes, said.kept)
-    if replace(said, share=found.share) == found and same(said.share, found.share):
-        return []
-    return [f"'twins' is {said} in audit.json, {NEIGHBORS_FILE} gives {found}."]
+    return [
+        f"'twins.{name}' is {stated} in audit.json, {NEIGHBORS_FILE} gives {there}."
+        for name, stated, there in (
+            (field.name, getattr(said, field.name), getattr(found, field.name))
+            for field in fields(TwinsRecord)
+        )
+        if stated != there and not (name == "share" and same(stated, there))
+    ]
 
 
 def _near_each_other(nearest: np.ndarray, measured: np.ndarray, things: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from analyzer.audit import run_audit, verify_audit
 from analyzer.errors import AuditFolderError, DataError
 from analyzer.files import read_arrays, read_json
 from analyzer.output_files import write_arrays, write_json
+from tools.forged_folders import seal
 
 
 def test_the_same_image_under_two_labels_is_told(asked):
@@ -74,6 +75,16 @@ def test_twins_are_told_and_verified(asked, tmp_path):
         write_arrays(path, {**arrays, array: changed})
         assert "neighbors" in failed(asked.out), (array, cell)
     write_arrays(path, arrays)
+    record = read_json(asked.out / "audit.json")
+    section = record["neighbors"]
+    for name, value in (("samples", 19), ("share", 0.6), ("things", 9), ("joined", 2)):
+        forged = {**section, "twins": {**section["twins"], name: value}}
+        write_json(asked.out / "audit.json", {**record, "neighbors": forged})
+        seal(asked.out)
+        said = " ".join(check.sentence for check in verify_audit(asked.out).checks)
+        assert f"'twins.{name}' is {value} in audit.json, neighbors.npz gives" in said
+    write_json(asked.out / "audit.json", record)
+    seal(asked.out)
     kept = run_audit(replace(asked, keep_twins=True))
     assert kept.sections["neighbors"].twins == replace(twins, kept=True)
     assert kept.key == found.key  # nothing else is measured again
