@@ -241,7 +241,8 @@ def check_utf8(error: type[AnalyzerError], path: Path) -> None:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
         raise error(
-            f"The path {path} is not UTF-8 text, and onnxruntime opens no other. Rename it."
+            f"The path {path.absolute()} is not UTF-8 text, and libraries that open it take no "
+            "other. Rename it."
         ) from None
 
 

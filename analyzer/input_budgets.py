@@ -37,6 +37,7 @@ class Budgets:
     initializers: int = 1_000_000
     read_initializers: int = 1 << 14  # that nodes read; loading takes the square of their number
     weight_bytes: int = 64 << 30  # as the shapes of the weights say
+    ordering_steps: int = 1 << 25  # to put nodes in order that could run at the same time
     levels: int = 16  # of subgraphs
     scopes: int = 20_000_000  # tensors in sight of nodes with subgraphs, summed over these
     turns: int = 10_000  # of all loops, in one run
@@ -108,6 +109,7 @@ _NOUNS = {
     "function_nodes": "nodes of functions",
     "weight_bytes": "bytes of weights",
     "read_initializers": "initializers",
+    "ordering_steps": "steps",
     "levels": "levels of subgraphs",
     "scopes": "tensors in sight of subgraphs",
     "turns": "turns of loops",

@@ -3,7 +3,6 @@
 The options, the network with its site, the data and their preprocessing, and the gap model.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -103,7 +102,7 @@ def find_inputs(request: AuditRequest, *, recorded: Mapping[str, Any] | None = N
         preprocessing=preprocessing,
         indices=indices,
         key=key,
-        files=hashlib.sha256(source.store.fingerprint().encode()).hexdigest(),
+        files=source.file_states(),
         first_reading=data.FirstReading(source),
         pictures=data.KeptPictures(request.memory // _PICTURES_PART),
         no_site=no_site,

@@ -244,7 +244,12 @@ class Source:
 
         Where it is another, the data can be the same all the same: copied, or touched.
         """
-        return hashlib.sha256(f"{self.identity()} {self.store.fingerprint()}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.identity()} {self.file_states()}".encode()).hexdigest()
+
+    def file_states(self) -> str:
+        """What the file system tells of the files, hashed."""
+        states = self.store.fingerprint().encode(errors="surrogateescape")
+        return hashlib.sha256(states).hexdigest()
 
 
 def reason_of(error: Exception) -> str:

@@ -37,12 +37,9 @@ from analyzer.surgery.graph import (
 )
 from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
-from analyzer.surgery.network_size import (
-    check_made_tensors,
-    check_read_initializers,
-    check_structure,
-)
+from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import are_short_weights_outside, save_model
+from analyzer.surgery.session_cost import check_session_cost
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
     check_file,
@@ -222,9 +219,9 @@ def runnable_file(network: Network, folder: Path) -> Path:
     nothing else. Where the network is guarded, it is the guarded network, with all its inputs.
 
     Raises:
-        ModelError: nodes read more initializers than the budget has.
+        ModelError: onnxruntime would take more to open it than the budgets have.
     """
-    check_read_initializers(network.path, network.model, network.budgets)
+    check_session_cost(network.path, network.model, network.budgets)
     copy = folder / "original.onnx"
     if network.guarded:
         if network.bound:

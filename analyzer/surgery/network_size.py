@@ -25,7 +25,6 @@ from analyzer.surgery.graph import (
     attribute,
     dimensions,
     is_op,
-    is_unused,
     reads,
     size_of,
     subgraphs,
@@ -36,12 +35,7 @@ from analyzer.surgery.shapes import LENGTHENING, infer_body, shapes_for_one_imag
 from analyzer.surgery.text_lengths import TextLengths
 from analyzer.surgery.validation import bytes_of, nodes_of, refuse_damaged_names
 
-__all__ = [
-    "check_fixed_batch",
-    "check_made_tensors",
-    "check_read_initializers",
-    "check_structure",
-]
+__all__ = ["check_fixed_batch", "check_made_tensors", "check_structure", "hold_to_budget"]
 
 
 _FREE = 4  # elements made of constants, for each byte of weights: quantized ones are widened, say
@@ -84,7 +78,7 @@ def check_structure(path: Path, proto: onnx.ModelProto, budgets: Budgets) -> int
     graph = proto.graph
     for listed in (graph.initializer, graph.input, graph.output):
         refuse_damaged_names(path, [one.name for one in listed])
-    hold = partial(_hold, path, budgets)
+    hold = partial(hold_to_budget, path, budgets)
     hold("nodes", nodes, "has", "nodes")
     hold("function_nodes", expanded, "has functions that add", "nodes when called")
     hold("inputs", most, "has a node with", f"inputs or outputs ({widest})")
@@ -120,7 +114,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
         ModelError: a loop takes too many turns, a tensor is too large, or an input has a size of
             0 or less.
     """
-    hold = partial(_hold, path, budgets)
+    hold = partial(hold_to_budget, path, budgets)
     inputs = [v for v in model.graph.inputs if not v.is_initializer()]
     batches = set()
     for value in inputs:
@@ -180,28 +174,6 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
     return grown
 
 
-def check_read_initializers(path: Path, model: ir.Model, budgets: Budgets) -> None:
-    """Hold what nodes read of initializers and constants against the budget.
-
-    onnxruntime loads them in a time that grows with the square of their number.
-
-    Args:
-        path: of the network.
-        model: constants gathered as initializers.
-        budgets: the budgets.
-
-    Raises:
-        ModelError: there are more.
-    """
-    read = sum(
-        not is_unused(value)
-        for graph in with_subgraphs(model.graph)
-        for value in graph.initializers.values()
-    )
-    after = "initializers and constants that nodes read"
-    _hold(path, budgets, "read_initializers", read, "has", after)
-
-
 def _bytes_of(weights: ir.Value) -> int:
     tensor = weights.const_value
     return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
@@ -230,13 +202,13 @@ def check_fixed_batch(path: Path, graph: ir.Graph, batch: int, budgets: Budgets)
             size = size_of(value) or 0
             if size > budgets.elements:
                 before = f"is fixed to {batch} images, for which {value.name} has"
-                _hold(path, budgets, "elements", size, before, "elements", _FIXED)
+                hold_to_budget(path, budgets, "elements", size, before, "elements", _FIXED)
 
 
 _FIXED = " Or export it with a named batch axis."
 
 
-def _hold(
+def hold_to_budget(
     path: Path,
     budgets: Budgets,
     name: str,

@@ -36,7 +36,9 @@ _PRODUCTS = frozenset(
 )  # fmt: skip
 _WHOLE = {getattr(ir.DataType, name) for name in ("INT32", "INT64", "UINT32", "UINT64")}
 _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
-_CONVOLVED = frozenset((*CONVOLUTIONS, "DeformConv", "FusedConv", "NhwcFusedConv"))
+_TRANSPOSED = ("ConvTranspose", "ConvTransposeWithDynamicPads")
+_CONVOLVED = frozenset((*CONVOLUTIONS, *_TRANSPOSED, "DeformConv", "FusedConv", "NhwcFusedConv"))
+_WITHIN = {"AffineGrid": 4, "CenterCropPad": 2, "DFT": 10}  # elements, for each that they give on
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 _RECURRENT = ("GRU", "LSTM", "RNN")
 _MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
@@ -103,11 +105,33 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
         return _OF_A_PIECE * _pieces(node, first)
     if node.op_type in _ATTENTIONS:
         return _weights_of_attention(node, sizes)
-    if node.op_type in ("AffineGrid", "CenterCropPad"):  # functions, with tensors of their own
-        return 2 * math.prod(sizes(node.outputs[0]))
+    if node.op_type in _WITHIN:
+        return _WITHIN[node.op_type] * math.prod(sizes(node.outputs[0]))
+    if node.op_type in _CONVOLVED:
+        return _unfolded(node, sizes)
     if node.op_type == "Unique":
         return _OF_A_VALUE * math.prod(first)
     return 0
+
+
+def _unfolded(node: ir.Node, sizes: Sizes) -> int:
+    """What a convolution keeps of one group of one image beside its tensors, as elements.
+
+    Those that are no plain ones in floating point lay out all windows, the quantized ones as bytes
+    or as pointers to what they read; ``DeformConv`` also keeps where and how each place is read.
+    """
+    kind = node.op_type
+    given = [sizes(value) for value in node.inputs]
+    second = 3 if kind.startswith("QLinear") else 1
+    if len(given) <= second:
+        return 0
+    window, kernel = math.prod(given[second][1:]), math.prod(given[second][2:])
+    if kind in _TRANSPOSED:
+        return window * math.prod(given[0][2:])
+    positions = math.prod(sizes(node.outputs[0])[2:])
+    if kind in ("ConvInteger", "QLinearConv"):
+        return max(window // 4, 2 * kernel) * positions
+    return (window + 8 * kernel) * positions if kind == "DeformConv" else 0
 
 
 def _pieces(node: ir.Node, shape: Sequence[int]) -> int:
@@ -129,7 +153,7 @@ def _products(node: ir.Node, sizes: Sizes) -> int:
         if len(given) <= second:
             return 0
         first, factor, output = given[0], given[second], sizes(node.outputs[0])
-        if kind == "ConvTranspose":
+        if kind in _TRANSPOSED:
             return math.prod(first) * math.prod(factor[1:])
         if kind in _CONVOLVED:
             return math.prod(output) * math.prod(factor[1:])

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -389,6 +390,31 @@ def test_names_that_are_not_utf8(refused, onnx_gap, network, digits, tmp_path):
     assert onnx_gap("compare", "audit", "audit").code == 0
     assert json.loads(Path("audit/audit.json").read_text())["classes"][3]["name"] == "3\udcff"
     assert Path("audit/suspects.csv").read_text("utf-8").count("\\udce9.png") == 3  # 5 % of 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_archives_whose_names_are_not_utf8(refused, onnx_gap, network, digits):
+    """They are hashed and read as any; pyarrow alone takes no such path."""
+    np.savez("d\udcff.npz", **digits)
+    with tarfile.open("d\udcff.tar", "w") as archive:
+        for number, (image, label) in enumerate(zip(*digits.values(), strict=True)):
+            png = io.BytesIO()
+            Image.fromarray(image).save(png, "PNG")
+            for ending, content in (("png", png.getvalue()), ("cls", str(label).encode())):
+                member = tarfile.TarInfo(f"{number:03}\udce9.{ending}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    Path("d\udcff.parquet").write_bytes(b"PAR1")
+    curves = []
+    for name in ("d\udcff.npz", "d\udcff.tar"):
+        given = ("--data", name, "--test-data", name, "--preprocess", "none")
+        shown = onnx_gap("audit", network, *given, "--out", name[-3:])
+        assert shown.code == 0, shown.err
+        assert onnx_gap("verify", name[-3:], "--data", name).code == 0
+        curves.append(Path(name[-3:], "curves.npz").read_bytes())
+    assert curves[0] == curves[1]
+    said = refused(network, "--data", "d\udcff.parquet", "--out", "audit")
+    assert "is not UTF-8 text" in said or "needs pyarrow" in said
 
 
 def test_warnings_of_libraries_do_not_come_before_the_sentence(spawn, network, tmp_path):

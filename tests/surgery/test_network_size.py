@@ -498,25 +498,6 @@ def test_time_is_in_proportion_to_the_initializers(network):
     assert seconds[1] < 24 * seconds[0]
 
 
-def test_initializers_that_nodes_read_have_a_budget_where_the_network_is_run(network, tmp_path):
-    """onnxruntime takes the square of their number to load them: 60,000 take it 12 s."""
-    weights = {f"w{i}": np.float32(i).reshape(1) for i in range(20)}
-    path = network(
-        [
-            node("Constant", [], "zero", value_float=0.0),
-            node("Sum", [*weights, "zero"], "k"),
-            node("Add", ["r", "k"]),
-        ],
-        weights | {"unused": np.zeros(1, np.float32)},
-    )
-    most = len(weights) + 3  # the constant, the kernel and the head
-    exact = surgery.load_network(path, budgets=Budgets(read_initializers=most))
-    assert surgery.runnable_file(exact, tmp_path) == path
-    loaded = surgery.load_network(path, budgets=Budgets(read_initializers=most - 1))
-    with pytest.raises(ModelError, match=r"that nodes read, more than.*read-initializers="):
-        surgery.runnable_file(loaded, tmp_path)
-
-
 def test_images_that_a_network_makes_of_one_count_for_its_batches(network, tmp_path):
     """Of [1000, …] copies one is left, so that the answers are as many as the images."""
     more = [

@@ -64,6 +64,32 @@ def test_an_equation_with_a_large_tensor_between_its_operands():
 
 
 @pytest.mark.parametrize(
+    ("node", "elements"),
+    [
+        (node_of("Conv", [("N", 3, 9, 9), (4, 3, 5, 5)], ("N", 4, 5, 5)), 0),
+        (node_of("ConvTranspose", [("N", 3, 9, 9), (3, 4, 5, 5)], ("N", 4, 13, 13)), 100 * 81),
+        (node_of("ConvInteger", [("N", 16, 9, 9), (4, 16, 5, 5)], ("N", 4, 5, 5)), 100 * 25),
+        (
+            node_of(
+                "QLinearConv",
+                [("N", 4, 9, 9), (), (), (4, 1, 5, 5), (), (), (), ()],
+                ("N", 4, 5, 5),
+                group=4,
+            ),
+            50 * 25,  # pointers of 8 bytes
+        ),
+        (
+            node_of("DeformConv", [("N", 2, 9, 9), (4, 2, 5, 5), ("N", 50, 5, 5)], ("N", 4, 5, 5)),
+            (50 + 200) * 25,
+        ),
+    ],
+)
+def test_what_convolutions_lay_out(node, elements):
+    """As the memory that onnxruntime 1.31 takes beside inputs and outputs."""
+    assert node_work.hidden_elements(node, sizes) == elements
+
+
+@pytest.mark.parametrize(
     ("kind", "image", "amount"),
     [
         ("a ViT-H at 224 pixels", [(257, 1280, 5120)] * 64 + [(257, 1280, 1280)] * 128, 1.7e11),

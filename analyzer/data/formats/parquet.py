@@ -49,7 +49,7 @@ from analyzer.data.source import (
     reason_of,
 )
 from analyzer.errors import DataError, parameter
-from analyzer.files import check_regular
+from analyzer.files import check_regular, check_utf8
 from analyzer.input_budgets import Budgets
 from analyzer.json_codec import parse_json, repeated
 
@@ -85,6 +85,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     try:
         for file in paths:
             check_regular(file)
+            check_utf8(DataError, file)
         found = _read(paths, path, split, wanted)
     except DataError:
         raise
