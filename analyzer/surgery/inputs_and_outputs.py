@@ -267,12 +267,19 @@ def _refuse_unread_type(network: Network, value: ir.Value) -> None:
 
 
 def _refuse_unknown_scores(network: Network, value: ir.Value) -> None:
-    """Refuse labels that an ``ArgMax`` makes of a tensor of which not even the axes are known.
+    """Refuse labels that an ``ArgMax`` makes of a tensor of which not even the axes are known, or
+    that are the last of equal scores.
 
     Raises:
         ModelError: they are such.
     """
     node = _argmax(value)
+    if node is not None and attribute(node, "select_last_index", 0):
+        raise ModelError(
+            f"The output {value.name} of {network.path} is an ArgMax with select_last_index, which "
+            "names the last of equal scores; here a class is the first. Export the network with "
+            "the scores as its output, before the ArgMax."
+        )
     if node is not None and _axes(operand(node)) is None:
         raise ModelError(
             f"The output {value.name} of {network.path} is the ArgMax of {operand(node).name}, and "

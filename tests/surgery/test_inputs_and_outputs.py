@@ -215,6 +215,17 @@ def test_labels_of_what_may_be_no_scores_are_refused_with_a_way_out(write, head,
         surgery.find_answer(network, name)
 
 
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_labels_that_are_the_last_of_equal_scores_are_refused(write, keepdims):
+    last = f"y = ArgMax<axis=1, keepdims={keepdims}, select_last_index=1>(z)"
+    network = surgery.load_network(
+        write(labels_of(f"f = Flatten(g) z = MatMul(f, v) {last}"), opset=21, ir_version=10)
+    )
+    for output in (None, "y"):
+        with pytest.raises(ModelError, match=r"select_last_index.* Export .* before the ArgMax\.$"):
+            surgery.find_answer(network, output)
+
+
 def test_labels_of_a_map_are_none_of_an_image(write):
     head = "f = Reshape(g, four) y = ArgMax<axis=1, keepdims=0>(f)"
     network = surgery.load_network(write(labels_of(head), opset=21, ir_version=10))
