@@ -44,6 +44,7 @@ SPLIT_KEYS = ("split", "half", "subset", "set")
 NAME_KEYS = ("class_name", "label_name")
 """The usual names of a column of class names, often beside that of indices."""
 
+_NUMBERED = re.compile(r"(.*?)(\d{3,9})(\D*)", re.DOTALL)
 _PART = re.compile(r"(.*?)(\d{1,9})-of-(\d{1,9})(?!\d)", re.DOTALL)
 _WORDS = {
     "train": "train",
@@ -221,22 +222,47 @@ def no_split_named(column: str, where: Path) -> tuple[str, ...]:
 
 
 def missing_parts(files: Iterable[Path], where: object) -> tuple[str, ...]:
-    """Warnings of files that are not there although others say how many there are.
+    """Warnings of files that are not there although the names of others tell of them.
 
     Args:
-        files: that are there; "train-00000-of-00002.parquet" says that it is one of two.
+        files: that are there; "train-00000-of-00002.parquet" says that it is one of two, and
+            "train-000000.tar" and "train-000002.tar" that there is one between them.
         where: what to call the data.
     """
     found: dict[tuple[Path, str, int], set[int]] = {}
+    numbered: dict[tuple[Path, str, str, int], set[str]] = {}
     for file in files:
         if part := _PART.match(file.name):
             series = file.parent, part[1], int(part[3])
             found.setdefault(series, set()).add(int(part[2]))
-    return tuple(
+        elif part := _NUMBERED.fullmatch(file.name):
+            those = file.parent, part[1], part[3], len(part[2])
+            numbered.setdefault(those, set()).add(part[2])
+    of_total = [
         f"Only {len(numbers):,} of the {total:,} files called {name}…-of-{total} are there in "
         f"{where}; the samples of the others are missing."
         for (_, name, total), numbers in found.items()
         if len(numbers) < total
+    ]
+    between = [
+        _missing_between(name, ending, numbers, where)
+        for (_, name, ending, _), numbers in numbered.items()
+    ]
+    return (*of_total, *filter(None, between))
+
+
+def _missing_between(name: str, ending: str, numbers: set[str], where: object) -> str | None:
+    """A warning of numbers that are left out; None of none, or where they are not filled up by 0,
+    so that they may be years, say.
+    """
+    first, last = min(numbers), max(numbers)
+    missing = int(last) - int(first) + 1 - len(numbers)
+    if not missing or not first.startswith("0"):
+        return None
+    return (
+        f"Between {name}{first}{ending} and {name}{last}{ending} {missing:,} "
+        f"{'file is' if missing == 1 else 'files are'} not there in {where}; "
+        f"{'its' if missing == 1 else 'their'} samples are missing, if there were any."
     )
 
 

@@ -284,6 +284,26 @@ def test_archives_that_are_missing_by_the_names_of_others(shard, tmp_path):
     assert not open_data(tmp_path).warnings
 
 
+def test_archives_that_are_missing_between_others(shard, tmp_path):
+    for number in (0, 1, 4):
+        shard(f"a-00000{number}.tar", {f"{number}.png": b"1", f"{number}.cls": "0"})
+    assert open_data(tmp_path).warnings == (
+        f"Between a-000000.tar and a-000004.tar 2 files are not there in {tmp_path}; their samples "
+        "are missing, if there were any.",
+    )
+    shard("a-000002.tar", {"2.png": b"1", "2.cls": "0"})
+    (warning,) = open_data(tmp_path).warnings
+    assert "1 file is not there" in warning
+    shard("a-000003.tar", {"3.png": b"1", "3.cls": "0"})
+    assert not open_data(tmp_path).warnings
+
+
+def test_archives_called_by_years_are_no_series(shard, tmp_path):
+    for year in (2019, 2021):
+        shard(f"a-{year}.tar", {f"{year}.png": b"1", f"{year}.cls": "0"})
+    assert not open_data(tmp_path).warnings
+
+
 def test_two_names_of_one_split_are_told_apart(shard, tmp_path):
     for name, label in (("train", "0"), ("valid", "1"), ("validation", "2")):
         shard(f"{name}.tar", {"a.png": 1, "a.cls": label}, folder=tmp_path / "d")
