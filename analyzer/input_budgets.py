@@ -32,7 +32,7 @@ class Budgets:
     # Of a network.
     nodes: int = 250_000  # those of subgraphs included
     function_nodes: int = 5_000  # more, that local functions come to where they are called
-    connections: int = 1_000_000  # inputs of all nodes together
+    connections: int = 500_000  # inputs of all nodes together
     inputs: int = 2048  # and outputs, of a node and of the network
     initializers: int = 1_000_000
     read_initializers: int = 1 << 14  # that nodes read; loading takes the square of their number

@@ -249,8 +249,8 @@ def _open(
                 f"({_line(error)}). Give the process more."
             ) from error
         way_out = (
-            f" On {device} it knows this operator for other types of elements only: export the "
-            "network in float32."
+            f" On {device} it does not know this operator, or knows it for other types of "
+            "elements only: export the network without it, or in float32."
             if "NOT_IMPLEMENTED" in str(error)
             else ""
         )

@@ -9,7 +9,7 @@ promise one raise ``ValueError`` then, see :func:`analyzer.surgery.validation.re
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, TypeGuard
 
@@ -34,6 +34,7 @@ __all__ = [
     "dtype_of",
     "extend_view",
     "extract_model",
+    "filled_up",
     "find_value",
     "get_value",
     "is_captured",
@@ -68,6 +69,7 @@ _SIMPLE = frozenset(  # the most frequent ones, which hold no graph
     ("Add", "BatchNormalization", "Concat", "Conv", "Div", "Gather", "Identity", "MatMul", "Mul",
      "Relu", "Reshape", "Sigmoid", "Sub", "Transpose", "Unsqueeze")
 )  # fmt: skip
+_BLOCK = 16  # channels that onnxruntime lays out together
 _MOST_CASTS = 8  # in a row behind a constant; more are not followed
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -158,6 +160,8 @@ def size_of(value: ir.Value | None, *, first_axis: int = 0) -> int | None:
 def largest_tensor(nodes: Iterable[ir.Node], known: Mapping[str, int]) -> int:
     """The most elements for one image that one of these nodes makes, as far as sizes are known.
 
+    Of maps, with the channels to which onnxruntime fills them up where it lays them out in blocks.
+
     Args:
         nodes: whose outputs, and those in their subgraphs, count.
         known: elements for one image, by name, where shapes do not tell them.
@@ -165,11 +169,21 @@ def largest_tensor(nodes: Iterable[ir.Node], known: Mapping[str, int]) -> int:
     largest = 0
     for node in nodes:
         for value in node.outputs:
-            sizes = (d for d in (dimensions(value) or ())[1:] if isinstance(d, int))
-            largest = max(largest, known.get(value.name or "", 0), prod(sizes))
+            sizes = [d for d in (dimensions(value) or ())[1:] if isinstance(d, int)]
+            largest = max(largest, known.get(value.name or "", 0), filled_up(sizes))
         for body in subgraphs(node):
             largest = max(largest, largest_tensor(body, known))
     return largest
+
+
+def filled_up(sizes: Sequence[int]) -> int:
+    """Elements of sizes without the batch, of maps [C, H, W] with C filled up to whole blocks.
+
+    So many does onnxruntime lay out for convolutions on processors with AVX-512.
+    """
+    if len(sizes) == 3:
+        sizes = (-(-sizes[0] // _BLOCK) * _BLOCK, *sizes[1:])
+    return prod(sizes)
 
 
 def dtype_of(value: ir.Value) -> ir.DataType:

@@ -148,6 +148,7 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
         shapes = for_one_image if depends else alone
         if depends:
             varying.update(node.outputs)
+        _refuse_negative(path, node, shapes)
         for_one_image.note(node, fixed=not depends)
         texts.note(node, _own_turns(node, sizes))
         sized, looped = _looped(node, sizes, shapes, model)
@@ -172,6 +173,22 @@ def check_made_tensors(path: Path, model: ir.Model, budgets: Budgets) -> dict[st
     after = f"multiply-adds for one image (most of them in {most[True][1]})"
     hold("operations", work[True], "takes", after)
     return grown
+
+
+def _refuse_negative(path: Path, node: ir.Node, shapes: "_Shapes") -> None:
+    """Refuse a node that makes fewer elements than none, as onnx works out its shape.
+
+    Raises:
+        ModelError: it does: its window is larger than what it is applied to.
+    """
+    for value in node.outputs:
+        shape = shapes.shape(value) or ()
+        if any(isinstance(d, int) and d < 0 for d in shape):
+            listed = ", ".join("?" if d is None else str(d) for d in shape)
+            raise ModelError(
+                f"{path} makes a tensor of the shape [{listed}] ({value.name}): the window of the "
+                f"{node.op_type} is larger than what it is applied to. Export the network again."
+            )
 
 
 def _bytes_of(weights: ir.Value) -> int:

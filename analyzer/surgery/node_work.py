@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant
+from analyzer.surgery.graph import CONVOLUTIONS, attribute, constant, filled_up
 
 __all__ = ["OF_AN_ELEMENT", "Sizes", "hidden_elements", "work_of"]
 
@@ -39,6 +39,7 @@ _ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 _TRANSPOSED = ("ConvTranspose", "ConvTransposeWithDynamicPads")
 _CONVOLVED = frozenset((*CONVOLUTIONS, *_TRANSPOSED, "DeformConv", "FusedConv", "NhwcFusedConv"))
 _WITHIN = {"AffineGrid": 4, "CenterCropPad": 2, "DFT": 10}  # elements, for each that they give on
+_IN_BLOCKS = ("Conv", "Resize", "Upsample")
 _POOLING = ("AveragePool", "LpPool", "MaxPool", "QLinearAveragePool")
 _RECURRENT = ("GRU", "LSTM", "RNN")
 _MULTIPLYING = _PRODUCTS.union(_CONVOLVED, _ATTENTIONS, _RECURRENT, ("Einsum", "MatMulNBits"))
@@ -48,6 +49,7 @@ _REPEATING = frozenset(
         "DFT",
         "Det",
         "GridSample",
+        "LRN",
         "MaxRoiPool",
         "NonMaxSuppression",
         "Resize",
@@ -107,6 +109,10 @@ def hidden_elements(node: ir.Node, sizes: Sizes) -> int:
         return _weights_of_attention(node, sizes)
     if node.op_type in _WITHIN:
         return _WITHIN[node.op_type] * math.prod(sizes(node.outputs[0]))
+    if node.op_type == "LRN":  # squares, with as many channels of 0 as it looks at
+        return (attribute(node, "size", 1) + math.prod(first[1:2])) * math.prod(first[2:])
+    if node.op_type in _IN_BLOCKS:
+        return filled_up(sizes(node.outputs[0])[1:])
     if node.op_type in _CONVOLVED:
         return _unfolded(node, sizes)
     if node.op_type == "Unique":
@@ -215,6 +221,8 @@ def _repeated(node: ir.Node, sizes: Sizes) -> int:
     if kind in ("GridSample", "Resize", "Upsample"):
         cubic = attribute(node, "mode", "") in ("bicubic", "cubic")
         return math.prod(sizes(node.outputs[0])) * (_OF_A_CUBE if cubic else 1)
+    if kind == "LRN":
+        return hidden_elements(node, sizes)
     if kind in ("DFT", "STFT"):  # where no power of two lets it be faster
         made = sizes(node.outputs[0])
         lengths = (2 * made[-2],) if kind == "STFT" and len(made) > 1 else (*first[:-1], *made[:-1])

@@ -66,7 +66,9 @@ def test_an_equation_with_a_large_tensor_between_its_operands():
 @pytest.mark.parametrize(
     ("node", "elements"),
     [
-        (node_of("Conv", [("N", 3, 9, 9), (4, 3, 5, 5)], ("N", 4, 5, 5)), 0),
+        (node_of("Conv", [("N", 3, 9, 9), (4, 3, 5, 5)], ("N", 4, 5, 5)), 16 * 25),
+        (node_of("Conv", [("N", 3, 9), (4, 3, 5)], ("N", 4, 5)), 20),
+        (node_of("LRN", [("N", 3, 9, 9)], ("N", 3, 9, 9), size=1000), 1003 * 81),
         (node_of("ConvTranspose", [("N", 3, 9, 9), (3, 4, 5, 5)], ("N", 4, 13, 13)), 100 * 81),
         (node_of("ConvInteger", [("N", 16, 9, 9), (4, 16, 5, 5)], ("N", 4, 5, 5)), 100 * 25),
         (

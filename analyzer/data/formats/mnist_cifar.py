@@ -298,7 +298,13 @@ def _read_pickled(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray, list[s
         and all(type(label) is int and 0 <= label < _MOST_CLASSES for label in labels)
     ):
         raise DataError(f"{path} does not hold CIFAR's images and labels. Fetch it again.")
-    return images, np.array(labels, np.int64), _texts(content.get(b"filenames", []))
+    names = _texts(content.get(b"filenames", []))
+    if names and len(names) != len(images):
+        raise DataError(
+            f"{path} holds {len(images):,} images, and {len(names):,} file names of them. Fetch it "
+            "again."
+        )
+    return images, np.array(labels, np.int64), names
 
 
 def _class_names(path: Path, version: _Version, budgets: Budgets) -> list[str]:

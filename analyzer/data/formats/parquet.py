@@ -342,18 +342,13 @@ def _is_hidden(path: Path) -> bool:
 def _features(schema: "pyarrow.Schema") -> Mapping[str, Mapping]:
     """What Hugging Face wrote of the columns: {"_type": "ClassLabel", "names": […]} and such."""
     try:
-        content = _hugging_face(schema)
+        return _hugging_face(schema)
     except ValueError:  # which :func:`_unread_features` says
         return {}
-    info = content.get("info") if isinstance(content, dict) else None
-    features = info.get("features") if isinstance(info, dict) else None
-    if not isinstance(features, dict):
-        return {}
-    return {name: value for name, value in features.items() if isinstance(value, dict)}
 
 
 def _unread_features(schema: "pyarrow.Schema", path: Path) -> tuple[str, ...]:
-    """A warning where what Hugging Face wrote of the columns is no JSON."""
+    """A warning where what Hugging Face wrote of the columns is nothing that it writes."""
     try:
         _hugging_face(schema)
     except ValueError as error:
@@ -364,14 +359,21 @@ def _unread_features(schema: "pyarrow.Schema", path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _hugging_face(schema: "pyarrow.Schema") -> object:
-    """The JSON that its libraries keep in the metadata of a file; None where there is none.
+def _hugging_face(schema: "pyarrow.Schema") -> dict[str, Mapping]:
+    """The features that its libraries keep in the metadata of a file; none where it has none.
 
     Raises:
-        ValueError: it is none.
+        ValueError: they are no JSON, or other JSON.
     """
     written = (schema.metadata or {}).get(b"huggingface")
-    return None if written is None else parse_json(written)
+    if written is None:
+        return {}
+    content = parse_json(written)
+    info = content.get("info", {}) if isinstance(content, dict) else None
+    features = info.get("features", {}) if isinstance(info, dict) else None
+    if not isinstance(features, dict) or not all(isinstance(v, dict) for v in features.values()):
+        raise ValueError("no object of columns under 'info', 'features'")
+    return features
 
 
 def _columns(

@@ -287,7 +287,7 @@ def measure_neighbors(
     tensors = list(dict.fromkeys((layer.tensor, layer.output) for layer in graph.layers))
     total = len(part) * (1 + len(tensors))
     if len(part):
-        at_once = graph.batch or batch or _batch_size(images, part, session.device)
+        at_once = graph.batch or batch or _batch_size(graph, images, part, session.device)
         for chunk in images.batches(part[state.at :], at_once):
             began = time.perf_counter()
             found = _activations(session, graph, tensors, chunk)
@@ -357,8 +357,9 @@ def _without_twins(
     return chosen
 
 
-def _batch_size(images: SampleImages, part: np.ndarray, device: str) -> int:
-    return images_at_once(images.take(part[:1]).nbytes, device)
+def _batch_size(graph: ActivationGraph, images: SampleImages, part: np.ndarray, device: str) -> int:
+    at_once = images_at_once(images.take(part[:1]).nbytes, device)
+    return that_memory_holds(at_once, graph.largest)
 
 
 def _activations(

@@ -282,11 +282,21 @@ def test_a_declared_column_beside_one_of_a_usual_name_is_refused(names, kind, wr
     assert open_data(path, keys=("image", "label")).labels.tolist() == [0, 1, 1]
 
 
-def test_metadata_that_cannot_be_read_are_said_to_give_no_names(write):
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"info": {"fea',
+        "[1]",
+        '{"info": 5}',
+        '{"info": {"features": ["label"]}}',
+        '{"info": {"features": {"label": ["a"]}}}',
+    ],
+)
+def test_metadata_that_cannot_be_read_are_said_to_give_no_names(write, said):
     path = write("a.parquet", [0, 1, 1])
     table = pq.read_table(path)
     assert open_data(path).warnings == ()
-    pq.write_table(table.replace_schema_metadata({"huggingface": '{"info": {"fea'}), path)
+    pq.write_table(table.replace_schema_metadata({"huggingface": said}), path)
     source = open_data(path)
     assert source.class_names is None
     (warning,) = source.warnings
