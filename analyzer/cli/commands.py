@@ -131,17 +131,17 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         complain(refusal)
         code = _BAD_INPUT
-    _end_at_a_signal()
+    _heed_no_interrupt()
     leave_streams()
     gc.freeze()  # or the last collection looks through all of them, for a fifth of the time
     sys.exit(code)
 
 
-def _end_at_a_signal() -> None:
-    """Let Ctrl-C end the process from now on, without a traceback of Python's own end."""
+def _heed_no_interrupt() -> None:
+    """Let Ctrl-C change nothing from now on: all is done and said, and the exit code stands."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with contextlib.suppress(ValueError):  # not the main thread, which nobody interrupts
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def exit_code_of(arguments: list[str] | None) -> int:

@@ -198,6 +198,19 @@ def test_main_ends_the_process_with_the_code(monkeypatch):
     assert ended.value.code == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_after_the_end_changes_nothing(spawn):
+    code = (
+        "import atexit, os, signal\n"
+        "from analyzer.cli import main\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "main(['verify', 'nowhere'])"
+    )
+    process = spawn(python=("-c", code))
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said.count("\n")) == (2, 1)
+
+
 def test_help_pays_for_nothing_heavy():
     # The choices of `fit` are the library's own sets of features, which take numpy.
     arguments = [["--help"], *([*name.split(), "--help"] for name in ALL if name != "fit")]
