@@ -5,13 +5,11 @@ Subcommands are imported when they are named, and what they need when they run, 
 pays for the others. Results go to standard output, everything else to standard error.
 """
 
-import contextlib
 import errno
 import gc
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -19,6 +17,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from analyzer.cli.interrupts import hold_interrupts_back
 from analyzer.cli.memory_limit import memory_refusal
 from analyzer.cli.streams import leave_streams, prepare_streams
 from analyzer.cli.terminal import complain, shortened
@@ -131,17 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         complain(refusal)
         code = _BAD_INPUT
-    _heed_no_interrupt()
+    hold_interrupts_back()
     leave_streams()
     gc.freeze()  # or the last collection looks through all of them, for a fifth of the time
     sys.exit(code)
-
-
-def _heed_no_interrupt() -> None:
-    """Let Ctrl-C change nothing from now on: all is done and said, and the exit code stands."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        with contextlib.suppress(ValueError):  # not the main thread, which nobody interrupts
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def exit_code_of(arguments: list[str] | None) -> int:

@@ -195,7 +195,49 @@ def test_main_ends_the_process_with_the_code(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         main(["verify", "nowhere"])
     signal.signal(signal.SIGINT, handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     assert ended.value.code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_while_a_native_module_is_imported_is_heeded_after_it(spawn):
+    """Which runs Python, and makes an ImportError of what that raises, as pybind11 does."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from importlib.machinery import ExtensionFileLoader, ModuleSpec\n"
+        "from analyzer.cli.interrupts import heed_interrupts\n"
+        "class Native(ExtensionFileLoader):\n"
+        "    def create_module(self, spec): return None\n"
+        "    def exec_module(self, module):\n"
+        "        try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "        except KeyboardInterrupt: raise ImportError('initialization failed')\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        return ModuleSpec(name, Native(name, '')) if name == 'native' else None\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "heed_interrupts()\n"
+        "import native\n"
+        "try: time.sleep(5)\n"
+        "except KeyboardInterrupt: sys.exit(7)"
+    )
+    process = spawn(python=("-c", code))
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (7, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_in_code_of_a_text_leaves_the_exit_code(spawn):
+    """Python ends by the signal then, although the interrupt was handled."""
+    code = (
+        "import analyzer.cli as cli, analyzer.cli.commands as commands\n"
+        "def interrupted(arguments): exec('raise KeyboardInterrupt')\n"
+        "commands.exit_code_of = interrupted\n"
+        "cli.main([])"
+    )
+    process = spawn(python=("-c", code))
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 130
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
