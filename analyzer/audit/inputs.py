@@ -230,10 +230,11 @@ def open_network(
     """The network in ``model`` with its extra inputs bound to the values they are given.
 
     Raises:
-        DataError, ModelError: as :func:`analyzer.surgery.load_network` and
-            :func:`analyzer.surgery.bind_inputs`.
+        DataError, ModelError: as :func:`analyzer.surgery.load_network`,
+            :func:`analyzer.surgery.check_session_cost` and :func:`analyzer.surgery.bind_inputs`.
     """
     network = surgery.load_network(model, custom_ops=options.custom_ops, budgets=options.budgets)
+    surgery.check_session_cost(network)
     twice = repeated([name for name, _ in options.inputs])
     if twice is not None:
         raise DataError(f"The input {twice} is given two values with {parameter('inputs')}.")

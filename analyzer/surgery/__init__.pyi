@@ -13,6 +13,7 @@ from .network import (
     runnable_file,
     sha256_of_network,
 )
+from .session_cost import check_session_cost
 from .sites import candidates, default_site, find_site, named_site
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Outline",
     "bind_inputs",
     "candidates",
+    "check_session_cost",
     "cut_network",
     "default_site",
     "find_answer",

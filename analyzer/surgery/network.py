@@ -39,7 +39,6 @@ from analyzer.surgery.guards import add_guards
 from analyzer.surgery.layout import Flow, trace
 from analyzer.surgery.network_size import check_made_tensors, check_structure
 from analyzer.surgery.saving import are_short_weights_outside, save_model
-from analyzer.surgery.session_cost import check_session_cost
 from analyzer.surgery.shapes import infer_shapes, read_with_shapes, settle_reshapes
 from analyzer.surgery.validation import (
     check_file,
@@ -217,11 +216,7 @@ def runnable_file(network: Network, folder: Path) -> Path:
     lies beside the network it does not find, or takes it from a file of that name in the current
     folder. Very many weights that nothing reads take it minutes to load. The copy differs in
     nothing else. Where the network is guarded, it is the guarded network, with all its inputs.
-
-    Raises:
-        ModelError: onnxruntime would take more to open it than the budgets have.
     """
-    check_session_cost(network.path, network.model, network.budgets)
     copy = folder / "original.onnx"
     if network.guarded:
         if network.bound:

@@ -126,9 +126,8 @@ def _unfolded(node: ir.Node, sizes: Sizes) -> int:
     Those that are no plain ones in floating point lay out all windows, the quantized ones as bytes
     or as pointers to what they read; ``DeformConv`` also keeps where and how each place is read.
     """
-    kind = node.op_type
+    kind, second = node.op_type, _second_factor(node)
     given = [sizes(value) for value in node.inputs]
-    second = 3 if kind.startswith("QLinear") else 1
     if len(given) <= second:
         return 0
     window, kernel = math.prod(given[second][1:]), math.prod(given[second][2:])
@@ -138,6 +137,11 @@ def _unfolded(node: ir.Node, sizes: Sizes) -> int:
     if kind in ("ConvInteger", "QLinearConv"):
         return max(window // 4, 2 * kernel) * positions
     return (window + 8 * kernel) * positions if kind == "DeformConv" else 0
+
+
+def _second_factor(node: ir.Node) -> int:
+    """Which input of a product is the other factor, behind scale and zero point of the first."""
+    return 3 if node.op_type.startswith("QLinear") or node.op_type == "QGemm" else 1
 
 
 def _pieces(node: ir.Node, shape: Sequence[int]) -> int:
@@ -155,7 +159,7 @@ def _products(node: ir.Node, sizes: Sizes) -> int:
     kind = node.op_type
     given = [sizes(value) for value in node.inputs]
     if kind in _PRODUCTS or kind in _CONVOLVED:
-        second = 3 if kind.startswith("QLinear") or kind == "QGemm" else 1
+        second = _second_factor(node)
         if len(given) <= second:
             return 0
         first, factor, output = given[0], given[second], sizes(node.outputs[0])

@@ -2,30 +2,24 @@
 
 import heapq
 from functools import partial
-from pathlib import Path
 
 import onnx_ir as ir
 
-from analyzer.input_budgets import Budgets
 from analyzer.surgery.graph import is_unused, reads, with_subgraphs
+from analyzer.surgery.network import Network
 from analyzer.surgery.network_size import hold_to_budget
 
 __all__ = ["check_session_cost", "ordering_steps"]
 
 
-def check_session_cost(path: Path, model: ir.Model, budgets: Budgets) -> None:
-    """Hold what a network asks for where it is run against the budgets.
-
-    Args:
-        path: of the network.
-        model: functions inlined, constants gathered as initializers.
-        budgets: the budgets.
+def check_session_cost(network: Network) -> None:
+    """Hold what a network asks for where it is run against its budgets.
 
     Raises:
         ModelError: its nodes read too many initializers, or too many nodes could run at once.
     """
-    hold = partial(hold_to_budget, path, budgets)
-    graphs = list(with_subgraphs(model.graph))
+    hold = partial(hold_to_budget, network.path, network.budgets)
+    graphs = list(with_subgraphs(network.model.graph))
     read = sum(not is_unused(value) for graph in graphs for value in graph.initializers.values())
     hold("read_initializers", read, "has", "initializers and constants that nodes read")
     after = "steps to put its nodes in order, as very many could run at the same time"

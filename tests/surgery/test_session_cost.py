@@ -92,10 +92,10 @@ def test_initializers_that_nodes_read_have_a_budget_where_the_network_is_run(tmp
     )
     most = len(weights) + 3  # the constant, the kernel and the head
     exact = surgery.load_network(path, budgets=Budgets(read_initializers=most))
-    assert surgery.runnable_file(exact, tmp_path) == path
+    surgery.check_session_cost(exact)
     loaded = surgery.load_network(path, budgets=Budgets(read_initializers=most - 1))
     with pytest.raises(ModelError, match=r"that nodes read, more than.*read-initializers="):
-        surgery.runnable_file(loaded, tmp_path)
+        surgery.check_session_cost(loaded)
 
 
 def test_nodes_side_by_side_have_a_budget_where_the_network_is_run(tmp_path):
@@ -104,7 +104,7 @@ def test_nodes_side_by_side_have_a_budget_where_the_network_is_run(tmp_path):
     path = write(tmp_path, [helper.make_node("Abs", ["r"], ["z"]), *beside], {})
     most = 101 * 100 // 2 + 100  # those that read r, and what reads z, beside those left
     exact = surgery.load_network(path, budgets=Budgets(ordering_steps=most))
-    assert surgery.runnable_file(exact, tmp_path) == path
+    surgery.check_session_cost(exact)
     loaded = surgery.load_network(path, budgets=Budgets(ordering_steps=most - 1))
     with pytest.raises(ModelError, match=r"5,150 steps to put its nodes in order.*ordering-steps="):
-        surgery.runnable_file(loaded, tmp_path)
+        surgery.check_session_cost(loaded)

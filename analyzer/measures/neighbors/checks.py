@@ -115,12 +115,11 @@ def _count_faults(said: NeighborsRecord, votes: NeighborVotes) -> list[str]:
 
 def _twin_faults(said: TwinsRecord, votes: NeighborVotes) -> list[str]:
     found = twins_record(votes, said.kept)
+    names = [field.name for field in fields(TwinsRecord)]
+    values = [(name, getattr(said, name), getattr(found, name)) for name in names]
     return [
         f"'twins.{name}' is {stated} in audit.json, {NEIGHBORS_FILE} gives {there}."
-        for name, stated, there in (
-            (field.name, getattr(said, field.name), getattr(found, field.name))
-            for field in fields(TwinsRecord)
-        )
+        for name, stated, there in values
         if stated != there and not (name == "share" and same(stated, there))
     ]
 
